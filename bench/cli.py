@@ -1,0 +1,192 @@
+"""The command line. Torch-free: only a run's worker processes import torch.
+
+Exit codes: 0 done; 1 done, but some cells failed; 2 a mistake that the user can mend (one line says which); 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from ..results.errors import UserError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The `latentbench` command; returns its exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.action(arguments))
+    except UserError as error:
+        print(f"latentbench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("latentbench: interrupted; the same command continues where it stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with the project's way of reporting: one line, exit code 2."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="latentbench",
+        description="Benchmark tokenizers of image, video and audio generators: rate, distortion, modelability.",
+    )
+    parser.add_argument("--version", action="version", version=f"latentbench {version('latentbench')}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    for name, action, text in (
+        ("run", _run, "run a suite, or go on with it"),
+        ("plan", _plan, "show a suite's cells: TSR, elements, bits, predicted cost; trains nothing"),
+        ("leaderboard", _leaderboard, "tables from finished runs"),
+        ("list", _list, "what there is by name"),
+        ("doctor", _doctor, "versions, devices, weights, caches"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(action=action)
+        _OPTIONS[name](command)
+    return parser
+
+
+def _suite_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("suite", metavar="SUITE", help="a shipped suite's name, or a TOML file")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="sets",
+        help="change the suite: data.path=photos",
+    )
+
+
+def _run_options(command: argparse.ArgumentParser) -> None:
+    _suite_options(command)
+    command.add_argument("--out", metavar="DIR", help="where records go (default: runs/<suite>)")
+    command.add_argument("--engine", default="local", help="where jobs run (default: local)")
+    command.add_argument("--devices", default="auto", help="auto, cpu, cuda, or cuda:0,1 (default: auto)")
+    command.add_argument(
+        "--jobs-per-device",
+        type=_positive,
+        metavar="N",
+        help="jobs at a time on each device (CPU: a core each; GPU: 4)",
+    )
+    command.add_argument(
+        "--checkpoint-seconds", type=float, default=30.0, metavar="S", help="seconds between checkpoints (default: 30)"
+    )
+
+
+def _plan_options(command: argparse.ArgumentParser) -> None:
+    _suite_options(command)
+    command.add_argument("--format", choices=("text", "json"), default="text")
+
+
+def _leaderboard_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("dirs", metavar="DIR", nargs="+", type=Path, help="output folders of runs")
+    command.add_argument("--format", choices=("md", "csv", "json", "latex", "html"), default="md")
+    command.add_argument("--sort", metavar="COLUMN", help="the column that ranks and orders the rows")
+    command.add_argument(
+        "--where", action="append", default=[], metavar="FILTER", help="keep rows: modality=image, tsr>=12"
+    )
+    command.add_argument("--columns", metavar="A,B,C|all", help="which columns, in which order")
+    command.add_argument("--pareto", metavar="A,B", help="the two columns of the Pareto front that is marked")
+
+
+def _list_options(command: argparse.ArgumentParser) -> None:
+    from .listing import TOPICS
+
+    command.add_argument("topic", nargs="?", choices=TOPICS, metavar="|".join(TOPICS))
+
+
+_OPTIONS = {
+    "run": _run_options,
+    "plan": _plan_options,
+    "leaderboard": _leaderboard_options,
+    "list": _list_options,
+    "doctor": lambda command: None,
+}
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from ..results.leaderboard import leaderboard
+    from .run import run_suite
+
+    outcome = run_suite(
+        arguments.suite,
+        sets=arguments.sets,
+        out=arguments.out,
+        engine=arguments.engine,
+        devices=arguments.devices,
+        jobs_per_device=arguments.jobs_per_device,
+        checkpoint_seconds=arguments.checkpoint_seconds,
+    )
+    print(leaderboard([outcome.root], where=[f"suite={outcome.suite.name}"]))
+    print(f"\nrecords: {outcome.root}; this table again: latentbench leaderboard {outcome.root}")
+    if outcome.failed:
+        print(
+            f"latentbench: {outcome.failed} jobs failed and {outcome.skipped} that need them were skipped; "
+            f"logs: {outcome.root}/jobs/<kind>/<key>/log",
+            file=sys.stderr,
+        )
+    return 1 if outcome.failed else 0
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from .listing import plan_text
+    from .plan import make_plan
+    from .suite import load_suite
+
+    print(plan_text(make_plan(load_suite(arguments.suite, arguments.sets), {}), arguments.format))
+    return 0
+
+
+def _leaderboard(arguments: argparse.Namespace) -> int:
+    from ..results.leaderboard import leaderboard
+
+    print(
+        leaderboard(
+            arguments.dirs,
+            format=arguments.format,
+            sort=arguments.sort,
+            where=arguments.where,
+            columns=arguments.columns,
+            pareto=arguments.pareto,
+        )
+    )
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from .listing import listing
+
+    print(listing(arguments.topic))
+    return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from .doctor import examine
+
+    print(examine())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

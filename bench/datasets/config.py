@@ -1,0 +1,205 @@
+"""What a data set is, as configuration: source, modality, geometry, sampling, splits. No torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import PurePath
+from typing import Any, ClassVar, Literal
+
+from ...results.errors import UserError
+from ...tokenizers.spec import MelSpec, Modality, SignalSpec
+
+# Filled in by `__post_init__`, so that no reader has to know about None.
+_OWN: Any = None
+
+# The fields that mean something to each kind of signal; the others stay out of a data set's identity.
+_GEOMETRY: dict[Modality, tuple[str, ...]] = {
+    Modality.IMAGE: ("size",),
+    Modality.VIDEO: ("size", "frames", "fps"),
+    Modality.WAVEFORM: ("sample_rate", "seconds"),
+    Modality.SPECTROGRAM: ("sample_rate", "seconds", "n_mels", "n_fft", "hop"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """A data set. Fields left out take the default of their modality and source.
+
+    `source` is "procedural", "folder", "torchvision:<Dataset>" or a registered name; `path` the folder that the last
+    three read. Images and videos are `size` x `size` pixels with `channels` 3 (or 1, grey); videos have `frames`
+    frames at `fps`. Sounds have `channels` 1 (or 2) at `sample_rate` Hz and last `seconds`, rounded to a multiple of
+    16 samples (waveform) or of `hop` (spectrogram: `n_mels` bins, `n_fft` samples a window).
+
+    `samples` caps the training samples (procedural: how many are made, 4096). `val` is a number of validation samples
+    (procedural: 256) or, as a fraction, the share of files kept for validation (folder: 0.1; torchvision: the share
+    of the class's own test split, 1.0). `per_file` is the most crops, clips or segments taken of one file (16; 1 for
+    an image's centre), `crop` which of them: the middle, a regular tiling, or a seeded random choice. `resize`
+    "short" scales images and frames so that the short side fits, "none" keeps the native pixels. `labels` "auto"
+    takes the parent folder's name as the class when there are at least two; "folder" insists on it.
+    """
+
+    version: ClassVar[int] = 1
+
+    source: str = "procedural"
+    modality: Modality = Modality.IMAGE
+    name: str | None = None
+    path: str | None = None
+    size: int = 32
+    channels: int = _OWN
+    frames: int = 8
+    fps: float = 8.0
+    sample_rate: int = 16000
+    seconds: float = 1.024
+    n_mels: int = 64
+    n_fft: int = 1024
+    hop: int = 256
+    samples: int | None = None
+    val: int | float = _OWN
+    per_file: int = _OWN
+    crop: Literal["center", "tiles", "random"] = "center"
+    resize: Literal["short", "none"] = "short"
+    labels: Literal["auto", "none", "folder"] = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._fill("channels", 1 if self.modality.is_audio else 3)
+        self._fill("per_file", 1 if self.modality is Modality.IMAGE and self.crop == "center" else 16)
+        self._fill("val", {"procedural": 256, "torchvision": 1.0}.get(self.kind, 0.1))
+        if self.kind == "procedural":
+            self._fill("samples", 4096)
+        for name in ("size", "channels", "frames", "sample_rate", "n_mels", "n_fft", "hop", "samples", "per_file"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1")
+        for name in ("fps", "seconds"):
+            if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
+                raise ValueError(f"{name} must be positive")
+        self._check_val()
+        allowed = (1, 2) if self.modality.is_audio else (1, 3)
+        if self.channels not in allowed:
+            raise ValueError(f"channels must be {allowed[0]} or {allowed[1]} for modality {self.modality.value!r}")
+        if self.kind in ("folder", "torchvision") and not self.path:
+            raise ValueError(f"source {self.source!r} needs path, the folder to read")
+        if self.modality.is_audio:
+            _check_sound(self)
+
+    @property
+    def kind(self) -> str:
+        """The source's registered name: what stands before the colon."""
+        return self.source.partition(":")[0]
+
+    @property
+    def label(self) -> str:
+        """A display name: `name`, else source and geometry ("photos-image-64")."""
+        if self.name:
+            return self.name
+        base = PurePath(self.path).name if self.kind == "folder" and self.path else self.source.replace(":", "-")
+        if self.modality.is_audio:
+            return f"{base}-{self.modality.value}-{self.sample_rate}"
+        return f"{base}-{self.modality.value}-{self.size}"
+
+    @property
+    def clip_samples(self) -> int:
+        """Samples of one sound: `seconds` x `sample_rate` to the nearest multiple of `hop` (spectrogram) or 16."""
+        multiple = self.hop if self.modality is Modality.SPECTROGRAM else 16
+        return max(1, round(self.seconds * self.sample_rate / multiple)) * multiple
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields as plain data; `check(DataConfig, config.to_json(), where=...)` gives the same configuration."""
+        return {**asdict(self), "modality": self.modality.value}
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the data set's content beside its files: no path, no name, no field that has no effect.
+
+        Plain data with sorted keys, to be hashed. Configurations that differ elsewhere give the same samples.
+        """
+        fields = ["source", "modality", "channels", *_GEOMETRY[self.modality], "samples", "val", "seed"]
+        if self.kind != "procedural":
+            fields += ["per_file", "crop"]
+        if self.kind == "folder":
+            fields += ["labels"]
+        if self.kind != "procedural" and not self.modality.is_audio:
+            fields += ["resize"]
+        values = self.to_json()
+        if self.modality.is_audio:
+            values["seconds"] = self.clip_samples / self.sample_rate
+        return {field: values[field] for field in sorted(fields)}
+
+    def storage(self) -> dict[str, Any]:
+        """The part of `identity` that decides what is decoded to disk: a spectrogram stores its waveform."""
+        values = self.identity()
+        if self.modality.is_audio:
+            values = {k: v for k, v in values.items() if k not in ("n_mels", "n_fft", "hop")}
+            values["modality"] = "audio"
+        return values
+
+    def _fill(self, name: str, value: Any) -> None:
+        if getattr(self, name) is None:
+            object.__setattr__(self, name, value)
+
+    def _check_val(self) -> None:
+        if isinstance(self.val, int):
+            if self.val < 1:
+                raise ValueError("val must be at least 1 sample, or a share between 0 and 1")
+        elif not (0 < self.val < 1 or (self.val == 1.0 and self.kind == "torchvision")):
+            raise ValueError("val must be a number of samples (integer) or a share of files between 0 and 1")
+        elif self.kind == "procedural":
+            raise ValueError("val must be a number of samples (integer) for source 'procedural'")
+
+
+def signal_spec(config: DataConfig) -> SignalSpec:
+    """The shape of one sample of the data set, by arithmetic alone."""
+    channels, n = config.channels, config.clip_samples
+    if config.modality is Modality.IMAGE:
+        return SignalSpec(modality=config.modality, channels=channels, shape=(config.size, config.size))
+    if config.modality is Modality.VIDEO:
+        shape = (config.frames, config.size, config.size)
+        return SignalSpec(modality=config.modality, channels=channels, shape=shape, rate=config.fps)
+    rate = float(config.sample_rate)
+    if config.modality is Modality.WAVEFORM:
+        return SignalSpec(modality=config.modality, channels=channels, shape=(n,), rate=rate)
+    mel = MelSpec(sample_rate=config.sample_rate, n_mels=config.n_mels, n_fft=config.n_fft, hop=config.hop)
+    shape = (config.n_mels, n // config.hop)
+    return SignalSpec(
+        modality=config.modality, channels=channels, shape=shape, rate=rate, mel=mel, source_shape=(channels, n)
+    )
+
+
+def stored_shape(config: DataConfig) -> tuple[int, ...]:
+    """`[C, *shape]` of one sample on disk: the signal's own, or its waveform's for a spectrogram."""
+    spec = signal_spec(config)
+    return spec.source_shape if spec.source_shape is not None else (spec.channels, *spec.shape)
+
+
+def require_path(config: DataConfig) -> str:
+    """The configuration's `path`. Raises UserError where a source needs one and none is given."""
+    if not config.path:
+        raise UserError(f"data: source {config.source!r} needs path, the folder to read")
+    return config.path
+
+
+def _check_sound(config: DataConfig) -> None:
+    if config.modality is not Modality.SPECTROGRAM:
+        return
+    if config.hop > config.n_fft:
+        raise ValueError(f"hop must be at most n_fft ({config.n_fft}), or samples between windows are lost")
+    if config.clip_samples <= config.n_fft // 2:
+        needed = (config.n_fft // 2 + 1) / config.sample_rate
+        raise ValueError(f"seconds must be above {needed:.3f} for n_fft {config.n_fft} at {config.sample_rate} Hz")
+    most = most_mels(config.sample_rate, config.n_fft, config.n_mels)
+    if most < config.n_mels:
+        raise ValueError(
+            f"n_mels must be at most {most} for n_fft {config.n_fft} at {config.sample_rate} Hz, or bins are empty"
+        )
+
+
+def most_mels(sample_rate: int, n_fft: int, wanted: int) -> int:
+    """The largest number of mel bins up to `wanted` of which each covers a frequency of the transform (HTK scale)."""
+    step = sample_rate / n_fft
+    top = 2595.0 * math.log10(1.0 + sample_rate / 2 / 700.0)
+    for n_mels in range(wanted, 0, -1):
+        edges = [700.0 * (10.0 ** (top * i / (n_mels + 1) / 2595.0) - 1.0) for i in range(n_mels + 2)]
+        if all(math.floor(low / step + 1e-9) + 1 < high / step for low, high in zip(edges, edges[2:], strict=False)):
+            return n_mels
+    return 1

@@ -1,0 +1,109 @@
+"""Image files to crops of one size: decoding, resizing, cropping.
+
+Shape legend: C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .config import DataConfig
+from .places import choose
+from .source import Skip
+
+# A file this many times smaller than the crop says more about the resampler than about the picture.
+_MOST_ENLARGED = 2
+
+
+def decode_image_file(path: Path, config: DataConfig, generator: np.random.Generator) -> Iterator[np.ndarray]:
+    """Crops `[n, C, size, size]` uint8 of the image file. Raises Skip when it can't be used."""
+    try:
+        image = read_image(path)
+    except RuntimeError as error:
+        raise Skip(f"can't be decoded: {str(error).splitlines()[0][:120]}") from None
+    yield cut_image(image, config, generator)
+
+
+def read_image(path: Path) -> Tensor:
+    """The image as `[3, H, W]` uint8: upright (EXIF), transparent pixels over white, 16 bits rounded to 8, the first
+    frame of an animation. Raises RuntimeError when it can't be decoded."""
+    from torchvision.io import ImageReadMode, decode_image
+
+    data = path.read_bytes()
+    if not data:
+        raise RuntimeError("the file is empty")
+    # JPEG has no transparency, and torchvision refuses to add it.
+    mode = ImageReadMode.RGB if data.startswith(b"\xff\xd8") else ImageReadMode.RGB_ALPHA
+    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    image = decode_image(encoded, mode, apply_exif_orientation=True)
+    return flatten_image(image[0] if image.ndim == 4 else image)
+
+
+def flatten_image(image: Tensor) -> Tensor:
+    """`[1 to 4, H, W]` uint8 or uint16 (grey, grey and alpha, RGB, RGBA) to `[3, H, W]` uint8 over white."""
+    if image.dtype == torch.uint16:
+        image = ((image.to(torch.int32) + 128) // 257).to(torch.uint8)
+    if image.shape[0] in (2, 4):
+        colour, alpha = image[:-1].to(torch.int32), image[-1:].to(torch.int32)
+        image = ((colour * alpha + 255 * (255 - alpha) + 127) // 255).to(torch.uint8)
+    return image.expand(3, -1, -1)
+
+
+def cut_image(image: Tensor, config: DataConfig, generator: np.random.Generator) -> np.ndarray:
+    """`[3, H, W]` uint8 to crops `[n, C, size, size]` uint8. Raises Skip when the image is too small.
+
+    "short" resizes (bicubic, antialiased) so that the short side is `size`, or for tiles the largest multiple of
+    `size` that does not enlarge; "none" cuts native pixels.
+    """
+    size, (height, width) = config.size, image.shape[1:]
+    times = max(1, min(height, width) // size) if config.crop == "tiles" else 1
+    image = fit_image(to_channels(image, config.channels), size * times, config)
+    corners = _corners(image.shape[1], image.shape[2], size, config.crop, config.per_file, generator)
+    return np.stack([image[:, y : y + size, x : x + size].numpy() for y, x in corners])
+
+
+def to_channels(image: Tensor, channels: int) -> Tensor:
+    """`[3, H, W]` uint8 as it is, or as grey `[1, H, W]` (luma of BT.601)."""
+    if channels == 3:
+        return image
+    weights = torch.tensor([0.299, 0.587, 0.114]).reshape(3, 1, 1)
+    return (image * weights).sum(0, keepdim=True).round().to(torch.uint8)
+
+
+def fit_image(image: Tensor, short: int, config: DataConfig) -> Tensor:
+    """`[C, H, W]` resized so that its short side is `short` (`resize` "short"), or unchanged. Raises Skip when the
+    image is too small for a crop of `config.size`."""
+    height, width = image.shape[1:]
+    side = min(height, width)
+    if side * (_MOST_ENLARGED if config.resize == "short" else 1) < config.size or side < 2:
+        raise Skip(f"too small: {width} x {height} pixels for crops of {config.size}")
+    if config.resize == "none" or side == short:
+        return image
+    target = [max(short, round(height * short / side)), max(short, round(width * short / side))]
+    return torch.nn.functional.interpolate(image[None], target, mode="bicubic", antialias=True)[0]
+
+
+def _corners(
+    height: int,
+    width: int,
+    size: int,
+    crop: Literal["center", "tiles", "random"],
+    wanted: int,
+    generator: np.random.Generator,
+) -> list[tuple[int, int]]:
+    if crop == "center":
+        return [((height - size) // 2, (width - size) // 2)]
+    if crop == "random":
+        ys = generator.integers(0, height - size + 1, wanted)
+        xs = generator.integers(0, width - size + 1, wanted)
+        return sorted({(int(y), int(x)) for y, x in zip(ys, xs, strict=True)})
+    rows, columns = height // size, width // size
+    top, left = (height - rows * size) // 2, (width - columns * size) // 2
+    places = choose(rows * columns, wanted, crop, generator)
+    return [(top + (i // columns) * size, left + (i % columns) * size) for i in places]

@@ -1,0 +1,210 @@
+"""Writing a data set into the cache: samples in one flat file, labels and the rows of each split beside it. No torch.
+
+An entry holds `samples.bin` (`[N, C, *shape]` uint8 or int16), `labels.npy` (int64 `[N]`, if there are labels),
+`train.npy` and `val.npy` (int64 rows of `samples.bin`) and `meta.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+
+from ...results.errors import UserError
+from .cache import Draft
+from .config import DataConfig, stored_shape
+from .source import Item, Progress, Reading, Skip
+
+# How many reasons an error message quotes.
+_QUOTED = 3
+
+
+@dataclass(frozen=True)
+class _Kept:
+    split: str | None
+    start: int
+    stop: int
+
+
+def build(draft: Draft, config: DataConfig, reading: Reading, progress: Progress) -> None:
+    """Reads `reading` into `draft`, item by item in bounded memory.
+
+    Raises UserError when no item is usable or when there is nothing left for one of the splits.
+    """
+    shape, dtype = stored_shape(config), np.dtype(np.int16 if config.modality.is_audio else np.uint8)
+    sample_bytes = math.prod(shape) * dtype.itemsize
+    if reading.samples is not None:
+        draft.grow(reading.samples * sample_bytes)
+        draft.shrink(reading.samples * sample_bytes)
+    kept: list[_Kept] = []
+    labels: list[np.ndarray] = []
+    skipped = list(reading.skipped)
+    file = draft.create("samples.bin")
+    quota = _Quota(config, reading)
+    end = 0
+    with closing(_closable(reading.items)) as items:
+        for done, item in enumerate(items):
+            progress(done, reading.total, "decoding")
+            try:
+                count = _append(file, draft, item, shape, dtype, quota.room(item))
+            except Skip as reason:
+                file.seek(end * sample_bytes)
+                file.truncate()
+                skipped.append((item.name, str(reason)))
+                continue
+            kept.append(_Kept(quota.take(item, count), end, end + count))
+            labels.append(_labels(item, count))
+            end += count
+            if quota.full:
+                break
+    progress(reading.total, reading.total, "decoding")
+    if not end:
+        raise _nothing(config, skipped)
+    train, val, notes = _split(config, kept, quota)
+    for name, rows in (("train", train), ("val", val)):
+        np.save(draft.create(f"{name}.npy"), rows)
+    label = np.concatenate(labels)
+    if (label >= 0).all():
+        np.save(draft.create("labels.npy"), label)
+    files = {
+        "files": reading.total + len(reading.skipped) + reading.duplicates,
+        "used": len(kept),
+        "skipped": len(skipped),
+        "duplicates": reading.duplicates,
+    }
+    meta = {
+        "shape": list(shape),
+        "dtype": dtype.name,
+        "samples": end,
+        "classes": list(reading.classes) if (label >= 0).all() else [],
+        "skipped": [{"file": name, "reason": reason} for name, reason in skipped],
+        "counts": {**(files if reading.files else {}), "train": len(train), "val": len(val)},
+        "notes": [*reading.notes, *notes],
+    }
+    draft.create("meta.json").write(json.dumps(meta, indent=1).encode())
+
+
+class _Quota:
+    """Which split the next item goes to, and how many of its samples are still wanted."""
+
+    def __init__(self, config: DataConfig, reading: Reading) -> None:
+        self._cap = config.samples
+        self._whole = reading.total == 1
+        self._val_samples = config.val if isinstance(config.val, int) else None
+        self._val_items = max(1, min(round(config.val * reading.total), reading.total - 1))
+        self.val = self.val_items = self.train = 0
+
+    @property
+    def _val_done(self) -> bool:
+        if self._val_samples is not None:
+            return self.val >= self._val_samples
+        return self.val_items >= self._val_items
+
+    def room(self, item: Item) -> int | None:
+        """The most samples wanted of the item; None when all are. An item for validation is always read whole: it
+        may have to be divided or to go to training, which is known at the end alone."""
+        if item.split is not None or self._cap is None or not self._val_done:
+            return None
+        return self._cap - self.train
+
+    def take(self, item: Item, count: int) -> str | None:
+        """Counts the item in; returns the split it belongs to, as far as is known now."""
+        if item.split is not None:
+            return item.split
+        if not self._val_done:
+            self.val += count
+            self.val_items += 1
+            return "val"
+        self.train += count
+        return "train"
+
+    @property
+    def full(self) -> bool:
+        """Whether all wanted training samples are there."""
+        return self._cap is not None and self.train >= self._cap
+
+
+def _append(file: BinaryIO, draft: Draft, item: Item, shape: tuple[int, ...], dtype: np.dtype, room: int | None) -> int:
+    count = written = 0
+    blocks = _closable(iter(item.blocks))
+    try:
+        for block in blocks:
+            if room is not None:
+                block = block[: room - count]
+            if block.dtype != dtype or block.shape[1:] != shape:
+                raise TypeError(f"{item.name}: source gave {block.dtype} {block.shape[1:]}, needs {dtype} {shape}")
+            draft.grow(block.nbytes)
+            written += block.nbytes
+            file.write(np.ascontiguousarray(block).data)
+            count += len(block)
+            if room is not None and count >= room:
+                break
+        if not count:
+            raise Skip("no sample in it")
+    except Skip:
+        draft.shrink(written)
+        raise
+    finally:
+        blocks.close()
+    return count
+
+
+def _labels(item: Item, count: int) -> np.ndarray:
+    if item.label is None:
+        return np.full(count, -1, np.int64)
+    if isinstance(item.label, int):
+        return np.full(count, item.label, np.int64)
+    return np.asarray(item.label, np.int64)[:count]
+
+
+def _split(config: DataConfig, kept: list[_Kept], quota: _Quota) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Rows of the training and of the validation split, and notes on anything unusual."""
+    sides = {"train": [k for k in kept if k.split == "train"], "val": [k for k in kept if k.split == "val"]}
+    given = quota.val == 0
+    if given and not (sides["train"] and sides["val"]):
+        missing = "validation" if sides["train"] else "training"
+        raise UserError(f"data: source {config.source!r} gave no {missing} samples")
+    if len(kept) == 1 and not given:
+        return _divide(config, kept[0])
+    if not sides["train"]:
+        sides["train"].append(sides["val"].pop())
+    train, val = (
+        np.concatenate([np.arange(k.start, k.stop) for k in sides[name]]).astype(np.int64) for name in ("train", "val")
+    )
+    if not given:
+        train = train[: config.samples]
+        val = val[: config.val] if isinstance(config.val, int) else val
+    return train, val, []
+
+
+def _divide(config: DataConfig, only: _Kept) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """The split inside the only usable file: its end, in time or in the order of its tiles, is for validation."""
+    count = only.stop - only.start
+    if count < 2:
+        cure = "crop 'tiles' with a larger per_file" if config.modality.value == "image" else "a larger per_file"
+        raise UserError(
+            f"data: one usable file with one sample can't be split into training and validation; "
+            f"add files, or use {cure} or shorter samples"
+        )
+    wanted = config.val if isinstance(config.val, int) else math.ceil(config.val * count)
+    cut = count - min(max(wanted, 1), count - 1)
+    rows = np.arange(only.start, only.stop, dtype=np.int64)
+    note = "one usable file: its end is the validation split, so the two splits are not independent"
+    return rows[:cut][: config.samples], rows[cut:], [note]
+
+
+def _nothing(config: DataConfig, skipped: list[tuple[str, str]]) -> UserError:
+    quoted = "; ".join(f"{name}: {reason}" for name, reason in skipped[:_QUOTED])
+    more = f"; and {len(skipped) - _QUOTED} more" if len(skipped) > _QUOTED else ""
+    place = config.path or config.source
+    return UserError(f"data: none of the {len(skipped)} files in {place} is usable ({quoted}{more})")
+
+
+def _closable(items: Iterator) -> Iterator:
+    """`items` as a generator, which can be closed."""
+    yield from items

@@ -1,0 +1,93 @@
+"""Devices and how much of each a run may use. Torch-free: GPUs are asked for in a process of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from ..results.errors import UserError
+
+_PROBE = """
+import json, torch
+print(json.dumps([[torch.cuda.get_device_name(i), torch.cuda.get_device_properties(i).total_memory]
+                  for i in range(torch.cuda.device_count())]))
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """`name` "cpu" or "cuda:N"; `units` cores of a CPU, jobs at a time of a GPU; `memory` bytes for jobs."""
+
+    name: str
+    units: int
+    memory: int
+    title: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """The devices of a run, the CPU's cores, and the CPU threads of a job on a GPU."""
+
+    devices: tuple[Device, ...]
+    cores: int
+    host_threads: int = 1
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpus() -> list[tuple[str, int]]:
+    """Name and bytes of memory of every CUDA device, asked for in a fresh process (this one must not touch CUDA)."""
+    answer = subprocess.run([sys.executable, "-P", "-c", _PROBE], capture_output=True, text=True, check=False)
+    if answer.returncode:
+        return []
+    return [(name, memory) for name, memory in json.loads(answer.stdout.splitlines()[-1])]
+
+
+def machine(devices: str = "auto", *, jobs_per_device: int | None = None) -> Machine:
+    """The machine for `--devices`: "auto" (all GPUs, else the CPU), "cpu", "cuda", "cuda:0,1".
+
+    `jobs_per_device`: how many jobs share a GPU (default 4), or run at a time on the CPU (default: a core each).
+    Raises UserError for a device that is not there.
+    """
+    cpu = Device(name="cpu", units=cores(), memory=int(_free_memory() * 0.85), title="CPU")
+    if devices == "cpu" or (devices == "auto" and not os.path.exists("/dev/nvidiactl")):
+        if jobs_per_device is not None:
+            cpu = Device(name="cpu", units=max(1, min(cpu.units, jobs_per_device)), memory=cpu.memory, title="CPU")
+        return Machine(devices=(cpu,), cores=cores())
+    match = re.fullmatch(r"auto|cuda(?::(\d+(?:,\d+)*))?", devices)
+    if match is None:
+        raise UserError(f"--devices {devices}: expected auto, cpu, cuda, or cuda:0,1")
+    found = gpus()
+    if not found and devices == "auto":
+        return Machine(devices=(cpu,), cores=cores())
+    wanted = [int(i) for i in match[1].split(",")] if match[1] else range(len(found))
+    for i in wanted:
+        if i >= len(found):
+            raise UserError(f"--devices {devices}: there is no cuda:{i}; found {len(found)} CUDA devices")
+    if not found:
+        raise UserError(f"--devices {devices}: no CUDA device was found")
+    places = jobs_per_device or 4
+    return Machine(
+        devices=tuple(
+            Device(name=f"cuda:{i}", units=places, memory=int(found[i][1] * 0.9), title=found[i][0]) for i in wanted
+        ),
+        cores=cores(),
+        host_threads=max(1, cores() // (places * len(list(wanted)))),
+    )
+
+
+def _free_memory() -> int:
+    """Bytes that can be had without swapping."""
+    try:
+        with open("/proc/meminfo") as file:
+            facts = dict(line.split(":", 1) for line in file)
+        return int(facts["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 0.8)

@@ -1,0 +1,51 @@
+"""Jobs: the nodes of a plan, identified by what they compute. Torch-free."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+
+def canonical(data: Any) -> str:
+    """JSON with sorted keys and no spaces: equal data, equal text."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One unit of work with a record of its own.
+
+    `config`, `versions` and `depends` (role -> id of another job) make its identity; `runtime` holds what it needs but
+    what can't change a number (paths), `title` what people read, `flops` and `memory` (bytes) what it is expected to
+    take, and `step_flops` the FLOPs of one optimiser step or batch, from which its thread count follows.
+    """
+
+    kind: str
+    config: Mapping[str, Any]
+    versions: Mapping[str, int]
+    depends: Mapping[str, str] = field(default_factory=dict)
+    title: str = ""
+    runtime: Mapping[str, Any] = field(default_factory=dict)
+    flops: float = 0.0
+    step_flops: float = 0.0
+    memory: int = 500_000_000
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of the identity: 20 hexadecimal digits."""
+        identity = {
+            "kind": self.kind,
+            "config": self.config,
+            "versions": dict(self.versions),
+            "depends": dict(self.depends),
+        }
+        return hashlib.sha256(canonical(identity).encode()).hexdigest()[:20]
+
+    @property
+    def id(self) -> str:
+        """`kind/key`: also the job's folder below `jobs/`."""
+        return f"{self.kind}/{self.key}"

@@ -1,0 +1,275 @@
+"""From cells to jobs: what has to be computed, what is shared, what it will take. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..results.errors import UserError, unknown
+from ..tasks.metrics import metrics
+from ..tasks.nets import nets
+from ..tasks.nets.config import EncoderConfig
+from ..tasks.priors.config import PriorConfig, choose, priors, resolve_prior
+from ..tasks.proxies import proxies
+from ..tokenizers import weights
+from ..tokenizers.registry import declared_version
+from ..tokenizers.spec import LatentSpec, Modality
+from ..tokenizers.validation import check
+from .datasets import sources
+from .datasets.config import DataConfig, signal_spec
+from .grid import Cell, cells, merge
+from .jobs import Job
+from .suite import Suite
+
+ENCODER = "encoder"
+
+# Parts of tasks that have a version of their own and no registry.
+_SHARED_VERSIONS = {
+    name: declared_version(f"tasks.metrics.{name}:VERSION") or 0 for name in ("codes", "frechet", "kid", "rate")
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedCell:
+    """A cell and the ids of its jobs by kind."""
+
+    cell: Cell
+    jobs: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Cells and the jobs they need, each job once, every job after those it depends on."""
+
+    suite: Suite
+    cells: tuple[PlannedCell, ...]
+    jobs: Mapping[str, Job]
+
+
+def make_plan(suite: Suite, fingerprints: Mapping[str, str]) -> Plan:
+    """The plan of `suite`; `fingerprints` by data set label ("" where unknown: for looking, not for running).
+
+    Raises UserError for anything that would fail later: impossible points, unknown nets or proxies, absent weights.
+    """
+    return _Planner(suite, fingerprints).plan()
+
+
+class _Planner:
+    def __init__(self, suite: Suite, fingerprints: Mapping[str, str]) -> None:
+        self.suite = suite
+        self.fingerprints = fingerprints
+        self.jobs: dict[str, Job] = {}
+        self.nets = self._nets()
+        self.encoder = check(EncoderConfig, suite.encoder, where=f"{suite.where}: encoder")
+        for i, name in enumerate(suite.modelability.proxies):
+            proxies.version(name, where=f"{suite.where}: modelability.proxies[{i}]")
+
+    def plan(self) -> Plan:
+        planned = []
+        for cell in cells(self.suite):
+            planned.append(PlannedCell(cell=cell, jobs=self._cell(cell)))
+        self._check_weights(planned)
+        return Plan(suite=self.suite, cells=tuple(planned), jobs=self.jobs)
+
+    def _add(self, **fields: Any) -> Job:
+        job = Job(**fields)
+        return self.jobs.setdefault(job.id, job)
+
+    def _nets(self) -> dict[str, Any]:
+        found = {}
+        for i, name in enumerate(self.suite.features):
+            if name == ENCODER:
+                continue
+            net = nets.get(name, where=f"{self.suite.where}: features[{i}]")
+            served = {data.modality for data in self.suite.data} & set(net.modalities)
+            if not served:
+                raise UserError(
+                    f"{self.suite.where}: features[{i}]: {name} serves {', '.join(map(str, net.modalities))}, "
+                    "and the suite has no such data"
+                )
+            found[name] = net
+        return found
+
+    def _cell(self, cell: Cell) -> dict[str, str]:
+        suite, seed, spec = self.suite, cell.seed, cell.tokenizer.spec
+        data = self._data(cell.data)
+        runtime = {"data": cell.data.to_json()}
+        train = cell.tokenizer.training
+        forward = cell.tokenizer.estimate_flops()
+        tokenizer = self._add(
+            kind="tokenizer",
+            config={"tokenizer": cell.tokenizer.to_json(), "seed": seed},
+            versions={"training": 1, **cell.tokenizer.versions()},
+            depends={"data": data.id},
+            title=f"tokenizer {cell.name}",
+            runtime=runtime,
+            flops=3 * forward * train.batch_size * train.steps if train.flops is None else train.flops,
+            step_flops=3 * forward * train.batch_size,
+            memory=_memory(cell, train.batch_size),
+        )
+        ids = {"data": data.id, "tokenizer": tokenizer.id}
+        n_train, n_val = _counts(cell.data)
+        if "generation" in suite.tasks or "modelability" in suite.tasks:
+            latents = self._add(
+                kind="latents",
+                config={},
+                versions={"latents": 1},
+                depends={"data": data.id, "tokenizer": tokenizer.id},
+                title=f"latents {cell.name}",
+                runtime=runtime,
+                flops=forward / 2 * (n_train + n_val),
+                step_flops=forward * 32,
+            )
+            ids["latents"] = latents.id
+        if "reconstruction" in suite.tasks:
+            ids["reconstruction"] = self._add(
+                kind="reconstruction",
+                config=asdict(suite.reconstruction),
+                versions={
+                    "reconstruction": suite.reconstruction.version,
+                    **{name: metrics.version(name) for name in metrics.names()},
+                    **_SHARED_VERSIONS,
+                    **self._net_versions(cell.data),
+                },
+                depends={"data": data.id, "tokenizer": tokenizer.id, **self._references(cell.data, "val")},
+                title=f"reconstruction {cell.name}",
+                runtime=runtime,
+                flops=forward * n_val * (8 if suite.reconstruction.rate else 1),
+                step_flops=forward * suite.reconstruction.batch_size,
+            ).id
+        if "modelability" in suite.tasks:
+            wanted = suite.modelability.proxies or tuple(proxies.names())
+            ids["modelability"] = self._add(
+                kind="modelability",
+                config=asdict(suite.modelability) | {"proxies": list(wanted)},
+                versions={"modelability": suite.modelability.version}
+                | {name: proxies.version(name) for name in wanted},
+                depends={"data": data.id, "latents": ids["latents"], "tokenizer": tokenizer.id},
+                title=f"modelability {cell.name}",
+                runtime=runtime,
+                flops=1e9,
+            ).id
+        if "generation" in suite.tasks:
+            prior = self._prior(spec)
+            prior_job = self._add(
+                kind="prior",
+                config={"prior": prior.name, "options": asdict(prior), "seed": seed},
+                versions={"training": 1, f"prior.{prior.name}": prior.version},
+                depends={"data": data.id, "latents": ids["latents"], "tokenizer": tokenizer.id},
+                title=f"prior {prior.name} {cell.name}",
+                runtime=runtime,
+                flops=prior.training.flops
+                or 3 * prior.forward_flops(spec) * prior.training.batch_size * prior.training.steps,
+                step_flops=3 * prior.forward_flops(spec) * prior.training.batch_size,
+            )
+            ids["prior"] = prior_job.id
+            ids["generation"] = self._add(
+                kind="generation",
+                config={**asdict(suite.generation), "seed": seed},
+                versions={
+                    "generation": suite.generation.version,
+                    **_SHARED_VERSIONS,
+                    **self._net_versions(cell.data),
+                },
+                depends={
+                    "data": data.id,
+                    "tokenizer": tokenizer.id,
+                    "latents": ids["latents"],
+                    "prior": prior_job.id,
+                    **self._references(cell.data, suite.generation.reference),
+                },
+                title=f"generation {cell.name}",
+                runtime=runtime,
+                flops=(prior.sampling_flops(spec) + forward / 2) * suite.generation.samples,
+                step_flops=prior.forward_flops(spec) * suite.generation.batch_size,
+            ).id
+        return ids
+
+    def _prior(self, spec: LatentSpec) -> PriorConfig:
+        """`[prior]`: `name`, a `training` table for all priors, and a table of options per prior."""
+        table, where = self.suite.prior, f"{self.suite.where}: prior"
+        for key in table.keys() - {"name", "training", *priors.names()}:
+            raise unknown("key", key, ["name", "training", *priors.names()], where=where)
+        wanted = table.get("name", "auto")
+        if not isinstance(wanted, str):
+            raise UserError(f'{where}.name: should be a prior\'s name or "auto", got {wanted!r}')
+        name = choose(spec, None if wanted == "auto" else wanted, where=where)
+        options = merge({"training": table.get("training", {})}, table.get(name, {}))
+        return resolve_prior(name, options, spec, where=f"{where}.{name}")
+
+    def _data(self, data: DataConfig) -> Job:
+        return self._add(
+            kind="data",
+            config={"data": data.identity(), "fingerprint": self.fingerprints.get(data.label, "")},
+            versions={data.kind: sources.version(data.kind)},
+            title=f"data {data.label}",
+            runtime={"data": data.to_json()},
+            flops=1e9,
+        )
+
+    def _serving(self, data: DataConfig) -> list[str]:
+        names = [name for name, net in self.nets.items() if data.modality in net.modalities]
+        return ([ENCODER] if ENCODER in self.suite.features else []) + names
+
+    def _net_versions(self, data: DataConfig) -> dict[str, int]:
+        return {
+            f"net.{name}": self.encoder.version if name == ENCODER else self.nets[name].version
+            for name in self._serving(data)
+        }
+
+    def _references(self, data: DataConfig, split: str) -> dict[str, str]:
+        """Reference features of `split` by role `reference.<net>`, and the encoder they may need."""
+        depends: dict[str, str] = {}
+        for name in self._serving(data):
+            mine = {"data": self._data(data).id}
+            if name == ENCODER:
+                mine["encoder"] = depends["encoder"] = self._encoder(data).id
+            version = self._net_versions(data)[f"net.{name}"]
+            job = self._add(
+                kind="reference",
+                config={"net": name, "split": split},
+                versions={"reference": 1, f"net.{name}": version},
+                depends=mine,
+                title=f"reference {data.label} {name} {split}",
+                runtime={"data": data.to_json()},
+                flops=1e9,
+            )
+            depends[f"reference.{name}"] = job.id
+        return depends
+
+    def _encoder(self, data: DataConfig) -> Job:
+        signal = signal_spec(data)
+        per_sample = 40e3 * signal.elements ** (1.0 if signal.modality is not Modality.WAVEFORM else 0.9)
+        return self._add(
+            kind="encoder",
+            config={"encoder": asdict(self.encoder)},
+            versions={"training": 1, "encoder": self.encoder.version},
+            depends={"data": self._data(data).id},
+            title=f"encoder {data.label}",
+            runtime={"data": data.to_json()},
+            flops=per_sample * self.encoder.training.steps * self.encoder.training.batch_size,
+            step_flops=per_sample * self.encoder.training.batch_size,
+        )
+
+    def _check_weights(self, planned: list[PlannedCell]) -> None:
+        """Refuse, before anything is trained, what would fail for want of weights."""
+        where = self.suite.where
+        for net in self.nets.values():
+            if net.weights is not None:
+                weights.require(net.weights, where=f"{where}: features")
+        if self.suite.reconstruction.lpips == "on":
+            weights.require("alexnet_lpips", where=f"{where}: reconstruction.lpips")
+        for name in {name for p in planned for name in p.cell.tokenizer.weights()}:
+            weights.require(name, where=f"{where}: objective")
+
+
+def _counts(data: DataConfig) -> tuple[int, int]:
+    n = data.samples or 2048
+    return n, int(data.val) if data.val >= 1 else max(1, int(n * data.val))
+
+
+def _memory(cell: Cell, batch: int) -> int:
+    """Bytes that training is expected to take: weights with optimiser and average, and activations."""
+    activations = batch * cell.tokenizer.signal.elements * 4 * 60
+    return int(400e6 + 20 * cell.tokenizer.estimate_parameters() + activations)

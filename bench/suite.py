@@ -1,0 +1,239 @@
+"""Suite files: what is to be run, read from TOML and checked to the last key. Torch-free.
+
+A suite is data sets x tokenizers x grid axes x seeds x tasks. See docs/suites.md for the format.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ..results.errors import UserError, unknown
+from ..tasks.config import GenerationConfig, ModelabilityConfig, ReconstructionConfig
+from ..tokenizers.spec import Modality
+from ..tokenizers.validation import check
+from .datasets.config import DataConfig
+
+TASKS = ("reconstruction", "generation", "modelability")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerEntry:
+    """One `[[tokenizers]]` table: a recipe, its overrides, and the grid of values that some of them take.
+
+    `grid` maps a dotted option ("tsr", "bottleneck.beta") to its values; `modalities` and `data` restrict the entry to
+    some data sets; `options` are overrides common to all its cells; `where` is the place in the file, for messages.
+    """
+
+    recipe: str
+    label: str
+    grid: Mapping[str, tuple[Any, ...]]
+    modalities: tuple[Modality, ...]
+    data: tuple[str, ...]
+    options: Mapping[str, Any]
+    where: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """A checked suite. `training`, `prior` and `encoder` are option tables that later stages validate with their own
+    schema; `features` names the nets of Fréchet and kernel distances ("encoder" needs no download)."""
+
+    name: str
+    where: str
+    description: str
+    seeds: tuple[int, ...]
+    tasks: tuple[str, ...]
+    features: tuple[str, ...]
+    data: tuple[DataConfig, ...]
+    tokenizers: tuple[TokenizerEntry, ...]
+    training: Mapping[str, Any]
+    prior: Mapping[str, Any]
+    encoder: Mapping[str, Any]
+    reconstruction: ReconstructionConfig
+    generation: GenerationConfig
+    modelability: ModelabilityConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Top:
+    name: str
+    tokenizers: list[dict[str, Any]]
+    data: list[dict[str, Any]]
+    description: str = ""
+    seeds: tuple[int, ...] = (0,)
+    tasks: tuple[str, ...] = TASKS
+    features: tuple[str, ...] = ("encoder",)
+    training: dict[str, Any] = field(default_factory=dict)
+    prior: dict[str, Any] = field(default_factory=dict)
+    encoder: dict[str, Any] = field(default_factory=dict)
+    reconstruction: dict[str, Any] = field(default_factory=dict)
+    generation: dict[str, Any] = field(default_factory=dict)
+    modelability: dict[str, Any] = field(default_factory=dict)
+
+
+def suite_names() -> list[str]:
+    """Names of the suites that are shipped."""
+    return sorted(p.name.removesuffix(".toml") for p in _shipped().iterdir() if p.name.endswith(".toml"))
+
+
+def load_suite(suite: str | Path | Mapping[str, Any], sets: Sequence[str] = ()) -> Suite:
+    """A shipped suite by name, a file, or a mapping of the same shape, with `--set a.b=value` changes applied.
+
+    Raises UserError with file, key and cure for anything wrong.
+    """
+    if isinstance(suite, Mapping):
+        where, raw = "suite", _copy(suite)
+    else:
+        where, raw = _read(suite)
+    for change in sets:
+        _apply(raw, change)
+    return _parse(raw, where)
+
+
+def _shipped() -> Any:
+    return files(__package__) / "suites"
+
+
+def _read(suite: str | Path) -> tuple[str, dict[str, Any]]:
+    path = Path(suite)
+    if path.suffix == ".toml" or len(path.parts) > 1:
+        if not path.is_file():
+            raise UserError(f"{path}: no such suite file; shipped suites: {', '.join(suite_names())}")
+        where, text = str(path), _read_text(path)
+    elif str(suite) in suite_names():
+        where, text = f"{suite}.toml", (_shipped() / f"{suite}.toml").read_text()
+    else:
+        raise unknown("suite", str(suite), suite_names())
+    try:
+        return where, tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{where}: not valid TOML: {error}") from None
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: can't be read: {error}") from None
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _copy(v) for k, v in value.items()}
+    return [_copy(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _apply(raw: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set {change}: expected KEY=VALUE, such as --set data.path=photos")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word or path needs no quotes on the command line
+    _assign(raw, key.strip().split("."), value, change)
+
+
+def _assign(node: Any, parts: list[str], value: Any, change: str) -> None:
+    """Set `parts` below `node`; a list is entered at a numeric part, or in all its tables."""
+    head, rest = parts[0], parts[1:]
+    if isinstance(node, list):
+        if head.isdigit():
+            if int(head) >= len(node):
+                raise UserError(f"--set {change}: there are only {len(node)} entries, counted from 0")
+            if rest:
+                _assign(node[int(head)], rest, value, change)
+            else:
+                node[int(head)] = value
+            return
+        for item in node:
+            _assign(item, parts, value, change)
+        return
+    if not isinstance(node, dict):
+        raise UserError(f"--set {change}: {head!r} lies below something that is no table")
+    if rest:
+        _assign(node.setdefault(head, {}), rest, value, change)
+    else:
+        node[head] = value
+
+
+def _parse(raw: dict[str, Any], where: str) -> Suite:
+    for key in ("data", "tokenizers"):
+        if isinstance(raw.get(key), dict):
+            raw[key] = [raw[key]]
+    top = check(_Top, raw, where=where)
+    if not top.name or any(c in top.name for c in "/\\\0"):
+        raise UserError(f"{where}: name: must be usable as a file name, got {top.name!r}")
+    for i, task in enumerate(top.tasks):
+        if task not in TASKS:
+            raise unknown("task", task, TASKS, where=f"{where}: tasks[{i}]")
+    for key in ("data", "tokenizers", "seeds"):
+        if not getattr(top, key):
+            raise UserError(f"{where}: {key}: needs at least one entry")
+    data = tuple(check(DataConfig, table, where=f"{where}: data[{i}]") for i, table in enumerate(top.data))
+    labels = [d.label for d in data]
+    for i, label in enumerate(labels):
+        if label in labels[:i]:
+            raise UserError(f"{where}: data[{i}]: a data set called {label!r} is there already; give one a `name`")
+    entries = tuple(_entry(table, f"{where}: tokenizers[{i}]", labels) for i, table in enumerate(top.tokenizers))
+    return Suite(
+        name=top.name,
+        where=where,
+        description=top.description,
+        seeds=top.seeds,
+        tasks=top.tasks,
+        features=top.features,
+        data=data,
+        tokenizers=entries,
+        training=top.training,
+        prior=top.prior,
+        encoder=top.encoder,
+        reconstruction=check(ReconstructionConfig, top.reconstruction, where=f"{where}: reconstruction"),
+        generation=check(GenerationConfig, top.generation, where=f"{where}: generation"),
+        modelability=check(ModelabilityConfig, top.modelability, where=f"{where}: modelability"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _EntryHead:
+    recipe: str
+    label: str = ""
+    modalities: tuple[Modality, ...] = ()
+    data: tuple[str, ...] = ()
+    grid: dict[str, Any] = field(default_factory=dict)
+
+
+def _entry(table: Mapping[str, Any], where: str, data_labels: list[str]) -> TokenizerEntry:
+    own = {"recipe", "label", "modalities", "data", "grid"}
+    head = check(_EntryHead, {k: v for k, v in table.items() if k in own}, where=where)
+    for i, name in enumerate(head.data):
+        if name not in data_labels:
+            raise unknown("data set", name, data_labels, where=f"{where}: data[{i}]")
+    grid = dict(_axes(head.grid, f"{where}: grid"))
+    return TokenizerEntry(
+        recipe=head.recipe,
+        label=head.label,
+        grid=grid,
+        modalities=head.modalities,
+        data=head.data,
+        options={k: v for k, v in table.items() if k not in own},
+        where=where,
+    )
+
+
+def _axes(table: Mapping[str, Any], where: str, prefix: str = "") -> list[tuple[str, tuple[Any, ...]]]:
+    axes: list[tuple[str, tuple[Any, ...]]] = []
+    for key, value in table.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            axes += _axes(value, where, f"{name}.")
+        elif isinstance(value, list) and value:
+            axes.append((name, tuple(value)))
+        else:
+            raise UserError(f"{where}.{name}: an axis is a non-empty list of values, got {value!r}")
+    return axes

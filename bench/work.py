@@ -1,0 +1,338 @@
+"""What each kind of job does, in a worker process: from an order's dependencies to metrics and artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ..results.errors import UserError
+from ..results.metric import Metric
+from ..results.record import Record
+from ..results.store import Store, atomic_file
+from ..tasks.config import GenerationConfig, ModelabilityConfig, ReconstructionConfig
+from ..tasks.distances import REFERENCE, Reference
+from ..tasks.features import collect
+from ..tasks.generation import SAMPLES, generate, held_out
+from ..tasks.interface import Context, FeatureNet, FitReport, batches
+from ..tasks.latents import LatentStore, write_latents, write_statistics
+from ..tasks.metrics.interface import PairMetric
+from ..tasks.modelability import measure
+from ..tasks.nets import nets
+from ..tasks.nets.config import EncoderConfig
+from ..tasks.nets.encoder import EncoderTrainer, LabelledSource
+from ..tasks.priors.build import build_prior
+from ..tasks.priors.config import priors
+from ..tasks.priors.interface import Prior
+from ..tasks.reconstruction import reconstruct
+from ..tokenizers.build import build
+from ..tokenizers.config import TokenizerConfig
+from ..tokenizers.interface import Trainable, TrainableTokenizer
+from ..tokenizers.seeding import fold
+from ..tokenizers.training import TrainingConfig
+from ..tokenizers.validation import check
+from .datasets import CachedDataset, open_dataset
+from .datasets.config import DataConfig
+from .jobs import Job
+from .training import train
+
+MODEL = "model.safetensors"
+ENCODE_BATCH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """What a job leaves: metrics, plain deterministic facts, artifact files, and volatile facts (`run`)."""
+
+    metrics: tuple[Metric, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    artifacts: tuple[str, ...] = ()
+    run: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """A job with everything it may reach: its folder, its device, and what it depends on, loaded when asked for."""
+
+    job: Job
+    store: Store
+    folder: Path
+    cache: Path
+    device: torch.device
+    progress: Callable[[int, int, str], None]
+    stop: Callable[[], bool]
+    checkpoint_seconds: float
+
+    @property
+    def seed(self) -> int:
+        """The cell's seed; 0 for jobs that all cells share."""
+        return int(self.job.config.get("seed", 0))
+
+    @cached_property
+    def dataset(self) -> CachedDataset:
+        """The job's data set, decoded into the cache if it is not there."""
+        record = self.job if self.job.kind == "data" else self.record("data")
+        config = check(DataConfig, self.job.runtime["data"], where="data")
+        return open_dataset(config, cache=self.cache, fingerprint=record.config["fingerprint"], progress=self.progress)
+
+    def record(self, role: str) -> Record:
+        """The finished record of the job that plays `role`."""
+        kind, key = self.job.depends[role].split("/")
+        record = self.store.load(kind, key)
+        if record is None:
+            raise RuntimeError(f"{self.job.depends[role]} has no finished record")
+        return record
+
+    def depends_folder(self, role: str) -> Path:
+        """The folder of the job that plays `role`."""
+        kind, key = self.job.depends[role].split("/")
+        return self.store.job_folder(kind, key)
+
+    @cached_property
+    def tokenizer_config(self) -> TokenizerConfig:
+        """The configuration of the tokenizer this job is about."""
+        source = self.job if self.job.kind == "tokenizer" else self.record("tokenizer")
+        return TokenizerConfig.from_json(source.config["tokenizer"])
+
+    @cached_property
+    def tokenizer(self) -> TrainableTokenizer:
+        """The trained tokenizer."""
+        model = build(self.tokenizer_config)
+        return self._loaded(model, self.depends_folder("tokenizer"))
+
+    @cached_property
+    def latents(self) -> LatentStore:
+        """The stored latents."""
+        return LatentStore.open(self.depends_folder("latents"), self.tokenizer_config.spec)
+
+    @cached_property
+    def nets(self) -> dict[str, FeatureNet]:
+        """The feature nets that this job's references were made with."""
+        names = [role.removeprefix("reference.") for role in self.job.depends if role.startswith("reference.")]
+        if self.job.kind == "reference":
+            names = [self.job.config["net"]]
+        return {name: self._net(name) for name in names}
+
+    @cached_property
+    def references(self) -> dict[str, Reference]:
+        """Reference features by net."""
+        found = {}
+        for name in self.nets:
+            role = f"reference.{name}"
+            found[name] = Reference.load(self.depends_folder(role), self.record(role).config["split"])
+        return found
+
+    def context(self) -> Context:
+        """What a task sees."""
+        return Context(
+            device=self.device, seed=self.seed, folder=self.folder, fit=self.fit, progress=self.progress, nets=self.nets
+        )
+
+    def fit(self, model: Trainable, source: Any, config: TrainingConfig, *, seed: int) -> FitReport:
+        """The one training loop, in this job's folder."""
+        return train(
+            model,
+            source,
+            config,
+            seed=seed,
+            folder=self.folder,
+            device=self.device,
+            progress=self.progress,
+            stop=self.stop,
+            checkpoint_seconds=self.checkpoint_seconds,
+        )
+
+    def save(self, model: nn.Module) -> None:
+        """Write the model's weights atomically."""
+        tensors = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
+        with atomic_file(self.folder / MODEL) as temporary:
+            save_file(tensors, temporary)
+
+    def _loaded(self, model: Any, folder: Path) -> Any:
+        model.load_state_dict(load_file(folder / MODEL))
+        return model.to(self.device).eval().requires_grad_(False)
+
+    def _net(self, name: str) -> FeatureNet:
+        if name != "encoder":
+            return nets.get(name).load(self.dataset.signal, self.device)
+        config = check(EncoderConfig, self.record("encoder").config["encoder"], where="encoder")
+        trainer = EncoderTrainer(config, self.dataset.signal, len(self.dataset.classes))
+        return self._loaded(trainer, self.depends_folder("encoder")).net()
+
+
+def execute(shop: Workshop) -> Product:
+    """Do the job."""
+    return _KINDS[shop.job.kind](shop)
+
+
+def _data(shop: Workshop) -> Product:
+    data = shop.dataset
+    return Product(
+        extra={
+            "train": len(data.train),
+            "val": len(data.val),
+            "classes": list(data.classes),
+            "counts": dict(data.counts),
+            "skipped": [dict(item) for item in data.skipped],
+        }
+    )
+
+
+def _encoder(shop: Workshop) -> Product:
+    data = shop.dataset
+    config = check(EncoderConfig, shop.job.config["encoder"], where="encoder")
+    torch.manual_seed(fold(0, "encoder"))
+    trainer = EncoderTrainer(config, data.signal, len(data.classes))
+    report = shop.fit(trainer, LabelledSource(data.train), config.training, seed=0)
+    shop.save(trainer)
+    quality = trainer.held_out(data.val)
+    return _trained(shop, trainer, report, extra={"quality": quality, "net": trainer.net().name})
+
+
+def _reference(shop: Workshop) -> Product:
+    split = shop.dataset.train if shop.job.config["split"] == "train" else shop.dataset.val
+    (net,) = shop.nets.values()
+    read = _Sources(split) if net.reads == "waveform" else split
+
+    def drawn() -> Any:
+        done = 0
+        for batch in batches(read, ENCODE_BATCH, shop.device):
+            yield batch
+            done += len(batch)
+            shop.progress(done, len(split), "features")
+
+    Reference.of(collect(net, drawn()), shop.job.config["split"]).save(shop.folder)
+    return Product(artifacts=(REFERENCE,), extra={"net": net.name, "samples": len(split)})
+
+
+class _Sources:
+    """A split's waveforms as a source of batches."""
+
+    def __init__(self, split: Any) -> None:
+        self.split = split
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def batch(self, indices: np.ndarray, device: torch.device) -> torch.Tensor:
+        return self.split.sources(indices, device)
+
+
+def _tokenizer(shop: Workshop) -> Product:
+    config = shop.tokenizer_config
+    torch.manual_seed(fold(shop.seed, "init"))
+    model = build(config)
+    report = shop.fit(model, shop.dataset.train, config.training, seed=shop.seed)
+    shop.save(model)
+    return _trained(shop, model, report)
+
+
+def _latents(shop: Workshop) -> Product:
+    splits = {"train": shop.dataset.train, "val": shop.dataset.val}
+    for name, split in splits.items():
+        write_latents(
+            shop.tokenizer,
+            split,
+            shop.folder,
+            name,
+            device=shop.device,
+            batch_size=ENCODE_BATCH,
+            progress=shop.progress,
+        )
+    write_statistics(shop.folder)
+    files = [*sorted(p.name for p in shop.folder.glob("*.npy")), "statistics.json"]
+    return Product(artifacts=tuple(files), extra={name: len(split) for name, split in splits.items()})
+
+
+def _reconstruction(shop: Workshop) -> Product:
+    config = ReconstructionConfig(**shop.job.config)
+    extra: list[PairMetric] = []
+    if config.lpips == "on" and not shop.dataset.signal.modality.is_audio:
+        from ..tasks.metrics.lpips import Lpips
+        from ..tokenizers import weights
+        from ..tokenizers.objectives.lpips import LPIPS
+
+        extra.append(Lpips(LPIPS(weights.require("alexnet_lpips")).to(shop.device).eval()))
+    result = reconstruct(
+        shop.tokenizer, shop.dataset, config, shop.context(), references=shop.references, extra_metrics=extra
+    )
+    return Product(metrics=result.metrics, extra=result.extra)
+
+
+def _prior(shop: Workshop) -> Product:
+    prior = _untrained_prior(shop, shop.job.config)
+    report = shop.fit(prior, shop.latents.train, prior_config(shop.job.config).training, seed=shop.seed)
+    shop.save(prior)
+    metrics = held_out(prior, shop.latents.val, shop.tokenizer_config.spec, shop.device)
+    return _trained(shop, prior, report, metrics=metrics)
+
+
+def _generation(shop: Workshop) -> Product:
+    record = shop.record("prior")
+    prior: Prior = shop._loaded(_untrained_prior(shop, record.config), shop.depends_folder("prior"))
+    options = {k: v for k, v in shop.job.config.items() if k != "seed"}
+    config = GenerationConfig(**options)
+    result = generate(
+        prior,
+        shop.tokenizer,
+        shop.latents,
+        config,
+        shop.context(),
+        references=shop.references,
+    )
+    sampler = {"sampler": prior_config(record.config).protocol}
+    return Product(metrics=result.metrics, extra=sampler, artifacts=(SAMPLES,) if config.keep else ())
+
+
+def _modelability(shop: Workshop) -> Product:
+    config = check(ModelabilityConfig, shop.job.config, where="modelability")
+    result, seconds = measure(shop.latents, config, progress=shop.progress)
+    return Product(metrics=result.metrics, extra=result.extra, run={"proxy_seconds": seconds})
+
+
+def prior_config(config: Mapping[str, Any]) -> Any:
+    """The prior's options as kept in its job's configuration."""
+    return check(priors.get(config["prior"]), config["options"], where="prior")
+
+
+def _untrained_prior(shop: Workshop, config: Mapping[str, Any]) -> Prior:
+    torch.manual_seed(fold(int(config["seed"]), "prior"))
+    return build_prior(prior_config(config), shop.tokenizer_config.spec)
+
+
+def _trained(
+    shop: Workshop,
+    model: nn.Module,
+    report: FitReport,
+    *,
+    metrics: tuple[Metric, ...] = (),
+    extra: Mapping[str, Any] | None = None,
+) -> Product:
+    facts = {k: list(v) if k == "curve" else v for k, v in asdict(report).items() if k != "seconds"}
+    parameters = sum(p.numel() for p in model.parameters())
+    return Product(
+        metrics=metrics,
+        extra={"parameters": parameters, **facts, **(extra or {})},
+        artifacts=(MODEL,),
+        run={"train_seconds": round(report.seconds, 3)},
+    )
+
+
+_KINDS: dict[str, Callable[[Workshop], Product]] = {
+    "data": _data,
+    "encoder": _encoder,
+    "reference": _reference,
+    "tokenizer": _tokenizer,
+    "latents": _latents,
+    "reconstruction": _reconstruction,
+    "prior": _prior,
+    "generation": _generation,
+    "modelability": _modelability,
+}

@@ -1,0 +1,1 @@
+"""Records, their store, statistics over them, and the leaderboard. Depends on no other package of ours."""

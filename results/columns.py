@@ -1,0 +1,133 @@
+"""Which columns a table shows: the field's, in the field's order, as far as the modality has them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from .errors import UserError, unknown
+from .groups import Group, direction_of
+from .rows import BASE, COST, IDENTITY, SPEC, column_names, metric_names
+
+# The default metrics in their order on the page, each with the order in which it goes when the page is too narrow
+# (largest first).
+_METRICS: tuple[tuple[str, int], ...] = (
+    (r"psnr", 0),
+    (r"ssim", 1),
+    (r"lpips(_\w+)?", 2),
+    (r"si_sdr", 0),
+    (r"(\w+_)?stft(_\w+)?", 1),
+    (r"(log_)?mel(_\w+)?", 2),
+    (r"rfid", 1),
+    (r"rfd_\w+", 3),
+    (r"gfid", 1),
+    (r"gfd_\w+", 1),
+    (r"gkid_\w+", 5),
+    (r"(prior_)?nll_bits(_\w+)?|(prior_)?bits_per_dim", 4),
+    (r"flow_loss", 4),
+    (r"viv", 7),
+    (r"high_frequency_share(_\w+)?", 8),
+    (r"codebook_use", 7),
+    (r"perplexity", 8),
+    (r"effective_rank", 9),
+)
+_DISTORTION = re.compile(r"psnr|si_sdr|(\w+_)?stft(_\w+)?|(log_)?mel(_\w+)?|ssim|lpips(_\w+)?")
+_EXPENDABLE = {"elements": 6, "bits_per_element": 6, "bitrate": 3, "parameters": 3, "seconds": 3}
+
+SHORT = {
+    "bits_per_sample": "bits",
+    "bits_per_element": "bits/el",
+    "bitrate": "bit/s",
+    "parameters": "params",
+    "prior_parameters": "prior params",
+    "peak_memory_bytes": "memory",
+}
+
+
+def default_columns(groups: Sequence[Group]) -> list[str]:
+    """The columns of a table in print: TSR, elements, bits, rate; distortion; Fréchet distances of reconstructions
+    and samples; the prior's loss; a few proxies; parameters and seconds."""
+    timed = any(group.mean("bitrate") is not None for group in groups)
+    rate = "bitrate" if timed else "bits_per_element"
+    present = _measured(groups)
+    metrics = [name for pattern, _ in _METRICS for name in present if re.fullmatch(pattern, name)]
+    names = ["tsr", "elements", "bits_per_sample", rate, *dict.fromkeys(metrics), "parameters", "seconds"]
+    return [name for name in names if name in metrics or any(group.mean(name) is not None for group in groups)]
+
+
+def expendable(name: str) -> int:
+    """How soon the column gives way to a narrow page; 0 for never."""
+    for pattern, order in _METRICS:
+        if re.fullmatch(pattern, name):
+            return order
+    return _EXPENDABLE.get(name, 0)
+
+
+def chosen_columns(groups: Sequence[Group], columns: str | Sequence[str] | None, known: Sequence[str]) -> list[str]:
+    """The table's columns: the default ones, "all", or those named (`rfd_*` stands for all that match).
+
+    `known` are the columns of all tables together: a name outside raises UserError; one that this table lacks is left
+    out, and so are the columns that every table opens with (recipe, seed, axes).
+    """
+    if columns is None:
+        return default_columns(groups)
+    present = _measured(groups)
+    if columns == "all":
+        return [name for name in (*SPEC, *present, *COST) if any(group.mean(name) is not None for group in groups)]
+    wanted = matching(columns, known)
+    flat = {name for name in BASE if name not in IDENTITY}
+    return [name for name in wanted if name in present or name in flat]
+
+
+def matching(columns: str | Sequence[str], known: Sequence[str]) -> list[str]:
+    """The names in `columns` (a list, or text with commas), with patterns filled in. Raises UserError if unknown."""
+    names = columns.split(",") if isinstance(columns, str) else columns
+    wanted: list[str] = []
+    for name in (name.strip() for name in names):
+        found = [column for column in known if fnmatchcase(column, name)]
+        if not found:
+            raise unknown("column", name, known)
+        wanted += found
+    return list(dict.fromkeys(wanted))
+
+
+def primary(groups: Sequence[Group]) -> str | None:
+    """The metric that a table is ranked by unless told: its first distortion metric, else its first with a
+    direction."""
+    directed = [name for name in _measured(groups) if direction_of(groups, name) != "none"]
+    order = [name for pattern, _ in _METRICS for name in directed if re.fullmatch(pattern, name)]
+    distortion = [name for name in order if _DISTORTION.fullmatch(name)]
+    return next(iter([*distortion, *order, *directed]), None)
+
+
+def front_axes(groups: Sequence[Group], axes: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
+    """The Pareto front's axes: bits per sample against the primary metric unless told; () where the table has none.
+
+    Raises UserError on an unknown name, a single axis, or one of which no direction is known.
+    """
+    if axes is None:
+        first = primary(groups)
+        return ("bits_per_sample", first) if first is not None else ()
+    axes = [name.strip() for name in axes]
+    for name in axes:
+        if name not in known:
+            raise unknown("column", name, known, where="Pareto front")
+    if len(set(axes)) == 1:
+        raise UserError(f"Pareto front: {axes[0]!r} alone has no front; name two columns, as in bits_per_sample,psnr")
+    if any(all(group.mean(name) is None for group in groups) for name in axes):
+        return ()
+    for name in axes:
+        if direction_of(groups, name) == "none":
+            raise UserError(f"Pareto front: of {name!r} no direction is better; name a column that has one")
+    return tuple(axes)
+
+
+def known_columns(groups: Sequence[Group]) -> list[str]:
+    """All flat columns of the groups' rows together."""
+    return column_names([row for group in groups for row in group.rows])
+
+
+def _measured(groups: Sequence[Group]) -> list[str]:
+    names = metric_names(row for group in groups for row in group.rows)
+    return [name for name in names if any(group.mean(name) is not None for group in groups)]

@@ -1,0 +1,197 @@
+"""Cells that differ in their seed alone, taken together; and the check that their metrics may be compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import UserError
+from .metric import Direction
+from .rows import Row
+from .statistics import Difference, Entry, Estimate, ranks, significant_pairs
+
+_NORMAL = 1.959963984540054
+
+# Sums over a cell's jobs, which mean nothing before all have finished.
+_TOTALS = ("flops", "seconds", "train_seconds", "peak_memory_bytes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """The cells of one (suite, dataset, modality, recipe, label, axes), one row per seed, ordered by seed."""
+
+    suite: str
+    dataset: str
+    modality: str
+    recipe: str
+    label: str
+    axes: Mapping[str, Any]
+    rows: tuple[Row, ...]
+
+    @property
+    def finished(self) -> int:
+        """How many of the cells have finished."""
+        return sum(row["status"] == "finished" for row in self.rows)
+
+    @property
+    def title(self) -> str:
+        """The label, with the recipe behind it where the label does not tell it."""
+        return self.label if self.recipe in self.label else f"{self.label} ({self.recipe})"
+
+    def values(self, name: str) -> dict[int, float]:
+        """The column's numbers by seed; rows without one are left out, and so is the cost of an unfinished cell."""
+        whole = name in _TOTALS
+        rows = (row for row in self.rows if row["status"] == "finished" or not whole)
+        return {row["seed"]: float(row[name]) for row in rows if is_number(row.get(name))}
+
+    def mean(self, name: str) -> float | None:
+        """The mean of a numeric column over the seeds, None without a value."""
+        values = self.values(name)
+        return sum(values.values()) / len(values) if values else None
+
+    def common(self, name: str) -> Any:
+        """The value that all rows have in the column, or None."""
+        values = [row.get(name) for row in self.rows]
+        return values[0] if all(value == values[0] for value in values) else None
+
+    def entry(self, metric: str) -> Entry:
+        """The metric over the seeds; with one seed, with the interval inside its run (or 1.96 standard errors)."""
+        values = self.values(metric)
+        within: tuple[float, float] | None = None
+        if len(values) == 1:
+            row = next(row for row in self.rows if row["seed"] in values)
+            interval, se = row["details"][metric]["interval"], row.get(f"{metric}_se")
+            value = row[metric]
+            if interval is not None and None not in interval:
+                within = (interval[0], interval[1])
+            elif se is not None:
+                within = (value - _NORMAL * se, value + _NORMAL * se)
+        return Entry(values=values, within=within)
+
+    def estimate(self, metric: str) -> Estimate | None:
+        """The metric's mean over the seeds with its 95 % interval; None without a value."""
+        entry = self.entry(metric)
+        return entry.estimate if entry.values else None
+
+
+def aggregate(rows: Sequence[Row]) -> list[Group]:
+    """The rows grouped over seeds, in the order of their first cells.
+
+    Two cells of one suite that agree in everything, seed included, become two groups, the second labelled "... #2".
+    Raises UserError when such cells come from different folders: they are two runs of one suite.
+    """
+    groups: dict[tuple[str, ...], dict[int, Row]] = {}
+    for row in rows:
+        parts = [row[name] for name in ("suite", "dataset", "modality", "recipe")]
+        axes = json.dumps(row["axes"], sort_keys=True)
+        label, copy = row["label"], 1
+        while row["seed"] in groups.setdefault((*parts, label, axes), {}):
+            other = groups[*parts, label, axes][row["seed"]]
+            if other["source"] != row["source"]:
+                raise UserError(
+                    f"{row['cell']} of {row['suite']!r} stands in {other['source']} and in {row['source']} with "
+                    f"different jobs; give one folder, or keep one with --where source={row['source']}"
+                )
+            copy += 1
+            label = f"{row['label']} #{copy}"
+        groups[*parts, label, axes][row["seed"]] = row
+    result = []
+    for (suite, dataset, modality, recipe, label, _), by_seed in groups.items():
+        members = tuple(by_seed[seed] for seed in sorted(by_seed))
+        result.append(
+            Group(
+                suite=suite,
+                dataset=dataset,
+                modality=modality,
+                recipe=recipe,
+                label=label,
+                axes=members[0]["axes"],
+                rows=members,
+            )
+        )
+    return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Groups compared by one metric: the rank of each, and the pairs (i < j) that differ with the difference i - j."""
+
+    metric: str
+    direction: Direction
+    ranks: tuple[int | None, ...]
+    apart: Mapping[tuple[int, int], Difference]
+
+
+def compare(groups: Sequence[Group], metric: str) -> Comparison:
+    """The groups compared by `metric`. Raises ValueError for a metric without a direction."""
+    entries, direction = [group.entry(metric) for group in groups], direction_of(groups, metric)
+    return Comparison(
+        metric=metric,
+        direction=direction,
+        ranks=tuple(ranks(entries, direction)),
+        apart=significant_pairs(entries),
+    )
+
+
+def split(groups: Sequence[Group]) -> list[list[Group]]:
+    """The groups by table: one per (suite, dataset, modality), in order."""
+    tables: dict[tuple[str, str, str], list[Group]] = {}
+    for group in groups:
+        tables.setdefault((group.suite, group.dataset, group.modality), []).append(group)
+    return list(tables.values())
+
+
+def check_protocols(groups: Sequence[Group], metrics: Sequence[str]) -> None:
+    """Raises UserError when a metric of one table was measured by two protocols: such values are not comparable."""
+    for metric in metrics:
+        found: dict[str, Group] = {}
+        for group in groups:
+            for row in group.rows:
+                if is_number(row.get(metric)):
+                    found.setdefault(row["protocols"][metric], group)
+        if len(found) > 1:
+            (first, a), (second, b) = list(found.items())[:2]
+            raise UserError(
+                f"{a.suite}, {a.dataset}: {metric} has two protocols, {first!r} ({a.title}) and {second!r} "
+                f"({b.title}), which must not be mixed; keep one with --where 'protocols.{metric}={first}'"
+            )
+
+
+def detail(groups: Sequence[Group], metric: str) -> dict[str, Any] | None:
+    """The metric's direction, unit, n, missing and interval as its first row has them; None if no row has it."""
+    for group in groups:
+        for row in group.rows:
+            if metric in row["details"]:
+                return row["details"][metric]
+    return None
+
+
+# Which way is better for what is no metric: less to store, to predict and to pay.
+_BASE: dict[str, Direction] = {
+    "tsr": "higher",
+    "tsr_input": "higher",
+    "elements": "lower",
+    "positions": "lower",
+    "bits_per_sample": "lower",
+    "bits_per_element": "lower",
+    "bitrate": "lower",
+    "parameters": "lower",
+    "prior_parameters": "lower",
+    "flops": "lower",
+    "seconds": "lower",
+    "train_seconds": "lower",
+    "peak_memory_bytes": "lower",
+}
+
+
+def direction_of(groups: Sequence[Group], name: str) -> Direction:
+    """Which way is better in the column: as the metric says, or, for rate and cost, `tsr` up and all others down."""
+    found = detail(groups, name)
+    return found["direction"] if found is not None else _BASE.get(name, "none")
+
+
+def is_number(value: Any) -> bool:
+    """True for int and float, not for bool."""
+    return isinstance(value, int | float) and not isinstance(value, bool)

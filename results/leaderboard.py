@@ -1,0 +1,110 @@
+"""The leaderboard: rows of one or more output folders, filtered, sorted, and set in a format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+from .columns import front_axes, matching
+from .errors import UserError, unknown
+from .filters import select
+from .formats import comma_separated, json_rows, latex, markdown
+from .groups import aggregate, check_protocols, direction_of, is_number, split
+from .page import page
+from .rows import NESTED, Row, column_names, metric_names, rows
+from .statistics import pareto as on_front
+from .tables import tables
+
+Format = Literal["md", "csv", "json", "latex", "html"]
+
+
+def leaderboard(
+    dirs: Sequence[Path | str],
+    *,
+    format: str = "md",
+    sort: str | None = None,
+    where: str | Sequence[str] | None = None,
+    columns: str | Sequence[str] | None = None,
+    pareto: str | Sequence[str] | None = None,
+) -> str:
+    """The leaderboard of the output folders `dirs` as text: see `render`. Raises UserError on any bad input."""
+    return render(rows(dirs), format=format, sort=sort, where=where, columns=columns, pareto=pareto)
+
+
+def render(
+    table: Sequence[Row],
+    *,
+    format: str = "md",
+    sort: str | None = None,
+    where: str | Sequence[str] | None = None,
+    columns: str | Sequence[str] | None = None,
+    pareto: str | Sequence[str] | None = None,
+) -> str:
+    """The rows in a format: tables over seeds ("md", "latex", "html") or one line per cell ("csv", "json").
+
+    `sort` is a column, best or smallest first, `-column` the other way round. `where` are filters (`select`) that all
+    must be met. `columns` are names or patterns (list, or text with commas), "all", or None for the compact default.
+    `pareto` names the axes of the front that is marked (text with commas); None takes bits per sample against the
+    modality's distortion in tables, and marks nothing in csv and json, where naming it adds a column `pareto`.
+
+    Raises UserError on an unknown format, column, filter or axis (with the nearest name), when no cell is left, and
+    when two protocols of one metric would stand in one table.
+    """
+    if format not in get_args(Format):
+        raise unknown("format", format, get_args(Format))
+    chosen = select(table, where)
+    if not chosen:
+        raise UserError("there is no cell to show: the suites hold none")
+    axes = pareto.split(",") if isinstance(pareto, str) else pareto
+    wanted = None if columns is None or (isinstance(columns, str) and columns.strip() == "all") else columns
+    if format in ("csv", "json"):
+        return _flat(chosen, format, sort, wanted, axes)
+    made = tables(chosen, sort=sort, columns="all" if columns is not None and wanted is None else wanted, front=axes)
+    if format == "html":
+        return page(made)
+    if format == "latex":
+        return "\n".join(latex(one) for one in made)
+    return "\n".join(markdown(one, width=None if columns is not None else 200) for one in made)
+
+
+def _flat(
+    chosen: list[Row], format: str, sort: str | None, columns: str | Sequence[str] | None, axes: Sequence[str] | None
+) -> str:
+    known = column_names(chosen)
+    if sort is not None:
+        chosen = _sorted(chosen, sort, known)
+    if axes is not None:
+        chosen = _marked(chosen, axes, known)
+        known = column_names(chosen)
+    names = None if columns is None else matching(columns, [*known, *NESTED])
+    if format == "json":
+        return json_rows(chosen, names)
+    for members in split(aggregate(chosen)):
+        check_protocols(members, [name for name in metric_names(chosen) if names is None or name in names])
+    return comma_separated(chosen, names)
+
+
+def _sorted(chosen: list[Row], sort: str, known: Sequence[str]) -> list[Row]:
+    name = sort.removeprefix("-")
+    if name not in known:
+        raise unknown("column", name, known, where="sort")
+    higher = any(row["details"].get(name, {}).get("direction") == "higher" for row in chosen)
+    numbers = sorted((row for row in chosen if is_number(row.get(name))), key=lambda row: row[name])
+    texts = [row for row in chosen if row.get(name) is not None and not is_number(row[name])]
+    texts.sort(key=lambda row: str(row[name]))
+    if higher != sort.startswith("-"):
+        numbers.reverse()
+        texts.reverse()
+    return [*numbers, *texts, *(row for row in chosen if row.get(name) is None)]
+
+
+def _marked(chosen: list[Row], axes: Sequence[str], known: Sequence[str]) -> list[Row]:
+    """The rows with a column `pareto`: whether their group (over seeds) is on the front of its table."""
+    front: set[int] = set()
+    for members in split(aggregate(chosen)):
+        names = front_axes(members, axes, known)
+        points = [[group.mean(name) for name in names] for group in members]
+        marks = on_front(points, [direction_of(members, name) for name in names])
+        front |= {id(row) for group, mark in zip(members, marks, strict=True) for row in group.rows if names and mark}
+    return [{**row, "pareto": id(row) in front} for row in chosen]

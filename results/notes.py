@@ -1,0 +1,125 @@
+"""What stands below a table: how its intervals came about, which lines differ, protocols, what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .groups import Comparison, Group, detail, direction_of, is_number
+from .statistics import alike
+
+ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
+
+# Up to this many pairs are listed one by one.
+_PAIRS = 10
+_FAILURES = 8
+
+
+def notes(
+    groups: Sequence[Group],
+    metrics: Sequence[str],
+    compared: Comparison | None,
+    front: Sequence[str],
+    common: Mapping[str, Any],
+    unmarked: Sequence[str],
+) -> list[str]:
+    """The notes of a table, one sentence or list each, in the order in which they are read."""
+    result = []
+    if common:
+        result.append(f"All lines: {', '.join(f'{axis} = {value}' for axis, value in common.items())}.")
+    result.append(_intervals(groups, metrics))
+    if front:
+        axes = " and ".join(f"{name} {ARROWS[direction_of(groups, name)]}" for name in front)
+        result.append(f"●: on the Pareto front of {axes} (means).")
+    if unmarked:
+        result.append(f"No interval is known for {', '.join(unmarked)}: no best is marked. More seeds give one.")
+    if compared is not None:
+        result += _differences(groups, compared)
+    result += _protocols(groups, metrics)
+    result += _unfinished(groups)
+    return [note for note in result if note]
+
+
+def _intervals(groups: Sequence[Group], metrics: Sequence[str]) -> str:
+    if not metrics:
+        return ""
+    counts = {len(group.values(metric)) for group in groups for metric in metrics} - {0}
+    many, one = any(n > 1 for n in counts), 1 in counts
+    where = ["over seeds (Student's t)"] if many else []
+    where += ["within the run where there is one seed" if many else "within the run (one seed)"] if one else []
+    estimates = [estimate for g in groups for metric in metrics if (estimate := g.estimate(metric)) is not None]
+    bare = " A value without ± is not compared." if any(estimate.half is None for estimate in estimates) else ""
+    return (
+        f"±: half of the 95 % interval {', '.join(where)}. Bold: the best, and what can't be told apart from it.{bare}"
+    )
+
+
+def _differences(groups: Sequence[Group], compared: Comparison) -> list[str]:
+    """Which lines differ by the ranking metric beyond the 95 % interval of their difference."""
+    valued = [i for i, rank in enumerate(compared.ranks) if rank is not None]
+    if len(valued) < 2:
+        return []
+    total = len(valued) * (len(valued) - 1) // 2
+    head = f"Rank by {compared.metric} {ARROWS[compared.direction]}: 1 + the number of lines that are better beyond"
+    head += f" the 95 % interval of the difference; {len(compared.apart)} of {total} pairs of lines differ."
+    sign = 1 if compared.direction == "higher" else -1
+    if total <= _PAIRS:
+        apart, together = [], []
+        for place, i in enumerate(valued):
+            for j in valued[place + 1 :]:
+                found = compared.apart.get((i, j))
+                if found is None:
+                    together.append(f"#{i + 1} ~ #{j + 1}")
+                    continue
+                better, worse = (i, j) if sign * found.value > 0 else (j, i)
+                flip = 1 if better == i else -1
+                low, high = sorted((flip * found.low, flip * found.high))
+                apart.append(f"#{better + 1} > #{worse + 1} by {flip * found.value:+.3g} [{low:.3g}, {high:.3g}]")
+        result = [head]
+        if apart:
+            result.append(f"Better, with the difference in {compared.metric}: {'; '.join(apart)}.")
+        if together:
+            result.append(f"Can't be told apart by {compared.metric}: {', '.join(together)}.")
+        return result
+    place_of = {line: place for place, line in enumerate(valued)}
+    found_groups = alike(len(valued), [(place_of[i], place_of[j]) for i, j in compared.apart])
+    if found_groups is None:
+        return [head]
+    if not found_groups:
+        return [head, "All pairs of lines differ."]
+    text = "; ".join(" ".join(f"#{valued[i] + 1}" for i in group) for group in found_groups)
+    return [head, f"Can't be told apart by {compared.metric}: {text}. Lines in no such group together differ."]
+
+
+def _protocols(groups: Sequence[Group], metrics: Sequence[str]) -> list[str]:
+    """One note per protocol, with the metrics, units and sample counts that share it."""
+    shared: dict[tuple[str, str, str], list[str]] = {}
+    missing = []
+    for metric in metrics:
+        found = detail(groups, metric)
+        rows = [row for group in groups for row in group.rows if is_number(row.get(metric))]
+        if found is None or not rows:
+            continue
+        counts = sorted({row["details"][metric]["n"] for row in rows})
+        n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        shared.setdefault((rows[0]["protocols"][metric], found["unit"], n), []).append(metric)
+        lost = sum(row["details"][metric]["missing"] for row in rows)
+        if lost:
+            missing.append(f"{metric} is not defined for {lost} samples, which are left out of it.")
+    result = []
+    for (protocol, unit, n), names in shared.items():
+        facts = [fact for fact in (unit, f"n = {n}" if n != "0" else "", protocol) if fact]
+        if facts:
+            result.append(f"{', '.join(names)}: {'; '.join(facts)}.")
+    return result + missing
+
+
+def _unfinished(groups: Sequence[Group]) -> list[str]:
+    lines = []
+    for number, group in enumerate(groups, start=1):
+        for row in group.rows:
+            if row["status"] != "finished":
+                lines.append(f"Not finished: #{number} {group.title}, seed {row['seed']}: {row['status'].rstrip('.')}.")
+    if len(lines) > _FAILURES:
+        lines = [*lines[:_FAILURES], f"Not finished: {len(lines) - _FAILURES} more cells; --format json has them all."]
+    return lines

@@ -1,0 +1,82 @@
+"""The leaderboard as one self-contained HTML page: no outside scripts, styles or fonts; columns sort on a click."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from .notes import ARROWS
+from .tables import Cell, Column, Table
+
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem; color: #1c1c1c; background: #fff; }
+h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #ddd; }
+th { border-bottom: 2px solid #333; }
+th button { all: unset; cursor: pointer; font-weight: 600; }
+th button:focus-visible { outline: 2px solid #36c; }
+th[aria-sort=ascending] button::after { content: " ▴"; }
+th[aria-sort=descending] button::after { content: " ▾"; }
+.text { text-align: left; }
+.margin { color: #666; }
+ul { color: #444; max-width: 75rem; padding-left: 1.2rem; }
+"""
+
+_SCRIPT = """
+for (const button of document.querySelectorAll("th button")) {
+  button.addEventListener("click", () => {
+    const head = button.closest("th"), body = head.closest("table").tBodies[0];
+    const index = head.cellIndex, up = head.getAttribute("aria-sort") !== "ascending";
+    const key = row => row.cells[index].dataset.value ?? "";
+    const compare = (a, b) => {
+      const x = key(a), y = key(b);
+      if (x === "" || y === "") return (x === "") - (y === "");
+      const numbers = !isNaN(x) && !isNaN(y);
+      return (up ? 1 : -1) * (numbers ? x - y : x.localeCompare(y));
+    };
+    body.append(...[...body.rows].sort(compare));
+    for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", up ? "ascending" : "descending");
+  });
+}
+"""
+
+
+def page(tables: Sequence[Table], *, title: str = "Leaderboard") -> str:
+    """All tables on one page, with their notes. Everything that comes from a suite or a record is escaped."""
+    head = f'<meta charset="utf-8">\n<title>{escape(title)}</title>\n<style>{_STYLE}</style>'
+    body = "\n".join([f"<h1>{escape(title)}</h1>", *(section(table) for table in tables)])
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n'
+        f"<script>{_SCRIPT}</script>\n</body>\n</html>\n"
+    )
+
+
+def section(table: Table) -> str:
+    """One table with its heading and notes as a fragment of a page."""
+    heads = "".join(_head(column) for column in table.columns)
+    lines = "\n".join(f"<tr>{''.join(map(_cell, table.columns, line))}</tr>" for line in table.lines)
+    notes = "\n".join(f"<li>{escape(note)}</li>" for note in table.notes)
+    parts = [
+        f"<section>\n<h2>{escape(table.title)}</h2>",
+        f'<div class="scroll"><table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{lines}\n</tbody>\n</table></div>',
+        f"<ul>\n{notes}\n</ul>" if notes else "",
+        "</section>",
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _head(column: Column) -> str:
+    side = "" if column.number else ' class="text"'
+    text = f"{column.title} {ARROWS[column.direction]}".rstrip()
+    return f'<th scope="col"{side}><button type="button">{escape(text)}</button></th>'
+
+
+def _cell(column: Column, cell: Cell) -> str:
+    side = "" if column.number else ' class="text"'
+    value = "" if cell.value is None else f' data-value="{escape(str(cell.value))}"'
+    text = f"<b>{escape(cell.text)}</b>" if cell.best else escape(cell.text)
+    margin = f' <span class="margin">± {escape(cell.margin)}</span>' if cell.margin else ""
+    return f"<td{side}{value}>{text}{margin}</td>"

@@ -1,0 +1,252 @@
+"""Statistics over records: intervals over seeds, differences, ranks with ties, Pareto fronts.
+
+All intervals are of 95 %. Ranks count what can be told apart, so that noise does not order a table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from .metric import Direction
+
+LEVEL = 0.95
+_NORMAL = 1.959963984540054  # the normal distribution's 97.5 % point
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A mean over `n` seeds with its 95 % interval; `low` and `high` are None when the uncertainty is not known."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+
+    @property
+    def half(self) -> float | None:
+        """Half of the interval's width."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """The difference a - b of two entries: its 95 % interval, two-sided `p`, and the method that gave them."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+    method: Literal["paired", "welch", "independent"]
+
+    @property
+    def significant(self) -> bool:
+        """True when the interval leaves zero out (with zero width: when the difference is not zero)."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One line of a table as statistics see it: the metric's value by seed, and for a single seed the interval
+    within the run (over its validation samples), where the metric has one."""
+
+    values: Mapping[int, float]
+    within: Interval | None = None
+
+    @property
+    def estimate(self) -> Estimate:
+        """The mean over seeds with its interval."""
+        return mean_interval(list(self.values.values()), self.within)
+
+
+def mean_interval(values: Sequence[float], within: Interval | None = None) -> Estimate:
+    """The mean over seeds with Student's t interval: mean ± t(n - 1) s / √n.
+
+    With a single value the interval is `within`, the run's own, if given. Raises ValueError on no values.
+    """
+    n = len(values)
+    if n == 0:
+        raise ValueError("the mean of no values")
+    mean, error = _mean_error(values)
+    if n == 1:
+        low, high = within if within is not None else (None, None)
+        return Estimate(value=mean, low=low, high=high, n=1)
+    half = _t_quantile(n - 1) * error
+    return Estimate(value=mean, low=mean - half, high=mean + half, n=n)
+
+
+def difference_interval(a: Entry, b: Entry) -> Difference | None:
+    """The interval of mean(a) - mean(b), by the first of three methods that applies.
+
+    - *paired*: both have the same two or more seeds: Student's t over the differences seed by seed;
+    - *welch*: both have two or more seeds: Welch's t with Satterthwaite's degrees of freedom;
+    - *independent*: one of them has a single seed: the two intervals are combined as those of independent estimates,
+      d - √((a - a_low)² + (b_high - b)²) to d + √((a_high - a)² + (b - b_low)²) (MOVER; Zou & Donner 2008, eq. 9),
+      and p is the normal one for that width.
+
+    None when there is no value, or an interval that is not known: then nothing can be said.
+    """
+    if not a.values or not b.values:
+        return None
+    if len(a.values) > 1 and len(b.values) > 1:
+        if a.values.keys() == b.values.keys():
+            value, error = _mean_error([a.values[seed] - b.values[seed] for seed in sorted(a.values)])
+            return _student(value, error, len(a.values) - 1, "paired")
+        (mean_a, error_a), (mean_b, error_b) = (_mean_error(list(x.values.values())) for x in (a, b))
+        error = math.hypot(error_a, error_b)
+        parts = error_a**4 / (len(a.values) - 1) + error_b**4 / (len(b.values) - 1)
+        freedom = error**4 / parts if parts > 0 else math.inf
+        return _student(mean_a - mean_b, error, freedom, "welch")
+    first, second = a.estimate, b.estimate
+    if first.low is None or first.high is None or second.low is None or second.high is None:
+        return None
+    value = first.value - second.value
+    below = math.hypot(first.value - first.low, second.high - second.value)
+    above = math.hypot(first.high - first.value, second.value - second.low)
+    facing = below if value > 0 else above
+    p = math.erfc(abs(value) / facing * _NORMAL / math.sqrt(2)) if facing > 0 else float(value == 0)
+    return Difference(value=value, low=value - below, high=value + above, p=p, method="independent")
+
+
+def distinguishable(a: Entry, b: Entry) -> bool:
+    """True when the 95 % interval of the difference of `a` and `b` is known and leaves zero out."""
+    difference = difference_interval(a, b)
+    return difference is not None and difference.significant
+
+
+def significant_pairs(
+    entries: Sequence[Entry], *, correction: Literal["none", "holm"] = "none"
+) -> dict[tuple[int, int], Difference]:
+    """The pairs (i < j) that can be told apart, with their differences i - j.
+
+    `correction="holm"` holds the chance of any false claim among all pairs at 5 % (Holm 1979) instead of the chance
+    of each.
+    """
+    differences: dict[tuple[int, int], Difference] = {}
+    for i, a in enumerate(entries):
+        for j in range(i + 1, len(entries)):
+            difference = difference_interval(a, entries[j])
+            if difference is not None:
+                differences[i, j] = difference
+    if correction == "none":
+        return {pair: difference for pair, difference in differences.items() if difference.significant}
+    kept: dict[tuple[int, int], Difference] = {}
+    for tested, (pair, difference) in enumerate(sorted(differences.items(), key=lambda item: item[1].p)):
+        if difference.p > (1 - LEVEL) / (len(differences) - tested):
+            break
+        kept[pair] = difference
+    return kept
+
+
+def ranks(
+    entries: Sequence[Entry], direction: Direction, *, correction: Literal["none", "holm"] = "none"
+) -> list[int | None]:
+    """Rank = 1 + the number of entries that are better beyond the 95 % interval of the difference.
+
+    Entries that can't be told apart from the best share rank 1, and so on down. None for an entry without values or
+    without a known interval, which nothing could be told apart from. By default pairs are not corrected for their
+    number: each claim is wrong in 5 % of cases. Raises ValueError for a metric without a direction.
+    """
+    sign = _sign(direction)
+    known = [bool(entry.values) and entry.estimate.half is not None for entry in entries]
+    result: list[int | None] = [1 if interval else None for interval in known]
+    for (i, j), difference in significant_pairs(entries, correction=correction).items():
+        worse = j if sign * difference.value > 0 else i
+        result[worse] = (result[worse] or 0) + 1
+    return result
+
+
+def alike(n: int, apart: Iterable[tuple[int, int]], *, limit: int = 64) -> list[list[int]] | None:
+    """The largest groups of `range(n)` in which no pair is `apart`; a pair in no common group is apart.
+
+    Insert and absorb (Piepho 2004, "An algorithm for a letter-based representation of all-pairwise comparisons").
+    Groups of one are left out. None when there are more than `limit` of them.
+    """
+    groups: set[frozenset[int]] = {frozenset(range(n))}
+    for i, j in apart:
+        split = {group for group in groups if i in group and j in group}
+        halves = {group - {x} for group in split for x in (i, j)}
+        groups -= split
+        groups |= {half for half in halves if not any(half < other for other in groups | halves)}
+        if len(groups) > limit:
+            return None
+    return sorted(sorted(group) for group in groups if len(group) > 1)
+
+
+def bootstrap_interval(
+    values: Sequence[float] | Sequence[Sequence[float]],
+    statistic: Callable[..., float],
+    *,
+    seed: int = 0,
+    resamples: int = 2000,
+) -> Interval:
+    """The percentile bootstrap's 95 % interval of `statistic(values)` (Efron 1979); equal seeds, equal intervals.
+
+    `values` are resampled along their first axis (pairs stay together, as a correlation needs it) and given to
+    `statistic` as an array; resamples for which it is not finite are left out. (nan, nan) when none is finite.
+    """
+    import numpy as np
+
+    data = np.asarray(values, dtype=np.float64)
+    generator = np.random.default_rng(seed)
+    draws = np.array([statistic(data[generator.integers(len(data), size=len(data))]) for _ in range(resamples)])
+    draws = draws[np.isfinite(draws)]
+    if not len(draws):
+        return math.nan, math.nan
+    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def pareto(rows: Sequence[Sequence[float | None]], axes: Sequence[Direction]) -> list[bool]:
+    """Which rows no other row dominates (at least as good on every axis, better on one); values as they stand.
+
+    `axes` gives each column's direction. A row with a missing value is not on the front and dominates nothing.
+    Raises ValueError for an axis without a direction.
+    """
+    signs = [_sign(direction) for direction in axes]
+    points: list[list[float] | None] = []
+    for row in rows:
+        values = [sign * value for sign, value in zip(signs, row, strict=True) if value is not None]
+        points.append(values if len(values) == len(axes) else None)
+    known = [point for point in points if point is not None]
+    return [point is not None and not any(_dominates(other, point) for other in known) for point in points]
+
+
+def _dominates(a: Sequence[float], b: Sequence[float]) -> bool:
+    return all(x >= y for x, y in zip(a, b, strict=True)) and any(x > y for x, y in zip(a, b, strict=True))
+
+
+def _sign(direction: Direction) -> int:
+    if direction == "none":
+        raise ValueError("no direction says which way is better")
+    return 1 if direction == "higher" else -1
+
+
+def _mean_error(values: Sequence[float]) -> tuple[float, float]:
+    n = len(values)
+    mean = math.fsum(values) / n
+    if n == 1:
+        return mean, 0.0
+    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)
+
+
+def _student(value: float, error: float, freedom: float, method: Literal["paired", "welch"]) -> Difference:
+    from scipy.special import ndtr, stdtr
+
+    half = _t_quantile(freedom) * error
+    if error > 0:
+        z = -abs(value) / error
+        p = 2 * float(stdtr(freedom, z) if math.isfinite(freedom) else ndtr(z))
+    else:
+        p = float(value == 0)
+    return Difference(value=value, low=value - half, high=value + half, p=p, method=method)
+
+
+def _t_quantile(freedom: float) -> float:
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, (1 + LEVEL) / 2)) if math.isfinite(freedom) else _NORMAL

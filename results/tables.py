@@ -1,0 +1,230 @@
+"""The leaderboard's tables before they are set in any format: cells with value and text, ranks, front, notes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .columns import SHORT, chosen_columns, front_axes, known_columns, primary
+from .display import brief, compact, measured, show
+from .errors import unknown
+from .groups import Comparison, Group, aggregate, check_protocols, compare, detail, direction_of, is_number, split
+from .metric import Direction
+from .notes import notes
+from .rows import Row, axis_column, metric_names
+from .statistics import distinguishable, pareto
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One cell: what sorts it (`value`), what is read (`text`, and `margin` behind a ±), and whether it is best."""
+
+    text: str
+    value: float | str | None = None
+    margin: str = ""
+    best: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column: `name` is the rows' column, `title` what stands above it, `number` sets it right-aligned."""
+
+    name: str
+    title: str
+    direction: Direction = "none"
+    number: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """One table per (suite, dataset, modality). `groups` are the lines in the order in which they stand."""
+
+    suite: str
+    dataset: str
+    modality: str
+    groups: tuple[Group, ...]
+    columns: tuple[Column, ...]
+    lines: tuple[tuple[Cell, ...], ...]
+    common: Mapping[str, Any]
+    ranked_by: str | None
+    notes: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """Suite, data set and modality."""
+        return f"{self.suite} · {self.dataset} ({self.modality})"
+
+
+def tables(
+    rows: Sequence[Row],
+    *,
+    sort: str | None = None,
+    columns: str | Sequence[str] | None = None,
+    front: Sequence[str] | None = None,
+) -> list[Table]:
+    """One table per suite, data set and modality.
+
+    `sort` orders the lines: a metric best first, another number or text ascending, `-name` the other way round; it is
+    also what the lines are ranked by if it is a metric with a direction. Raises UserError on unknown names, and where
+    a metric that would be shown has two protocols in one table.
+    """
+    groups = aggregate(rows)
+    known = known_columns(groups)
+    if sort is not None and sort.removeprefix("-") not in known:
+        raise unknown("column", sort.removeprefix("-"), known, where="sort")
+    return [_table(members, known, sort, columns, front) for members in split(groups)]
+
+
+def _table(
+    groups: list[Group],
+    known: Sequence[str],
+    sort: str | None,
+    columns: str | Sequence[str] | None,
+    front: Sequence[str] | None,
+) -> Table:
+    names = chosen_columns(groups, columns, known)
+    axes = front_axes(groups, front, known)
+    key = sort.removeprefix("-") if sort else None
+    metrics = metric_names(row for group in groups for row in group.rows)
+    first = key if key in metrics and direction_of(groups, key) != "none" else primary(groups)
+    used = dict.fromkeys([*names, *axes, *([first] if first else []), *([key] if key else [])])
+    check_protocols(groups, [name for name in used if name in metrics])
+    here = key is not None and any(group.mean(key) is not None or group.common(key) is not None for group in groups)
+    groups = _sorted(groups, key if here else first, reverse=sort is not None and sort.startswith("-"))
+    if first is not None and first not in names:
+        names.append(first)
+
+    compared = compare(groups, first) if first is not None else None
+    varying, common = _axes(groups)
+    numbers = [Cell(text=str(place), value=place) for place in range(1, len(groups) + 1)]
+    built: list[Built] = [(Column(name="#", title="#"), numbers), *_rank_columns(groups, compared, axes)]
+    built.append(_text_column("recipe", [group.title for group in groups]))
+    built += [
+        _text_column(axis, [show(g.axes.get(axis)) for g in groups], [_sortable(g.axes.get(axis)) for g in groups])
+        for axis in varying
+    ]
+    built.append(_seeds(groups))
+    unranked = []
+    for name in names:
+        column, cells, ranked = _column(groups, name, is_metric=name in metrics)
+        built.append((column, cells))
+        if not ranked:
+            unranked.append(name)
+    return Table(
+        suite=groups[0].suite,
+        dataset=groups[0].dataset,
+        modality=groups[0].modality,
+        groups=tuple(groups),
+        columns=tuple(column for column, _ in built),
+        lines=tuple(zip(*(cells for _, cells in built), strict=True)),
+        common=common,
+        ranked_by=first,
+        notes=tuple(notes(groups, [name for name in names if name in metrics], compared, axes, common, unranked)),
+    )
+
+
+Built = tuple[Column, list[Cell]]
+
+
+def _rank_columns(groups: Sequence[Group], compared: Comparison | None, axes: Sequence[str]) -> list[Built]:
+    built: list[Built] = []
+    if compared is not None:
+        cells = [Cell(text="–" if rank is None else str(rank), value=rank) for rank in compared.ranks]
+        built.append((Column(name="rank", title="rank"), cells))
+    if axes:
+        points = [[group.mean(name) for name in axes] for group in groups]
+        on = pareto(points, [direction_of(groups, name) for name in axes])
+        marks = [Cell(text="●" if mark else "", value=int(mark)) for mark in on]
+        built.append((Column(name="pareto", title="P", number=False), marks))
+    return built
+
+
+def _text_column(name: str, texts: Sequence[str], values: Sequence[float | str | None] | None = None) -> Built:
+    values = values or texts
+    numeric = all(isinstance(value, int | float) or value is None for value in values)
+    cells = [Cell(text=text, value=value) for text, value in zip(texts, values, strict=True)]
+    return Column(name=name, title=name, number=numeric), cells
+
+
+def _seeds(groups: Sequence[Group]) -> Built:
+    cells = []
+    for group in groups:
+        total = len(group.rows)
+        text = str(total) if group.finished == total else f"{group.finished}/{total}"
+        cells.append(Cell(text=text, value=group.finished))
+    return Column(name="seeds", title="seeds"), cells
+
+
+def _column(groups: Sequence[Group], name: str, *, is_metric: bool) -> tuple[Column, list[Cell], bool]:
+    """The column with its cells, and whether its best could be marked (or needs no mark)."""
+    direction = direction_of(groups, name)
+    column = Column(name=name, title=SHORT.get(name, name), direction=direction if is_metric else "none")
+    if not is_metric:
+        return column, [_base_cell(group, name) for group in groups], True
+    entries = [group.entry(name) for group in groups]
+    estimates = [group.estimate(name) for group in groups]
+    count = sum(estimate is not None for estimate in estimates)
+    known = [i for i, estimate in enumerate(estimates) if estimate is not None and estimate.half is not None]
+    best: set[int] = set()
+    if direction != "none" and known and count > 1:
+        sign = 1 if direction == "higher" else -1
+        top = max(known, key=lambda i: sign * (groups[i].mean(name) or 0.0))
+        best = {i for i in known if i == top or not distinguishable(entries[i], entries[top])}
+    cells = []
+    for i, estimate in enumerate(estimates):
+        if estimate is None:
+            cells.append(Cell(text="–"))
+            continue
+        text, margin = measured(estimate.value, estimate.half)
+        cells.append(Cell(text=text, margin=margin, value=estimate.value, best=i in best))
+    return column, cells, bool(known) or direction == "none" or count < 2
+
+
+def _base_cell(group: Group, name: str) -> Cell:
+    value = group.mean(name)
+    if value is None:
+        text = group.common(name)
+        return Cell(text="–" if text is None else show(text), value=None if text is None else str(text))
+    if name == "peak_memory_bytes":
+        return Cell(text=f"{value / 2**20:.0f} MiB", value=value)
+    if name.endswith("seconds"):
+        return Cell(text=f"{value:.0f}" if value >= 100 else f"{value:.2g}", value=value)
+    counts = name in ("parameters", "prior_parameters", "flops")
+    return Cell(text=compact(value) if counts else brief(value), value=value)
+
+
+def _axes(groups: Sequence[Group]) -> tuple[list[str], dict[str, Any]]:
+    """The axes whose values differ within the table, and those that are the same for all its lines.
+
+    A requested `tsr` is neither: the exact one is a column of its own.
+    """
+    names = dict.fromkeys(axis for group in groups for axis in group.axes if axis_column(axis) != "axis_tsr")
+    varying = [axis for axis in names if any(group.axes.get(axis) != groups[0].axes.get(axis) for group in groups)]
+    return varying, {axis: groups[0].axes[axis] for axis in names if axis not in varying}
+
+
+def _sorted(groups: Sequence[Group], key: str | None, *, reverse: bool) -> list[Group]:
+    if key is None:
+        return list(groups)
+    metric = detail(groups, key) is not None
+    descending = (metric and direction_of(groups, key) == "higher") != reverse
+
+    def value(group: Group) -> float | str | None:
+        mean = group.mean(key)
+        if mean is not None:
+            return mean
+        text = group.common(key)
+        return None if text is None else str(text)
+
+    with_value = [group for group in groups if value(group) is not None]
+    numbers = [group for group in with_value if is_number(value(group))]
+    texts = [group for group in with_value if not is_number(value(group))]
+    missing = [group for group in groups if value(group) is None]
+    for part in (numbers, texts):
+        part.sort(key=lambda group: value(group), reverse=descending)  # type: ignore[arg-type, return-value]
+    return [*numbers, *texts, *missing]
+
+
+def _sortable(value: Any) -> float | str | None:
+    return value if value is None or is_number(value) else show(value)

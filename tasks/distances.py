@@ -1,0 +1,60 @@
+"""Distances between sets of features, reported: Fréchet and kernel distance over a named net, for one reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..results.metric import Metric
+from ..results.store import atomic_file
+from .interface import FeatureNet
+from .metrics.frechet import FrechetReference, frechet_metric
+from .metrics.kid import kid_metric
+
+REFERENCE = "reference.safetensors"
+_KERNEL_FEATURES = 2048  # a kernel distance compares at most this many samples a side: its Gram matrices are dense
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """One split's features under one net, computed once: what every cell of a data set is compared with."""
+
+    split: str
+    frechet: FrechetReference
+
+    @classmethod
+    def of(cls, features: Tensor, split: str) -> Reference:
+        """From features `[N, dim]`."""
+        return cls(split=split, frechet=FrechetReference.of(features))
+
+    def save(self, folder: Path) -> None:
+        """Write `reference.safetensors` atomically."""
+        with atomic_file(folder / REFERENCE) as temporary:
+            save_file(self.frechet.to_tensors(), temporary, metadata={"split": self.split})
+
+    @classmethod
+    def load(cls, folder: Path, split: str) -> Reference:
+        """The inverse of `save`."""
+        return cls(split=split, frechet=FrechetReference.from_tensors(load_file(folder / REFERENCE)))
+
+
+def distances(
+    prefix: str, net: FeatureNet, features: Tensor, reference: Reference, *, note: str = "", seed: int
+) -> list[Metric]:
+    """Fréchet and kernel distance of `features` `[N, dim]` to `reference`, named `rfd_<net>`, `gkd_<net>`, ...
+
+    `prefix` is "r" for reconstructions, "g" for samples; `note` joins the protocol. Only with FID's own Inception
+    have they earned the names `rfid`, `gfid`, `rkid` and `gkid`.
+    """
+    real = net.name == "inception"
+    frechet, kernel = (f"{prefix}fid", f"{prefix}kid") if real else (f"{prefix}fd_{net.name}", f"{prefix}kd_{net.name}")
+    protocol = f"{net.protocol}; reference: {reference.split} split" + (f"; {note}" if note else "")
+    known = reference.frechet.features
+    assert known is not None  # references are made with their features
+    return [
+        frechet_metric(frechet, features, reference.frechet, protocol=protocol),
+        kid_metric(kernel, features[:_KERNEL_FEATURES], known[:_KERNEL_FEATURES], protocol=protocol, seed=seed),
+    ]

@@ -1,0 +1,35 @@
+"""Features of many signals, streamed through a feature net."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from .interface import FeatureNet
+
+
+def collect(net: FeatureNet, batches: Iterable[Tensor]) -> Tensor:
+    """Features `[N, dim]` float32 on the CPU of all `batches` (`[B, C, *shape]` each, on the net's device).
+
+    Runs in full float32: no autocast, and no TF32 convolutions or matrix products on a GPU. Holds one batch at a time.
+    """
+    kept: list[Tensor] = []
+    with torch.inference_mode(), _without_tf32():
+        for batch in batches:
+            with torch.autocast(batch.device.type, enabled=False):
+                kept.append(net(batch).float().cpu())
+    return torch.cat(kept) if kept else torch.zeros(0, net.dim)
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    matmul, conv = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, conv.allow_tf32
+    matmul.allow_tf32 = conv.allow_tf32 = False
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, conv.allow_tf32 = before

@@ -1,0 +1,99 @@
+"""The generation task: sample a trained prior, decode, and score the samples against the data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..results.metric import Metric
+from ..results.store import atomic_file
+from ..tokenizers.interface import Tokenizer
+from ..tokenizers.mel import LogMel
+from ..tokenizers.spec import LatentSpec
+from .config import GenerationConfig
+from .distances import Reference, distances
+from .interface import Context, TaskResult
+from .latents import LatentSplit, LatentStore
+from .priors.interface import Prior
+from .reconstruction import net_features
+
+SAMPLES = "samples.safetensors"
+_HELD_OUT_BATCH = 64
+
+
+@torch.inference_mode()
+def generate(
+    prior: Prior,
+    tokenizer: Tokenizer,
+    latents: LatentStore,
+    config: GenerationConfig,
+    context: Context,
+    *,
+    references: dict[str, Reference],
+) -> TaskResult:
+    """Draw `config.samples`, decode them, and measure Fréchet and kernel distances to `references` (by net).
+
+    Keeps the first `config.keep` decoded samples in `samples.safetensors`.
+    Raises RuntimeError when samples are not finite: a diverged prior has no score.
+    """
+    signal = tokenizer.spec.signal
+    vocoder = LogMel(signal.mel).to(context.device) if signal.mel is not None else None
+    features: dict[str, list[Tensor]] = {name: [] for name in context.nets}
+    kept: list[Tensor] = []
+    unusable = 0
+    for start in range(0, config.samples, config.batch_size):
+        size = min(config.batch_size, config.samples - start)
+        drawn = prior.sample(size, seed=context.seed, batch_size=size, start=start)
+        decoded = tokenizer.decode(latents.denormalise(drawn)).float()
+        unusable += int((~torch.isfinite(decoded)).flatten(1).any(1).sum())
+        decoded = decoded.clamp(-1, 1)
+        heard = decoded if vocoder is None else vocoder.invert(decoded, iterations=config.vocoder_iterations)
+        for name, net in context.nets.items():
+            features[name].append(net_features(net, decoded, heard))
+        if start < config.keep:
+            kept.append(decoded[: config.keep - start].cpu())
+        context.progress(start + size, config.samples, "sampling")
+    if unusable:
+        raise RuntimeError(f"{unusable} of {config.samples} samples are not finite: the prior or the decoder diverged")
+    if kept:
+        with atomic_file(context.folder / SAMPLES) as temporary:
+            save_file({"samples": torch.cat(kept).contiguous()}, temporary)
+    note = "" if vocoder is None else f"audio through Griffin-Lim, {config.vocoder_iterations} iterations"
+    metrics: list[Metric] = []
+    for name, net in context.nets.items():
+        metrics += distances(
+            "g", net, torch.cat(features[name]), references[name], note=note, seed=context.seed
+        )
+    return TaskResult(metrics=tuple(metrics))
+
+
+@torch.inference_mode()
+def held_out(prior: Prior, split: LatentSplit, spec: LatentSpec, device: torch.device) -> tuple[Metric, ...]:
+    """The prior's held-out scores on the validation latents: `nll_bits` (exact), or the prior's own loss.
+
+    A likelihood is also given per element of the source signal. Neither compares tokenizers by itself (a tokenizer
+    that keeps less is easier to predict); a loss compares nothing but training runs on the same latents.
+    """
+    scores: dict[str, list[Tensor]] = {}
+    for start in range(0, len(split), _HELD_OUT_BATCH):
+        batch = split.batch(np.arange(start, min(start + _HELD_OUT_BATCH, len(split))), device)
+        for name, values in prior.held_out(batch).items():
+            scores.setdefault(name, []).append(values.double().cpu())
+    found: list[Metric] = []
+    for name, parts in scores.items():
+        values = torch.cat(parts)
+        exact = name == "nll_bits"
+        facts: dict[str, Any] = {"direction": "lower", "unit": "bit" if exact else ""}
+        facts["protocol"] = "exact, per sample" if exact else "the prior's own objective; comparable on equal latents alone"
+        metric = Metric.from_samples(name, values.tolist(), **facts)
+        found.append(metric)
+        if exact:
+            per_element = (values / spec.signal.source_elements).tolist()
+            scaled = Metric.from_samples("nll_bits_per_element", per_element, direction="lower", unit="bit")
+            found.append(replace(scaled, protocol="exact, of the latents alone, per element of the source signal"))
+    return tuple(replace(metric, protocol=f"{metric.protocol}; validation split") for metric in found)

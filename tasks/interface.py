@@ -1,0 +1,126 @@
+"""What tasks see: data sets as splits of signals, feature nets, and the context that the harness hands them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..results.metric import Metric
+from ..tokenizers.interface import Trainable
+from ..tokenizers.spec import SignalSpec
+from ..tokenizers.training import TrainingConfig
+
+Indices = np.ndarray
+
+
+class BatchSource(Protocol):
+    """What the training loop draws from: `len(source)` samples, any of them by index, as one batch on a device."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: Indices, device: torch.device) -> Any:
+        """The samples at `indices` (int64 `[B]`) on `device`. Anything random draws from torch's global generator."""
+
+
+class Split(BatchSource, Protocol):
+    """One split of a data set, decoded once and memory-mapped."""
+
+    signal: SignalSpec
+    labels: np.ndarray | None  # int64 [N]
+
+    def batch(self, indices: Indices, device: torch.device) -> Tensor:
+        """`[B, C, *shape]` float32 in [-1, 1] (log-mel for spectrograms)."""
+
+    def sources(self, indices: Indices, device: torch.device) -> Tensor:
+        """What the signals were made from: the waveform `[B, C, N]` of a spectrogram, else the same as `batch`."""
+
+
+class Dataset(Protocol):
+    """A data set: training and validation splits with the same `signal`."""
+
+    name: str
+    signal: SignalSpec
+    train: Split
+    val: Split
+    classes: tuple[str, ...]
+    fingerprint: str
+
+
+def batches(source: BatchSource, size: int, device: torch.device, *, limit: int | None = None) -> Iterator[Any]:
+    """All samples of `source` in order (the first `limit`), `size` at a time."""
+    n = len(source) if limit is None else min(limit, len(source))
+    for start in range(0, n, size):
+        yield source.batch(np.arange(start, min(start + size, n)), device)
+
+
+class FeatureNet(nn.Module):
+    """A frozen network whose features Fréchet and kernel distances are computed on.
+
+    `name` stands in the metric's name (`rfd_<name>`); `dim` is the feature's length; `reads` says whether it takes the
+    modality's own signal or, for audio nets on spectrograms, the waveform; `protocol` is one line on input size,
+    resize, layer and weights.
+    """
+
+    name: str
+    version: int
+    dim: int
+    reads: Literal["signal", "waveform"] = "signal"
+    protocol: str
+
+    @abstractmethod
+    def forward(self, signal: Tensor) -> Tensor:
+        """`[B, C, *shape]` in [-1, 1] to features `[B, dim]` float32."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitReport:
+    """What training took and how it went.
+
+    Optimiser steps, samples seen, FLOPs (counted), the last logged losses, the whole logged `curve` (a row per log
+    line: step, lr, loss terms), and `seconds`, the one volatile fact.
+    """
+
+    steps: int
+    samples: int
+    flops: float
+    losses: Mapping[str, float]
+    curve: tuple[Mapping[str, float], ...]
+    seconds: float
+
+
+class Fit(Protocol):
+    """The one training loop, as a task sees it. Resumes by itself from the checkpoint in the job's folder."""
+
+    def __call__(self, model: Trainable, source: BatchSource, config: TrainingConfig, *, seed: int) -> FitReport: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What the harness gives a task beside the tokenizer and the data.
+
+    `folder` is the job's own folder (for artifacts it wants to keep); `progress(done, total, message)` is shown live;
+    `nets` are the feature nets by name, `references` the cached reference statistics by (net, split).
+    """
+
+    device: torch.device
+    seed: int
+    folder: Path
+    fit: Fit
+    progress: Callable[[int, int, str], None] = lambda done, total, message: None
+    nets: Mapping[str, FeatureNet] = field(default_factory=dict)
+    references: Mapping[tuple[str, str], Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskResult:
+    """A task's metrics, and further plain data worth keeping in the record (curves, per-channel statistics)."""
+
+    metrics: tuple[Metric, ...]
+    extra: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,44 @@
+"""Standard errors by deleting one group of samples at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from scipy.special import stdtrit
+from torch import Tensor
+
+
+def group_of(n: int, groups: int) -> list[slice]:
+    """`n` samples dealt to `groups` (at most `n`) by turns, so that samples in class order spread evenly."""
+    groups = min(groups, n)
+    return [slice(start, None, groups) for start in range(groups)]
+
+
+def delete_a_group(left_out: Sequence[float]) -> tuple[float | None, float | None]:
+    """From the statistic without each of G groups in turn: its standard error, and the half-width of its 95 % interval.
+
+    The delete-a-group jackknife (Shao and Tu 1995, section 2.3) with Student's t of G - 1 degrees of freedom. Both
+    None when a value is not finite or G < 2.
+    """
+    count = len(left_out)
+    if count < 2 or not all(math.isfinite(x) for x in left_out):
+        return None, None
+    mean = math.fsum(left_out) / count
+    se = math.sqrt((count - 1) / count * math.fsum((x - mean) ** 2 for x in left_out))
+    return se, float(stdtrit(count - 1, 0.975)) * se
+
+
+def interval_of(value: float | None, half: float | None) -> tuple[float, float] | None:
+    """value ± half, or None when either is unknown."""
+    return None if value is None or half is None else (value - half, value + half)
+
+
+def of_sums(sums: Tensor, statistic: Callable[[Tensor], float]) -> tuple[float, float | None, float | None]:
+    """A statistic of sums over samples: its value, standard error and half-width of its 95 % interval.
+
+    `sums` `[G, ...]` holds each group's sum; `statistic` reads the sum over any of the groups.
+    """
+    total = sums.sum(0)
+    left_out = [statistic(total - part) for part in sums] if len(sums) > 1 else []
+    return statistic(total), *delete_a_group(left_out)

@@ -1,0 +1,50 @@
+"""LPIPS of reconstructions: per image, and per frame for clips."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ...results.errors import UserError
+from ...results.metric import Direction
+from ...tokenizers.objectives.lpips import LPIPS
+from ...tokenizers.spec import Modality, SignalSpec
+from .frames import per_frame
+from .interface import PairMetric
+from .psnr import to_uint8
+
+
+@torch.no_grad()
+def lpips(x: Tensor, y: Tensor, model: LPIPS, *, chunk: int = 64) -> Tensor:
+    """LPIPS of `[B, C, H, W]` in [-1, 1] twice to `[B]`; of clips `[B, C, T, H, W]` to `[B, T]`.
+
+    At most `chunk` images or frames pass through the net at once. Raises UserError on different shapes.
+    """
+    if x.shape != y.shape:
+        raise UserError(f"lpips: the two signals differ in shape: {list(x.shape)} and {list(y.shape)}")
+    if x.ndim == 5:
+        return per_frame(lambda a, b: lpips(a, b, model, chunk=chunk), x, y)
+    return torch.cat([model(a, b) for a, b in zip(x.split(chunk), y.split(chunk), strict=True)])
+
+
+class Lpips(PairMetric):
+    """The mean of per-image LPIPS of uint8-rounded images, or of a clip's frames. Made with its loaded net."""
+
+    name: ClassVar[str] = "lpips"
+    version: ClassVar[int] = 1
+    direction: ClassVar[Direction] = "lower"
+    modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.IMAGE, Modality.VIDEO})
+
+    def __init__(self, model: LPIPS) -> None:
+        self.model = model
+
+    def values(self, reconstruction: Tensor, original: Tensor, signal: SignalSpec) -> Tensor:
+        x, y = (to_uint8(z).float().div_(127.5).sub_(1) for z in (reconstruction, original))
+        return lpips(x, y, self.model)
+
+    def protocol(self, signal: SignalSpec) -> str:
+        per = "frame" if signal.modality is Modality.VIDEO else "image"
+        small = "; scaled up bilinearly to 32 px" if min(signal.shape[-2:]) < 32 else ""
+        return f"mean of per-{per} {self.model.protocol}; uint8 by rounding and clamping{small}"

@@ -1,0 +1,59 @@
+"""Peak signal-to-noise ratio, and the rounding to uint8 that precedes it for images and video."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ...results.errors import UserError
+from ...results.metric import Direction
+from ...tokenizers.spec import Modality, SignalSpec
+from .frames import per_frame
+from .interface import PairMetric
+
+CAP_DB = 100.0
+
+
+def to_uint8(x: Tensor) -> Tensor:
+    """Signals in [-1, 1] to uint8 0..255: scaled, rounded (not floored) and clamped. Any shape."""
+    return x.float().add(1.0).mul(127.5).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def psnr(x: Tensor, y: Tensor, *, data_range: float | None = None) -> Tensor:
+    """10 log10(range² / mean squared error) in dB for each sample: `[B, ...]` twice to `[B]` float64.
+
+    `data_range` is by default 2 for floats (signals in [-1, 1]) and 255 for uint8. Capped at 100 dB, so that equal
+    signals have a value. Raises UserError on different shapes or dtypes.
+    """
+    if x.shape != y.shape or x.dtype != y.dtype:
+        raise UserError(f"psnr: the two signals differ: {list(x.shape)} {x.dtype} and {list(y.shape)} {y.dtype}")
+    if data_range is None:
+        data_range = 2.0 if x.is_floating_point() else 255.0
+    error = (x.float() - y.float()).flatten(1)
+    mse = torch.linalg.vector_norm(error, dim=1).double().square() / error.shape[1]
+    return 10 * torch.log10(data_range**2 / mse.clamp_min(data_range**2 * 10 ** (-CAP_DB / 10)))
+
+
+class Psnr(PairMetric):
+    """The mean of per-sample PSNR; images and frames are rounded to uint8 first."""
+
+    name: ClassVar[str] = "psnr"
+    version: ClassVar[int] = 1
+    direction: ClassVar[Direction] = "higher"
+    unit: ClassVar[str] = "dB"
+    modalities: ClassVar[frozenset[Modality]] = frozenset(Modality)
+
+    def values(self, reconstruction: Tensor, original: Tensor, signal: SignalSpec) -> Tensor:
+        if signal.modality.is_audio:
+            return psnr(reconstruction, original)
+        rounded = to_uint8(reconstruction), to_uint8(original)
+        return per_frame(psnr, *rounded) if signal.modality is Modality.VIDEO else psnr(*rounded)
+
+    def protocol(self, signal: SignalSpec) -> str:
+        if signal.modality.is_audio:
+            of = "log-mel in [-1, 1]" if signal.modality is Modality.SPECTROGRAM else "waveforms in [-1, 1]"
+            return f"mean of per-sample PSNR of {of}; range 2; not rounded; capped at {CAP_DB:.0f} dB"
+        per = "frame" if signal.modality is Modality.VIDEO else "image"
+        return f"mean of per-{per} PSNR; uint8 by rounding and clamping; range 255; capped at {CAP_DB:.0f} dB"

@@ -1,0 +1,245 @@
+"""What each pretrained feature net is, without loading it: modalities, weights, dimension, protocol. Torch-free."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+from ...results.errors import UserError
+from ...tokenizers import weights
+from ...tokenizers.spec import MelSpec, Modality, SignalSpec
+from ...tokenizers.training import TrainingConfig
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..interface import FeatureNet
+
+
+class NetConfig(ABC):
+    """A feature net's description; the registry holds these classes, nothing needs an instance.
+
+    `name` stands in the metrics' names, `version` counts changes that move its numbers, `modalities` are those it
+    serves, `weights` the sets of weights it needs (keys of `tokenizers.weights.known`), `dim` the length of its
+    features, `protocol` one line on input and layer; the loaded net's own adds which weights and what they met.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    modalities: ClassVar[tuple[Modality, ...]]
+    weights: ClassVar[tuple[str, ...]] = ()
+    dim: ClassVar[int]
+    protocol: ClassVar[str]
+
+    @classmethod
+    def serves(cls, signal: SignalSpec) -> bool:
+        """Whether this net has features for such signals: the modality, and 1 or 3 channels for pictures."""
+        return signal.modality in cls.modalities and (signal.modality.is_audio or signal.channels in (1, 3))
+
+    @classmethod
+    def available(cls) -> bool:
+        """Whether the weights are on this machine."""
+        return all(weights.find(name) is not None for name in cls.weights)
+
+    @classmethod
+    def check(cls, signal: SignalSpec, *, where: str = "") -> None:
+        """Raises UserError when the net does not serve `signal` or its weights are absent. Reads no file."""
+        prefix = f"{where}: " if where else ""
+        if not cls.serves(signal):
+            served = " and ".join(cls.modalities)
+            raise UserError(
+                f"{prefix}feature net {cls.name!r} serves {served} signals (pictures of 1 or 3 channels), "
+                f"not {signal.modality} of {signal.channels} channels"
+            )
+        for name in cls.weights:
+            weights.require(name, where=where)
+
+    @classmethod
+    @abstractmethod
+    def load(cls, signal: SignalSpec, device: torch.device) -> FeatureNet:
+        """The frozen net for such signals on `device`. Raises UserError as `check` does, and on a broken file."""
+
+
+_AUDIO = (Modality.WAVEFORM, Modality.SPECTROGRAM)
+
+
+class Inception(NetConfig):
+    """The Inception of FID (Heusel et al. 2017, arXiv 1706.08500), as TensorFlow released it in December 2015."""
+
+    name = "inception"
+    version = 1
+    modalities = (Modality.IMAGE,)
+    weights = ("inception",)
+    dim = 2048
+    protocol = "TF-ported InceptionV3 2015-12-05, pool 2048-d; uint8 rounded and clamped; TF1 bilinear resize to 299"
+
+    @classmethod
+    def load(cls, signal: SignalSpec, device: torch.device) -> FeatureNet:
+        """See `NetConfig.load`."""
+        from .inception import InceptionNet
+
+        cls.check(signal)
+        return InceptionNet(weights.load(weights.require("inception")), signal).to(device)
+
+
+class MobileNetV2(NetConfig):
+    """ImageNet MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381): a tenth of Inception's cost on a CPU."""
+
+    name = "mobilenet_v2"
+    version = 1
+    modalities = (Modality.IMAGE,)
+    weights = ("mobilenet_v2",)
+    dim = 1280
+    protocol = "ImageNet MobileNetV2, mean-pooled 1280-d; uint8 rounded and clamped; antialiased bilinear resize to 224"
+
+    @classmethod
+    def load(cls, signal: SignalSpec, device: torch.device) -> FeatureNet:
+        """See `NetConfig.load`."""
+        from .mobilenet_v2 import MobileNetV2Net
+
+        cls.check(signal)
+        return MobileNetV2Net(weights.load(weights.require("mobilenet_v2")), signal).to(device)
+
+
+class Yamnet(NetConfig):
+    """YAMNet, the AudioSet classifier of 521 classes (Google, TensorFlow models, research/audioset/yamnet)."""
+
+    name = "yamnet"
+    version = 1
+    modalities = _AUDIO
+    weights = ("yamnet",)
+    dim = 1024
+    protocol = (
+        "YAMNet 1024-d embedding, int8 weights dequantised; mono, 16 kHz; patches of 0.96 s every 0.48 s averaged, "
+        "the end padded with silence"
+    )
+
+    @classmethod
+    def load(cls, signal: SignalSpec, device: torch.device) -> FeatureNet:
+        """See `NetConfig.load`."""
+        from .yamnet import YamnetNet
+
+        cls.check(signal)
+        return YamnetNet(weights.load(weights.require("yamnet")), signal).to(device)
+
+
+class Musicnn(NetConfig):
+    """MusiCNN, the Million Song Dataset tagger of 50 tags (Pons & Serra 2019, arXiv 1909.06654)."""
+
+    name = "musicnn"
+    version = 1
+    modalities = _AUDIO
+    weights = ("musicnn",)
+    dim = 200
+    protocol = (
+        "MusiCNN (MSD) 200-d penultimate layer; mono, 16 kHz; patches of 187 frames (3 s) averaged, a remainder "
+        "dropped, shorter clips looped to 3 s"
+    )
+
+    @classmethod
+    def load(cls, signal: SignalSpec, device: torch.device) -> FeatureNet:
+        """See `NetConfig.load`."""
+        from .musicnn import MusicnnNet
+
+        cls.check(signal)
+        return MusicnnNet(weights.load(weights.require("musicnn")), signal).to(device)
+
+
+class I3D(NetConfig):
+    """I3D on Kinetics-400 (Carreira & Zisserman 2017), the net of FVD (Unterthiner et al. 2018, arXiv 1812.01717)."""
+
+    name = "i3d"
+    version = 1
+    modalities = (Modality.VIDEO,)
+    weights = ("i3d",)
+    dim = 400
+    protocol = (
+        "I3D RGB Kinetics-400, 400 logits; uint8 rounded and clamped; bilinear resize to 224 without antialiasing; "
+        "clips under 9 frames hold their last frame to 9"
+    )
+
+    @classmethod
+    def load(cls, signal: SignalSpec, device: torch.device) -> FeatureNet:
+        """See `NetConfig.load`."""
+        from .i3d import I3DNet
+
+        cls.check(signal)
+        return I3DNet(weights.load(weights.require("i3d")), signal).to(device)
+
+
+SUPERVISED, SELF_SUPERVISED = "encoder_supervised", "encoder_selfsup"
+
+
+def encoder_name(classes: int) -> str:
+    """The name of the encoder for data of so many classes: trained on labels where there are two or more."""
+    return SUPERVISED if classes >= 2 else SELF_SUPERVISED
+
+
+def _encoder_training() -> TrainingConfig:
+    return TrainingConfig(steps=300, batch_size=64, lr=2e-3, weight_decay=0.01, warmup=0.1, ema=0.99)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """The feature net that needs no download: a small strided convolutional encoder, trained once per data set.
+
+    `width` channels after the stem (twice as many at the next grid), `dim` at the last one, which are the features;
+    `mels` bins of the front end for waveforms; `temperature` and `projection` of the contrastive loss where there are
+    no labels.
+    """
+
+    version: ClassVar[int] = 1
+    width: int = 32
+    dim: int = 128
+    mels: int = 64
+    temperature: float = 0.2
+    projection: int = 64
+    training: TrainingConfig = field(default_factory=_encoder_training)
+
+    def __post_init__(self) -> None:
+        for name in ("width", "dim", "mels", "projection"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        if self.temperature <= 0:
+            raise ValueError("temperature must be positive")
+
+    def picture(self, signal: SignalSpec) -> tuple[int, ...]:
+        """The shape that the convolutions see: the signal's, or the log-mel of a waveform."""
+        if signal.modality is not Modality.WAVEFORM:
+            return signal.shape
+        mel = self.mel(signal)
+        return (mel.n_mels, signal.shape[0] // mel.hop)
+
+    def mel(self, signal: SignalSpec) -> MelSpec:
+        """The front end for waveforms: windows of about 64 ms (a power of two, no longer than the clip), a quarter
+        apart, and `mels` bins (fewer where the window is too short to fill them)."""
+        rate = round(signal.rate or 16_000)
+        wanted = 2 ** round(math.log2(max(0.064 * rate, 16)))
+        n_fft = min(wanted, max(2 ** int(math.log2(signal.shape[0])), 4))
+        return MelSpec(sample_rate=rate, n_fft=n_fft, hop=n_fft // 4, n_mels=min(self.mels, max(n_fft // 16, 1)))
+
+    @staticmethod
+    def stem_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Powers of two that bring every axis to at most 24 positions (12 where there are three axes)."""
+        most = 12 if len(shape) == 3 else 24
+        return tuple(2 ** max(0, math.ceil(math.log2(n / most))) for n in shape)
+
+    def estimate_flops(self, signal: SignalSpec) -> float:
+        """Floating-point operations of one forward pass on one sample (convolutions alone)."""
+        shape = self.picture(signal)
+        strides = self.stem_strides(shape)
+        grid = [-(-n // s) for n, s in zip(shape, strides, strict=True)]
+        kernel = math.prod(stem_kernel(s) for s in strides)
+        three, middle = 3 ** len(shape), 2 * self.width
+        macs = math.prod(grid) * kernel * signal.channels * self.width
+        for inner, outer in ((self.width, middle), (middle, self.dim)):
+            grid = [-(-n // 2) for n in grid]
+            macs += math.prod(grid) * three * (inner * outer + outer * outer)
+        return 2.0 * macs
+
+
+def stem_kernel(stride: int) -> int:
+    """Kernel of the stem along an axis: odd, a little wider than the stride so that neighbours overlap."""
+    return max(3, stride + 1)

@@ -1,0 +1,183 @@
+"""Rectified flow with a diffusion transformer (DiT) over continuous latents.
+
+The path is x_t = (1 - t) x_0 + t eps: data at t = 0, standard normal noise at t = 1 (Liu et al. 2022; the convention of
+Esser et al. 2024). The network predicts the velocity dx/dt = eps - x_0; sampling integrates it from t = 1 to 0. Training
+times are logit-normal, t = sigmoid(m + s n) (Esser et al. 2024, section 3.1), stratified over the batch.
+
+Shape legend: B batch, C channels, *grid the latents' axes, N tokens, P patch elements, D width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...tokenizers.interface import Latents
+from ...tokenizers.spec import LatentSpec
+from ..latents import LatentBatch
+from .config import FlowConfig
+from .interface import Prior, evaluating
+from .noise import generator, normal
+from .transformer import Transformer, modulate, sincos, timestep_embedding
+
+_TIME_FEATURES = 256
+_HELD_OUT_TIMES = 8
+_HELD_OUT_SEED = 0x1A7E47
+_NOISE, _TIMES = 0, 1  # streams of the held-out generator
+
+
+class FlowPrior(Prior):
+    """Flow matching over one grid of values `[B, C, *grid]`, rank 1 to 3."""
+
+    kind = "continuous"
+
+    def __init__(self, config: FlowConfig, spec: LatentSpec) -> None:
+        super().__init__(spec)
+        self.config = config
+        self.channels, self.shape = spec.grid.channels, spec.grid.shape
+        self.net = DiT(
+            self.channels,
+            self.shape,
+            config.patch_for(spec),
+            width=config.width,
+            layers=config.layers,
+            heads=config.attention_heads,
+            dropout=config.dropout,
+        )
+
+    def losses(self, batch: LatentBatch, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
+        """Mean squared error of the velocity, at one time per sample."""
+        clean = _values(batch)
+        t = logit_normal_times(len(clean), self.config.time_mean, self.config.time_std, clean.device)
+        return {"loss": self._errors(clean, torch.randn_like(clean), t).mean()}
+
+    @torch.no_grad()
+    def held_out(self, batch: LatentBatch) -> dict[str, Tensor]:
+        """ "flow_loss" `[B]`: mean squared velocity error per element, averaged over uniform times.
+
+        Each sample is seen at one time in each of eight equal strata of [0, 1]; times and noise are fixed by the
+        sample's index. Not a likelihood, and not comparable across latents.
+        """
+        clean = _values(batch)
+        indices = range(len(clean)) if batch.indices is None else batch.indices.tolist()
+        shape = (_HELD_OUT_TIMES, *clean.shape[1:])
+        noise = normal(_HELD_OUT_SEED, indices, shape, stream=_NOISE)
+        inside = [generator(_HELD_OUT_SEED, i, _TIMES).random(_HELD_OUT_TIMES) for i in indices]
+        total = clean.new_zeros(len(clean))
+        with evaluating(self):
+            for k in range(_HELD_OUT_TIMES):
+                t = torch.tensor([(k + row[k]) / _HELD_OUT_TIMES for row in inside], dtype=torch.float32)
+                total += self._errors(clean, noise[:, k].to(clean), t.to(clean.device))
+        return {"flow_loss": total / _HELD_OUT_TIMES}
+
+    @torch.no_grad()
+    def sample_at(self, indices: range, *, seed: int) -> Latents:
+        """Values `[B, C, *grid]` of the samples `indices`."""
+        noise = normal(seed, indices, (self.channels, *self.shape)).to(self.device)
+        return Latents(values=integrate(self.net, noise, steps=self.config.steps, method=self.config.sampler))
+
+    def _errors(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """Squared velocity error, mean per sample: `[B]`."""
+        x, target = interpolate(clean, noise, t)
+        return (self.net(x, t).float() - target).square().flatten(1).mean(1)
+
+
+class DiT(nn.Module):
+    """Velocity of noisy latents: patches, sine-cosine positions, adaLN-zero blocks (Peebles & Xie 2023)."""
+
+    def __init__(
+        self,
+        channels: int,
+        shape: tuple[int, ...],
+        patch: tuple[int, ...],
+        *,
+        width: int,
+        layers: int,
+        heads: int,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.shape, self.patch = shape, patch
+        elements = channels * math.prod(patch)
+        tokens = tuple(-(-size // step) for size, step in zip(shape, patch, strict=True))
+        self.embed = nn.Linear(elements, width)
+        self.register_buffer("position", sincos(tokens, width), persistent=False)
+        self.time = nn.Sequential(nn.Linear(_TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.trunk = Transformer(width, layers, heads, causal=False, dropout=dropout, condition=width)
+        self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+        self.modulation = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, elements)
+        for layer in (self.modulation, self.out):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Noisy latents `[B, C, *grid]` and times `[B]` to the velocity, shaped like x."""
+        condition = self.time(timestep_embedding(t, _TIME_FEATURES))
+        tokens = self.embed(patchify(x, self.patch)) + self.position
+        tokens = self.trunk(tokens, condition=condition)
+        shift, scale = self.modulation(condition).unsqueeze(1).chunk(2, dim=-1)
+        return unpatchify(self.out(modulate(self.norm(tokens), shift, scale)), self.patch, self.shape)
+
+
+def patchify(x: Tensor, patch: tuple[int, ...]) -> Tensor:
+    """`[B, C, *grid]` to tokens `[B, N, C * prod(patch)]` in raster order; zeros where a patch reaches over the edge."""
+    shape = x.shape[2:]
+    over = [-size % step for size, step in zip(shape, patch, strict=True)]
+    if any(over):
+        x = F.pad(x, [amount for extra in reversed(over) for amount in (0, extra)])
+    rank = len(patch)
+    counts = [size // step for size, step in zip(x.shape[2:], patch, strict=True)]
+    split = x.reshape(*x.shape[:2], *(n for pair in zip(counts, patch, strict=True) for n in pair))
+    order = (0, *range(2, 2 + 2 * rank, 2), 1, *range(3, 3 + 2 * rank, 2))
+    return split.permute(order).reshape(x.shape[0], math.prod(counts), -1)
+
+
+def unpatchify(tokens: Tensor, patch: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:
+    """The inverse of `patchify` for a grid of `shape`."""
+    rank = len(patch)
+    counts = [-(-size // step) for size, step in zip(shape, patch, strict=True)]
+    x = tokens.reshape(tokens.shape[0], *counts, -1, *patch)
+    order = (0, 1 + rank, *(axis for i in range(rank) for axis in (1 + i, 2 + rank + i)))
+    full = [count * step for count, step in zip(counts, patch, strict=True)]
+    x = x.permute(order).reshape(tokens.shape[0], -1, *full)
+    for axis, size in enumerate(shape):
+        x = x.narrow(2 + axis, 0, size)
+    return x
+
+
+def interpolate(clean: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """x_t = (1 - t) clean + t noise and its velocity noise - clean; t is `[B]`."""
+    t = t.view(-1, *([1] * (clean.dim() - 1)))
+    velocity = noise - clean
+    return torch.addcmul(clean, t, velocity), velocity
+
+
+def logit_normal_times(n: int, mean: float, std: float, device: torch.device) -> Tensor:
+    """`[n]` times sigmoid(mean + std * normal), one from each of n equal strata of the distribution, in order."""
+    quantile = (torch.arange(n, device=device) + torch.rand(n, device=device)) / n
+    return torch.sigmoid(mean + std * torch.special.ndtri(quantile.clamp(1e-6, 1 - 1e-6)))
+
+
+def integrate(velocity: Callable[[Tensor, Tensor], Tensor], x: Tensor, *, steps: int, method: str) -> Tensor:
+    """Solve dx/dt = velocity(x, t) from t = 1 (noise x) to t = 0 in equal steps by "euler" or "heun"."""
+    times = [1 - k / steps for k in range(steps)] + [0.0]
+    for t, following in zip(times, times[1:], strict=False):
+        here = velocity(x, torch.full((len(x),), t, device=x.device))
+        step = following - t
+        if method == "heun":
+            there = velocity(x + step * here, torch.full((len(x),), following, device=x.device))
+            here = (here + there) / 2
+        x = x + step * here
+    return x
+
+
+def _values(batch: LatentBatch) -> Tensor:
+    values = batch.latents.values
+    if values is None:
+        raise ValueError("the flow prior needs continuous values")
+    return values

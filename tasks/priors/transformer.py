@@ -1,0 +1,218 @@
+"""The transformer that priors share: pre-norm blocks, fused attention, N-d positions, adaLN-zero, KV cache.
+
+Shape legend: B batch, N positions, D width, h attention heads, d = D / h, R rank of the grid.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class KVCache:
+    """Keys and values of all layers for up to `length` positions, allocated once: `[L, B, h, N, d]`."""
+
+    def __init__(self, layers: int, batch: int, heads: int, length: int, dim: int, like: Tensor) -> None:
+        self.keys = like.new_empty(layers, batch, heads, length, dim)
+        self.values = like.new_empty(layers, batch, heads, length, dim)
+        self.length = 0
+
+    def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Store `[B, h, n, d]` at the next positions of `layer`; all keys and values so far, as views."""
+        end = self.length + key.shape[2]
+        self.keys[layer, :, :, self.length : end] = key
+        self.values[layer, :, :, self.length : end] = value
+        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention through `scaled_dot_product_attention`; causal, or over all positions."""
+
+    def __init__(self, width: int, heads: int, *, causal: bool, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.heads, self.causal, self.dropout = heads, causal, dropout
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+
+    def forward(
+        self, x: Tensor, *, rotary: tuple[Tensor, Tensor] | None = None, cache: KVCache | None = None, layer: int = 0
+    ) -> Tensor:
+        """`[B, N, D]` to the same. With `cache`, x is the next positions alone and attends to all cached ones too."""
+        batch, length, width = x.shape
+        query, key, value = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        if rotary is not None:
+            query, key = rotate(query, rotary), rotate(key, rotary)
+        causal = self.causal and length > 1
+        if cache is not None:
+            if length > 1 and cache.length > 0:
+                raise ValueError("a cache takes several positions at once only while it is empty")
+            key, value = cache.extend(layer, key, value)
+        dropout = self.dropout if self.training else 0.0
+        out = F.scaled_dot_product_attention(query, key, value, is_causal=causal, dropout_p=dropout)
+        return self.out(out.transpose(1, 2).reshape(batch, length, width))
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)) with a GELU of 4 x width.
+
+    With `condition` (a width), shift, scale and gate of both branches come from a conditioning vector through a
+    zero-initialised layer: the block starts as the identity (adaLN-zero; Peebles & Xie 2023, section 3.2).
+    """
+
+    def __init__(
+        self, width: int, heads: int, *, causal: bool, dropout: float = 0.0, condition: int | None = None
+    ) -> None:
+        super().__init__()
+        affine = condition is None
+        self.norm1 = nn.LayerNorm(width, elementwise_affine=affine, bias=False, eps=1e-6)
+        self.attention = Attention(width, heads, causal=causal, dropout=dropout)
+        self.norm2 = nn.LayerNorm(width, elementwise_affine=affine, bias=False, eps=1e-6)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU("tanh"), nn.Linear(4 * width, width))
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.modulation = nn.Linear(condition, 6 * width) if condition is not None else None
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        condition: Tensor | None = None,
+        rotary: tuple[Tensor, Tensor] | None = None,
+        cache: KVCache | None = None,
+        layer: int = 0,
+    ) -> Tensor:
+        """`[B, N, D]` to the same; `condition` is `[B, D']` with its non-linearity applied."""
+        if self.modulation is None:
+            x = x + self.dropout(self.attention(self.norm1(x), rotary=rotary, cache=cache, layer=layer))
+            return x + self.dropout(self.mlp(self.norm2(x)))
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition).unsqueeze(1).chunk(6, dim=-1)
+        inner = self.attention(modulate(self.norm1(x), shift1, scale1), rotary=rotary, cache=cache, layer=layer)
+        x = torch.addcmul(x, gate1, self.dropout(inner))
+        return torch.addcmul(x, gate2, self.dropout(self.mlp(modulate(self.norm2(x), shift2, scale2))))
+
+
+class Transformer(nn.Module):
+    """`layers` blocks and, without conditioning, a final norm."""
+
+    def __init__(
+        self,
+        width: int,
+        layers: int,
+        heads: int,
+        *,
+        causal: bool,
+        dropout: float = 0.0,
+        condition: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.width, self.heads = width, heads
+        self.blocks = nn.ModuleList(
+            Block(width, heads, causal=causal, dropout=dropout, condition=condition) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width, bias=False, eps=1e-6) if condition is None else nn.Identity()
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Normal(0.02) weights, residual outputs scaled down by depth (GPT-2), modulations zero."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        for block in self.blocks:
+            for output in (block.attention.out, block.mlp[2]):
+                nn.init.normal_(output.weight, std=0.02 / math.sqrt(2 * len(self.blocks)))
+            if block.modulation is not None:
+                nn.init.zeros_(block.modulation.weight)
+
+    def cache(self, batch: int, length: int) -> KVCache:
+        """An empty KV cache for `length` positions."""
+        like = self.blocks[0].attention.qkv.weight
+        return KVCache(len(self.blocks), batch, self.heads, length, self.width // self.heads, like)
+
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        condition: Tensor | None = None,
+        rotary: tuple[Tensor, Tensor] | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """`[B, N, D]` to the same. With `cache` x holds the positions that follow the cached ones."""
+        for number, block in enumerate(self.blocks):
+            x = block(x, condition=condition, rotary=rotary, cache=cache, layer=number)
+        if cache is not None:
+            cache.length += x.shape[1]
+        return self.norm(x)
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """x (1 + scale) + shift; shapes `[B, N, D]`, `[B, 1, D]`."""
+    return torch.addcmul(shift, x, 1 + scale)
+
+
+def coordinates(shape: tuple[int, ...]) -> Tensor:
+    """Integer coordinates `[N, R]` of a grid's positions in raster order."""
+    axes = torch.meshgrid(*(torch.arange(size) for size in shape), indexing="ij")
+    return torch.stack([axis.flatten() for axis in axes], dim=-1)
+
+
+class AxialEmbedding(nn.Module):
+    """Learned positions: the sum of one embedding per axis, `[N, D]` in raster order."""
+
+    def __init__(self, shape: tuple[int, ...], width: int) -> None:
+        super().__init__()
+        self.shape, self.width = shape, width
+        self.axes = nn.ParameterList(nn.Parameter(torch.randn(size, width) * 0.02) for size in shape)
+
+    def forward(self) -> Tensor:
+        """All positions, `[N, D]`."""
+        total: Tensor | int = 0
+        for number, axis in enumerate(self.axes):
+            total = total + axis.view(*(-1 if i == number else 1 for i in range(len(self.shape))), self.width)
+        assert isinstance(total, Tensor)
+        return total.reshape(-1, self.width)
+
+
+def sincos(shape: tuple[int, ...], width: int) -> Tensor:
+    """Fixed sine-cosine positions `[N, D]`: the width is split over the axes (Vaswani et al. 2017, one per axis)."""
+    places = coordinates(shape).double()
+    pairs = [width // 2 // len(shape)] * len(shape)
+    pairs[0] += width // 2 - sum(pairs)
+    parts = []
+    for axis, count in enumerate(pairs):
+        angles = places[:, axis, None] * 10000.0 ** (-torch.arange(count).double() / max(count, 1))
+        parts += [angles.sin(), angles.cos()]
+    table = torch.cat(parts, dim=-1)
+    return F.pad(table, (0, width - table.shape[-1])).float()
+
+
+def rotary_angles(shape: tuple[int, ...], dim: int, *, base: float = 10000.0) -> tuple[Tensor, Tensor]:
+    """Cosines and sines `[N, d / 2]` of axial rotary positions: pairs of channels split over the axes.
+
+    Su et al. 2021, with the angles of each axis on its own channels.
+    """
+    places = coordinates(shape).double()
+    pairs = dim // 2
+    per_axis = -(-pairs // len(shape))
+    frequencies = base ** (-torch.arange(per_axis).double() / per_axis)
+    # interleaved, so that every axis has its fast frequencies even where they don't divide evenly
+    angles = (places[:, None, :] * frequencies[None, :, None]).flatten(1)[:, :pairs]
+    return angles.cos().float(), angles.sin().float()
+
+
+def rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn the channel pairs (i, i + d/2) of `[B, h, N, d]` by the angles of their positions."""
+    cos, sin = rotary
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)
+
+
+def timestep_embedding(t: Tensor, width: int) -> Tensor:
+    """Sinusoidal features `[B, width]` of times t in [0, 1] `[B]`, scaled by 1000 as in diffusion models."""
+    half = width // 2
+    frequencies = torch.exp(-math.log(10000.0) * torch.arange(half, device=t.device, dtype=torch.float32) / half)
+    angles = 1000.0 * t.float()[:, None] * frequencies
+    return torch.cat((angles.cos(), angles.sin()), dim=-1)

@@ -1,0 +1,27 @@
+"""Use and entropy of a discrete tokenizer's codes."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ...results.metric import Metric
+from ..metrics.codes import CodeHistogram, code_metrics
+from ..metrics.jackknife import group_of
+from .interface import Proxy, ProxyInput
+
+
+class Codes(Proxy):
+    """`codebook_use`, `codebook_perplexity`, `code_bits_per_position`, `code_bits_per_sample`; none for continuous
+    latents."""
+
+    version: ClassVar[int] = 1
+
+    def metrics(self, latents: ProxyInput) -> tuple[Metric, ...]:
+        if latents.codes is None:
+            return ()
+        histograms = []
+        for part in group_of(max(len(latents.codes), 1), 10):
+            histogram = CodeHistogram(latents.codebook_sizes)
+            histogram.update(latents.codes[part])
+            histograms.append(histogram)
+        return code_metrics(histograms)

@@ -1,0 +1,107 @@
+"""Scale, outliers, skewness and tails of latents. Shape legend: N samples, C channels, P positions."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ...results.metric import Metric
+from ..metrics.jackknife import of_sums
+from .interface import NORMALISED, Proxy, ProxyInput, metric, sums_by_group
+
+
+def power_sums(z: Tensor) -> Tensor:
+    """`[N, C, *grid]` to each sample's Σ1, Σz, Σz², Σz³, Σz⁴ over positions: `[N, C, 5]` float64."""
+    flat = z.flatten(2)
+    square = flat * flat
+    sums = [torch.full_like(flat[..., 0], flat.shape[2]), flat.sum(-1), square.sum(-1)]
+    sums += [(square * flat).sum(-1), (square * square).sum(-1)]
+    return torch.stack([s.double() for s in sums], -1)
+
+
+def central_moments(sums_C5: Tensor) -> Tensor:
+    """Power sums `[C, 5]` to the variance, m3 and m4 about the mean, per channel: `[C, 3]`."""
+    mean, second, third, fourth = (sums_C5[:, 1:] / sums_C5[:, :1]).unbind(-1)
+    variance = second - mean**2
+    m3 = third - 3 * mean * second + 2 * mean**3
+    m4 = fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4
+    return torch.stack([variance, m3, m4], -1)
+
+
+def skewness(z: Tensor) -> Tensor:
+    """m3 / σ³ of each channel of `[N, C, *grid]`: `[C]`, 0 for a symmetric distribution."""
+    variance, m3, _ = central_moments(power_sums(z).sum(0)).unbind(-1)
+    return m3 / variance**1.5
+
+
+def excess_kurtosis(z: Tensor) -> Tensor:
+    """m4 / σ⁴ - 3 of each channel of `[N, C, *grid]`: `[C]`, 0 for a Gaussian."""
+    variance, _, m4 = central_moments(power_sums(z).sum(0)).unbind(-1)
+    return m4 / variance**2 - 3
+
+
+class Moments(Proxy):
+    """`latent_std`, `latent_outlier`, `latent_skewness`, `latent_kurtosis`, `constant_channels`."""
+
+    version: ClassVar[int] = 1
+
+    def metrics(self, latents: ProxyInput) -> tuple[Metric, ...]:
+        raw, z = latents.raw, latents.normalised
+        scale = largest = skew = tails = None
+        if len(raw):
+            # The scale may be anything: with the training split's mean as origin its square keeps its digits.
+            shifted = raw - latents.mean.to(raw).view(-1, *[1] * (raw.ndim - 2))
+            scale = of_sums(sums_by_group(power_sums(shifted)), _scale)
+        if z.numel():
+            largest = float(z.abs().amax())
+            sums = sums_by_group(power_sums(z))
+            skew, tails = of_sums(sums, _mean_skewness), of_sums(sums, _mean_kurtosis)
+        constant = float((~latents.varying).sum())
+        return (
+            metric(
+                "latent_std",
+                scale,
+                latents,
+                direction="none",
+                protocol="root mean over channels of the raw latents' variance; reported, not modelled",
+            ),
+            metric("latent_outlier", largest, latents, direction="lower", protocol=f"max |z|; {NORMALISED}"),
+            metric(
+                "latent_skewness",
+                skew,
+                latents,
+                direction="lower",
+                protocol=f"mean over channels of |m3 / σ³|; {NORMALISED}",
+            ),
+            metric(
+                "latent_kurtosis",
+                tails,
+                latents,
+                direction="none",
+                protocol=f"mean over channels of m4 / σ⁴ - 3, a Gaussian's is 0; {NORMALISED}",
+            ),
+            metric(
+                "constant_channels",
+                constant,
+                latents,
+                direction="lower",
+                protocol="channels that do not vary over the training split",
+            ),
+        )
+
+
+def _scale(sums_C5: Tensor) -> float:
+    return math.sqrt(max(0.0, float(central_moments(sums_C5)[:, 0].mean())))
+
+
+def _mean_skewness(sums_C5: Tensor) -> float:
+    variance, m3, _ = central_moments(sums_C5).unbind(-1)
+    return float((m3 / variance**1.5).abs().mean())
+
+
+def _mean_kurtosis(sums_C5: Tensor) -> float:
+    variance, _, m4 = central_moments(sums_C5).unbind(-1)
+    return float((m4 / variance**2 - 3).mean())

@@ -1,0 +1,330 @@
+"""The leaderboard end to end. `UPDATE_GOLDEN=1 pytest ...` writes the golden files anew; read the difference."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latentbench.results.errors import UserError
+from latentbench.results.leaderboard import leaderboard, render
+from latentbench.results.metric import Metric
+from latentbench.results.rows import rows
+from latentbench.results.store import Store
+
+GOLDEN = Path(__file__).parent / "golden"
+Add = Callable[..., dict[str, Any]]
+FORMATS = ["md", "csv", "json", "latex", "html"]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_golden(folder: Path, format: str) -> None:
+    text = leaderboard([folder], format=format).replace(str(folder), "OUT")
+    path = GOLDEN / f"leaderboard.{format}"
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(text)
+    assert text == path.read_text()
+
+
+def lines(text: str) -> list[list[str]]:
+    """The cells of a Markdown table's lines."""
+    found = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in [found[0], *found[2:]]]
+
+
+def column(text: str, name: str) -> list[str]:
+    head, *body = lines(text)
+    return [line[head.index(name)] for line in body]
+
+
+IMAGES = "modality=image"
+
+
+def test_sort_orders_and_ranks(folder: Path) -> None:
+    def names(sort: str | None) -> list[str]:
+        return column(leaderboard([folder], where=IMAGES, sort=sort), "recipe")
+
+    assert names(None) == names("psnr") == ["wide (kl-vae)", "kl-vae", "vq-vae"]
+    assert names("-psnr") == ["vq-vae", "kl-vae", "wide (kl-vae)"]
+    assert names("tsr") == ["wide (kl-vae)", "kl-vae", "vq-vae"]
+    assert names("bits_per_sample") == ["vq-vae", "kl-vae", "wide (kl-vae)"]
+    assert names("-recipe") == ["vq-vae", "kl-vae", "wide (kl-vae)"]
+    assert names("rfd_encoder") == ["wide (kl-vae)", "kl-vae", "vq-vae"]
+    # By Fréchet distance the first two differ by 2, -4 seed by seed: nothing can be said; the third has no interval.
+    text = leaderboard([folder], where=IMAGES, sort="rfd_encoder")
+    assert column(text, "rank") == ["1", "1", "–"]
+    assert "Can't be told apart by rfd_encoder: #1 ~ #2." in text
+
+
+def test_a_table_without_the_sort_metric_falls_back(folder: Path) -> None:
+    text = leaderboard([folder], sort="psnr")
+    assert "Rank by si_sdr ↑" in text
+
+
+def test_columns(folder: Path) -> None:
+    head = lines(leaderboard([folder], where=IMAGES, columns="rfd_*,topology, parameters"))[0]
+    assert head == [
+        "#",
+        "rank",
+        "P",
+        "recipe",
+        "bottleneck.beta",
+        "seeds",
+        "rfd_encoder ↓",
+        "topology",
+        "params",
+        "psnr ↑",
+    ]
+    every = lines(leaderboard([folder], where=IMAGES, columns="all"))[0]
+    assert {"tsr_input", "positions", "memory", "train_seconds", "flops"} <= set(every)
+    assert len(json.loads(leaderboard([folder], format="json", columns=["cell", "psnr"]))[0]) == 2
+    assert leaderboard([folder], format="csv", columns="cell,psnr", where="seed=0").splitlines()[:2] == [
+        "cell,psnr",
+        "small-0,20.0",
+    ]
+
+
+def test_pareto_front(folder: Path) -> None:
+    assert column(leaderboard([folder], where=IMAGES), "P") == ["●", "●", "●"]
+    text = leaderboard([folder], where=IMAGES, pareto="elements,psnr")
+    assert column(text, "P") == ["●", "●", ""]
+    assert "●: on the Pareto front of elements ↓ and psnr ↑" in text
+    found = json.loads(leaderboard([folder], format="json", pareto=["tsr", "psnr"], sort="-psnr"))
+    assert [(row["cell"], row["pareto"]) for row in found[:3]] == [
+        ("vq-0", False),
+        ("small-0", True),
+        ("small-1", True),
+    ]
+
+
+def test_json_rows_have_every_column_and_are_strict_json(folder: Path) -> None:
+    found = json.loads(leaderboard([folder], format="json"), parse_constant=lambda name: pytest.fail(name))
+    assert len({tuple(row) for row in found}) == 1
+    assert found[-1]["psnr"] is None
+    assert found[-1]["si_sdr"] == 9.5
+    assert all(re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in found[0])
+
+
+def test_csv_reads_back(folder: Path) -> None:
+    found = list(csv.DictReader(io.StringIO(leaderboard([folder], format="csv"))))
+    assert [float(row["psnr"]) for row in found if row["psnr"]] == [20.0, 25.0, 19.0, 20.2, 25.3, 20.4, 25.3]
+    assert json.loads(found[0]["protocols"])["rfd_encoder"] == "encoder net, 64 against 64"
+
+
+def two_protocols(tmp_path: Path, add: Add) -> Path:
+    store = Store(tmp_path / "mixed")
+    cells = []
+    for name, protocol in (("a", "crop 64, N = 8"), ("b", "crop 64, N = 16")):
+        metric = Metric(name="rfd_net", value=1.0, direction="lower", protocol=protocol)
+        psnr = Metric(name="psnr", value=1.0, se=0.1, direction="higher")
+        cells.append(add(store, name, metrics=[metric, psnr], recipe=name))
+    store.write_suite("mixed", cells)
+    return store.root
+
+
+@pytest.mark.parametrize("format", ["md", "csv", "latex", "html"])
+def test_protocols_are_not_mixed(tmp_path: Path, add: Add, format: str) -> None:
+    root = two_protocols(tmp_path, add)
+    with pytest.raises(UserError) as caught:
+        leaderboard([root], format=format)
+    assert str(caught.value) == (
+        "mixed, photos: rfd_net has two protocols, 'crop 64, N = 8' (a) and 'crop 64, N = 16' (b), which must not be "
+        "mixed; keep one with --where 'protocols.rfd_net=crop 64, N = 8'"
+    )
+    assert leaderboard([root], format=format, where="protocols.rfd_net=crop 64, N = 8")
+    assert leaderboard([root], format=format, columns=["psnr"])
+
+
+def test_json_keeps_both_protocols_beside_their_values(tmp_path: Path, add: Add) -> None:
+    found = json.loads(leaderboard([two_protocols(tmp_path, add)], format="json"))
+    assert [row["protocols"]["rfd_net"] for row in found] == ["crop 64, N = 8", "crop 64, N = 16"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"format": "yaml"}, "unknown format 'yaml'"),
+        ({"format": "htm"}, "unknown format 'htm'; did you mean 'html'?"),
+        ({"sort": "pnsr"}, "sort: unknown column 'pnsr'; did you mean 'psnr'?"),
+        ({"sort": "pnsr", "format": "csv"}, "sort: unknown column 'pnsr'; did you mean 'psnr'?"),
+        ({"columns": "psnr,sim"}, "unknown column 'sim'"),
+        ({"columns": "gfd_*", "format": "json"}, "unknown column 'gfd_*'"),
+        ({"where": ["modality:image"]}, "filter 'modality:image': write <column><operator><value>"),
+        (
+            {"pareto": "bits_per_sampel,psnr"},
+            "Pareto front: unknown column 'bits_per_sampel'; did you mean 'bits_per_sample'?",
+        ),
+        ({"pareto": "psnr"}, "Pareto front: 'psnr' alone has no front"),
+        ({"pareto": "seed,elements"}, "Pareto front: of 'seed' no direction is better"),
+    ],
+)
+def test_bad_options_are_one_line(folder: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        leaderboard([folder], **options)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_suite_without_cells(tmp_path: Path) -> None:
+    Store(tmp_path).write_suite("s", [])
+    with pytest.raises(UserError, match="there is no cell to show"):
+        leaderboard([tmp_path])
+
+
+def test_two_runs_of_a_suite_are_not_one(tmp_path: Path, add: Add) -> None:
+    roots = []
+    for name in ("one", "two"):
+        store = Store(tmp_path / name)
+        cell = add(store, name, metrics=[Metric(name="psnr", value=1.0, direction="higher")])
+        store.write_suite("s", [{**cell, "cell": "c"}])
+        roots.append(store.root)
+    with pytest.raises(UserError, match=r"c of 's' stands in .*one and in .*two with different jobs"):
+        leaderboard(roots)
+    assert leaderboard(roots, where=f"source={roots[0]}")
+    assert len(json.loads(leaderboard(roots, format="json"))) == 2
+
+
+EVIL = "<script>alert(1)</script>|\"&' $x_{\\y}# %\n"
+
+
+@pytest.fixture
+def evil(tmp_path: Path, add: Add) -> Path:
+    store = Store(tmp_path / "evil")
+    cells = []
+    for seed in (0, 1):
+        metric = Metric(name="psnr", value=1.0 + seed, direction="higher", protocol=EVIL)
+        axes = {"bottleneck.kind": EVIL, EVIL: 1}
+        cells.append(add(store, "x", metrics=[metric], label=EVIL, dataset="d", axes=axes, seed=seed))
+    cells.append(add(store, "y", metrics=[], axes={"bottleneck.kind": "b"}, failed=True, dataset="d"))
+    store.write_suite(EVIL, cells)
+    return store.root
+
+
+class Page(HTMLParser):
+    """Collects a page's tags and text, and checks that every tag is closed in its order."""
+
+    VOID = frozenset({"meta"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_html_is_whole_and_needs_nothing_from_outside(folder: Path) -> None:
+    text = leaderboard([folder], format="html")
+    found = Page(text)
+    assert text.startswith("<!DOCTYPE html>")
+    assert [tag for tag, _ in found.tags].count("table") == 2
+    assert not [attrs for _, attrs in found.tags if "src" in attrs or "href" in attrs]
+    assert not re.search(r"https?://|@import|url\(", text)
+    values = [attrs.get("data-value") for tag, attrs in found.tags if tag == "td"]
+    assert "25.2" in values
+
+
+def test_html_escapes(evil: Path) -> None:
+    found = Page(leaderboard([evil], format="html"))
+    assert [tag for tag, _ in found.tags].count("script") == 1
+    assert "<script>alert(1)</script>|\"&' $x_{\\y}# %" in found.text
+    assert "alert(1)" not in [attrs for tag, attrs in found.tags if tag == "script"]
+
+
+def test_latex_escapes_and_balances(evil: Path, folder: Path) -> None:
+    for root in (evil, folder):
+        text = leaderboard([root], format="latex")
+        bare = re.sub(r"\\[\\{}$&#%_]", "", text)
+        assert bare.count("{") == bare.count("}")
+        assert bare.count("$") % 2 == 0
+        assert not re.search(r"(?<!\\)[#%<>|]", text)
+        assert not re.search(r"[^\x00-\x7f]", text)
+        for environment in ("table", "tabular", "minipage"):
+            assert text.count(rf"\begin{{{environment}}}") == text.count(rf"\end{{{environment}}}") > 0
+        for spec, body in re.findall(r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", text, re.DOTALL):
+            ends = [line for line in body.splitlines() if line.endswith(r"\\")]
+            assert {len(re.findall(r"(?<!\\)&", line)) + 1 for line in ends} == {len(spec)}
+
+
+def test_markdown_escapes(evil: Path) -> None:
+    text = leaderboard([evil], format="md")
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(table) == 4
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
+    assert "<script" not in text
+
+
+def test_the_default_table_fits_a_terminal(tmp_path: Path, add: Add) -> None:
+    names = [
+        "psnr",
+        "ssim",
+        "lpips_alex",
+        "rfid",
+        "rfd_inception",
+        "rfd_encoder",
+        "gfid",
+        "gfd_inception",
+        "gfd_encoder",
+    ]
+    names += [
+        "gkid_inception",
+        "gkid_encoder",
+        "nll_bits",
+        "viv",
+        "high_frequency_share",
+        "effective_rank",
+        "perplexity",
+    ]
+    store = Store(tmp_path / "wide")
+    cells = []
+    for name in ("first", "second"):
+        for seed in range(3):
+            metrics = [Metric(name=metric, value=20.0 + seed, direction="higher") for metric in names]
+            cells.append(add(store, name, metrics=metrics, recipe=name, seed=seed))
+    store.write_suite("wide", cells)
+    text = leaderboard([store.root])
+    assert max(len(line) for line in text.splitlines()) <= 200
+    head = lines(text)[0]
+    assert {"tsr", "bits", "psnr ↑", "rfd_encoder ↑", "gfd_encoder ↑", "params", "seconds"} <= set(head)
+    assert "effective_rank" not in head
+    assert "Left out to fit 200 columns:" in text
+    assert {f"{name} ↑" for name in names} <= set(lines(leaderboard([store.root], columns="all"))[0])
+    # Whatever the width, what the lines are ranked by is there.
+    assert "effective_rank ↑" in lines(leaderboard([store.root], sort="effective_rank"))[0]
+
+
+def test_many_lines_are_grouped(tmp_path: Path, add: Add) -> None:
+    store = Store(tmp_path / "many")
+    cells = []
+    for i in range(6):
+        metric = Metric(name="psnr", value=float(i), interval=(i - 1.0, i + 1.0), direction="higher")
+        cells.append(add(store, f"c{i}", metrics=[metric], axes={"channels": i}))
+    store.write_suite("many", cells)
+    text = " ".join(leaderboard([store.root]).split())
+    assert "10 of 15 pairs of lines differ." in text
+    assert "Can't be told apart by psnr: #1 #2; #2 #3; #3 #4; #4 #5; #5 #6." in text
+
+
+def test_render_takes_rows(folder: Path) -> None:
+    assert render(rows([folder])) == leaderboard([folder])

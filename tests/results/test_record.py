@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+
+from latentbench.results import record as module
+from latentbench.results.metric import Metric
+from latentbench.results.record import Failure, InvalidRecord, Record, canonical, parse, plain
+
+
+def example(**fields: Any) -> Record:
+    values: dict[str, Any] = {
+        "kind": "reconstruction",
+        "key": "0f3a",
+        "status": "finished",
+        "config": {"b": [1, 2.5], "a": {"name": "é|x"}},
+        "depends": ("tokenizer/1c", "latents/2d"),
+        "metrics": (
+            Metric(name="psnr", value=21.25, se=0.5, interval=(20.0, 22.5), n=4, direction="higher", unit="dB"),
+            Metric(name="si_sdr", value=None, missing=3),
+        ),
+        "extra": {"curve": [0.1, None]},
+        "artifacts": {"grid.png": 12},
+        "run": {"seconds": 1.5},
+    }
+    return Record(**{**values, **fields})
+
+
+GOLDEN = b"""{
+  "artifacts": {
+    "w.npy": 8
+  },
+  "config": {
+    "rate": 0.1
+  },
+  "depends": [
+    "data/1"
+  ],
+  "error": null,
+  "extra": {},
+  "key": "7",
+  "kind": "tokenizer",
+  "metrics": [
+    {
+      "direction": "lower",
+      "interval": [
+        0.5,
+        1.5
+      ],
+      "missing": 0,
+      "n": 2,
+      "name": "l1",
+      "protocol": "mean",
+      "se": 0.25,
+      "unit": "",
+      "value": 1.0
+    }
+  ],
+  "run": {},
+  "schema": 1,
+  "status": "finished"
+}
+"""
+
+
+def test_bytes_are_canonical() -> None:
+    l1 = Metric(name="l1", value=1.0, se=0.25, interval=(0.5, 1.5), n=2, direction="lower", protocol="mean")
+    record = Record(
+        kind="tokenizer",
+        key="7",
+        status="finished",
+        config={"rate": 0.1},
+        depends=("data/1",),
+        metrics=(l1,),
+        artifacts={"w.npy": 8},
+    )
+    assert record.to_bytes() == GOLDEN
+    assert Record.from_bytes(GOLDEN) == record
+
+
+@pytest.mark.parametrize(
+    "record",
+    [example(), example(status="failed", error=Failure(type="E", message="m", where="w"))],
+    ids=lambda r: r.status,
+)
+def test_reads_back_what_was_written(record: Record) -> None:
+    assert Record.from_bytes(record.to_bytes()) == record
+    assert Record.from_bytes(record.to_bytes()).to_bytes() == record.to_bytes()
+    assert record.metric("psnr") == record.metrics[0]
+    assert record.metric("ssim") is None
+
+
+def test_a_record_cut_short_anywhere_is_invalid() -> None:
+    content = example().to_bytes()
+    for size in range(len(content)):
+        with pytest.raises(InvalidRecord):
+            Record.from_bytes(content[:size])
+
+
+def test_garbled_bytes_are_invalid_or_another_record_but_never_a_crash() -> None:
+    content = example().to_bytes()
+    for place in range(len(content)):
+        garbled = content[:place] + b"\xff" + content[place + 1 :]
+        with pytest.raises(InvalidRecord):
+            Record.from_bytes(garbled)
+    for content in (b"[" * 100_000 + b"\n", b"null\n", b"3\n", b"\x00\n"):
+        with pytest.raises(InvalidRecord):
+            Record.from_bytes(content)
+
+
+def changed(**fields: Any) -> dict[str, Any]:
+    return {**example().to_json(), **fields}
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (changed(schema=2), "schema 2 is newer than this version reads"),
+        (changed(schema="1"), "schema '1' is no version number"),
+        (changed(schema=True), "no version number"),
+        ({k: v for k, v in changed().items() if k != "metrics"}, "the record lacks metrics"),
+        (changed(colour=1), "unknown field 'colour'"),
+        (changed(config=[]), "config is a list"),
+        (changed(status="done"), "status 'done' is none of finished, failed"),
+        (changed(status="failed"), "status 'failed' with no error"),
+        (changed(error={"type": "E", "message": "m", "where": ""}), "status 'finished' with an error"),
+        (changed(status="failed", error={"type": "E", "message": "m"}), "error lacks where"),
+        (changed(depends=[3]), "depends"),
+        (changed(artifacts={"../x": 1}), "outside the job's folder"),
+        (changed(artifacts={"/x": 1}), "outside the job's folder"),
+        (changed(artifacts={"x": -1}), "size -1"),
+        (changed(metrics=[{}]), "a metric lacks"),
+        (changed(metrics=changed()["metrics"] * 2), "'psnr' stands twice"),
+        (changed(metrics=[{**changed()["metrics"][0], "value": "3"}]), "'psnr' holds something that is no number"),
+        (changed(metrics=[{**changed()["metrics"][0], "interval": [1]}]), "no pair"),
+        (changed(metrics=[{**changed()["metrics"][0], "direction": "up"}]), "direction 'up'"),
+    ],
+)
+def test_reasons(data: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InvalidRecord, match=reason):
+        Record.from_json(data)
+
+
+def test_another_jobs_record_is_invalid() -> None:
+    content = example().to_bytes()
+    Record.from_bytes(content, kind="reconstruction", key="0f3a")
+    with pytest.raises(InvalidRecord, match="is the record of reconstruction/0f3a, not of reconstruction/ffff"):
+        Record.from_bytes(content, kind="reconstruction", key="ffff")
+
+
+def test_older_schemas_are_brought_up_one_version_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def update_to_2(data: dict[str, Any]) -> dict[str, Any]:
+        assert data["schema"] == 1
+        return {**data, "extra": {"was": data["run"]}}
+
+    def update_to_3(data: dict[str, Any]) -> dict[str, Any]:
+        assert data["schema"] == 2
+        return {**data, "extra": {"then": data["extra"]}}
+
+    old = example().to_bytes()
+    monkeypatch.setattr(module, "SCHEMA", 3)
+    monkeypatch.setattr(module, "UPDATES", {2: update_to_2, 3: update_to_3})
+    assert Record.from_bytes(old).extra == {"then": {"was": {"seconds": 1.5}}}
+    assert json.loads(Record.from_bytes(old).to_bytes())["schema"] == 3
+
+
+def test_every_schema_has_its_upgrade() -> None:
+    assert sorted(module.UPDATES) == list(range(2, module.SCHEMA + 1))
+
+
+def test_plain_data() -> None:
+    assert plain({"a": (1, math.nan, [math.inf, 2.0]), "b": True}) == {"a": [1, None, [None, 2.0]], "b": True}
+    with pytest.raises(TypeError, match="got a set"):
+        plain({"a": {1}})
+    with pytest.raises(TypeError, match="keys are strings"):
+        plain({1: 2})
+
+
+def test_canonical_keeps_floats_and_odd_file_names() -> None:
+    values = [0.1, 1e-300, 1 / 3, -0.0, 1e22, 5]
+    name = b"\xff.jpg".decode("utf-8", "surrogateescape")
+    assert parse(canonical({"x": values, "name": name})) == {"x": values, "name": name}
+
+
+def test_an_invalid_record_is_not_written() -> None:
+    with pytest.raises(InvalidRecord, match="no error"):
+        example(status="failed").to_bytes()

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latentbench.results.errors import UserError
+from latentbench.results.metric import Metric
+from latentbench.results.record import Record
+from latentbench.results.rows import BASE, NESTED, column_names, frame, metric_names, rows
+from latentbench.results.store import Store
+
+Add = Callable[..., dict[str, Any]]
+
+
+def test_one_flat_row_per_cell(folder: Path) -> None:
+    table = rows([folder])
+    assert len(table) == 11
+    row = table[1]
+    assert [name for name in row if name in BASE][:9] == list(BASE[:9])
+    flat = {name: value for name, value in row.items() if name not in NESTED}
+    assert flat == {
+        "source": str(folder),
+        "suite": "demo",
+        "cell": "large-0",
+        "dataset": "photos",
+        "modality": "image",
+        "recipe": "kl-vae",
+        "label": "wide",
+        "seed": 0,
+        "status": "finished",
+        "downsample": 4,
+        "bottleneck_beta": 1e-06,
+        "tsr": 6.0,
+        "tsr_input": 12.0,
+        "elements": 2048,
+        "positions": 256,
+        "bits_per_sample": 65536.0,
+        "bits_per_element": 65536.0 / 12288,
+        "bitrate": None,
+        "discrete": False,
+        "topology": "grid",
+        "parameters": 1234567,
+        "prior_parameters": None,
+        "flops": 1e9,
+        "seconds": 5.0,  # tokenizer and reconstruction; the data set's 100 s are no cell's own
+        "train_seconds": 2.5,
+        "peak_memory_bytes": 3 * 2**20,
+        "psnr": 25.0,
+        "psnr_se": 0.1,
+        "rfd_encoder": 5.0,
+        "rfd_encoder_se": None,
+    }
+    assert row["axes"] == {"downsample": 4, "bottleneck.beta": 1e-06}
+    assert row["protocols"]["rfd_encoder"] == "encoder net, 64 against 64"
+    assert row["details"]["psnr"] == {
+        "direction": "higher",
+        "unit": "dB",
+        "n": 64,
+        "missing": 0,
+        "interval": [24.8, 25.2],
+    }
+    assert row["jobs"]["tokenizer"] == "tokenizer/large-0"
+
+
+def test_failed_and_missing_cells_say_so(folder: Path) -> None:
+    status = {row["cell"]: row["status"] for row in rows([folder])}
+    assert status["vq-0"] == "finished"
+    assert status["vq-1"] == "failed: reconstruction: OutOfMemoryError: no memory left"
+    assert status["vq-2"] == "missing"
+
+
+def test_a_damaged_record_or_artifact_is_missing(folder: Path) -> None:
+    store = Store(folder)
+    path = store.job_folder("reconstruction", "vq-0") / "record.json"
+    path.write_bytes(path.read_bytes()[:-3])
+    store.save(Record(kind="tokenizer", key="small-0", status="finished", artifacts={"weights.safetensors": 5}))
+    status = {row["cell"]: row["status"] for row in rows([folder])}
+    assert (status["vq-0"], status["small-0"], status["small-1"]) == ("missing", "missing", "finished")
+
+
+def test_names_never_hide_each_other(tmp_path: Path, add: Add) -> None:
+    store = Store(tmp_path)
+    metrics = [Metric(name="loss", value=1.0), Metric(name="tsr", value=99.0)]
+    cell = add(store, "c", metrics=metrics, axes={"tsr": 24, "train.batch-size": 8})
+    prior = Record(kind="prior", key="p", status="finished", metrics=(Metric(name="loss", value=2.0),))
+    store.save(Record(**{**vars(prior), "extra": {"parameters": 5, "flops": 3.0}, "run": {"seconds": 1.0}}))
+    cell["jobs"]["prior"] = "prior/p"
+    store.write_suite("s", [cell])
+    (row,) = rows([store])
+    assert (row["tsr"], row["axis_tsr"], row["train_batch_size"]) == (12.0, 24, 8)
+    assert (row["loss"], row["prior_loss"], row["reconstruction_tsr"]) == (1.0, 2.0, 99.0)
+    assert (row["prior_parameters"], row["flops"], row["seconds"], row["train_seconds"]) == (5, 1e9 + 3.0, 6.0, 3.5)
+
+
+def test_columns_are_stable(folder: Path) -> None:
+    names = column_names(rows([folder]))
+    assert names[: len(BASE) + 3] == [
+        *BASE[:9],
+        "downsample",
+        "bottleneck_beta",
+        "channels",
+        *BASE[9:],
+    ]
+    assert names[len(BASE) + 3 :] == ["psnr", "psnr_se", "rfd_encoder", "rfd_encoder_se", "si_sdr", "si_sdr_se"]
+    assert metric_names(rows([folder])) == ["psnr", "rfd_encoder", "si_sdr"]
+
+
+def test_frame(folder: Path) -> None:
+    table = frame(rows([folder]))
+    assert list(table.columns) == column_names(rows([folder]))
+    assert table.query("recipe == 'kl-vae' and label == 'wide'")["psnr"].mean() == pytest.approx(25.2)
+    assert table["psnr"].dtype == float
+    assert frame([]).empty
+
+
+def test_the_same_run_given_twice_counts_once(folder: Path) -> None:
+    assert len(rows([folder, folder])) == 11
+
+
+def test_bad_folders_are_one_line(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="empty: no suite was run here"):
+        rows([tmp_path / "empty"])
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        rows([tmp_path / "nowhere"])
+    Store(folder).suite_path("demo").write_text("{")
+    with pytest.raises(UserError, match=r"demo\.json: not a suite's cells: cut short"):
+        rows([folder])
+
+
+def test_importing_the_leaderboard_loads_no_heavy_package() -> None:
+    code = (
+        "import sys, latentbench.results.leaderboard;"
+        "print([name for name in ('torch', 'pandas', 'numpy', 'scipy') if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

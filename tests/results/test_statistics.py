@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from latentbench.results.statistics import (
+    Entry,
+    alike,
+    bootstrap_interval,
+    difference_interval,
+    distinguishable,
+    mean_interval,
+    pareto,
+    ranks,
+    significant_pairs,
+)
+
+A = [20.0, 20.4, 20.1, 20.9]
+B = [20.5, 20.8, 20.6, 21.2]
+
+
+def entry(*values: float, first: int = 0, within: tuple[float, float] | None = None) -> Entry:
+    return Entry(values={first + seed: value for seed, value in enumerate(values)}, within=within)
+
+
+@pytest.mark.parametrize("values", [A, A[:2], [1e6, 1e6 + 1e-3, 1e6 - 1e-3]])
+def test_mean_interval_is_scipys_t_interval(values: list[float]) -> None:
+    estimate = mean_interval(values)
+    expected = scipy.stats.t.interval(0.95, len(values) - 1, np.mean(values), scipy.stats.sem(values))
+    assert (estimate.low, estimate.high) == pytest.approx(expected, rel=1e-12)
+    assert estimate.value == pytest.approx(np.mean(values), rel=1e-15)
+    assert estimate.half == pytest.approx((expected[1] - expected[0]) / 2)
+    assert estimate.n == len(values)
+
+
+def test_one_seed_has_the_interval_of_its_run_or_none() -> None:
+    estimate = mean_interval([3.0], (2.5, 4.0))
+    assert (estimate.low, estimate.high, estimate.half) == (2.5, 4.0, 0.75)
+    assert mean_interval([3.0]).half is None
+    with pytest.raises(ValueError, match="no values"):
+        mean_interval([])
+
+
+def test_equal_seeds_are_paired() -> None:
+    difference = difference_interval(entry(*A), entry(*B))
+    expected = scipy.stats.ttest_rel(A, B)
+    interval = expected.confidence_interval(0.95)
+    assert difference is not None
+    assert difference.method == "paired"
+    assert (difference.low, difference.high, difference.p) == pytest.approx((*interval, expected.pvalue), rel=1e-9)
+    # What pairing is for: the seeds' common ups and downs cancel.
+    assert difference.significant
+    assert not distinguishable(entry(*A), entry(*B, first=9))
+
+
+def test_other_seeds_are_welchs() -> None:
+    difference = difference_interval(entry(*A), entry(*B[:3], first=2))
+    expected = scipy.stats.ttest_ind(A, B[:3], equal_var=False)
+    interval = expected.confidence_interval(0.95)
+    assert difference is not None
+    assert difference.method == "welch"
+    assert (difference.low, difference.high, difference.p) == pytest.approx((*interval, expected.pvalue), rel=1e-9)
+
+
+def test_single_seeds_combine_their_own_intervals() -> None:
+    a, b = entry(5.0, within=(4.0, 6.5)), entry(2.0, within=(0.5, 4.0))
+    difference = difference_interval(a, b)
+    assert difference is not None
+    assert difference.low == pytest.approx(3 - math.hypot(1.0, 2.0))
+    assert difference.high == pytest.approx(3 + math.hypot(1.5, 1.5))
+    assert difference.significant
+    # Symmetric normal intervals give the z test.
+    z = 1.959963984540054
+    a, b = entry(1.0, within=(1 - 0.3 * z, 1 + 0.3 * z)), entry(0.0, within=(-0.4 * z, 0.4 * z))
+    difference = difference_interval(a, b)
+    assert difference is not None
+    assert difference.p == pytest.approx(2 * scipy.stats.norm.sf(1.0 / 0.5))
+    assert (difference.low, difference.high) == pytest.approx((1 - 0.5 * z, 1 + 0.5 * z))
+
+
+def test_nothing_is_said_without_an_interval() -> None:
+    assert difference_interval(entry(1.0), entry(9.0)) is None
+    assert difference_interval(entry(1.0), entry(*A)) is None
+    assert difference_interval(entry(), entry(*A)) is None
+    assert not distinguishable(entry(1.0), entry(9.0))
+
+
+def test_a_difference_without_spread() -> None:
+    assert distinguishable(entry(1.0, 1.0), entry(2.0, 2.0))
+    assert not distinguishable(entry(1.0, 1.0), entry(1.0, 1.0))
+    assert not distinguishable(entry(1.0, 1.0), entry(1.0, 1.0, first=5))
+
+
+def test_the_difference_is_antisymmetric() -> None:
+    for a, b in ((entry(*A), entry(*B)), (entry(*A), entry(3.0, within=(2.0, 5.0)))):
+        one, other = difference_interval(a, b), difference_interval(b, a)
+        assert one is not None
+        assert other is not None
+        assert (one.value, one.low, one.high, one.p) == pytest.approx((-other.value, -other.high, -other.low, other.p))
+
+
+def band(value: float, half: float = 0.5) -> Entry:
+    return entry(value, within=(value - half, value + half))
+
+
+def test_ranks_share_what_cant_be_told_apart() -> None:
+    # Half-widths of .5: two entries differ when they are more than √.5 = .707 apart.
+    entries = [band(3.0), band(1.0), band(2.9), band(2.2), band(2.5)]
+    assert ranks(entries, "higher") == [1, 5, 1, 2, 1]  # 3.0 beats 2.2; 2.9 does not
+    assert ranks(entries, "lower") == [3, 1, 2, 2, 2]  # 1.0 beats all; 2.2 beats 3.0
+    assert ranks([band(1.0), band(1.7)], "higher") == [1, 1]
+    assert ranks([band(1.0), band(1.72)], "higher") == [2, 1]
+
+
+def test_entries_that_nothing_is_known_of_have_no_rank() -> None:
+    assert ranks([band(1.0), entry(), entry(7.0), band(5.0)], "higher") == [2, None, None, 1]
+    with pytest.raises(ValueError, match="no direction"):
+        ranks([band(1.0)], "none")
+
+
+def test_holm_agrees_with_its_definition() -> None:
+    entries = [band(0.0), band(0.8), band(1.2), band(1.62)]
+    plain, holm = significant_pairs(entries), significant_pairs(entries, correction="holm")
+    assert set(plain) == {(0, 1), (0, 2), (0, 3), (1, 3)}
+    differences = [difference_interval(entries[i], entries[j]) for i in range(4) for j in range(i + 1, 4)]
+    p = np.sort([difference.p for difference in differences if difference is not None])
+    stepped = np.maximum.accumulate(p * np.arange(6, 0, -1))
+    assert len(holm) == int((stepped <= 0.05).sum())
+    assert set(holm) == {(0, 2), (0, 3)}
+    assert ranks(entries, "higher", correction="holm") == [3, 1, 1, 1]
+
+
+def test_alike_lists_every_group_without_a_pair_apart() -> None:
+    assert alike(3, []) == [[0, 1, 2]]
+    assert alike(3, [(0, 2)]) == [[0, 1], [1, 2]]
+    assert alike(2, [(0, 1)]) == []
+    assert alike(4, [(0, 1), (2, 3)]) == [[0, 2], [0, 3], [1, 2], [1, 3]]
+    assert alike(14, [(2 * i, 2 * i + 1) for i in range(7)]) is None
+
+
+def test_alike_covers_exactly_the_pairs_that_are_not_apart() -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        n = int(generator.integers(2, 8))
+        pairs = [(i, j) for i in range(n) for j in range(i + 1, n)]
+        apart = [pair for pair in pairs if generator.random() < 0.5]
+        groups = alike(n, apart, limit=1000)
+        assert groups is not None
+        together = {(i, j) for group in groups for i in group for j in group if i < j}
+        assert together == set(pairs) - set(apart)
+        assert not any(set(a) < set(b) for a in groups for b in groups)
+
+
+def test_bootstrap_is_scipys_percentile_bootstrap_and_repeats() -> None:
+    values = np.random.default_rng(1).normal(size=(40, 2))
+    values[:, 1] += values[:, 0]
+
+    def correlation(pairs: np.ndarray) -> float:
+        return float(np.corrcoef(pairs.T)[0, 1])
+
+    ours = bootstrap_interval(values.tolist(), correlation, seed=3, resamples=4000)
+    assert ours == bootstrap_interval(values.tolist(), correlation, seed=3, resamples=4000)
+    assert ours != bootstrap_interval(values.tolist(), correlation, seed=4, resamples=4000)
+    theirs = scipy.stats.bootstrap(
+        (values[:, 0], values[:, 1]),
+        lambda x, y: np.corrcoef(x, y)[0, 1],
+        paired=True,
+        vectorized=False,
+        method="percentile",
+        n_resamples=4000,
+        rng=np.random.default_rng(5),
+    ).confidence_interval
+    assert ours == pytest.approx((theirs.low, theirs.high), abs=0.02)
+    assert all(math.isnan(bound) for bound in bootstrap_interval([1.0, 2.0], lambda x: math.nan, resamples=10))
+
+
+def test_pareto() -> None:
+    points = [(1.0, 10.0), (2.0, 20.0), (2.0, 15.0), (3.0, 20.0), (0.5, None), (1.0, 10.0)]
+    assert pareto(points, ["lower", "higher"]) == [True, True, False, False, False, True]
+    assert pareto(points[:4], ["higher", "higher"]) == [False, False, False, True]
+    with pytest.raises(ValueError, match="no direction"):
+        pareto(points, ["none", "higher"])
+
+
+def test_interval_covers_the_mean_in_95_percent_of_draws() -> None:
+    generator = np.random.default_rng(0)
+    draws = generator.normal(7.0, 2.0, size=(2000, 3))
+    inside = 0
+    for draw in draws:
+        estimate = mean_interval(draw.tolist())
+        assert estimate.low is not None
+        assert estimate.high is not None
+        inside += estimate.low <= 7.0 <= estimate.high
+    assert inside / 2000 == pytest.approx(0.95, abs=0.015)

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from latentbench.results.errors import UserError
+from latentbench.results.record import Failure, InvalidRecord, Record
+from latentbench.results.store import Store, atomic_file, atomic_write, remove_leftovers
+
+FINISHED = Record(kind="prior", key="ab", status="finished", artifacts={"w.npy": 3})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = Store(tmp_path / "out")
+    atomic_write(store.job_folder("prior", "ab") / "w.npy", b"123")
+    store.save(FINISHED)
+    return store
+
+
+def test_layout_and_round_trip(store: Store) -> None:
+    folder = store.root / "jobs" / "prior" / "ab"
+    assert store.job_folder("prior", "ab") == folder
+    assert (folder / "record.json").read_bytes() == FINISHED.to_bytes()
+    assert store.load("prior", "ab") == FINISHED
+    assert sorted(path.name for path in folder.iterdir()) == ["record.json", "w.npy"]
+
+
+def test_only_a_whole_finished_record_is_loaded(store: Store) -> None:
+    folder = store.job_folder("prior", "ab")
+    assert store.load("prior", "cd") is None
+    assert store.load_any("prior", "cd") is None
+
+    (folder / "w.npy").write_bytes(b"12")
+    assert store.load("prior", "ab") is None
+    assert store.load_any("prior", "ab") == FINISHED
+    (folder / "w.npy").unlink()
+    assert store.load("prior", "ab") is None
+
+    (folder / "record.json").write_bytes(FINISHED.to_bytes()[:-1])
+    assert store.load_any("prior", "ab") is None
+    with pytest.raises(InvalidRecord, match="cut short"):
+        store.read("prior", "ab")
+
+    failed = Record(kind="prior", key="ab", status="failed", error=Failure(type="E", message="m"))
+    store.save(failed)
+    assert store.load("prior", "ab") is None
+    assert store.load_any("prior", "ab") == failed
+
+
+def test_a_record_in_the_wrong_folder_is_not_loaded(store: Store) -> None:
+    store.job_folder("prior", "ab").rename(store.job_folder("prior", "zz"))
+    assert store.load("prior", "zz") is None
+
+
+def test_iterate_is_ordered_and_skips_what_is_damaged(store: Store) -> None:
+    for kind, key in (("zebra", "1"), ("data", "2"), ("data", "1"), ("generation", "1")):
+        store.save(Record(kind=kind, key=key, status="finished"))
+    (store.job_folder("data", "3")).mkdir()
+    (store.job_folder("data", "2") / "record.json").write_bytes(b"{")
+    found = [(record.kind, record.key) for record in store.iterate()]
+    assert found == [("data", "1"), ("prior", "ab"), ("generation", "1"), ("zebra", "1")]
+    assert list(Store(store.root / "nothing").iterate()) == []
+
+
+def test_atomic_write_replaces_and_obeys_the_umask(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "x.bin"
+    atomic_write(path, b"one")
+    atomic_write(path, b"two" * 100_000)
+    assert path.read_bytes() == b"two" * 100_000
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_atomic_write_continues_partial_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:2]))
+    atomic_write(tmp_path / "x", b"12345")
+    assert (tmp_path / "x").read_bytes() == b"12345"
+
+
+@pytest.mark.parametrize("call", ["write", "fsync", "replace", "open"])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO])
+def test_a_full_or_forbidden_disk_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, code: int
+) -> None:
+    path = tmp_path / "x.json"
+    atomic_write(path, b"old")
+
+    def fail(*args: object, **options: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, fail)
+        with pytest.raises(UserError) as caught:
+            atomic_write(path, b"new")
+    assert str(caught.value).startswith(f"cannot write {path}: {os.strerror(code)}")
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_order_is_write_sync_rename_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def logged_fsync(descriptor: int) -> None:
+        calls.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        fsync(descriptor)
+
+    def logged_replace(source: Path, target: Path) -> None:
+        calls.append("rename")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", logged_fsync)
+    monkeypatch.setattr(os, "replace", logged_replace)
+    atomic_write(tmp_path / "x", b"1")
+    assert calls == ["file", "rename", "folder"]
+
+
+def test_a_file_in_the_folders_place(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(UserError, match=r"cannot write .*record\.json: "):
+        Store(tmp_path / "out").save(FINISHED)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_an_unwritable_folder(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(UserError, match="Permission denied; choose an --out"):
+        Store(tmp_path / "out").save(FINISHED)
+
+
+def test_atomic_file_removes_its_temporary_on_any_exception(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with atomic_file(tmp_path / "x") as temporary:
+            temporary.write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leftovers_of_a_killed_writer_are_removed(store: Store) -> None:
+    folder = store.job_folder("prior", "ab")
+    with atomic_file(folder / "y") as temporary:
+        (folder / temporary.name.replace(str(os.getpid()), "99")).write_bytes(b"half")
+        temporary.write_bytes(b"whole")
+    assert len(list(folder.iterdir())) == 4
+    remove_leftovers(folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["record.json", "w.npy", "y"]
+
+
+CELL = {
+    "cell": "c",
+    "dataset": "d",
+    "modality": "image",
+    "recipe": "ae",
+    "label": "",
+    "axes": {},
+    "seed": 0,
+    "jobs": {"tokenizer": "tokenizer/1"},
+}
+
+
+def test_suites_round_trip_under_any_name(store: Store) -> None:
+    assert store.read_suites() == []
+    store.write_suite("b/../é", [CELL])
+    store.write_suite("a", [])
+    assert [(suite["suite"], suite["cells"]) for suite in store.read_suites()] == [("a", []), ("b/../é", [CELL])]
+    assert all(path.parent == store.root / "suites" for path in (store.root / "suites").iterdir())
+
+
+def test_a_damaged_suite_is_one_line_that_names_the_file(store: Store) -> None:
+    store.write_suite("s", [CELL])
+    path = store.suite_path("s")
+    content = path.read_bytes()
+    for size in range(len(content)):
+        path.write_bytes(content[:size])
+        with pytest.raises(UserError, match=r"s\.json: not a suite's cells: ") as caught:
+            store.read_suites()
+        assert "\n" not in str(caught.value)
+    for cell, reason in (
+        ({**CELL, "seed": "0"}, r"cells\[0\].seed is missing or no int"),
+        ({**CELL, "jobs": {"a": "b"}}, r"cells\[0\].jobs holds something other than <kind>/<key>"),
+    ):
+        store.write_suite("s", [cell])
+        with pytest.raises(UserError, match=reason):
+            store.read_suites()

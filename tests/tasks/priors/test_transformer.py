@@ -1,0 +1,86 @@
+"""Attention against its formula, positions, cache."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from latentbench.tasks.priors.transformer import (
+    Attention,
+    AxialEmbedding,
+    Block,
+    Transformer,
+    coordinates,
+    rotary_angles,
+    rotate,
+    sincos,
+    timestep_embedding,
+)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_attention_is_the_formula(causal: bool) -> None:
+    layer = Attention(12, 3, causal=causal)
+    x = torch.randn(2, 5, 12)
+    query, key, value = (part.view(2, 5, 3, 4).transpose(1, 2) for part in layer.qkv(x).split(12, dim=-1))
+    logits = query @ key.transpose(-1, -2) / math.sqrt(4)
+    if causal:
+        logits = logits.masked_fill(torch.ones(5, 5).triu(1).bool(), -math.inf)
+    expected = layer.out((logits.softmax(-1) @ value).transpose(1, 2).reshape(2, 5, 12))
+    torch.testing.assert_close(layer(x), expected)
+
+
+@pytest.mark.parametrize("rotary", [False, True])
+def test_cached_steps_equal_the_whole(rotary: bool) -> None:
+    net = Transformer(16, 3, 2, causal=True).eval()
+    cos, sin = rotary_angles((2, 4), 8)
+    x = torch.randn(3, 8, 16)
+    whole = net(x, rotary=(cos, sin) if rotary else None)
+    cache = net.cache(3, 8)
+    pieces = []
+    for start, end in ((0, 3), (3, 4), (4, 5), (5, 6), (6, 7), (7, 8)):
+        pieces.append(net(x[:, start:end], rotary=(cos[start:end], sin[start:end]) if rotary else None, cache=cache))
+    torch.testing.assert_close(torch.cat(pieces, 1), whole)
+
+
+def test_rotary_logits_depend_on_the_offset_alone() -> None:
+    cos, sin = rotary_angles((6, 5), 12)
+    query, key = torch.randn(12), torch.randn(12)
+    place = {tuple(p): i for i, p in enumerate(coordinates((6, 5)).tolist())}
+
+    def logit(a: tuple[int, int], b: tuple[int, int]) -> float:
+        turned = [rotate(v[None], (cos[place[p]], sin[place[p]]))[0] for v, p in ((query, a), (key, b))]
+        return float(turned[0] @ turned[1])
+
+    assert logit((3, 3), (1, 2)) == pytest.approx(logit((5, 4), (3, 3)), abs=1e-4)
+    assert abs(logit((3, 3), (1, 2)) - logit((3, 3), (2, 1))) > 1e-3
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 4), (2, 3, 2)])
+def test_positions_are_all_different_and_in_raster_order(shape: tuple[int, ...]) -> None:
+    fixed, learned = sincos(shape, 32), AxialEmbedding(shape, 32)()
+    count = math.prod(shape)
+    for table in (fixed, learned):
+        assert table.shape == (count, 32)
+        assert (torch.cdist(table, table) + torch.eye(count)).min() > 1e-3
+    assert coordinates(shape)[-1].tolist() == [size - 1 for size in shape]
+    assert coordinates(shape)[1].tolist() == [0] * (len(shape) - 1) + [1]
+    axes = AxialEmbedding(shape, 32)
+    expected = sum(axis[coordinates(shape)[:, i]] for i, axis in enumerate(axes.axes))
+    torch.testing.assert_close(axes(), expected)
+
+
+def test_adaln_zero_starts_as_the_identity() -> None:
+    net = Transformer(16, 2, 2, causal=False, condition=16)
+    x = torch.randn(2, 4, 16)
+    torch.testing.assert_close(net(x, condition=torch.randn(2, 16)), x)
+    block = Block(16, 2, causal=False, condition=16)
+    assert not torch.allclose(block(x, condition=torch.randn(2, 16)), x)
+
+
+def test_times_have_distinct_features() -> None:
+    features = timestep_embedding(torch.linspace(0, 1, 101), 64)
+    assert features.shape == (101, 64)
+    assert (torch.cdist(features, features) + torch.eye(101)).min() > 0.1

@@ -1,0 +1,216 @@
+"""The latent store: round trip, statistics, normalisation, posterior samples, errors."""
+
+from __future__ import annotations
+
+import errno
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from latentbench.results.errors import UserError
+from latentbench.tasks import latents as module
+from latentbench.tasks.latents import LatentStore, write_latents, write_statistics
+from latentbench.tokenizers.interface import Latents, Tokenizer
+from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
+
+SIGNAL = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(8, 8))
+CPU = torch.device("cpu")
+
+
+class Signals:
+    """A split of random signals with labels."""
+
+    def __init__(self, n: int, seed: int) -> None:
+        self.signal = SIGNAL
+        self.data = torch.randn(n, 3, 8, 8, generator=torch.Generator().manual_seed(seed)) * 2 + 5
+        self.labels = np.arange(n) % 4
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def batch(self, indices: np.ndarray, device: torch.device) -> Tensor:
+        return self.data[torch.from_numpy(indices)].to(device)
+
+    sources = batch
+
+
+class Fixed(Tokenizer):
+    """A tokenizer whose latents are the signal itself, with whatever parts the spec asks for."""
+
+    def __init__(self, grids: tuple[LatentGrid, ...], *, scale: float | None = None) -> None:
+        self._spec = LatentSpec(signal=SIGNAL, grids=grids)
+        self.scale = scale
+
+    @property
+    def spec(self) -> LatentSpec:
+        return self._spec
+
+    def encode(self, signal: Tensor) -> Latents:
+        levels = []
+        for number, grid in enumerate(self._spec.grids):
+            values = signal.reshape(len(signal), -1)[:, : grid.channels * grid.positions] + number
+            values = values.reshape(len(signal), grid.channels, *grid.shape)
+            codes = None
+            if grid.heads:
+                heads = [(values[:, 0] * 1000).long() % size for size in grid.codebook_sizes]
+                codes = torch.stack(heads, dim=1)
+            scale = None if self.scale is None else torch.full_like(values, self.scale)
+            levels.append(Latents(values=values, codes=codes, scale=scale))
+        return replace(levels[0], rest=tuple(levels[1:]))
+
+    def decode(self, latents: Latents) -> Tensor:
+        raise NotImplementedError
+
+
+def written(tokenizer: Tokenizer, folder: Path, n: int = 37) -> tuple[LatentStore, Signals]:
+    train = Signals(n, 0)
+    write_latents(tokenizer, train, folder, "train", device=CPU, batch_size=8)
+    write_latents(tokenizer, Signals(11, 1), folder, "val", device=CPU, batch_size=8)
+    write_statistics(folder)
+    return LatentStore.open(folder, tokenizer.spec), train
+
+
+def test_round_trip_and_normalisation(tmp_path: Path) -> None:
+    tokenizer = Fixed((LatentGrid(shape=(4, 4), channels=4),))
+    store, train = written(tokenizer, tmp_path)
+    raw = tokenizer.encode(train.data).values
+    assert len(store.train) == 37
+    assert len(store.val) == 11
+    picked = np.array([5, 0, 36])
+    batch = store.train.batch(picked, CPU)
+    assert len(batch) == 3
+    torch.testing.assert_close(store.denormalise(batch.latents).values, raw[picked], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(store.normalise(raw[picked]), batch.latents.values)
+    assert batch.labels.tolist() == [1, 0, 0]
+    assert batch.indices.tolist() == picked.tolist()
+    everything = store.train.batch(np.arange(37), CPU).latents.values
+    torch.testing.assert_close(everything.mean((0, 2, 3)), torch.zeros(4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(everything.std((0, 2, 3), correction=0), torch.ones(4))
+    torch.testing.assert_close(store.mean, raw.double().mean((0, 2, 3)).float())
+
+
+def test_statistics_do_not_depend_on_the_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = Fixed((LatentGrid(shape=(4, 4), channels=4),), scale=0.3)
+    whole, train = written(tokenizer, tmp_path)
+    monkeypatch.setattr(module, "_CHUNK_BYTES", 1000)
+    write_statistics(tmp_path)
+    chunked = LatentStore.open(tmp_path, tokenizer.spec)
+    torch.testing.assert_close(whole.std, chunked.std, rtol=1e-7, atol=0)
+    values = tokenizer.encode(train.data).values.double()
+    expected = (values.var((0, 2, 3), correction=0) + 0.09).sqrt()
+    torch.testing.assert_close(whole.std.double(), expected, rtol=1e-6, atol=0)
+
+
+def test_posterior_samples_have_its_scale_and_mode_has_none(tmp_path: Path) -> None:
+    store, _ = written(Fixed((LatentGrid(shape=(8,), channels=3),), scale=0.5), tmp_path)
+    indices = np.arange(37)
+    draws = torch.stack([store.denormalise(store.train.batch(indices, CPU).latents).values for _ in range(400)])
+    assert draws.std(0).mean().item() == pytest.approx(0.5, rel=0.01)
+    store.train.mode = True
+    mode = store.denormalise(store.train.batch(indices, CPU).latents).values
+    torch.testing.assert_close(mode, torch.from_numpy(np.array(store.train.values)), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(draws.mean(0), mode, atol=0.15, rtol=0)
+
+
+def test_training_noise_follows_the_global_generator_and_validation_noise_the_index(tmp_path: Path) -> None:
+    store, _ = written(Fixed((LatentGrid(shape=(8,), channels=3),), scale=0.5), tmp_path)
+
+    def draw(split: module.LatentSplit, indices: list[int]) -> Tensor:
+        return split.batch(np.array(indices), CPU).latents.values
+
+    torch.manual_seed(3)
+    first = draw(store.train, [1, 2])
+    assert not torch.equal(first, draw(store.train, [1, 2]))
+    torch.manual_seed(3)
+    assert torch.equal(first, draw(store.train, [1, 2]))
+    assert torch.equal(draw(store.val, [4, 7])[1], draw(store.val, [7, 1, 2])[0])
+
+
+@pytest.mark.parametrize(("size", "dtype"), [(256, np.uint8), (257, np.uint16), (65536, np.uint16), (65537, np.int32)])
+def test_codes_take_the_smallest_integer_that_holds_them(tmp_path: Path, size: int, dtype: type) -> None:
+    tokenizer = Fixed((LatentGrid(shape=(2, 2), channels=4, codebook_sizes=(size, 7)),))
+    store, train = written(tokenizer, tmp_path)
+    assert store.train.codes.dtype == dtype
+    batch = store.train.batch(np.array([3, 1]), CPU)
+    assert batch.latents.codes.dtype == torch.int64
+    assert torch.equal(batch.latents.codes, tokenizer.encode(train.data[[3, 1]]).codes)
+
+
+def test_hierarchies_keep_their_levels(tmp_path: Path) -> None:
+    grids = (LatentGrid(shape=(2, 2), channels=2), LatentGrid(shape=(4, 4), channels=3))
+    tokenizer = Fixed(grids)
+    store, train = written(tokenizer, tmp_path)
+    assert (tmp_path / "train.1.values.npy").exists()
+    batch = store.train.batch(np.array([2]), CPU).latents
+    back = store.denormalise(batch)
+    for ours, theirs in zip(back.levels, tokenizer.encode(train.data[[2]]).levels, strict=True):
+        torch.testing.assert_close(ours.values, theirs.values, rtol=1e-5, atol=1e-5)
+
+
+def test_a_constant_channel_stays_finite(tmp_path: Path) -> None:
+    class Constant(Fixed):
+        def encode(self, signal: Tensor) -> Latents:
+            return Latents(values=torch.full((len(signal), 2, 3), 0.7))
+
+    tokenizer = Constant((LatentGrid(shape=(3,), channels=2),))
+    store, _ = written(tokenizer, tmp_path)
+    values = store.train.batch(np.array([0]), CPU).latents
+    assert values.values.abs().max() < 1e-5
+    torch.testing.assert_close(store.denormalise(values).values, torch.full((1, 2, 3), 0.7))
+
+
+def test_a_full_disk_is_one_clear_line_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.FileIO):
+        def write(self, data: object) -> int:
+            if self.tell() > 4000:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(bytes(data)[:500])  # type: ignore[call-overload]
+
+    monkeypatch.setattr(module, "FileIO", Full)
+    tokenizer = Fixed((LatentGrid(shape=(4, 4), channels=4),))
+    with pytest.raises(UserError, match=r"train\.values\.npy.*[Nn]o space left") as caught:
+        write_latents(tokenizer, Signals(64, 0), tmp_path, "train", device=CPU, batch_size=8)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_latents_are_refused(tmp_path: Path) -> None:
+    class Broken(Fixed):
+        change = staticmethod(lambda latents: latents)
+
+        def encode(self, signal: Tensor) -> Latents:
+            return self.change(super().encode(signal))
+
+    tokenizer = Broken((LatentGrid(shape=(2, 2), channels=2, codebook_sizes=(9,)),))
+    cases = {
+        "outside its codebooks": lambda z: replace(z, codes=z.codes + 9),
+        "gave no codes": lambda z: replace(z, codes=None),
+        "not finite": lambda z: replace(z, values=z.values / 0),
+        "its spec says": lambda z: replace(z, values=z.values[..., :1]),
+        "latent grids": lambda z: replace(z, rest=(z,)),
+    }
+    for message, change in cases.items():
+        tokenizer.change = change
+        with pytest.raises(UserError, match=message):
+            write_latents(tokenizer, Signals(8, 0), tmp_path, "train", device=CPU, batch_size=8)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_and_foreign_stores_are_named(tmp_path: Path) -> None:
+    tokenizer = Fixed((LatentGrid(shape=(4, 4), channels=4),))
+    with pytest.raises(UserError, match="no latent statistics"):
+        LatentStore.open(tmp_path, tokenizer.spec)
+    with pytest.raises(UserError, match="no training latents"):
+        write_statistics(tmp_path)
+    written(tokenizer, tmp_path)
+    with pytest.raises(UserError, match="shape"):
+        LatentStore.open(tmp_path, Fixed((LatentGrid(shape=(4, 2), channels=4),)).spec)
+    path = tmp_path / "val.values.npy"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(UserError, match=r"val\.values\.npy: not a latent file"):
+        LatentStore.open(tmp_path, tokenizer.spec)

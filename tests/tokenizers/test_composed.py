@@ -1,0 +1,156 @@
+"""Every recipe in every modality: shapes, gradients, codes and values, determinism, cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from latentbench.tokenizers.build import build
+from latentbench.tokenizers.config import TokenizerConfig
+from latentbench.tokenizers.interface import Latents
+from latentbench.tokenizers.recipe import recipe_names, resolve
+from latentbench.tokenizers.spec import Modality, SignalSpec
+
+Sample = Callable[..., Tensor]
+
+
+def small(recipe: str, signal: SignalSpec) -> TokenizerConfig:
+    """A recipe at a size for tests."""
+    options: dict[str, object] = {}
+    if recipe not in ("pca", "linear-ae"):
+        options["width"] = 8
+    if "vq" in recipe:
+        options["codebook_size"] = 16
+    return resolve(recipe, signal, options)
+
+
+@pytest.mark.parametrize("recipe", recipe_names())
+def test_latents_are_what_the_spec_says(recipe: str, signal: SignalSpec, sample: Sample) -> None:
+    config = small(recipe, signal)
+    tokenizer, x = build(config), sample(signal)
+    tokenizer.prepare([x])
+    tokenizer.eval()
+    with torch.no_grad():
+        latents = tokenizer.encode(x)
+        decoded = tokenizer.decode(latents)
+    grid = tokenizer.spec.grid
+    assert tokenizer.spec == config.spec
+    assert latents.values is not None
+    assert latents.values.shape == (3, grid.channels, *grid.shape)
+    assert decoded.shape == x.shape
+    assert decoded.isfinite().all()
+    if not grid.heads:
+        assert latents.codes is None
+        return
+    assert latents.codes is not None
+    assert latents.codes.dtype == torch.int64
+    assert latents.codes.shape == (3, grid.heads, *grid.shape)
+    assert latents.codes.min() >= 0
+    assert (latents.codes.amax((0, *range(2, latents.codes.ndim))) < torch.tensor(grid.codebook_sizes)).all()
+    with torch.no_grad():
+        assert torch.equal(tokenizer.decode(Latents(codes=latents.codes)), decoded)
+
+
+@pytest.mark.parametrize("recipe", [name for name in recipe_names() if name != "pca"])
+def test_one_step_gives_every_parameter_a_finite_gradient(recipe: str, signal: SignalSpec, sample: Sample) -> None:
+    tokenizer, x = build(small(recipe, signal)), sample(signal)
+    tokenizer.prepare([x])
+    _wake(tokenizer)
+    losses = tokenizer.losses(x, player="model", step=0, steps=10)
+    assert all(value.ndim == 0 and value.isfinite() for value in losses.values())
+    losses["loss"].backward()
+    for name, parameter in tokenizer.named_parameters():
+        if recipe == "vq-vae-ema" and name == "bottleneck.codebook":
+            assert not parameter.requires_grad
+            continue
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().max() > 0, name
+    assert {p.data_ptr() for p in tokenizer.players()["model"]} == {
+        p.data_ptr() for p in tokenizer.parameters() if p.requires_grad
+    }
+    tokenizer.after_step(step=0, steps=10)
+    assert all(value.isfinite().all() for value in tokenizer.state_dict().values())
+
+
+def _wake(tokenizer: torch.nn.Module) -> None:
+    """Moves parameters that start at zero, behind which gradients would be exactly zero."""
+    with torch.no_grad():
+        for parameter in tokenizer.parameters():
+            if parameter.requires_grad and not parameter.any():
+                parameter.normal_(std=0.05)
+
+
+def test_the_loss_is_the_sum_of_what_is_logged(image: SignalSpec, sample: Sample) -> None:
+    tokenizer = build(resolve("vq-vae", image, {"width": 8, "objective": {"l1": 0.5, "l2": 2.0}}))
+    losses = dict(tokenizer.losses(sample(image), player="model", step=0, steps=1))
+    assert set(losses) == {"loss", "l1", "l2", "commitment", "codebook"}
+    loss = losses.pop("loss")
+    assert loss.item() == pytest.approx(sum(value.item() for value in losses.values()), rel=1e-6)
+
+
+@pytest.mark.parametrize("recipe", ["kl-vae", "vq-vae", "fsq"])
+def test_equal_seeds_give_equal_weights_and_losses(recipe: str, image: SignalSpec, sample: Sample) -> None:
+    x, results = sample(image), []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        tokenizer = build(resolve(recipe, image, {"width": 8}))
+        tokenizer.prepare([x])
+        loss = tokenizer.losses(x, player="model", step=0, steps=1)["loss"].detach()
+        results.append((tokenizer.state_dict(), loss))
+    (first, loss), (again, same), (other, different) = results
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not all(torch.equal(first[key], other[key]) for key in first)
+    assert torch.equal(loss, same)
+    assert not torch.equal(loss, different)
+
+
+@pytest.mark.parametrize("recipe", recipe_names())
+def test_cost_as_arithmetic_is_the_cost_as_counted(recipe: str, signal: SignalSpec, sample: Sample) -> None:
+    config = small(recipe, signal)
+    tokenizer = build(config).eval()
+    assert config.estimate_parameters() == sum(p.numel() for p in tokenizer.parameters())
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        tokenizer.decode(tokenizer.encode(sample(signal, 2)))
+    assert config.estimate_flops() == pytest.approx(counter.get_total_flops() / 2, rel=0.02)
+
+
+def test_a_state_dict_restores_the_tokenizer(image: SignalSpec, sample: Sample) -> None:
+    config, x = resolve("vq-vae-ema", image, {"width": 8}), sample(image)
+    first, second = build(config), build(config)
+    first.prepare([x])
+    second.load_state_dict(first.state_dict())
+    with torch.no_grad():
+        assert torch.equal(first.eval().decode(first.encode(x)), second.eval().decode(second.encode(x)))
+
+
+def test_another_decoder(image: SignalSpec, sample: Sample) -> None:
+    config = resolve("pca", image, {"bottleneck": {"solve": "trained"}, "decoder": {"kind": "conv", "width": 8}})
+    tokenizer, x = build(config), sample(image)
+    assert tokenizer.decode(tokenizer.encode(x)).shape == x.shape
+    assert config.estimate_parameters() == sum(p.numel() for p in tokenizer.parameters())
+
+
+@pytest.mark.parametrize("downsample", [[6, 10], [1, 1], [5, 3], [2, 30]])
+def test_factors_need_not_be_powers_of_two(downsample: list[int]) -> None:
+    signal = SignalSpec(modality=Modality.IMAGE, channels=1, shape=(30, 30))
+    tokenizer = build(resolve("ae", signal, {"downsample": downsample, "width": 8}))
+    x = torch.randn(2, 1, 30, 30)
+    latents = tokenizer.encode(x)
+    assert latents.values is not None
+    assert latents.values.shape[2:] == tuple(30 // factor for factor in downsample)
+    assert tokenizer.decode(latents).shape == x.shape
+
+
+def test_codes_do_not_depend_on_autocast(image: SignalSpec) -> None:
+    tokenizer = build(resolve("fsq", image, {"width": 8})).eval()
+    seen: list[torch.dtype] = []
+    tokenizer.bottleneck.register_forward_pre_hook(lambda module, args: seen.append(args[0].dtype))  # type: ignore[operator,union-attr]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = tokenizer.losses(torch.randn(2, 3, 16, 24), player="model", step=0, steps=1)
+    assert seen == [torch.float32]
+    assert losses["loss"].dtype == torch.float32

@@ -1,0 +1,109 @@
+"""One convolutional residual autoencoder for signals of rank 1 to 3.
+
+Residual blocks follow the LDM autoencoder (Rombach et al. 2022, arXiv 2112.10752): group norm, SiLU, convolution,
+twice, the last convolution starting at zero. Upsampling is a sub-pixel convolution (Shi et al. 2016).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .patch import DepthToSpace
+from .stages import Stage
+
+if TYPE_CHECKING:
+    from .config import ConvConfig
+
+_CONV: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+
+
+def conv(inputs: int, outputs: int, kernel: Sequence[int], stride: Sequence[int] | None = None) -> nn.Module:
+    """A convolution of rank `len(kernel)` (odd sizes) whose output has the input's size divided by `stride`."""
+    padding = [size // 2 for size in kernel]
+    return _CONV[len(kernel)](inputs, outputs, tuple(kernel), tuple(stride or (1,) * len(kernel)), tuple(padding))  # type: ignore[arg-type]
+
+
+def pointwise(inputs: int, outputs: int, rank: int) -> nn.Module:
+    """A 1x1 convolution of the given rank."""
+    return to_channels_last(conv(inputs, outputs, (1,) * rank), rank)
+
+
+def to_channels_last(module: nn.Module, rank: int) -> nn.Module:
+    """`module` with channels last in memory where convolutions of that rank have such a format."""
+    return module.to(memory_format=_CHANNELS_LAST[rank]) if rank in _CHANNELS_LAST else module  # type: ignore[call-overload]
+
+
+def group_norm(width: int, groups: int) -> nn.GroupNorm:
+    """Group norm with the largest number of groups, up to `groups`, that divides `width` evenly."""
+    return nn.GroupNorm(math.gcd(width, groups), width, eps=1e-6)
+
+
+class ResidualBlock(nn.Module):
+    """`[B, width, *grid]` to the same shape; the identity at the start of training."""
+
+    def __init__(self, width: int, rank: int, groups: int) -> None:
+        super().__init__()
+        self.norm1 = group_norm(width, groups)
+        self.conv1 = conv(width, width, (3,) * rank)
+        self.norm2 = group_norm(width, groups)
+        self.conv2 = conv(width, width, (3,) * rank)
+        for parameter in self.conv2.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, width, *grid]` to the same shape."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        return x + self.conv2(F.silu(self.norm2(h)))
+
+
+class ConvEncoder(nn.Module):
+    """`[B, C, *signal]` to `[B, features, *grid]`."""
+
+    def __init__(self, stages: Sequence[Stage], *, channels: int, config: ConvConfig) -> None:
+        super().__init__()
+        self.rank = len(stages[0].shape)
+        layers: list[nn.Module] = []
+        width = channels
+        for stage in stages:
+            layers.append(conv(width, stage.width, stage.kernel, stage.stride))
+            width = stage.width
+            layers.extend(ResidualBlock(width, self.rank, config.groups) for _ in range(config.blocks))
+        layers += [group_norm(width, config.groups), nn.SiLU()]
+        self.layers = nn.Sequential(*layers)
+        to_channels_last(self, self.rank)
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """`[B, C, *signal]` to `[B, features, *grid]`."""
+        if self.rank in _CHANNELS_LAST:
+            signal = signal.contiguous(memory_format=_CHANNELS_LAST[self.rank])
+        return self.layers(signal)
+
+
+class ConvDecoder(nn.Module):
+    """`[B, features, *grid]` to `[B, C, *signal]`: the encoder's stages outwards."""
+
+    def __init__(self, stages: Sequence[Stage], *, channels: int, config: ConvConfig) -> None:
+        super().__init__()
+        rank = len(stages[0].shape)
+        layers: list[nn.Module] = []
+        for index in reversed(range(len(stages))):
+            stage = stages[index]
+            layers.extend(ResidualBlock(stage.width, rank, config.groups) for _ in range(config.blocks))
+            if index == 0:
+                layers += [group_norm(stage.width, config.groups), nn.SiLU()]
+            outputs = stages[index - 1].width if index else channels
+            layers.append(conv(stage.width, outputs * math.prod(stage.stride), (3,) * rank))
+            layers.append(DepthToSpace(stage.stride))
+        self.layers = nn.Sequential(*layers)
+        to_channels_last(self, rank)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """`[B, features, *grid]` to `[B, C, *signal]`."""
+        return self.layers(features)

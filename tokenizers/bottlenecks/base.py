@@ -1,0 +1,54 @@
+"""What a bottleneck is to the tokenizer that holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from ..interface import Latents
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bottled:
+    """A training pass: `values` `[B, outputs, *grid]` for the decoder, with the gradient's path to the features.
+
+    `losses` are scalars that are added to the objective as they are, `logs` scalars that are only logged.
+    """
+
+    values: Tensor
+    losses: Mapping[str, Tensor] = field(default_factory=dict)
+    logs: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Bottleneck(nn.Module):
+    """Turns features `[B, inputs, *grid]` into latents, and latents into what the decoder reads. Runs in float32."""
+
+    def forward(self, features: Tensor) -> Bottled:
+        """The training pass (stochastic where the method is)."""
+        raise NotImplementedError
+
+    def encode(self, features: Tensor) -> Latents:
+        """Features to latents, deterministic: a posterior's mode, the nearest codes."""
+        raise NotImplementedError
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        """`[B, H, *grid]` codes to values `[B, C, *grid]` (discrete bottlenecks)."""
+        raise NotImplementedError(f"{type(self).__name__} has continuous latents and no codes")
+
+    def expand(self, latents: Latents) -> Tensor:
+        """What the decoder reads, `[B, outputs, *grid]`: `values`, or the codes' values when they are None."""
+        if latents.values is not None:
+            return latents.values
+        if latents.codes is None:
+            raise ValueError("latents without values and without codes")
+        return self.lookup(latents.codes)
+
+    def prepare(self, features: Iterable[Tensor]) -> None:
+        """Data-dependent start; each pass over `features` runs the encoder once over the training split."""
+
+    @torch.no_grad()
+    def after_step(self, *, step: int, steps: int) -> None:
+        """Upkeep after the optimiser's step that is no gradient step."""

@@ -1,0 +1,252 @@
+"""Configurations of the bottlenecks: what turns features into latents and says how many bits they hold. No torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from .. import cost
+from ..cost import Cost
+from ..geometry import Layout
+from ..part import Part
+from ..registry import Registry
+from ..spec import LatentGrid, LatentSpec
+
+if TYPE_CHECKING:
+    from .base import Bottleneck
+
+BOTTLENECKS = Registry(
+    "bottleneck",
+    "latentbench.bottlenecks",
+    {
+        "identity": "tokenizers.bottlenecks.config:IdentityConfig",
+        "linear": "tokenizers.bottlenecks.config:LinearConfig",
+        "kl": "tokenizers.bottlenecks.config:KLConfig",
+        "vq": "tokenizers.bottlenecks.config:VQConfig",
+        "multi_head_vq": "tokenizers.bottlenecks.config:MultiHeadVQConfig",
+        "fsq": "tokenizers.bottlenecks.config:FSQConfig",
+    },
+)
+
+
+class BottleneckConfig(Part):
+    """What a bottleneck makes of `inputs` channels per position: latents of `channels` channels, and perhaps codes.
+
+    A continuous bottleneck needs only `build`. `projects` is True for one that maps the backbone's features to the
+    latents and back by itself; the others get a 1x1 projection on either side.
+    """
+
+    projects: ClassVar[bool] = False
+
+    def build(self, spec: LatentSpec, *, features: int) -> Bottleneck:
+        """The module for latents of this spec; `features` are the backbone's channels."""
+        raise NotImplementedError
+
+    def default_channels(self) -> int | None:
+        """Latent channels where neither the recipe nor the user says; None when one of them must."""
+        return None
+
+    def inputs(self, channels: int, features: int) -> int:
+        """Channels that it reads per position."""
+        return features if self.projects else channels
+
+    def outputs(self, channels: int, features: int) -> int:
+        """Channels that it hands to the decoder per position."""
+        return features if self.projects else channels
+
+    def codebook_sizes(self, channels: int) -> tuple[int, ...]:
+        """Codes per head and position; empty for continuous latents."""
+        return ()
+
+    def grids(self, layout: Layout, channels: int) -> tuple[LatentGrid, ...]:
+        """The latents' grids: one in the backbone's layout; a hierarchy overrides this."""
+        return (
+            LatentGrid(
+                shape=layout.shape,
+                channels=channels,
+                codebook_sizes=self.codebook_sizes(channels),
+                topology=layout.topology,
+                variable=layout.variable,
+            ),
+        )
+
+    def validate(self, *, channels: int, features: int, backbone: str) -> None:
+        """Raises ValueError with the reason when the bottleneck can't have so many channels on this backbone."""
+
+    def cost(self, spec: LatentSpec, features: int) -> Cost:
+        """Parameters and forward FLOPs per sample."""
+        return Cost()
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentityConfig(BottleneckConfig):
+    """The plain autoencoder's bottleneck: fewer elements, nothing else (A1)."""
+
+    kind: ClassVar[str] = "identity"
+    version: ClassVar[int] = 1
+
+    def build(self, spec: LatentSpec, *, features: int) -> Bottleneck:
+        from .identity import Identity
+
+        return Identity()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearConfig(BottleneckConfig):
+    """Two affine maps between features and latents (A2); `solve` says whether PCA gives them or training."""
+
+    kind: ClassVar[str] = "linear"
+    version: ClassVar[int] = 1
+    projects: ClassVar[bool] = True
+
+    solve: Literal["closed-form", "trained"] = "trained"
+
+    def build(self, spec: LatentSpec, *, features: int) -> Bottleneck:
+        from .linear import Linear
+
+        return Linear(self, features=features, channels=spec.grid.channels)
+
+    def validate(self, *, channels: int, features: int, backbone: str) -> None:
+        if channels > features:
+            raise ValueError(f"a linear bottleneck keeps at most the backbone's {features} features, not {channels}")
+        if self.solve == "closed-form" and backbone != "patch":
+            raise ValueError(f'solve = "closed-form" needs backbone "patch": PCA of {backbone!r} is no autoencoder')
+
+    def cost(self, spec: LatentSpec, features: int) -> Cost:
+        there = cost.pointwise(features, spec.grid.channels, spec.grid.shape)
+        return there + cost.pointwise(spec.grid.channels, features, spec.grid.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KLConfig(BottleneckConfig):
+    """A diagonal Gaussian posterior, its KL to N(0, I) weighted by `beta` (A3).
+
+    `beta` weighs the KL summed over a sample against the reconstruction error summed over it.
+    """
+
+    kind: ClassVar[str] = "kl"
+    version: ClassVar[int] = 1
+
+    beta: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if self.beta < 0:
+            raise ValueError("beta must not be negative")
+
+    def inputs(self, channels: int, features: int) -> int:
+        return 2 * channels
+
+    def build(self, spec: LatentSpec, *, features: int) -> Bottleneck:
+        from .kl import KL
+
+        return KL(self, elements=spec.signal.elements)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VQConfig(BottleneckConfig):
+    """The nearest of `codebook_size` learned codes (A5).
+
+    `rule` is how codes follow the features: "loss" by the codebook loss, "ema" by moving averages with `decay`.
+    `commitment` weighs the loss that keeps features near their codes. `normalise` puts features and codes on the unit
+    sphere (nearest by cosine). `kmeans` Lloyd iterations on the first features start the codebook (0: random
+    features). A code is replaced by a feature of the batch when `reset_after` x codebook_size features in a row chose
+    others (0: never), until the last fifth of the training.
+    """
+
+    kind: ClassVar[str] = "vq"
+    version: ClassVar[int] = 1
+
+    codebook_size: int = 256
+    rule: Literal["loss", "ema"] = "loss"
+    commitment: float = 0.25
+    decay: float = 0.95
+    normalise: bool = False
+    kmeans: int = 10
+    reset_after: float = 20.0
+
+    def __post_init__(self) -> None:
+        if self.codebook_size < 2:
+            raise ValueError("codebook_size must be at least 2")
+        if not 0 <= self.decay < 1:
+            raise ValueError("decay must lie in [0, 1)")
+        if self.commitment < 0 or self.kmeans < 0 or self.reset_after < 0:
+            raise ValueError("commitment, kmeans and reset_after must not be negative")
+
+    @property
+    def codebooks(self) -> int:
+        """How many codebooks there are, each on its share of the channels."""
+        return 1
+
+    def default_channels(self) -> int | None:
+        return 8 * self.codebooks
+
+    def codebook_sizes(self, channels: int) -> tuple[int, ...]:
+        return (self.codebook_size,) * self.codebooks
+
+    def build(self, spec: LatentSpec, *, features: int) -> Bottleneck:
+        from .vq import VQ
+
+        return VQ(self, channels=spec.grid.channels)
+
+    def cost(self, spec: LatentSpec, features: int) -> Cost:
+        codebooks = self.codebook_size * spec.grid.channels
+        return Cost(parameters=codebooks, flops=2.0 * spec.positions * codebooks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiHeadVQConfig(VQConfig):
+    """Product quantisation: `heads` codebooks, each on its own share of the channels (A6)."""
+
+    kind: ClassVar[str] = "multi_head_vq"
+    version: ClassVar[int] = 1
+
+    heads: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.heads < 1:
+            raise ValueError("heads must be at least 1")
+
+    @property
+    def codebooks(self) -> int:
+        return self.heads
+
+    def validate(self, *, channels: int, features: int, backbone: str) -> None:
+        if channels % self.heads:
+            down, up = channels - channels % self.heads, channels - channels % self.heads + self.heads
+            near = f"{down} or {up}" if down else f"{up}"
+            raise ValueError(f"channels {channels} is not divisible by heads {self.heads}; nearest: {near}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FSQConfig(BottleneckConfig):
+    """Each channel rounded to one of `levels[i]` values, no codebook (A8, Mentzer et al. 2023)."""
+
+    kind: ClassVar[str] = "fsq"
+    version: ClassVar[int] = 1
+
+    levels: tuple[int, ...] = (8, 6, 5)
+
+    def __post_init__(self) -> None:
+        if not self.levels or min(self.levels) < 2:
+            raise ValueError("levels must be one or more whole numbers >= 2")
+        if math.prod(self.levels) > 2**31:
+            raise ValueError(f"levels multiply to {math.prod(self.levels)} codes; at most 2^31 fit an index")
+
+    def default_channels(self) -> int | None:
+        return len(self.levels)
+
+    def codebook_sizes(self, channels: int) -> tuple[int, ...]:
+        return (math.prod(self.levels),)
+
+    def validate(self, *, channels: int, features: int, backbone: str) -> None:
+        if channels != len(self.levels):
+            raise ValueError(
+                f"channels {channels} must be {len(self.levels)}, one per entry of levels {[*self.levels]}"
+            )
+
+    def build(self, spec: LatentSpec, *, features: int) -> Bottleneck:
+        from .fsq import FSQ
+
+        return FSQ(self)

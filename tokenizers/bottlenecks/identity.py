@@ -1,0 +1,18 @@
+"""No bottleneck but the number of elements (A1)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..interface import Latents
+from .base import Bottled, Bottleneck
+
+
+class Identity(Bottleneck):
+    """Features are the latents."""
+
+    def forward(self, features: Tensor) -> Bottled:
+        return Bottled(values=features)
+
+    def encode(self, features: Tensor) -> Latents:
+        return Latents(values=features)

@@ -1,0 +1,74 @@
+"""The linear autoencoder (A2), trained or solved: its optimum under the squared error is PCA (Baldi and Hornik 1989)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ..interface import Latents
+from .base import Bottled, Bottleneck
+
+if TYPE_CHECKING:
+    from .config import LinearConfig
+
+
+def principal_components(features: Iterable[Tensor], rank: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean `[D]`, leading components `[rank, D]` and their variances `[rank]`, float64, in one streamed pass.
+
+    `features` are batches `[B, D, *grid]`, every position a sample. Sums are shifted by the first batch's mean, so that
+    a large mean costs no precision. Signs are fixed: a component's largest entry is positive.
+    """
+    count, shift, total, products = 0, None, None, None
+    for batch in features:
+        rows = batch.movedim(1, -1).flatten(0, -2).double()
+        if shift is None:
+            shift = rows.mean(0)
+            total, products = torch.zeros_like(shift), shift.new_zeros(len(shift), len(shift))
+        rows = rows - shift
+        total += rows.sum(0)
+        products += rows.T @ rows
+        count += len(rows)
+    if shift is None or total is None or products is None:
+        raise ValueError("no features to take principal components of")
+    offset = total / count
+    variances, vectors = torch.linalg.eigh(products / count - torch.outer(offset, offset))
+    components = vectors.flip(1)[:, :rank].T
+    largest = components.gather(1, components.abs().argmax(1, keepdim=True))
+    return shift + offset, components * largest.sign(), variances.flip(0)[:rank]
+
+
+class Linear(Bottleneck):
+    """z = W x + b, and x' = V z + c. Closed form: W = V^T are the principal components, c the mean, b = -W c."""
+
+    def __init__(self, config: LinearConfig, *, features: int, channels: int) -> None:
+        super().__init__()
+        self.solved = config.solve == "closed-form"
+        self.down = nn.Linear(features, channels)
+        self.up = nn.Linear(channels, features)
+        self.requires_grad_(not self.solved)
+
+    def forward(self, features: Tensor) -> Bottled:
+        return Bottled(values=_per_position(self.up, _per_position(self.down, features)))
+
+    def encode(self, features: Tensor) -> Latents:
+        return Latents(values=_per_position(self.down, features))
+
+    def expand(self, latents: Latents) -> Tensor:
+        return _per_position(self.up, super().expand(latents))
+
+    @torch.no_grad()
+    def prepare(self, features: Iterable[Tensor]) -> None:
+        if not self.solved:
+            return
+        mean, components, _ = principal_components(features, self.down.out_features)
+        self.down.weight.copy_(components)
+        self.down.bias.copy_(-components @ mean)
+        self.up.weight.copy_(components.T)
+        self.up.bias.copy_(mean)
+
+
+def _per_position(layer: nn.Linear, x: Tensor) -> Tensor:
+    return layer(x.movedim(1, -1)).movedim(-1, 1)

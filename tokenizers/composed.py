@@ -1,0 +1,101 @@
+"""The tokenizer that is composed of parts: encoder, projection, bottleneck, projection, decoder, objective.
+
+Shape legend: B batch, C channels, F features, *signal and *grid the axes of a signal and a latent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .backbones.conv import pointwise
+from .config import TokenizerConfig
+from .interface import Latents, TrainableTokenizer
+from .objectives.objective import Objective
+from .spec import LatentSpec
+
+
+class ComposedTokenizer(TrainableTokenizer):
+    """Built from a `TokenizerConfig`; state dict and parameters are those of the parts, losses' networks excluded.
+
+    The bottleneck and the objective run in float32 also under autocast: codes and likelihoods must not depend on it.
+    """
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self._spec = config.spec
+        features, rank = config.features, len(config.layout.shape)
+        wanted = config.decoder_features
+        given = config.bottleneck.outputs(config.channels, features)
+        self.encoder = config.backbone.build_encoder(config.signal, config.downsample)
+        self.bottleneck = config.bottleneck.build(config.spec, features=features)
+        self.decoder = config.decoding.build_decoder(config.signal, config.downsample)
+        self.project_in: nn.Module = nn.Identity()
+        self.project_out: nn.Module = nn.Identity()
+        if not config.bottleneck.projects:
+            self.project_in = pointwise(features, config.bottleneck.inputs(config.channels, features), rank)
+        if not config.bottleneck.projects or given != wanted:
+            self.project_out = pointwise(given, wanted, rank)
+        self.objective = Objective(config.objective, config.signal)
+
+    @property
+    def spec(self) -> LatentSpec:
+        return self._spec
+
+    def encode(self, signal: Tensor) -> Latents:
+        """`[B, C, *signal]` to latents on the grid of `spec`: the posterior's mode, or the nearest codes."""
+        features = self._features(signal)
+        with torch.autocast(signal.device.type, enabled=False):
+            return self.bottleneck.encode(features.float())
+
+    def decode(self, latents: Latents) -> Tensor:
+        """Latents to `[B, C, *signal]`, not clamped; reads the codes when there are no values."""
+        with torch.autocast(_device(latents).type, enabled=False):
+            values = self.bottleneck.expand(latents)
+        return self.decoder(self.project_out(values))
+
+    def prepare(self, batches: Iterable[Any]) -> None:
+        """Lets the bottleneck see the training split's features: k-means start, closed-form PCA."""
+        self.bottleneck.prepare(_Features(self, batches))
+
+    def losses(self, batch: Tensor, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
+        """The objective's weighted terms and the bottleneck's losses, whose sum is "loss"."""
+        features = self._features(batch)
+        with torch.autocast(batch.device.type, enabled=False):
+            bottled = self.bottleneck(features.float())
+        reconstruction = self.decoder(self.project_out(bottled.values))
+        with torch.autocast(batch.device.type, enabled=False):
+            terms = {**self.objective(reconstruction, batch), **bottled.losses}
+            loss = torch.stack(list(terms.values())).sum()
+        return {"loss": loss, **{name: term.detach() for name, term in terms.items()}, **bottled.logs}
+
+    @torch.no_grad()
+    def after_step(self, *, step: int, steps: int) -> None:
+        """The bottleneck's upkeep: moving-average codes, dead codes."""
+        self.bottleneck.after_step(step=step, steps=steps)
+
+    def _features(self, signal: Tensor) -> Tensor:
+        return self.project_in(self.encoder(signal))
+
+
+class _Features:
+    """The encoder's projected outputs over batches of signals, computed as they are asked for."""
+
+    def __init__(self, tokenizer: ComposedTokenizer, batches: Iterable[Tensor]) -> None:
+        self.tokenizer = tokenizer
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for batch in self.batches:
+            with torch.no_grad():
+                features = self.tokenizer._features(batch)
+            yield features.float()
+
+
+def _device(latents: Latents) -> torch.device:
+    tensor = latents.values if latents.values is not None else latents.codes
+    return tensor.device if tensor is not None else torch.device("cpu")

@@ -1,0 +1,133 @@
+"""A tokenizer's complete configuration, as data: what `build` builds, what a job's key hashes, what a plan prices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from . import cost
+from .backbones.config import BACKBONES, BackboneConfig
+from .bottlenecks.config import BOTTLENECKS, BottleneckConfig
+from .cost import Cost
+from .geometry import Layout
+from .objectives.config import TERMS, TermConfig
+from .part import plain, read_part
+from .spec import LatentSpec, SignalSpec
+from .training import TrainingConfig
+from .validation import check
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerConfig:
+    """A trainable tokenizer for one signal: its parts, its geometry and its training.
+
+    `downsample` has one factor per axis of the signal, `channels` are those of the latents, `decoder` None is the
+    backbone's own second half. `recipe` is the name it came from, for tables.
+    """
+
+    version: ClassVar[int] = 1
+
+    recipe: str
+    signal: SignalSpec
+    downsample: tuple[int, ...]
+    channels: int
+    backbone: BackboneConfig
+    bottleneck: BottleneckConfig
+    decoder: BackboneConfig | None = None
+    objective: tuple[TermConfig, ...]
+    training: TrainingConfig
+
+    @property
+    def spec(self) -> LatentSpec:
+        """Shape and rate of the latents."""
+        return LatentSpec(signal=self.signal, grids=self.bottleneck.grids(self.layout, self.channels))
+
+    @property
+    def layout(self) -> Layout:
+        """Where the backbone puts its features."""
+        return self.backbone.layout(self.signal, self.downsample)
+
+    @property
+    def features(self) -> int:
+        """Channels that the encoder gives to the bottleneck's projection."""
+        return self.backbone.features(self.signal, self.downsample)
+
+    @property
+    def decoder_features(self) -> int:
+        """Channels that the decoder takes from the bottleneck's projection."""
+        return self.decoding.features(self.signal, self.downsample)
+
+    @property
+    def decoding(self) -> BackboneConfig:
+        """The backbone whose second half decodes."""
+        return self.decoder or self.backbone
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain, canonical data: every option of every part, so that equal data means an equal tokenizer."""
+        return {
+            "recipe": self.recipe,
+            "signal": plain(self.signal),
+            "downsample": list(self.downsample),
+            "channels": self.channels,
+            "backbone": plain(self.backbone),
+            "bottleneck": plain(self.bottleneck),
+            "decoder": None if self.decoder is None else plain(self.decoder),
+            "objective": [plain(term) for term in self.objective],
+            "training": plain(self.training),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], *, where: str = "tokenizer") -> TokenizerConfig:
+        """The inverse of `to_json`. Raises UserError with a path under `where` on data that is none."""
+
+        def backbone(key: str) -> BackboneConfig:
+            return read_part(BackboneConfig, BACKBONES, data[key], where=f"{where}.{key}")  # type: ignore[type-abstract]
+
+        return cls(
+            recipe=data["recipe"],
+            signal=check(SignalSpec, data["signal"], where=f"{where}.signal"),
+            downsample=tuple(data["downsample"]),
+            channels=data["channels"],
+            backbone=backbone("backbone"),
+            bottleneck=read_part(BottleneckConfig, BOTTLENECKS, data["bottleneck"], where=f"{where}.bottleneck"),
+            decoder=None if data["decoder"] is None else backbone("decoder"),
+            objective=tuple(
+                read_part(TermConfig, TERMS, term, where=f"{where}.objective") for term in data["objective"]
+            ),
+            training=check(TrainingConfig, data["training"], where=f"{where}.training"),
+        )
+
+    def versions(self) -> dict[str, int]:
+        """Version by part ("bottleneck.vq"): what a job's key needs beside the configuration."""
+        parts = {
+            "tokenizer": self.version,
+            f"backbone.{self.backbone.kind}": self.backbone.version,
+            f"bottleneck.{self.bottleneck.kind}": self.bottleneck.version,
+            f"backbone.{self.decoding.kind}": self.decoding.version,
+        }
+        return parts | {f"objective.{term.kind}": term.version for term in self.objective}
+
+    def weights(self) -> tuple[str, ...]:
+        """Weights files without which it can't be trained, by the names of `tokenizers/weights.py`."""
+        return tuple(sorted({name for term in self.objective for name in term.weights()}))
+
+    def estimate_parameters(self) -> int:
+        """Parameters of encoder, bottleneck and decoder, codebooks included, losses' networks excluded."""
+        return self._cost().parameters
+
+    def estimate_flops(self) -> float:
+        """FLOPs of encoding and decoding one sample once (a training step takes about three times that)."""
+        return self._cost().flops
+
+    def _cost(self) -> Cost:
+        spec, features, wanted = self.spec, self.features, self.decoder_features
+        total = self.backbone.encoder_cost(self.signal, self.downsample)
+        total += self.bottleneck.cost(spec, features)
+        total += self.decoding.decoder_cost(self.signal, self.downsample)
+        if not self.bottleneck.projects:
+            total += cost.pointwise(features, self.bottleneck.inputs(self.channels, features), self.layout.shape)
+        given = self.bottleneck.outputs(self.channels, features)
+        if not self.bottleneck.projects or given != wanted:
+            total += cost.pointwise(given, wanted, self.layout.shape)
+        return total

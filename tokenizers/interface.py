@@ -1,0 +1,92 @@
+"""The interface that every task sees: `Tokenizer` and the `Latents` it makes; and what the training loop sees.
+
+Shape legend: B batch, C channels, H heads (codes per position), *signal and *grid the axes of a signal and a latent.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .spec import LatentSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latents:
+    """What `encode` returns and `decode` reads.
+
+    `values` `[B, C, *grid]` float: what the decoder reads (a posterior's mode; quantised values of a discrete
+    tokenizer). `codes` `[B, H, *grid]` int64 for discrete tokenizers. Either may be None where the other says it all: a
+    prior's samples of a discrete tokenizer carry codes alone. `scale` is the posterior's standard deviation, shaped
+    like `values`, where there is one. `lengths` `[B]` counts the valid positions of variable-length sequences. `rest`
+    holds the further grids of a hierarchy, coarse to fine.
+    """
+
+    values: Tensor | None = None
+    codes: Tensor | None = None
+    scale: Tensor | None = None
+    lengths: Tensor | None = None
+    rest: tuple[Latents, ...] = ()
+
+    @property
+    def levels(self) -> tuple[Latents, ...]:
+        """All grids: this one, then the rest of the hierarchy."""
+        return (self, *self.rest)
+
+    def __len__(self) -> int:
+        tensor = self.values if self.values is not None else self.codes
+        if tensor is None:
+            raise ValueError("latents without values and without codes")
+        return tensor.shape[0]
+
+
+class Tokenizer(ABC):
+    """Encodes signals to latents and decodes latents to signals. A third-party tokenizer needs nothing more."""
+
+    @property
+    @abstractmethod
+    def spec(self) -> LatentSpec:
+        """The shape and rate of the latents for the signal this tokenizer was made for."""
+
+    @abstractmethod
+    def encode(self, signal: Tensor) -> Latents:
+        """`[B, C, *signal]` floats in [-1, 1] to latents; a posterior gives its mode, and its deviation as `scale`."""
+
+    @abstractmethod
+    def decode(self, latents: Latents) -> Tensor:
+        """Latents to `[B, C, *signal]`. Reads `values`; when they are None, the `codes` (discrete tokenizers)."""
+
+
+class Trainable(nn.Module):
+    """What the one training loop trains: a tokenizer, a prior, a feature encoder.
+
+    `players` names the sets of parameters that are optimised in turn within a step (one for most; generator and
+    discriminator for an adversarial recipe). `losses` is called once per player and step.
+    """
+
+    def players(self) -> dict[str, list[nn.Parameter]]:
+        """Parameter sets by player; by default one player, "model", with all trainable parameters."""
+        return {"model": [p for p in self.parameters() if p.requires_grad]}
+
+    def prepare(self, batches: Iterable[Any]) -> None:
+        """Data-dependent initialisation before the first step (k-means start, closed-form PCA). Called once.
+
+        `batches` may be iterated several times; each pass covers the training split once, in order.
+        """
+
+    def losses(self, batch: Any, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
+        """Scalars by name; "loss" is minimised, the rest is logged. `step` counts from 0 to `steps` - 1."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def after_step(self, *, step: int, steps: int) -> None:
+        """Called after all players' optimiser steps (codebook upkeep that is no gradient step)."""
+
+
+class TrainableTokenizer(Trainable, Tokenizer):
+    """A tokenizer that the training loop can fit: both an `nn.Module` and a `Tokenizer`."""

@@ -1,0 +1,66 @@
+"""The loss terms: functions of reconstruction and signal that give one loss per sample.
+
+Elementwise terms are means over a sample's elements: the negative log-likelihood summed over the sample, divided by the
+number of elements. Everything else in an objective is on that scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..spec import MelSpec, SignalSpec
+
+Term = Callable[[Tensor, Tensor], Tensor]
+
+
+def l1(reconstruction: Tensor, signal: Tensor) -> Tensor:
+    """Mean |x' - x|: `[B, C, *signal]` twice to `[B]`."""
+    return (reconstruction - signal).abs().flatten(1).mean(1)
+
+
+def l2(reconstruction: Tensor, signal: Tensor) -> Tensor:
+    """Mean (x' - x)^2: `[B, C, *signal]` twice to `[B]`."""
+    return (reconstruction - signal).square().flatten(1).mean(1)
+
+
+class Perceptual:
+    """LPIPS of images, or of a clip's frames averaged.
+
+    The frozen network is loaded at the first use, so that a trained tokenizer opens without it, and is kept out of the
+    tokenizer's modules, whose parameters are counted and saved.
+    """
+
+    def __init__(self) -> None:
+        self._net: nn.Module | None = None
+
+    def __call__(self, reconstruction: Tensor, signal: Tensor) -> Tensor:
+        """`[B, C, *signal]` twice, in [-1, 1], to `[B]`. Raises UserError when the weights are missing."""
+        net = self._load(signal.device)
+        if signal.ndim == 4:
+            return net(_rgb(reconstruction), _rgb(signal))
+        frames = [_rgb(x.movedim(2, 1).flatten(0, 1)) for x in (reconstruction, signal)]
+        return net(*frames).view(len(signal), -1).mean(1)
+
+    def _load(self, device: torch.device) -> nn.Module:
+        if self._net is None:
+            from ..weights import require
+            from .lpips import LPIPS
+
+            self._net = LPIPS(require("alexnet_lpips", where="objective.lpips")).eval().requires_grad_(False)
+        self._net.to(device)
+        return self._net
+
+
+def log_mel(signal: SignalSpec) -> Term:
+    """The log-mel distance at the signal's sample rate."""
+    from .stft import log_mel_distance
+
+    mel = MelSpec(sample_rate=int(signal.rate or 16000))
+    return lambda reconstruction, target: log_mel_distance(reconstruction, target, mel=mel)
+
+
+def _rgb(x: Tensor) -> Tensor:
+    return x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x

@@ -1,0 +1,72 @@
+"""Tables of recipe options: their short names, and how one is laid over another. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..results.errors import UserError, unknown
+
+_PARTS = ("backbone", "bottleneck", "decoder", "objective", "training")
+_PLAIN = ("downsample", "channels", "tsr")
+_SHORT = {
+    "codebook_size": ("bottleneck", "codebook_size"),
+    "codebook": ("bottleneck", "codebook_size"),
+    "heads": ("bottleneck", "heads"),
+    "levels": ("bottleneck", "levels"),
+    "width": ("backbone", "width"),
+}
+OPTIONS = (*_PLAIN, *_PARTS, *_SHORT)
+
+
+def normalise(options: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+    """`options` with short names moved to their part and an objective's bare weights as tables.
+
+    Raises UserError for an unknown name, a part that is no table, and an option given twice.
+    """
+    result: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in OPTIONS:
+            raise unknown("option", name, OPTIONS, where=where)
+        if name in _PARTS:
+            if not isinstance(value, Mapping):
+                at = f"{where}.{name}" if where else name
+                raise UserError(f"{at}: a table is wanted, got {value!r}")
+            result[name] = {**value, **result.get(name, {})}
+        elif name in _SHORT:
+            part, key = _SHORT[name]
+            if key in result.get(part, {}) or key in (options.get(part) or {}):
+                at = f"{where}.{name}" if where else name
+                raise UserError(f"{at}: the same as {part}.{key}, which is given too")
+            result.setdefault(part, {})[key] = value
+        else:
+            result[name] = value
+    if "objective" in result:
+        result["objective"] = {
+            kind: dict(value) if isinstance(value, Mapping) else {"weight": value}
+            for kind, value in result["objective"].items()
+        }
+    return result
+
+
+def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    """`layer` over `base`, tables key by key; both normalised.
+
+    A table of another `kind` replaces the one below it, whose options were for something else. What a TSR decides and
+    what decides a TSR replace each other, so that only what the same layer says about both can disagree.
+    """
+    below = {key: dict(value) if isinstance(value, Mapping) else value for key, value in base.items()}
+    heads = layer.get("bottleneck", {}).get("heads") if isinstance(layer.get("bottleneck"), Mapping) else None
+    if "tsr" in layer:
+        below.pop("channels", None)
+        if isinstance(below.get("bottleneck"), Mapping):
+            below["bottleneck"].pop("heads", None)
+    elif "channels" in layer or heads is not None:
+        below.pop("tsr", None)
+    for key, value in layer.items():
+        under = below.get(key)
+        if isinstance(value, Mapping) and isinstance(under, Mapping) and value.get("kind") in (None, under.get("kind")):
+            below[key] = merge(under, value)
+        else:
+            below[key] = dict(value) if isinstance(value, Mapping) else value
+    return below

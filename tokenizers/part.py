@@ -1,0 +1,49 @@
+"""What all parts of a tokenizer have in common: a kind, a version, and plain data in and out. No torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypeVar
+
+from ..results.errors import UserError
+from .registry import Registry
+from .validation import check
+
+P = TypeVar("P", bound="Part")
+
+
+class Part:
+    """A frozen keyword-only dataclass that says how one part of a tokenizer is built.
+
+    `kind` is the part's name in suite files and in its registry; `version` goes up whenever the same configuration
+    gives other numbers than before (it is hashed into job keys).
+    """
+
+    kind: ClassVar[str]
+    version: ClassVar[int] = 1
+
+
+def read_part(base: type[P], registry: Registry, table: Any, *, where: str) -> P:
+    """The part that `table` (`{"kind": name, **options}`) describes, strictly checked.
+
+    Raises UserError with a dotted path under `where` for an unknown kind, an unknown option or a wrong type.
+    """
+    if not isinstance(table, Mapping):
+        raise UserError(f"{where}: a table is wanted, got {table!r}")
+    kind = table.get("kind")
+    if not isinstance(kind, str):
+        missing = "missing" if kind is None else f"a name is wanted, got {kind!r}"
+        raise UserError(f"{where}.kind: {missing}; known: {', '.join(registry.names())}")
+    options = {key: value for key, value in table.items() if key != "kind"}
+    part = check(registry.get(kind, where=f"{where}.kind"), options, where=where)
+    if not isinstance(part, base):
+        raise UserError(f"{where}.kind: {kind!r} is a {type(part).__name__}, which is no {base.__name__}")
+    return part
+
+
+def plain(part: Any) -> dict[str, Any]:
+    """A dataclass as plain JSON data (lists for tuples); a part's own `kind` comes first."""
+    data: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(part)))
+    return {"kind": part.kind, **data} if isinstance(part, Part) else data

@@ -1,0 +1,239 @@
+"""Recipes: named presets that compose parts into a system of the field, and their resolution for a signal. No torch.
+
+A recipe is a TOML file: `title`, `systems`, `modalities` and `claim` say what it is, perhaps a `base` recipe that it
+changes, and the rest are options like a suite's, with `[modality.<name>]` tables for what differs between modalities.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ..results.errors import UserError, unknown
+from .backbones.config import BACKBONES, BackboneConfig
+from .bottlenecks.config import BOTTLENECKS, BottleneckConfig
+from .config import TokenizerConfig
+from .geometry import read_downsample, require_tsr, solve_tsr
+from .objectives.config import TERMS, TermConfig
+from .options import merge, normalise
+from .part import read_part
+from .spec import Modality, SignalSpec
+from .training import TrainingConfig
+from .validation import check
+
+_ABOUT = ("title", "systems", "modalities", "claim", "base", "modality")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A recipe as read: what it is, its own `table` of options, and the recipe it starts from."""
+
+    name: str
+    title: str
+    systems: tuple[str, ...]
+    modalities: tuple[Modality, ...]
+    claim: str
+    table: Mapping[str, Any]
+    base: Recipe | None = None
+
+    def layers(self, modality: Modality) -> list[dict[str, Any]]:
+        """Option tables for a modality, each to be laid over those before it."""
+        own = {key: value for key, value in self.table.items() if key not in _ABOUT}
+        special = dict(self.table.get("modality", {}).get(modality.value, {}))
+        return [*(self.base.layers(modality) if self.base else []), own, special]
+
+
+def recipe_names() -> list[str]:
+    """Names of the shipped recipes."""
+    names = [entry.name.removesuffix(".toml") for entry in _folder().iterdir() if entry.name.endswith(".toml")]
+    return sorted(name for name in names if not name.startswith("_"))
+
+
+def load_recipe(name: str, where: str = "") -> Recipe:
+    """The recipe called `name`, or in the file `name` when that ends in ".toml".
+
+    Raises UserError for an unknown name (with its neighbour), an unreadable file, or a table that is no recipe.
+    """
+    return _load(name, where, ())
+
+
+def resolve(recipe: str, signal: SignalSpec, options: Mapping[str, Any], *, where: str = "") -> TokenizerConfig:
+    """A recipe with `options` laid over it, as the complete configuration for `signal`.
+
+    `options` are nested tables: `downsample` (an int or one per axis), `channels`, `tsr`, `backbone`, `bottleneck`,
+    `decoder`, `objective`, `training`, and the short names `width`, `codebook_size` (`codebook`), `heads`, `levels`. A
+    given `tsr` is solved for the heads of a multi-head quantiser and for the channels of a continuous latent. Raises
+    UserError with a path under `where` for whatever is unknown, of a wrong type, or impossible.
+    """
+    loaded = load_recipe(recipe, where=_join(where, "recipe"))
+    if signal.modality not in loaded.modalities:
+        raise UserError(
+            f"{_join(where, 'recipe')}: {loaded.name!r} is for {', '.join(loaded.modalities)}, not {signal.modality}"
+        )
+    merged: dict[str, Any] = {}
+    for layer in loaded.layers(signal.modality):
+        merged = merge(merged, normalise(layer, where=f"recipe {loaded.name}"))
+    merged = merge(merged, normalise(options, where=where))
+    return _Resolution(merged, signal, where).config(loaded.name)
+
+
+class _Resolution:
+    """One resolution: the merged options, read in the order in which they depend on each other."""
+
+    def __init__(self, options: dict[str, Any], signal: SignalSpec, where: str) -> None:
+        self.options = options
+        self.signal = signal
+        self.where = where
+
+    def config(self, name: str) -> TokenizerConfig:
+        options, signal = self.options, self.signal
+        downsample = read_downsample(options.get("downsample", 1), signal, where=self._at("downsample"))
+        backbone = self._backbone("backbone", options.get("backbone", {"kind": "conv"}))
+        decoder = None
+        if "decoder" in options:
+            decoder = self._backbone("decoder", merge(options.get("backbone", {}), options["decoder"]))
+        try:
+            layout = backbone.layout(signal, downsample)
+            if decoder is not None and decoder.layout(signal, downsample) != layout:
+                raise UserError(f"{self._at('decoder')}: {decoder.kind!r} can't read the grid of {backbone.kind!r}")
+            features = backbone.features(signal, downsample)
+        except ValueError as error:
+            raise UserError(f"{self._at('downsample')}: {error}") from None
+        bottleneck, channels = self._bottleneck(layout, features)
+        try:
+            bottleneck.validate(channels=channels, features=features, backbone=backbone.kind)
+        except ValueError as error:
+            raise UserError(f"{self._at('bottleneck')}: {error}") from None
+        return TokenizerConfig(
+            recipe=name,
+            signal=signal,
+            downsample=downsample,
+            channels=channels,
+            backbone=backbone,
+            bottleneck=bottleneck,
+            decoder=decoder,
+            objective=self._objective(),
+            training=check(TrainingConfig, options.get("training", {}), where=self._at("training")),
+        )
+
+    def _backbone(self, key: str, table: Any) -> BackboneConfig:
+        return read_part(BackboneConfig, BACKBONES, table, where=self._at(key))
+
+    def _bottleneck(self, layout: Any, features: int) -> tuple[BottleneckConfig, int]:
+        """The bottleneck and the latent channels, with the TSR solved for whichever of them it decides."""
+        table, tsr, channels = self.options.get("bottleneck", {}), self.options.get("tsr"), self.options.get("channels")
+        for key, value, kinds, what in (
+            ("tsr", tsr, int | float, "a number > 0"),
+            ("channels", channels, int, "a whole number >= 1"),
+        ):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, kinds) or value <= 0):
+                raise UserError(f"{self._at(key)}: {what} is wanted, got {value!r}")
+        bottleneck = read_part(BottleneckConfig, BOTTLENECKS, table, where=self._at("bottleneck"))
+        try:
+            discrete = bool(bottleneck.codebook_sizes(channels or bottleneck.default_channels() or 1))
+            if tsr is not None and discrete and hasattr(bottleneck, "heads") and "heads" not in table:
+                heads = solve_tsr(tsr, self.signal, layout, what="heads")
+                solved = {**table, "heads": heads}
+                bottleneck = read_part(BottleneckConfig, BOTTLENECKS, solved, where=self._at("bottleneck"))
+            elif tsr is not None and not discrete and channels is None:
+                limit = features if bottleneck.projects else None
+                channels = solve_tsr(tsr, self.signal, layout, what="channels", limit=limit)
+            channels = channels or bottleneck.default_channels()
+            if channels is None:
+                raise UserError(f"{self._at('channels')}: missing; {bottleneck.kind!r} needs channels or a tsr")
+            if tsr is not None:
+                grids = bottleneck.grids(layout, channels)
+                codes = sum(grid.heads for grid in grids)
+                what = f"{codes} code{'s' * (codes > 1)} per position" if discrete else f"channels = {channels}"
+                elements = sum(grid.elements for grid in grids)
+                require_tsr(tsr, self.signal, elements, why=f"{what} at {'x'.join(map(str, layout.shape))} positions")
+        except ValueError as error:
+            raise UserError(f"{self._at('tsr')}: {error}") from None
+        return bottleneck, channels
+
+    def _objective(self) -> tuple[TermConfig, ...]:
+        terms = []
+        for kind, table in sorted(self.options.get("objective", {}).items()):
+            if kind not in TERMS:
+                raise unknown(TERMS.kind, kind, TERMS.names(), where=self._at("objective"))
+            at = self._at(f"objective.{kind}")
+            term = read_part(TermConfig, TERMS, {"kind": kind, **table}, where=at)
+            if term.weight == 0:
+                continue
+            if self.signal.modality not in term.modalities:
+                raise UserError(f"{at}: defined for {', '.join(term.modalities)}, not {self.signal.modality}")
+            terms.append(term)
+        if not terms:
+            raise UserError(f"{self._at('objective')}: no term has a weight above 0; known: {', '.join(TERMS.names())}")
+        return tuple(terms)
+
+    def _at(self, key: str) -> str:
+        return _join(self.where, key)
+
+
+def _load(name: str, where: str, seen: tuple[str, ...]) -> Recipe:
+    at = f"{where}: " if where else ""
+    if name in seen:
+        raise UserError(f"{at}recipe {name!r} is its own base ({' -> '.join([*seen, name])})")
+    if name.endswith(".toml"):
+        path, short = Path(name), Path(name).stem
+        if not path.is_file():
+            raise UserError(f"{at}no recipe file {name!r}")
+        place = name
+    else:
+        known = recipe_names()
+        if name not in known and not (seen and name.startswith("_")):
+            raise unknown("recipe", name, known, where=where)
+        path, short, place = _folder() / f"{name}.toml", name, f"recipe {name}"  # type: ignore[assignment]
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{place}: {error}") from None
+    base = None
+    if "base" in table:
+        base = _load(_text(table, "base", place), f"{place}: base", (*seen, name))
+    modalities = _texts(table, "modalities", place) if "modalities" in table else None
+    special = table.get("modality", {})
+    for key, value in {"modality": special, **(special if isinstance(special, dict) else {})}.items():
+        if not isinstance(value, dict):
+            dotted = key if key == "modality" else f"modality.{key}"
+            raise UserError(f"{place}: {dotted}: a table is wanted, got {value!r}")
+    for modality in (*(modalities or ()), *special):
+        if modality not in list(Modality):
+            raise unknown("modality", modality, list(Modality), where=place)
+    inherited = base.modalities if base else tuple(Modality)
+    return Recipe(
+        name=short,
+        title=_text(table, "title", place, short),
+        systems=_texts(table, "systems", place),
+        modalities=inherited if modalities is None else tuple(Modality(m) for m in modalities),
+        claim=_text(table, "claim", place, ""),
+        table=table,
+        base=base,
+    )
+
+
+def _folder() -> Any:
+    return files(__package__) / "recipes"
+
+
+def _text(table: Mapping[str, Any], key: str, where: str, default: str | None = None) -> str:
+    value = table.get(key, default)
+    if not isinstance(value, str):
+        raise UserError(f"{where}: {key}: a text is wanted, got {value!r}")
+    return value
+
+
+def _texts(table: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
+    value = table.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise UserError(f"{where}: {key}: a list of texts is wanted, got {value!r}")
+    return tuple(value)
+
+
+def _join(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key

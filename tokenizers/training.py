@@ -1,0 +1,42 @@
+"""How long and how something is trained: the options of the one training loop (which lives in the harness)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Budget and optimiser of one training run.
+
+    `steps` optimiser steps of `batch_size` samples; `flops`, when given, replaces `steps` by as many as that many
+    floating-point operations (forward and backward, counted) pay for. `steps = 0` runs only `prepare` (closed forms).
+    AdamW at `lr` with a linear warm-up over `warmup` (a share of the steps) and a cosine decay to `final_lr` x lr;
+    gradients clipped to norm `clip` (0: not); weights averaged with decay `ema` (0: not), warmed up as
+    min(ema, (1 + t) / (10 + t)). `precision` "auto" is bf16 autocast on a GPU that has it and float32 elsewhere.
+    """
+
+    steps: int = 1000
+    flops: float | None = None
+    batch_size: int = 32
+    lr: float = 3e-4
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.99)
+    warmup: float = 0.05
+    final_lr: float = 0.05
+    clip: float = 1.0
+    ema: float = 0.999
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+    def __post_init__(self) -> None:
+        for name, low in (("steps", 0), ("batch_size", 1)):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} must be at least {low}")
+        if self.lr <= 0:
+            raise ValueError("lr must be positive")
+        if self.flops is not None and self.flops <= 0:
+            raise ValueError("flops must be positive")
+        for name in ("warmup", "final_lr", "ema"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1]")

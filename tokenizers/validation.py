@@ -1,0 +1,65 @@
+"""The border: plain data (parsed TOML, JSON) checked into frozen dataclasses, with precise errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from ..results.errors import UserError, nearest
+
+T = TypeVar("T")
+
+
+def check(cls: type[T], data: Mapping[str, Any], *, where: str) -> T:
+    """`data` as an instance of the dataclass `cls`, types strict (no "1e-4" for a float, no 1.0 for an int).
+
+    Raises UserError with the key's dotted path under `where` ("suite.toml: tokenizers[0]"), what is wrong with it, and
+    the nearest known key for a misspelt one.
+    """
+    try:
+        payload = json.dumps(dict(data))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{where}: only numbers, strings, booleans, lists and tables are allowed ({error})") from None
+    try:
+        return _adapter(cls).validate_json(payload, strict=True)
+    except ValidationError as error:
+        raise UserError(_explain(cls, error, where)) from None
+
+
+@cache
+def _adapter(cls: type[T]) -> TypeAdapter[T]:
+    _forbid_unknown_keys(cls)
+    return TypeAdapter(cls)
+
+
+def _forbid_unknown_keys(kind: Any) -> None:
+    for argument in get_args(kind):
+        _forbid_unknown_keys(argument)
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind) and "__pydantic_config__" not in vars(kind):
+        kind.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
+        for hint in get_type_hints(kind).values():
+            _forbid_unknown_keys(hint)
+
+
+def _explain(cls: type, error: ValidationError, where: str) -> str:
+    first = error.errors(include_url=False)[0]
+    path = [part for part in first["loc"] if not (isinstance(part, str) and "[" in part)]
+    dotted = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
+    place = f"{where}: {dotted}" if dotted else where
+    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        known = [field.name for field in dataclasses.fields(cls)]
+        near = nearest(str(path[-1]), known)
+        hint = f"did you mean {near!r}?" if near else f"known: {', '.join(sorted(known))}"
+        return f"{place}: unknown key; {hint}"
+    if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        return f"{place}: missing"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        return f"{place}: {message}"
+    got = json.dumps(first.get("input"), default=str)
+    return f"{place}: {message[0].lower() + message[1:]}, got {got if len(got) <= 60 else got[:57] + '...'}"
