@@ -1,12 +1,14 @@
 """The command line. Torch-free: only a run's worker processes import torch.
 
-Exit codes: 0 done; 1 done, but some cells failed; 2 a mistake that the user can mend (one line says which); 130 interrupted.
+Exit codes: 0 done; 1 done, but some cells failed; 2 a mistake that the user can mend (one line says which);
+130 interrupted (Ctrl-C, SIGTERM), with checkpoints written.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -18,6 +20,8 @@ from ..results.errors import UserError
 def main(argv: Sequence[str] | None = None) -> int:
     """The `latentbench` command; returns its exit code."""
     arguments = _parser().parse_args(argv)
+    # A cluster's scheduler ends jobs with SIGTERM: checkpoint then, as for Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return int(arguments.action(arguments))
     except UserError as error:

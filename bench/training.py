@@ -149,8 +149,8 @@ class _Loop:
 
     def plan_steps(self) -> None:
         """Count the FLOPs of one step and turn a FLOP budget into steps."""
-        if self.config.steps == 0 and self.config.flops is None:
-            return
+        if not self.players or (self.config.steps == 0 and self.config.flops is None):
+            return  # a closed form: `prepare` has done it all
         self.average = [p.detach().clone() for p in self.parameters] if self.config.ema else []
         self.state.flops_per_step = self._count_flops()
         if self.config.flops is None:

@@ -10,30 +10,29 @@ from .errors import UserError, unknown
 from .groups import Group, direction_of
 from .rows import BASE, COST, IDENTITY, SPEC, column_names, metric_names
 
-# The default metrics in their order on the page, each with the order in which it goes when the page is too narrow
-# (largest first).
-_METRICS: tuple[tuple[str, int], ...] = (
-    (r"psnr", 0),
-    (r"ssim", 1),
-    (r"lpips(_\w+)?", 2),
-    (r"si_sdr", 0),
-    (r"(\w+_)?stft(_\w+)?", 1),
-    (r"(log_)?mel(_\w+)?", 2),
-    (r"rfid", 1),
-    (r"rfd_\w+", 3),
-    (r"gfid", 1),
-    (r"gfd_\w+", 1),
-    (r"gkid_\w+", 5),
-    (r"(prior_)?nll_bits(_\w+)?|(prior_)?bits_per_dim", 4),
-    (r"flow_loss", 4),
-    (r"viv", 7),
-    (r"high_frequency_share(_\w+)?", 8),
-    (r"codebook_use", 7),
-    (r"perplexity", 8),
-    (r"effective_rank", 9),
+# The default metrics in their order on the page.
+_METRICS = (
+    r"si_sdr",
+    r"psnr",
+    r"ssim",
+    r"lpips(_\w+)?",
+    r"stft_distance",
+    r"mel_distance",
+    r"temporal_error",
+    r"rfid|rfd_\w+",
+    r"gfid|gfd_\w+",
+    r"gkid|gkd_\w+",
+    r"nll_bits",
+    r"flow_loss",
+    r"viv",
+    r"high_frequency_share_\d+",
+    r"local_correlation",
+    r"effective_rank",
+    r"codebook_use",
+    r"codebook_perplexity",
 )
-_DISTORTION = re.compile(r"psnr|si_sdr|(\w+_)?stft(_\w+)?|(log_)?mel(_\w+)?|ssim|lpips(_\w+)?")
-_EXPENDABLE = {"elements": 6, "bits_per_element": 6, "bitrate": 3, "parameters": 3, "seconds": 3}
+_DISTORTION = re.compile(r"si_sdr|psnr|stft_distance|mel_distance|ssim|lpips(_\w+)?|temporal_error")
+_DISTANCE = re.compile(r"[rg](fid|kid|(fd|kd)_\w+)")
 
 SHORT = {
     "bits_per_sample": "bits",
@@ -46,22 +45,20 @@ SHORT = {
 
 
 def default_columns(groups: Sequence[Group]) -> list[str]:
-    """The columns of a table in print: TSR, elements, bits, rate; distortion; Fréchet distances of reconstructions
-    and samples; the prior's loss; a few proxies; parameters and seconds."""
+    """The columns of a table in print: TSR, elements, bits, rate (nominal and measured); distortion; distances of
+    reconstructions and samples; the prior's loss; a few proxies; parameters and seconds."""
     timed = any(group.mean("bitrate") is not None for group in groups)
     rate = "bitrate" if timed else "bits_per_element"
     present = _measured(groups)
-    metrics = [name for pattern, _ in _METRICS for name in present if re.fullmatch(pattern, name)]
-    names = ["tsr", "elements", "bits_per_sample", rate, *dict.fromkeys(metrics), "parameters", "seconds"]
-    return [name for name in names if name in metrics or any(group.mean(name) is not None for group in groups)]
+    metrics = [name for pattern in _METRICS for name in present if re.fullmatch(pattern, name)]
+    names = ["tsr", "elements", "bits_per_sample", rate, "rate_bits", "parameters", "seconds", *dict.fromkeys(metrics)]
+    return [name for name in names if any(group.mean(name) is not None for group in groups)]
 
 
-def expendable(name: str) -> int:
-    """How soon the column gives way to a narrow page; 0 for never."""
-    for pattern, order in _METRICS:
-        if re.fullmatch(pattern, name):
-            return order
-    return _EXPENDABLE.get(name, 0)
+def must_agree(metric: str) -> bool:
+    """True for metrics that tables are read for, distortions and distances: a table with two protocols of one of them
+    is refused. Of others (proxies, losses, use of codes) that nobody asked for, the column is left out."""
+    return _DISTORTION.fullmatch(metric) is not None or _DISTANCE.fullmatch(metric) is not None
 
 
 def chosen_columns(groups: Sequence[Group], columns: str | Sequence[str] | None, known: Sequence[str]) -> list[str]:
@@ -96,7 +93,7 @@ def primary(groups: Sequence[Group]) -> str | None:
     """The metric that a table is ranked by unless told: its first distortion metric, else its first with a
     direction."""
     directed = [name for name in _measured(groups) if direction_of(groups, name) != "none"]
-    order = [name for pattern, _ in _METRICS for name in directed if re.fullmatch(pattern, name)]
+    order = [name for pattern in _METRICS for name in directed if re.fullmatch(pattern, name)]
     distortion = [name for name in order if _DISTORTION.fullmatch(name)]
     return next(iter([*distortion, *order, *directed]), None)
 

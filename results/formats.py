@@ -8,7 +8,6 @@ import json
 import textwrap
 from collections.abc import Sequence
 
-from .columns import expendable
 from .notes import ARROWS
 from .rows import NESTED, Row, column_names
 from .tables import Cell, Column, Table
@@ -16,51 +15,46 @@ from .tables import Cell, Column, Table
 WIDTH = 200  # columns of a terminal that a Markdown table may fill
 
 
-def markdown(table: Table, *, width: int | None = WIDTH) -> str:
-    """A GitHub Markdown table, padded so that it reads as text; with a `width`, the columns that matter least are left
-    out until it fits, and named below."""
-    kept, dropped = _fitting(table, width)
-    texts = [[_markdown_cell(line[i]) for i in kept] for line in table.lines]
-    heads = [_markdown(_head(table.columns[i])) for i in kept]
-    sizes = [max(3, len(head), *(len(line[k]) for line in texts)) for k, head in enumerate(heads)]
-    numbers = [table.columns[i].number for i in kept]
+def markdown(table: Table, *, width: int = WIDTH) -> str:
+    """GitHub Markdown, padded so that it reads as text; a table wider than `width` continues below itself."""
+    parts = [f"## {_markdown(table.title)}"]
+    for kept in _pages(table, width):
+        texts = [[_markdown_cell(line[i]) for i in kept] for line in table.lines]
+        heads = [_markdown(_head(table.columns[i])) for i in kept]
+        sizes = [max(3, len(head), *(len(line[k]) for line in texts)) for k, head in enumerate(heads)]
+        numbers = [table.columns[i].number for i in kept]
+        rule = "|".join("-" * (n + 1) + (":" if right else "-") for n, right in zip(sizes, numbers, strict=True))
+        parts.append("\n".join([_line(heads, sizes, numbers), f"|{rule}|", *(_line(t, sizes, numbers) for t in texts)]))
+    below = (
+        textwrap.fill(f"- {_markdown(note)}", 160, subsequent_indent="  ", break_long_words=False)
+        for note in table.notes
+    )
+    return "\n\n".join([*parts, "\n".join(below)]) + "\n"
 
-    def line(cells: Sequence[str]) -> str:
-        padded = (c.rjust(n) if right else c.ljust(n) for c, n, right in zip(cells, sizes, numbers, strict=True))
-        return f"| {' | '.join(padded)} |"
 
-    rule = "|".join("-" * (n + 1) + (":" if right else "-") for n, right in zip(sizes, numbers, strict=True))
-    notes = list(table.notes)
-    if dropped:
-        notes.append(f"Left out to fit {width} columns: {', '.join(dropped)}; name them with --columns, or take all.")
-    body = [line(heads), f"|{rule}|", *(line(cells) for cells in texts)]
-    below = [
-        textwrap.fill(f"- {_markdown(note)}", 160, subsequent_indent="  ", break_long_words=False) for note in notes
-    ]
-    return "\n".join([f"## {_markdown(table.title)}", "", *body, "", *below]) + "\n"
+def _line(cells: Sequence[str], sizes: Sequence[int], numbers: Sequence[bool]) -> str:
+    padded = (c.rjust(n) if right else c.ljust(n) for c, n, right in zip(cells, sizes, numbers, strict=True))
+    return f"| {' | '.join(padded)} |"
 
 
 def latex(table: Table) -> str:
-    """A booktabs table (`\\usepackage{booktabs}`) with its notes below, fitted like the Markdown one."""
-    kept, _ = _fitting(table, WIDTH)
-    columns = [table.columns[i] for i in kept]
-    spec = "".join("r" if column.number else "l" for column in columns)
+    """A booktabs table (`\\usepackage{booktabs}`) with its notes below; continued like the Markdown one."""
     arrows = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", "none": ""}
-    head = " & ".join(_latex(column.title) + arrows[column.direction] for column in columns)
-    body = [" & ".join(_latex_cell(line[i]) for i in kept) + r" \\" for line in table.lines]
+    tabulars = []
+    for kept in _pages(table, WIDTH):
+        columns = [table.columns[i] for i in kept]
+        spec = "".join("r" if column.number else "l" for column in columns)
+        head = " & ".join(_latex(column.title) + arrows[column.direction] for column in columns)
+        body = [" & ".join(_latex_cell(line[i]) for i in kept) + r" \\" for line in table.lines]
+        tabulars += [rf"\begin{{tabular}}{{{spec}}}", r"\toprule", rf"{head} \\", r"\midrule", *body]
+        tabulars += [r"\bottomrule", r"\end{tabular}", r"\par\smallskip"]
     below = " ".join(_latex(note) for note in table.notes)
     lines = [
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{_latex(table.title)}}}",
-        rf"\begin{{tabular}}{{{spec}}}",
-        r"\toprule",
-        rf"{head} \\",
-        r"\midrule",
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}",
-        rf"\par\smallskip\begin{{minipage}}{{\linewidth}}\footnotesize {below}\end{{minipage}}",
+        *tabulars,
+        rf"\begin{{minipage}}{{\linewidth}}\footnotesize {below}\end{{minipage}}",
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
@@ -86,21 +80,21 @@ def json_rows(rows: Sequence[Row], columns: Sequence[str] | None = None) -> str:
     return json.dumps([{name: row.get(name) for name in names} for row in rows], indent=2, ensure_ascii=False) + "\n"
 
 
-def _fitting(table: Table, width: int | None) -> tuple[list[int], list[str]]:
-    """The indices of the columns that fit, and the names of those left out."""
+def _pages(table: Table, width: int) -> list[list[int]]:
+    """The indices of the columns of each piece of the table, in order; a further piece repeats the key columns."""
     sizes = [
         max(3, len(_head(column)), *(len(_markdown_cell(line[i])) for line in table.lines)) + 3
         for i, column in enumerate(table.columns)
     ]
-    kept = list(range(len(sizes)))
-    order = sorted(kept, key=lambda i: (-expendable(table.columns[i].name), -i))
-    for i in order:
-        name = table.columns[i].name
-        if width is None or sum(sizes[k] for k in kept) + 1 <= width or not expendable(name):
-            break
-        if name != table.ranked_by:
-            kept.remove(i)
-    return kept, [column.name for i, column in enumerate(table.columns) if i not in kept]
+    keys = [i for i, column in enumerate(table.columns) if column.key]
+    pages: list[list[int]] = [[]]
+    for i in range(len(sizes)):
+        page = pages[-1]
+        if len(page) > len(keys) and sum(sizes[k] for k in [*page, i]) + 1 > width:
+            pages.append([*keys, i] if i not in keys else list(keys))
+        else:
+            page.append(i)
+    return pages
 
 
 def _head(column: Column) -> str:
@@ -110,7 +104,7 @@ def _head(column: Column) -> str:
 def _markdown_cell(cell: Cell) -> str:
     text = _markdown(cell.text)
     text = f"**{text}**" if cell.best else text
-    return f"{text} ± {cell.margin}" if cell.margin else text
+    return f"{text}±{cell.margin}" if cell.margin else text
 
 
 def _markdown(text: str) -> str:

@@ -143,14 +143,20 @@ def split(groups: Sequence[Group]) -> list[list[Group]]:
     return list(tables.values())
 
 
+def protocols_of(groups: Sequence[Group], metric: str) -> dict[str, Group]:
+    """The protocols by which the metric was measured in these groups, each with the first group that has it."""
+    found: dict[str, Group] = {}
+    for group in groups:
+        for row in group.rows:
+            if metric in row["protocols"] and is_number(row[metric]):
+                found.setdefault(row["protocols"][metric], group)
+    return found
+
+
 def check_protocols(groups: Sequence[Group], metrics: Sequence[str]) -> None:
     """Raises UserError when a metric of one table was measured by two protocols: such values are not comparable."""
     for metric in metrics:
-        found: dict[str, Group] = {}
-        for group in groups:
-            for row in group.rows:
-                if is_number(row.get(metric)):
-                    found.setdefault(row["protocols"][metric], group)
+        found = protocols_of(groups, metric)
         if len(found) > 1:
             (first, a), (second, b) = list(found.items())[:2]
             raise UserError(

@@ -65,7 +65,7 @@ def render(
         return page(made)
     if format == "latex":
         return "\n".join(latex(one) for one in made)
-    return "\n".join(markdown(one, width=None if columns is not None else 200) for one in made)
+    return "\n".join(markdown(one) for one in made)
 
 
 def _flat(
@@ -80,8 +80,10 @@ def _flat(
     names = None if columns is None else matching(columns, [*known, *NESTED])
     if format == "json":
         return json_rows(chosen, names)
-    for members in split(aggregate(chosen)):
-        check_protocols(members, [name for name in metric_names(chosen) if names is None or name in names])
+    # Without `protocols` beside them, values of two protocols in one column would look alike.
+    if names is not None and "protocols" not in names:
+        for members in split(aggregate(chosen)):
+            check_protocols(members, [name for name in metric_names(chosen) if name in names])
     return comma_separated(chosen, names)
 
 

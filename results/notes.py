@@ -10,8 +10,9 @@ from .statistics import alike
 
 ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
 
-# Up to this many pairs are listed one by one.
+# Up to this many pairs are listed one by one, and up to this many groups of lines that are alike.
 _PAIRS = 10
+_GROUPS = 24
 _FAILURES = 8
 
 
@@ -21,9 +22,14 @@ def notes(
     compared: Comparison | None,
     front: Sequence[str],
     common: Mapping[str, Any],
+    *,
     unmarked: Sequence[str],
+    mixed: Sequence[str],
 ) -> list[str]:
-    """The notes of a table, one sentence or list each, in the order in which they are read."""
+    """The notes of a table, one sentence or list each, in the order in which they are read.
+
+    `unmarked` are metrics without any interval, `mixed` those left out for their differing protocols.
+    """
     result = []
     if common:
         result.append(f"All lines: {', '.join(f'{axis} = {value}' for axis, value in common.items())}.")
@@ -36,6 +42,8 @@ def notes(
     if compared is not None:
         result += _differences(groups, compared)
     result += _protocols(groups, metrics)
+    if mixed:
+        result.append(f"Left out, since their protocols differ between lines: {', '.join(mixed)}; see --format json.")
     result += _unfinished(groups)
     return [note for note in result if note]
 
@@ -82,13 +90,28 @@ def _differences(groups: Sequence[Group], compared: Comparison) -> list[str]:
             result.append(f"Can't be told apart by {compared.metric}: {', '.join(together)}.")
         return result
     place_of = {line: place for place, line in enumerate(valued)}
-    found_groups = alike(len(valued), [(place_of[i], place_of[j]) for i, j in compared.apart])
+    found_groups = alike(len(valued), [(place_of[i], place_of[j]) for i, j in compared.apart], limit=_GROUPS)
     if found_groups is None:
-        return [head]
+        apart_from: dict[int, list[int]] = {}
+        for i, j in sorted(compared.apart):
+            apart_from.setdefault(i, []).append(j)
+        pairs = "; ".join(f"#{i + 1} from {_ranges(others)}" for i, others in apart_from.items())
+        return [head, f"Differ by {compared.metric}: {pairs}. All other pairs can't be told apart."]
     if not found_groups:
         return [head, "All pairs of lines differ."]
     text = "; ".join(" ".join(f"#{valued[i] + 1}" for i in group) for group in found_groups)
     return [head, f"Can't be told apart by {compared.metric}: {text}. Lines in no such group together differ."]
+
+
+def _ranges(places: Sequence[int]) -> str:
+    """Ascending places as line numbers, runs drawn together: #2, #4–#7."""
+    runs: list[list[int]] = []
+    for place in places:
+        if runs and place == runs[-1][1] + 1:
+            runs[-1][1] = place
+        else:
+            runs.append([place, place])
+    return ", ".join(f"#{a + 1}" if a == b else f"#{a + 1}–#{b + 1}" for a, b in runs)
 
 
 def _protocols(groups: Sequence[Group], metrics: Sequence[str]) -> list[str]:

@@ -15,12 +15,16 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-SPEC = ("tsr", "tsr_input", "elements", "positions", "bits_per_sample", "bits_per_element", "bitrate")
+RATE = ("tsr", "tsr_input", "elements", "positions", "bits_per_sample", "bits_per_element", "bitrate")
+SPEC = ("downsample", "channels", *RATE)
 COST = ("parameters", "prior_parameters", "flops", "seconds", "train_seconds", "peak_memory_bytes")
 IDENTITY = ("source", "suite", "cell", "dataset", "modality", "recipe", "label", "seed", "status")
 BASE = (*IDENTITY, *SPEC, "discrete", "topology", *COST)
 # The columns that are no single value; they close the row.
 NESTED = ("axes", "protocols", "details", "jobs")
+
+# Axes that every cell has a value of, given or solved for.
+_RESOLVED = ("downsample", "channels")
 
 # Jobs that all cells of a data set share; their time is no cell's own.
 _SHARED = ("data", "encoder", "reference")
@@ -80,6 +84,8 @@ def metric_names(table: Iterable[Row]) -> list[str]:
 def axis_column(axis: str) -> str:
     """The column of a grid axis: `train.steps` is `train_steps`; `tsr` is `axis_tsr`, since `tsr` is the exact one."""
     name = axis.replace(".", "_").replace("-", "_")
+    if name in _RESOLVED:
+        return name
     return f"axis_{name}" if name in BASE or name in NESTED else name
 
 
@@ -100,8 +106,9 @@ def _row(source: str, suite: str, cell: dict[str, Any], records: dict[str, Recor
     row: Row = {"source": source, "suite": suite, **{name: cell[name] for name in IDENTITY[2:-1]}}
     row["label"] = cell["label"] or cell["recipe"]
     row["status"] = _status(jobs, known)
-    row |= {axis_column(axis): value for axis, value in axes.items()}
-    row |= {name: cell.get(name) for name in (*SPEC, "discrete", "topology")}
+    named = {axis_column(axis): value for axis, value in axes.items()}
+    row |= {name: value for name, value in named.items() if name not in _RESOLVED}
+    row |= {name: cell.get(name, named.get(name)) for name in (*SPEC, "discrete", "topology")}
     row["parameters"] = _total([r.extra.get("parameters") for r in finished if r.kind == "tokenizer"])
     row["prior_parameters"] = _total([r.extra.get("parameters") for r in finished if r.kind == "prior"])
     row["flops"] = _total([r.extra.get("flops") for r in own])

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from .columns import SHORT, chosen_columns, front_axes, known_columns, primary
+from .columns import SHORT, chosen_columns, front_axes, known_columns, must_agree, primary
 from .display import brief, compact, measured, show
 from .errors import unknown
-from .groups import Comparison, Group, aggregate, check_protocols, compare, detail, direction_of, is_number, split
+from .groups import (
+    Comparison,
+    Group,
+    aggregate,
+    check_protocols,
+    compare,
+    detail,
+    direction_of,
+    is_number,
+    protocols_of,
+    split,
+)
 from .metric import Direction
 from .notes import notes
 from .rows import Row, axis_column, metric_names
@@ -28,12 +39,14 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column: `name` is the rows' column, `title` what stands above it, `number` sets it right-aligned."""
+    """One column: `name` is the rows' column, `title` what stands above it, `number` sets it right-aligned; `key` ones
+    say which line it is and are repeated where a table continues below itself."""
 
     name: str
     title: str
     direction: Direction = "none"
     number: bool = True
+    key: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +101,9 @@ def _table(
     key = sort.removeprefix("-") if sort else None
     metrics = metric_names(row for group in groups for row in group.rows)
     first = key if key in metrics and direction_of(groups, key) != "none" else primary(groups)
-    used = dict.fromkeys([*names, *axes, *([first] if first else []), *([key] if key else [])])
-    check_protocols(groups, [name for name in used if name in metrics])
+    needed = [name for name in (*axes, first, key) if name in metrics]
+    names, left_out = _comparable(groups, names, needed, named=columns is not None and columns != "all")
+    check_protocols(groups, [name for name in (*needed, *names) if name in metrics])
     here = key is not None and any(group.mean(key) is not None or group.common(key) is not None for group in groups)
     groups = _sorted(groups, key if here else first, reverse=sort is not None and sort.startswith("-"))
     if first is not None and first not in names:
@@ -98,7 +112,7 @@ def _table(
     compared = compare(groups, first) if first is not None else None
     varying, common = _axes(groups)
     numbers = [Cell(text=str(place), value=place) for place in range(1, len(groups) + 1)]
-    built: list[Built] = [(Column(name="#", title="#"), numbers), *_rank_columns(groups, compared, axes)]
+    built: list[Built] = [(Column(name="#", title="#", key=True), numbers), *_rank_columns(groups, compared, axes)]
     built.append(_text_column("recipe", [group.title for group in groups]))
     built += [
         _text_column(axis, [show(g.axes.get(axis)) for g in groups], [_sortable(g.axes.get(axis)) for g in groups])
@@ -111,6 +125,8 @@ def _table(
         built.append((column, cells))
         if not ranked:
             unranked.append(name)
+    shown = [name for name in names if name in metrics]
+    below = notes(groups, shown, compared, axes, common, unmarked=unranked, mixed=left_out)
     return Table(
         suite=groups[0].suite,
         dataset=groups[0].dataset,
@@ -120,8 +136,17 @@ def _table(
         lines=tuple(zip(*(cells for _, cells in built), strict=True)),
         common=common,
         ranked_by=first,
-        notes=tuple(notes(groups, [name for name in names if name in metrics], compared, axes, common, unranked)),
+        notes=tuple(below),
     )
+
+
+def _comparable(
+    groups: Sequence[Group], names: Sequence[str], needed: Sequence[str | None], *, named: bool
+) -> tuple[list[str], list[str]]:
+    """The columns without those of two protocols that were not asked for and that no table is read for; and those."""
+    mixed = [name for name in names if len(protocols_of(groups, name)) > 1]
+    left_out = [] if named else [name for name in mixed if not must_agree(name) and name not in needed]
+    return [name for name in names if name not in left_out], left_out
 
 
 Built = tuple[Column, list[Cell]]
@@ -144,7 +169,7 @@ def _text_column(name: str, texts: Sequence[str], values: Sequence[float | str |
     values = values or texts
     numeric = all(isinstance(value, int | float) or value is None for value in values)
     cells = [Cell(text=text, value=value) for text, value in zip(texts, values, strict=True)]
-    return Column(name=name, title=name, number=numeric), cells
+    return Column(name=name, title=name, number=numeric, key=True), cells
 
 
 def _seeds(groups: Sequence[Group]) -> Built:
@@ -161,6 +186,7 @@ def _column(groups: Sequence[Group], name: str, *, is_metric: bool) -> tuple[Col
     direction = direction_of(groups, name)
     column = Column(name=name, title=SHORT.get(name, name), direction=direction if is_metric else "none")
     if not is_metric:
+        column = replace(column, key=any(name in group.axes for group in groups))
         return column, [_base_cell(group, name) for group in groups], True
     entries = [group.entry(name) for group in groups]
     estimates = [group.estimate(name) for group in groups]

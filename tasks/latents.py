@@ -36,6 +36,7 @@ from .priors.noise import normal
 _STATISTICS = "statistics.json"
 _PARTS = ("values", "scale", "codes")
 _RESIDENT_BYTES = 2 << 30  # below this a split is kept on the GPU whole
+_VAL_NOISE_SEED = 0x7A1  # any number that seeds nothing else
 _CHUNK_BYTES = 64 << 20  # what the statistics read at a time
 
 
@@ -336,7 +337,7 @@ class LatentStore:
             raise UserError(f"{folder / _STATISTICS}: no latent statistics ({error}); encode again") from None
         moments = tuple(None if level is None else _pair(level) for level in levels)
         splits = {name: _open_split(folder, name, spec, moments) for name in ("train", "val")}
-        splits["val"].seed = 0
+        splits["val"].seed = _VAL_NOISE_SEED
         return cls(spec=spec, moments=moments, **splits)
 
     @property

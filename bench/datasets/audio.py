@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
@@ -23,12 +24,13 @@ def decode_audio_file(path: Path, config: DataConfig, generator: np.random.Gener
     of which `crop` and `per_file` choose. Raises Skip when the file is damaged, cut short or too short.
     """
     length, channels = config.clip_samples, config.channels
+    _expect_whole(path)
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:
                 raise Skip("no audio in it")
             stream = container.streams.audio[0]
-            stream.thread_count = 1
+            stream.codec_context.thread_count = 1
             declared = _declared(container, stream)
             count = None if declared is None else round(declared * config.sample_rate) // length
             wanted = _wanted(count, config, generator)
@@ -43,6 +45,19 @@ def decode_audio_file(path: Path, config: DataConfig, generator: np.random.Gener
         raise Skip(f"cut short: {seconds:.2f} of {declared:.2f} s could be decoded")
     if total < length:
         raise Skip(f"too short: {seconds:.3f} s for segments of {length / config.sample_rate:.3f} s")
+
+
+def _expect_whole(path: Path) -> None:
+    """Raises Skip for a WAV or AIFF file that is smaller than its header says: libav reads it as a shorter one."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    order: Literal["little", "big"] | None = {b"RIFF": "little", b"FORM": "big"}.get(head[:4])  # type: ignore[assignment]
+    if order is None or len(head) < 8:
+        return
+    declared, size = int.from_bytes(head[4:], order) + 8, path.stat().st_size
+    # A stream of unknown length has all ones there, or nothing; a missing pad byte is no harm.
+    if declared not in (8, 0xFFFFFFFF + 8) and declared > size + 1:
+        raise Skip(f"cut short: {size} of {declared} bytes are there")
 
 
 def _declared(container: av.container.InputContainer, stream: av.AudioStream) -> float | None:

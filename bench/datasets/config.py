@@ -153,6 +153,7 @@ def signal_spec(config: DataConfig) -> SignalSpec:
     channels, n = config.channels, config.clip_samples
     if config.modality is Modality.IMAGE:
         return SignalSpec(modality=config.modality, channels=channels, shape=(config.size, config.size))
+    shape: tuple[int, ...]
     if config.modality is Modality.VIDEO:
         shape = (config.frames, config.size, config.size)
         return SignalSpec(modality=config.modality, channels=channels, shape=shape, rate=config.fps)

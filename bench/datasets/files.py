@@ -58,10 +58,12 @@ def list_files(root: Path, extensions: Iterable[str] | None = None) -> tuple[lis
             if entry.name.startswith("."):
                 continue
             name = prefix + entry.name
-            if entry.is_dir():
-                visit(folder / entry.name, f"{name}/")
+            path = folder / entry.name
+            # os.path's tests, unlike the entry's own, are False where a link can't be followed.
+            if os.path.isdir(path):
+                visit(path, f"{name}/")
             elif wanted is None or entry.name.lower().endswith(wanted):
-                if entry.is_file():
+                if os.path.isfile(path):
                     found.append(name)
                 else:
                     problems.append((name, "no regular file (a broken link?)"))

@@ -152,7 +152,7 @@ def _items(config: DataConfig, listing: _Listing, classes: tuple[str, ...]) -> I
     window = 4 * min(8, workers)
     clip = math.prod(stored_shape(config)) * (2 if config.modality.is_audio else 1)
     if config.modality is not Modality.IMAGE and config.per_file * clip * window > _AHEAD_BYTES:
-        ahead = ((file, blocks(file)) for file in listing.files)
+        ahead: Iterator[tuple[_File, Iterator[np.ndarray]]] = ((file, blocks(file)) for file in listing.files)
     else:
         ahead = _ahead(blocks, listing.files, min(8, workers), window)
     for file, made in ahead:

@@ -38,11 +38,19 @@ def read_image(path: Path) -> Tensor:
     data = path.read_bytes()
     if not data:
         raise RuntimeError("the file is empty")
-    # JPEG has no transparency, and torchvision refuses to add it.
-    mode = ImageReadMode.RGB if data.startswith(b"\xff\xd8") else ImageReadMode.RGB_ALPHA
+    mode = ImageReadMode.RGB_ALPHA if _may_be_transparent(data) else ImageReadMode.RGB
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     image = decode_image(encoded, mode, apply_exif_orientation=True)
     return flatten_image(image[0] if image.ndim == 4 else image)
+
+
+def _may_be_transparent(data: bytes) -> bool:
+    """Whether to ask for an alpha channel. Asked for one, torchvision refuses a JPEG and misreads a PNG whose palette
+    has no transparency (and one of few grey levels), so PNG says it in its header and chunks."""
+    if not data.startswith(b"\x89PNG"):
+        return data.startswith(b"RIFF")
+    colour_type = data[25:26]
+    return colour_type in (b"\x04", b"\x06") or (colour_type == b"\x03" and b"tRNS" in data.partition(b"IDAT")[0])
 
 
 def flatten_image(image: Tensor) -> Tensor:
@@ -85,7 +93,7 @@ def fit_image(image: Tensor, short: int, config: DataConfig) -> Tensor:
         raise Skip(f"too small: {width} x {height} pixels for crops of {config.size}")
     if config.resize == "none" or side == short:
         return image
-    target = [max(short, round(height * short / side)), max(short, round(width * short / side))]
+    target = [height * short // side, width * short // side]
     return torch.nn.functional.interpolate(image[None], target, mode="bicubic", antialias=True)[0]
 
 

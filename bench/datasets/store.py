@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from ...results.errors import UserError
 from .cache import Draft
 from .config import DataConfig, stored_shape
 from .source import Item, Progress, Reading, Skip
+
+_T = TypeVar("_T")
 
 # How many reasons an error message quotes.
 _QUOTED = 3
@@ -205,6 +207,6 @@ def _nothing(config: DataConfig, skipped: list[tuple[str, str]]) -> UserError:
     return UserError(f"data: none of the {len(skipped)} files in {place} is usable ({quoted}{more})")
 
 
-def _closable(items: Iterator) -> Iterator:
+def _closable(items: Iterator[_T]) -> Generator[_T, None, None]:
     """`items` as a generator, which can be closed."""
     yield from items

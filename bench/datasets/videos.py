@@ -86,7 +86,7 @@ def _clips(
     container: av.container.InputContainer, extent: _Extent, places: list[int], corner: np.ndarray, config: DataConfig
 ) -> Iterator[np.ndarray]:
     stream = container.streams.video[0]
-    stream.thread_count = 1
+    stream.codec_context.thread_count = 1
     now = 0.0
     frames: Iterator[av.VideoFrame] | None = None
     shown: av.VideoFrame | None = None

@@ -58,9 +58,9 @@ class CodeHistogram:
         self.samples += other.samples
         self.positions += other.positions
         for mine, theirs in zip(self._counts, other._counts, strict=True):
-            if isinstance(mine, Tensor):
+            if isinstance(mine, Tensor) and isinstance(theirs, Tensor):
                 mine += theirs
-            elif isinstance(theirs, dict):
+            elif isinstance(mine, dict) and isinstance(theirs, dict):
                 for code, count in theirs.items():
                     mine[code] = mine.get(code, 0) + count
 

@@ -43,8 +43,8 @@ def ssim(x: Tensor, y: Tensor, *, data_range: float) -> Tensor:
     Gaussian 11x11 window with sigma 1.5, K1 = .01, K2 = .03, population covariances, valid positions only (no
     padding), mean over positions and channels: what pytorch-msssim gives, and scikit-image with `gaussian_weights=True,
     use_sample_covariance=False`; torchmetrics averages over a reflected border too. An image smaller than 11 pixels
-    gets the largest odd window that fits, of the same sigma. Signals in [-1, 1] go through `to_uint8` and range 255 first:
-    SSIM depends on where zero is. Not differentiable. Raises UserError on different shapes.
+    gets the largest odd window that fits, of the same sigma. Signals in [-1, 1] go through `to_uint8` and range 255
+    first: SSIM depends on where zero is. Not differentiable. Raises UserError on different shapes.
     """
     if x.ndim != 4 or x.shape != y.shape:
         raise UserError(f"ssim: images must be [B, C, H, W] of one shape, got {list(x.shape)} and {list(y.shape)}")

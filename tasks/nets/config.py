@@ -22,14 +22,14 @@ class NetConfig(ABC):
     """A feature net's description; the registry holds these classes, nothing needs an instance.
 
     `name` stands in the metrics' names, `version` counts changes that move its numbers, `modalities` are those it
-    serves, `weights` the sets of weights it needs (keys of `tokenizers.weights.known`), `dim` the length of its
+    serves, `weights` what it needs (a key of `tokenizers.weights.known`, or None), `dim` the length of its
     features, `protocol` one line on input and layer; the loaded net's own adds which weights and what they met.
     """
 
     name: ClassVar[str]
     version: ClassVar[int]
     modalities: ClassVar[tuple[Modality, ...]]
-    weights: ClassVar[tuple[str, ...]] = ()
+    weights: ClassVar[str | None] = None
     dim: ClassVar[int]
     protocol: ClassVar[str]
 
@@ -41,7 +41,7 @@ class NetConfig(ABC):
     @classmethod
     def available(cls) -> bool:
         """Whether the weights are on this machine."""
-        return all(weights.find(name) is not None for name in cls.weights)
+        return cls.weights is None or weights.find(cls.weights) is not None
 
     @classmethod
     def check(cls, signal: SignalSpec, *, where: str = "") -> None:
@@ -53,8 +53,8 @@ class NetConfig(ABC):
                 f"{prefix}feature net {cls.name!r} serves {served} signals (pictures of 1 or 3 channels), "
                 f"not {signal.modality} of {signal.channels} channels"
             )
-        for name in cls.weights:
-            weights.require(name, where=where)
+        if cls.weights is not None:
+            weights.require(cls.weights, where=where)
 
     @classmethod
     @abstractmethod
@@ -71,7 +71,7 @@ class Inception(NetConfig):
     name = "inception"
     version = 1
     modalities = (Modality.IMAGE,)
-    weights = ("inception",)
+    weights = "inception"
     dim = 2048
     protocol = "TF-ported InceptionV3 2015-12-05, pool 2048-d; uint8 rounded and clamped; TF1 bilinear resize to 299"
 
@@ -90,7 +90,7 @@ class MobileNetV2(NetConfig):
     name = "mobilenet_v2"
     version = 1
     modalities = (Modality.IMAGE,)
-    weights = ("mobilenet_v2",)
+    weights = "mobilenet_v2"
     dim = 1280
     protocol = "ImageNet MobileNetV2, mean-pooled 1280-d; uint8 rounded and clamped; antialiased bilinear resize to 224"
 
@@ -109,7 +109,7 @@ class Yamnet(NetConfig):
     name = "yamnet"
     version = 1
     modalities = _AUDIO
-    weights = ("yamnet",)
+    weights = "yamnet"
     dim = 1024
     protocol = (
         "YAMNet 1024-d embedding, int8 weights dequantised; mono, 16 kHz; patches of 0.96 s every 0.48 s averaged, "
@@ -131,7 +131,7 @@ class Musicnn(NetConfig):
     name = "musicnn"
     version = 1
     modalities = _AUDIO
-    weights = ("musicnn",)
+    weights = "musicnn"
     dim = 200
     protocol = (
         "MusiCNN (MSD) 200-d penultimate layer; mono, 16 kHz; patches of 187 frames (3 s) averaged, a remainder "
@@ -153,7 +153,7 @@ class I3D(NetConfig):
     name = "i3d"
     version = 1
     modalities = (Modality.VIDEO,)
-    weights = ("i3d",)
+    weights = "i3d"
     dim = 400
     protocol = (
         "I3D RGB Kinetics-400, 400 logits; uint8 rounded and clamped; bilinear resize to 224 without antialiasing; "

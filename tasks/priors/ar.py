@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ from ..latents import LatentBatch
 from .config import ARConfig
 from .interface import Prior, evaluating
 from .noise import uniform
-from .transformer import AxialEmbedding, Transformer, rotary_angles
+from .transformer import MLP, AxialEmbedding, Transformer, rotary_angles
 
 _LOGITS_AT_ONCE = 1 << 25  # elements; beyond this the loss goes in chunks whose logits are recomputed backward
 
@@ -32,6 +33,8 @@ class ARPrior(Prior):
     """Next-code prediction over one grid of codes `[B, H, *grid]`, rank 1 to 3."""
 
     kind = "discrete"
+    cos: Tensor
+    sin: Tensor
 
     def __init__(self, config: ARConfig, spec: LatentSpec) -> None:
         super().__init__(spec)
@@ -113,6 +116,8 @@ class ARPrior(Prior):
 class CodeEmbedding(nn.Module):
     """The sum of the heads' embeddings; one table for all heads, each with its own rows."""
 
+    offsets: Tensor
+
     def __init__(self, sizes: tuple[int, ...], width: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(sum(sizes), width) * 0.02)
@@ -146,10 +151,14 @@ class DepthHead(nn.Module):
         self.project = nn.Linear(width, inner) if several else None
         self.embedding = CodeEmbedding(sizes[:-1], inner) if several else None
         self.place = nn.Parameter(torch.randn(len(sizes), inner) * 0.02) if several else None
-        self.blocks = nn.ModuleList(_mlp(inner) for _ in range(layers if several else 0))
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(inner, bias=False, eps=1e-6), MLP(inner))
+            for _ in range(layers if several else 0)
+        )
         self.norm = nn.LayerNorm(inner, bias=False, eps=1e-6) if several else nn.Identity()
-        self.logits = nn.ModuleList(nn.Linear(inner, size) for size in sizes)
-        for layer in self.logits:
+        outputs = [nn.Linear(inner, size) for size in sizes]
+        self.logits = nn.ModuleList(outputs)
+        for layer in outputs:
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
 
@@ -162,7 +171,9 @@ class DepthHead(nn.Module):
                 assert self.embedding is not None
                 state = state + self.embedding.one(codes[..., head - 1], head - 1)
             features = self._refine(state, head).flatten(0, 1)
-            columns.append(_cross_entropy(features, layer, codes[..., head].flatten()).view(codes.shape[:2]))
+            columns.append(
+                _cross_entropy(features, cast(nn.Linear, layer), codes[..., head].flatten()).view(codes.shape[:2])
+            )
         return torch.stack(columns, dim=-1)
 
     def draw(self, hidden: Tensor, noise: Tensor, out: Tensor, pick: Callable[[Tensor, Tensor], Tensor]) -> None:
@@ -186,22 +197,19 @@ class DepthHead(nn.Module):
         return self.norm(x)
 
 
-def _mlp(width: int) -> nn.Sequential:
-    norm = nn.LayerNorm(width, bias=False, eps=1e-6)
-    return nn.Sequential(norm, nn.Linear(width, 4 * width), nn.GELU("tanh"), nn.Linear(4 * width, width))
-
-
-def _cross_entropy(features: Tensor, layer: nn.Module, targets: Tensor) -> Tensor:
+def _cross_entropy(features: Tensor, layer: nn.Linear, targets: Tensor) -> Tensor:
     """-log softmax(layer(features))[targets] `[M]`, with bounded memory however large M x K is."""
 
     def piece(rows: Tensor, wanted: Tensor) -> Tensor:
         return F.cross_entropy(layer(rows).float(), wanted, reduction="none")
 
-    size = max(1, _LOGITS_AT_ONCE // int(layer.out_features))  # type: ignore[call-overload]
+    size = max(1, _LOGITS_AT_ONCE // layer.out_features)
     if len(features) <= size:
         return piece(features, targets)
     pairs = zip(features.split(size), targets.split(size), strict=True)
-    return torch.cat([checkpoint(piece, rows, wanted, use_reentrant=False) for rows, wanted in pairs])
+    return torch.cat(
+        [checkpoint(piece, rows, wanted, use_reentrant=False, preserve_rng_state=False) for rows, wanted in pairs]
+    )
 
 
 def _codes(batch: LatentBatch) -> Tensor:

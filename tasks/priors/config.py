@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PriorConfig:
-    """The options of one prior. A subclass adds its own, and says what it can model, what it costs, and how it is built.
+    """The options of one prior. A subclass adds its own, and says what it can model, what it costs and how it is built.
 
     `name` is the registered name; `version` counts changes that move numbers; `training` is the training budget.
     """

@@ -1,8 +1,8 @@
 """Rectified flow with a diffusion transformer (DiT) over continuous latents.
 
-The path is x_t = (1 - t) x_0 + t eps: data at t = 0, standard normal noise at t = 1 (Liu et al. 2022; the convention of
-Esser et al. 2024). The network predicts the velocity dx/dt = eps - x_0; sampling integrates it from t = 1 to 0. Training
-times are logit-normal, t = sigmoid(m + s n) (Esser et al. 2024, section 3.1), stratified over the batch.
+The path is x_t = (1 - t) x_0 + t eps: data at t = 0, standard normal noise at t = 1 (Liu et al. 2022; the convention
+of Esser et al. 2024). The network predicts the velocity dx/dt = eps - x_0; sampling integrates it from t = 1 to 0.
+Training times are logit-normal, t = sigmoid(m + s n) (Esser et al. 2024, section 3.1), stratified over the batch.
 
 Shape legend: B batch, C channels, *grid the latents' axes, N tokens, P patch elements, D width.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -125,7 +126,7 @@ class DiT(nn.Module):
 
 
 def patchify(x: Tensor, patch: tuple[int, ...]) -> Tensor:
-    """`[B, C, *grid]` to tokens `[B, N, C * prod(patch)]` in raster order; zeros where a patch reaches over the edge."""
+    """`[B, C, *grid]` to tokens `[B, N, C * prod(patch)]` in raster order; zeros beyond the edge."""
     shape = x.shape[2:]
     over = [-size % step for size, step in zip(shape, patch, strict=True)]
     if any(over):
@@ -166,7 +167,7 @@ def logit_normal_times(n: int, mean: float, std: float, device: torch.device) ->
 def integrate(velocity: Callable[[Tensor, Tensor], Tensor], x: Tensor, *, steps: int, method: str) -> Tensor:
     """Solve dx/dt = velocity(x, t) from t = 1 (noise x) to t = 0 in equal steps by "euler" or "heun"."""
     times = [1 - k / steps for k in range(steps)] + [0.0]
-    for t, following in zip(times, times[1:], strict=False):
+    for t, following in pairwise(times):
         here = velocity(x, torch.full((len(x),), t, device=x.device))
         step = following - t
         if method == "heun":

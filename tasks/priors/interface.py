@@ -8,7 +8,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import ClassVar, Literal
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -90,12 +91,13 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
 
 def concatenate(parts: list[Latents]) -> Latents:
     """Batches of latents as one batch, all levels of a hierarchy included."""
-    levels = []
-    for group in zip(*(part.levels for part in parts), strict=True):
-        joined = {}
-        for name in ("values", "codes", "scale", "lengths"):
-            tensors = [tensor for level in group if (tensor := getattr(level, name)) is not None]
-            joined[name] = torch.cat(tensors) if tensors else None
-        levels.append(joined)
-    rest = tuple(Latents(**level) for level in levels[1:])
-    return Latents(**levels[0], rest=rest)
+    levels = [_joined(group) for group in zip(*(part.levels for part in parts), strict=True)]
+    return replace(levels[0], rest=tuple(levels[1:]))
+
+
+def _joined(group: tuple[Latents, ...]) -> Latents:
+    joined: dict[str, Any] = {}
+    for name in ("values", "codes", "scale", "lengths"):
+        tensors = [tensor for level in group if (tensor := getattr(level, name)) is not None]
+        joined[name] = torch.cat(tensors) if tensors else None
+    return Latents(**joined)

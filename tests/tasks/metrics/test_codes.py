@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
+from scipy import stats
+
 from latentbench.results.errors import UserError
 from latentbench.tasks.metrics.codes import CodeHistogram, code_metrics, entropy_bits
-from scipy import stats
 
 
 def histogram(codes: torch.Tensor, *sizes: int) -> CodeHistogram:
@@ -63,7 +64,9 @@ def test_intervals_come_from_groups() -> None:
         assert grouped.value == pytest.approx(single.value)
         assert grouped.se is not None
         assert single.se is None
-    spread = torch.tensor([code_metrics([histogram(torch.randint(0, 32, (200, 1, 4)), 32)])[2].value for _ in range(50)])
+    spread = torch.tensor(
+        [code_metrics([histogram(torch.randint(0, 32, (200, 1, 4)), 32)])[2].value for _ in range(50)]
+    )
     assert 0.4 < with_groups[2].se / float(spread.std()) < 2.5
 
 

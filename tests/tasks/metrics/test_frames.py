@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from latentbench.results.errors import UserError
 from latentbench.tasks.metrics.frames import per_frame
 

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import linalg, stats
+
 from latentbench.results.errors import UserError
 from latentbench.tasks.metrics.frechet import FrechetReference, Gaussian, frechet_distance, frechet_metric
-from scipy import linalg, stats
 
 
 def scipy_distance(x: torch.Tensor, y: torch.Tensor) -> float:

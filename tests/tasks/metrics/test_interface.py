@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from latentbench.results.errors import UserError
 from latentbench.tasks.metrics import metrics
 from latentbench.tasks.metrics.interface import PairMetric, per_position

@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
-from latentbench.tasks.metrics.jackknife import delete_a_group, group_of, interval_of, of_sums
 from scipy import stats
+
+from latentbench.tasks.metrics.jackknife import delete_a_group, group_of, interval_of, of_sums
 
 
 def test_of_a_mean_it_is_the_classical_standard_error() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from latentbench.results.errors import UserError
 from latentbench.tasks.metrics.frechet import FrechetReference
 from latentbench.tasks.metrics.kid import kid, kid_metric, mmd2, subset_indices

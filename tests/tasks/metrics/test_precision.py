@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import torch
+
 from latentbench.tasks.metrics.precision import full_precision
 
 

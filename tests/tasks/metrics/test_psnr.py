@@ -3,10 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from skimage.metrics import peak_signal_noise_ratio
+
 from latentbench.results.errors import UserError
 from latentbench.tasks.metrics.psnr import Psnr, psnr, to_uint8
 from latentbench.tokenizers.spec import Modality, SignalSpec
-from skimage.metrics import peak_signal_noise_ratio
 
 
 def test_equals_skimage_per_image() -> None:

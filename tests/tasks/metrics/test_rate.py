@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from latentbench.results.errors import UserError
 from latentbench.tasks.metrics.rate import choose_step, quantised_entropy_bits
 

@@ -3,11 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from skimage.metrics import structural_similarity
+
 from latentbench.results.errors import UserError
 from latentbench.tasks.metrics.psnr import to_uint8
 from latentbench.tasks.metrics.ssim import Ssim, ssim, window_size
 from latentbench.tokenizers.spec import Modality, SignalSpec
-from skimage.metrics import structural_similarity
 
 
 def skimage_ssim(x: torch.Tensor, y: torch.Tensor) -> list[float]:

@@ -70,7 +70,14 @@ def test_batches_join_level_by_level() -> None:
 
 def test_evaluating_restores_the_mode() -> None:
     layer = torch.nn.Dropout()
-    with pytest.raises(ZeroDivisionError), evaluating(layer):
+    with evaluating(layer):
         assert not layer.training
-        raise ZeroDivisionError
+    assert layer.training
+
+    def fail() -> None:
+        with evaluating(layer):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert layer.training

@@ -80,7 +80,9 @@ def test_gradient_is_finite_on_flat_images(model: LPIPS) -> None:
 def test_cached_reference_grey_and_small(model: LPIPS, photos: Tensor) -> None:
     x, y = photos[:, :, :64, :64], _noisy(photos[:, :, :64, :64])
     torch.testing.assert_close(model.distance(model.features(x), model.features(y)), model(x, y))
-    torch.testing.assert_close(model(x[:, :1], y[:, :1]), model(x[:, :1].repeat(1, 3, 1, 1), y[:, :1].repeat(1, 3, 1, 1)))
+    torch.testing.assert_close(
+        model(x[:, :1], y[:, :1]), model(x[:, :1].repeat(1, 3, 1, 1), y[:, :1].repeat(1, 3, 1, 1))
+    )
     up = [nn.functional.interpolate(z[:, :, :16, :24], (32, 48), mode="bilinear") for z in (x, y)]
     torch.testing.assert_close(model(x[:, :, :16, :24], y[:, :, :16, :24]), model(*up))
     with pytest.raises(UserError, match="differ in shape"):
@@ -114,5 +116,5 @@ def test_a_missing_package_names_the_extra(trunk: Path, monkeypatch: pytest.Monk
 def test_a_wrong_file_is_one_line(tmp_path: Path) -> None:
     pytest.importorskip("lpips")
     save_file({"other": torch.zeros(1)}, tmp_path / "alexnet.safetensors")
-    with pytest.raises(UserError, match="no tensor 'features.0.weight'"):
+    with pytest.raises(UserError, match=r"no tensor 'features\.0\.weight'"):
         LPIPS(tmp_path / "alexnet.safetensors")

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import signal
+
 from latentbench.results.errors import UserError
 from latentbench.tokenizers.objectives.stft import (
     fit_sizes,
@@ -15,7 +17,6 @@ from latentbench.tokenizers.objectives.stft import (
     multi_resolution_stft,
 )
 from latentbench.tokenizers.spec import MelSpec
-from scipy import signal
 
 
 def scipy_magnitudes(x: np.ndarray, window: int, hop: int) -> np.ndarray:
@@ -54,9 +55,7 @@ def test_known_targets_give_the_same() -> None:
     x, y = torch.randn(2, 2, 1, 3000)
     assert torch.equal(multi_resolution_stft(x, y), multi_resolution_stft(x, y, target=magnitudes(y)))
     mel = MelSpec(sample_rate=16000)
-    assert torch.equal(
-        log_mel_distance(x, y, mel=mel), log_mel_distance(x, y, mel=mel, target=log_mel(y, mel=mel))
-    )
+    assert torch.equal(log_mel_distance(x, y, mel=mel), log_mel_distance(x, y, mel=mel, target=log_mel(y, mel=mel)))
 
 
 def test_gradients_equal_finite_differences() -> None:
@@ -83,7 +82,12 @@ def test_silence_gives_finite_values_and_gradients(silent: str) -> None:
 
 @pytest.mark.parametrize(
     ("length", "wanted"),
-    [(2048, ((512, 128), (1024, 256), (2048, 512))), (1500, ((512, 128), (1024, 256))), (100, ((64, 16),)), (4, ((4, 1),))],
+    [
+        (2048, ((512, 128), (1024, 256), (2048, 512))),
+        (1500, ((512, 128), (1024, 256))),
+        (100, ((64, 16),)),
+        (4, ((4, 1),)),
+    ],
 )
 def test_short_signals_take_shorter_windows(length: int, wanted: tuple[tuple[int, int], ...]) -> None:
     assert fit_sizes(length) == wanted

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from latentbench.bench.datasets import DataConfig, fingerprint, open_dataset
+from latentbench.bench.datasets import cache as cache_module
+from latentbench.bench.datasets.cache import Cache, default_cache
+from latentbench.results.errors import UserError
+
+SMALL = DataConfig(samples=50, val=10, size=16)
+
+
+def entries(cache: Path) -> set[str]:
+    return {path.parent.name for path in (cache / "datasets").glob("*/meta.json")}
+
+
+def leftovers(cache: Path) -> list[Path]:
+    return list((cache / "datasets").glob(".*"))
+
+
+def test_decoded_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = open_dataset(SMALL, cache=cache)
+    monkeypatch.setattr("latentbench.bench.datasets.store.build", lambda *_: pytest.fail("decoded again"))
+    again = open_dataset(SMALL, cache=cache)
+    everything = np.arange(50)
+    cpu = torch.device("cpu")
+    assert torch.equal(first.train.batch(everything, cpu), again.train.batch(everything, cpu))
+    assert leftovers(cache) == []
+
+
+@pytest.mark.slow
+def test_two_processes_decode_once(cache: Path) -> None:
+    code = (
+        "import sys, time; import latentbench.bench.datasets.procedural as p; original = p.parts\n"
+        "def slow(*a):\n    time.sleep(0.3); print('made', flush=True); return original(*a)\n"
+        "p.parts = slow\n"
+        "from pathlib import Path; from latentbench.bench.datasets import DataConfig, open_dataset\n"
+        f"open_dataset(DataConfig(samples=50, val=10, size=16), cache=Path({str(cache)!r}))"
+    )
+    workers = [subprocess.Popen([sys.executable, "-P", "-c", code], stdout=subprocess.PIPE, text=True) for _ in "ab"]
+    outputs = [worker.communicate(timeout=120)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0]
+    assert sorted(output.count("made") for output in outputs) == [0, 2]
+
+
+def test_least_recently_used_goes_first(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # 60 images of 768 bytes an entry: room for two and a half.
+    monkeypatch.setenv("LATENTBENCH_CACHE_GB", "0.000120")
+    monkeypatch.setattr(cache_module, "_STEP", 1)
+    configs = [DataConfig(samples=50, val=10, size=16, seed=seed) for seed in range(3)]
+    keys: list[str] = []
+    for config in configs[:2]:
+        open_dataset(config, cache=cache)
+        keys += entries(cache) - set(keys)
+    for key in keys:
+        os.utime(cache / "datasets" / key, (1, 1))
+    open_dataset(configs[0], cache=cache)
+    open_dataset(configs[2], cache=cache)
+    assert len(entries(cache)) == 2
+    assert keys[0] in entries(cache)
+    assert keys[1] not in entries(cache)
+
+
+def test_entry_larger_than_the_bound(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_dataset(SMALL, cache=cache)
+    kept = entries(cache)
+    monkeypatch.setenv("LATENTBENCH_CACHE_GB", "0.0001")
+    with pytest.raises(UserError, match=r"LATENTBENCH_CACHE_GB=0\.0001; lower data\.samples.*or raise"):
+        open_dataset(DataConfig(samples=500, val=10, size=16), cache=cache)
+    assert entries(cache) == kept
+    assert leftovers(cache) == []
+
+
+def test_an_open_entry_survives_its_eviction(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = open_dataset(SMALL, cache=cache)
+    before = data.train.batch(np.arange(50), torch.device("cpu"))
+    monkeypatch.setenv("LATENTBENCH_CACHE_GB", str(60 * 768 / 1e9 + 1e-5))
+    open_dataset(DataConfig(samples=50, val=10, size=16, seed=1), cache=cache)
+    assert len(entries(cache)) == 1
+    assert torch.equal(before, data.train.batch(np.arange(50), torch.device("cpu")))
+
+
+def test_full_disk_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("latentbench.bench.datasets.store._append", full)
+    with pytest.raises(UserError, match=r"the disk under .* is full"):
+        open_dataset(SMALL, cache=cache)
+    assert entries(cache) == set()
+    assert leftovers(cache) == []
+
+
+def test_unwritable_cache(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"can't be written.*LATENTBENCH_CACHE"):
+        open_dataset(SMALL, cache=tmp_path / "file" / "cache")
+    with pytest.raises(UserError, match="can't be written"):
+        open_dataset(SMALL, cache=tmp_path / "file")
+
+
+def test_interrupted_write_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("latentbench.bench.datasets.store._split", stop)
+    with pytest.raises(KeyboardInterrupt):
+        open_dataset(SMALL, cache=cache)
+    assert leftovers(cache) == []
+    monkeypatch.undo()
+    assert len(open_dataset(SMALL, cache=cache).train) == 50
+
+
+def test_draft_of_a_killed_writer_is_swept(cache: Path) -> None:
+    dead = cache / "datasets" / ".new-dead"
+    dead.mkdir(parents=True)
+    (dead / "samples.bin").write_bytes(b"x")
+    os.utime(dead, (1, 1))
+    open_dataset(SMALL, cache=cache)
+    assert not dead.exists()
+
+
+def test_damaged_entry_is_one_line(cache: Path) -> None:
+    open_dataset(SMALL, cache=cache)
+    samples = cache / "datasets" / entries(cache).pop() / "samples.bin"
+    samples.write_bytes(samples.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"damaged .*remove that folder"):
+        open_dataset(SMALL, cache=cache)
+
+
+@pytest.mark.parametrize("text", ["", "many", "-1", "0", "nan"])
+def test_bound_must_be_a_positive_number(text: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATENTBENCH_CACHE_GB", text)
+    with pytest.raises(UserError, match="LATENTBENCH_CACHE_GB must be a positive number"):
+        Cache(cache)
+
+
+def test_default_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
+    monkeypatch.delenv("LATENTBENCH_CACHE", raising=False)
+    assert default_cache() == Path("/x/latentbench")
+    monkeypatch.setenv("LATENTBENCH_CACHE", "/y")
+    assert default_cache() == Path("/y")
+
+
+def test_with_a_fingerprint_the_source_is_not_looked_at(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = fingerprint(SMALL, cache=cache)
+    open_dataset(SMALL, cache=cache, fingerprint=name)
+    monkeypatch.setattr("latentbench.bench.datasets._names", lambda *_: pytest.fail("looked at"))
+    assert open_dataset(SMALL, cache=cache, fingerprint=name).fingerprint == name
+
+
+def test_a_fingerprint_of_other_files(cache: Path) -> None:
+    with pytest.raises(UserError, match="have changed since the run was planned"):
+        open_dataset(SMALL, cache=cache, fingerprint="0" * 64)

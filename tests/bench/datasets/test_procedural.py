@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from latentbench.bench.datasets import DataConfig, fingerprint, open_dataset, shapes
+from latentbench.bench.datasets.procedural import classes, parts
+from latentbench.bench.datasets.texture import TEXTURE
+from latentbench.tokenizers.mel import LogMel
+from latentbench.tokenizers.spec import Modality
+
+CPU = torch.device("cpu")
+GEOMETRY = {"frames": 4, "seconds": 0.256, "sample_rate": 8000, "n_fft": 256, "hop": 64, "n_mels": 32}
+
+
+def config(modality: Modality, **options: object) -> DataConfig:
+    return DataConfig(modality=modality, **{**GEOMETRY, "samples": 40, "val": 10, **options})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("modality", list(Modality))
+def test_a_sample_depends_on_seed_split_and_index_alone(modality: Modality) -> None:
+    one = parts(config(modality), "train", np.array([7, 3, 11]))
+    other = parts(config(modality, samples=5000, val=9), "train", 3)
+    assert np.array_equal(one.signal[1], other.signal[0])
+    assert one.label[1] == other.label[0]
+    assert not np.array_equal(other.signal, parts(config(modality), "val", 3).signal)
+    assert not np.array_equal(other.signal, parts(config(modality, seed=1), "train", 3).signal)
+
+
+@pytest.mark.parametrize("modality", list(Modality))
+def test_signal_is_structure_plus_texture(modality: Modality) -> None:
+    made = parts(config(modality), "train", np.arange(40))
+    np.testing.assert_array_equal(made.signal, np.clip(made.structure + made.texture, -1, 1))
+    assert np.abs(made.structure).max() <= 1
+    assert made.texture.std() == pytest.approx(TEXTURE[modality].amplitude, rel=0.1)
+    # Clipping is rare, so that the texture's statistics are in the signal.
+    assert (np.abs(made.structure + made.texture) > 1).mean() < 0.005
+    assert set(made.label) == set(range(len(classes(modality))))
+
+
+@pytest.mark.parametrize("modality", [Modality.IMAGE, Modality.VIDEO])
+def test_masks_match_the_shapes(modality: Modality) -> None:
+    made = parts(config(modality), "train", np.arange(40))
+    background = np.median(made.structure[..., 0], axis=-1) if modality is Modality.IMAGE else made.structure[..., 0, 0]
+    assert made.mask.shape == (40, *made.signal.shape[2:])
+    assert 0.03 < made.mask.mean() < 0.5
+    if modality is Modality.IMAGE:
+        # The background is the colour of most unmasked pixels; masked ones differ from it.
+        for i in range(40):
+            outside = made.structure[i][:, ~made.mask[i]]
+            colour = np.median(outside, axis=1)
+            inside = np.abs(made.structure[i] - colour[:, None, None]).max(0)
+            assert (inside[made.mask[i]] > 0.1).mean() > 0.98
+            assert (inside[~made.mask[i]] < 1e-6).mean() > 0.6
+    else:
+        assert background.shape[0] == 40
+        moved = [i for i in range(40) if not np.array_equal(made.mask[i, 0], made.mask[i, -1])]
+        assert len(moved) >= 38
+
+
+def test_sound_is_silent_outside_its_mask() -> None:
+    made = parts(config(Modality.WAVEFORM, channels=2), "train", np.arange(40))
+    assert made.mask.shape == (40, 2048)
+    outside = made.structure.transpose(0, 2, 1)[~made.mask]
+    assert np.abs(outside).max() == 0
+    assert 0.2 < made.mask.mean() < 0.95
+    assert np.abs(made.structure.transpose(0, 2, 1)[made.mask]).mean() > 0.03
+
+
+def test_classes_differ_in_their_spectra() -> None:
+    made = parts(config(Modality.WAVEFORM, seconds=0.512), "train", np.arange(200))
+    spectra = np.abs(np.fft.rfft(made.structure[:, 0])) ** 2
+    flatness = np.exp(np.log(spectra + 1e-9).mean(1)) / spectra.mean(1)
+    by_class = [np.median(flatness[made.label == k]) for k in range(len(classes(Modality.WAVEFORM)))]
+    names = dict(zip(classes(Modality.WAVEFORM), by_class, strict=True))
+    assert names["note"] < names["pulses"]
+
+
+@pytest.mark.parametrize(
+    ("name", "area"),
+    [
+        ("disc", np.pi),
+        ("square", 1.7**2),
+        ("triangle", 3 * np.sqrt(3) * 0.6**2),
+        ("ring", np.pi * (1.05**2 - 0.55**2)),
+        ("bars", 2 * 0.6 * 2),
+    ],
+)
+@pytest.mark.parametrize("angle", [0.0, 0.11])
+def test_shapes_have_their_areas(name: str, area: float, angle: float) -> None:
+    u = np.full((1, shapes.UNIFORMS), 0.5)
+    u[0, :2] = (shapes.CLASSES.index(name) + 0.5) / len(shapes.CLASSES), 0.0
+    u[0, 5 + 3] = angle
+    radius = 0.36 * (1.35 - 0.175)
+    structure, mask = shapes.draw(u, 1, 256)
+    # Areas in units of radius^2; the frame is 2 x 2.
+    assert mask.mean() * 4 == pytest.approx(area * radius**2, rel=0.02)
+    assert structure.shape == (1, 3, 1, 256, 256)
+
+
+def test_shapes_move_at_constant_velocity() -> None:
+    u = np.full((1, shapes.UNIFORMS), 0.5)
+    u[0, :2] = 0.05, 0.0
+    u[0, 5 + 7] = 1.0
+    _, mask = shapes.draw(u, 6, 128)
+    x = [np.flatnonzero(frame.any(0)).mean() for frame in mask[0]]
+    y = [np.flatnonzero(frame.any(1)).mean() for frame in mask[0]]
+    # 0.6 of the half frame over the clip, in six frames.
+    assert np.diff(x) == pytest.approx(np.full(5, 0.6 / 6 * 64), abs=1.0)
+    assert np.ptp(y) <= 1
+
+
+@pytest.mark.parametrize("modality", list(Modality))
+def test_opened_data_set_holds_the_parts(modality: Modality, cache: Path) -> None:
+    options = config(modality)
+    data = open_dataset(options, cache=cache)
+    assert (len(data.train), len(data.val)) == (40, 10)
+    assert data.counts == {"train": 40, "val": 10}
+    assert data.classes == classes(modality)
+    assert data.fingerprint == fingerprint(options, cache=cache)
+    indices = np.array([5, 0, 39])
+    made = parts(options, "train", indices)
+    signal, source = data.train.batch(indices, CPU), data.train.sources(indices, CPU)
+    assert signal.shape == (3, data.signal.channels, *data.signal.shape)
+    assert signal.dtype == torch.float32
+    step = 1 / 32768 if modality.is_audio else 1 / 127.5
+    np.testing.assert_allclose(source.numpy(), made.signal, atol=step * 0.51 + 1e-7)
+    if modality is Modality.SPECTROGRAM:
+        assert data.signal.mel is not None
+        torch.testing.assert_close(signal, LogMel(data.signal.mel)(source))
+    else:
+        assert torch.equal(signal, source)
+    assert data.train.labels is not None
+    assert data.train.labels[indices].tolist() == made.label.tolist()
+    masks = data.train.masks(indices)
+    assert masks is not None
+    assert np.array_equal(masks, made.mask)
+    assert data.val.masks(np.array([0])) is not None
+
+
+def test_spectrogram_shares_the_waveforms_entry(cache: Path) -> None:
+    wave = open_dataset(config(Modality.WAVEFORM), cache=cache)
+    mel = open_dataset(config(Modality.SPECTROGRAM), cache=cache)
+    assert len(list((cache / "datasets").glob("*/meta.json"))) == 1
+    assert wave.fingerprint != mel.fingerprint

@@ -1,0 +1,139 @@
+"""FID's Inception against torch-fidelity's, with the same weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchvision.io import decode_image
+
+from latentbench.results.errors import UserError
+from latentbench.tasks.features import collect
+from latentbench.tasks.metrics.frechet import FrechetReference, frechet_distance
+from latentbench.tasks.nets import nets
+from latentbench.tasks.nets.resize import tf1_matrix, tf1_resize
+from latentbench.tokenizers.spec import Modality, SignalSpec
+
+CPU = torch.device("cpu")
+fidelity = pytest.importorskip("torch_fidelity")
+
+
+def _spec(height: int, width: int, channels: int = 3) -> SignalSpec:
+    return SignalSpec(modality=Modality.IMAGE, channels=channels, shape=(height, width))
+
+
+def _signal(uint8: Tensor) -> Tensor:
+    return uint8.float() / 127.5 - 1
+
+
+@pytest.fixture(scope="module")
+def fidelity_weights(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights as torch-fidelity's strict loader wants them: with a classifier, here of zeros."""
+    tensors = load_file(shared_data / "weights" / "fid_inception_2015-12-05_nofc.safetensors")
+    tensors |= {"fc.weight": torch.zeros(1008, 2048), "fc.bias": torch.zeros(1008)}
+    path = tmp_path_factory.mktemp("fid") / "inception.pth"
+    torch.save(tensors, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def peer(fidelity_weights: Path) -> nn.Module:
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    return FeatureExtractorInceptionV3("peer", ["2048"], feature_extractor_weights_path=str(fidelity_weights))
+
+
+@pytest.fixture
+def photos(shared_data: Path) -> Tensor:
+    files = sorted((shared_data / "images" / "kodak").glob("*.png"))[:4]
+    return torch.stack([decode_image(str(f))[:, 64:160, 100:180] for f in files])
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (48, 97), (299, 299), (512, 300), (1, 1), (2, 1)])
+def test_resize_equals_torch_fidelity(shape: tuple[int, int]) -> None:
+    from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
+
+    x = torch.randint(0, 256, (2, 3, *shape)).float()
+    ours = tf1_resize(x, tf1_matrix(shape[0], 299), tf1_matrix(shape[1], 299))
+    theirs = interpolate_bilinear_2d_like_tensorflow1x(x, size=(299, 299), align_corners=False)
+    torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=0)
+
+
+@pytest.mark.usefixtures("weights_folder")
+def test_features_equal_torch_fidelity(photos: Tensor, peer: nn.Module) -> None:
+    net = nets.get("inception").load(_spec(*photos.shape[2:]), CPU)
+    ours = collect(net, _signal(photos).split(2))
+    with torch.inference_mode():
+        theirs = peer(photos)[0]
+    assert ours.shape == (4, net.dim)
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+    assert float(theirs.std(0).mean()) > 0.05  # the comparison means something: features differ between photos
+    grey = photos[:1, :1]
+    torch.testing.assert_close(net(_signal(grey)), net(_signal(grey.expand(-1, 3, -1, -1))))
+    smaller = photos[:1, :, :40, :50]  # not the size it was loaded for
+    with torch.inference_mode():
+        torch.testing.assert_close(net(_signal(smaller)), peer(smaller)[0], atol=1e-4, rtol=0)
+    half_steps = _signal(photos[:1]) + 0.45 / 127.5  # rounds to the same uint8
+    torch.testing.assert_close(net(half_steps), ours[:1], atol=1e-5, rtol=0)
+
+
+class _Images(torch.utils.data.Dataset[Tensor]):
+    def __init__(self, images: Tensor) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.images[index]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("weights_folder")
+@pytest.mark.filterwarnings("ignore")
+def test_fid_equals_torch_fidelity(shared_data: Path, fidelity_weights: Path) -> None:
+    import lzma
+
+    with lzma.open(shared_data / "images" / "cifar10" / "test_batch.bin.xz") as file:
+        rows = np.frombuffer(file.read(24 * 3073), np.uint8).reshape(24, 3073)
+    images = torch.from_numpy(rows[:, 1:].copy()).view(24, 3, 32, 32)
+    one, two = images[:12], images[12:]
+    theirs = fidelity.calculate_metrics(
+        input1=_Images(one),
+        input2=_Images(two),
+        fid=True,
+        cuda=False,
+        batch_size=12,
+        feature_extractor_weights_path=str(fidelity_weights),
+        save_cpu_ram=True,
+        cache=False,
+        verbose=False,
+    )["frechet_inception_distance"]
+    net = nets.get("inception").load(_spec(32, 32), CPU)
+    reference, features = (collect(net, _signal(x).split(12)) for x in (two, one))
+    assert frechet_distance(features, FrechetReference.of(reference)) == pytest.approx(theirs, rel=1e-3)
+
+
+@pytest.mark.usefixtures("weights_folder")
+def test_what_it_does_not_serve() -> None:
+    net = nets.get("inception")
+    video = SignalSpec(modality=Modality.VIDEO, channels=3, shape=(8, 32, 32), rate=8.0)
+    assert not net.serves(video)
+    for signal in (video, _spec(32, 32, channels=4)):
+        with pytest.raises(UserError, match="'inception' serves image"):
+            net.load(signal, CPU)
+
+
+def test_without_weights_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LATENTBENCH_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert not nets.get("inception").available()
+    with pytest.raises(UserError, match="weights 'inception' not found"):
+        nets.get("inception").load(_spec(32, 32), CPU)
+    (tmp_path / "weights-inception-2015-12-05-6726825d.pth").write_bytes(b"<html>")
+    with pytest.raises(UserError, match="not a readable weights file"):
+        nets.get("inception").load(_spec(32, 32), CPU)

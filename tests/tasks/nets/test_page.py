@@ -1,0 +1,35 @@
+"""The example of docs/nets.md runs, and its table is complete."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from latentbench.tasks.features import collect
+from latentbench.tasks.nets import nets
+from latentbench.tokenizers import weights
+from latentbench.tokenizers.spec import Modality, SignalSpec
+
+PAGE = (Path(__file__).parents[3] / "docs" / "nets.md").read_text()
+
+
+def test_the_example_adds_a_net(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    code = PAGE.split("```python\n")[1].split("```")[0]
+    assert code.count("\n") < 40
+    monkeypatch.setattr(nets, "_entries", dict(nets._entries))
+    exec(compile(code, "docs/nets.md", "exec"), {"__name__": "example"})
+    signal = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
+    net = nets.get("thumbnail").load(signal, torch.device("cpu"))
+    x = torch.rand(3, 3, 16, 16)
+    features = collect(net, [x[:2], x[2:]])
+    assert features.shape == (3, 64)
+    torch.testing.assert_close(features[:, 0], x[:, :, :2, :2].mean((1, 2, 3)))
+
+
+def test_the_table_names_every_net_and_file() -> None:
+    for name in nets.names():
+        assert f"| `{name}` |" in PAGE
+        assert str(nets.get(name).dim) in PAGE
+        needed = nets.get(name).weights
+        assert needed is None or all(filename in PAGE for filename in weights.known[needed].filenames)

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from latentbench.tasks.proxies import compute
+from latentbench.tasks.proxies.interface import ProxyInput
+from latentbench.tasks.proxies.moments import excess_kurtosis, skewness
+
+
+def test_equal_scipy_per_channel() -> None:
+    z = torch.randn(40, 3, 4, 5).exp()
+    flat = z.transpose(0, 1).flatten(1).double().numpy()
+    np.testing.assert_allclose(skewness(z), stats.skew(flat, axis=1), rtol=1e-4)
+    np.testing.assert_allclose(excess_kurtosis(z), stats.kurtosis(flat, axis=1), rtol=1e-4)
+
+
+def test_closed_forms() -> None:
+    # Uniform: kurtosis -6/5. Laplace: 3. Exponential: skewness 2.
+    uniform = torch.rand(200_000, 1, 1)
+    assert float(excess_kurtosis(uniform)) == pytest.approx(-1.2, abs=0.02)
+    exponential = -torch.rand(200_000, 1, 1).log()
+    assert float(skewness(exponential)) == pytest.approx(2, abs=0.1)
+
+
+def test_of_scaled_gaussian_latents() -> None:
+    scales = torch.tensor([1.0, 3.0, 0.01]).view(3, 1, 1)
+    z = torch.randn(2000, 3, 8, 4) * scales + 100 * scales
+    std, outlier, skew, kurtosis, constant = compute("moments", ProxyInput.of(z))
+    assert std.value == pytest.approx((10.0001 / 3) ** 0.5, rel=0.01)
+    assert std.interval is not None
+    assert std.interval[0] < (10.0001 / 3) ** 0.5 < std.interval[1]
+    assert 3.5 < outlier.value < 6.5
+    assert skew.value == pytest.approx(0, abs=0.03)
+    assert kurtosis.value == pytest.approx(0, abs=0.06)
+    assert constant.value == 0
+
+
+def test_constant_channels_are_counted_and_left_out() -> None:
+    z = torch.randn(100, 3, 4)
+    z[:, 1] = 5.3
+    _, _, _, kurtosis, constant = compute("moments", ProxyInput.of(z))
+    assert constant.value == 1
+    whole = compute("moments", ProxyInput.of(z[:, ::2]))[3]
+    assert kurtosis.value == pytest.approx(whole.value, rel=1e-5)
+
+
+def test_one_outlier_shows() -> None:
+    z = torch.randn(100, 2, 4)
+    z[7, 1, 2] = 60
+    assert compute("moments", ProxyInput.of(z))[1].value > 15
