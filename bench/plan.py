@@ -14,7 +14,7 @@ from ..tasks.priors.config import PriorConfig, choose, priors, resolve_prior
 from ..tasks.proxies import proxies
 from ..tokenizers import weights
 from ..tokenizers.registry import declared_version
-from ..tokenizers.spec import LatentSpec, Modality
+from ..tokenizers.spec import LatentSpec
 from ..tokenizers.validation import check
 from .datasets import sources
 from .datasets.config import DataConfig, signal_spec
@@ -239,8 +239,8 @@ class _Planner:
         return depends
 
     def _encoder(self, data: DataConfig) -> Job:
-        signal = signal_spec(data)
-        per_sample = 40e3 * signal.elements ** (1.0 if signal.modality is not Modality.WAVEFORM else 0.9)
+        training = self.encoder.training
+        per_step = 3 * self.encoder.estimate_flops(signal_spec(data)) * training.batch_size
         return self._add(
             kind="encoder",
             config={"encoder": asdict(self.encoder)},
@@ -248,16 +248,17 @@ class _Planner:
             depends={"data": self._data(data).id},
             title=f"encoder {data.label}",
             runtime={"data": data.to_json()},
-            flops=per_sample * self.encoder.training.steps * self.encoder.training.batch_size,
-            step_flops=per_sample * self.encoder.training.batch_size,
+            flops=training.flops or per_step * training.steps,
+            step_flops=per_step,
         )
 
     def _check_weights(self, planned: list[PlannedCell]) -> None:
         """Refuse, before anything is trained, what would fail for want of weights."""
         where = self.suite.where
-        for net in self.nets.values():
-            if net.weights is not None:
-                weights.require(net.weights, where=f"{where}: features")
+        for data in self.suite.data:
+            for net in self.nets.values():
+                if data.modality in net.modalities:
+                    net.check(signal_spec(data), where=f"{where}: features")
         if self.suite.reconstruction.lpips == "on":
             weights.require("alexnet_lpips", where=f"{where}: reconstruction.lpips")
         for name in {name for p in planned for name in p.cell.tokenizer.weights()}:
@@ -265,8 +266,9 @@ class _Planner:
 
 
 def _counts(data: DataConfig) -> tuple[int, int]:
+    """Training and validation samples, guessed where only the files can tell: for predicting cost alone."""
     n = data.samples or 2048
-    return n, int(data.val) if data.val >= 1 else max(1, int(n * data.val))
+    return n, data.val if isinstance(data.val, int) else max(1, int(n * min(data.val or 0.1, 0.2)))
 
 
 def _memory(cell: Cell, batch: int) -> int:

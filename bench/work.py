@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
-from ..results.errors import UserError
 from ..results.metric import Metric
 from ..results.record import Record
-from ..results.store import Store, atomic_file
+from ..results.store import Store
 from ..tasks.config import GenerationConfig, ModelabilityConfig, ReconstructionConfig
 from ..tasks.distances import REFERENCE, Reference
 from ..tasks.features import collect
@@ -32,6 +31,7 @@ from ..tasks.priors.build import build_prior
 from ..tasks.priors.config import priors
 from ..tasks.priors.interface import Prior
 from ..tasks.reconstruction import reconstruct
+from ..tasks.tensors import save_tensors
 from ..tokenizers.build import build
 from ..tokenizers.config import TokenizerConfig
 from ..tokenizers.interface import Trainable, TrainableTokenizer
@@ -151,9 +151,7 @@ class Workshop:
 
     def save(self, model: nn.Module) -> None:
         """Write the model's weights atomically."""
-        tensors = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
-        with atomic_file(self.folder / MODEL) as temporary:
-            save_file(tensors, temporary)
+        save_tensors(self.folder / MODEL, model.state_dict())
 
     def _loaded(self, model: Any, folder: Path) -> Any:
         model.load_state_dict(load_file(folder / MODEL))

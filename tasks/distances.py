@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ..results.metric import Metric
-from ..results.store import atomic_file
 from .interface import FeatureNet
 from .metrics.frechet import FrechetReference, frechet_metric
 from .metrics.kid import kid_metric
+from .tensors import save_tensors
 
 REFERENCE = "reference.safetensors"
 _KERNEL_FEATURES = 2048  # a kernel distance compares at most this many samples a side: its Gram matrices are dense
@@ -31,9 +31,8 @@ class Reference:
         return cls(split=split, frechet=FrechetReference.of(features))
 
     def save(self, folder: Path) -> None:
-        """Write `reference.safetensors` atomically."""
-        with atomic_file(folder / REFERENCE) as temporary:
-            save_file(self.frechet.to_tensors(), temporary, metadata={"split": self.split})
+        """Write `reference.safetensors` atomically. Raises UserError when it can't be written."""
+        save_tensors(folder / REFERENCE, self.frechet.to_tensors(), {"split": self.split})
 
     @classmethod
     def load(cls, folder: Path, split: str) -> Reference:

@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..results.metric import Metric
-from ..results.store import atomic_file
 from ..tokenizers.interface import Tokenizer
 from ..tokenizers.mel import LogMel
 from ..tokenizers.spec import LatentSpec
@@ -21,6 +19,7 @@ from .interface import Context, TaskResult
 from .latents import LatentSplit, LatentStore
 from .priors.interface import Prior
 from .reconstruction import net_features
+from .tensors import save_tensors
 
 SAMPLES = "samples.safetensors"
 _HELD_OUT_BATCH = 64
@@ -61,8 +60,7 @@ def generate(
     if unusable:
         raise RuntimeError(f"{unusable} of {config.samples} samples are not finite: the prior or the decoder diverged")
     if kept:
-        with atomic_file(context.folder / SAMPLES) as temporary:
-            save_file({"samples": torch.cat(kept).contiguous()}, temporary)
+        save_tensors(context.folder / SAMPLES, {"samples": torch.cat(kept)})
     note = "" if vocoder is None else f"audio through Griffin-Lim, {config.vocoder_iterations} iterations"
     metrics: list[Metric] = []
     for name, net in context.nets.items():

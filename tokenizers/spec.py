@@ -57,7 +57,7 @@ class MelSpec:
     f_min: float = 0.0
     f_max: float | None = None
     floor_db: float = -80.0
-    ceiling_db: float = 40.0
+    ceiling_db: float = 50.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,8 +79,6 @@ class DataConfig:
         allowed = (1, 2) if self.modality.is_audio else (1, 3)
         if self.channels not in allowed:
             raise ValueError(f"channels must be {allowed[0]} or {allowed[1]} for modality {self.modality.value!r}")
-        if self.kind in ("folder", "torchvision") and not self.path:
-            raise ValueError(f"source {self.source!r} needs path, the folder to read")
         if self.modality.is_audio:
             _check_sound(self)
 
@@ -176,7 +174,7 @@ def stored_shape(config: DataConfig) -> tuple[int, ...]:
 def require_path(config: DataConfig) -> str:
     """The configuration's `path`. Raises UserError where a source needs one and none is given."""
     if not config.path:
-        raise UserError(f"data: source {config.source!r} needs path, the folder to read")
+        raise UserError(f"data {config.label}: source {config.source!r} needs a folder to read: --set data.path=FOLDER")
     return config.path
 
 

@@ -190,8 +190,10 @@ class VQConfig(BottleneckConfig):
         return VQ(self, channels=spec.grid.channels)
 
     def cost(self, spec: LatentSpec, features: int) -> Cost:
-        codebooks = self.codebook_size * spec.grid.channels
-        return Cost(parameters=codebooks, flops=2.0 * spec.positions * codebooks)
+        entries = self.codebook_size * spec.grid.channels
+        # The search reads one entry more per code, its norm.
+        searched = entries + self.codebook_size * self.codebooks
+        return Cost(parameters=entries, flops=2.0 * spec.positions * searched)
 
 
 @dataclass(frozen=True, kw_only=True)

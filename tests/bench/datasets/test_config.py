@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from latentbench.bench.datasets import DataConfig, signal_spec
-from latentbench.bench.datasets.config import most_mels
+from latentbench.bench.datasets.config import most_mels, require_path
 from latentbench.results.errors import UserError
 from latentbench.tokenizers.spec import Modality
 from latentbench.tokenizers.validation import check
@@ -93,7 +93,6 @@ def test_labels() -> None:
         ({"fps": 0}, "fps must be positive"),
         ({"val": 0.1}, "val must be a number of samples"),
         ({"val": 0}, "val must be at least 1"),
-        ({"source": "folder"}, "source 'folder' needs path"),
         ({"source": "folder", "path": "x", "val": 1.5}, "share of files between 0 and 1"),
         ({"channels": 2}, "channels must be 1 or 3 for modality 'image'"),
         ({"modality": "waveform", "channels": 3}, "channels must be 1 or 2"),
@@ -131,3 +130,10 @@ def test_planning_needs_no_torch() -> None:
 def test_seconds_that_round_alike_are_alike() -> None:
     assert config(modality="waveform", seconds=1.0).identity() == config(modality="waveform", seconds=1.0001).identity()
     assert math.isclose(config(modality="waveform", seconds=1.0001).identity()["seconds"], 1.0)
+
+
+def test_a_folder_without_a_path_can_be_planned_but_not_read() -> None:
+    config = check(DataConfig, {"source": "folder", "modality": "image", "size": 32}, where="suite.toml: data")
+    assert signal_spec(config).shape == (32, 32)
+    with pytest.raises(UserError, match="--set data.path=FOLDER"):
+        require_path(config)
