@@ -18,19 +18,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
-from ..results.store import atomic_file
 from ..tasks.interface import BatchSource, FitReport
+from ..tasks.tensors import save_tensors
 from ..tokenizers.interface import Trainable
 from ..tokenizers.seeding import fold
 from ..tokenizers.training import TrainingConfig
-
-CHECKPOINT = "checkpoint.safetensors"
-CURVE = "curve.jsonl"
+from . import flops
+from .curve import Curve
+from .order import CHECKPOINT
 
 
 class DivergedError(RuntimeError):
@@ -43,10 +41,12 @@ class InterruptedTrainingError(RuntimeError):
 
 @dataclass(kw_only=True)
 class _State:
-    """What a checkpoint holds beside tensors. `rows` is the deterministic loss curve, `seconds` the time so far."""
+    """What a checkpoint holds beside tensors: `rows` the deterministic loss curve, `summed` how many steps are in the
+    sums of its next row, `seconds` the time so far."""
 
     step: int = 0
     steps: int = 0
+    summed: int = 0
     flops_per_step: float = 0.0
     first_loss: float | None = None
     rows: list[dict[str, float]] = field(default_factory=list)
@@ -65,11 +65,12 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     checkpoint_seconds: float = 30.0,
 ) -> FitReport:
-    """Train `model` on `source`, or go on from the checkpoint in `folder`; leaves it in eval mode with averaged weights.
+    """Train `model` on `source`, or go on from `folder`'s checkpoint; leaves it in eval mode with averaged weights.
 
     Writes `checkpoint.safetensors` (model, average, optimiser, position) every `checkpoint_seconds` and when `stop()`
-    turns true, and `curve.jsonl` (loss terms, gradient norm, learning rate, samples per second). Raises DivergedError,
-    InterruptedTrainingError, and UserError when the folder can't be written.
+    turns true, and `curve.jsonl` (loss terms, gradient norm, learning rate, samples per second). A checkpoint that
+    can't be read counts as none. Raises DivergedError, InterruptedTrainingError, and UserError when the folder can't be
+    written.
     """
     if len(source) == 0:
         raise ValueError("training needs at least one sample")
@@ -77,9 +78,7 @@ def train(
     model.to(device)
     loop = _Loop(model, source, config, seed=seed, device=device)
     checkpoint = folder / CHECKPOINT
-    if checkpoint.exists():
-        loop.load(checkpoint)
-    else:
+    if not loop.resume(checkpoint):
         torch.manual_seed(fold(seed, "prepare"))
         with torch.no_grad():
             model.prepare(_Passes(source, config.batch_size, device))
@@ -87,32 +86,27 @@ def train(
         if loop.state.steps:
             loop.save(checkpoint, started)
     state = loop.state
-    curve = _Curve(folder / CURVE, state.rows)
+    curve = Curve(folder, state.rows)
     log_every = max(1, state.steps // 50)
-    saved_at = window_at = time.monotonic()
-    window: dict[str, Tensor] = {}
-    window_steps = 0
+    saved_at = logged_at = time.monotonic()
+    logged_step = state.step
     model.train()
     while state.step < state.steps:
-        for name, value in loop.step().items():
-            window[name] = window[name] + value if name in window else value
-        window_steps += 1
-        state.step += 1
+        loop.step()
+        now = time.monotonic()
         if state.step % log_every == 0 or state.step == state.steps:
-            row = {name: float(total) / window_steps for name, total in window.items()}
-            now = time.monotonic()
-            rate = window_steps * config.batch_size / max(now - window_at, 1e-9)
-            loop.check(row)
-            state.rows.append({"step": state.step, "lr": loop.lr(state.step - 1), **row})
-            curve.append(state.rows[-1], samples_per_second=rate)
+            row = loop.log()
+            now = time.monotonic()  # reading the losses has waited for the device
+            rate = (state.step - logged_step) * config.batch_size / max(now - logged_at, 1e-9)
+            curve.append(row, samples_per_second=rate)
             progress(state.step, state.steps, f"loss {row['loss']:.4g}")
-            window, window_steps, window_at = {}, 0, now
-            due = now - saved_at >= checkpoint_seconds and state.step < state.steps
-            if due or stop():
-                loop.save(checkpoint, started)
-                saved_at = time.monotonic()
-            if stop():
-                raise InterruptedTrainingError(f"stopped at step {state.step} of {state.steps}")
+            logged_step, logged_at = state.step, now
+        asked = stop()
+        if asked or (now - saved_at >= checkpoint_seconds and state.step < state.steps):
+            loop.save(checkpoint, started)
+            saved_at = time.monotonic()
+        if asked:
+            raise InterruptedTrainingError(f"stopped at step {state.step} of {state.steps}")
     loop.finish()
     return FitReport(
         steps=state.steps,
@@ -130,6 +124,7 @@ class _Loop:
     ) -> None:
         self.model, self.source, self.config, self.seed, self.device = model, source, config, seed, device
         self.state = _State()
+        self.sums: dict[str, Tensor] = {}
         # A closed form (steps = 0) may leave a model without a single trainable parameter.
         self.players = {name: params for name, params in model.players().items() if params}
         self.optimisers = {
@@ -162,8 +157,8 @@ class _Loop:
         probe = copy.deepcopy(self.model)
         torch.manual_seed(fold(self.seed, "flops"))
         batch = self.source.batch(self._indices(0), self.device)
-        with FlopCounterMode(display=False) as counter:
-            for player in probe.players():
+        with flops.counter() as counter:
+            for player in self.players:
                 with self.autocast:
                     loss = probe.losses(batch, player=player, step=0, steps=1)["loss"]
                 loss.backward()
@@ -178,8 +173,8 @@ class _Loop:
         share = (step - warmup) / max(1, steps - warmup)
         return c.lr * (c.final_lr + (1 - c.final_lr) * 0.5 * (1 + math.cos(math.pi * share)))
 
-    def step(self) -> dict[str, Tensor]:
-        """One step of every player; the losses as tensors on the device (nothing here waits for it)."""
+    def step(self) -> None:
+        """One step of every player; the losses are summed on the device (nothing here waits for it)."""
         c, state = self.config, self.state
         torch.manual_seed(fold(self.seed, "step", state.step))
         batch = self.source.batch(self._indices(state.step), self.device)
@@ -204,10 +199,21 @@ class _Loop:
             decay = min(c.ema, (1 + state.step) / (10 + state.step))
             with torch.no_grad():
                 torch._foreach_lerp_(self.average, self.parameters, 1 - decay)
-        return logged
+        for name, value in logged.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        state.step += 1
+        state.summed += 1
 
-    def check(self, row: Mapping[str, float]) -> None:
-        """Raise DivergedError on a loss that is not finite or has exploded."""
+    def log(self) -> dict[str, float]:
+        """The means since the last call, as the curve's next row. Raises DivergedError."""
+        state = self.state
+        means = {name: float(total) / state.summed for name, total in self.sums.items()}
+        self._check(means)
+        self.sums, state.summed = {}, 0
+        state.rows.append({"step": state.step, "lr": self.lr(state.step - 1), **means})
+        return state.rows[-1]
+
+    def _check(self, row: Mapping[str, float]) -> None:
         loss = row["loss"]
         bad = [name for name, value in row.items() if not math.isfinite(value)]
         where = f"at step {self.state.step} of {self.state.steps}"
@@ -247,21 +253,27 @@ class _Loop:
         """Write the checkpoint atomically; `started` is when this process began training."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"average.{i}": value for i, value in enumerate(self.average)}
+        tensors |= {f"sum.{name}": value for name, value in self.sums.items()}
         for player, optimiser in self.optimisers.items():
             for i, parameter in enumerate(self.players[player]):
                 for name, value in optimiser.state.get(parameter, {}).items():
                     tensors[f"optimiser.{player}.{i}.{name}"] = value
         state = vars(self.state) | {"seconds": self.state.seconds + time.monotonic() - started}
-        # clone: safetensors refuses tensors that share memory (tied weights)
-        plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-        with atomic_file(path) as temporary:
-            save_file(plain, temporary, metadata={"state": json.dumps(state), "seed": str(self.seed)})
+        save_tensors(path, tensors, {"state": json.dumps(state), "seed": str(self.seed)})
 
-    def load(self, path: Path) -> None:
-        """Restore what `save` wrote, tensors keeping the memory layout of the model's own."""
-        with safe_open(path, framework="pt") as file:
-            self.state = _State(**json.loads(file.metadata()["state"]))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
+    def resume(self, path: Path) -> bool:
+        """Restore what `save` wrote, tensors keeping the layout of the model's own; False where there is nothing."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                state = _State(**json.loads(file.metadata()["state"]))
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+        except FileNotFoundError:
+            return False
+        except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+            print(f"{path}: not a checkpoint ({error}); training starts anew")
+            return False
+        self.state = state
+        self.sums = {k.removeprefix("sum."): v.to(self.device) for k, v in tensors.items() if k.startswith("sum.")}
         self.model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
         with torch.no_grad():
             for i, value in enumerate(self.average):
@@ -273,6 +285,7 @@ class _Loop:
                     value = tensors[name]
                     like = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
                     optimiser.state[parameter][name.removeprefix(prefix)] = like.to(parameter.device).copy_(value)
+        return True
 
 
 class _Passes:
@@ -284,17 +297,3 @@ class _Passes:
     def __iter__(self) -> Iterator[Any]:
         for start in range(0, len(self.source), self.size):
             yield self.source.batch(np.arange(start, min(start + self.size, len(self.source))), self.device)
-
-
-class _Curve:
-    """`curve.jsonl`: rewritten up to the checkpoint when training resumes, then appended to."""
-
-    def __init__(self, path: Path, rows: list[dict[str, float]]) -> None:
-        self.path = path
-        kept = len(rows)
-        lines = path.read_text().splitlines(keepends=True)[:kept] if path.exists() else []
-        path.write_text("".join(lines))
-
-    def append(self, row: Mapping[str, float], *, samples_per_second: float) -> None:
-        with self.path.open("a") as file:
-            file.write(json.dumps({**row, "samples_per_second": round(samples_per_second, 1)}) + "\n")

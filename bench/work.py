@@ -41,6 +41,7 @@ from ..tokenizers.validation import check
 from .datasets import CachedDataset, open_dataset
 from .datasets.config import DataConfig
 from .jobs import Job
+from .stopping import Stop
 from .training import train
 
 MODEL = "model.safetensors"
@@ -67,7 +68,7 @@ class Workshop:
     cache: Path
     device: torch.device
     progress: Callable[[int, int, str], None]
-    stop: Callable[[], bool]
+    stop: Stop
     checkpoint_seconds: float
 
     @property
@@ -137,17 +138,18 @@ class Workshop:
 
     def fit(self, model: Trainable, source: Any, config: TrainingConfig, *, seed: int) -> FitReport:
         """The one training loop, in this job's folder."""
-        return train(
-            model,
-            source,
-            config,
-            seed=seed,
-            folder=self.folder,
-            device=self.device,
-            progress=self.progress,
-            stop=self.stop,
-            checkpoint_seconds=self.checkpoint_seconds,
-        )
+        with self.stop.held():
+            return train(
+                model,
+                source,
+                config,
+                seed=seed,
+                folder=self.folder,
+                device=self.device,
+                progress=self.progress,
+                stop=self.stop,
+                checkpoint_seconds=self.checkpoint_seconds,
+            )
 
     def save(self, model: nn.Module) -> None:
         """Write the model's weights atomically."""

@@ -13,6 +13,10 @@ from ..tokenizers.interface import Latents, Tokenizer
 from .metrics.rate import choose_step, quantised_entropy_bits
 
 INCREASE = 0.05  # of the squared error, about 0.2 dB
+PROTOCOL = (
+    "order-0 entropy, per head of codes; per channel of continuous latents, rounded uniformly with the coarsest step "
+    f"that raises the squared error by at most {INCREASE:.0%}"
+)
 LOWEST, HIGHEST = 1e-3, 4.0
 
 
@@ -40,16 +44,12 @@ def rate_of_values(tokenizer: Tokenizer, batches: Callable[[], Iterable[Tensor]]
             count += x.numel()
         return total / count
 
-    protocol = (
-        f"order-0 entropy per channel of latents rounded uniformly, the coarsest step that raises the squared error "
-        f"by at most {INCREASE:.0%}; n = {len(values)}; validation split"
-    )
     baseline = error(0.0)
     bits = None
     if math.isfinite(baseline) and error(LOWEST) <= (1 + INCREASE) * baseline:
         step = choose_step(error, baseline=baseline, increase=INCREASE, bounds=(LOWEST, HIGHEST), tolerance=0.05)
         bits = quantised_entropy_bits(values, step * deviation)
-    return Metric(name="rate_bits", value=bits, n=len(values), direction="none", unit="bit", protocol=protocol)
+    return Metric(name="rate_bits", value=bits, n=len(values), direction="none", unit="bit", protocol=PROTOCOL)
 
 
 def rate_of_codes(bits: Metric) -> Metric:
@@ -62,5 +62,5 @@ def rate_of_codes(bits: Metric) -> Metric:
         n=bits.n,
         direction="none",
         unit="bit",
-        protocol=bits.protocol,
+        protocol=PROTOCOL,
     )

@@ -103,8 +103,7 @@ def code_metrics(histograms: Sequence[CodeHistogram], *, prefix: str = "") -> tu
         raise UserError("code_metrics needs at least one histogram")
     total = _merged(histograms)
     samples = total.samples
-    sizes = "x".join(str(size) for size in total.codebook_sizes)
-    line = f"codebooks {sizes}; {samples} samples, {total.positions} positions; plug-in estimate over the whole set"
+    line = "plug-in estimate over the whole set"  # codebook sizes are what is compared, no protocol
     rows: tuple[tuple[str, Direction, str, str], ...] = (
         ("codebook_use", "higher", "", "mean over heads of the share of codes that occur"),
         ("codebook_perplexity", "higher", "codes", "mean over heads of 2^entropy"),

@@ -16,6 +16,7 @@ of threads does, and the largest differences are printed. Each way starts from e
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -33,7 +34,7 @@ seeds = {seeds}
 name = "shapes"
 size = 32
 samples = {samples}
-val = 256
+val = 128
 
 [[tokenizers]]
 recipe = "kl-vae"
@@ -58,8 +59,11 @@ steps = {steps}
 steps = {steps}
 batch_size = 32
 
+[prior.flow]
+steps = 20
+
 [generation]
-samples = 256
+samples = 128
 """
 TASKS = ("reconstruction", "generation", "modelability")
 COMPARED = ("psnr", "rfd_encoder_supervised", "gfd_encoder_supervised")
@@ -80,7 +84,17 @@ def scripts(suite: Path, folder: Path, cells: int, tasks: list[list[str]]) -> li
         row: dict[str, Any] = {}
         for number, wanted in enumerate(tasks):
             own = folder / f"{cell}-{number}"
-            order = [__file__, "--cell", str(cell), "--tasks", *wanted, "--suite", str(suite), "--out", str(own / "out")]
+            order = [
+                __file__,
+                "--cell",
+                str(cell),
+                "--tasks",
+                *wanted,
+                "--suite",
+                str(suite),
+                "--out",
+                str(own / "out"),
+            ]
             row |= json.loads(_python(order, own / "cache").splitlines()[-1])
         found.append(row)
     return found
@@ -93,8 +107,7 @@ def script(suite: str, cell: int, tasks: list[str], out: Path) -> dict[str, floa
     from latentbench.bench.datasets import default_cache, fingerprint
     from latentbench.bench.plan import make_plan
     from latentbench.bench.suite import load_suite
-    from latentbench.bench.work import Workshop, execute
-    from latentbench.results.record import Record
+    from latentbench.bench.worker import work
     from latentbench.results.store import Store
 
     loaded = load_suite(suite, [f"tasks={json.dumps(tasks)}"])
@@ -110,34 +123,16 @@ def script(suite: str, cell: int, tasks: list[str], out: Path) -> dict[str, floa
     for name, job in plan.jobs.items():
         if name not in needed:
             continue
-        place = store.job_folder(job.kind, job.key)
-        place.mkdir(parents=True)
-        product = execute(
-            Workshop(
-                job=job,
-                store=store,
-                folder=place,
-                cache=cache,
-                device=torch.device("cpu"),
-                progress=lambda done, total, message: None,
-                stop=lambda: False,
-                checkpoint_seconds=float("inf"),
-            )
-        )
-        sizes = {file: (place / file).stat().st_size for file in product.artifacts}
-        store.save(
-            Record(
-                kind=job.kind,
-                key=job.key,
-                status="finished",
-                config=dict(job.config),
-                depends=tuple(sorted(job.depends.values())),
-                metrics=product.metrics,
-                extra=product.extra,
-                artifacts=sizes,
-            )
-        )
-        numbers |= {metric.name: metric.value for metric in product.metrics if metric.name in COMPARED}
+        order = {
+            field: getattr(job, field) for field in ("kind", "key", "title", "config", "versions", "depends", "runtime")
+        }
+        order |= {"root": str(out), "cache": str(cache), "device": "cpu", "threads": torch.get_num_threads()}
+        with contextlib.redirect_stdout(sys.stderr):
+            work(order | {"attempt": 1, "checkpoint_seconds": 1e9})
+        record = store.load(job.kind, job.key)
+        if record is None:
+            sys.exit(f"{job.title} failed")
+        numbers |= {metric.name: metric.value for metric in record.metrics if metric.name in COMPARED}
     return numbers
 
 
@@ -146,7 +141,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=100, help="of every training")
     parser.add_argument("--samples", type=int, default=1024)
-    parser.add_argument("--only", nargs="+", choices=("sweep", "scripts", "tasks"), default=["sweep", "scripts", "tasks"])
+    parser.add_argument(
+        "--only", nargs="+", choices=("sweep", "scripts", "tasks"), default=["sweep", "scripts", "tasks"]
+    )
     parser.add_argument("--cell", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--tasks", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--suite", help=argparse.SUPPRESS)
@@ -180,13 +177,16 @@ def main() -> None:
         pairs = list(zip(numbers["sweep"], numbers[name], strict=True))
         psnr = max(abs(a["psnr"] - b["psnr"]) for a, b in pairs)
         distance = max(abs(a[key] / b[key] - 1) for a, b in pairs for key in COMPARED[1:])
-        print(f"{name:8} differ from the sweep by at most {psnr:.2g} dB of PSNR and {distance:.2g} of a distance's value")
+        print(
+            f"{name:8} differ from the sweep by at most {psnr:.2g} dB of PSNR and {distance:.2g} of a distance's value"
+        )
 
 
 def _python(arguments: list[str], cache: Path) -> str:
     environment = {**os.environ, "PYTHONSAFEPATH": "1", "LATENTBENCH_CACHE": str(cache)}
+    log = None if os.environ.get("SWEEP_LOG") else subprocess.DEVNULL
     done = subprocess.run(
-        [sys.executable, "-P", *arguments], env=environment, stdout=subprocess.PIPE, text=True, check=False
+        [sys.executable, "-P", *arguments], env=environment, stdout=subprocess.PIPE, stderr=log, text=True, check=False
     )
     if done.returncode:
         sys.exit(f"{' '.join(arguments)} ended with exit code {done.returncode}")
