@@ -52,6 +52,7 @@ def build(draft: Draft, config: DataConfig, reading: Reading, progress: Progress
     with closing(_closable(reading.items)) as items:
         for done, item in enumerate(items):
             progress(done, reading.total, "decoding")
+            quota.rank = done
             try:
                 count = _append(file, draft, item, shape, dtype, quota.room(item))
             except Skip as reason:
@@ -99,13 +100,14 @@ class _Quota:
         self._whole = reading.total == 1
         self._val_samples = config.val if isinstance(config.val, int) else None
         self._val_items = max(1, min(round(config.val * reading.total), reading.total - 1))
-        self.val = self.val_items = self.train = 0
+        self.val = self.train = 0
+        self.rank = 0  # of the item at hand, among all: skipped files use up their place in their split
 
     @property
     def _val_done(self) -> bool:
         if self._val_samples is not None:
             return self.val >= self._val_samples
-        return self.val_items >= self._val_items
+        return self.rank >= self._val_items and self.val > 0
 
     def room(self, item: Item) -> int | None:
         """The most samples wanted of the item; None when all are. An item for validation is always read whole: it
@@ -120,7 +122,6 @@ class _Quota:
             return item.split
         if not self._val_done:
             self.val += count
-            self.val_items += 1
             return "val"
         self.train += count
         return "train"

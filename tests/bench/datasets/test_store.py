@@ -105,3 +105,17 @@ def test_memory_does_not_grow_with_the_data_set(cache: Path) -> None:
     # The buffer is one block of 21 images (a dozen float32 copies), whatever the number of blocks.
     assert peak < stored / 2
     assert len(data.train) == 3000
+
+
+def test_skipped_files_use_up_their_place_so_that_the_share_holds(source: type, cache: Path) -> None:
+    items = [Item(name=f"{i:02}", blocks=blocks(i, fail="no" if i % 2 else None)) for i in range(20)]
+    source.reading = Reading(items=iter(items), total=20)
+    data = open_dataset(DataConfig(source="given", size=8, val=0.2), cache=cache)
+    assert (levels(data.val), levels(data.train)) == ([0, 2], list(range(4, 20, 2)))
+
+
+def test_validation_is_never_empty_because_its_files_were_skipped(source: type, cache: Path) -> None:
+    items = [Item(name=f"{i}", blocks=blocks(i, fail="no" if i < 4 else None)) for i in range(10)]
+    source.reading = Reading(items=iter(items), total=10)
+    data = open_dataset(DataConfig(source="given", size=8, val=0.2), cache=cache)
+    assert (levels(data.val), levels(data.train)) == ([4], [5, 6, 7, 8, 9])
