@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 done, but some cells failed; 2 a mistake that the user can
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import sys
@@ -87,7 +88,11 @@ def _run_options(command: argparse.ArgumentParser) -> None:
         help="jobs at a time on each device (CPU: a core each; GPU: 4)",
     )
     command.add_argument(
-        "--checkpoint-seconds", type=float, default=30.0, metavar="S", help="seconds between checkpoints (default: 30)"
+        "--checkpoint-seconds",
+        type=_seconds,
+        default=30.0,
+        metavar="S",
+        help="seconds between checkpoints (default: 30)",
     )
 
 
@@ -123,9 +128,18 @@ _OPTIONS = {
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number of at least 1 is wanted, got {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value >= 0:
+        raise argparse.ArgumentTypeError(f"a number of seconds is wanted, got {text!r}")
     return value
 
 

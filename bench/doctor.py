@@ -1,4 +1,4 @@
-"""The `doctor` command: versions, devices, weights and caches, so that a problem can be seen before a run. Torch-free."""
+"""The `doctor` command: versions, devices, weights and caches, to see a problem before a run does. Torch-free."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def cells(suite: Suite) -> tuple[Cell, ...]:
                 options = merge(merge({"training": dict(suite.training)}, entry.options), _nested(axes))
                 place = entry.where
                 if axes:
-                    place += " at " + ", ".join(f"{axis}={value}" for axis, value in axes.items())
+                    place += f" ({', '.join(f'{axis}={value}' for axis, value in axes.items())})"
                 config = resolve(entry.recipe, signal, options, where=place)
                 shown_axes = {axis: shown(value) for axis, value in axes.items()}
                 found += [

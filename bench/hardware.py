@@ -45,9 +45,11 @@ def cores() -> int:
 def gpus() -> list[tuple[str, int]]:
     """Name and bytes of memory of every CUDA device, asked for in a fresh process (this one must not touch CUDA)."""
     answer = subprocess.run([sys.executable, "-P", "-c", _PROBE], capture_output=True, text=True, check=False)
-    if answer.returncode:
+    try:
+        found = json.loads(answer.stdout.splitlines()[-1]) if answer.returncode == 0 else []
+    except (IndexError, ValueError):
         return []
-    return [(name, memory) for name, memory in json.loads(answer.stdout.splitlines()[-1])]
+    return [(name, memory) for name, memory in found]
 
 
 def machine(devices: str = "auto", *, jobs_per_device: int | None = None) -> Machine:
@@ -67,19 +69,21 @@ def machine(devices: str = "auto", *, jobs_per_device: int | None = None) -> Mac
     found = gpus()
     if not found and devices == "auto":
         return Machine(devices=(cpu,), cores=cores())
-    wanted = [int(i) for i in match[1].split(",")] if match[1] else range(len(found))
+    if not found:
+        raise UserError(f"--devices {devices}: no CUDA device was found")
+    wanted = [int(i) for i in match[1].split(",")] if match[1] else list(range(len(found)))
     for i in wanted:
         if i >= len(found):
             raise UserError(f"--devices {devices}: there is no cuda:{i}; found {len(found)} CUDA devices")
-    if not found:
-        raise UserError(f"--devices {devices}: no CUDA device was found")
+        if wanted.count(i) > 1:
+            raise UserError(f"--devices {devices}: cuda:{i} stands twice")
     places = jobs_per_device or 4
     return Machine(
         devices=tuple(
             Device(name=f"cuda:{i}", units=places, memory=int(found[i][1] * 0.9), title=found[i][0]) for i in wanted
         ),
         cores=cores(),
-        host_threads=max(1, cores() // (places * len(list(wanted)))),
+        host_threads=max(1, cores() // (places * len(wanted))),
     )
 
 

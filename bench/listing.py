@@ -87,15 +87,11 @@ def _indent(lines: Iterable[str]) -> str:
 
 def _names(registry: Registry) -> Callable[[], list[str]]:
     def lines() -> list[str]:
-        found = [(name, _summary(registry.get(name))) for name in registry.names()]
+        found = [(name, registry.summary(name)) for name in registry.names()]
         width = max((len(name) for name, _ in found), default=0)
         return [f"{name.ljust(width)}  {text}".rstrip() for name, text in found]
 
     return lines
-
-
-def _summary(thing: object) -> str:
-    return (getattr(thing, "__doc__", None) or "").strip().split("\n")[0]
 
 
 def _recipes() -> list[str]:

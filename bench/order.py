@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..results.store import remove_leftovers
+from ..results.store import RECORD, remove_leftovers
 from .jobs import Job
 
 # Exit codes of a worker; any other, or a signal, means that it died.
@@ -25,7 +25,10 @@ _PROGRESS_SECONDS = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """One attempt at a job: `root` of the output, `cache` of decoded data, torch `device`, CPU `threads`, `log` file."""
+    """One attempt at a job: `root` of the output, `cache` of decoded data, torch `device`, CPU `threads`, `log` file.
+
+    The log lies in `log/` in the job's folder.
+    """
 
     job: Job
     root: str
@@ -57,9 +60,13 @@ class Order:
         return cls(**{name: value for name, value in data.items() if name != "key"} | {"job": job})
 
 
-def new_log(folder: Path) -> Path:
-    """The next attempt's log file in a job's folder, whose `log` folder is made."""
+def begin(folder: Path) -> Path:
+    """Make a job's folder ready for an attempt, whose log file is returned.
+
+    A record of an earlier failure goes, so that what is found afterwards is this attempt's. Raises OSError.
+    """
     (folder / "log").mkdir(parents=True, exist_ok=True)
+    (folder / RECORD).unlink(missing_ok=True)
     logs = [path.stem.removeprefix("attempt-") for path in (folder / "log").glob("attempt-*.log")]
     return folder / "log" / f"attempt-{1 + max((int(n) for n in logs if n.isdigit()), default=0)}.log"
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..results.errors import UserError, unknown
+from ..tasks.config import samples_to_extrapolate
 from ..tasks.metrics import metrics
 from ..tasks.nets import nets
 from ..tasks.nets.config import EncoderConfig
@@ -15,6 +16,7 @@ from ..tasks.proxies import proxies
 from ..tokenizers import weights
 from ..tokenizers.registry import declared_version
 from ..tokenizers.spec import LatentSpec
+from ..tokenizers.training import TrainingConfig
 from ..tokenizers.validation import check
 from .datasets import sources
 from .datasets.config import DataConfig, signal_spec
@@ -27,6 +29,16 @@ ENCODER = "encoder"
 # Parts of tasks that have a version of their own and no registry.
 _SHARED_VERSIONS = {
     name: declared_version(f"tasks.metrics.{name}:VERSION") or 0 for name in ("codes", "frechet", "kid", "rate")
+}
+
+_SCORE_VERSIONS = {
+    score: declared_version(f"tasks.metrics.{module}:VERSION") or 0
+    for score, module in {
+        "manifold": "manifold",
+        "memorisation": "memorisation",
+        "fd_infinity": "extrapolate",
+        "inception_score": "inception_score",
+    }.items()
 }
 
 
@@ -61,7 +73,9 @@ class _Planner:
         self.fingerprints = fingerprints
         self.jobs: dict[str, Job] = {}
         self.nets = self._nets()
-        self.encoder = check(EncoderConfig, suite.encoder, where=f"{suite.where}: encoder")
+        options = _with_defaults(EncoderConfig, suite.encoder)
+        self.encoder = check(EncoderConfig, options, where=f"{suite.where}: encoder")
+        self._check_prior()
         for i, name in enumerate(suite.modelability.proxies):
             proxies.version(name, where=f"{suite.where}: modelability.proxies[{i}]")
 
@@ -154,7 +168,7 @@ class _Planner:
             prior = self._prior(spec)
             prior_job = self._add(
                 kind="prior",
-                config={"prior": prior.name, "options": asdict(prior), "seed": seed},
+                config={"prior": prior.name, "options": prior.identity(), "seed": seed},
                 versions={"training": 1, f"prior.{prior.name}": prior.version},
                 depends={"data": data.id, "latents": ids["latents"], "tokenizer": tokenizer.id},
                 title=f"prior {prior.name} {cell.name}",
@@ -170,6 +184,7 @@ class _Planner:
                 versions={
                     "generation": suite.generation.version,
                     **_SHARED_VERSIONS,
+                    **{name: _SCORE_VERSIONS[name] for name in suite.generation.scores},
                     **self._net_versions(cell.data),
                 },
                 depends={
@@ -178,6 +193,7 @@ class _Planner:
                     "latents": ids["latents"],
                     "prior": prior_job.id,
                     **self._references(cell.data, suite.generation.reference),
+                    **self._other_references(cell.data),
                 },
                 title=f"generation {cell.name}",
                 runtime=runtime,
@@ -186,16 +202,26 @@ class _Planner:
             ).id
         return ids
 
-    def _prior(self, spec: LatentSpec) -> PriorConfig:
-        """`[prior]`: `name`, a `training` table for all priors, and a table of options per prior."""
+    def _check_prior(self) -> None:
+        """`[prior]`: `name`, a `training` table for all priors, and a table of options per prior; used or not."""
         table, where = self.suite.prior, f"{self.suite.where}: prior"
-        for key in table.keys() - {"name", "training", *priors.names()}:
-            raise unknown("key", key, ["name", "training", *priors.names()], where=where)
+        for key, value in table.items():
+            if key not in ("name", "training", *priors.names()):
+                raise unknown("key", key, ["name", "training", *priors.names()], where=where)
+            if key != "name" and not isinstance(value, Mapping):
+                raise UserError(f"{where}.{key}: a table is wanted, got {value!r}")
+        if not isinstance(table.get("name", "auto"), str):
+            raise UserError(f'{where}.name: should be a prior\'s name or "auto", got {table["name"]!r}')
+        check(TrainingConfig, table.get("training", {}), where=f"{where}.training")
+        for name in table.keys() & priors.names():
+            check(priors.get(name), table[name], where=f"{where}.{name}")
+
+    def _prior(self, spec: LatentSpec) -> PriorConfig:
+        table, where = self.suite.prior, f"{self.suite.where}: prior"
         wanted = table.get("name", "auto")
-        if not isinstance(wanted, str):
-            raise UserError(f'{where}.name: should be a prior\'s name or "auto", got {wanted!r}')
         name = choose(spec, None if wanted == "auto" else wanted, where=where)
         options = merge({"training": table.get("training", {})}, table.get(name, {}))
+        options = _with_defaults(priors.get(name), options)
         return resolve_prior(name, options, spec, where=f"{where}.{name}")
 
     def _data(self, data: DataConfig) -> Job:
@@ -238,6 +264,36 @@ class _Planner:
             depends[f"reference.{name}"] = job.id
         return depends
 
+    def _other_references(self, data: DataConfig) -> dict[str, str]:
+        """The split that samples are not compared with, by role `<split>_reference.<net>`, where a score needs both."""
+        if "memorisation" not in self.suite.generation.scores:
+            return {}
+        split = "val" if self.suite.generation.reference == "train" else "train"
+        roles = self._references(data, split)
+        return {f"{split}_{role}": job for role, job in roles.items() if role.startswith("reference.")}
+
+    def _check_scores(self) -> None:
+        """Refuse a score that no net of the suite can give."""
+        generation, where = self.suite.generation, f"{self.suite.where}: generation: scores"
+        if "generation" not in self.suite.tasks:
+            return
+        if "fd_infinity" in generation.scores:
+            dims = {name: net.dim for name, net in self.nets.items()}
+            dims |= {ENCODER: self.encoder.dim} if ENCODER in self.suite.features else {}
+            least = min((samples_to_extrapolate(dim), name) for name, dim in dims.items()) if dims else None
+            if least is not None and generation.samples < least[0]:
+                raise UserError(
+                    f"{where}: fd_infinity needs generation.samples of at least {least[0]} (16 per feature of "
+                    f"{least[1]}), got {generation.samples}"
+                )
+        if "inception_score" in generation.scores:
+            if "inception" not in self.nets:
+                raise UserError(f"{where}: inception_score needs inception among the suite's features")
+            from ..tasks.metrics.inception_score import classifier
+
+            path = weights.require("inception", where=where)
+            classifier(weights.load(path), path=path, where=where)
+
     def _encoder(self, data: DataConfig) -> Job:
         training = self.encoder.training
         per_step = 3 * self.encoder.estimate_flops(signal_spec(data)) * training.batch_size
@@ -255,6 +311,7 @@ class _Planner:
     def _check_weights(self, planned: list[PlannedCell]) -> None:
         """Refuse, before anything is trained, what would fail for want of weights."""
         where = self.suite.where
+        self._check_scores()
         for data in self.suite.data:
             for net in self.nets.values():
                 if data.modality in net.modalities:
@@ -263,6 +320,11 @@ class _Planner:
             weights.require("alexnet_lpips", where=f"{where}: reconstruction.lpips")
         for name in {name for p in planned for name in p.cell.tokenizer.weights()}:
             weights.require(name, where=f"{where}: objective")
+
+
+def _with_defaults(cls: type[EncoderConfig] | type[PriorConfig], options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` whose `training` is completed by what `cls` is trained with by default, not any model."""
+    return merge({"training": asdict(cls().training)}, options)
 
 
 def _counts(data: DataConfig) -> tuple[int, int]:

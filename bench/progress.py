@@ -17,6 +17,17 @@ from .engines.interface import Event
 from .jobs import Job
 
 
+class Screen(Console):
+    """Standard error. A reader that goes away (`2>&1 | head`) ends the show, not the run."""
+
+    def __init__(self) -> None:
+        super().__init__(stderr=True)
+
+    def on_broken_pipe(self) -> None:
+        """Called by rich."""
+        self.quiet = True
+
+
 @dataclass(kw_only=True)
 class _Row:
     title: str
@@ -108,6 +119,6 @@ class Display:
 
     def _left(self) -> float | None:
         total = sum(job.flops for job in self.jobs.values())
-        if self.flops_done < 0.05 * total:
+        if not self.flops_done or self.flops_done < 0.05 * total:
             return None
         return (time.monotonic() - self.started) * (total - self.flops_done) / self.flops_done

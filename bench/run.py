@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from ..results.errors import UserError
-from ..results.store import Store
+from ..results.store import Store, remove_leftovers
 from . import hardware
 from .datasets import default_cache, fingerprint
 from .engines import engines
+from .jobs import Job
+from .order import tidy
 from .plan import Plan, make_plan
-from .progress import Display
+from .progress import Display, Screen
 from .suite import Suite, load_suite
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ def run_suite(
     `sets` are changes like `--set`; records go to `out` (default `runs/<suite>`). Jobs with a valid record are not
     done again; failed ones are. Raises UserError for anything the user can mend, before anything is trained.
     """
-    console = console or Console(stderr=True)
+    console = console or Screen()
     loaded = load_suite(suite, sets)
     make_engine = engines.get(engine, where="--engine")
     machine = hardware.machine(devices, jobs_per_device=jobs_per_device)
@@ -64,6 +66,7 @@ def run_suite(
         store = Store(root)
         store.write_suite(loaded.name, [p.cell.to_json() | {"jobs": dict(p.jobs)} for p in plan.cells])
         todo = {name: job for name, job in plan.jobs.items() if store.load(job.kind, job.key) is None}
+        _tidy(store, [job for name, job in plan.jobs.items() if name not in todo])
         before = len(plan.jobs) - len(todo)
         display = Display(console=console, jobs=todo, total=len(todo), before=before)
         runner = make_engine(store=store, machine=machine, cache=cache, checkpoint_seconds=checkpoint_seconds)
@@ -107,6 +110,13 @@ def _fingerprints(suite: Suite, console: Console, cache: Path) -> dict[str, str]
         with console.status(f"reading {data.label}"):  # shows nothing where there is no terminal
             found[data.label] = fingerprint(data, cache=cache)
     return found
+
+
+def _tidy(store: Store, finished: Iterable[Job]) -> None:
+    """Remove what a killed run has left: its last job may have died right after its record was written."""
+    remove_leftovers(store.suite_path("").parent)
+    for job in finished:
+        tidy(store.job_folder(job.kind, job.key))
 
 
 def _tell_skipped(plan: Plan, store: Store, console: Console) -> None:

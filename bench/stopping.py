@@ -1,4 +1,4 @@
-"""A request to stop, made by SIGTERM: it cuts a job off, except where the job sees to stopping by itself. Torch-free."""
+"""A request to stop, made by SIGTERM: it cuts a job off, except where the job sees to it by itself. Torch-free."""
 
 from __future__ import annotations
 

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from datetime import date, time
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from ..results.errors import UserError, unknown
 from ..tasks.config import GenerationConfig, ModelabilityConfig, ReconstructionConfig
+from ..tokenizers.options import OPTIONS
 from ..tokenizers.spec import Modality
+from ..tokenizers.training import TrainingConfig
 from ..tokenizers.validation import check
+from .datasets import sources
 from .datasets.config import DataConfig
 
 TASKS = ("reconstruction", "generation", "modelability")
@@ -90,8 +94,10 @@ def load_suite(suite: str | Path | Mapping[str, Any], sets: Sequence[str] = ()) 
         where, raw = "suite", _copy(suite)
     else:
         where, raw = _read(suite)
+    _listed(raw)
     for change in sets:
         _apply(raw, change)
+    _listed(raw)
     return _parse(raw, where)
 
 
@@ -136,6 +142,8 @@ def _apply(raw: dict[str, Any], change: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text  # a bare word or path needs no quotes on the command line
+    if isinstance(value, date | time):
+        value = text  # a folder may be called 2024-01-01
     _assign(raw, key.strip().split("."), value, change)
 
 
@@ -162,10 +170,15 @@ def _assign(node: Any, parts: list[str], value: Any, change: str) -> None:
         node[head] = value
 
 
-def _parse(raw: dict[str, Any], where: str) -> Suite:
+def _listed(raw: dict[str, Any]) -> None:
+    """A single table is a list of one."""
     for key in ("data", "tokenizers"):
         if isinstance(raw.get(key), dict):
             raw[key] = [raw[key]]
+
+
+def _parse(raw: dict[str, Any], where: str) -> Suite:
+    _known(raw, [item.name for item in fields(_Top)], where)
     top = check(_Top, raw, where=where)
     if not top.name or any(c in top.name for c in "/\\\0"):
         raise UserError(f"{where}: name: must be usable as a file name, got {top.name!r}")
@@ -176,6 +189,10 @@ def _parse(raw: dict[str, Any], where: str) -> Suite:
         if not getattr(top, key):
             raise UserError(f"{where}: {key}: needs at least one entry")
     data = tuple(check(DataConfig, table, where=f"{where}: data[{i}]") for i, table in enumerate(top.data))
+    for i, config in enumerate(data):
+        sources.version(config.kind, where=f"{where}: data[{i}].source")
+    _distinct(top.seeds, f"{where}: seeds")
+    check(TrainingConfig, top.training, where=f"{where}: training")
     labels = [d.label for d in data]
     for i, label in enumerate(labels):
         if label in labels[:i]:
@@ -199,6 +216,20 @@ def _parse(raw: dict[str, Any], where: str) -> Suite:
     )
 
 
+def _known(table: Mapping[str, Any], names: Sequence[str], where: str) -> None:
+    """Refuse a misspelt key before the right one is missed."""
+    for key in table:
+        if key not in names:
+            raise unknown("key", key, names, where=where)
+
+
+def _distinct(values: Sequence[Any], where: str) -> None:
+    """Refuse a value that stands twice: the same cell would count twice."""
+    for i, value in enumerate(values):
+        if value in values[:i]:
+            raise UserError(f"{where}: {value!r} stands twice")
+
+
 @dataclass(frozen=True, kw_only=True)
 class _EntryHead:
     recipe: str
@@ -209,7 +240,8 @@ class _EntryHead:
 
 
 def _entry(table: Mapping[str, Any], where: str, data_labels: list[str]) -> TokenizerEntry:
-    own = {"recipe", "label", "modalities", "data", "grid"}
+    own = [item.name for item in fields(_EntryHead)]
+    _known(table, [*own, *OPTIONS], where)
     head = check(_EntryHead, {k: v for k, v in table.items() if k in own}, where=where)
     for i, name in enumerate(head.data):
         if name not in data_labels:
@@ -233,6 +265,7 @@ def _axes(table: Mapping[str, Any], where: str, prefix: str = "") -> list[tuple[
         if isinstance(value, Mapping):
             axes += _axes(value, where, f"{name}.")
         elif isinstance(value, list) and value:
+            _distinct(value, f"{where}.{name}")
             axes.append((name, tuple(value)))
         else:
             raise UserError(f"{where}.{name}: an axis is a non-empty list of values, got {value!r}")

@@ -108,6 +108,9 @@ def train(
         if asked:
             raise InterruptedTrainingError(f"stopped at step {state.step} of {state.steps}")
     loop.finish()
+    torch.manual_seed(fold(seed, "conclude"))
+    with torch.no_grad():
+        model.conclude(_Passes(source, config.batch_size, device))
     return FitReport(
         steps=state.steps,
         samples=state.steps * config.batch_size,

@@ -130,10 +130,26 @@ class Workshop:
             found[name] = Reference.load(self.depends_folder(role), self.record(role).config["split"])
         return found
 
+    @cached_property
+    def split_references(self) -> dict[tuple[str, str], Reference]:
+        """The same by net and split, and those that play `<split>_reference.<net>`: the split not compared with."""
+        found = {(self.nets[name].name, reference.split): reference for name, reference in self.references.items()}
+        for role in self.job.depends:
+            split, is_reference, name = role.partition("_reference.")
+            if is_reference:
+                found[self.nets[name].name, split] = Reference.load(self.depends_folder(role), split)
+        return found
+
     def context(self) -> Context:
         """What a task sees."""
         return Context(
-            device=self.device, seed=self.seed, folder=self.folder, fit=self.fit, progress=self.progress, nets=self.nets
+            device=self.device,
+            seed=self.seed,
+            folder=self.folder,
+            fit=self.fit,
+            progress=self.progress,
+            nets=self.nets,
+            references=self.split_references,
         )
 
     def fit(self, model: Trainable, source: Any, config: TrainingConfig, *, seed: int) -> FitReport:
@@ -287,8 +303,8 @@ def _generation(shop: Workshop) -> Product:
         shop.context(),
         references=shop.references,
     )
-    sampler = {"sampler": prior_config(record.config).protocol}
-    return Product(metrics=result.metrics, extra=sampler, artifacts=(SAMPLES,) if config.keep else ())
+    extra = {"sampler": prior_config(record.config).protocol, **result.extra}
+    return Product(metrics=result.metrics, extra=extra, artifacts=(SAMPLES,) if config.keep else ())
 
 
 def _modelability(shop: Workshop) -> Product:

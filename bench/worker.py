@@ -17,11 +17,11 @@ from typing import Any
 
 from ..results.errors import UserError
 from ..results.record import Failure, Record, canonical
-from ..results.store import RECORD, Store, atomic_write, remove_leftovers
+from ..results.store import Store, atomic_write, remove_leftovers
 from .order import FAILED, FINISHED, INTERRUPTED, UNWRITABLE, Order, ProgressFile, tidy
 from .stopping import Stop
 
-_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 def preload() -> None:
@@ -47,7 +47,6 @@ def work(data: Mapping[str, Any]) -> int:
     outcome: dict[str, Any]
     try:
         remove_leftovers(folder)
-        (folder / RECORD).unlink(missing_ok=True)  # of a failure: what this attempt leaves is its own
         identity = {"kind": job.kind, "key": job.key, "title": job.title, "config": dict(job.config)}
         identity |= {"versions": dict(job.versions), "depends": dict(job.depends), "runtime": dict(job.runtime)}
         atomic_write(folder / "config.json", canonical(identity))

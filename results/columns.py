@@ -22,7 +22,16 @@ _METRICS = (
     r"rfid|rfd_\w+",
     r"gfid|gfd_\w+",
     r"gkid|gkd_\w+",
+    r"(fid|fd)_infinity(_\w+)?",
+    r"precision_\w+",
+    r"recall_\w+",
+    r"density_\w+",
+    r"coverage_\w+",
+    r"inception_score",
+    r"nearest_train_ratio_\w+",
+    r"memorised_share_\w+",
     r"nll_bits",
+    r"nll_bound_bits",
     r"flow_loss",
     r"viv",
     r"high_frequency_share_\d+",
@@ -32,7 +41,8 @@ _METRICS = (
     r"codebook_perplexity",
 )
 _DISTORTION = re.compile(r"si_sdr|psnr|stft_distance|mel_distance|ssim|lpips(_\w+)?|temporal_error")
-_DISTANCE = re.compile(r"[rg](fid|kid|(fd|kd)_\w+)")
+_DISTANCE = re.compile(r"[rg](fid|kid|(fd|kd)_\w+)|(fid|fd)_infinity(_\w+)?")
+_BY_COUNT = re.compile(r"[rg](fid|kid|(fd|kd)_\w+)|(precision|recall|density|coverage)_\w+|inception_score")
 
 SHORT = {
     "bits_per_sample": "bits",
@@ -59,6 +69,11 @@ def must_agree(metric: str) -> bool:
     """True for metrics that tables are read for, distortions and distances: a table with two protocols of one of them
     is refused. Of others (proxies, losses, use of codes) that nobody asked for, the column is left out."""
     return _DISTORTION.fullmatch(metric) is not None or _DISTANCE.fullmatch(metric) is not None
+
+
+def depends_on_count(metric: str) -> bool:
+    """True for metrics whose expectation changes with the number of samples: titles name it, `gfd_<net>@256`."""
+    return _BY_COUNT.fullmatch(metric) is not None
 
 
 def chosen_columns(groups: Sequence[Group], columns: str | Sequence[str] | None, known: Sequence[str]) -> list[str]:

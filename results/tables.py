@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .columns import SHORT, chosen_columns, front_axes, known_columns, must_agree, primary
+from .columns import SHORT, chosen_columns, depends_on_count, front_axes, known_columns, must_agree, primary
 from .display import brief, compact, measured, show
 from .errors import unknown
 from .groups import (
@@ -184,7 +184,8 @@ def _seeds(groups: Sequence[Group]) -> Built:
 def _column(groups: Sequence[Group], name: str, *, is_metric: bool) -> tuple[Column, list[Cell], bool]:
     """The column with its cells, and whether its best could be marked (or needs no mark)."""
     direction = direction_of(groups, name)
-    column = Column(name=name, title=SHORT.get(name, name), direction=direction if is_metric else "none")
+    title = SHORT.get(name, name) + (_count(groups, name) if is_metric and depends_on_count(name) else "")
+    column = Column(name=name, title=title, direction=direction if is_metric else "none")
     if not is_metric:
         column = replace(column, key=any(name in group.axes for group in groups))
         return column, [_base_cell(group, name) for group in groups], True
@@ -205,6 +206,13 @@ def _column(groups: Sequence[Group], name: str, *, is_metric: bool) -> tuple[Col
         text, margin = measured(estimate.value, estimate.half)
         cells.append(Cell(text=text, margin=margin, value=estimate.value, best=i in best))
     return column, cells, bool(known) or direction == "none" or count < 2
+
+
+def _count(groups: Sequence[Group], metric: str) -> str:
+    """`@256`: the samples that the metric was measured on, or `@250–256` where lines lost some."""
+    rows = [row for group in groups for row in group.rows if is_number(row.get(metric))]
+    counts = sorted({row["details"][metric]["n"] for row in rows} - {0})
+    return f"@{'–'.join(str(n) for n in dict.fromkeys((counts[0], counts[-1])))}" if counts else ""
 
 
 def _base_cell(group: Group, name: str) -> Cell:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+SAMPLES_PER_DIMENSION = 16  # below it Fréchet distances do not fall as 1/N well enough to be extrapolated
+Score = Literal["manifold", "memorisation", "fd_infinity", "inception_score"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructionConfig:
@@ -31,7 +34,9 @@ class ReconstructionConfig:
 class GenerationConfig:
     """How many samples are drawn from the prior and against which split they are scored.
 
-    `keep` samples are stored decoded, for galleries.
+    `keep` samples are stored decoded, for galleries. `scores` are measured beside the Fréchet and kernel distances:
+    "manifold" (precision, recall, density, coverage), "memorisation" (nearest training samples), "fd_infinity" (the
+    Fréchet distance extrapolated to infinitely many samples) and "inception_score" (weights with a classifier alone).
     """
 
     version: ClassVar[int] = 1
@@ -40,6 +45,7 @@ class GenerationConfig:
     reference: Literal["train", "val"] = "train"
     vocoder_iterations: int = 32
     keep: int = 16
+    scores: tuple[Score, ...] = ()
 
     def __post_init__(self) -> None:
         _at_least(self.samples, 2, "samples")
@@ -57,6 +63,11 @@ class ModelabilityConfig:
 
     def __post_init__(self) -> None:
         _at_least(self.samples, 0, "samples")
+
+
+def samples_to_extrapolate(dim: int) -> int:
+    """The fewest samples from which "fd_infinity" is measured on features of length `dim`."""
+    return SAMPLES_PER_DIMENSION * dim
 
 
 def _at_least(value: int, low: int, name: str) -> None:

@@ -12,9 +12,11 @@ from ..results.metric import Metric
 from .interface import FeatureNet
 from .metrics.frechet import FrechetReference, frechet_metric
 from .metrics.kid import kid_metric
+from .metrics.manifold import DENSITY_K, Manifold, manifold_part
 from .tensors import save_tensors
 
 REFERENCE = "reference.safetensors"
+_RADII = "manifold_radii"
 _KERNEL_FEATURES = 2048  # a kernel distance compares at most this many samples a side: its Gram matrices are dense
 
 
@@ -24,20 +26,29 @@ class Reference:
 
     split: str
     frechet: FrechetReference
+    manifold: Manifold | None = None
 
     @classmethod
     def of(cls, features: Tensor, split: str) -> Reference:
         """From features `[N, dim]`."""
-        return cls(split=split, frechet=FrechetReference.of(features))
+        cut = manifold_part(features)
+        manifold = Manifold.of(cut) if len(cut) > DENSITY_K else None
+        return cls(split=split, frechet=FrechetReference.of(features), manifold=manifold)
 
     def save(self, folder: Path) -> None:
         """Write `reference.safetensors` atomically. Raises UserError when it can't be written."""
-        save_tensors(folder / REFERENCE, self.frechet.to_tensors(), {"split": self.split})
+        radii = {} if self.manifold is None else {_RADII: self.manifold.radii}
+        save_tensors(folder / REFERENCE, self.frechet.to_tensors() | radii, {"split": self.split})
 
     @classmethod
     def load(cls, folder: Path, split: str) -> Reference:
         """The inverse of `save`."""
-        return cls(split=split, frechet=FrechetReference.from_tensors(load_file(folder / REFERENCE)))
+        tensors = load_file(folder / REFERENCE)
+        frechet = FrechetReference.from_tensors(tensors)
+        manifold = None
+        if _RADII in tensors and frechet.features is not None:
+            manifold = Manifold(features=manifold_part(frechet.features), radii=tensors[_RADII])
+        return cls(split=split, frechet=frechet, manifold=manifold)
 
 
 def distances(

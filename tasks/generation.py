@@ -19,10 +19,19 @@ from .interface import Context, TaskResult
 from .latents import LatentSplit, LatentStore
 from .priors.interface import Prior
 from .reconstruction import net_features
+from .scores import classifier_of, sample_scores
 from .tensors import save_tensors
 
 SAMPLES = "samples.safetensors"
 _HELD_OUT_BATCH = 64
+_DENSITY = "density of the normalised latents, per sample; may be negative; comparable on equal latents alone"
+# held-out scores that are likelihoods: unit and protocol
+_LIKELIHOODS = {
+    "nll_bits": ("bit", "exact, per sample"),
+    "nll_bound_bits": ("bit", "upper bound, per sample, of revealing one position at a time in random order"),
+    "nll_density_bits": ("bit", f"exact {_DENSITY}"),
+    "nll_ode_bits": ("bit", f"{_DENSITY}; by integrating the ODE"),
+}
 
 
 @torch.inference_mode()
@@ -35,16 +44,20 @@ def generate(
     *,
     references: dict[str, Reference],
 ) -> TaskResult:
-    """Draw `config.samples`, decode them, and measure Fréchet and kernel distances to `references` (by net).
+    """Draw `config.samples`, decode them, and measure Fréchet and kernel distances to `references` (by net), then
+    `config.scores` ("memorisation" with both splits' references by (net, split) from `context.references`).
 
     Keeps the first `config.keep` decoded samples in `samples.safetensors`.
-    Raises RuntimeError when samples are not finite: a diverged prior has no score.
+    Raises RuntimeError when samples are not finite: a diverged prior has no score; UserError as `sample_scores` does.
     """
+    if "inception_score" in config.scores and "inception" in context.nets:
+        classifier_of(context.nets["inception"])  # before hours of sampling
     signal = tokenizer.spec.signal
     vocoder = LogMel(signal.mel).to(context.device) if signal.mel is not None else None
     features: dict[str, list[Tensor]] = {name: [] for name in context.nets}
     kept: list[Tensor] = []
     unusable = 0
+    undecodable = getattr(tokenizer, "undecodable", 0)
     for start in range(0, config.samples, config.batch_size):
         size = min(config.batch_size, config.samples - start)
         drawn = prior.sample(size, seed=context.seed, batch_size=size, start=start)
@@ -63,11 +76,21 @@ def generate(
         save_tensors(context.folder / SAMPLES, {"samples": torch.cat(kept)})
     note = "" if vocoder is None else f"audio through Griffin-Lim, {config.vocoder_iterations} iterations"
     metrics: list[Metric] = []
+    extra: dict[str, Any] = {}
+    if tokenizer.spec.grid.variable:
+        undecodable = getattr(tokenizer, "undecodable", 0) - undecodable
+        shares = [1.0] * undecodable + [0.0] * (config.samples - undecodable)
+        line = "share of samples whose codes described no signal and were decoded to the tokenizer's fallback"
+        metrics.append(Metric.from_samples("undecodable", shares, direction="lower", protocol=line))
     for name, net in context.nets.items():
-        metrics += distances(
-            "g", net, torch.cat(features[name]), references[name], note=note, seed=context.seed
+        mine = torch.cat(features[name])
+        metrics += distances("g", net, mine, references[name], note=note, seed=context.seed)
+        scores, facts = sample_scores(
+            config.scores, net, mine, references[name], context.references, note=note, seed=context.seed
         )
-    return TaskResult(metrics=tuple(metrics))
+        metrics += scores
+        extra |= {f"{fact}_{net.name}": value for fact, value in facts.items()}
+    return TaskResult(metrics=tuple(metrics), extra=extra)
 
 
 @torch.inference_mode()
@@ -86,10 +109,8 @@ def held_out(prior: Prior, split: LatentSplit, spec: LatentSpec, device: torch.d
     for name, parts in scores.items():
         values = torch.cat(parts)
         exact = name == "nll_bits"
-        facts: dict[str, Any] = {"direction": "lower", "unit": "bit" if exact else ""}
-        facts["protocol"] = "exact, per sample" if exact else "the prior's own objective; comparable on equal latents alone"
-        metric = Metric.from_samples(name, values.tolist(), **facts)
-        found.append(metric)
+        unit, protocol = _LIKELIHOODS.get(name, ("", "the prior's own objective; comparable on equal latents alone"))
+        found.append(Metric.from_samples(name, values.tolist(), direction="lower", unit=unit, protocol=protocol))
         if exact:
             per_element = (values / spec.signal.source_elements).tolist()
             scaled = Metric.from_samples("nll_bits_per_element", per_element, direction="lower", unit="bit")

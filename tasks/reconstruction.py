@@ -44,6 +44,7 @@ class _Kept:
     values: dict[str, list[Tensor]] = field(default_factory=dict)
     features: dict[str, list[Tensor]] = field(default_factory=dict)
     kl_bits: list[Tensor] = field(default_factory=list)
+    lengths: list[Tensor] = field(default_factory=list)
 
     def add(self, name: str, values: Tensor) -> None:
         self.values.setdefault(name, []).append(values.double().cpu())
@@ -89,10 +90,13 @@ def reconstruct(
             kept.features.setdefault(name, []).append(net_features(net, decoded, heard))
         if latents.scale is not None:
             kept.kl_bits.append(_kl_bits(latents))
+        if latents.lengths is not None:
+            kept.lengths.append(latents.lengths.double().cpu())
         if latents.codes is not None:
             for group, histogram in enumerate(histograms):
                 mine = np.flatnonzero(indices % groups == group)
-                histogram.update(latents.codes[torch.from_numpy(mine).to(latents.codes.device)])
+                rows = torch.from_numpy(mine).to(latents.codes.device)
+                histogram.update(latents.codes[rows], None if latents.lengths is None else latents.lengths[rows])
         context.progress(int(indices[-1]) + 1, total, "reconstructing")
     found, extra = _summaries(metrics, kept, signal, config)
     for name, net in context.nets.items():
@@ -110,6 +114,11 @@ def reconstruct(
         )
     if histograms:
         found += code_metrics(histograms)
+    if kept.lengths:
+        per_position = sum(math.log2(size) for size in spec.grid.codebook_sizes)
+        line = "sequences of varying length as stored: mean length x the sum of log2 of the codebook sizes"
+        bits = (torch.cat(kept.lengths) * per_position).tolist()
+        found.append(Metric.from_samples("stream_bits", bits, direction="none", unit="bit", protocol=line))
     if config.rate:
         found.append(_rate(tokenizer, split, total, config, context, found))
     return TaskResult(metrics=tuple(replace(m, protocol=f"{m.protocol}; validation split") for m in found), extra=extra)
@@ -156,7 +165,9 @@ def _summaries(
             ceiling = metric.summary(torch.cat(kept.values[f"{metric.name}_vocoder"]), signal)
             note = f"of the true mel {_through(signal, config)}: the vocoder's own"
             found.append(
-                replace(ceiling, name=f"{metric.name}_vocoder", protocol=f"{ceiling.protocol}; {note}", direction="none")
+                replace(
+                    ceiling, name=f"{metric.name}_vocoder", protocol=f"{ceiling.protocol}; {note}", direction="none"
+                )
             )
         found.append(summary)
         if signal.modality is Modality.VIDEO and values.ndim == 2:

@@ -12,6 +12,14 @@ if TYPE_CHECKING:
 
 def build(config: TokenizerConfig) -> TrainableTokenizer:
     """The tokenizer that `config` describes, with fresh weights from torch's global generator, on the CPU."""
+    if config.codec is not None:
+        from .codecs.tokenizer import CodecTokenizer
+
+        return CodecTokenizer(config)
+    if config.recoding is not None:
+        from .recodings.tokenizer import RecodedTokenizer
+
+        return RecodedTokenizer(config)
     from .composed import ComposedTokenizer
 
     return ComposedTokenizer(config)

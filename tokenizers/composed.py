@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .backbones.conv import pointwise
+from .backbones.shortcut import LinearShortcut
 from .config import TokenizerConfig
 from .interface import Latents, TrainableTokenizer
 from .objectives.objective import Objective
@@ -40,6 +41,7 @@ class ComposedTokenizer(TrainableTokenizer):
             self.project_in = pointwise(features, config.bottleneck.inputs(config.channels, features), rank)
         if not config.bottleneck.projects or given != wanted:
             self.project_out = pointwise(given, wanted, rank)
+        self.shortcut = self._make_shortcut(given)
         self.objective = Objective(config.objective, config.signal)
 
     @property
@@ -56,10 +58,12 @@ class ComposedTokenizer(TrainableTokenizer):
         """Latents to `[B, C, *signal]`, not clamped; reads the codes when there are no values."""
         with torch.autocast(_device(latents).type, enabled=False):
             values = self.bottleneck.expand(latents)
-        return self.decoder(self.project_out(values))
+        return self._decoded(values)
 
     def prepare(self, batches: Iterable[Any]) -> None:
-        """Lets the bottleneck see the training split's features: k-means start, closed-form PCA."""
+        """Starts the shortcut at PCA, then lets the bottleneck see the training split's features (k-means start)."""
+        if self.shortcut is not None:
+            self.shortcut.prepare(batches, whiten=self.bottleneck.whiten)
         self.bottleneck.prepare(_Features(self, batches))
 
     def losses(self, batch: Tensor, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
@@ -67,7 +71,7 @@ class ComposedTokenizer(TrainableTokenizer):
         features = self._features(batch)
         with torch.autocast(batch.device.type, enabled=False):
             bottled = self.bottleneck(features.float())
-        reconstruction = self.decoder(self.project_out(bottled.values))
+        reconstruction = self._decoded(bottled.values)
         with torch.autocast(batch.device.type, enabled=False):
             terms = {**self.objective(reconstruction, batch), **bottled.losses}
             loss = torch.stack(list(terms.values())).sum()
@@ -78,8 +82,30 @@ class ComposedTokenizer(TrainableTokenizer):
         """The bottleneck's upkeep: moving-average codes, dead codes."""
         self.bottleneck.after_step(step=step, steps=steps)
 
+    def _make_shortcut(self, given: int) -> LinearShortcut | None:
+        """The linear shortcut, and zeros where the halves that it runs around end."""
+        config = self.config
+        ways = config.backbone.has_shortcut(), config.decoding.has_shortcut()
+        if not any(ways) or config.bottleneck.projects or given != config.channels:
+            return None
+        if ways[0]:
+            _silence(self.project_in)
+        if ways[1]:
+            _silence(self.decoder)
+        return LinearShortcut(config.downsample, channels=config.signal.channels, latents=config.channels)
+
     def _features(self, signal: Tensor) -> Tensor:
-        return self.project_in(self.encoder(signal))
+        features = self.project_in(self.encoder(signal))
+        if self.shortcut is None or not self.config.backbone.has_shortcut():
+            return features
+        channels = self.config.channels  # what follows them (log-variances) has no shortcut
+        return torch.cat([features[:, :channels] + self.shortcut.encode(signal), features[:, channels:]], dim=1)
+
+    def _decoded(self, values: Tensor) -> Tensor:
+        signal = self.decoder(self.project_out(values))
+        if self.shortcut is None or not self.config.decoding.has_shortcut():
+            return signal
+        return signal + self.shortcut.decode(values)
 
 
 class _Features:
@@ -94,6 +120,13 @@ class _Features:
             with torch.no_grad():
                 features = self.tokenizer._features(batch)
             yield features.float()
+
+
+def _silence(module: nn.Module) -> None:
+    """Zeros in the last layer that has weights."""
+    last = [m for m in module.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)][-1]
+    for parameter in last.parameters():
+        nn.init.zeros_(parameter)
 
 
 def _device(latents: Latents) -> torch.device:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from . import cost
-from .backbones.config import BACKBONES, BackboneConfig
-from .bottlenecks.config import BOTTLENECKS, BottleneckConfig
+from .backbones.config import BACKBONES, BackboneConfig, PatchConfig
+from .bottlenecks.config import BOTTLENECKS, BottleneckConfig, IdentityConfig
+from .codecs.config import CODECS, CodecConfig
 from .cost import Cost
 from .geometry import Layout
 from .objectives.config import TERMS, TermConfig
 from .part import plain, read_part
+from .recodings.config import RECODINGS, RecodingConfig
 from .spec import LatentSpec, SignalSpec
 from .training import TrainingConfig
 from .validation import check
@@ -23,7 +26,9 @@ class TokenizerConfig:
     """A trainable tokenizer for one signal: its parts, its geometry and its training.
 
     `downsample` has one factor per axis of the signal, `channels` are those of the latents, `decoder` None is the
-    backbone's own second half. `recipe` is the name it came from, for tables.
+    backbone's own second half. `recipe` is the name it came from, for tables. A `codec` is the whole tokenizer:
+    then the other parts are the trivial ones of `of_codec`, and not in its data. `recoding` makes shorter sequences of
+    a discrete tokenizer's codes.
     """
 
     version: ClassVar[int] = 1
@@ -37,11 +42,31 @@ class TokenizerConfig:
     decoder: BackboneConfig | None = None
     objective: tuple[TermConfig, ...]
     training: TrainingConfig
+    codec: CodecConfig | None = None
+    recoding: RecodingConfig | None = None
+
+    @classmethod
+    def of_codec(cls, *, recipe: str, signal: SignalSpec, codec: CodecConfig) -> TokenizerConfig:
+        """The configuration of a codec, which has no other parts and is not trained."""
+        return cls(
+            recipe=recipe,
+            signal=signal,
+            downsample=codec.downsample(signal),
+            channels=codec.grids(signal)[0].channels,
+            backbone=PatchConfig(),
+            bottleneck=IdentityConfig(),
+            objective=(),
+            training=TrainingConfig(steps=0),
+            codec=codec,
+        )
 
     @property
     def spec(self) -> LatentSpec:
         """Shape and rate of the latents."""
-        return LatentSpec(signal=self.signal, grids=self.bottleneck.grids(self.layout, self.channels))
+        if self.codec is not None:
+            return LatentSpec(signal=self.signal, grids=self.codec.grids(self.signal))
+        spec = LatentSpec(signal=self.signal, grids=self.bottleneck.grids(self.layout, self.channels))
+        return spec if self.recoding is None else self.recoding.spec(spec)
 
     @property
     def layout(self) -> Layout:
@@ -65,6 +90,9 @@ class TokenizerConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Plain, canonical data: every option of every part, so that equal data means an equal tokenizer."""
+        if self.codec is not None:
+            return {"recipe": self.recipe, "signal": plain(self.signal), "codec": plain(self.codec)}
+        recoding = {} if self.recoding is None else {"recoding": plain(self.recoding)}
         return {
             "recipe": self.recipe,
             "signal": plain(self.signal),
@@ -75,6 +103,7 @@ class TokenizerConfig:
             "decoder": None if self.decoder is None else plain(self.decoder),
             "objective": [plain(term) for term in self.objective],
             "training": plain(self.training),
+            **recoding,
         }
 
     @classmethod
@@ -82,11 +111,18 @@ class TokenizerConfig:
         """The inverse of `to_json`. Raises UserError with a path under `where` on data that is none."""
 
         def backbone(key: str) -> BackboneConfig:
-            return read_part(BackboneConfig, BACKBONES, data[key], where=f"{where}.{key}")  # type: ignore[type-abstract]
+            return read_part(BackboneConfig, BACKBONES, data[key], where=f"{where}.{key}")
 
+        signal = check(SignalSpec, data["signal"], where=f"{where}.signal")
+        if "codec" in data:
+            codec = read_part(CodecConfig, CODECS, data["codec"], where=f"{where}.codec")
+            return cls.of_codec(recipe=data["recipe"], signal=signal, codec=codec)
+        recoding = None
+        if "recoding" in data:
+            recoding = read_part(RecodingConfig, RECODINGS, data["recoding"], where=f"{where}.recoding")
         return cls(
             recipe=data["recipe"],
-            signal=check(SignalSpec, data["signal"], where=f"{where}.signal"),
+            signal=signal,
             downsample=tuple(data["downsample"]),
             channels=data["channels"],
             backbone=backbone("backbone"),
@@ -96,16 +132,21 @@ class TokenizerConfig:
                 read_part(TermConfig, TERMS, term, where=f"{where}.objective") for term in data["objective"]
             ),
             training=check(TrainingConfig, data["training"], where=f"{where}.training"),
+            recoding=recoding,
         )
 
     def versions(self) -> dict[str, int]:
         """Version by part ("bottleneck.vq"): what a job's key needs beside the configuration."""
+        if self.codec is not None:
+            return {"tokenizer": self.version, f"codec.{self.codec.kind}": self.codec.version}
         parts = {
             "tokenizer": self.version,
             f"backbone.{self.backbone.kind}": self.backbone.version,
             f"bottleneck.{self.bottleneck.kind}": self.bottleneck.version,
             f"backbone.{self.decoding.kind}": self.decoding.version,
         }
+        if self.recoding is not None:
+            parts[f"recoding.{self.recoding.kind}"] = self.recoding.version
         return parts | {f"objective.{term.kind}": term.version for term in self.objective}
 
     def weights(self) -> tuple[str, ...]:
@@ -121,6 +162,10 @@ class TokenizerConfig:
         return self._cost().flops
 
     def _cost(self) -> Cost:
+        if self.codec is not None:
+            return self.codec.cost(self.signal)
+        if self.recoding is not None:
+            return replace(self, recoding=None)._cost()
         spec, features, wanted = self.spec, self.features, self.decoder_features
         total = self.backbone.encoder_cost(self.signal, self.downsample)
         total += self.bottleneck.cost(spec, features)
@@ -130,4 +175,9 @@ class TokenizerConfig:
         given = self.bottleneck.outputs(self.channels, features)
         if not self.bottleneck.projects or given != wanted:
             total += cost.pointwise(given, wanted, self.layout.shape)
+        shortcut = self.backbone.has_shortcut() or self.decoding.has_shortcut()
+        if shortcut and not self.bottleneck.projects and given == self.channels:
+            patch = math.prod(self.downsample) * self.signal.channels
+            total += cost.pointwise(patch, self.channels, self.layout.shape)
+            total += cost.pointwise(self.channels, patch, self.layout.shape)
         return total

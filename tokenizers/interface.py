@@ -87,6 +87,10 @@ class Trainable(nn.Module):
     def after_step(self, *, step: int, steps: int) -> None:
         """Called after all players' optimiser steps (codebook upkeep that is no gradient step)."""
 
+    def conclude(self, batches: Iterable[Any]) -> None:
+        """What is learned from the trained model without a gradient (merges of its codes). Called once, after the last
+        step, in eval mode and with the averaged weights in place; `batches` as in `prepare`."""
+
 
 class TrainableTokenizer(Trainable, Tokenizer):
     """A tokenizer that the training loop can fit: both an `nn.Module` and a `Tokenizer`."""

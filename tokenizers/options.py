@@ -7,7 +7,7 @@ from typing import Any
 
 from ..results.errors import UserError, unknown
 
-_PARTS = ("backbone", "bottleneck", "decoder", "objective", "training")
+_PARTS = ("backbone", "bottleneck", "decoder", "objective", "training", "codec", "recoding")
 _PLAIN = ("downsample", "channels", "tsr")
 _SHORT = {
     "codebook_size": ("bottleneck", "codebook_size"),
@@ -15,6 +15,7 @@ _SHORT = {
     "heads": ("bottleneck", "heads"),
     "levels": ("bottleneck", "levels"),
     "width": ("backbone", "width"),
+    "quality": ("codec", "quality"),
 }
 OPTIONS = (*_PLAIN, *_PARTS, *_SHORT)
 

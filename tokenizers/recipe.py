@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,13 @@ from typing import Any
 from ..results.errors import UserError, unknown
 from .backbones.config import BACKBONES, BackboneConfig
 from .bottlenecks.config import BOTTLENECKS, BottleneckConfig
+from .codecs.config import CODECS, CodecConfig
 from .config import TokenizerConfig
 from .geometry import read_downsample, require_tsr, solve_tsr
 from .objectives.config import TERMS, TermConfig
 from .options import merge, normalise
 from .part import read_part
+from .recodings.config import RECODINGS, RecodingConfig
 from .spec import Modality, SignalSpec
 from .training import TrainingConfig
 from .validation import check
@@ -65,9 +67,10 @@ def resolve(recipe: str, signal: SignalSpec, options: Mapping[str, Any], *, wher
     """A recipe with `options` laid over it, as the complete configuration for `signal`.
 
     `options` are nested tables: `downsample` (an int or one per axis), `channels`, `tsr`, `backbone`, `bottleneck`,
-    `decoder`, `objective`, `training`, and the short names `width`, `codebook_size` (`codebook`), `heads`, `levels`. A
-    given `tsr` is solved for the heads of a multi-head quantiser and for the channels of a continuous latent. Raises
-    UserError with a path under `where` for whatever is unknown, of a wrong type, or impossible.
+    `decoder`, `objective`, `training`, `codec`, `recoding`, and the short names `width`, `codebook_size` (`codebook`),
+    `heads`, `levels`, `quality`. A given `tsr` is solved for the heads of a multi-head quantiser and for the channels
+    of a continuous latent. Raises UserError with a path under `where` for whatever is unknown, of a wrong type, or
+    impossible.
     """
     loaded = load_recipe(recipe, where=_join(where, "recipe"))
     if signal.modality not in loaded.modalities:
@@ -91,6 +94,8 @@ class _Resolution:
 
     def config(self, name: str) -> TokenizerConfig:
         options, signal = self.options, self.signal
+        if "codec" in options:
+            return self._codec(name)
         downsample = read_downsample(options.get("downsample", 1), signal, where=self._at("downsample"))
         backbone = self._backbone("backbone", options.get("backbone", {"kind": "conv"}))
         decoder = None
@@ -108,7 +113,7 @@ class _Resolution:
             bottleneck.validate(channels=channels, features=features, backbone=backbone.kind)
         except ValueError as error:
             raise UserError(f"{self._at('bottleneck')}: {error}") from None
-        return TokenizerConfig(
+        config = TokenizerConfig(
             recipe=name,
             signal=signal,
             downsample=downsample,
@@ -119,6 +124,28 @@ class _Resolution:
             objective=self._objective(),
             training=check(TrainingConfig, options.get("training", {}), where=self._at("training")),
         )
+        return self._recoded(config) if "recoding" in options else config
+
+    def _codec(self, name: str) -> TokenizerConfig:
+        """A codec has no other parts. A suite's training budget is for those that train, and no mistake here."""
+        for key in self.options.keys() - {"codec", "training"}:
+            raise UserError(f"{self._at(key)}: a codec is a whole tokenizer, and has none")
+        codec = read_part(CodecConfig, CODECS, self.options["codec"], where=self._at("codec"))
+        if self.signal.modality not in codec.modalities:
+            raise UserError(f"{self._at('codec')}: {codec.kind!r} is for {', '.join(codec.modalities)}")
+        try:
+            codec.validate(self.signal)
+        except ValueError as error:
+            raise UserError(f"{self._at('codec')}: {error}") from None
+        return TokenizerConfig.of_codec(recipe=name, signal=self.signal, codec=codec)
+
+    def _recoded(self, config: TokenizerConfig) -> TokenizerConfig:
+        recoding = read_part(RecodingConfig, RECODINGS, self.options["recoding"], where=self._at("recoding"))
+        try:
+            recoding.validate(config.spec, bottleneck=config.bottleneck.kind)
+        except ValueError as error:
+            raise UserError(f"{self._at('recoding')}: {error}") from None
+        return replace(config, recoding=recoding)
 
     def _backbone(self, key: str, table: Any) -> BackboneConfig:
         return read_part(BackboneConfig, BACKBONES, table, where=self._at(key))
@@ -188,7 +215,7 @@ def _load(name: str, where: str, seen: tuple[str, ...]) -> Recipe:
         known = recipe_names()
         if name not in known and not (seen and name.startswith("_")):
             raise unknown("recipe", name, known, where=where)
-        path, short, place = _folder() / f"{name}.toml", name, f"recipe {name}"  # type: ignore[assignment]
+        path, short, place = _folder() / f"{name}.toml", name, f"recipe {name}"
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -69,6 +69,13 @@ class Registry:
         declared = declared_version(target) if isinstance(target, str) else None
         return declared if declared is not None else int(self.get(name).version)
 
+    def summary(self, name: str) -> str:
+        """The first line of the docstring of the object called `name`, likewise without importing it."""
+        self._see_plugins()
+        target = self._entries.get(name)
+        text = declared_docstring(target) if isinstance(target, str) else None
+        return ((text if text is not None else self.get(name).__doc__) or "").strip().split("\n")[0]
+
     def __contains__(self, name: str) -> bool:
         self._see_plugins()
         return name in self._entries
@@ -97,18 +104,35 @@ def declared_version(target: str) -> int | None:
     None where the source does not say so literally.
     """
     module, _, attribute = target.partition(":")
-    spec = find_spec(_absolute(module))
-    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-        return None
-    tree: ast.AST | None = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    tree = _source(module)
     wanted = attribute
     for node in ast.iter_child_nodes(tree) if tree is not None else ():
         if isinstance(node, ast.ClassDef) and node.name == attribute:
             tree, wanted = node, "version"
     for node in ast.iter_child_nodes(tree) if tree is not None else ():
-        names = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        names = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
         if any(isinstance(n, ast.Name) and n.id == wanted for n in names):
             value = getattr(node, "value", None)
             if isinstance(value, ast.Constant) and isinstance(value.value, int):
                 return value.value
     return None
+
+
+@cache
+def declared_docstring(target: str) -> str | None:
+    """The docstring of the class or function "module:name" without importing it, None where its source is not there."""
+    module, _, attribute = target.partition(":")
+    tree = _source(module)
+    for node in ast.iter_child_nodes(tree) if tree is not None else ():
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute:
+            return ast.get_docstring(node)
+    return None
+
+
+def _source(module: str) -> ast.AST | None:
+    spec = find_spec(_absolute(module))
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))

@@ -1,9 +1,9 @@
 """The fork server: a process with torch imported that forks one child per job, and has touched no GPU.
 
-Started as `python -P -m latentbench.bench.engines.server`. Reads one order per line on standard input (JSON: see
-`worker.Order`), writes one event per line on standard output: {"job", "attempt", "status"} when a child ended, where
-`status` is its exit code or minus the signal that killed it. An order {"stop": true} asks all children to checkpoint and end;
-the end of input kills them, so nothing outlives the engine, however it died.
+Started as `python -P -m latentbench.bench.engines.server`. Reads one line of JSON per job on standard input: {"job",
+"attempt", "order"} (see `bench.order`); writes one per child that ended on standard output: {"job", "attempt",
+"status"}, where `status` is its exit code or minus the signal that killed it. {"stop": true} asks all children to
+checkpoint and end; the end of input kills them, so nothing outlives the engine, however it died.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     """Serve until standard input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides what an interrupt means
     die_with_parent()
     # Started anew for every job by fork: what is imported here costs a job nothing.
     from .. import worker
 
     worker.preload()
     gc.freeze()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides what an interrupt means
     wake, poke = os.pipe()
     for end in (wake, poke):
         os.set_blocking(end, False)
@@ -52,11 +52,11 @@ def main() -> None:
                 return
             *lines, pending = (pending + data).split(b"\n")
             for line in lines:
-                order = json.loads(line)
-                if order.get("stop"):
+                message = json.loads(line)
+                if message.get("stop"):
                     _kill(children, signal.SIGTERM)
                 else:
-                    _start(order, children)
+                    _start(message, children)
 
 
 def die_with_parent() -> None:
@@ -65,25 +65,29 @@ def die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def _start(order: dict[str, Any], children: dict[int, dict[str, Any]]) -> None:
+def _start(message: dict[str, Any], children: dict[int, dict[str, Any]]) -> None:
     server = os.getpid()
     pid = os.fork()
     if pid:
-        children[pid] = order
+        children[pid] = {"job": message["job"], "attempt": message["attempt"]}
         return
-    status = 1
+    status = os.EX_SOFTWARE
     try:
         die_with_parent()
         if os.getppid() != server:  # the server died between fork and prctl
             os._exit(1)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        _to_log(order["log"])
-        from .. import worker
+        from .. import order, worker
 
-        status = worker.work(order)
+        try:
+            _to_log(message["order"]["log"])
+        except OSError:
+            os._exit(order.UNWRITABLE)
+        status = worker.work(message["order"])
     except BaseException:
-        traceback.print_exc()
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
     finally:
         with contextlib.suppress(Exception):
             sys.stdout.flush()
@@ -93,7 +97,6 @@ def _start(order: dict[str, Any], children: dict[int, dict[str, Any]]) -> None:
 
 def _to_log(path: str) -> None:
     """Send the child's output to its own log, and detach it from the server's pipes."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     os.dup2(null, 0)
@@ -109,9 +112,9 @@ def _reap(children: dict[int, dict[str, Any]]) -> None:
             return
         if not pid:
             return
-        order = children.pop(pid, None)
-        if order is not None:
-            _emit({"job": order["job"], "attempt": order["attempt"], "status": os.waitstatus_to_exitcode(status)})
+        child = children.pop(pid, None)
+        if child is not None:
+            _emit(child | {"status": os.waitstatus_to_exitcode(status)})
 
 
 def _kill(children: dict[int, dict[str, Any]], number: signal.Signals) -> None:

@@ -31,13 +31,21 @@ class CodeHistogram:
             torch.zeros(size, dtype=torch.int64) if size <= _DENSE else {} for size in self.codebook_sizes
         ]
 
-    def update(self, codes: Tensor) -> None:
-        """Adds `[N, H, *grid]` int64. Raises UserError for another number of heads or a code outside its codebook."""
+    def update(self, codes: Tensor, lengths: Tensor | None = None) -> None:
+        """Adds `[N, H, *grid]` int64, of sequences `[N, H, L]` with `lengths` `[N]` what lies before their ends.
+
+        Raises UserError for another number of heads or a code outside its codebook.
+        """
         if codes.ndim < 2 or codes.shape[1] != len(self.codebook_sizes):
             raise UserError(f"codes must be [N, {len(self.codebook_sizes)}, *grid], got {list(codes.shape)}")
         if len(codes) == 0:
             return
         self.samples += len(codes)
+        if lengths is not None:
+            inside = torch.arange(codes.shape[2], device=codes.device) < lengths.unsqueeze(1)
+            codes = codes.transpose(1, 2)[inside].T.unsqueeze(0)  # all samples as one sequence [1, H, positions]
+            if codes.shape[2] == 0:
+                return
         self.positions += math.prod((len(codes), *codes.shape[2:]))
         for head, size in enumerate(self.codebook_sizes):
             flat = codes[:, head].flatten()

@@ -123,7 +123,10 @@ class _Spread(nn.Module):
 
 
 class InceptionNet(FeatureNet):
-    """2048-d pool features of FID's Inception, for images of `signal`'s size (other sizes work, a little slower)."""
+    """2048-d pool features of FID's Inception, for images of `signal`'s size (other sizes work, a little slower).
+
+    `classifier` `[classes, 2048]` is there for weights files that carry one: it makes logits of features.
+    """
 
     rows: Tensor
     columns: Tensor
@@ -149,6 +152,8 @@ class InceptionNet(FeatureNet):
             _Spread(net, "Mixed_7b", maximum=False),
             _Spread(net, "Mixed_7c", maximum=True),
         )
+        weight = tensors.get("fc.weight")
+        self.classifier = weight if weight is not None and bool((weight != weight[:1]).any()) else None
         self.register_buffer("rows", tf1_matrix(signal.shape[0], 299), persistent=False)
         self.register_buffer("columns", tf1_matrix(signal.shape[1], 299), persistent=False)
 

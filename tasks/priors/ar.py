@@ -1,36 +1,42 @@
 """Autoregressive transformer over codes: exact likelihood, KV-cached sampling by inverse CDF.
 
-p(codes) = product over positions n in raster order and heads j of p(c[n, j] | all positions before n, c[n, < j]). The
+In raster order, p(codes) = product over positions n and heads j of p(c[n, j] | all positions before n, c[n, < j]). The
 trunk sees the positions; a small depth network sees a position's summary and the heads drawn so far there (as in the
 RQ-transformer of Lee et al. 2022, with the running sum of code embeddings in place of attention).
 
-Shape legend: B batch, N positions, H heads, D trunk width, W depth width, K codebook size.
+In delay order (MusicGen; Copet et al. 2023, section 2.2) head j lags j positions behind the first: step s holds
+c[s - j, j] of every head, each predicted by a linear layer from all steps before. The codes of one step are taken for
+independent given the past: c[n, j] does not see c[n + i, j - i]. Each position's own heads still follow each other.
+
+Sequences of varying length end with one symbol more in the first head's codebook, at the position after the last;
+one of full length needs none. What follows is neither predicted nor seen.
+
+Shape legend: B batch, N positions, H heads, S steps (N, with delay N + H - 1), D trunk width, K codebook size.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import cast
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from ...tokenizers.interface import Latents
 from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
+from .codes import CodeEmbedding, DepthHead, ParallelHead, Pick, codes_of, drawing_noise, guided_pick, picker
+from .conditioning import Labels
 from .config import ARConfig
 from .interface import Prior, evaluating
 from .noise import uniform
-from .transformer import MLP, AxialEmbedding, Transformer, rotary_angles
+from .transformer import AxialEmbedding, Transformer, rotary_angles
 
-_LOGITS_AT_ONCE = 1 << 25  # elements; beyond this the loss goes in chunks whose logits are recomputed backward
+_LOOK_EVERY = 16  # steps between looks whether all samples have ended: each look waits for the device
 
 
 class ARPrior(Prior):
-    """Next-code prediction over one grid of codes `[B, H, *grid]`, rank 1 to 3."""
+    """Next-code prediction over one grid of codes `[B, H, *grid]`, rank 1 to 3, or a sequence of varying length."""
 
     kind = "discrete"
     cos: Tensor
@@ -40,204 +46,186 @@ class ARPrior(Prior):
         super().__init__(spec)
         self.config = config
         self.shape, self.sizes = spec.grid.shape, spec.grid.codebook_sizes
+        self.variable, self.positions = spec.grid.variable, spec.grid.positions
+        self.lag = len(self.sizes) - 1 if config.order == "delay" else 0
+        self.steps = self.positions + self.lag
+        predicted = (self.sizes[0] + 1, *self.sizes[1:]) if self.variable else self.sizes
+        places = (self.steps,) if self.lag else self.shape
         self.start = nn.Parameter(torch.randn(config.width) * 0.02)
         self.embedding = CodeEmbedding(self.sizes, config.width)
         rotary = config.positions == "rotary"
-        self.position = None if rotary else AxialEmbedding(self.shape, config.width)
-        angles = rotary_angles(self.shape, config.width // config.attention_heads) if rotary else (None, None)
+        self.position = None if rotary else AxialEmbedding(places, config.width)
+        angles = rotary_angles(places, config.width // config.attention_heads) if rotary else (None, None)
         self.register_buffer("cos", angles[0], persistent=False)
         self.register_buffer("sin", angles[1], persistent=False)
         self.trunk = Transformer(
             config.width, config.layers, config.attention_heads, causal=True, dropout=config.dropout
         )
-        self.head = DepthHead(self.sizes, config.width, config.depth_width or config.width, config.depth_layers)
+        self.head: DepthHead | ParallelHead
+        if self.lag:
+            self.head = ParallelHead(predicted, config.width)
+        else:
+            self.head = DepthHead(predicted, config.width, config.depth_width or config.width, config.depth_layers)
+        self.labels = Labels(config.classes, config.width, dropout=config.label_dropout) if config.classes else None
 
-    def hidden(self, codes: Tensor) -> Tensor:
-        """Summaries `[B, n + 1, D]` of what precedes positions 0 to n, from codes `[B, n, H]`."""
+    def prepare(self, batches: Iterable[LatentBatch]) -> None:
+        """Take the histogram of labels, where it is conditioned on them."""
+        if self.labels is not None:
+            self.labels.count(batches)
+
+    def hidden(self, codes: Tensor, *, present: Tensor | None = None, context: Tensor | None = None) -> Tensor:
+        """Summaries `[B, n + 1, D]` of what precedes steps 0 to n, from the codes of steps 0 to n - 1, `[B, n, H]`.
+
+        Codes where `present` (bool `[B, n, H]`) is False are not seen; `context` `[B, 1 or S, D]` is added to the
+        input of every step, or of each step its own.
+        """
         start = self.start.expand(codes.shape[0], 1, -1)
-        x = torch.cat((start, self.embedding(codes)), dim=1) if codes.shape[1] else start
+        x = torch.cat((start, self.embedding(codes, present)), dim=1) if codes.shape[1] else start
         length = x.shape[1]
         if self.position is not None:
             x = x + self.position()[:length]
+        if context is not None:
+            x = x + context[:, :length]
         return self.trunk(x, rotary=self._rotary(0, length))
 
-    def nll(self, codes: Tensor) -> Tensor:
-        """-log p in nats of every code given all before it: `[B, H, *grid]` to `[B, N, H]`."""
-        flat = codes.flatten(2).transpose(1, 2)
-        return self.head.nll(self.hidden(flat[:, :-1]), flat)
+    def nll(self, codes: Tensor, *, lengths: Tensor | None = None, context: Tensor | None = None) -> Tensor:
+        """-log p in nats of every code given all before it: `[B, H, *grid]` to `[B, S, H]`.
+
+        Zero where a step has no code: behind the end of a sequence (`lengths` `[B]`), before and after the delay.
+        """
+        inputs, targets = codes.flatten(2).transpose(1, 2), None
+        inside = scored = None
+        if self.variable:
+            if lengths is None:
+                lengths = torch.full((len(codes),), self.positions, device=codes.device)
+            place = torch.arange(self.positions, device=codes.device)
+            inside = (place < lengths[:, None])[..., None].expand(inputs.shape)
+            ends = (place == lengths[:, None])[..., None] & (torch.arange(len(self.sizes), device=codes.device) == 0)
+            inputs, scored = inputs.masked_fill(~inside, 0), inside | ends
+            targets = inputs.masked_fill(ends, self.sizes[0])
+        targets = inputs if targets is None else targets
+        if self.lag:
+            every = torch.ones_like(inputs, dtype=torch.bool)
+            inside, scored = (delayed(every if mask is None else mask) for mask in (inside, scored))
+            inputs, targets = delayed(inputs), delayed(targets)
+        present = inside[:, :-1] if self.lag and inside is not None else None
+        nats = self.head.nll(self.hidden(inputs[:, :-1], present=present, context=context), targets)
+        return nats if scored is None else nats.masked_fill(~scored, 0)
 
     def losses(self, batch: LatentBatch, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
-        """Mean nats per code as "loss"."""
-        loss = self.nll(_codes(batch)).mean()
+        """Mean nats per code (end symbols count as codes) as "loss"."""
+        nats = self._nats(batch)
+        loss = nats.mean() if not (self.variable or self.lag) else nats.sum() / self._predicted(batch)
         return {"loss": loss, "bits_per_code": loss.detach() / math.log(2)}
 
     @torch.no_grad()
     def held_out(self, batch: LatentBatch) -> dict[str, Tensor]:
-        """Exact "nll_bits" `[B]`: -log2 p of each sample."""
+        """Exact "nll_bits" `[B]`: -log2 p of each sample, end symbol included; given its label where conditioned."""
         with evaluating(self):
-            nats = self.nll(_codes(batch))
+            nats = self._nats(batch)
         return {"nll_bits": nats.flatten(1).double().sum(1) / math.log(2)}
+
+    def _nats(self, batch: LatentBatch) -> Tensor:
+        context = None if self.labels is None else self.labels(self.labels.of(batch))[:, None]
+        return self.nll(codes_of(batch), lengths=batch.latents.lengths, context=context)
+
+    def _predicted(self, batch: LatentBatch) -> Tensor | int:
+        """How many codes and end symbols a batch holds."""
+        lengths = batch.latents.lengths
+        if not self.variable or lengths is None:
+            return len(batch) * self.positions * len(self.sizes)
+        return lengths.sum() * len(self.sizes) + (lengths < self.positions).sum()
 
     @torch.no_grad()
     def sample_at(self, indices: range, *, seed: int, cached: bool = True) -> Latents:
-        """Codes `[B, H, *grid]` of the samples `indices`; without `cached`, each step recomputes the prefix."""
-        noise = uniform(seed, indices, (math.prod(self.shape), len(self.sizes)))
-        # just under 1, so that no product of it rounds up to the whole
-        noise = noise.mul_(1 - 2**-22).to(self.device)
-        codes = torch.zeros(noise.shape, dtype=torch.long, device=self.device)
-        step = self._cached_step(len(indices)) if cached else self._prefix
-        for position in range(noise.shape[1]):
-            self.head.draw(step(codes, position), noise[:, position], codes[:, position], self._pick)
-        grid = codes.transpose(1, 2).reshape(len(indices), len(self.sizes), *self.shape)
-        return Latents(codes=grid)
+        """Codes `[B, H, *grid]` of the samples `indices`; without `cached`, each step recomputes the prefix.
 
-    def _cached_step(self, batch: int) -> Callable[[Tensor, int], Tensor]:
-        cache = self.trunk.cache(batch, math.prod(self.shape))
+        Sequences of varying length come with `lengths` `[B]`, and zeros behind their ends.
+        """
+        noise = drawing_noise(uniform(seed, indices, (self.steps, len(self.sizes)))).to(self.device)
+        context, pick, n = None, picker(self.config), len(indices)
+        if self.labels is not None:
+            labels = self.labels.draw(indices, seed=seed)
+            if self.config.guidance != 1:
+                labels, noise = torch.cat((labels, self.labels.none(n))), torch.cat((noise, noise))
+                pick = guided_pick(pick, self.config.guidance)
+            context = self.labels(labels)[:, None]
+        codes, lengths = self.draw(noise, pick, context=context, cached=cached)
+        return Latents(codes=codes[:n], lengths=None if lengths is None else lengths[:n])
+
+    def draw(
+        self, noise: Tensor, pick: Pick, *, context: Tensor | None = None, cached: bool = True
+    ) -> tuple[Tensor, Tensor | None]:
+        """Codes `[B, H, *grid]` and, where they vary, lengths `[B]`, drawn by `pick` from noise `[B, S, H]`."""
+        batch, heads, end = len(noise), len(self.sizes), self.sizes[0]
+        codes = torch.zeros(noise.shape, dtype=torch.long, device=noise.device)
+        present = None
+        if self.lag:
+            present = delayed(torch.ones(1, self.positions, heads, dtype=torch.bool, device=noise.device))
+            present = present.repeat(batch, 1, 1)
+        lengths = torch.full((batch,), self.positions, device=noise.device) if self.variable else None
+        lags = torch.arange(heads, device=noise.device) if self.lag else torch.zeros((), device=noise.device)
+        advance = self._cached_step(batch, context) if cached else self._prefix_step(context)
+        for step in range(self.steps):
+            self.head.draw(advance(codes, present, step), noise[:, step], codes[:, step], pick)
+            if lengths is None:
+                continue
+            ended = codes[:, step, 0] == end
+            if step < self.positions:
+                lengths = torch.where(ended & (step < lengths), step, lengths)
+            codes[:, step, 0] = codes[:, step, 0].masked_fill(ended, 0)
+            if present is not None:
+                present[:, step] &= step - lags < lengths[:, None]
+            if step % _LOOK_EVERY == _LOOK_EVERY - 1 and int(lengths.max()) + self.lag <= step + 1:
+                break
+        if self.lag:
+            codes = undelayed(codes)
+        if lengths is not None:
+            codes = codes.masked_fill(
+                (torch.arange(self.positions, device=noise.device) >= lengths[:, None])[..., None], 0
+            )
+        return codes.transpose(1, 2).reshape(batch, heads, *self.shape), lengths
+
+    def _cached_step(self, batch: int, context: Tensor | None) -> Callable[[Tensor, Tensor | None, int], Tensor]:
+        cache = self.trunk.cache(batch, self.steps)
         positions = None if self.position is None else self.position()
 
-        def step(codes: Tensor, position: int) -> Tensor:
-            x = self.start.expand(batch, 1, -1) if position == 0 else self.embedding(codes[:, position - 1 : position])
+        def advance(codes: Tensor, present: Tensor | None, step: int) -> Tensor:
+            if step == 0:
+                x = self.start.expand(batch, 1, -1)
+            else:
+                last = slice(step - 1, step)
+                x = self.embedding(codes[:, last], None if present is None else present[:, last])
             if positions is not None:
-                x = x + positions[position]
-            return self.trunk(x, rotary=self._rotary(position, position + 1), cache=cache)[:, 0]
+                x = x + positions[step]
+            if context is not None:
+                x = x + (context[:, step : step + 1] if context.shape[1] > 1 else context)
+            return self.trunk(x, rotary=self._rotary(step, step + 1), cache=cache)[:, 0]
 
-        return step
+        return advance
 
-    def _prefix(self, codes: Tensor, position: int) -> Tensor:
-        return self.hidden(codes[:, :position])[:, -1]
+    def _prefix_step(self, context: Tensor | None) -> Callable[[Tensor, Tensor | None, int], Tensor]:
+        def advance(codes: Tensor, present: Tensor | None, step: int) -> Tensor:
+            seen = None if present is None else present[:, :step]
+            return self.hidden(codes[:, :step], present=seen, context=context)[:, -1]
 
-    def _pick(self, logits: Tensor, noise: Tensor) -> Tensor:
-        return inverse_cdf(filter_logits(logits.float() / self.config.temperature, self.config), noise)
+        return advance
 
     def _rotary(self, start: int, end: int) -> tuple[Tensor, Tensor] | None:
         return None if self.position is not None else (self.cos[start:end], self.sin[start:end])
 
 
-class CodeEmbedding(nn.Module):
-    """The sum of the heads' embeddings; one table for all heads, each with its own rows."""
-
-    offsets: Tensor
-
-    def __init__(self, sizes: tuple[int, ...], width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(sum(sizes), width) * 0.02)
-        offsets = torch.tensor([sum(sizes[:j]) for j in range(len(sizes))])
-        self.register_buffer("offsets", offsets, persistent=False)
-
-    def forward(self, codes: Tensor) -> Tensor:
-        """`[B, N, H]` to `[B, N, D]`."""
-        if codes.shape[-1] == 1:
-            return F.embedding(codes[..., 0], self.weight)
-        rows = (codes + self.offsets).flatten(0, 1)
-        return F.embedding_bag(rows, self.weight, mode="sum").unflatten(0, codes.shape[:2])
-
-    def one(self, codes: Tensor, head: int) -> Tensor:
-        """Embeddings of one head's codes: `[...]` to `[..., D]`."""
-        return F.embedding(codes + self.offsets[head], self.weight)
+def delayed(x: Tensor) -> Tensor:
+    """Codes or a mask `[B, N, H]` by step, `[B, N + H - 1, H]`: head j lags j behind; zeros where there is none."""
+    batch, positions, heads = x.shape
+    out = x.new_zeros(batch, positions + heads - 1, heads)
+    for head in range(heads):
+        out[:, head : head + positions, head] = x[:, :, head]
+    return out
 
 
-class DepthHead(nn.Module):
-    """The codes of one position, head after head, given its summary.
-
-    With one head a linear layer. With several: summary + embeddings of the heads drawn so far + which head it is,
-    through residual MLPs, to that head's logits.
-    """
-
-    def __init__(self, sizes: tuple[int, ...], width: int, inner: int, layers: int) -> None:
-        super().__init__()
-        self.sizes = sizes
-        several = len(sizes) > 1
-        inner = inner if several else width
-        self.project = nn.Linear(width, inner) if several else None
-        self.embedding = CodeEmbedding(sizes[:-1], inner) if several else None
-        self.place = nn.Parameter(torch.randn(len(sizes), inner) * 0.02) if several else None
-        self.blocks = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(inner, bias=False, eps=1e-6), MLP(inner))
-            for _ in range(layers if several else 0)
-        )
-        self.norm = nn.LayerNorm(inner, bias=False, eps=1e-6) if several else nn.Identity()
-        outputs = [nn.Linear(inner, size) for size in sizes]
-        self.logits = nn.ModuleList(outputs)
-        for layer in outputs:
-            nn.init.normal_(layer.weight, std=0.02)
-            nn.init.zeros_(layer.bias)
-
-    def nll(self, hidden: Tensor, codes: Tensor) -> Tensor:
-        """Nats per code `[B, N, H]` from summaries `[B, N, D]` and the codes `[B, N, H]`."""
-        columns = []
-        state = self._begin(hidden)
-        for head, layer in enumerate(self.logits):
-            if head > 0:
-                assert self.embedding is not None
-                state = state + self.embedding.one(codes[..., head - 1], head - 1)
-            features = self._refine(state, head).flatten(0, 1)
-            columns.append(
-                _cross_entropy(features, cast(nn.Linear, layer), codes[..., head].flatten()).view(codes.shape[:2])
-            )
-        return torch.stack(columns, dim=-1)
-
-    def draw(self, hidden: Tensor, noise: Tensor, out: Tensor, pick: Callable[[Tensor, Tensor], Tensor]) -> None:
-        """Fill `out` `[B, H]` with codes drawn by `pick(logits, noise)` from summaries `[B, D]`, noise `[B, H]`."""
-        state = self._begin(hidden)
-        for head, layer in enumerate(self.logits):
-            if head > 0:
-                assert self.embedding is not None
-                state = state + self.embedding.one(out[:, head - 1], head - 1)
-            out[:, head] = pick(layer(self._refine(state, head)), noise[:, head])
-
-    def _begin(self, hidden: Tensor) -> Tensor:
-        return hidden if self.project is None else self.project(hidden)
-
-    def _refine(self, state: Tensor, head: int) -> Tensor:
-        if self.place is None:
-            return state
-        x = state + self.place[head]
-        for block in self.blocks:
-            x = x + block(x)
-        return self.norm(x)
-
-
-def _cross_entropy(features: Tensor, layer: nn.Linear, targets: Tensor) -> Tensor:
-    """-log softmax(layer(features))[targets] `[M]`, with bounded memory however large M x K is."""
-
-    def piece(rows: Tensor, wanted: Tensor) -> Tensor:
-        return F.cross_entropy(layer(rows).float(), wanted, reduction="none")
-
-    size = max(1, _LOGITS_AT_ONCE // layer.out_features)
-    if len(features) <= size:
-        return piece(features, targets)
-    pairs = zip(features.split(size), targets.split(size), strict=True)
-    return torch.cat(
-        [checkpoint(piece, rows, wanted, use_reentrant=False, preserve_rng_state=False) for rows, wanted in pairs]
-    )
-
-
-def _codes(batch: LatentBatch) -> Tensor:
-    codes = batch.latents.codes
-    if codes is None:
-        raise ValueError("the autoregressive prior needs codes")
-    return codes
-
-
-def filter_logits(logits: Tensor, config: ARConfig) -> Tensor:
-    """Logits `[B, K]` with those outside `top_k` and then `top_p` (Holtzman et al. 2020) at minus infinity.
-
-    The likeliest code always stays.
-    """
-    if 0 < config.top_k < logits.shape[-1]:
-        least = logits.topk(config.top_k, dim=-1).values[:, -1:]
-        logits = logits.masked_fill(logits < least, -math.inf)
-    if config.top_p < 1:
-        ordered, order = logits.sort(dim=-1, descending=True)
-        probability = ordered.softmax(dim=-1)
-        before = probability.cumsum(dim=-1) - probability
-        cut = torch.zeros_like(logits, dtype=torch.bool).scatter_(-1, order, before >= config.top_p)
-        logits = logits.masked_fill(cut, -math.inf)
-    return logits
-
-
-def inverse_cdf(logits: Tensor, noise: Tensor) -> Tensor:
-    """Codes `[B]` drawn from softmax(logits `[B, K]`) with one uniform number in [0, 1) each, noise `[B]`."""
-    cumulative = logits.softmax(dim=-1).cumsum(dim=-1)
-    wanted = noise[:, None] * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, wanted, right=True)[:, 0].clamp_(max=logits.shape[-1] - 1)
+def undelayed(x: Tensor) -> Tensor:
+    """The inverse of `delayed`: `[B, S, H]` to `[B, S - H + 1, H]`."""
+    heads = x.shape[-1]
+    positions = x.shape[1] - heads + 1
+    return torch.stack([x[:, head : head + positions, head] for head in range(heads)], dim=-1)

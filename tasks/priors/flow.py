@@ -10,7 +10,7 @@ Shape legend: B batch, C channels, *grid the latents' axes, N tokens, P patch el
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 
 import torch
@@ -21,14 +21,14 @@ from ...tokenizers.interface import Latents
 from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
 from .config import FlowConfig
+from .fields import Field, field_of, labels_for
+from .heldout import TIMES, fixed_times
 from .interface import Prior, evaluating
-from .noise import generator, normal
+from .likelihood import nll_ode_bits
+from .noise import normal
 from .transformer import Transformer, modulate, sincos, timestep_embedding
 
 _TIME_FEATURES = 256
-_HELD_OUT_TIMES = 8
-_HELD_OUT_SEED = 0x1A7E47
-_NOISE, _TIMES = 0, 1  # streams of the held-out generator
 
 
 class FlowPrior(Prior):
@@ -49,42 +49,52 @@ class FlowPrior(Prior):
             heads=config.attention_heads,
             dropout=config.dropout,
         )
+        self.labels = labels_for(config, config.width)
+
+    def prepare(self, batches: Iterable[LatentBatch]) -> None:
+        """Count the training labels, from which samples take theirs."""
+        if self.labels is not None:
+            self.labels.count(batches)
 
     def losses(self, batch: LatentBatch, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """Mean squared error of the velocity, at one time per sample."""
         clean = _values(batch)
         t = logit_normal_times(len(clean), self.config.time_mean, self.config.time_std, clean.device)
-        return {"loss": self._errors(clean, torch.randn_like(clean), t).mean()}
+        field = field_of(self.net, self.labels, batch)
+        return {"loss": self._errors(field, clean, torch.randn_like(clean), t).mean()}
 
     @torch.no_grad()
     def held_out(self, batch: LatentBatch) -> dict[str, Tensor]:
         """ "flow_loss" `[B]`: mean squared velocity error per element, averaged over uniform times.
 
         Each sample is seen at one time in each of eight equal strata of [0, 1]; times and noise are fixed by the
-        sample's index. Not a likelihood, and not comparable across latents.
+        sample's index. Not a likelihood, and not comparable across latents. With `likelihood`, also "nll_ode_bits"
+        `[B]`: see `likelihood.nll_ode_bits`. Given the label where there is one.
         """
-        clean = _values(batch)
-        indices = range(len(clean)) if batch.indices is None else batch.indices.tolist()
-        shape = (_HELD_OUT_TIMES, *clean.shape[1:])
-        noise = normal(_HELD_OUT_SEED, indices, shape, stream=_NOISE)
-        inside = [generator(_HELD_OUT_SEED, i, _TIMES).random(_HELD_OUT_TIMES) for i in indices]
+        clean, config = _values(batch), self.config
         total = clean.new_zeros(len(clean))
         with evaluating(self):
-            for k in range(_HELD_OUT_TIMES):
-                t = torch.tensor([(k + row[k]) / _HELD_OUT_TIMES for row in inside], dtype=torch.float32)
-                total += self._errors(clean, noise[:, k].to(clean), t.to(clean.device))
-        return {"flow_loss": total / _HELD_OUT_TIMES}
+            field = field_of(self.net, self.labels, batch)
+            for t, noise in fixed_times(clean, batch.indices):
+                total += self._errors(field, clean, noise, t)
+            scores = {"flow_loss": total / TIMES}
+            if config.likelihood != "off":
+                scores["nll_ode_bits"] = nll_ode_bits(
+                    field, clean, batch.indices, steps=config.likelihood_steps, exact=config.likelihood == "exact"
+                )
+        return scores
 
     @torch.no_grad()
     def sample_at(self, indices: range, *, seed: int) -> Latents:
         """Values `[B, C, *grid]` of the samples `indices`."""
         noise = normal(seed, indices, (self.channels, *self.shape)).to(self.device)
-        return Latents(values=integrate(self.net, noise, steps=self.config.steps, method=self.config.sampler))
+        field = field_of(self.net, self.labels, indices, seed=seed, guidance=self.config.guidance)
+        return Latents(values=integrate(field, noise, steps=self.config.steps, method=self.config.sampler))
 
-    def _errors(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    def _errors(self, field: Field, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Squared velocity error, mean per sample: `[B]`."""
         x, target = interpolate(clean, noise, t)
-        return (self.net(x, t).float() - target).square().flatten(1).mean(1)
+        return (field(x, t).float() - target).square().flatten(1).mean(1)
 
 
 class DiT(nn.Module):
@@ -100,12 +110,13 @@ class DiT(nn.Module):
         layers: int,
         heads: int,
         dropout: float = 0.0,
+        given: int = 0,
     ) -> None:
         super().__init__()
         self.shape, self.patch = shape, patch
         elements = channels * math.prod(patch)
         tokens = tuple(-(-size // step) for size, step in zip(shape, patch, strict=True))
-        self.embed = nn.Linear(elements, width)
+        self.embed = nn.Linear(elements + given * math.prod(patch), width)
         self.register_buffer("position", sincos(tokens, width), persistent=False)
         self.time = nn.Sequential(nn.Linear(_TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         self.trunk = Transformer(width, layers, heads, causal=False, dropout=dropout, condition=width)
@@ -116,9 +127,14 @@ class DiT(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Noisy latents `[B, C, *grid]` and times `[B]` to the velocity, shaped like x."""
+    def forward(self, x: Tensor, t: Tensor, vector: Tensor | None = None) -> Tensor:
+        """Noisy latents `[B, C, *grid]` and times `[B]` to the velocity, shaped like x.
+
+        `vector` `[B, D]` conditions beside the time. A network made with `given` channels expects them after x's own.
+        """
         condition = self.time(timestep_embedding(t, _TIME_FEATURES))
+        if vector is not None:
+            condition = condition + vector
         tokens = self.embed(patchify(x, self.patch)) + self.position
         tokens = self.trunk(tokens, condition=condition)
         shift, scale = self.modulation(condition).unsqueeze(1).chunk(2, dim=-1)

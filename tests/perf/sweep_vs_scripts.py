@@ -19,6 +19,7 @@ import argparse
 import contextlib
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -66,6 +67,7 @@ steps = 20
 samples = 128
 """
 TASKS = ("reconstruction", "generation", "modelability")
+WAYS = ("sweep", "scripts", "tasks")
 COMPARED = ("psnr", "rfd_encoder_supervised", "gfd_encoder_supervised")
 
 
@@ -84,17 +86,8 @@ def scripts(suite: Path, folder: Path, cells: int, tasks: list[list[str]]) -> li
         row: dict[str, Any] = {}
         for number, wanted in enumerate(tasks):
             own = folder / f"{cell}-{number}"
-            order = [
-                __file__,
-                "--cell",
-                str(cell),
-                "--tasks",
-                *wanted,
-                "--suite",
-                str(suite),
-                "--out",
-                str(own / "out"),
-            ]
+            order = [__file__, "--cell", str(cell), "--tasks", *wanted]
+            order += ["--suite", str(suite), "--out", str(own / "out")]
             row |= json.loads(_python(order, own / "cache").splitlines()[-1])
         found.append(row)
     return found
@@ -105,6 +98,7 @@ def script(suite: str, cell: int, tasks: list[str], out: Path) -> dict[str, floa
     import torch
 
     from latentbench.bench.datasets import default_cache, fingerprint
+    from latentbench.bench.order import Order
     from latentbench.bench.plan import make_plan
     from latentbench.bench.suite import load_suite
     from latentbench.bench.worker import work
@@ -123,12 +117,20 @@ def script(suite: str, cell: int, tasks: list[str], out: Path) -> dict[str, floa
     for name, job in plan.jobs.items():
         if name not in needed:
             continue
-        order = {
-            field: getattr(job, field) for field in ("kind", "key", "title", "config", "versions", "depends", "runtime")
-        }
-        order |= {"root": str(out), "cache": str(cache), "device": "cpu", "threads": torch.get_num_threads()}
+        log = store.job_folder(job.kind, job.key) / "log" / "attempt-1.log"
+        log.parent.mkdir(parents=True)
+        order = Order(
+            job=job,
+            root=str(out),
+            cache=str(cache),
+            device="cpu",
+            threads=torch.get_num_threads(),
+            attempt=1,
+            log=str(log),
+            checkpoint_seconds=float("inf"),
+        )
         with contextlib.redirect_stdout(sys.stderr):
-            work(order | {"attempt": 1, "checkpoint_seconds": 1e9})
+            work(order.to_json())
         record = store.load(job.kind, job.key)
         if record is None:
             sys.exit(f"{job.title} failed")
@@ -141,9 +143,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=100, help="of every training")
     parser.add_argument("--samples", type=int, default=1024)
-    parser.add_argument(
-        "--only", nargs="+", choices=("sweep", "scripts", "tasks"), default=["sweep", "scripts", "tasks"]
-    )
+    parser.add_argument("--only", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--cell", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--tasks", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--suite", help=argparse.SUPPRESS)
@@ -166,30 +166,36 @@ def main() -> None:
             "tasks": lambda folder: scripts(suite, folder, cells, [[task] for task in TASKS]),
         }
         for name in options.only:
-            started = time.monotonic()
+            started, cpu = time.monotonic(), _children_seconds()
             numbers[name] = ways[name](Path(place) / name)
             seconds[name] = time.monotonic() - started
-            ratio = f", {seconds[name] / seconds['sweep']:.2f} x the sweep" if "sweep" in seconds else ""
-            print(f"{name:8} {seconds[name]:7.1f} s{ratio}, load {os.getloadavg()[0]:.1f}", flush=True)
-    for name in options.only:
-        if name == "sweep" or "sweep" not in numbers:
-            continue
-        pairs = list(zip(numbers["sweep"], numbers[name], strict=True))
-        psnr = max(abs(a["psnr"] - b["psnr"]) for a, b in pairs)
-        distance = max(abs(a[key] / b[key] - 1) for a, b in pairs for key in COMPARED[1:])
-        print(
-            f"{name:8} differ from the sweep by at most {psnr:.2g} dB of PSNR and {distance:.2g} of a distance's value"
-        )
+            cpu = _children_seconds() - cpu
+            print(f"{name:8} {seconds[name]:7.1f} s, {cpu:7.1f} s of CPU, load {os.getloadavg()[0]:.1f}", flush=True)
+            if name != "sweep" and "sweep" in numbers:
+                ratio = seconds[name] / seconds["sweep"]
+                print(f"{'':8} {ratio:7.2f} x the sweep; {_differences(numbers, name)}", flush=True)
+
+
+def _differences(numbers: dict[str, list[dict[str, Any]]], name: str) -> str:
+    pairs = list(zip(numbers["sweep"], numbers[name], strict=True))
+    psnr = max(abs(a["psnr"] - b["psnr"]) for a, b in pairs)
+    distance = max(abs(a[key] / b[key] - 1) for a, b in pairs for key in COMPARED[1:])
+    return f"largest differences: {psnr:.2g} dB of PSNR, {distance:.2%} of a distance"
+
+
+def _children_seconds() -> float:
+    """CPU seconds of all processes that have ended below this one: what a busy machine distorts least."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _python(arguments: list[str], cache: Path) -> str:
     environment = {**os.environ, "PYTHONSAFEPATH": "1", "LATENTBENCH_CACHE": str(cache)}
-    log = None if os.environ.get("SWEEP_LOG") else subprocess.DEVNULL
     done = subprocess.run(
-        [sys.executable, "-P", *arguments], env=environment, stdout=subprocess.PIPE, stderr=log, text=True, check=False
+        [sys.executable, "-P", *arguments], env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        sys.exit(f"{' '.join(arguments)} ended with exit code {done.returncode}")
+        sys.exit(f"{done.stderr}\n{' '.join(arguments)} ended with exit code {done.returncode}")
     return done.stdout
 
 

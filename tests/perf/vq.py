@@ -1,10 +1,10 @@
 """Vector quantisation against vector-quantize-pytorch: forward and backward, time and peak memory.
 
-    python tests/perf/vq.py [--tokens 16384] [--dim 64] [--codes 8192] [--heads 1] [--rounds 3] [--device cpu]
+    python tests/perf/vq.py [--tokens 16384] [--dim 64] [--codes 8192] [--heads 1] [--rounds 3] [--threads 1]
 
-The same codebook, features, losses (commitment 0.25) and codebook rule (moving averages), interleaved rounds, medians.
-Memory is the growth of the resident set in a process of its own (on a GPU the allocator's peak). Without the peer its
-row is left out.
+The same codebook, features, losses (commitment 0.25) and codebook rule (moving averages), interleaved rounds, medians
+(on a CPU of the process's own seconds, which a busy machine disturbs least). Memory is the growth of the resident set
+in a process of its own (on a GPU the allocator's peak, `--device cuda`). Without the peer its row is left out.
 """
 
 from __future__ import annotations
@@ -68,15 +68,16 @@ def runner(name: str, args: argparse.Namespace) -> Callable[[], None]:
 
 def timed(runners: dict[str, Callable[[], None]], rounds: int, cuda: bool) -> dict[str, float]:
     """Median seconds, one run of each per round after a round that doesn't count."""
+    clock = time.perf_counter if cuda else time.process_time
     seconds: dict[str, list[float]] = {name: [] for name in runners}
     for turn in range(rounds + 1):
         for name, run in runners.items():
-            start = time.perf_counter()
+            start = clock()
             run()
             if cuda:
                 torch.cuda.synchronize()
             if turn:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
@@ -105,8 +106,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in (("tokens", 16384), ("dim", 64), ("codes", 8192), ("heads", 1), ("rounds", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
+    torch.set_num_threads(args.threads)
     names = ["ours"]
     if find_spec("vector_quantize_pytorch"):
         names.append(PEER)

@@ -79,7 +79,7 @@ def test_columns(folder: Path) -> None:
         "recipe",
         "bottleneck.beta",
         "seeds",
-        "rfd_encoder ↓",
+        "rfd_encoder@64 ↓",
         "topology",
         "params",
         "psnr ↑",

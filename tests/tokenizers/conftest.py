@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -42,7 +44,7 @@ def image() -> SignalSpec:
 
 
 @pytest.fixture
-def sample():  # noqa: ANN201
+def sample() -> Callable[..., Tensor]:
     """A function from a signal and a batch size to smooth random signals in [-1, 1]."""
 
     def draw(signal: SignalSpec, batch: int = 3) -> Tensor:

@@ -43,7 +43,9 @@ def test_stages_of_a_video() -> None:
 
 def test_a_grid_that_does_not_fit_names_what_would() -> None:
     signal = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(16000,))
-    with pytest.raises(ValueError, match=r"divide the signal's time 16000; .*: 15872 or 16384; .*: 500 or 640") as caught:
+    with pytest.raises(
+        ValueError, match=r"divide the signal's time 16000; .*: 15872 or 16384; .*: 500 or 640"
+    ) as caught:
         grid_shape(signal, (512,))
     assert "\n" not in str(caught.value)
 

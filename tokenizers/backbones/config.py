@@ -38,6 +38,10 @@ class BackboneConfig(Part):
         """Channels that the encoder gives and the decoder takes."""
         raise NotImplementedError
 
+    def has_shortcut(self) -> bool:
+        """Whether a linear shortcut runs around this half of the autoencoder (see `shortcut.LinearShortcut`)."""
+        return False
+
     def build_encoder(self, signal: SignalSpec, downsample: tuple[int, ...]) -> nn.Module:
         """`[B, C, *signal]` to `[B, features, *grid]`."""
         raise NotImplementedError
@@ -62,7 +66,9 @@ class ConvConfig(BackboneConfig):
     Stage i has `width` x `multipliers[i]` channels (the last repeats) and `blocks` residual blocks. The first
     convolution strides by up to `stem` per axis, so that nothing runs at full resolution (the largest lever on a CPU;
     1 turns that off), later stages by up to `stride`; by default 2 and 2, and 4 and 8 on a waveform. Downsampling
-    factors need not be powers of two. Group norms have up to `groups` groups.
+    factors need not be powers of two. Group norms have up to `groups` groups. With `shortcut` a linear map of patches
+    runs around either half, started at their PCA, and the halves themselves start at zero: small budgets then end above
+    the linear autoencoder instead of below it.
     """
 
     kind: ClassVar[str] = "conv"
@@ -74,6 +80,7 @@ class ConvConfig(BackboneConfig):
     stem: int | None = None
     stride: int | None = None
     groups: int = 8
+    shortcut: bool = True
 
     def __post_init__(self) -> None:
         for name in ("width", "groups", "stem"):
@@ -86,6 +93,9 @@ class ConvConfig(BackboneConfig):
             raise ValueError("stride must be at least 2")
         if not self.multipliers or min(self.multipliers) < 1:
             raise ValueError("multipliers must be one or more whole numbers >= 1")
+
+    def has_shortcut(self) -> bool:
+        return self.shortcut
 
     def stages(self, signal: SignalSpec, downsample: tuple[int, ...]) -> tuple[Stage, ...]:
         """Strides, widths and grids from the signal inwards; the first is the stem."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,12 @@ class Bottled:
 
 
 class Bottleneck(nn.Module):
-    """Turns features `[B, inputs, *grid]` into latents, and latents into what the decoder reads. Runs in float32."""
+    """Turns features `[B, inputs, *grid]` into latents, and latents into what the decoder reads. Runs in float32.
+
+    `whiten` says whether it wants features of unit variance; not so nearest-code search, which minimises distances.
+    """
+
+    whiten: ClassVar[bool] = True
 
     def forward(self, features: Tensor) -> Bottled:
         """The training pass (stochastic where the method is)."""

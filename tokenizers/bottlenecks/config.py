@@ -122,13 +122,15 @@ class LinearConfig(BottleneckConfig):
 class KLConfig(BottleneckConfig):
     """A diagonal Gaussian posterior, its KL to N(0, I) weighted by `beta` (A3).
 
-    `beta` weighs the KL summed over a sample against the reconstruction error summed over it.
+    `beta` weighs the KL summed over a sample against the reconstruction error summed over it. The log-variance starts
+    near `initial_logvar`: a posterior that starts as wide as the prior spends a short training on narrowing.
     """
 
     kind: ClassVar[str] = "kl"
     version: ClassVar[int] = 1
 
     beta: float = 1e-6
+    initial_logvar: float = -6.0
 
     def __post_init__(self) -> None:
         if self.beta < 0:

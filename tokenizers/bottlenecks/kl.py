@@ -26,7 +26,7 @@ def kl_to_standard_normal(mean: Tensor, logvar: Tensor) -> Tensor:
 
 
 class KL(Bottleneck):
-    """Reads mean and log-variance, `[B, 2C, *grid]`; gives a sample when training and the mean when encoding.
+    """Reads mean and log-variance less `initial_logvar`, `[B, 2C, *grid]`; gives a sample in training, else the mean.
 
     The loss is beta x KL / elements, with the KL summed over a sample and `elements` those of the signal: the objective
     is likewise a mean over the signal's elements, so beta weighs sum against sum.
@@ -35,19 +35,19 @@ class KL(Bottleneck):
     def __init__(self, config: KLConfig, *, elements: int) -> None:
         super().__init__()
         self.beta = config.beta
+        self.initial_logvar = config.initial_logvar
         self.elements = elements
 
     def forward(self, features: Tensor) -> Bottled:
-        mean, logvar = _moments(features)
+        mean, logvar = self._moments(features)
         sample = mean + (0.5 * logvar).exp() * torch.randn_like(mean)
         kl = kl_to_standard_normal(mean, logvar).mean()
         return Bottled(values=sample, losses={"kl": self.beta / self.elements * kl}, logs={"kl_nats": kl.detach()})
 
     def encode(self, features: Tensor) -> Latents:
-        mean, logvar = _moments(features)
+        mean, logvar = self._moments(features)
         return Latents(values=mean, scale=(0.5 * logvar).exp())
 
-
-def _moments(features: Tensor) -> tuple[Tensor, Tensor]:
-    mean, logvar = features.chunk(2, dim=1)
-    return mean, logvar.clamp(*LOGVAR_RANGE)
+    def _moments(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        mean, logvar = features.chunk(2, dim=1)
+        return mean, (logvar + self.initial_logvar).clamp(*LOGVAR_RANGE)

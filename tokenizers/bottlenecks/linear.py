@@ -1,4 +1,4 @@
-"""The linear autoencoder (A2), trained or solved: its optimum under the squared error is PCA (Baldi and Hornik 1989)."""
+"""The linear autoencoder (A2), trained or solved: its least-squares optimum is PCA (Baldi and Hornik 1989)."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ def principal_components(features: Iterable[Tensor], rank: int) -> tuple[Tensor,
     `features` are batches `[B, D, *grid]`, every position a sample. Sums are shifted by the first batch's mean, so that
     a large mean costs no precision. Signs are fixed: a component's largest entry is positive.
     """
-    count, shift, total, products = 0, None, None, None
+    count, sums = 0, None
     for batch in features:
         rows = batch.movedim(1, -1).flatten(0, -2).double()
-        if shift is None:
+        if sums is None:
             shift = rows.mean(0)
-            total, products = torch.zeros_like(shift), shift.new_zeros(len(shift), len(shift))
+            sums = torch.zeros_like(shift), shift.new_zeros(len(shift), len(shift))
         rows = rows - shift
-        total += rows.sum(0)
-        products += rows.T @ rows
+        sums[0].add_(rows.sum(0))
+        sums[1].addmm_(rows.T, rows)
         count += len(rows)
-    if shift is None or total is None or products is None:
+    if sums is None:
         raise ValueError("no features to take principal components of")
+    total, products = sums
     offset = total / count
     variances, vectors = torch.linalg.eigh(products / count - torch.outer(offset, offset))
     components = vectors.flip(1)[:, :rank].T

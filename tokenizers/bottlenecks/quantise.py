@@ -61,7 +61,7 @@ class StraightThrough(torch.autograd.Function):
         return values.clone()
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient, None
 
 
@@ -73,10 +73,10 @@ def straight_through(features: Tensor, values: Tensor) -> Tensor:
 
 @torch.no_grad()
 def k_means(rows: Tensor, size: int, iterations: int, *, spherical: bool = False) -> Tensor:
-    """Lloyd's algorithm per head from random rows: `[H, N, D]` to `[H, size, D]`; empty clusters restart on random rows.
+    """Lloyd's algorithm per head from random rows: `[H, N, D]` to `[H, size, D]`.
 
-    `spherical` keeps the means on the unit sphere, where the rows must lie. With fewer rows than codes, rows repeat
-    (dead codes are replaced later, in training).
+    Empty clusters restart on random rows. `spherical` keeps the means on the unit sphere, where the rows must lie. With
+    fewer rows than codes, rows repeat (dead codes are replaced later, in training).
     """
     codebook = random_rows(rows, size)
     for _ in range(iterations):

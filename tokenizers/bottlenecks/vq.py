@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,7 @@ class VQ(Bottleneck):
     `normalise` divides features and codes by their norms first (Yu et al. 2022, arXiv 2110.04627).
     """
 
+    whiten: ClassVar[bool] = False
     codebook: nn.Parameter
     counts: Tensor
     sums: Tensor

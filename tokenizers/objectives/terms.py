@@ -40,8 +40,8 @@ class Perceptual:
         """`[B, C, *signal]` twice, in [-1, 1], to `[B]`. Raises UserError when the weights are missing."""
         net = self._load(signal.device)
         if signal.ndim == 4:
-            return net(_rgb(reconstruction), _rgb(signal))
-        frames = [_rgb(x.movedim(2, 1).flatten(0, 1)) for x in (reconstruction, signal)]
+            return net(reconstruction, signal)
+        frames = [x.movedim(2, 1).flatten(0, 1) for x in (reconstruction, signal)]
         return net(*frames).view(len(signal), -1).mean(1)
 
     def _load(self, device: torch.device) -> nn.Module:
@@ -60,7 +60,3 @@ def log_mel(signal: SignalSpec) -> Term:
 
     mel = MelSpec(sample_rate=int(signal.rate or 16000))
     return lambda reconstruction, target: log_mel_distance(reconstruction, target, mel=mel)
-
-
-def _rgb(x: Tensor) -> Tensor:
-    return x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x

@@ -82,3 +82,16 @@ def test_bad_codes_are_refused() -> None:
     with pytest.raises(UserError, match="different codebooks"):
         CodeHistogram((8,)).merge(CodeHistogram((9,)))
     assert math.isclose(CodeHistogram((8,)).perplexities()[0], 1)
+
+
+def test_what_lies_behind_a_sequences_end_is_not_counted() -> None:
+    codes = torch.tensor([[[1, 1, 0, 0], [2, 3, 0, 0]], [[1, 2, 3, 0], [3, 3, 3, 0]], [[0, 0, 0, 0], [0, 0, 0, 0]]])
+    histogram = CodeHistogram([4, 4])
+    histogram.update(codes, torch.tensor([2, 3, 0]))
+    assert (histogram.samples, histogram.positions) == (3, 5)
+    assert sorted(histogram.counts(0).tolist()) == [1, 1, 3]
+    assert sorted(histogram.counts(1).tolist()) == [1, 4]
+    bits = {m.name: m.value for m in code_metrics([histogram])}
+    assert bits["code_bits_per_sample"] == pytest.approx(bits["code_bits_per_position"] * 5 / 3)
+    histogram.update(codes[2:], torch.tensor([0]))
+    assert (histogram.samples, histogram.positions) == (4, 5)

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from latentbench.tasks.latents import LatentBatch
-from latentbench.tasks.priors import ar
-from latentbench.tasks.priors.ar import ARPrior, filter_logits, inverse_cdf
+from latentbench.tasks.priors.ar import ARPrior, delayed, undelayed
 from latentbench.tasks.priors.config import ARConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
@@ -20,9 +19,12 @@ SIGNAL = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(32, 32))
 CASES = [((6,), (11,)), ((3, 2), (7, 5)), ((2, 2, 3), (4, 3, 9))]
 
 
-def make(shape: tuple[int, ...], sizes: tuple[int, ...], *, spread: float = 1.0, **options) -> ARPrior:
+def make(
+    shape: tuple[int, ...], sizes: tuple[int, ...], *, spread: float = 1.0, variable: bool = False, **options
+) -> ARPrior:
     """A small prior whose random weights are large enough for its predictions to differ."""
-    grid = LatentGrid(shape=shape, channels=4, codebook_sizes=sizes)
+    topology = "sequence" if variable else "grid"
+    grid = LatentGrid(shape=shape, channels=4, codebook_sizes=sizes, topology=topology, variable=variable)
     defaults = {"width": 16, "layers": 2, "attention_heads": 2}
     prior = ARPrior(ARConfig(**{**defaults, **options}), LatentSpec(signal=SIGNAL, grids=(grid,)))
     with torch.no_grad():
@@ -97,35 +99,6 @@ def test_the_loss_is_the_mean_of_the_exact_likelihood() -> None:
     assert not prior.training
 
 
-def test_a_large_codebook_in_chunks_gives_the_same_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
-    prior = make((4, 4), (50, 20))
-    codes = random_codes(3, (4, 4), (50, 20))
-
-    def gradients() -> list[Tensor]:
-        prior.zero_grad()
-        prior.losses(batch_of(codes), player="model", step=0, steps=1)["loss"].backward()
-        return [p.grad.clone() for p in prior.parameters()]
-
-    whole = gradients()
-    monkeypatch.setattr(ar, "_LOGITS_AT_ONCE", 350)
-    torch.testing.assert_close(gradients(), whole)
-
-
-def test_inverse_cdf_inverts() -> None:
-    logits = torch.tensor([0.1, 0.0, 0.4, 0.5]).log().expand(5, 4)
-    noise = torch.tensor([0.0, 0.0999, 0.1001, 0.4999, 0.99999])
-    assert inverse_cdf(logits, noise).tolist() == [0, 0, 2, 2, 3]
-
-
-def test_top_k_and_top_p_keep_what_they_say() -> None:
-    logits = torch.tensor([[0.1, 0.4, 0.3, 0.2], [0.97, 0.01, 0.01, 0.01]]).log()
-    kept = filter_logits(logits, ARConfig(top_k=2)).isfinite()
-    assert kept[0].tolist() == [False, True, True, False]
-    kept = filter_logits(logits, ARConfig(top_p=0.75)).isfinite()
-    assert kept.tolist() == [[False, True, True, True], [True, False, False, False]]
-    assert torch.equal(filter_logits(logits, ARConfig()), logits)
-
-
 @pytest.mark.parametrize("options", [{"temperature": 1e-4}, {"top_k": 1}, {"top_p": 1e-6}])
 def test_greedy_settings_take_the_likeliest_code(options: dict) -> None:
     prior = make((6,), (11,), **options)
@@ -156,7 +129,7 @@ def markov(n: int, length: int, first: Tensor, matrix: Tensor) -> tuple[Tensor, 
 
 
 @pytest.mark.slow
-def test_it_reaches_the_entropy_of_a_markov_source() -> None:
+def test_it_reaches_the_entropy_of_a_markov_source(learn) -> None:
     generator = torch.Generator().manual_seed(1)
     matrix = torch.softmax(2 * torch.randn(6, 6, generator=generator), dim=-1)
     first = torch.softmax(torch.randn(6, generator=generator), dim=-1)
@@ -166,18 +139,140 @@ def test_it_reaches_the_entropy_of_a_markov_source() -> None:
     prior = ARPrior(
         ARConfig(width=48, layers=2, attention_heads=2, depth_layers=1), LatentSpec(signal=SIGNAL, grids=(grid,))
     )
-    optimizer = torch.optim.AdamW(prior.parameters(), lr=3e-3, betas=(0.9, 0.95))
-    steps = 250
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * min(1, (step + 1) / 15) * (1 - step / steps)
-        codes = train[torch.randint(len(train), (64,))]
-        optimizer.zero_grad()
-        prior.losses(batch_of(codes), player="model", step=step, steps=steps)["loss"].backward()
-        torch.nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
-        optimizer.step()
+    learn(prior, lambda n: batch_of(train[torch.randint(len(train), (n,))]), steps=250, lr=3e-3)
     bits = prior.held_out(batch_of(val))["nll_bits"].mean().item()
     assert bits == pytest.approx(entropy, rel=0.02)
     pairs = prior.sample(1000, seed=0, batch_size=500).codes[:, 0]
     counts = torch.zeros(6, 6).index_put_((pairs[:, :-1].flatten(), pairs[:, 1:].flatten()), torch.ones(()), True)
     torch.testing.assert_close(counts / counts.sum(1, keepdim=True), matrix, atol=0.08, rtol=0)
+
+
+def test_the_delay_pattern() -> None:
+    codes = torch.tensor([[[1, 4], [2, 5], [3, 6]]])
+    assert delayed(codes).tolist() == [[[1, 0], [2, 4], [3, 5], [0, 6]]]
+    assert torch.equal(undelayed(delayed(codes)), codes)
+
+
+@pytest.mark.parametrize(("shape", "sizes"), [((3,), (2, 3)), ((2, 2), (2, 1, 2))])
+@pytest.mark.parametrize("positions", ["learned", "rotary"])
+def test_delayed_probabilities_sum_to_one(shape: tuple, sizes: tuple, positions: str) -> None:
+    prior = make(shape, sizes, order="delay", positions=positions)
+    ranges = [range(size) for size in sizes for _ in range(math.prod(shape))]
+    everything = torch.tensor(list(itertools.product(*ranges))).view(-1, len(sizes), *shape)
+    bits = prior.held_out(batch_of(everything))["nll_bits"]
+    assert bits.std() > 0.5
+    assert torch.exp2(-bits).sum().item() == pytest.approx(1, abs=1e-5)
+    drawn = prior.sample(20, seed=1)
+    assert torch.equal(prior.sample_at(range(20), seed=1, cached=False).codes, drawn.codes)
+    assert torch.equal(prior.sample(20, seed=1, batch_size=7).codes, drawn.codes)
+
+
+def test_delay_takes_one_step_for_independent_and_no_other() -> None:
+    prior = make((5,), (4, 3, 2), order="delay")
+    codes = random_codes(1, (5,), (4, 3, 2))
+    before = undelayed(prior.nll(codes))[0]
+    for place, head in itertools.product(range(5), range(3)):
+        changed = codes.clone()
+        changed[0, head, place] = (changed[0, head, place] + 1) % prior.sizes[head]
+        moved = (undelayed(prior.nll(changed))[0] - before).abs() > 1e-6
+        later = [[n + j > place + head for j in range(3)] for n in range(5)]
+        later[place][head] = True
+        assert moved.tolist() == later
+
+
+def everything_up_to(length: int, sizes: tuple[int, ...]) -> Latents:
+    """All sequences of at most `length` positions; anything behind their ends."""
+    codes, lengths = [], []
+    for n in range(length + 1):
+        found = list(itertools.product(*(range(size) for size in sizes for _ in range(n))))
+        padded = torch.zeros(len(found), len(sizes), length, dtype=torch.long)
+        padded[..., :n] = torch.tensor(found, dtype=torch.long).view(len(found), len(sizes), n)
+        padded[..., n:] = torch.randint(min(sizes), padded[..., n:].shape)
+        codes.append(padded)
+        lengths += [n] * len(found)
+    return Latents(codes=torch.cat(codes), lengths=torch.tensor(lengths))
+
+
+@pytest.mark.parametrize("sizes", [(3,), (2, 3)])
+@pytest.mark.parametrize("order", ["raster", "delay"])
+def test_sequences_of_all_lengths_sum_to_one_and_are_sampled_so(sizes: tuple, order: str) -> None:
+    prior = make((3,), sizes, variable=True, order=order)
+    latents = everything_up_to(3, sizes)
+    probabilities = torch.exp2(-prior.held_out(LatentBatch(latents=latents))["nll_bits"])
+    assert probabilities.sum().item() == pytest.approx(1, abs=1e-5)
+    lengths = torch.zeros(4, dtype=torch.double).index_add(0, latents.lengths, probabilities)
+    drawn = prior.sample(3000, seed=0, batch_size=1000)
+    shares = torch.bincount(drawn.lengths, minlength=4) / 3000
+    assert ((shares - lengths).abs() < 4.5 * (lengths * (1 - lengths) / 3000).sqrt() + 1e-3).all()
+    behind = torch.arange(3) >= drawn.lengths[:, None]
+    assert (drawn.codes.transpose(0, 1)[:, behind] == 0).all()
+    uncached = prior.sample_at(range(50), seed=0, cached=False)
+    assert torch.equal(uncached.codes, drawn.codes[:50])
+    assert torch.equal(uncached.lengths, drawn.lengths[:50])
+
+
+@pytest.mark.parametrize("order", ["raster", "delay"])
+def test_sampling_stops_when_all_have_ended(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    prior = make((200,), (3, 2), variable=True, order=order, spread=0.1)
+    with torch.no_grad():
+        prior.head.logits[0].bias[3] = 4.0  # the end symbol
+    calls = []
+    draw = prior.head.draw
+    monkeypatch.setattr(prior.head, "draw", lambda *args: (calls.append(0), draw(*args)))
+    drawn = prior.sample(30, seed=0)
+    assert drawn.lengths.max() < 16
+    assert len(calls) <= 32
+
+
+def test_lengths_weigh_the_loss_by_code() -> None:
+    prior = make((6,), (5, 3), variable=True)
+    codes, lengths = random_codes(4, (6,), (5, 3)), torch.tensor([0, 2, 5, 6])
+    batch = LatentBatch(latents=Latents(codes=codes, lengths=lengths))
+    nats = prior.held_out(batch)["nll_bits"].sum().item() * math.log(2)
+    # two codes a position, and an end symbol for all but the longest
+    assert prior.losses(batch, player="model", step=0, steps=1)["loss"].item() == pytest.approx(nats / 29, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_it_learns_bytes_of_varying_length(learn) -> None:
+    """A chain over 12 of 256 bytes that stops with probability 0.2 after each: rate in closed form per sample."""
+    generator = torch.Generator().manual_seed(2)
+    matrix = torch.softmax(1.5 * torch.randn(12, 12, generator=generator), dim=-1)
+    limit, stop = 16, 0.2
+
+    def draw(n: int) -> tuple[LatentBatch, Tensor]:
+        codes, bits = torch.zeros(n, 1, limit, dtype=torch.long), torch.zeros(n)
+        alive, lengths = torch.ones(n, dtype=torch.bool), torch.full((n,), limit)
+        for place in range(limit):
+            rows = torch.full((n, 12), 1 / 12) if place == 0 else matrix[codes[:, 0, place - 1]]
+            ends = alive & (torch.rand(n) < stop)
+            bits -= torch.where(ends, math.log2(stop), 0.0)
+            lengths[ends] = place
+            alive &= ~ends
+            code = torch.multinomial(rows, 1)[:, 0]
+            bits -= torch.where(alive, math.log2(1 - stop) + rows.gather(1, code[:, None])[:, 0].log2(), 0.0)
+            codes[:, 0, place] = torch.where(alive, code, 0)
+        return LatentBatch(latents=Latents(codes=codes, lengths=lengths)), bits
+
+    grid = LatentGrid(shape=(limit,), channels=1, codebook_sizes=(256,), topology="sequence", variable=True)
+    config = ARConfig(width=32, layers=2, attention_heads=2)
+    prior = ARPrior(config, LatentSpec(signal=SIGNAL, grids=(grid,)))
+    learn(prior, lambda n: draw(n)[0], steps=400, lr=5e-3, batch=128)
+    val, bits = draw(3000)
+    assert prior.held_out(val)["nll_bits"].mean().item() == pytest.approx(bits.mean().item(), rel=0.02)
+    drawn = prior.sample(1000, seed=0, batch_size=500)
+    assert drawn.lengths.double().mean().item() == pytest.approx(val.latents.lengths.double().mean().item(), rel=0.12)
+
+
+@pytest.mark.slow
+def test_delay_reaches_the_entropy_where_its_independence_holds(learn) -> None:
+    generator = torch.Generator().manual_seed(1)
+    matrix = torch.softmax(2 * torch.randn(6, 6, generator=generator), dim=-1)
+    first = torch.softmax(torch.randn(6, generator=generator), dim=-1)
+    train, entropy = markov(20000, 12, first, matrix)
+    val, _ = markov(3000, 12, first, matrix)
+    grid = LatentGrid(shape=(12,), channels=4, codebook_sizes=(6, 2))
+    config = ARConfig(width=48, layers=2, attention_heads=2, order="delay")
+    prior = ARPrior(config, LatentSpec(signal=SIGNAL, grids=(grid,)))
+    learn(prior, lambda n: batch_of(train[torch.randint(len(train), (n,))]), steps=250, lr=3e-3)
+    assert prior.held_out(batch_of(val))["nll_bits"].mean().item() == pytest.approx(entropy, rel=0.02)

@@ -135,7 +135,7 @@ def test_the_held_out_loss_estimates_the_objective() -> None:
     fixed = prior.held_out(LatentBatch(latents=Latents(values=values)))["flow_loss"].mean()
     t = torch.linspace(0, 1, 4001)[:-1] + 1 / 8000
     with torch.no_grad():
-        dense = prior._errors(values[:1].expand(4000, -1, -1), torch.randn(4000, 2, 4), t).mean()
+        dense = prior._errors(prior.net, values[:1].expand(4000, -1, -1), torch.randn(4000, 2, 4), t).mean()
     assert fixed.item() == pytest.approx(dense.item(), rel=0.03)
 
 

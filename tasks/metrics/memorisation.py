@@ -1,0 +1,154 @@
+"""Are samples copies? Their distances to the nearest training sample beside those of held-out data.
+
+A generative model may be no closer to its training set than fresh data are (the idea of Meehan et al. 2020, arXiv
+2004.05675, and of the nearest-neighbour pictures of most papers). Data that were held out tell how close that is.
+
+Shape legend: N samples, M training samples, V held-out samples, D feature length, R resamples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...results.errors import UserError
+from ...results.metric import Metric
+from .precision import full_precision
+
+VERSION = 1
+QUANTILE = 0.01
+_BLOCK_BYTES = 32 << 20
+_RESAMPLES = 1000
+_PAIRS = 8  # the nearest pairs that are kept to look at
+
+
+def nearest(features: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Distance (float64) and index of the nearest of `known` `[M, D]` for each of `[N, D]`: two `[N]`.
+
+    The neighbour is found in float32, its distance then taken in float64 from the difference, so that a copy is at 0.
+    Raises UserError for an empty or differing `known`, or values that are not finite.
+    """
+    if features.ndim != 2 or known.ndim != 2 or features.shape[1] != known.shape[1] or not len(known):
+        raise UserError(f"features must be [N, D] and [M, D], got {list(features.shape)} and {list(known.shape)}")
+    known = known.to(features.device)
+    if not bool(torch.isfinite(features).all() and torch.isfinite(known).all()):
+        raise UserError("features hold values that are not finite")
+    mean = known.double().mean(0)
+    y = (known - mean).float()
+    norms = y.square().sum(1)
+    size = max(1, _BLOCK_BYTES // (4 * len(y)))
+    found = []
+    with full_precision():
+        for part in features.split(size):
+            # ‖x‖² is the same for all of a row
+            found.append(torch.addmm(norms, (part - mean).float(), y.t(), alpha=-2).min(1).indices)
+    indices = torch.cat(found) if found else torch.zeros(0, dtype=torch.int64, device=features.device)
+    apart = [
+        (x.double() - known[i].double()).norm(dim=1)
+        for x, i in zip(features.split(4096), indices.split(4096), strict=True)
+    ]
+    return torch.cat(apart), indices
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memorisation:
+    """The check's two metrics, and the `closest` pairs: sample, training sample, distance."""
+
+    metrics: tuple[Metric, ...]
+    closest: tuple[dict[str, Any], ...]
+
+
+def memorisation(
+    net: str, features: Tensor, train: Tensor, held_out: Tensor, *, protocol: str, seed: int = 0
+) -> Memorisation:
+    """`nearest_train_ratio_<net>` and `memorised_share_<net>` of samples `[N, D]`.
+
+    The ratio is the median distance to the nearest of `train` `[M, D]` over that of `held_out` `[V, D]`: 1 for fresh
+    data, less for copies. The share is that of samples no further from `train` than the 1 % quantile of `held_out`, the
+    j-th smallest of its distances with j = ⌊(V + 1)/100⌋, at least 1: of fresh data j/(V + 1) are. Neither has a better
+    direction: samples unlike any data are far from all of it. Standard errors and 95 % percentile intervals by a seeded
+    bootstrap over samples and held-out samples, `train` held fixed. Samples whose features are not finite are left out
+    and counted; without any, or without held-out samples, the values are None.
+    """
+    finite = torch.isfinite(features).all(1)
+    kept = features[finite]
+    n, missing = len(kept), len(features) - len(kept)
+    sides = f"n = {n} and {len(held_out)} held out, against {len(train)} training samples; Euclidean"
+    j = max(1, int((len(held_out) + 1) * QUANTILE))
+    expected = (
+        f"the {j}. smallest held-out distance ({QUANTILE:.0%} quantile); {j / (len(held_out) + 1):.3g} of fresh data"
+    )
+    ratio: _Found = (None, None, None)
+    share: _Found = (None, None, None)
+    closest: tuple[dict[str, Any], ...] = ()
+    if n and len(held_out):
+        distances, indices = nearest(kept, train)
+        usual = nearest(held_out.to(kept.device), train)[0].cpu().numpy()
+        mine = distances.cpu().numpy()
+        ratio, share = _bootstrapped(mine, usual, j, seed)
+        numbers = torch.nonzero(finite).flatten().tolist()
+        closest = tuple(
+            {"sample": numbers[i], "train": int(indices[i]), "distance": float(mine[i])}
+            for i in np.argsort(mine, kind="stable")[:_PAIRS].tolist()
+        )
+
+    def metric(name: str, found: _Found, what: str) -> Metric:
+        value, se, interval = found
+        line = f"{protocol}; {what}; {sides}".removeprefix("; ")
+        return Metric(
+            name=f"{name}_{net}",
+            value=value,
+            se=se,
+            interval=interval,
+            n=n,
+            missing=missing,
+            direction="none",
+            protocol=line,
+        )
+
+    return Memorisation(
+        metrics=(
+            metric(
+                "nearest_train_ratio", ratio, "median distance to the nearest training sample, over the held-out one's"
+            ),
+            metric("memorised_share", share, f"share no further from a training sample than {expected}"),
+        ),
+        closest=closest,
+    )
+
+
+_Found = tuple[float | None, float | None, tuple[float, float] | None]
+
+
+def _bootstrapped(mine: np.ndarray, usual: np.ndarray, j: int, seed: int) -> tuple[_Found, _Found]:
+    """Value, standard error and interval of the ratio of medians and of the share within the j-th smallest."""
+    generator = np.random.default_rng(seed)
+    ratios, shares = np.empty(_RESAMPLES), np.empty(_RESAMPLES)
+    for r in range(_RESAMPLES):
+        a = mine[generator.integers(len(mine), size=len(mine))]
+        b = usual[generator.integers(len(usual), size=len(usual))]
+        ratios[r], shares[r] = _ratio(a, b), _share(a, b, j)
+    return _found(_ratio(mine, usual), ratios), _found(_share(mine, usual, j), shares)
+
+
+def _ratio(a: np.ndarray, b: np.ndarray) -> float:
+    below = float(np.median(b))
+    return float(np.median(a)) / below if below > 0 else float("nan")
+
+
+def _share(a: np.ndarray, b: np.ndarray, j: int) -> float:
+    return float((a <= np.partition(b, j - 1)[j - 1]).mean())
+
+
+def _found(value: float, resampled: np.ndarray) -> _Found:
+    if not np.isfinite(value):
+        return None, None, None  # half of the held-out samples are copies themselves: nothing to compare with
+    resampled = resampled[np.isfinite(resampled)]
+    if len(resampled) < 2:
+        return value, None, None
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return value, float(resampled.std(ddof=1)), (float(low), float(high))

@@ -1,0 +1,83 @@
+"""Class labels for priors: their embedding with dropout, where sampling takes them from, guidance between two
+predictions.
+
+Shape legend: B batch, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...results.errors import UserError
+from ..latents import LatentBatch
+from .noise import generator
+
+_LABELS = 0x1ABE1  # the stream of a sample's generator that its label is drawn from
+
+
+class Labels(nn.Module):
+    """Class labels as vectors, and the labels that samples get.
+
+    Row `classes` of the table is "no label". In training a label becomes "no label" with probability `dropout`, so
+    that one network learns the conditional and the unconditional distribution (Ho & Salimans 2022). `counts`
+    `[classes]` is the training split's histogram, filled by `count`; before that all labels are equally likely.
+    """
+
+    counts: Tensor
+
+    def __init__(self, classes: int, width: int, *, dropout: float) -> None:
+        super().__init__()
+        self.classes, self.dropout = classes, dropout
+        self.weight = nn.Parameter(torch.randn(classes + 1, width) * 0.02)
+        self.register_buffer("counts", torch.zeros(classes, dtype=torch.long))
+
+    def count(self, batches: Iterable[LatentBatch]) -> None:
+        """Take the histogram of all labels in `batches`; for a prior's `prepare`.
+
+        Raises UserError when there are no labels, or one outside 0 to `classes` - 1.
+        """
+        total = torch.zeros(self.classes, dtype=torch.long)
+        for batch in batches:
+            labels = self.of(batch).cpu()
+            if int(labels.min()) < 0 or int(labels.max()) >= self.classes:
+                found = f"{int(labels.min())} to {int(labels.max())}"
+                raise UserError(f"prior: classes is {self.classes}, and the data's labels run from {found}")
+            total += torch.bincount(labels, minlength=self.classes)
+        self.counts.copy_(total)
+
+    def of(self, batch: LatentBatch) -> Tensor:
+        """The labels `[B]` of a batch. Raises UserError when it has none."""
+        if batch.labels is None:
+            raise UserError(f"prior: classes is {self.classes}, and the data has no labels; take classes = 0")
+        return batch.labels
+
+    def forward(self, labels: Tensor) -> Tensor:
+        """Vectors `[B, D]` of labels `[B]`; some of them dropped in training, none in evaluation mode."""
+        if self.training and self.dropout:
+            dropped = torch.rand(labels.shape, device=labels.device) < self.dropout
+            labels = labels.masked_fill(dropped, self.classes)
+        return F.embedding(labels, self.weight)
+
+    def none(self, n: int) -> Tensor:
+        """`n` times "no label", on the table's device."""
+        return torch.full((n,), self.classes, dtype=torch.long, device=self.weight.device)
+
+    def draw(self, indices: Iterable[int], *, seed: int) -> Tensor:
+        """The labels `[B]` of the samples `indices`, from the training histogram; a function of (seed, index)."""
+        counts = self.counts.cpu().numpy().astype(np.float64)
+        shares = (counts if counts.sum() > 0 else np.ones_like(counts)).cumsum()
+        places = np.array([generator(seed, int(i), _LABELS).random() for i in indices]) * shares[-1]
+        return torch.from_numpy(np.searchsorted(shares, places, side="right")).to(self.weight.device)
+
+
+def guided(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
+    """unconditional + scale (conditional - unconditional): classifier-free guidance of logits, velocities or noise.
+
+    Ho & Salimans 2022, equation 6, with `scale` = 1 + w: 1 is the conditional model itself, 0 the unconditional one.
+    """
+    return torch.lerp(unconditional, conditional, scale)

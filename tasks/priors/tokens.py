@@ -1,0 +1,106 @@
+"""What the priors of continuous tokens share: patches as tokens, and a transformer over them.
+
+Shape legend: B batch, N tokens, P values per token, D width, C channels, *grid the latents' axes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from ...tokenizers.spec import LatentSpec
+from ..latents import LatentBatch
+from .fields import labels_for
+from .flow import patchify, unpatchify
+from .interface import Prior
+from .token_config import TokenConfig
+from .transformer import AxialEmbedding, Transformer
+
+
+class TokenPrior(Prior):
+    """A prior over the tokens of one grid of values `[B, C, *grid]`, rank 1 to 3."""
+
+    kind = "continuous"
+    inside: Tensor
+
+    def __init__(self, config: TokenConfig, spec: LatentSpec, *, causal: bool) -> None:
+        super().__init__(spec)
+        self.shape, self.patch = spec.grid.shape, config.patch_for(spec)
+        self.elements = config.token_elements(spec)
+        self.count = math.prod(config.tokens_for(spec))
+        self.trunk = TokenTrunk(self.elements, config.tokens_for(spec), config, causal=causal)
+        self.labels = labels_for(config, config.width)
+        # 0 where a patch reaches beyond the grid
+        inside = patchify(torch.ones(1, spec.grid.channels, *self.shape), self.patch)[0]
+        self.register_buffer("inside", inside, persistent=False)
+
+    def prepare(self, batches: Iterable[LatentBatch]) -> None:
+        """Count the training labels, from which samples take theirs."""
+        if self.labels is not None:
+            self.labels.count(batches)
+
+    def tokens(self, batch: LatentBatch) -> Tensor:
+        """The batch's values as tokens `[B, N, P]`."""
+        values = batch.latents.values
+        if values is None:
+            raise ValueError("a prior of continuous tokens needs continuous values")
+        return patchify(values, self.patch)
+
+    def values(self, tokens: Tensor) -> Tensor:
+        """Tokens `[B, N, P]` as values `[B, C, *grid]`."""
+        return unpatchify(tokens, self.patch, self.shape)
+
+    def vectors(self, batch: LatentBatch) -> Tensor | None:
+        """What the batch's labels say, `[B, D]`, or None."""
+        return None if self.labels is None else self.labels(self.labels.of(batch))
+
+    def drawn_vectors(self, indices: range, *, seed: int, guidance: float) -> Tensor | None:
+        """The same for samples to draw; with guidance `[2B, D]`, "no label" in the second half."""
+        if self.labels is None:
+            return None
+        labels = self.labels.draw(indices, seed=seed)
+        if guidance != 1.0:
+            labels = torch.cat((labels, self.labels.none(len(labels))))
+        return self.labels(labels)
+
+
+class TokenTrunk(nn.Module):
+    """A transformer over tokens: causal, or with full attention over known and masked ones."""
+
+    def __init__(self, elements: int, grid: tuple[int, ...], config: TokenConfig, *, causal: bool) -> None:
+        super().__init__()
+        width = config.width
+        self.start = nn.Parameter(torch.randn(width) * 0.02)
+        self.masked = None if causal else nn.Parameter(torch.randn(width) * 0.02)
+        self.embed = nn.Linear(elements, width)
+        self.position = AxialEmbedding(grid, width)
+        self.net = Transformer(width, config.layers, config.attention_heads, causal=causal, dropout=config.dropout)
+
+    def first(self, batch: int, vector: Tensor | None) -> Tensor:
+        """The token before all, `[B, 1, D]`; it carries the label."""
+        start = self.start.expand(batch, 1, -1)
+        return start if vector is None else start + vector[:, None]
+
+    def before(self, tokens: Tensor, vector: Tensor | None) -> Tensor:
+        """Summaries `[B, N, D]` of what precedes each of the tokens `[B, N, P]` (causal)."""
+        x = torch.cat((self.first(len(tokens), vector), self.embed(tokens[:, :-1])), dim=1)
+        return self.net(x + self.position()[: x.shape[1]])
+
+    def around(self, tokens: Tensor, known: Tensor, vector: Tensor | None) -> Tensor:
+        """Summaries `[B, N, D]` of the tokens `[B, N, P]` that are `known` (bool `[B, N]`), for each position."""
+        assert self.masked is not None
+        x = torch.where(known[..., None], self.embed(tokens), self.masked) + self.position()
+        return self.net(torch.cat((self.first(len(tokens), vector), x), dim=1))[:, 1:]
+
+    def stepper(self, batch: int, length: int, vector: Tensor | None) -> Callable[[Tensor | None, int], Tensor]:
+        """`step(token [B, P] at position - 1, position)`: summaries `[B, D]` in order, with a KV cache (causal)."""
+        cache, positions = self.net.cache(batch, length), self.position()
+
+        def step(token: Tensor | None, position: int) -> Tensor:
+            x = self.first(batch, vector) if token is None else self.embed(token)[:, None]
+            return self.net(x + positions[position], cache=cache)[:, 0]
+
+        return step

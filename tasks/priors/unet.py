@@ -1,0 +1,157 @@
+"""An N-d U-Net with time conditioning: the denoiser of Ho et al. (2020) in any rank.
+
+Residual blocks with scale and shift from the time after the second norm (Dhariwal & Nichol 2021), one skip connection
+per level, self-attention at the coarsest level, sub-pixel convolutions upwards.
+
+Shape legend: B batch, C channels, *grid the latents' axes, E embedding width.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...tokenizers.backbones.conv import conv, group_norm, pointwise, to_channels_last
+from ...tokenizers.backbones.patch import depth_to_space
+from ...tokenizers.backbones.stages import Stage
+from .diffusion_config import TIME_FEATURES
+from .transformer import Attention, timestep_embedding
+
+_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+
+
+class UNet(nn.Module):
+    """What is predicted from noisy latents and their time; zero at the start of training."""
+
+    def __init__(
+        self,
+        channels: int,
+        levels: tuple[Stage, ...],
+        *,
+        blocks: int,
+        heads: int,
+        groups: int,
+        dropout: float,
+        embedding: int,
+    ) -> None:
+        super().__init__()
+        self.rank = len(levels[0].shape)
+        kernel = (3,) * self.rank
+
+        def block(inputs: int, width: int) -> TimeBlock:
+            return TimeBlock(inputs, width, self.rank, groups=groups, embedding=embedding, dropout=dropout)
+
+        self.time = TimeEmbedding(embedding)
+        self.stem = conv(channels, levels[0].width, kernel)
+        self.levels = nn.ModuleList(nn.ModuleList(block(s.width, s.width) for _ in range(blocks)) for s in levels)
+        self.downs = nn.ModuleList()
+        self.ups = nn.ModuleList()
+        self.rises = nn.ModuleList()
+        for outer, inner in pairwise(levels):
+            self.downs.append(conv(outer.width, inner.width, inner.kernel, inner.stride))
+            self.rises.append(Rise(inner, outer))
+            up = [block(2 * outer.width, outer.width), *(block(outer.width, outer.width) for _ in range(blocks - 1))]
+            self.ups.append(nn.ModuleList(up))
+        coarse = levels[-1].width
+        self.middle = nn.ModuleList([block(coarse, coarse), block(coarse, coarse)])
+        self.attention = GridAttention(coarse, heads, groups) if heads else None
+        last = conv(levels[0].width, channels, kernel)
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
+        self.out = nn.Sequential(group_norm(levels[0].width, groups), nn.SiLU(), last)
+        to_channels_last(self, self.rank)
+
+    def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
+        """`[B, C, *grid]` and times `[B]` to the shape of x; `condition` `[B, E]` is added to the time's embedding."""
+        if self.rank in _CHANNELS_LAST:
+            x = x.contiguous(memory_format=_CHANNELS_LAST[self.rank])
+        embedding = self.time(t, condition)
+        x = self.stem(x)
+        skips: list[Tensor] = []
+        for number, blocks in enumerate(self.levels):
+            if number:
+                x = self.downs[number - 1](x)
+            for block in blocks:  # type: ignore[attr-defined]
+                x = block(x, embedding)
+            skips.append(x)
+        x = self.middle[0](x, embedding)
+        if self.attention is not None:
+            x = self.attention(x)
+        x = self.middle[1](x, embedding)
+        for number in reversed(range(len(self.ups))):
+            x = torch.cat((self.rises[number](x), skips[number]), dim=1)
+            for block in self.ups[number]:  # type: ignore[attr-defined]
+                x = block(x, embedding)
+        return self.out(x)
+
+
+class TimeEmbedding(nn.Module):
+    """Sinusoidal features of a time through two layers, `[B]` to `[B, E]`, the non-linearity applied."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(TIME_FEATURES, width)
+        self.second = nn.Linear(width, width)
+
+    def forward(self, t: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Embeddings of times, with `condition` `[B, E]` added before the last non-linearity."""
+        h = self.second(F.silu(self.first(timestep_embedding(t, TIME_FEATURES))))
+        return F.silu(h if condition is None else h + condition)
+
+
+class TimeBlock(nn.Module):
+    """`[B, inputs, *grid]` to `[B, width, *grid]`; starts as the identity, a projection where widths differ."""
+
+    def __init__(self, inputs: int, width: int, rank: int, *, groups: int, embedding: int, dropout: float) -> None:
+        super().__init__()
+        self.norm1 = group_norm(inputs, groups)
+        self.conv1 = conv(inputs, width, (3,) * rank)
+        self.norm2 = group_norm(width, groups)
+        self.modulation = nn.Linear(embedding, 2 * width)
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.conv2 = conv(width, width, (3,) * rank)
+        self.skip = pointwise(inputs, width, rank) if inputs != width else nn.Identity()
+        for parameter in self.conv2.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Scale and shift come from `embedding` `[B, E]`."""
+        h = self.norm2(self.conv1(F.silu(self.norm1(x))))
+        shape = (len(x), -1, *([1] * (x.dim() - 2)))
+        scale, shift = (part.view(shape) for part in self.modulation(embedding).chunk(2, dim=-1))
+        return self.skip(x) + self.conv2(self.dropout(F.silu(torch.addcmul(shift, h, 1 + scale))))
+
+
+class GridAttention(nn.Module):
+    """x + attention over all positions of the grid."""
+
+    def __init__(self, width: int, heads: int, groups: int) -> None:
+        super().__init__()
+        self.norm = group_norm(width, groups)
+        self.attention = Attention(width, heads, causal=False)
+        nn.init.zeros_(self.attention.out.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, C, *grid]` to the same."""
+        tokens = self.attention(self.norm(x).flatten(2).transpose(1, 2))
+        return x + tokens.transpose(1, 2).reshape(x.shape)
+
+
+class Rise(nn.Module):
+    """From a level to the next finer one: a sub-pixel convolution, cut to the finer grid where sizes are odd."""
+
+    def __init__(self, inner: Stage, outer: Stage) -> None:
+        super().__init__()
+        self.stride, self.shape = inner.stride, outer.shape
+        self.conv = conv(inner.width, outer.width * math.prod(inner.stride), (3,) * len(inner.shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, C_inner, *inner]` to `[B, C_outer, *outer]`."""
+        x = depth_to_space(self.conv(x), self.stride)
+        for axis, size in enumerate(self.shape):
+            x = x.narrow(2 + axis, 0, size)
+        return x

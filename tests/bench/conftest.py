@@ -1,0 +1,130 @@
+"""A suite small enough to be run in seconds, and the command line as a process."""
+
+from __future__ import annotations
+
+import copy
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+_MINI: dict[str, Any] = {
+    "name": "mini",
+    "data": {"name": "shapes", "modality": "image", "size": 16, "samples": 64, "val": 32},
+    "tokenizers": [
+        {"recipe": "kl-vae", "downsample": 4, "tsr": 12, "width": 8},
+        {"recipe": "vq-vae", "downsample": 4, "codebook_size": 64, "width": 8},
+    ],
+    "training": {"steps": 60, "batch_size": 8},
+    "encoder": {"width": 8, "training": {"steps": 10, "batch_size": 8}},
+    "prior": {
+        "training": {"steps": 10, "batch_size": 8},
+        "flow": {"width": 16, "layers": 1, "attention_heads": 2, "steps": 2},
+        "ar": {"width": 16, "layers": 1, "attention_heads": 2},
+    },
+    "generation": {"samples": 32},
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tiny models on many threads wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def mini() -> dict[str, Any]:
+    """A suite of two cells on 16-pixel images with every task; a copy that a test may change."""
+    return copy.deepcopy(_MINI)
+
+
+@pytest.fixture(scope="session")
+def mini_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same suite as a file."""
+    path = tmp_path_factory.mktemp("suite") / "mini.toml"
+    path.write_text(toml(_MINI))
+    return path
+
+
+def toml(table: Mapping[str, Any]) -> str:
+    """`table` as TOML."""
+    return "".join(f"{key} = {_value(value)}\n" for key, value in table.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key} = {_value(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+class Commands:
+    """The `latentbench` command in processes of its own, on a cache of its own."""
+
+    def __init__(self, cache: Path) -> None:
+        self.environment = {**os.environ, "LATENTBENCH_CACHE": str(cache), "COLUMNS": "200"}
+        self.started: list[subprocess.Popen[str]] = []
+
+    def start(self, *arguments: Any, **options: Any) -> subprocess.Popen[str]:
+        """Start the command; its output is captured as text."""
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "latentbench.bench.cli", *map(str, arguments)],
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options,
+            text=True,
+            env=self.environment,
+        )
+        self.started.append(process)
+        return process
+
+    def __call__(self, *arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run the command to its end."""
+        process = self.start(*arguments, **options)
+        out, err = process.communicate(timeout=240)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The decoded data of all commands of the session."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def latentbench(cache: Path) -> Iterator[Commands]:
+    """The command line; processes that a failing test leaves are ended."""
+    commands = Commands(cache)
+    yield commands
+    for process in commands.started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(latentbench: Commands, mini_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of a run of the small suite that nothing has disturbed."""
+    out = tmp_path_factory.mktemp("undisturbed")
+    done = latentbench("run", mini_file, "--out", out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture
+def in_subprocess() -> Callable[[str], str]:
+    """Runs Python code in a fresh interpreter and gives what it printed."""
+
+    def run(code: str) -> str:
+        done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run

@@ -1,0 +1,319 @@
+"""The local engine with jobs that do as they are told: scheduling, failures, deaths, stopping."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latentbench.bench.engines import engines, local
+from latentbench.bench.engines.client import Server
+from latentbench.bench.engines.interface import Event
+from latentbench.bench.engines.local import LocalEngine
+from latentbench.bench.engines.slots import SMALL_STEP
+from latentbench.bench.hardware import Device, Machine
+from latentbench.bench.jobs import Job
+from latentbench.results.errors import UserError
+from latentbench.results.record import Failure, Record
+from latentbench.results.store import Store
+
+# A server whose workers follow their job's configuration, and need no torch.
+SERVER = '''
+import json, os, signal, sys, time
+from pathlib import Path
+from latentbench.bench import worker
+from latentbench.bench.engines import server
+from latentbench.bench.order import Order, ProgressFile, UNWRITABLE
+from latentbench.results.record import Failure, Record
+from latentbench.results.store import Store
+
+def work(data):
+    order = Order.from_json(data)
+    job, do = order.job, order.job.config
+    print("attempt", order.attempt, "threads", order.threads, flush=True)
+    (order.folder / f"pid-{order.attempt}").write_text(str(os.getpid()))
+    (order.folder / "started").write_text(repr(time.monotonic()))
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(75))
+    if order.attempt <= do.get("deaths", 0):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "progress" in do:
+        ProgressFile(order.folder)(*do["progress"])
+    deadline = time.monotonic() + do.get("seconds", 0)
+    while time.monotonic() < deadline:
+        time.sleep(0.01)
+    (order.folder / "ended").write_text(repr(time.monotonic()))
+    if "exit" in do:
+        return do["exit"]
+    error = Failure(type="ValueError", message=do["error"]) if "error" in do else None
+    status = "failed" if error else "finished"
+    Store(order.root).save(Record(kind=job.kind, key=job.key, status=status, config=do, error=error))
+    return UNWRITABLE if do.get("unwritable") else 1 if error else 0
+
+worker.preload = lambda: None
+worker.work = work
+if Path("@FLAG@").exists():
+    sys.exit(3)
+server.main()
+'''
+
+
+@pytest.fixture
+def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An output folder, for an engine whose workers are the ones above."""
+    script = tmp_path / "server.py"
+    script.write_text(SERVER.replace("@FLAG@", str(tmp_path / "broken")))
+    monkeypatch.setattr(Server, "command", (sys.executable, "-P", str(script)))
+    return tmp_path / "out"
+
+
+def job(name: str, *needs: Job, step_flops: float = 0.0, memory: int = 1, **do: Any) -> Job:
+    depends = {f"need{i}": need.id for i, need in enumerate(needs)}
+    config = {"name": name, **do}
+    return Job(kind="fake", config=config, versions={}, depends=depends, title=name, step_flops=step_flops, memory=memory)
+
+
+def engine(out: Path, *, units: int = 2, memory: int = 100) -> LocalEngine:
+    machine = Machine(devices=(Device(name="cpu", units=units, memory=memory),), cores=8)
+    return LocalEngine(store=Store(out), machine=machine, cache=out / "cache")
+
+
+def run(out: Path, *jobs: Job, **options: Any) -> list[Event]:
+    return list(engine(out, **options).run({job.id: job for job in jobs}))
+
+
+def told(events: list[Event], job: Job) -> list[str]:
+    return [event.kind for event in events if event.job == job.id]
+
+
+def folder(out: Path, job: Job) -> Path:
+    return Store(out).job_folder(job.kind, job.key)
+
+
+def pid(out: Path, job: Job, attempt: int = 1) -> int:
+    """The worker's process, once it has started."""
+    path = folder(out, job) / f"pid-{attempt}"
+    deadline = time.monotonic() + 20
+    while not (path.exists() and path.read_text()):
+        assert time.monotonic() < deadline, "the worker has not started"
+        time.sleep(0.01)
+    return int(path.read_text())
+
+
+def alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def test_it_is_registered() -> None:
+    assert engines.get("local") is LocalEngine
+    with pytest.raises(UserError, match="^--engine: unknown engine 'lokal'; did you mean 'local'?"):
+        engines.get("lokal", where="--engine")
+
+
+def test_jobs_run_after_what_they_need(out: Path) -> None:
+    a = job("a", seconds=0.2)
+    b = job("b", a)
+    c = job("c", a, b)
+    events = run(out, a, b, c)
+    assert [(e.kind, e.job) for e in events] == [(kind, j.id) for j in (a, b, c) for kind in ("started", "finished")]
+    assert events[0].device == "cpu"
+    assert events[1].seconds >= 0.2
+
+
+def test_nothing_to_do_starts_nothing(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "Server", None)
+    assert run(out) == []
+
+
+def test_a_failure_is_recorded_and_the_others_carry_on(out: Path) -> None:
+    bad, good = job("bad", error="out of\nluck"), job("good", seconds=0.1)
+    below, further = job("below", bad), job("further", good)
+    lost = job("lost", below, good)
+    events = run(out, bad, good, below, further, lost)
+    assert told(events, bad) == ["started", "failed"]
+    assert told(events, good) == told(events, further) == ["started", "finished"]
+    assert told(events, below) == told(events, lost) == ["skipped"]
+    messages = {event.job: event.message for event in events if event.kind in ("failed", "skipped")}
+    assert messages == {bad.id: "ValueError: out of luck", below.id: f"{bad.id} failed", lost.id: f"{below.id} failed"}
+
+
+def test_a_worker_that_dies_is_started_again(out: Path) -> None:
+    a = job("a", deaths=2)
+    b = job("b", a)
+    events = run(out, a, b)
+    assert told(events, a) == ["started", "retried", "started", "retried", "started", "finished"]
+    assert told(events, b) == ["started", "finished"]
+    assert events[1].message == "killed (by signal 9: someone's kill, or out of memory)"
+    logs = sorted((folder(out, a) / "log").iterdir())
+    assert [log.name for log in logs] == ["attempt-1.log", "attempt-2.log", "attempt-3.log"]
+    assert logs[2].read_text() == "attempt 3 threads 1\n"
+
+
+@pytest.mark.parametrize(
+    ("do", "cause"),
+    [
+        ({"deaths": 9}, "killed (by signal 9: someone's kill, or out of memory)"),
+        ({"exit": 7}, "ended with exit code 7 and without a record"),
+        ({"exit": 75}, "stopped by someone's SIGTERM"),
+    ],
+)
+def test_a_worker_that_keeps_dying_is_a_failure(out: Path, do: dict[str, Any], cause: str) -> None:
+    a, b = job("a", **do), job("b")
+    events = run(out, a, b)
+    assert told(events, a) == ["started", "retried", "started", "retried", "started", "failed"]
+    assert told(events, b) == ["started", "finished"]
+    record = Store(out).load_any(a.kind, a.key)
+    assert record is not None
+    assert record.error == Failure(type="WorkerDied", message=f"{cause}, 3 times")
+
+
+def test_a_worker_killed_from_outside_is_started_again(out: Path) -> None:
+    a, b = job("a", seconds=1.0), job("b", seconds=1.0)
+    running = engine(out).run({a.id: a, b.id: b})
+    events = [next(running), next(running)]
+    os.kill(pid(out, a), signal.SIGKILL)
+    events += running
+    assert told(events, a) == ["started", "retried", "started", "finished"]
+    assert told(events, b) == ["started", "finished"]
+
+
+def server_of(worker: int) -> int:
+    return int(Path(f"/proc/{worker}/stat").read_text().rsplit(")", 1)[1].split()[1])
+
+
+def test_a_killed_server_takes_its_workers_along_and_is_started_again(out: Path) -> None:
+    a, b = job("a", seconds=1.0), job("b", seconds=1.0)
+    c = job("c", a, b)
+    running = engine(out).run({j.id: j for j in (a, b, c)})
+    events = [next(running), next(running)]
+    workers = [pid(out, a), pid(out, b)]
+    os.kill(server_of(workers[0]), signal.SIGKILL)
+    events.append(next(running))
+    assert not any(map(alive, workers))
+    events += running
+    assert told(events, a) == told(events, b) == ["started", "retried", "started", "finished"]
+    assert told(events, c) == ["started", "finished"]
+    assert "the job server died (exit status -9)" in next(e.message for e in events if e.kind == "retried")
+
+
+def test_a_server_s_death_is_not_its_jobs_fault(out: Path) -> None:
+    a, quick = job("a", seconds=1.0, deaths=2), [job(f"quick{i}") for i in range(2)]
+    running = engine(out).run({j.id: j for j in (*quick, a)})
+    events = []
+    for event in running:
+        events.append(event)
+        if event.kind == "started" and event.job == a.id and told(events, a).count("started") == 3:
+            os.kill(server_of(pid(out, a, 3)), signal.SIGKILL)
+    assert told(events, a)[-4:] == ["started", "retried", "started", "finished"]
+
+
+def test_a_server_that_can_t_live_is_one_line(out: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken").touch()
+    with pytest.raises(UserError, match=r"^the job server died \(exit status 3\), 3 times in a row; what it printed"):
+        run(out, job("a"))
+    assert not list(out.glob("jobs/*/*/record.json"))  # which is no finding about the job
+
+
+def test_progress_is_passed_on(out: Path) -> None:
+    a = job("a", seconds=0.6, progress=[30, 100, "loss 0.5, falling"])
+    events = run(out, a)
+    assert told(events, a) == ["started", "progress", "finished"]
+    assert (events[1].done, events[1].total, events[1].message) == (30, 100, "loss 0.5, falling")
+
+
+def spans(out: Path, jobs: list[Job]) -> list[tuple[float, float]]:
+    read = lambda job, name: float((folder(out, job) / name).read_text())  # noqa: E731
+    return [(read(job, "started"), read(job, "ended")) for job in jobs]
+
+
+def most_at_once(spans: list[tuple[float, float]]) -> int:
+    return max(sum(start <= moment < end for start, end in spans) for moment, _ in spans)
+
+
+def test_as_many_small_jobs_as_units(out: Path) -> None:
+    jobs = [job(f"j{i}", seconds=0.3) for i in range(5)]
+    run(out, *jobs, units=2)
+    assert most_at_once(spans(out, jobs)) == 2
+
+
+def test_a_large_job_has_the_cpu_for_itself(out: Path) -> None:
+    jobs = [job("small", seconds=0.2), job("large", seconds=0.2, step_flops=SMALL_STEP)]
+    run(out, *jobs, units=2)
+    assert most_at_once(spans(out, jobs)) == 1
+    log = (folder(out, jobs[1]) / "log" / "attempt-1.log").read_text()
+    assert "threads 8" in log  # all cores of the machine, whatever the number of units
+
+
+def test_closing_stops_the_workers(out: Path) -> None:
+    a, b = job("a", seconds=60), job("b", seconds=60)
+    running = engine(out).run({a.id: a, b.id: b})
+    assert [next(running).kind, next(running).kind] == ["started", "started"]
+    workers = [pid(out, a), pid(out, b)]
+    server = server_of(workers[0])
+    time.sleep(0.2)  # until their signal handlers are in place
+    started = time.monotonic()
+    running.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - started < 5
+    assert not any(map(alive, [*workers, server]))
+    assert run(out, job("a"), job("b"))  # the folder can be used at once
+
+
+def test_an_exception_in_the_loop_stops_the_workers_too(out: Path) -> None:
+    a = job("a", seconds=60)
+
+    def watch(events: Iterator[Event]) -> None:
+        for event in events:
+            pid(out, a)
+            raise KeyboardInterrupt(event)
+
+    running = engine(out).run({a.id: a})
+    with pytest.raises(KeyboardInterrupt):
+        watch(running)
+    running.close()  # type: ignore[attr-defined]
+    assert not alive(pid(out, a))
+
+
+@pytest.mark.parametrize(
+    ("do", "message"),
+    [
+        ({"unwritable": True, "error": "cannot write x: No space left on device"}, "^a: cannot write x: No space left on device$"),
+        ({"exit": 74}, "^a: a file could not be written below "),
+    ],
+)
+def test_output_that_can_t_be_written_ends_the_run_at_once(out: Path, do: dict[str, Any], message: str) -> None:
+    a, b, c = job("a", **do), job("b", seconds=60), job("c")
+    with pytest.raises(UserError, match=message):
+        run(out, a, b, c, units=2)
+    assert not alive(pid(out, b))
+    assert not (folder(out, c) / "started").exists()
+
+
+def test_a_job_s_folder_that_can_t_be_made_is_one_line(out: Path) -> None:
+    out.mkdir()
+    (out / "jobs").write_text("in the way")
+    with pytest.raises(UserError, match="^cannot write .*/jobs/fake/.*: Not a directory$"):
+        run(out, job("a"))
+
+
+def test_a_failure_of_old_says_nothing_about_this_attempt(out: Path) -> None:
+    a = job("a", deaths=1)
+    Store(out).save(Record(kind=a.kind, key=a.key, status="failed", error=Failure(type="Old", message="long ago")))
+    assert told(run(out, a), a) == ["started", "retried", "started", "finished"]
+
+
+def test_nothing_but_results_is_left_in_a_finished_job_s_folder(out: Path) -> None:
+    a = job("a", progress=[1, 2, "x"])
+    folder(out, a).mkdir(parents=True)
+    (folder(out, a) / "checkpoint.safetensors").touch()
+    run(out, a)
+    names = {path.name for path in folder(out, a).iterdir()}
+    assert names == {"log", "pid-1", "started", "ended", "record.json"}

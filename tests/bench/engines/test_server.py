@@ -1,0 +1,149 @@
+"""The fork server and the engine's end of it, spoken to directly."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from latentbench.bench.engines.client import Server, ServerDiedError
+
+SCRIPT = """
+import os, signal, sys, time
+from latentbench.bench import worker
+from latentbench.bench.engines import server
+
+def work(order):
+    print("hello from the worker")
+    print("and its complaints", file=sys.stderr)
+    if order["do"] == "raise":
+        raise ValueError("of no job's making")
+    if order["do"] == "read":
+        return len(sys.stdin.read())
+    if order["do"] == "wait":
+        time.sleep(60)
+    return 7
+
+worker.preload = lambda: None
+worker.work = work
+server.main()
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+    script = tmp_path / "server.py"
+    script.write_text(SCRIPT)
+    monkeypatch.setattr(Server, "command", (sys.executable, "-P", str(script)))
+    return Server()
+
+
+def answers(server: Server, count: int) -> dict[str, int]:
+    found: dict[str, int] = {}
+    deadline = time.monotonic() + 20
+    while len(found) < count and time.monotonic() < deadline:
+        found |= {message["job"]: message["status"] for message in server.read(0.2)}
+    return found
+
+
+def order(server: Server, tmp_path: Path, name: str, do: str) -> None:
+    server.order({"job": name, "attempt": 1, "order": {"do": do, "log": str(tmp_path / f"{name}.log")}})
+
+
+def test_jobs_are_forked_logged_and_reported(server: Server, tmp_path: Path) -> None:
+    for name in ("return", "raise", "read"):
+        order(server, tmp_path, name, name)
+    server.order({"job": "lost", "attempt": 1, "order": {"do": "return", "log": str(tmp_path / "no" / "such.log")}})
+    statuses = answers(server, 4)
+    # the standard input of a worker is empty: the server's is its orders
+    assert statuses == {"return": 7, "raise": os.EX_SOFTWARE, "read": 0, "lost": 74}
+    assert (tmp_path / "return.log").read_text() == "hello from the worker\nand its complaints\n"
+    assert "ValueError: of no job's making" in (tmp_path / "raise.log").read_text()
+    server.close()
+    assert server.process.returncode == 0
+
+
+def test_stop_and_the_end_of_input(server: Server, tmp_path: Path) -> None:
+    order(server, tmp_path, "asked", "wait")
+    time.sleep(0.2)
+    server.stop()
+    assert answers(server, 1) == {"asked": -signal.SIGTERM}
+    order(server, tmp_path, "cut", "wait")
+    started = time.monotonic()
+    server.close()
+    assert time.monotonic() - started < 5
+    assert server.process.returncode == 0
+
+
+def test_a_dead_server_is_noticed(server: Server, tmp_path: Path) -> None:
+    server.process.kill()
+    order(server, tmp_path, "late", "return")  # is no error by itself
+    with pytest.raises(ServerDiedError) as caught:
+        answers(server, 1)
+    assert caught.value.code == -signal.SIGKILL
+    server.close()
+
+
+def test_an_interrupt_at_the_terminal_does_not_reach_it(tmp_path: Path) -> None:
+    # Ctrl-C goes to the whole group, at any moment of the server's start.
+    (tmp_path / "server.py").write_text(SCRIPT)
+    code = f"""
+import os, signal, sys, time
+from latentbench.bench.engines.client import Server
+Server.command = (sys.executable, "-P", {str(tmp_path / "server.py")!r})
+signal.signal(signal.SIGINT, lambda *_: None)
+server = Server()
+for _ in range(20):
+    os.killpg(0, signal.SIGINT)
+    time.sleep(0.05)
+server.order({{"job": "a", "attempt": 1, "order": {{"do": "return", "log": {str(tmp_path / "log")!r}}}}})
+while not (found := server.read(1)):
+    pass
+print(found[0]["status"])
+server.close()
+"""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, process_group=0, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("7\n", "", 0)
+
+
+def test_nothing_outlives_the_engine(tmp_path: Path) -> None:
+    (tmp_path / "server.py").write_text(SCRIPT.replace('"wait":', '"wait":\n        open(order["log"] + ".pid", "w").write(str(os.getpid()))'))
+    code = f"""
+import sys, time
+from latentbench.bench.engines.client import Server
+Server.command = (sys.executable, "-P", {str(tmp_path / "server.py")!r})
+server = Server()
+server.order({{"job": "a", "attempt": 1, "order": {{"do": "wait", "log": {str(tmp_path / "log")!r}}}}})
+print(server.process.pid, flush=True)
+time.sleep(60)
+"""
+    engine = subprocess.Popen([sys.executable, "-P", "-c", code], stdout=subprocess.PIPE, text=True)
+    assert engine.stdout is not None
+    server = int(engine.stdout.readline())
+    path, deadline = tmp_path / "log.pid", time.monotonic() + 20
+    while not (path.exists() and path.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    worker = int(path.read_text())
+    engine.kill()
+    engine.communicate()
+    time.sleep(0.3)
+    for process in (server, worker):
+        status = Path(f"/proc/{process}/stat")
+        assert not status.exists() or status.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
+
+def test_messages_may_come_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = "".join(json.dumps({"job": str(i), "attempt": 1, "status": 0}) + "\n" for i in range(3))
+    code = f"import sys, time\nfor c in {lines!r}: sys.stdout.write(c); sys.stdout.flush(); time.sleep(0.001)"
+    monkeypatch.setattr(Server, "command", (sys.executable, "-P", "-c", code))
+    server = Server()
+    assert answers(server, 3) == {"0": 0, "1": 0, "2": 0}
+    server.close()

@@ -1,0 +1,213 @@
+"""The command line: exit codes, and one line for every mistake."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import resource
+import shutil
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torchvision.io import write_png
+
+from latentbench.bench import cli
+
+Latentbench = Callable[..., Any]
+
+
+@pytest.fixture
+def mistake(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., str]:
+    """Gives the line that a command prints before it exits with 2; it must print nothing else."""
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
+
+    def run(*arguments: Any) -> str:
+        try:
+            code = cli.main([str(a) for a in arguments])
+        except SystemExit as error:  # argparse's way
+            code = error.code  # type: ignore[assignment]
+        out, err = capsys.readouterr()
+        assert (code, out) == (2, "")
+        assert err.count("\n") == 1, err
+        return err.strip()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ([], "latentbench: the following arguments are required: COMMAND (see latentbench --help)"),
+        (["rum"], "latentbench: argument COMMAND: invalid choice: 'rum' (choose from "),
+        (["run"], "latentbench run: the following arguments are required: SUITE (see latentbench run --help)"),
+        (["run", "quikstart"], "latentbench: unknown suite 'quikstart'; did you mean 'quickstart'?"),
+        (["plan", "quikstart"], "latentbench: unknown suite 'quikstart'; did you mean 'quickstart'?"),
+        (["plan", "quickstart", "--format", "jsn"], "latentbench plan: argument --format: invalid choice: 'jsn'"),
+        (["list", "tokenizer"], "latentbench list: argument "),
+        (["leaderboard", "/no/such"], "latentbench: /no/such: no such folder; give the --out folder of a run"),
+        (
+            ["run", "quickstart", "--jobs-per-device", "0"],
+            "latentbench run: argument --jobs-per-device: a whole number of at least 1 is wanted, got '0'",
+        ),
+        (
+            ["run", "quickstart", "--checkpoint-seconds", "soon"],
+            "latentbench run: argument --checkpoint-seconds: a number of seconds is wanted, got 'soon'",
+        ),
+        (["run", "quickstart", "--engine", "lokal"], "latentbench: --engine: unknown engine 'lokal'; did you mean 'local'?"),
+        (["run", "quickstart", "--devices", "gpu"], "latentbench: --devices gpu: expected auto, cpu, cuda, or cuda:0,1"),
+        (["run", "quickstart", "--set", "x"], "latentbench: --set x: expected KEY=VALUE, such as --set data.path=photos"),
+    ],
+)
+def test_commands_that_can_t_be(mistake: Callable[..., str], arguments: list[str], line: str) -> None:
+    assert mistake(*arguments).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ("tokenizers.0.recipe=kl-vea", "{suite}: tokenizers[0].recipe: unknown recipe 'kl-vea'; did you mean 'kl-vae'?"),
+        ("trainig.steps=3", "{suite}: unknown key 'trainig'; did you mean 'training'?"),
+        ('training.steps="3"', '{suite}: training: steps: input should be a valid integer, got "3"'),
+        ("tokenizers.0.tsr=11", "{suite}: tokenizers[0].tsr: tsr 11 needs 4.364 channels on 4x4 latent positions"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_suites_that_can_t_be(
+    mistake: Callable[..., str], mini_file: Path, tmp_path: Path, command: str, change: str, line: str
+) -> None:
+    out = ["--out", tmp_path / "out"] if command == "run" else []
+    message = mistake(command, mini_file, "--set", change, *out)
+    assert message.startswith("latentbench: " + line.format(suite=mini_file))
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_that_can_t_be_read(mistake: Callable[..., str], mini_file: Path, tmp_path: Path) -> None:
+    def told(path: Path) -> str:
+        changes = ["--set", "data.source=folder", "--set", f"data.path={path}", "--set", "data.val=0.1"]
+        return mistake("run", mini_file, *changes, "--out", tmp_path / "out")
+
+    assert told(tmp_path / "photos").startswith(f"latentbench: data.path: no such folder: {tmp_path / 'photos'}")
+    (tmp_path / "empty").mkdir()
+    assert told(tmp_path / "empty").startswith(f"latentbench: data.path: {tmp_path / 'empty'} is empty")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").touch()
+    assert str(tmp_path / "other") in told(tmp_path / "other")
+
+
+def test_output_that_is_in_the_way(mistake: Callable[..., str], mini_file: Path, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert mistake("run", mini_file, "--out", file) == f"latentbench: --out {file}: can't be written: File exists"
+    assert mistake("run", mini_file, "--out", file / "x") == f"latentbench: --out {file / 'x'}: can't be written: Not a directory"
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "suites").touch()
+    assert mistake("run", mini_file, "--out", out).startswith(f"latentbench: cannot write {out}/suites/mini.json: ")
+    (out / "suites").unlink()
+    (out / "jobs").touch()
+    assert mistake("run", mini_file, "--out", out).startswith(f"latentbench: cannot write {out}/jobs/")
+
+
+def test_a_cache_that_can_t_be_written(
+    mistake: Callable[..., str], mini_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "file"))
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    write_png(torch.zeros(3, 20, 20, dtype=torch.uint8), str(folder / "a.png"))
+    changes = ["--set", "data.source=folder", "--set", f"data.path={folder}", "--set", "data.val=0.1"]
+    message = mistake("run", mini_file, *changes, "--out", tmp_path / "out")
+    assert str(tmp_path / "file") in message
+
+
+def test_two_runs_on_one_folder(mistake: Callable[..., str], mini_file: Path, tmp_path: Path) -> None:
+    with (tmp_path / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        message = mistake("run", mini_file, "--out", tmp_path)
+    assert message == f"latentbench: --out {tmp_path}: another run is using it; wait for it or choose another --out"
+
+
+def test_a_mistake_is_no_traceback_in_a_process_either(latentbench: Latentbench) -> None:
+    done = latentbench("run", "quikstart")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "latentbench: unknown suite 'quikstart'; did you mean 'quickstart'?\n"
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--version"], ["--help"], ["run", "--help"]):
+        with pytest.raises(SystemExit) as caught:
+            cli.main(arguments)
+        assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith(f"latentbench {version('latentbench')}\n")
+
+
+def test_plan_prints_cells(capsys: pytest.CaptureFixture[str], mini_file: Path) -> None:
+    assert cli.main(["plan", str(mini_file), "--set", "seeds=[0, 1]", "--format", "json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["cells"]) == 4
+
+
+def test_a_reader_that_has_seen_enough(latentbench: Latentbench) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = latentbench("list", stdout=write)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.slow
+def test_a_run_prints_its_leaderboard_and_so_does_the_command(
+    latentbench: Latentbench, undisturbed: Path, mini_file: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(undisturbed, out)
+    done = latentbench("run", mini_file, "--out", out)  # which finds everything done
+    assert done.returncode == 0
+    assert done.stderr == "16 jobs are finished already; 0 to do\n"
+    assert "psnr" in done.stdout
+    assert f"records: {out}; this table again: latentbench leaderboard {out}" in done.stdout
+    again = latentbench("leaderboard", out)
+    assert done.stdout.startswith(again.stdout.rstrip())
+    rows = json.loads(latentbench("leaderboard", out, "--format", "json").stdout)
+    rows = rows["rows"] if isinstance(rows, dict) else rows
+    assert {row["recipe"] for row in rows} == {"kl-vae", "vq-vae"}
+    assert all(row["psnr"] > 5 for row in rows)
+
+
+@pytest.mark.slow
+def test_failed_cells_are_told_and_the_others_finish(latentbench: Latentbench, mini_file: Path, tmp_path: Path) -> None:
+    short = ["--set", 'tasks=["modelability"]', "--set", "training.steps=10"]
+    done = latentbench("run", mini_file, *short, "--set", "tokenizers.0.training.lr=1e30", "--out", tmp_path)
+    assert done.returncode == 1
+    assert "failed tokenizer shapes kl-vae seed=0: DivergedError: " in done.stderr
+    assert "skipped latents shapes kl-vae seed=0: tokenizer/" in done.stderr
+    assert "finished modelability shapes vq-vae seed=0" in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("latentbench: 1 jobs failed and 2 that need them were skipped; logs: ")
+    assert "Traceback" not in done.stderr
+    assert "vq-vae" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_the_run_with_one_line(latentbench: Latentbench, mini_file: Path, tmp_path: Path) -> None:
+    def no_file_above(size: int) -> Callable[[], None]:
+        return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    # Large enough for the data, too small for a checkpoint: a worker meets the limit.
+    short = ["--set", 'tasks=["modelability"]', "--set", "training.steps=10"]
+    done = latentbench("run", mini_file, *short, "--out", tmp_path / "a", preexec_fn=no_file_above(70_000))
+    assert done.returncode == 2, done.stderr
+    lines = done.stderr.splitlines()
+    assert lines[-1].startswith("latentbench: tokenizer shapes ")
+    assert lines[-1].endswith("checkpoint.safetensors: File too large")
+    assert all("] finished " in line for line in lines[:-1])
+    assert not list((tmp_path / "a").rglob("*.latentbench-tmp"))
+    # Too small for the suite's own file: this process meets it.
+    done = latentbench("run", mini_file, "--out", tmp_path / "b", preexec_fn=no_file_above(100))
+    assert done.returncode == 2
+    assert done.stderr == f"latentbench: cannot write {tmp_path / 'b'}/suites/mini.json: File too large\n"

@@ -1,0 +1,153 @@
+"""Runs that are killed at any moment and started again: nothing is lost, nothing is redone, every number is the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors import safe_open
+
+pytestmark = pytest.mark.slow
+
+
+def children(process: int) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = path.read_text().rsplit(")", 1)[1].split()[:2]
+        except OSError:
+            continue
+        if int(parent) == process and state != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+class Run:
+    """A run in the background, with its processes and records."""
+
+    def __init__(self, start: Callable[..., subprocess.Popen[str]], suite: Path, out: Path) -> None:
+        self.out = out
+        self.process = start("run", suite, "--out", out, "--checkpoint-seconds", "0.1", process_group=0)
+
+    @property
+    def server(self) -> int:
+        return children(self.process.pid)[0]
+
+    @property
+    def workers(self) -> list[int]:
+        return [worker for server in children(self.process.pid) for worker in children(server)]
+
+    def until(self, reached: Callable[[], Any]) -> bool:
+        """Wait for something to happen; False when the run has ended before it did."""
+        deadline = time.monotonic() + 200
+        while not reached():
+            assert time.monotonic() < deadline
+            if self.process.poll() is not None:
+                return False
+            time.sleep(0.005)
+        return True
+
+    def until_training(self, kind: str) -> bool:
+        """Wait for a job of that kind to be on its way through its steps."""
+        return self.until(lambda: self.workers and any((p.parent / "curve.jsonl").exists() for p in checkpoints(self.out, kind)))
+
+    def end(self) -> tuple[int, str]:
+        _, err = self.process.communicate(timeout=200)
+        return self.process.returncode, err
+
+
+def checkpoints(out: Path, kind: str) -> list[Path]:
+    return list(out.glob(f"jobs/{kind}/*/checkpoint.safetensors"))
+
+
+def records(out: Path) -> dict[Path, bytes]:
+    return {path.relative_to(out): path.read_bytes() for path in out.glob("jobs/*/*/record.json")}
+
+
+def content(record: bytes) -> dict[str, Any]:
+    return {name: value for name, value in json.loads(record).items() if name != "run"}
+
+
+def assert_same(out: Path, undisturbed: Path) -> None:
+    """Every record byte for byte, times aside; every artifact too; nothing else is left."""
+    mine, theirs = records(out), records(undisturbed)
+    assert mine.keys() == theirs.keys()
+    for path, record in theirs.items():
+        assert json.dumps(content(mine[path])) == json.dumps(content(record)), path
+        for artifact in json.loads(record)["artifacts"]:
+            assert (out / path.parent / artifact).read_bytes() == (undisturbed / path.parent / artifact).read_bytes()
+    left = {p.name for p in out.rglob("*")} - {p.name for p in undisturbed.rglob("*")}
+    assert all(name.startswith("attempt-") for name in left), left
+
+
+def test_killed_again_and_again(latentbench: Any, mini_file: Path, undisturbed: Path, tmp_path: Path) -> None:
+    finished: dict[Path, bytes] = {}
+
+    def remember() -> None:
+        now = records(tmp_path)
+        assert finished.items() <= now.items()  # nothing that was finished was done again
+        finished.update(now)
+
+    def start() -> Run:
+        return Run(latentbench.start, mini_file, tmp_path)
+
+    # before anything has happened, while torch is imported
+    run = start()
+    run.until(lambda: children(run.process.pid))
+    run.process.kill()
+    run.end()
+    remember()
+
+    # a worker, in the middle of training; then the server: the run goes on by itself
+    run = start()
+    if run.until_training("tokenizer"):
+        os.kill(run.workers[-1], signal.SIGKILL)
+    if run.until(lambda: len(records(tmp_path)) >= 5 and run.workers):
+        os.kill(run.server, signal.SIGKILL)
+    if run.until(lambda: len(records(tmp_path)) >= 7 and run.workers):
+        family = [run.server, *run.workers]
+        run.process.kill()  # the run alone: the others follow it
+        time.sleep(0.5)
+        assert not [p for p in family if Path(f"/proc/{p}").exists() and children(p)]
+    _, err = run.end()
+    assert "retried" in err
+    remember()
+
+    # the whole family at once
+    run = start()
+    if run.until(lambda: len(records(tmp_path)) >= 11 and run.workers):
+        os.killpg(run.process.pid, signal.SIGKILL)
+    run.end()
+    remember()
+
+    code, err = start().end()
+    assert code == 0, err
+    remember()
+    assert_same(tmp_path, undisturbed)
+
+
+def test_interrupted_by_hand(latentbench: Any, mini_file: Path, undisturbed: Path, tmp_path: Path) -> None:
+    run = Run(latentbench.start, mini_file, tmp_path)
+    assert run.until_training("tokenizer")
+    family = [run.server, *run.workers]
+    os.killpg(run.process.pid, signal.SIGINT)  # as a terminal does
+    code, err = run.end()
+    assert code == 130
+    assert err.splitlines()[-1] == "latentbench: interrupted; the same command continues where it stopped"
+    assert "Traceback" not in err
+    assert not any(Path(f"/proc/{process}").exists() for process in family)
+    (checkpoint,) = checkpoints(tmp_path, "tokenizer")[:1]
+    with safe_open(checkpoint, framework="pt") as file:
+        assert 0 < json.loads(file.metadata()["state"])["step"] <= 60
+    before = records(tmp_path)
+    code, err = Run(latentbench.start, mini_file, tmp_path).end()
+    assert code == 0, err
+    assert before.items() <= records(tmp_path).items()
+    assert_same(tmp_path, undisturbed)

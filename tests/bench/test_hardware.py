@@ -1,0 +1,110 @@
+"""Devices by name."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import Any
+
+import pytest
+
+from latentbench.bench import hardware
+from latentbench.results.errors import UserError
+
+TWO = [("Big", 80_000_000_000), ("Small", 10_000_000_000)]
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    exists = os.path.exists
+    monkeypatch.setattr(os.path, "exists", lambda path: path == "/dev/nvidiactl" or exists(path))
+    monkeypatch.setattr(hardware, "gpus", lambda: TWO)
+    monkeypatch.setattr(hardware, "cores", lambda: 16)
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    exists = os.path.exists
+    monkeypatch.setattr(os.path, "exists", lambda path: path != "/dev/nvidiactl" and exists(path))
+    monkeypatch.setattr(hardware, "gpus", list)
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_without_a_gpu_auto_is_the_cpu() -> None:
+    for name in ("auto", "cpu"):
+        machine = hardware.machine(name)
+        (device,) = machine.devices
+        assert (device.name, device.units, machine.cores) == ("cpu", hardware.cores(), hardware.cores())
+        assert 0 < device.memory < 1e15
+
+
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize(("jobs", "units"), [(1, 1), (1000, hardware.cores())])
+def test_jobs_on_the_cpu_are_at_most_its_cores(jobs: int, units: int) -> None:
+    machine = hardware.machine("cpu", jobs_per_device=jobs)
+    assert machine.devices[0].units == units
+    assert machine.cores == hardware.cores()  # thread counts, and so numbers, don't depend on packing
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize(
+    ("devices", "names"),
+    [
+        ("auto", ["cuda:0", "cuda:1"]),
+        ("cuda", ["cuda:0", "cuda:1"]),
+        ("cuda:1", ["cuda:1"]),
+        ("cuda:1,0", ["cuda:1", "cuda:0"]),
+        ("cpu", ["cpu"]),
+    ],
+)
+def test_gpus_by_number(devices: str, names: list[str]) -> None:
+    machine = hardware.machine(devices)
+    assert [device.name for device in machine.devices] == names
+    for device in machine.devices:
+        if device.name != "cpu":
+            assert device.units == 4
+            assert device.memory == int(TWO[int(device.name[-1])][1] * 0.9)
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_cpu_threads_are_shared_by_the_jobs_of_all_gpus() -> None:
+    assert hardware.machine("cuda").host_threads == 2  # 16 cores, 2 devices of 4 jobs
+    assert hardware.machine("cuda:0", jobs_per_device=1).host_threads == 16
+    assert hardware.machine("cuda", jobs_per_device=100).host_threads == 1
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize("devices", ["gpu", "cuda:", "cuda:x", "cuda:0,", "cpu:0", ""])
+def test_a_name_that_is_none(devices: str) -> None:
+    with pytest.raises(UserError, match=f"^--devices {devices}: expected auto, cpu, cuda, or cuda:0,1$"):
+        hardware.machine(devices)
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_gpu_that_is_not_there() -> None:
+    with pytest.raises(UserError, match="^--devices cuda:0,2: there is no cuda:2; found 2 CUDA devices$"):
+        hardware.machine("cuda:0,2")
+    with pytest.raises(UserError, match="^--devices cuda:1,1: cuda:1 stands twice$"):
+        hardware.machine("cuda:1,1")
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_no_gpu_at_all() -> None:
+    with pytest.raises(UserError, match="^--devices cuda: no CUDA device was found$"):
+        hardware.machine("cuda")
+    with pytest.raises(UserError, match="^--devices cuda:0: no CUDA device was found$"):
+        hardware.machine("cuda:0")
+
+
+@pytest.mark.parametrize(
+    ("code", "printed", "found"),
+    [(0, 'warning: something\n[["Big", 80000000000]]\n', TWO[:1]), (1, "", []), (0, "", []), (0, "nonsense", [])],
+)
+def test_what_the_probe_prints(
+    monkeypatch: pytest.MonkeyPatch, code: int, printed: str, found: list[tuple[str, int]]
+) -> None:
+    def answer(*_: Any, **__: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess([], code, printed, "")
+
+    monkeypatch.setattr(subprocess, "run", answer)
+    assert hardware.gpus() == found

@@ -1,0 +1,223 @@
+"""A worker's way from an order to a record and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latentbench.bench import order as orders
+from latentbench.bench import work, worker
+from latentbench.bench.datasets import fingerprint
+from latentbench.bench.jobs import Job
+from latentbench.bench.order import CHECKPOINT, Order, begin
+from latentbench.bench.plan import make_plan
+from latentbench.bench.suite import load_suite
+from latentbench.bench.training import DivergedError, InterruptedTrainingError
+from latentbench.bench.work import Product, Workshop
+from latentbench.results.errors import UserError
+from latentbench.results.metric import Metric
+from latentbench.results.record import Record
+from latentbench.results.store import Store, atomic_write
+
+Order_ = Callable[..., Order]
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def data_job(mini: dict[str, Any], cache: Path) -> Job:
+    """The job that decodes the small suite's data."""
+    suite = load_suite(mini)
+    (data,) = suite.data
+    plan = make_plan(suite, {data.label: fingerprint(data, cache=cache)})
+    return next(job for job in plan.jobs.values() if job.kind == "data")
+
+
+@pytest.fixture
+def ordered(tmp_path: Path, data_job: Job, cache: Path) -> Order:
+    """An order for it."""
+    out = tmp_path / "out"
+    return Order(
+        job=data_job,
+        root=str(out),
+        cache=str(cache),
+        device="cpu",
+        threads=1,
+        attempt=2,
+        log=str(begin(Store(out).job_folder(data_job.kind, data_job.key))),
+        checkpoint_seconds=1,
+    )
+
+
+def record(order: Order) -> Record | None:
+    return Store(order.root).load_any(order.job.kind, order.job.key)
+
+
+def does(monkeypatch: pytest.MonkeyPatch, action: Callable[[Workshop], Product]) -> None:
+    monkeypatch.setattr(work, "execute", action)
+
+
+def test_a_job_leaves_its_record_and_nothing_else(ordered: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    def action(shop: Workshop) -> Product:
+        (shop.folder / CHECKPOINT).touch()
+        shop.progress(1, 1, "all")
+        atomic_write(shop.folder / "model", b"12345")
+        return Product(
+            metrics=(Metric(name="m", value=1.5),), extra={"x": [1]}, artifacts=("model",), run={"train_seconds": 2.0}
+        )
+
+    does(monkeypatch, action)
+    assert worker.work(ordered.to_json()) == orders.FINISHED
+    found = Store(ordered.root).load(ordered.job.kind, ordered.job.key)
+    assert found is not None
+    assert (found.artifacts, found.extra, found.metrics[0].value) == ({"model": 5}, {"x": [1]}, 1.5)
+    assert found.config == json.loads(json.dumps(ordered.job.config))
+    assert (found.run["attempt"], found.run["device"], found.run["threads"]) == (2, "cpu", 1)
+    assert {"seconds", "started", "finished", "host", "peak_memory_bytes", "versions", "train_seconds"} <= found.run.keys()
+    assert sorted(p.name for p in ordered.folder.iterdir()) == ["config.json", "log", "model", "record.json"]
+    config = json.loads((ordered.folder / "config.json").read_text())
+    assert config["key"] == ordered.job.key
+    assert config["versions"] == ordered.job.versions
+
+
+def test_the_data_job_itself(ordered: Order) -> None:
+    assert worker.work(ordered.to_json()) == orders.FINISHED
+    found = record(ordered)
+    assert found is not None
+    assert (found.extra["train"], found.extra["val"], found.extra["skipped"]) == (64, 32, [])
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (DivergedError("loss is not finite"), "DivergedError", "loss is not finite"),
+        (UserError("bad\n  file"), "UserError", "bad file"),
+        (ZeroDivisionError(), "ZeroDivisionError", "ZeroDivisionError"),
+        (OSError(errno.ENOENT, "No such file"), "FileNotFoundError", "[Errno 2] No such file"),
+        (MemoryError("too much"), "MemoryError", "too much"),
+    ],
+)
+def test_a_failure_is_a_record_with_its_cause(
+    ordered: Order, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, kind: str, message: str
+) -> None:
+    def action(shop: Workshop) -> Product:
+        (shop.folder / CHECKPOINT).touch()
+        raise error
+
+    does(monkeypatch, action)
+    assert worker.work(ordered.to_json()) == orders.FAILED
+    found = record(ordered)
+    assert found is not None
+    assert found.error is not None
+    assert (found.status, found.error.type, found.error.message) == ("failed", kind, message)
+    assert found.error.where.startswith("test_worker.py:")
+    assert "Traceback" in capsys.readouterr().out  # the log has it all
+    assert (ordered.folder / CHECKPOINT).exists()  # what was trained is not thrown away
+
+
+def test_a_stop_in_training_leaves_no_record(ordered: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    def action(shop: Workshop) -> Product:
+        with shop.stop.held():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert shop.stop()
+            raise InterruptedTrainingError("stopped at step 3 of 9")
+
+    does(monkeypatch, action)
+    assert worker.work(ordered.to_json()) == orders.INTERRUPTED
+    assert record(ordered) is None
+
+
+@pytest.mark.parametrize("after_training", [False, True])
+def test_a_stop_elsewhere_cuts_the_job_off(
+    ordered: Order, monkeypatch: pytest.MonkeyPatch, after_training: bool
+) -> None:
+    def action(shop: Workshop) -> Product:
+        if after_training:
+            with shop.stop.held():
+                shop.stop()
+        os.kill(os.getpid(), signal.SIGTERM)
+        return Product()
+
+    does(monkeypatch, action)
+    assert worker.work(ordered.to_json()) == orders.INTERRUPTED
+    assert record(ordered) is None
+
+
+def test_a_stop_at_the_very_end_does_not_waste_the_job(ordered: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = Store.save
+
+    def stopped_while_saving(store: Store, record: Record) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        save(store, record)
+
+    does(monkeypatch, lambda shop: Product())
+    monkeypatch.setattr(Store, "save", stopped_while_saving)
+    assert worker.work(ordered.to_json()) == orders.FINISHED
+    assert record(ordered) is not None
+
+
+def test_a_full_disk_is_told_apart_from_a_failure(ordered: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    def action(shop: Workshop) -> Product:
+        error = UserError("cannot write model: No space left on device")
+        raise error from OSError(errno.ENOSPC, "No space left on device")
+
+    does(monkeypatch, action)
+    assert worker.work(ordered.to_json()) == orders.UNWRITABLE
+    found = record(ordered)  # there was room for this
+    assert found is not None
+    assert found.error is not None
+    assert found.error.message == "cannot write model: No space left on device"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_record_that_can_t_be_saved(
+    ordered: Order, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fails: bool
+) -> None:
+    def action(shop: Workshop) -> Product:
+        if fails:
+            raise DivergedError("first")
+        return Product()
+
+    def full(store: Store, record: Record) -> None:
+        raise UserError("cannot write record.json: No space left on device")
+
+    does(monkeypatch, action)
+    monkeypatch.setattr(Store, "save", full)
+    assert worker.work(ordered.to_json()) == orders.UNWRITABLE
+    assert capsys.readouterr().out.splitlines()[-1] == "cannot write record.json: No space left on device"
+
+
+def test_a_log_that_can_t_be_written_is_no_failure(ordered: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    does(monkeypatch, lambda shop: Product())
+    monkeypatch.setattr("builtins.print", full)
+    assert worker.work(ordered.to_json()) == orders.FINISHED
+
+
+def test_temporary_files_of_a_killed_predecessor_go(ordered: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    (ordered.folder / ".model.safetensors.12345.latentbench-tmp").touch()
+    does(monkeypatch, lambda shop: Product())
+    worker.work(ordered.to_json())
+    assert not list(ordered.folder.glob(".*"))
+
+
+def test_an_order_that_is_understood_otherwise_is_refused(ordered: Order) -> None:
+    data = json.loads(json.dumps(ordered.to_json()))
+    data["job"]["versions"]["procedural"] = 99
+    with pytest.raises(ValueError, match="is not its job's"):
+        worker.work(data)

@@ -1,0 +1,65 @@
+"""Precision and recall, ours against torch-fidelity: `python -P tests/perf/manifold.py [N] [D]`.
+
+The same features; interleaved, medians. Ours with density, coverage and intervals stands below, against a reference
+whose radii were computed before.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+
+from latentbench.tasks.metrics.manifold import Manifold, manifold_metrics, precision_recall
+
+Pair = tuple[float, float]
+
+
+def torch_fidelity(x: torch.Tensor, y: torch.Tensor) -> Pair:
+    from torch_fidelity.metric_prc import prc_features_to_metric
+
+    result = prc_features_to_metric(x, y, prc_neighborhood=3, prc_batch_size=10000, save_cpu_ram=False, verbose=False)
+    return result["precision"], result["recall"]
+
+
+def main(n: int = 1000, dim: int = 2048, rounds: int = 7) -> None:
+    torch.manual_seed(0)
+    mix = torch.randn(16, dim) / 4
+    x, y = (torch.randn(n, 16) @ mix * scale + 0.05 * torch.randn(n, dim) for scale in (1.1, 1.0))
+    reference = Manifold.of(y)
+
+    def all_four() -> Pair:
+        precision, recall, *_ = manifold_metrics("net", x, reference, protocol="")
+        return precision.value or 0.0, recall.value or 0.0
+
+    runs: dict[str, Callable[[], Pair]] = {
+        "ours": lambda: precision_recall(x, y),
+        "ours, all four with intervals": all_four,
+        "torch-fidelity": lambda: torch_fidelity(x, y),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    values: dict[str, Pair] = {}
+    for round_ in range(rounds):
+        for name, run in runs.items():
+            try:
+                start = time.perf_counter()
+                values[name] = run()
+            except ImportError as error:
+                if not round_:
+                    print(f"{name}: skipped, {error}")
+                continue
+            seconds[name].append(time.perf_counter() - start)
+    ours = statistics.median(seconds["ours"])
+    print(f"precision and recall, k = 3, {n}+{n} features of {dim}, {torch.get_num_threads()} threads")
+    for name, times in seconds.items():
+        if times:
+            median = statistics.median(times)
+            precision, recall = values[name]
+            print(f"{name:30s} {median:7.3f} s  x{median / ours:5.2f}  precision {precision:.4f}  recall {recall:.4f}")
+
+
+if __name__ == "__main__":
+    main(*(int(argument) for argument in sys.argv[1:]))

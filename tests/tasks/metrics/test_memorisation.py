@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from latentbench.results.errors import UserError
+from latentbench.tasks.metrics import memorisation as module
+from latentbench.tasks.metrics.memorisation import memorisation, nearest
+
+
+def test_nearest_is_that_of_all_distances(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_BLOCK_BYTES", 4 * 40 * 7)
+    x, y = torch.randn(30, 5), torch.randn(40, 5)
+    distances, indices = nearest(x, y)
+    wanted = torch.cdist(x.double(), y.double(), compute_mode="donot_use_mm_for_euclid_dist").min(1)
+    assert torch.equal(indices, wanted.indices)
+    torch.testing.assert_close(distances, wanted.values)
+
+
+def test_a_copy_is_at_zero_however_far_from_the_origin() -> None:
+    y = torch.randn(50, 64) + 1e4
+    distances, indices = nearest(y[7:12].clone(), y)
+    assert distances.tolist() == [0.0] * 5
+    assert indices.tolist() == [7, 8, 9, 10, 11]
+
+
+def test_copies_are_flagged_and_fresh_samples_are_not() -> None:
+    train, val, fresh = torch.randn(400, 8), torch.randn(299, 8), torch.randn(300, 8)
+    ratio, share = memorisation("net", fresh, train, val, protocol="net").metrics
+    assert (ratio.name, share.name) == ("nearest_train_ratio_net", "memorised_share_net")
+    assert ratio.interval[0] < 1 < ratio.interval[1]
+    assert share.interval[0] <= 0.01 <= share.interval[1]
+    copied = torch.cat([train[:100] + 1e-4 * torch.randn(100, 8), fresh[:200]])
+    found = memorisation("net", copied, train, val, protocol="net")
+    ratio, share = found.metrics
+    assert share.value == pytest.approx(1 / 3, abs=0.02)
+    assert share.interval[0] > 0.2
+    assert ratio.interval[1] < 1
+    assert [pair["sample"] for pair in found.closest] == [pair["train"] for pair in found.closest]
+    assert all(pair["sample"] < 100 for pair in found.closest)
+    ratio, share = memorisation("net", train, train, val, protocol="net").metrics
+    assert (ratio.value, share.value) == (0, 1)
+    far = memorisation("net", fresh * 100, train, val, protocol="net").metrics
+    assert far[0].value > 10
+    assert far[1].value == 0
+
+
+@pytest.mark.parametrize(("held_out", "expected"), [(299, 3 / 300), (40, 1 / 41)])
+def test_fresh_data_are_as_often_near_as_the_protocol_says(
+    monkeypatch: pytest.MonkeyPatch, held_out: int, expected: float
+) -> None:
+    """The share is of order statistics alone, so it holds for any law of distances."""
+    monkeypatch.setattr(module, "_RESAMPLES", 2)
+    generator = torch.Generator().manual_seed(1)
+    train = torch.randn(100, 2, generator=generator)
+    drawn = [
+        memorisation("n", torch.randn(50, 2, generator=generator), train, val, protocol="").metrics[1]
+        for val in torch.randn(60, held_out, 2, generator=generator)
+    ]
+    assert f"{expected:.3g} of fresh data" in drawn[0].protocol
+    values = torch.tensor([m.value for m in drawn], dtype=torch.float64)
+    assert abs(float(values.mean()) - expected) < 3 * float(values.std()) / 60**0.5
+
+
+def test_intervals_hold_what_fresh_data_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_RESAMPLES", 100)
+    generator = torch.Generator().manual_seed(2)
+    train = torch.randn(100, 3, generator=generator)
+    hits = [0, 0]
+    for seed in range(60):
+        sets = torch.randn(2, 199, 3, generator=generator)
+        ratio, share = memorisation("n", sets[0], train, sets[1], protocol="", seed=seed).metrics
+        hits[0] += ratio.interval[0] <= 1 <= ratio.interval[1]
+        hits[1] += share.interval[0] <= 0.01 <= share.interval[1]
+    assert min(hits) >= 51  # 85 %, of intervals meant to hold 95 %
+
+
+def test_same_seed_same_interval_and_bad_input() -> None:
+    x, train, val = torch.randn(40, 4), torch.randn(60, 4), torch.randn(30, 4)
+    assert memorisation("n", x, train, val, protocol="", seed=3) == memorisation(
+        "n", x, train, val, protocol="", seed=3
+    )
+    x[5, 0] = float("inf")
+    found = memorisation("n", x, train, val, protocol="")
+    assert (found.metrics[0].n, found.metrics[0].missing) == (39, 1)
+    assert 5 not in [pair["sample"] for pair in found.closest]
+    empty = memorisation("n", x, train, val[:0], protocol="")
+    assert [m.value for m in empty.metrics] == [None, None]
+    copies = memorisation("n", x, train, train[:30], protocol="")
+    assert copies.metrics[0].value is None  # nothing to compare with: held-out data are training data
+    with pytest.raises(UserError, match=r"\[30, 4\] and \[60, 3\]"):
+        nearest(val, train[:, :3])
+    with pytest.raises(UserError, match="not finite"):
+        nearest(x, train)

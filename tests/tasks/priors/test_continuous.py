@@ -1,0 +1,223 @@
+"""What every continuous prior keeps: all ranks, cost, samples by seed and index, labels, and what it learns."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from latentbench.results.errors import UserError
+from latentbench.tasks.latents import LatentBatch
+from latentbench.tasks.priors.build import build_prior
+from latentbench.tasks.priors.config import PriorConfig, priors
+from latentbench.tasks.priors.interface import Prior
+from latentbench.tokenizers.interface import Latents
+from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
+
+SIGNAL = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(32, 32))
+SMALL = {
+    "cascade": {"width": 16, "layers": 2, "attention_heads": 2, "steps": 3},
+    "diffwave": {"width": 16, "layers": 4, "cycle": 2, "steps": 3},
+    "flow": {"width": 16, "layers": 2, "attention_heads": 2, "steps": 3},
+    "givt": {"width": 16, "layers": 2, "attention_heads": 2, "mixtures": 3},
+    "mar": {"width": 16, "layers": 2, "attention_heads": 2, "head_layers": 1, "head_steps": 3, "iterations": 4},
+    "unet": {"width": 8, "attention_heads": 2, "steps": 3},
+}
+VARIANTS = [
+    ("cascade", {}),
+    ("diffwave", {}),
+    ("flow", {}),
+    ("givt", {}),
+    ("mar", {}),
+    ("mar", {"order": "raster"}),
+    ("unet", {"sampler": "ddim"}),
+    ("unet", {"sampler": "ddpm", "prediction": "epsilon", "weighting": "p2"}),
+    ("unet", {"sampler": "heun", "prediction": "x", "weighting": "min_snr"}),
+]
+
+
+def grid(shape: tuple[int, ...], channels: int = 3) -> LatentSpec:
+    return LatentSpec(signal=SIGNAL, grids=(LatentGrid(shape=shape, channels=channels),))
+
+
+def make(name: str, shape: tuple[int, ...], channels: int = 3, **options) -> Prior:
+    """A small prior whose weights are random where they start at zero."""
+    config: PriorConfig = priors.get(name)(**{**SMALL[name], **options})
+    prior = build_prior(config, grid(shape, channels))
+    with torch.no_grad():
+        for parameter in prior.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    return prior.eval()
+
+
+def batch_of(values: Tensor, **rest: Tensor) -> LatentBatch:
+    return LatentBatch(latents=Latents(values=values), **rest)
+
+
+@pytest.mark.parametrize("shape", [(12,), (6, 4), (4, 3, 6)])
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_every_rank_trains_and_samples(name: str, options: dict, shape: tuple[int, ...]) -> None:
+    if name == "diffwave" and len(shape) > 1:
+        assert "one axis" in str(priors.get(name).refusal(grid(shape)))
+        return
+    prior = make(name, shape, **options)
+    batch = batch_of(torch.randn(5, 3, *shape))
+    prior.prepare([batch])
+    prior.train().losses(batch, player="model", step=0, steps=1)["loss"].backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in prior.parameters())
+    samples = prior.sample(3, seed=0).values
+    assert samples.shape == (3, 3, *shape)
+    assert samples.isfinite().all()
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_samples_belong_to_seed_and_index(name: str, options: dict) -> None:
+    prior = make(name, (8,), classes=3, **options)
+    whole = prior.sample(6, seed=3, batch_size=6).values
+    torch.testing.assert_close(prior.sample(6, seed=3, batch_size=4).values, whole, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(prior.sample(2, seed=3, start=4).values, whole[4:], atol=1e-4, rtol=1e-4)
+    assert (prior.sample(6, seed=4).values - whole).abs().max() > 0.1
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_held_out_scores_are_fixed_by_the_index(name: str, options: dict) -> None:
+    prior = make(name, (8,), **options)
+    values, indices = torch.randn(5, 3, 8), torch.tensor([3, 8, 1, 0, 5])
+    whole = prior.held_out(batch_of(values, indices=indices))
+    torch.rand(3)
+    part = prior.held_out(batch_of(values[[4, 1]], indices=indices[[4, 1]]))
+    for score in whole:
+        torch.testing.assert_close(part[score], whole[score][[4, 1]])
+        assert whole[score].shape == (5,)
+        assert whole[score].std() > 0
+
+
+@pytest.mark.parametrize("shape", [(9,), (5, 6)])
+@pytest.mark.parametrize("patch", [1, 2])
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_flops_are_those_that_torch_counts(name: str, options: dict, patch: int, shape: tuple[int, ...]) -> None:
+    if name == "diffwave" and len(shape) > 1:
+        return
+    prior = make(name, shape, patch=(patch,) * len(shape), **options)
+    with FlopCounterMode(display=False) as counter:
+        prior.losses(batch_of(torch.randn(2, 3, *shape)), player="model", step=0, steps=1)
+    config, spec = prior.config, prior.spec
+    # the counter knows no fused attention on a CPU: 2 n^2 d for a causal one, 4 n^2 d for a full one
+    n = math.prod(-(-size // patch) for size in shape)
+    full, layers, width = 4, 2, 16
+    if name == "givt" or options.get("order") == "raster":
+        full = 2
+    elif name == "mar":
+        n += 1
+    attention = full * n * n * width * layers
+    if name == "unet":
+        coarse = config.levels(spec)[-1]
+        attention = 4 * math.prod(coarse.shape) ** 2 * coarse.width
+    elif name == "diffwave":
+        attention = 0
+    elif name == "cascade":
+        low = config.low(spec)
+        attention += full * math.prod(config.base().tokens_for(low)) ** 2 * width * layers
+    assert counter.get_total_flops() / 2 + attention == pytest.approx(config.forward_flops(spec), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["cascade", "diffwave", "flow", "mar", "unet"])
+def test_guidance_moves_between_and_beyond_the_two_predictions(name: str) -> None:
+    one = {"sampler": "euler"} if name in ("unet", "diffwave") else {"order": "raster"} if name == "mar" else {}
+    one |= {"head_steps": 1} if name == "mar" else {"steps": 1}
+    shape = (1,) if name == "mar" else (8,)  # one token in one step: linear in the guidance
+    samples = {}
+    for guidance in (0.0, 1.0, 3.0):
+        torch.manual_seed(1)
+        prior = make(name, shape, classes=2, guidance=guidance, **one)
+        with torch.no_grad():
+            prior.labels.weight.mul_(20)
+        samples[guidance] = prior.sample(4, seed=0).values
+    assert (samples[1.0] - samples[0.0]).abs().max() > 1e-3
+    if name != "cascade":  # two networks after each other
+        expected = samples[0.0] + 3 * (samples[1.0] - samples[0.0])
+        torch.testing.assert_close(samples[3.0], expected, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_labels_are_asked_for_and_counted(name: str) -> None:
+    prior = make(name, (8,), classes=3)
+    values = torch.randn(4, 3, 8)
+    with pytest.raises(UserError, match="no labels"):
+        prior.losses(batch_of(values), player="model", step=0, steps=1)
+    prior.prepare([batch_of(values, labels=torch.tensor([0, 2, 2, 2]))])
+    assert prior.labels.counts.tolist() == [1, 0, 3]
+    assert prior.config.protocol.count("3 classes") == 1
+
+
+def test_givt_refuses_guidance() -> None:
+    with pytest.raises(ValueError, match="can't be guided"):
+        priors.get("givt")(classes=2, guidance=2.0)
+
+
+@pytest.mark.parametrize(("shape", "channels"), [((32, 32), 3), ((4096,), 1)])
+@pytest.mark.parametrize("name", ["flow", "unet", "cascade", "diffwave"])
+def test_signals_themselves_can_be_modelled(name: str, shape: tuple[int, ...], channels: int) -> None:
+    if name == "diffwave" and len(shape) > 1:
+        return
+    prior = make(name, shape, channels, steps=1)
+    values = torch.randn(1, channels, *shape)
+    prior.losses(batch_of(values), player="model", step=0, steps=1)["loss"].backward()
+    assert prior.sample(1, seed=0).values.shape == (1, channels, *shape)
+
+
+def mixture(n: int) -> Tensor:
+    """Two correlated bumps in two channels at two positions, `[n, 2, 2]`."""
+    centre = torch.where(torch.rand(n) < 0.3, -1.2, 0.8)
+    mixing = torch.tensor([[0.5, 0.0, 0.0, 0.0], [-0.3, 0.2, 0.0, 0.0], [0.3, 0.1, 0.3, 0.0], [0.0, 0.0, 0.2, 0.4]])
+    direction = torch.tensor([1.0, 0.5, -0.5, 0.6])
+    return (centre[:, None] * direction + torch.randn(n, 4) @ mixing.T).view(n, 2, 2)
+
+
+LEARNERS = [
+    ("unet", {"width": 24, "attention_heads": 2, "sampler": "ddim", "steps": 30}),
+    ("unet", {"width": 24, "attention_heads": 2, "prediction": "epsilon", "clip": 3.0, "sampler": "ddpm"}),
+    ("unet", {"width": 24, "prediction": "x", "weighting": "min_snr", "sampler": "heun", "steps": 20}),
+    ("diffwave", {"width": 32, "layers": 4, "cycle": 2, "steps": 30}),
+    ("givt", {"width": 32, "layers": 2, "attention_heads": 2, "mixtures": 8}),
+    ("mar", {"width": 32, "layers": 2, "attention_heads": 2, "head_layers": 2}),
+    ("mar", {"width": 32, "layers": 2, "attention_heads": 2, "head_layers": 2, "order": "raster"}),
+    ("cascade", {"width": 32, "layers": 2, "attention_heads": 2, "factor": 2, "steps": 30}),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "options"), LEARNERS)
+def test_it_learns_a_mixture(name: str, options: dict) -> None:
+    prior = build_prior(priors.get(name)(**options), grid((2,), 2))
+    prior.prepare([batch_of(mixture(512))])
+    average = torch.optim.swa_utils.AveragedModel(prior, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.98))
+    optimizer = torch.optim.AdamW(prior.parameters(), lr=3e-3)
+    steps = 250
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = 3e-3 * min(1, (step + 1) / 20) * (1 - step / steps)
+        optimizer.zero_grad()
+        prior.losses(batch_of(mixture(256)), player="model", step=step, steps=steps)["loss"].backward()
+        torch.nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
+        optimizer.step()
+        average.update_parameters(prior)
+    samples = average.module.eval().sample(1500, seed=0, batch_size=1500).values.flatten(1)
+    truth = mixture(50000).flatten(1)
+    torch.testing.assert_close(samples.mean(0), truth.mean(0), atol=0.12, rtol=0)
+    torch.testing.assert_close(samples.T.cov(), truth.T.cov(), atol=0.15, rtol=0)
+    noise = torch.randn_like(samples) @ torch.linalg.cholesky(truth.T.cov()).T + truth.mean(0)
+    close = energy_distance(samples, truth[:1500])
+    print("ENERGY", name, close, energy_distance(noise, truth[:1500]), float((samples.mean(0)-truth.mean(0)).abs().max()), float((samples.T.cov()-truth.T.cov()).abs().max()))
+    assert close < 0.015
+    assert close < 0.5 * energy_distance(noise, truth[:1500]), "closer than a Gaussian with the same moments"
+
+
+def energy_distance(a: Tensor, b: Tensor) -> float:
+    """2 E|a - b| - E|a - a'| - E|b - b'| (Székely & Rizzo 2013); 0 for equal distributions."""
+    n, m = len(a), len(b)
+    within = torch.cdist(a, a).sum() / (n * (n - 1)) + torch.cdist(b, b).sum() / (m * (m - 1))
+    return float(2 * torch.cdist(a, b).mean() - within)

@@ -1,0 +1,417 @@
+"""README.md and docs/*.md keep their word: commands are known and run, files load, code runs, links lead somewhere.
+
+Heavy commands are run in a cheap form (`run` as `plan`, or with one step). A command that `RULES` does not know fails.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shlex
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import latentbench.bench
+from latentbench.bench import cli
+from latentbench.bench.datasets import open_dataset
+from latentbench.bench.plan import make_plan
+from latentbench.bench.run import run_suite
+from latentbench.bench.suite import _EntryHead, _Top, load_suite
+from latentbench.results.store import Store
+from latentbench.tasks.config import GenerationConfig, ModelabilityConfig, ReconstructionConfig
+from latentbench.tasks.nets.config import EncoderConfig
+from latentbench.tasks.priors.config import ARConfig, FlowConfig
+from latentbench.tokenizers.training import TrainingConfig
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "tests" / "perf" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SHELL = ("sh", "bash", "console", "shell")
+
+# Pages whose Python examples another test runs.
+ELSEWHERE = {
+    "docs/bottlenecks.md": "tests/tokenizers/test_docs.py",
+    "docs/datasets.md": "tests/bench/datasets/test_docs.py",
+    "docs/metrics.md": "tests/tasks/metrics/test_interface.py",
+    "docs/nets.md": "tests/tasks/nets/test_page.py",
+    "docs/priors.md": "tests/tasks/priors/test_interface.py",
+    "docs/proxies.md": "tests/tasks/proxies/test_interface.py",
+    "docs/tokenizers.md": "tests/tokenizers/test_docs.py",
+}
+
+# The quickstart with one step, fewer and smaller data, and two tokenizers: enough for its records' shape.
+TINY = {
+    "name": "quickstart",
+    "data": [
+        {"name": "shapes", "size": 16, "samples": 32, "val": 16},
+        {"name": "sounds", "modality": "waveform", "sample_rate": 8000, "seconds": 0.128, "samples": 32, "val": 16},
+    ],
+    "tokenizers": [{"recipe": "pca", "channels": 4}, {"recipe": "vq-vae", "modalities": ["image"], "width": 8}],
+    "training": {"steps": 1, "batch_size": 4},
+    "encoder": {"training": {"steps": 1, "batch_size": 4}},
+    "prior": {"training": {"steps": 1, "batch_size": 4}, "flow": {"steps": 1, "layers": 1}, "ar": {"layers": 1}},
+    "generation": {"samples": 8},
+}
+ONE_STEP = (
+    "training.steps=1",
+    "encoder.training.steps=1",
+    "seeds=[0]",
+    'tasks=["reconstruction"]',
+    "data.per_file=4",
+    "tokenizers.0.grid={tsr=[12]}",
+    "tokenizers.1.grid={bottleneck.beta=[1e-4]}",
+)
+
+
+def blocks(page: Path) -> list[tuple[str, str, int]]:
+    """Fenced blocks as (language, text, line of the fence)."""
+    found, language, start, lines = [], None, 0, []
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.startswith("```"):
+            lines.append(line)
+        elif language is None:
+            language, start, lines = line[3:].strip(), number, []
+        else:
+            found.append((language, "\n".join(lines) + "\n", start))
+            language = None
+    assert language is None, f"{page}: a block is left open"
+    return found
+
+
+def place(page: Path, line: int) -> str:
+    return f"{page.relative_to(ROOT)}:{line}"
+
+
+def every(*languages: str) -> list[Any]:
+    """Blocks of these languages on all pages, as parameters."""
+    return [
+        pytest.param(page, text, id=place(page, line))
+        for page in PAGES
+        if page.exists()
+        for language, text, line in blocks(page)
+        if language in languages
+    ]
+
+
+def commands() -> list[Any]:
+    """Every command of every shell block, once."""
+    found: dict[str, str] = {}
+    for page in PAGES:
+        for language, text, line in blocks(page) if page.exists() else []:
+            if language not in SHELL:
+                continue
+            lines = text.replace("\\\n", " ").splitlines()
+            for offset, command in enumerate(lines, 1):
+                command = command.strip()
+                if language == "console":
+                    if not command.startswith("$ "):
+                        continue  # output
+                    command = command[2:]
+                if command and not command.startswith("#"):
+                    found.setdefault(command, place(page, line + offset))
+    return [pytest.param(command, id=f"{where} {command}") for command, where in found.items()]
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with what the pages take for granted: photos, clips, sounds, their suite files, runs/quickstart."""
+    folder = tmp_path_factory.mktemp("workspace")
+    random = np.random.default_rng(0)
+    _photos(folder / "photos", random)
+    _clips(folder / "clips", random)
+    _sounds(folder / "sounds", random)
+    for page in PAGES:
+        for language, text, _ in blocks(page) if page.exists() else []:
+            named = re.match(r"# ([\w-]+\.toml)\n", text)
+            if language == "toml" and named:
+                (folder / named[1]).write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LATENTBENCH_CACHE", str(folder / "cache"))
+        patch.chdir(folder)
+        run_suite(TINY)
+        yield folder
+
+
+def _photos(folder: Path, random: np.random.Generator) -> None:
+    import torch
+    from torchvision.io import write_png
+
+    folder.mkdir()
+    for i in range(6):
+        pixels = random.integers(0, 256, (3, 12, 16)).repeat(8, 1).repeat(8, 2).astype(np.uint8)
+        write_png(torch.from_numpy(pixels), str(folder / f"{i}.png"))
+
+
+def _clips(folder: Path, random: np.random.Generator) -> None:
+    import av
+
+    folder.mkdir()
+    for i in range(5):
+        with av.open(str(folder / f"{i}.mkv"), "w") as container:
+            stream = container.add_stream("ffv1", rate=8)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "bgr0"
+            for picture in random.integers(0, 256, (16, 48, 64, 3), dtype=np.uint8):
+                container.mux(
+                    stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="bgr0"))
+                )
+            container.mux(stream.encode(None))
+
+
+def _sounds(folder: Path, random: np.random.Generator) -> None:
+    import wave
+
+    folder.mkdir()
+    for i in range(5):
+        with wave.open(str(folder / f"{i}.wav"), "wb") as file:
+            file.setparams((1, 2, 8000, 0, "NONE", ""))
+            file.writeframes((random.standard_normal(16000) * 3000).astype("<i2").tobytes())
+
+
+def _as_is(argv: list[str]) -> None:
+    assert cli.main(argv) == 0
+
+
+def _planned(argv: list[str]) -> None:
+    """`run` as `plan`; the folders that it names are really read."""
+    arguments = cli._parser().parse_args(argv)
+    sets = [part for change in arguments.sets for part in ("--set", change)]
+    assert cli.main(["plan", arguments.suite, *sets]) == 0
+    for data in load_suite(arguments.suite, arguments.sets).data:
+        opened = open_dataset(data)
+        assert min(len(opened.train), len(opened.val)) > 0
+
+
+def _one_step(argv: list[str]) -> None:
+    assert cli.main([*argv, *(part for change in ONE_STEP for part in ("--set", change)), "--out", "runs/one"]) == 0
+
+
+def _set_up(argv: list[str]) -> None:
+    assert argv[:4] == ["python3", "-m", "venv", ".venv"]
+    chosen = argv[argv.index("-c") + 1]
+    assert (ROOT / chosen).is_file()
+    assert argv[-2:] == ["run", "quickstart"]
+    assert cli.main(["plan", "quickstart"]) == 0
+
+
+def _tox(argv: list[str]) -> None:
+    assert argv == [".venv/bin/pip", "install", "tox", "&&", ".venv/bin/tox"]
+    text = (ROOT / "tox.ini").read_text()
+    (names,) = re.findall(r"^env_list = (.*)$", text, flags=re.MULTILINE)
+    assert all(f"[testenv:{name}]" in text for name in names.split(", "))
+
+
+def _bench(argv: list[str]) -> None:
+    """A bench is there, compiles, and has the options that the page gives it. It is run by hand."""
+    script, *options = [word for word in argv if word not in ("python", "-P") and "=" not in word]
+    source = (ROOT / script).read_text()
+    compile(source, script, "exec")
+    for option in options:
+        known = not option.startswith("-") or re.search(rf"\b{option.strip('-')}\b", source)
+        assert known, f"{script} knows no {option}"
+
+
+def _updater(argv: list[str]) -> None:
+    assert (ROOT / argv[1]).is_file()
+
+
+def _peers(argv: list[str]) -> None:
+    """A peer to install is one that a bench imports."""
+    benches = "".join(path.read_text() for path in (ROOT / "tests" / "perf").glob("*.py"))
+    for name in argv[2:]:
+        package = re.split(r"[=<>]", name)[0].replace("-", "_")
+        assert re.search(rf"^\s*(from|import) {package}\b", benches, flags=re.MULTILINE), f"no bench imports {package}"
+
+
+RULES: list[tuple[str, Callable[[list[str]], None]]] = [
+    (r"latentbench (plan|leaderboard|list|doctor)\b", _as_is),
+    (r"latentbench run photos\.toml$", _one_step),
+    (r"latentbench run quickstart$", lambda argv: _as_is(["plan", "quickstart"])),
+    (r"latentbench run \S+", _planned),
+    (r"python3 -m venv \.venv && \.venv/bin/pip install ", _set_up),
+    (r"\.venv/bin/pip install tox ", _tox),
+    (r"(LATENTBENCH_WEIGHTS=\S+ )?python -P tests/perf/", _bench),
+    (r"python docs/update_readme\.py", _updater),
+    (r"pip install ", _peers),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", commands())
+def test_command(command: str, workspace: Path) -> None:
+    for pattern, check in RULES:
+        if re.match(pattern, command):
+            argv = shlex.split(command)
+            check(argv[1:] if argv[0] == "latentbench" else argv)
+            return
+    pytest.fail(f"no rule says how to try `{command}`; add one to RULES")
+
+
+def test_commands_were_found() -> None:
+    found = [param.values[0] for param in commands()]
+    assert any("run quickstart" in command for command in found)
+    assert len(found) > 10
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_and_options_in_the_text_exist(page: Path) -> None:
+    """Also in inline code and in synopses, which are not run."""
+    text = page.read_text(encoding="utf-8")
+    spans = re.findall(r"`(latentbench [^`\n]+)`", text)
+    for _, block, _ in blocks(page):
+        spans += re.findall(r"^(?:\$ )?(latentbench .+)$", block, flags=re.MULTILINE)
+    known = cli._parser()._subparsers._group_actions[0].choices  # type: ignore[union-attr]
+    for span in spans:
+        name = span.split()[1]
+        assert name in known, f"{span}: no such command"  # type: ignore[operator]
+        options = known[name]._option_string_actions  # type: ignore[index]
+        for option in re.findall(r"(?<![\w-])--[a-z-]+", span):
+            assert option in options, f"{span}: {name} has no {option}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "text"), every("python"))
+def test_python(page: Path, text: str, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = str(page.relative_to(ROOT))
+    if name in ELSEWHERE:
+        other = (ROOT / ELSEWHERE[name]).read_text()
+        assert page.name in other, f"{ELSEWHERE[name]} does not run {name}"
+        assert "```python" in other or "example(" in other
+        return
+    real = latentbench.bench.run
+    monkeypatch.setattr(
+        latentbench.bench, "run", lambda suite, **rest: real(TINY if suite == "quickstart" else suite, **rest)
+    )
+    exec(compile(text, name, "exec", dont_inherit=True), {"__name__": "docs"})
+
+
+@pytest.mark.parametrize(("page", "text"), every("toml"))
+def test_toml(page: Path, text: str) -> None:
+    """A suite, or a part of one, can be planned; a recipe file is run by its page's own test."""
+    table = tomllib.loads(text)
+    if "title" in table:
+        assert str(page.relative_to(ROOT)) in ELSEWHERE
+        return
+    base = {"name": "docs", "data": {"size": 32}, "tokenizers": [{"recipe": "pca", "channels": 4}]}
+    assert make_plan(load_suite(base | table), {}).cells
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not re.match(r"[a-z]+:", target):
+            path, _, heading = target.partition("#")
+            other = (page.parent / path).resolve() if path else page
+            assert other.exists(), f"{page.name} links to {target}, which does not exist"
+            assert not heading or heading in _headings(other), f"{page.name} links to {target}: no such heading"
+
+
+def _headings(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert [page.name for page in PAGES[1:] if f"({page.relative_to(ROOT)})" not in text] == []
+
+
+def test_files_named_in_the_text_exist() -> None:
+    wanted = re.compile(r"`((?:bench|tokenizers|tasks|results|tests|docs)/[\w./-]+)`")
+    for page in PAGES:
+        for name in wanted.findall(page.read_text(encoding="utf-8")):
+            assert (ROOT / name).exists(), f"{page.name} names {name}, which does not exist"
+
+
+SUITES = ROOT / "docs" / "suites.md"
+
+
+def test_every_key_of_a_suite_is_on_its_page() -> None:
+    text = SUITES.read_text()
+    words = set(re.findall(r"`\[*([a-z_.]+)\]*`", text)) | set(re.findall(r"\[\[?([a-z_]+)\]", text))
+    for schema in (_Top, _EntryHead, TrainingConfig, EncoderConfig):
+        assert {field.name for field in fields(schema)} - words == set(), schema.__name__
+    for prefix, task in (
+        ("reconstruction", ReconstructionConfig),
+        ("generation", GenerationConfig),
+        ("modelability", ModelabilityConfig),
+    ):
+        rows = dict(re.findall(rf"^\| `{prefix}\.(\w+)` \| (.*?) \|", text, flags=re.MULTILINE))
+        defaults = {field.name: getattr(task(), field.name) for field in fields(task)}
+        assert {name: json.loads(value.strip("`")) for name, value in rows.items()} == {
+            name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()
+        }
+
+
+def test_the_options_of_priors_on_the_page_are_theirs() -> None:
+    (text,) = re.findall(r"^Both \[priors\].*?\n\n", SUITES.read_text(), flags=re.DOTALL | re.MULTILINE)
+    known = {field.name for config in (ARConfig, FlowConfig) for field in fields(config)}
+    options = re.findall(r"`(\w+)` \(", text)
+    assert len(options) > 10
+    assert [name for name in options if name not in known] == []
+
+
+def test_training_defaults_on_the_page_are_those_of_the_code() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", SUITES.read_text(), flags=re.MULTILINE))
+    plain, encoder, ar, flow = TrainingConfig(), EncoderConfig().training, ARConfig().training, FlowConfig().training
+    assert rows["steps"] == f"{plain.steps}; prior {ar.steps}; encoder {encoder.steps}"
+    assert ar.steps == flow.steps
+    assert rows["batch_size"] == f"{plain.batch_size}; encoder {encoder.batch_size}"
+    recipe = tomllib.loads((ROOT / "tokenizers/recipes/_conv.toml").read_text())["training"]["lr"]
+    numbers = [float(number) for number in re.findall(r"\de-\d", rows["lr"])]
+    assert numbers == [plain.lr, recipe, flow.lr, encoder.lr]
+    assert ar.lr == recipe
+    assert rows["ema"] == f"{plain.ema}; encoder {encoder.ema}"
+    assert rows["weight_decay"] == f"{plain.weight_decay:g}; `ar` and encoder {ar.weight_decay}"
+    assert ar.weight_decay == encoder.weight_decay
+    assert rows["betas"] == f"{[*plain.betas]}; `ar` {[*ar.betas]}"
+    assert rows["clip"] == str(plain.clip)
+
+
+@pytest.fixture
+def updater() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("update_readme", ROOT / "docs" / "update_readme.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_the_readmes_tables_are_made_from_records(updater: ModuleType, workspace: Path) -> None:
+    content = updater.quickstart(workspace / "runs" / "quickstart")
+    assert "**shapes (image)**" in content
+    assert "**sounds (waveform)**" in content
+    assert content.count("| pca ") == 2
+    record = next(iter(Store(workspace / "runs" / "quickstart").iterate()))
+    assert record.run["versions"]["torch"] in content.splitlines()[-1]
+    page = updater.replaced((ROOT / "README.md").read_text(), "quickstart", content)
+    assert updater.replaced(page, "quickstart", content) == page
+    assert content in page
+
+
+def test_the_readme_lists_what_is_shipped(updater: ModuleType) -> None:
+    page = (ROOT / "README.md").read_text()
+    assert updater.replaced(page, "systems", updater.systems()) == page, "run python docs/update_readme.py"
+
+
+def test_the_readme_has_its_markers_once(updater: ModuleType) -> None:
+    assert updater.replaced((ROOT / "README.md").read_text(), "quickstart", "x").count("\nx\n") == 1
+    with pytest.raises(ValueError, match="one"):
+        updater.replaced("no markers", "quickstart", "x")
+
+
+def test_python_here_is_new_enough_for_the_quickstart() -> None:
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    assert wanted == ">=3.11"
+    assert "Python 3.11 or newer" in (ROOT / "README.md").read_text()
+    assert sys.version_info >= (3, 11)

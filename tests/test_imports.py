@@ -1,0 +1,151 @@
+"""Who may import whom: one way between the packages, relative inside them, and no torch where planning happens."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import resolve_name
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("results", "tokenizers", "tasks", "bench")
+
+# What each package may import of ours: whole packages, or for `tokenizers` the shared vocabulary alone.
+ALLOWED = {
+    "results": ("results",),
+    "tokenizers": ("tokenizers", "results.errors", "results.metric"),
+    "tasks": ("tasks", "tokenizers", "results"),
+    "bench": ("bench", "tasks", "tokenizers", "results"),
+}
+
+TORCH_FREE = (
+    "bench.cli",
+    "bench.doctor",
+    "bench.grid",
+    "bench.listing",
+    "bench.plan",
+    "bench.run",
+    "bench.suite",
+    "bench.engines.local",
+    "results.leaderboard",
+    "tasks.metrics",
+    "tasks.nets",
+    "tasks.priors.config",
+    "tasks.proxies",
+    "tokenizers.config",
+    "tokenizers.recipe",
+)
+
+
+def sources() -> list[tuple[str, Path]]:
+    """Every module of ours with its name behind `latentbench.`; a package has its folder's name."""
+    found = []
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found.append((".".join(parts[:-1] if parts[-1] == "__init__" else parts), path))
+    return found
+
+
+SOURCES = dict(sources())
+
+
+def imports(module: str, path: Path, *, top: bool = False) -> Iterator[tuple[str, int]]:
+    """Names of ours that a module imports, behind `latentbench.`, with the line; `top`: only as it is imported."""
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in _at_import(ast.parse(path.read_text())) if top else ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        base = resolve_name("." * node.level + (node.module or ""), f"latentbench.{package}")
+        base = base.removeprefix("latentbench").lstrip(".")
+        for alias in node.names:
+            full = f"{base}.{alias.name}".lstrip(".")
+            yield (full if full in SOURCES else base), node.lineno
+
+
+def _at_import(tree: ast.AST) -> Iterator[ast.AST]:
+    """Nodes that run when the module is imported: not those in functions or under TYPE_CHECKING."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        yield node
+        yield from _at_import(node)
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(SOURCES) > 80
+    assert {name.split(".")[0] for name in SOURCES} == set(PACKAGES)
+    assert "tokenizers.registry" in dict(imports("bench.plan", SOURCES["bench.plan"]))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_point_one_way(package: str) -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for module, path in SOURCES.items()
+        if module.split(".")[0] == package
+        for name, line in imports(module, path)
+        if not any(name == allowed or name.startswith(f"{allowed}.") for allowed in ALLOWED[package])
+    ]
+    assert wrong == []
+
+
+def test_our_own_modules_are_imported_relatively() -> None:
+    """A bare `tokenizers` is Hugging Face's package: ours is never found by that name."""
+    wrong = []
+    for path in SOURCES.values():
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            wrong += [
+                f"{path.relative_to(ROOT)} imports {name}"
+                for name in names
+                if name.split(".")[0] == "latentbench" or name in SOURCES.keys() - {"tokenizers"}
+            ]
+    assert wrong == []
+
+
+def test_no_circles() -> None:
+    """Among imports at the top of modules; one inside a function is a late binding, not a circle."""
+    graph = {module: {name for name, _ in imports(module, path, top=True)} for module, path in SOURCES.items()}
+    done: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, " -> ".join([*trail[trail.index(module) :], module])
+        if module in done:
+            return
+        for name in sorted(graph.get(module, ())):
+            if name != module:
+                visit(name, (*trail, module))
+        done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+def test_planning_needs_no_torch() -> None:
+    """One process imports the modules one by one and names the first that brings torch."""
+    code = "import importlib, sys\n" + "".join(
+        f"importlib.import_module('latentbench.{name}')\nassert 'torch' not in sys.modules, {name!r}\n"
+        for name in TORCH_FREE
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_plan_needs_no_torch() -> None:
+    """Not only the imports: making a plan must not load torch either."""
+    code = (
+        "import sys\n"
+        "from latentbench.bench.cli import main\n"
+        "assert main(['plan', 'quickstart']) == 0\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,246 @@
+"""What is installed, and that our `tokenizers` folder and Hugging Face's package stay out of each other's way."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from fnmatch import fnmatch
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("bench", "tokenizers", "tasks", "results")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+# What every newcomer looks for, and the names that other pages and issues rely on.
+NAMED = (
+    "LICENSE",
+    "README.md",
+    ".ci/run",
+    ".gitignore",
+    "constraints.txt",
+    "tox.ini",
+    "bench/suites/audio-tsr-grid.toml",
+    "bench/suites/image-tsr-grid.toml",
+    "bench/suites/quickstart.toml",
+    "bench/suites/video-tsr-grid.toml",
+    "tests/perf/sweep_vs_scripts.py",
+    "tokenizers/bottlenecks/vq.py",
+    "tokenizers/interface.py",
+)
+
+# Modules whose tests are not in a file of the same name, and why: the file that does test them.
+ELSEWHERE = {
+    "bench/datasets/shapes.py": "bench/datasets/test_procedural.py",  # a part of one source
+    "bench/datasets/sounds.py": "bench/datasets/test_procedural.py",
+    "bench/datasets/source.py": "bench/datasets/test_files.py",  # the interface, tested through a source
+    "bench/engines/client.py": "bench/engines/test_local.py",  # both ends of one pipe, tested as one
+    "bench/engines/interface.py": "bench/engines/test_local.py",
+    "bench/engines/server.py": "bench/engines/test_local.py",
+    "bench/worker.py": "bench/engines/test_local.py",
+    "results/columns.py": "results/test_leaderboard.py",  # what a printed table is made with
+    "results/errors.py": "bench/test_suite.py",  # its messages, where users meet them
+    "results/formats.py": "results/test_leaderboard.py",
+    "results/metric.py": "results/test_record.py",
+    "results/notes.py": "results/test_leaderboard.py",
+    "results/page.py": "results/test_leaderboard.py",
+    "results/tables.py": "results/test_leaderboard.py",
+    "tasks/config.py": "test_docs.py",  # data: defaults, against the page that states them
+    "tasks/interface.py": "tasks/test_features.py",  # protocols and data without behaviour
+    "tasks/metrics/lpips.py": "tokenizers/objectives/test_lpips.py",  # one net, as a loss and as a metric
+    "tasks/nets/config.py": "tasks/nets/test_page.py",  # descriptions, against the page that states them
+    "tasks/nets/frozen.py": "tasks/nets/test_inception.py",  # layers, through the nets made of them
+    "tasks/nets/mel.py": "tasks/nets/test_yamnet.py",
+    "tasks/nets/resize.py": "tasks/nets/test_inception.py",
+    "tasks/priors/build.py": "tasks/priors/test_config.py",  # one line
+    "tokenizers/backbones/config.py": "tokenizers/backbones/test_conv.py",  # data, through what they build
+    "tokenizers/backbones/stages.py": "tokenizers/test_geometry.py",
+    "tokenizers/bottlenecks/base.py": "tokenizers/test_docs.py",  # the interface, through the page's own bottleneck
+    "tokenizers/bottlenecks/config.py": "tokenizers/bottlenecks/test_vq.py",
+    "tokenizers/bottlenecks/identity.py": "tokenizers/test_composed.py",  # x -> x, through the recipe
+    "tokenizers/build.py": "tokenizers/test_composed.py",  # a few lines
+    "tokenizers/codecs/base.py": "tokenizers/codecs/test_stream.py",  # the interface, through three codecs
+    "tokenizers/codecs/h264.py": "tokenizers/codecs/test_stream.py",  # what all byte streams must do, in one place
+    "tokenizers/codecs/identity.py": "tokenizers/codecs/test_dct.py",  # x -> x
+    "tokenizers/codecs/jpeg.py": "tokenizers/codecs/test_stream.py",
+    "tokenizers/codecs/opus.py": "tokenizers/codecs/test_stream.py",
+    "tokenizers/codecs/tokenizer.py": "tokenizers/codecs/test_stream.py",
+    "tokenizers/config.py": "tokenizers/test_recipe.py",
+    "tokenizers/cost.py": "tokenizers/test_composed.py",  # against the built module's own count
+    "tokenizers/interface.py": "tokenizers/test_composed.py",
+    "tokenizers/objectives/config.py": "tokenizers/objectives/test_objective.py",
+    "tokenizers/objectives/terms.py": "tokenizers/objectives/test_objective.py",
+    "tokenizers/options.py": "tokenizers/test_recipe.py",  # a recipe's tables, where they are merged
+    "tokenizers/part.py": "tokenizers/test_recipe.py",
+    "tokenizers/recodings/base.py": "tokenizers/recodings/test_bpe.py",  # the interface, through both recodings
+    "tokenizers/recodings/config.py": "tokenizers/recodings/test_run_length.py",
+    "tokenizers/recodings/tokenizer.py": "tokenizers/recodings/test_bpe.py",
+    "tokenizers/training.py": "bench/test_training.py",  # data: the loop's options
+}
+
+
+def packages() -> set[str]:
+    found = {path.parent.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("__init__.py")}
+    return {".".join(("latentbench", *path.parts)) for path in found}
+
+
+def run(code: str, *flags: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """A fresh interpreter that reads no environment: only the flags decide what is on its path."""
+    return subprocess.run(
+        [sys.executable, "-E", *flags, "-c", code], cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+def test_every_package_is_listed() -> None:
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == packages()
+
+
+def test_every_folder_with_modules_is_a_package() -> None:
+    folders = {path.parent for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
+    assert [str(f.relative_to(ROOT)) for f in sorted(folders) if not (f / "__init__.py").exists()] == []
+
+
+def test_data_files_are_in_a_package_and_match_its_patterns() -> None:
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]["*"]
+    ignored = {".py", ".pyc"}
+    for folder in FOLDERS:
+        assert (ROOT / folder / "py.typed").exists(), f"{folder} says nothing about its types"
+        for path in (ROOT / folder).rglob("*"):
+            if path.is_file() and path.suffix not in ignored:
+                assert (path.parent / "__init__.py").exists(), f"{path} lies in no package"
+                assert any(fnmatch(path.name, pattern) for pattern in patterns), f"{path} would not be installed"
+
+
+def test_installed_suites_and_recipes_are_the_repositorys() -> None:
+    for package, folder in (("latentbench.bench.suites", "bench/suites"), ("latentbench.tokenizers.recipes", None)):
+        installed = {p.name: p.read_text() for p in files(package).iterdir() if p.name.endswith(".toml")}
+        source = ROOT / (folder or "tokenizers/recipes")
+        assert installed == {p.name: p.read_text() for p in source.glob("*.toml")}
+
+
+def test_tests_are_no_package() -> None:
+    """torch-fidelity installs a top-level `tests`: ours is never imported by that name."""
+    assert list((ROOT / "tests").rglob("__init__.py")) == []
+    wanted = re.compile(r"^\s*(import tests\b|from tests\b)", re.MULTILINE)
+    assert [str(p) for p in (ROOT / "tests").rglob("*.py") if wanted.search(p.read_text())] == []
+
+
+def modules() -> list[str]:
+    return [
+        str(path.relative_to(ROOT))
+        for folder in FOLDERS
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if path.name != "__init__.py"
+    ]
+
+
+def mirror(module: str) -> Path:
+    path = Path(module)
+    return ROOT / "tests" / path.parent / f"test_{path.name}"
+
+
+def test_every_module_has_a_test_file() -> None:
+    missing = [name for name in modules() if not mirror(name).exists() and name not in ELSEWHERE]
+    assert missing == [], "write tests/<folder>/test_<module>.py, or say in ELSEWHERE which file tests it and why"
+
+
+def test_the_table_of_exceptions_is_true() -> None:
+    known = modules()
+    for module, file in ELSEWHERE.items():
+        assert module in known, f"{module} does not exist"
+        assert not mirror(module).exists(), f"{module} has a test file of its own name: take it out of ELSEWHERE"
+        assert (ROOT / "tests" / file).is_file(), f"{file}, which should test {module}, does not exist"
+
+
+def test_every_test_file_has_its_module() -> None:
+    """Files that test no single module are few and say so by their name."""
+    free = {"test_docs.py", "test_page.py"}
+    orphans = [
+        str(path.relative_to(ROOT))
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        if len(path.relative_to(ROOT / "tests").parts) > 1 and path.name not in free and "perf" not in path.parts
+        if not (ROOT / path.relative_to(ROOT / "tests").with_name(path.name.removeprefix("test_"))).exists()
+    ]
+    assert orphans == []
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_named_files_exist(name: str) -> None:
+    assert (ROOT / name).is_file()
+
+
+def test_ci_can_be_executed() -> None:
+    assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+
+
+def test_constraints_pin_every_dependency_within_its_bounds() -> None:
+    from packaging.requirements import Requirement
+
+    pins = dict(
+        line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")
+    )
+    wanted = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
+    wanted += [Requirement(text) for group in PROJECT["project"]["optional-dependencies"].values() for text in group]
+    for requirement in wanted:
+        assert requirement.name in pins, f"constraints.txt pins no {requirement.name}"
+        assert requirement.specifier.contains(pins[requirement.name]), f"{requirement} excludes the pinned version"
+    assert set(pins) == {requirement.name for requirement in wanted}, "constraints.txt pins what nothing asks for"
+
+
+def test_the_guard_names_the_cure() -> None:
+    """With the repository's root on sys.path a bare `import tokenizers` finds our folder."""
+    done = run("import tokenizers", cwd=ROOT)
+    assert done.returncode == 1
+    assert "ImportError" in done.stderr
+    assert "python -P" in done.stderr
+    assert "import latentbench.tokenizers" in done.stderr
+
+
+def test_the_safe_path_leaves_our_folder_out() -> None:
+    done = run("import tokenizers; print(tokenizers.__file__)", "-P", cwd=ROOT)
+    if done.returncode:
+        assert "ModuleNotFoundError" in done.stderr
+    else:
+        assert not Path(done.stdout.strip()).is_relative_to(ROOT / "tokenizers")
+
+
+@pytest.mark.parametrize("order", ["theirs first", "ours first"])
+def test_hugging_faces_tokenizers_in_the_same_environment(order: str, tmp_path: Path) -> None:
+    try:
+        wanted = version("tokenizers")
+    except PackageNotFoundError:
+        pytest.skip("Hugging Face's tokenizers is not installed here")
+    lines = ["import tokenizers", "import latentbench.tokenizers.interface as ours"]
+    if order == "ours first":
+        lines.reverse()
+    lines += [
+        "assert ours.Tokenizer is not tokenizers.Tokenizer",
+        "assert tokenizers.Tokenizer(tokenizers.models.WordLevel({'a': 0}, unk_token='a')).encode('a').ids == [0]",
+        "print(tokenizers.__version__)",
+    ]
+    done = run("\n".join(lines), "-P", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [wanted]
+
+
+def test_nothing_of_ours_is_installed_at_the_top_level() -> None:
+    """An installed top-level `tokenizers` would overwrite Hugging Face's."""
+    assert all(name.startswith("latentbench.") for name in PROJECT["tool"]["setuptools"]["packages"])
+    needed = [text for text in requires("latentbench") or [] if "extra ==" not in text]
+    assert not any(re.match(r"tokenizers\b", text) for text in needed)
+
+
+def test_the_command_line_starts_as_a_module(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "latentbench.bench.cli", "--version"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == f"latentbench {version('latentbench')}"

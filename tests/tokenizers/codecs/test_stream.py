@@ -1,0 +1,231 @@
+"""Byte streams as codes: JPEG, H.264 and Opus. Round trips, lengths, raw samples, streams that do not decode."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from latentbench.results.errors import UserError
+from latentbench.tokenizers.build import build
+from latentbench.tokenizers.codecs.h264 import split_units
+from latentbench.tokenizers.codecs.opus import _framed, _unframed
+from latentbench.tokenizers.codecs.stream import UndecodableError
+from latentbench.tokenizers.codecs.tokenizer import CodecTokenizer
+from latentbench.tokenizers.config import TokenizerConfig
+from latentbench.tokenizers.interface import Latents
+from latentbench.tokenizers.recipe import resolve
+from latentbench.tokenizers.spec import MelSpec, Modality, SignalSpec
+
+IMAGE = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(33, 47))
+GREY = SignalSpec(modality=Modality.IMAGE, channels=1, shape=(9, 1))
+MEL = SignalSpec(modality=Modality.SPECTROGRAM, channels=1, shape=(16, 9), rate=16e3, mel=MelSpec(sample_rate=16000))
+VIDEO = SignalSpec(modality=Modality.VIDEO, channels=3, shape=(5, 33, 47), rate=8.0)
+STILL = SignalSpec(modality=Modality.VIDEO, channels=1, shape=(1, 16, 16), rate=29.97)
+WAVE = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(4001,), rate=16000.0)
+STEREO = SignalSpec(modality=Modality.WAVEFORM, channels=2, shape=(3000,), rate=22050.0)
+FAST = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(12345,), rate=44100.0)
+
+CASES = [
+    ("jpeg", IMAGE),
+    ("jpeg", GREY),
+    ("jpeg", MEL),
+    ("h264", VIDEO),
+    ("h264", STILL),
+    ("opus", WAVE),
+    ("opus", STEREO),
+    ("opus", FAST),
+]
+
+
+def smooth(signal: SignalSpec, batch: int = 3) -> Tensor:
+    """Random signals with most energy at low frequencies."""
+    rank, coarse = len(signal.shape), [max(1, s // (32 if len(signal.shape) == 1 else 6)) for s in signal.shape]
+    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[rank]
+    return torch.tanh(F.interpolate(torch.randn(batch, signal.channels, *coarse), size=signal.shape, mode=mode))
+
+
+def built(config: TokenizerConfig) -> CodecTokenizer:
+    tokenizer = build(config)
+    assert isinstance(tokenizer, CodecTokenizer)
+    return tokenizer
+
+
+def psnr(a: Tensor, b: Tensor) -> float:
+    return -10 * math.log10((a - b).square().mean().item() / 4)
+
+
+@pytest.mark.parametrize(("recipe", "signal"), CASES)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_codes_alone_restore_what_the_codec_gives(recipe: str, signal: SignalSpec, batch: int) -> None:
+    tokenizer, x = built(resolve(recipe, signal, {})), smooth(signal, batch)
+    latents = tokenizer.encode(x)
+    assert latents.values is None
+    assert latents.codes is not None
+    assert latents.lengths is not None
+    assert latents.codes.dtype == torch.int64
+    assert latents.codes.shape == (batch, 1, *tokenizer.spec.grid.shape)
+    assert 0 <= latents.codes.min() <= latents.codes.max() < 256
+    behind = torch.arange(latents.codes.shape[2]) >= latents.lengths.unsqueeze(1)
+    assert not latents.codes[:, 0][behind].any()
+    decoded = tokenizer.decode(latents)
+    assert decoded.shape == x.shape
+    assert psnr(decoded, x) > 20
+    assert torch.equal(tokenizer.decode(Latents(codes=latents.codes, lengths=latents.lengths)), decoded)
+    assert torch.equal(built(tokenizer.config).decode(latents), decoded)
+    # a sample does not depend on its neighbours in the batch
+    last = tokenizer.encode(x[-1:])
+    assert last.codes is not None
+    assert torch.equal(last.codes, latents.codes[-1:])
+    assert tokenizer.undecodable == 0
+    assert tokenizer.state_dict() == {}
+
+
+@pytest.mark.parametrize(("recipe", "signal"), [("jpeg", IMAGE), ("h264", VIDEO), ("opus", WAVE)])
+def test_any_bytes_decode_or_fall_back_and_are_counted(recipe: str, signal: SignalSpec) -> None:
+    tokenizer = built(resolve(recipe, signal, {}))
+    generator = np.random.default_rng(0)
+    most = tokenizer.spec.grid.shape[0]
+    codes = torch.from_numpy(generator.integers(0, 256, (12, 1, most)))
+    lengths = torch.from_numpy(generator.integers(0, 300, 12))
+    real = tokenizer.encode(smooth(signal, 12))
+    assert real.codes is not None
+    assert real.lengths is not None
+    cut = Latents(codes=real.codes, lengths=real.lengths // 2)
+    flipped = real.codes.clone()
+    places = torch.from_numpy(generator.integers(0, 60, (12, 1, 4)))
+    flipped.scatter_(2, places, torch.from_numpy(generator.integers(0, 256, (12, 1, 4))))
+    fallen = 0
+    for latents in (Latents(codes=codes, lengths=lengths), cut, Latents(codes=flipped, lengths=real.lengths)):
+        before = tokenizer.undecodable
+        decoded = tokenizer.decode(latents)
+        assert decoded.shape == (12, signal.channels, *signal.shape)
+        assert decoded.isfinite().all()
+        zero = int((decoded == 0).flatten(1).all(1).sum())
+        assert tokenizer.undecodable - before == zero
+        fallen += zero
+    assert fallen > 0
+    empty = tokenizer.decode(Latents(codes=codes[:1], lengths=torch.tensor([0])))
+    assert empty.shape[0] == 1
+
+
+@pytest.mark.parametrize(("recipe", "signal"), [("jpeg", GREY), ("h264", STILL)])
+def test_what_a_codec_makes_longer_is_stored_raw(recipe: str, signal: SignalSpec) -> None:
+    best = {"jpeg": {"quality": 100}, "h264": {"crf": 0}}[recipe]
+    tokenizer = built(resolve(recipe, signal, {"codec": best}))
+    x = torch.rand(2, signal.channels, *signal.shape) * 2 - 1
+    latents = tokenizer.encode(x)
+    assert latents.lengths is not None
+    assert latents.lengths.tolist() == [signal.elements + 1] * 2
+    assert (tokenizer.decode(latents) - x).abs().max() <= 1 / 255 + 1e-6
+
+
+def test_a_stream_above_max_bytes_is_refused() -> None:
+    tokenizer = built(resolve("jpeg", IMAGE, {"codec": {"max_bytes": 100}}))
+    with pytest.raises(UserError, match=r"codec jpeg: a sample takes \d+ bytes, more than max_bytes = 100"):
+        tokenizer.encode(torch.rand(1, 3, 33, 47))
+
+
+def test_jpeg_leaves_out_what_all_pictures_share() -> None:
+    from torchvision.io import decode_jpeg, encode_jpeg
+
+    tokenizer, x = built(resolve("jpeg", IMAGE, {"quality": 60})), smooth(IMAGE, 1)
+    latents = tokenizer.encode(x)
+    file = encode_jpeg(((x[0] + 1) * 127.5).round().to(torch.uint8), quality=60)
+    assert latents.lengths is not None
+    assert len(file) - int(latents.lengths) > 600
+    theirs = decode_jpeg(file).float() / 127.5 - 1
+    assert torch.equal(tokenizer.decode(latents)[0], theirs)
+
+
+def test_units_are_split_at_start_codes() -> None:
+    data = b"\0\0\0\1\x67ab\0\0\1\x68c\0\0\0\1\x65de\0\0\3\0"
+    assert [kind for kind, _ in split_units(data)] == [7, 8, 5]
+    assert split_units(data)[0][1] == b"\0\0\1\x67ab"
+
+
+def test_h264_decodes_as_from_a_container(tmp_path: Path) -> None:
+    """The same options through a file in Matroska, with parameter sets and comments in their usual places."""
+    even = SignalSpec(modality=Modality.VIDEO, channels=3, shape=(5, 32, 48), rate=8.0)
+    tokenizer, x = built(resolve("h264", even, {})), smooth(even, 1)
+    path = tmp_path / "clip.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=8, options={"crf": "23", "preset": "medium"})
+        stream.width, stream.height, stream.pix_fmt, stream.codec_context.thread_count = 48, 32, "yuv420p", 1
+        for picture in ((x[0] + 1) * 127.5).round().to(torch.uint8).movedim(0, -1).contiguous().numpy():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    with av.open(str(path)) as container:
+        frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+    theirs = torch.from_numpy(frames).movedim(-1, 0).float() / 127.5 - 1
+    assert torch.equal(tokenizer.decode(tokenizer.encode(x))[0], theirs)
+
+
+def test_full_colour_beats_halved_colour() -> None:
+    x = smooth(VIDEO, 1)
+    errors = {}
+    for pixels in ("yuv420p", "yuv444p"):
+        tokenizer = built(resolve("h264", VIDEO, {"codec": {"crf": 1, "pixels": pixels}}))
+        errors[pixels] = psnr(tokenizer.decode(tokenizer.encode(x)), x)
+    assert errors["yuv444p"] > errors["yuv420p"] + 1
+
+
+@pytest.mark.parametrize("size", [1, 251, 252, 253, 254, 255, 256, 1275])
+def test_packet_lengths_of_rfc_6716(size: int) -> None:
+    packets = [b"x" * size, b"y"]
+    assert _unframed(b"".join(map(_framed, packets))) == packets
+    with pytest.raises(UndecodableError):
+        _unframed(_framed(packets[0])[:-1])
+
+
+@pytest.mark.parametrize("signal", [WAVE, STEREO, FAST])
+def test_opus_comes_back_in_time(signal: SignalSpec) -> None:
+    """The correlation of what comes back with the original is largest without a shift."""
+    tokenizer, x = built(resolve("opus", signal, {"codec": {"bitrate": 64000}})), smooth(signal, 1)
+    y = tokenizer.decode(tokenizer.encode(x))
+    shifts = range(-20, 21)
+    scores = [float((x[..., 50:-50] * y[..., 50 + s : y.shape[-1] - 50 + s]).sum()) for s in shifts]
+    assert shifts[int(np.argmax(scores))] == 0
+
+
+def test_photographs_fall_in_rate_and_quality_together(shared_data: Path) -> None:
+    from torchvision.io import read_image
+
+    files = sorted((shared_data / "images" / "kodak").glob("*.png"))[:2]
+    x = torch.stack([read_image(str(f))[:, :255, :383] for f in files]).float() / 127.5 - 1
+    signal = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(255, 383))
+    rates, qualities = [], []
+    for quality in (10, 50, 90):
+        tokenizer = built(resolve("jpeg", signal, {"quality": quality}))
+        latents = tokenizer.encode(x)
+        assert latents.lengths is not None
+        rates.append(latents.lengths.double().mean().item() * 8 / signal.elements)
+        qualities.append(psnr(tokenizer.decode(latents), x))
+    assert rates == sorted(rates)
+    assert qualities == sorted(qualities)
+    assert rates[0] < 0.3
+    assert qualities[2] > 33
+
+
+def test_speech_falls_in_rate_and_quality_together(shared_data: Path) -> None:
+    (path, *_) = sorted((shared_data / "audio" / "lyra_speech").glob("*.wav"))
+    with av.open(str(path)) as container:
+        sound = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)
+    x = torch.from_numpy(sound[:, : 2 * 48000].astype(np.float32) / 32768).unsqueeze(0)
+    signal = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(x.shape[-1],), rate=48000.0)
+    rates, qualities = [], []
+    for bitrate in (6000, 24000, 96000):
+        tokenizer = built(resolve("opus", signal, {"codec": {"bitrate": bitrate}}))
+        latents = tokenizer.encode(x)
+        assert latents.lengths is not None
+        rates.append(latents.lengths.item() * 8 / 2.0)
+        qualities.append(psnr(tokenizer.decode(latents), x))
+    assert rates == sorted(rates)
+    assert rates == pytest.approx([6000, 24000, 96000], rel=0.35)
+    assert qualities == sorted(qualities)

@@ -1,0 +1,129 @@
+"""Configurations of the recodings: what turns a discrete tokenizer's codes into fewer, without loss. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, ClassVar
+
+from ...results.errors import UserError
+from ..part import Part
+from ..registry import Registry
+from ..spec import LatentGrid, LatentSpec
+
+if TYPE_CHECKING:
+    from .base import Recoding
+
+RECODINGS = Registry(
+    "recoding",
+    "latentbench.recodings",
+    {
+        "bpe": "tokenizers.recodings.config:BPEConfig",
+        "run_length": "tokenizers.recodings.config:RunLengthConfig",
+    },
+)
+
+# The characters of Unicode's two supplementary private use planes, the last two of each being no characters.
+PRIVATE = 2 * (2**16 - 2)
+
+
+class RecodingConfig(Part):
+    """A tokenizer's codes as one sequence of varying length, from which they are restored for its decoder."""
+
+    def validate(self, inner: LatentSpec, *, bottleneck: str) -> None:
+        """Raises ValueError with the reason when these latents can't be recoded."""
+        if not inner.discrete:
+            raise ValueError(f"{self.kind} recodes codes, and these latents are continuous")
+        if len(inner.grids) > 1 or inner.grid.variable or inner.grid.topology == "set":
+            raise ValueError(f"{self.kind} recodes one grid or sequence of fixed length")
+
+    def grid(self, inner: LatentSpec) -> LatentGrid:
+        """The sequence; its `shape` is the longest it can be."""
+        raise NotImplementedError
+
+    def build(self, inner: LatentSpec) -> Recoding:
+        """The recoding of such latents."""
+        raise NotImplementedError
+
+    def spec(self, inner: LatentSpec) -> LatentSpec:
+        """Shape and (longest) rate of the recoded latents."""
+        return LatentSpec(signal=inner.signal, grids=(self.grid(inner),))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BPEConfig(RecodingConfig):
+    """Byte pair encoding over codes (A16): neighbours in raster order that are frequent together become one code.
+
+    `vocabulary` counts the codes of the result: all of the tokenizer's (over its heads) and the merged ones. The
+    merges are learned by Hugging Face's `tokenizers` from the training split.
+    """
+
+    kind: ClassVar[str] = "bpe"
+    version: ClassVar[int] = 1
+
+    vocabulary: int = 1024
+
+    def validate(self, inner: LatentSpec, *, bottleneck: str) -> None:
+        super().validate(inner, bottleneck=bottleneck)
+        base = sum(inner.grid.codebook_sizes)
+        if self.vocabulary <= base:
+            raise ValueError(f"vocabulary {self.vocabulary} must be above the {base} codes there are")
+        if base > PRIVATE:
+            raise ValueError(f"bpe merges at most {PRIVATE} different codes, and there are {base}")
+        require_library()
+
+    def grid(self, inner: LatentSpec) -> LatentGrid:
+        codes = inner.grid.positions * inner.grid.heads
+        return LatentGrid(
+            shape=(codes,), channels=1, codebook_sizes=(self.vocabulary,), topology="sequence", variable=True
+        )
+
+    def build(self, inner: LatentSpec) -> Recoding:
+        from .bpe import BPE
+
+        return BPE(self, inner)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunLengthConfig(RecodingConfig):
+    """Repeated codes as (code, run length) pairs (A18; Dieleman et al. 2021, arXiv 2103.06089).
+
+    Runs of more than `longest` positions are split. With a `tolerance` above 0 the encoder keeps a position's code at
+    the next one where that adds at most `tolerance` x the sample's mean squared quantisation error there, so that this
+    error grows to at most (1 + tolerance) times: fewer runs against distortion, as by the paper's hysteresis.
+    """
+
+    kind: ClassVar[str] = "run_length"
+    version: ClassVar[int] = 1
+
+    longest: int = 16
+    tolerance: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.longest < 2:
+            raise ValueError("longest must be at least 2")
+        if self.tolerance < 0:
+            raise ValueError("tolerance must not be negative")
+
+    def validate(self, inner: LatentSpec, *, bottleneck: str) -> None:
+        super().validate(inner, bottleneck=bottleneck)
+        if self.tolerance and bottleneck not in ("vq", "multi_head_vq"):
+            raise ValueError(f"a tolerance needs bottleneck vq or multi_head_vq, not {bottleneck}")
+
+    def grid(self, inner: LatentSpec) -> LatentGrid:
+        sizes = (*inner.grid.codebook_sizes, self.longest)
+        shape = (inner.grid.positions,)
+        return LatentGrid(shape=shape, channels=1, codebook_sizes=sizes, topology="sequence", variable=True)
+
+    def build(self, inner: LatentSpec) -> Recoding:
+        from .run_length import RunLength
+
+        return RunLength(self, inner)
+
+
+def require_library() -> None:
+    """Raises UserError when the library that does the merges is not installed."""
+    if find_spec("tokenizers") is None:
+        raise UserError(
+            "recoding bpe: needs Hugging Face's tokenizers, which is not installed; pip install 'latentbench[bpe]'"
+        )
