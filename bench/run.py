@@ -61,6 +61,11 @@ def run_suite(
     make_plan(loaded, {})  # refuses what is wrong with the suite before the data are read
     root = Path(out) if out is not None else Path("runs") / loaded.name
     cache = default_cache()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"the cache {cache} can't be written: {error.strerror}; set LATENTBENCH_CACHE to another folder"
+        raise UserError(message) from None
     with _locked(root):
         plan = make_plan(loaded, _fingerprints(loaded, console, cache))
         store = Store(root)
@@ -98,7 +103,7 @@ def run(
     jobs_per_device: int | None = None,
 ) -> pandas.DataFrame:
     """Run `suite` and return its records as a frame, one row per cell (see docs/leaderboard.md for the columns)."""
-    from ..results.leaderboard import frame, rows
+    from ..results.rows import frame, rows
 
     outcome = run_suite(suite, sets=sets, out=out, engine=engine, devices=devices, jobs_per_device=jobs_per_device)
     return frame([row for row in rows([outcome.root]) if row["suite"] == outcome.suite.name])

@@ -122,7 +122,7 @@ def _is_unwritable(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, OSError) and error.errno in _UNWRITABLE:
             return True
-        error = error.__cause__
+        error = error.__cause__ or error.__context__
     return False
 
 

@@ -36,13 +36,12 @@ NAMED = (
 
 # Modules whose tests are not in a file of the same name, and why: the file that does test them.
 ELSEWHERE = {
+    "bench/datasets/places.py": "bench/datasets/test_images.py",  # which crops, through the files cropped
     "bench/datasets/shapes.py": "bench/datasets/test_procedural.py",  # a part of one source
     "bench/datasets/sounds.py": "bench/datasets/test_procedural.py",
     "bench/datasets/source.py": "bench/datasets/test_files.py",  # the interface, tested through a source
     "bench/engines/client.py": "bench/engines/test_local.py",  # both ends of one pipe, tested as one
     "bench/engines/interface.py": "bench/engines/test_local.py",
-    "bench/engines/server.py": "bench/engines/test_local.py",
-    "bench/worker.py": "bench/engines/test_local.py",
     "results/columns.py": "results/test_leaderboard.py",  # what a printed table is made with
     "results/errors.py": "bench/test_suite.py",  # its messages, where users meet them
     "results/formats.py": "results/test_leaderboard.py",
@@ -155,18 +154,6 @@ def test_the_table_of_exceptions_is_true() -> None:
         assert module in known, f"{module} does not exist"
         assert not mirror(module).exists(), f"{module} has a test file of its own name: take it out of ELSEWHERE"
         assert (ROOT / "tests" / file).is_file(), f"{file}, which should test {module}, does not exist"
-
-
-def test_every_test_file_has_its_module() -> None:
-    """Files that test no single module are few and say so by their name."""
-    free = {"test_docs.py", "test_page.py"}
-    orphans = [
-        str(path.relative_to(ROOT))
-        for path in sorted((ROOT / "tests").rglob("test_*.py"))
-        if len(path.relative_to(ROOT / "tests").parts) > 1 and path.name not in free and "perf" not in path.parts
-        if not (ROOT / path.relative_to(ROOT / "tests").with_name(path.name.removeprefix("test_"))).exists()
-    ]
-    assert orphans == []
 
 
 @pytest.mark.parametrize("name", NAMED)

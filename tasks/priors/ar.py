@@ -164,7 +164,7 @@ class ARPrior(Prior):
             present = delayed(torch.ones(1, self.positions, heads, dtype=torch.bool, device=noise.device))
             present = present.repeat(batch, 1, 1)
         lengths = torch.full((batch,), self.positions, device=noise.device) if self.variable else None
-        lags = torch.arange(heads, device=noise.device) if self.lag else torch.zeros((), device=noise.device)
+        lags = torch.arange(heads, device=noise.device)
         advance = self._cached_step(batch, context) if cached else self._prefix_step(context)
         for step in range(self.steps):
             self.head.draw(advance(codes, present, step), noise[:, step], codes[:, step], pick)
@@ -181,9 +181,8 @@ class ARPrior(Prior):
         if self.lag:
             codes = undelayed(codes)
         if lengths is not None:
-            codes = codes.masked_fill(
-                (torch.arange(self.positions, device=noise.device) >= lengths[:, None])[..., None], 0
-            )
+            behind = torch.arange(self.positions, device=noise.device) >= lengths[:, None]
+            codes = codes.masked_fill(behind[..., None], 0)
         return codes.transpose(1, 2).reshape(batch, heads, *self.shape), lengths
 
     def _cached_step(self, batch: int, context: Tensor | None) -> Callable[[Tensor, Tensor | None, int], Tensor]:

@@ -33,10 +33,11 @@ class DiffusionConfig(ClassConditional):
     of x times min(SNR, `snr_clip`) (Hang et al. 2023); "p2" the error of the noise over (1 + SNR)^`p2_gamma` (Choi et
     al. 2022). Sampling takes `steps` equal steps: "ddpm" is ancestral, "ddim", "euler" and "heun" (two evaluations a
     step) solve the probability-flow ODE. `clip` cuts the data expected at each step to so many standard deviations (0:
-    not): what "epsilon" needs, whose errors near pure noise are divided by the little signal there is. `patch` is how many positions per axis become channels of the network's input
-    (None: powers of two, so that it sees at most `max_positions`). `likelihood` adds `nll_ode_bits` to the held-out
-    scores, in `likelihood_steps` Heun steps: with one "hutchinson" probe, or "exact" (a backward pass per element).
-    Options of labels are those of `ClassConditional`.
+    not): what "epsilon" needs, whose errors near pure noise are divided by the little signal there is. `patch` is how
+    many positions per axis become channels of the network's input (None: powers of two, so that it sees at most
+    `max_positions`). `likelihood` adds `nll_ode_bits` to the held-out scores, in `likelihood_steps` Heun steps: with
+    one "hutchinson" probe, or "exact" (a backward pass per element). Options of labels are those of
+    `ClassConditional`.
     """
 
     max_rank: ClassVar[int] = 3

@@ -63,16 +63,17 @@ class DilatedStack(nn.Module):
     ) -> None:
         super().__init__()
         self.width = width
+        self.dilations = [2 ** (i % cycle) for i in range(layers)]
         stack = [
-            GatedLayer(width, 2 ** (i % cycle), causal=causal, embedding=embedding, dropout=dropout)
-            for i in range(layers)
+            GatedLayer(width, dilation, causal=causal, embedding=embedding, dropout=dropout)
+            for dilation in self.dilations
         ]
         self.layers = nn.ModuleList(stack)
 
     @property
     def receptive_field(self) -> int:
         """Positions that reach one output of the causal stack, itself included."""
-        return 1 + sum(int(layer.dilation) for layer in self.layers)  # type: ignore[arg-type]
+        return 1 + sum(self.dilations)
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         """`[B, W, N]` to the same."""
@@ -93,7 +94,7 @@ class DilatedStack(nn.Module):
         total: Tensor | None = None
         for number, layer in enumerate(self.layers):
             cache[number, position] = x
-            before = position - int(layer.dilation)  # type: ignore[arg-type]
+            before = position - self.dilations[number]
             past = cache[number, before] if before >= 0 else torch.zeros_like(x)
             x, skip = layer.step(x, past)  # type: ignore[operator]
             total = skip if total is None else total + skip
@@ -111,8 +112,8 @@ class DilatedDenoiser(nn.Module):
         self.stack = DilatedStack(width, layers, cycle, causal=False, embedding=4 * width, dropout=dropout)
         self.hidden = nn.Conv1d(width, width, 1)
         self.out = nn.Conv1d(width, channels, 1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        for parameter in self.out.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
         """`[B, C, N]` and times `[B]` to `[B, C, N]`; `condition` `[B, E]` is added to the time's embedding."""

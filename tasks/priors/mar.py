@@ -63,7 +63,8 @@ class MARPrior(TokenPrior):
         Masks, times and noise are fixed by the sample's index. Not a likelihood, and not comparable across latents,
         orders or other priors' losses.
         """
-        tokens, numbers = self.tokens(batch), indices_of(batch.latents.values, batch.indices)  # type: ignore[arg-type]
+        tokens = self.tokens(batch)
+        numbers = indices_of(tokens, batch.indices)
         total = tokens.new_zeros(len(tokens))
         with evaluating(self):
             for k in range(_HELD_OUT_TIMES):

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ from .discrete_config import PixelCNNConfig
 from .interface import Prior, evaluating
 from .noise import uniform
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_CONVOLUTIONS: tuple[Any, ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 Place = tuple[int, ...]
 
 
@@ -117,7 +117,7 @@ class PixelCNNPrior(Prior):
 
         def finish(codes: Tensor, position: int) -> None:
             place = self._place(position)
-            first[(slice(None), slice(None), *place)] = self.embedding(codes[:, position : position + 1])[:, 0]
+            first[_at(place)] = self.embedding(codes[:, position : position + 1])[:, 0]
             for axis in range(rank):
                 if any(at < size - 1 for at, size in zip(place[axis + 1 :], self.shape[axis + 1 :], strict=True)):
                     continue
@@ -132,7 +132,7 @@ class PixelCNNPrior(Prior):
             total = self.bias.expand(batch, -1)
             for axis, (crossing, features) in enumerate(zip(self.crossings, states[-1], strict=True)):
                 if place[axis]:
-                    total = total + crossing(features[(slice(None), slice(None), *_back(place, axis))])
+                    total = total + crossing(features[_at(_back(place, axis))])
             return self._summary(total)
 
         return advance
@@ -204,6 +204,11 @@ def _padded(x: Tensor, axis: int, before: int) -> Tensor:
 def _slice(place: Place) -> tuple[slice, ...]:
     """The index of all samples and channels where the first axes are at `place`, axes kept."""
     return (slice(None), slice(None), *(slice(at, at + 1) for at in place))
+
+
+def _at(place: Place) -> tuple[slice | int, ...]:
+    """The index of all samples and channels at one place."""
+    return (slice(None), slice(None), *place)
 
 
 def _back(place: Place, axis: int) -> Place:

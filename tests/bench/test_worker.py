@@ -169,10 +169,16 @@ def test_a_stop_at_the_very_end_does_not_waste_the_job(ordered: Order, monkeypat
     assert record(ordered) is not None
 
 
-def test_a_full_disk_is_told_apart_from_a_failure(ordered: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("plainly", [False, True])
+def test_a_full_disk_is_told_apart_from_a_failure(
+    ordered: Order, monkeypatch: pytest.MonkeyPatch, plainly: bool
+) -> None:
     def action(shop: Workshop) -> Product:
-        error = UserError("cannot write model: No space left on device")
-        raise error from OSError(errno.ENOSPC, "No space left on device")
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            told = UserError("cannot write model: No space left on device")
+            raise told from (error if plainly else None)
 
     does(monkeypatch, action)
     assert worker.work(ordered.to_json()) == orders.UNWRITABLE
