@@ -51,6 +51,7 @@ class GenerationConfig:
         _at_least(self.samples, 2, "samples")
         _at_least(self.batch_size, 1, "batch_size")
         _at_least(self.keep, 0, "keep")
+        _at_least(self.vocoder_iterations, 1, "vocoder_iterations")
 
 
 @dataclass(frozen=True, kw_only=True)

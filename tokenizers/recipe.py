@@ -142,7 +142,7 @@ class _Resolution:
     def _recoded(self, config: TokenizerConfig) -> TokenizerConfig:
         recoding = read_part(RecodingConfig, RECODINGS, self.options["recoding"], where=self._at("recoding"))
         try:
-            recoding.validate(config.spec, bottleneck=config.bottleneck.kind)
+            recoding.validate(config.spec)
         except ValueError as error:
             raise UserError(f"{self._at('recoding')}: {error}") from None
         return replace(config, recoding=recoding)

@@ -52,7 +52,7 @@ def _explain(cls: type, error: ValidationError, where: str) -> str:
     dotted = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
     place = f"{where}: {dotted}" if dotted else where
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        known = [field.name for field in dataclasses.fields(cls)]
+        known = [field.name for field in dataclasses.fields(_owner(cls, path[:-1]))]
         near = nearest(str(path[-1]), known)
         hint = f"did you mean {near!r}?" if near else f"known: {', '.join(sorted(known))}"
         return f"{place}: unknown key; {hint}"
@@ -63,3 +63,17 @@ def _explain(cls: type, error: ValidationError, where: str) -> str:
         return f"{place}: {message}"
     got = json.dumps(first.get("input"), default=str)
     return f"{place}: {message[0].lower() + message[1:]}, got {got if len(got) <= 60 else got[:57] + '...'}"
+
+
+def _owner(cls: Any, path: list[str | int]) -> Any:
+    """The dataclass that holds the field at `path` below `cls`."""
+    for part in path:
+        if isinstance(part, str):
+            cls = _dataclass_in(get_type_hints(cls)[part])
+    return cls
+
+
+def _dataclass_in(kind: Any) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return kind
+    return next((found for found in map(_dataclass_in, get_args(kind)) if found is not None), None)

@@ -28,8 +28,8 @@ class PixelCNNConfig(PriorConfig):
     """Gated PixelCNN over one grid of codes (van den Oord et al. 2016), exact.
 
     `width` channels in `layers` gated layers; `kernel` (odd) is their reach across an axis: a position sees all that
-    come before it within `layers` x (`kernel` // 2) along each axis, without a blind spot. `depth_width` and
-    `depth_layers` as in `ar`. Sampling: `temperature`, `top_k`, `top_p` as in `ar`.
+    come before it within `layers` x (`kernel` // 2) along each axis, without a blind spot, and nothing more than one
+    step further. `depth_width` and `depth_layers` as in `ar`. Sampling: `temperature`, `top_k`, `top_p` as in `ar`.
     """
 
     name: ClassVar[str] = "pixelcnn"

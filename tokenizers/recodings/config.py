@@ -30,7 +30,7 @@ PRIVATE = 2 * (2**16 - 2)
 class RecodingConfig(Part):
     """A tokenizer's codes as one sequence of varying length, from which they are restored for its decoder."""
 
-    def validate(self, inner: LatentSpec, *, bottleneck: str) -> None:
+    def validate(self, inner: LatentSpec) -> None:
         """Raises ValueError with the reason when these latents can't be recoded."""
         if not inner.discrete:
             raise ValueError(f"{self.kind} recodes codes, and these latents are continuous")
@@ -63,8 +63,8 @@ class BPEConfig(RecodingConfig):
 
     vocabulary: int = 1024
 
-    def validate(self, inner: LatentSpec, *, bottleneck: str) -> None:
-        super().validate(inner, bottleneck=bottleneck)
+    def validate(self, inner: LatentSpec) -> None:
+        super().validate(inner)
         base = sum(inner.grid.codebook_sizes)
         if self.vocabulary <= base:
             raise ValueError(f"vocabulary {self.vocabulary} must be above the {base} codes there are")
@@ -89,8 +89,8 @@ class RunLengthConfig(RecodingConfig):
     """Repeated codes as (code, run length) pairs (A18; Dieleman et al. 2021, arXiv 2103.06089).
 
     Runs of more than `longest` positions are split. With a `tolerance` above 0 the encoder keeps a position's code at
-    the next one where that adds at most `tolerance` x the sample's mean squared quantisation error there, so that this
-    error grows to at most (1 + tolerance) times: fewer runs against distortion, as by the paper's hysteresis.
+    the next one where the squared change of what the decoder reads is at most `tolerance` x the sample's variance of
+    it: fewer runs against distortion, as by the paper's hysteresis.
     """
 
     kind: ClassVar[str] = "run_length"
@@ -104,11 +104,6 @@ class RunLengthConfig(RecodingConfig):
             raise ValueError("longest must be at least 2")
         if self.tolerance < 0:
             raise ValueError("tolerance must not be negative")
-
-    def validate(self, inner: LatentSpec, *, bottleneck: str) -> None:
-        super().validate(inner, bottleneck=bottleneck)
-        if self.tolerance and bottleneck not in ("vq", "multi_head_vq"):
-            raise ValueError(f"a tolerance needs bottleneck vq or multi_head_vq, not {bottleneck}")
 
     def grid(self, inner: LatentSpec) -> LatentGrid:
         sizes = (*inner.grid.codebook_sizes, self.longest)

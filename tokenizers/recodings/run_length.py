@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from ..bottlenecks.vq import VQ
 from ..spec import LatentSpec
 from .base import Recoding
 
@@ -31,15 +29,12 @@ class RunLength(Recoding):
         self.config, self.grid = config, inner.grid
 
     def codes(self, tokenizer: ComposedTokenizer, signal: Tensor) -> Tensor:
-        codes = super().codes(tokenizer, signal)
-        if not self.config.tolerance or not isinstance(tokenizer.bottleneck, VQ):
-            return codes
-        features = tokenizer.project_in(tokenizer.encoder(signal)).float()
-        if tokenizer.bottleneck.config.normalise:
-            heads = features.unflatten(1, (codes.shape[1], -1))
-            features = F.normalize(heads, dim=2).flatten(1, 2)
-        values = tokenizer.bottleneck.lookup(codes)
-        return hold(features, values, codes, self.config.tolerance)
+        latents = tokenizer.encode(signal)
+        if latents.codes is None or latents.values is None:
+            raise ValueError("only codes can be recoded")
+        if not self.config.tolerance:
+            return latents.codes
+        return hold(latents.values, latents.codes, self.config.tolerance)
 
     def encode(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         flat = codes.flatten(2)  # [B, H, P]
@@ -72,20 +67,19 @@ class RunLength(Recoding):
         return flat.reshape(len(sequences), heads, *self.grid.shape), malformed
 
 
-def hold(features: Tensor, values: Tensor, codes: Tensor, tolerance: float) -> Tensor:
-    """Codes with each position's kept from the one before it where that costs little.
+def hold(values: Tensor, codes: Tensor, tolerance: float) -> Tensor:
+    """Codes with each position's kept from the one before it where that changes little.
 
-    `features` and `values` (of the nearest codes) are `[B, C, *grid]`, `codes` `[B, H, *grid]`. A position takes over
-    the code chosen before it when |x - e_before|^2 <= |x - e_nearest|^2 + tolerance x the sample's mean of
-    |x - e_nearest|^2, greedily in raster order. Returns codes of the same shape.
+    `values` `[B, C, *grid]` are those of the `codes` `[B, H, *grid]`. A position takes over the code chosen before it
+    when |e_before - e|^2 <= tolerance x the sample's mean of |e - mean e|^2, greedily in raster order. Returns codes of
+    the same shape.
     """
-    x, e, c = (tensor.flatten(2).movedim(2, 0) for tensor in (features, values, codes))  # [P, B, ...]
-    nearest = (x - e).square().sum(2)
-    allowed = nearest + tolerance * nearest.mean(0)
+    e, c = (tensor.flatten(2).movedim(2, 0) for tensor in (values.float(), codes))  # [P, B, ...]
+    allowed = tolerance * (e - e.mean(0)).square().sum(2).mean(0)
     kept_code, kept_value = c[0], e[0]
     chosen = [kept_code]
-    for place in range(1, len(x)):
-        keep = ((x[place] - kept_value).square().sum(1) <= allowed[place]).unsqueeze(1)
+    for place in range(1, len(e)):
+        keep = ((e[place] - kept_value).square().sum(1) <= allowed).unsqueeze(1)
         kept_code = torch.where(keep, kept_code, c[place])
         kept_value = torch.where(keep, kept_value, e[place])
         chosen.append(kept_code)

@@ -61,5 +61,7 @@ def test_an_untrained_prior_gives_the_density_of_its_linear_flow(config: type) -
     expected = -torch.distributions.Normal(0, 1).log_prob(values).flatten(1).sum(1) / math.log(2)
     torch.testing.assert_close(scores["nll_ode_bits"].float(), expected)
     assert len(scores) == 2
+    assert {"likelihood", "likelihood_steps"} & FlowConfig().identity().keys() == set(), "old jobs keep their keys"
+    assert FlowConfig(likelihood="exact").identity()["likelihood"] == "exact"
     quiet = build_prior(config(width=16, attention_heads=2), spec)
     assert "nll_ode_bits" not in quiet.held_out(LatentBatch(latents=Latents(values=values)))

@@ -79,7 +79,8 @@ def test_the_reach_is_what_the_configuration_says() -> None:
         prior.out.bias += 5
     seen = seen_from(prior, 4 * 9 + 4).view(9, 9)
     expected = torch.zeros(9, 9, dtype=torch.bool)
-    expected[1:4, 2:7] = True  # rows before: two layers on from the row above, two columns to each side
+    # two layers on from the row above and the column before, two columns to the right
+    expected[1:4, 1:7] = True
     expected[4, 1:4] = True
     assert torch.equal(seen, expected)
 

@@ -1,0 +1,92 @@
+"""The generation task with priors whose samples are given."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from latentbench.tasks.config import GenerationConfig
+from latentbench.tasks.distances import Reference
+from latentbench.tasks.generation import SAMPLES, generate, held_out
+from latentbench.tasks.interface import TaskResult
+from latentbench.tasks.latents import LatentStore, write_latents, write_statistics
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def store(toys: SimpleNamespace, tmp_path: Path) -> LatentStore:
+    data, tokenizer = toys.Data(), toys.Identity()
+    for name in ("train", "val"):
+        write_latents(tokenizer, getattr(data, name), tmp_path, name, device=CPU, batch_size=16)
+    write_statistics(tmp_path)
+    return LatentStore.open(tmp_path, tokenizer.spec)
+
+
+def generated(
+    toys: SimpleNamespace, folder: Path, store: LatentStore, samples: torch.Tensor, net: Any = None, **config: Any
+) -> TaskResult:
+    data, net = toys.Data(), net or toys.Pixels()
+    references = {net.name: Reference.of(net(data.train.data), "train")}
+    prior = toys.Replay(toys.Identity().spec, samples)
+    options = GenerationConfig(**{"samples": len(samples), "batch_size": 9} | config)
+    return generate(prior, toys.Identity(), store, options, toys.context(folder, net), references=references)
+
+
+def test_a_prior_that_repeats_the_data_is_at_no_distance(
+    toys: SimpleNamespace, tmp_path: Path, store: LatentStore
+) -> None:
+    data = toys.Data().train.data
+    frechet, kernel = generated(toys, tmp_path, store, store.normalise(data)).metrics
+    assert (frechet.name, kernel.name) == ("gfd_pixels", "gkd_pixels")
+    assert frechet.value == pytest.approx(0, abs=1e-6)
+    assert "reference: train split" in frechet.protocol
+    shifted = generated(toys, tmp_path, store, store.normalise(data) + 1).metrics[0]
+    assert shifted.value > 0.5  # type: ignore[operator]
+
+
+def test_samples_are_denormalised_decoded_and_kept(toys: SimpleNamespace, tmp_path: Path, store: LatentStore) -> None:
+    data = toys.Data().train.data[:20]
+    generated(toys, tmp_path, store, store.normalise(data), keep=11)
+    kept = load_file(tmp_path / SAMPLES)["samples"]
+    assert kept.shape == (11, 3, 16, 16)
+    assert torch.allclose(kept, data[:11], atol=1e-5)
+
+
+def test_none_are_kept_on_request(toys: SimpleNamespace, tmp_path: Path, store: LatentStore) -> None:
+    generated(toys, tmp_path, store, torch.zeros(10, 3, 16, 16), keep=0)
+    assert not (tmp_path / SAMPLES).exists()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_diverged_prior_has_no_score(
+    toys: SimpleNamespace, tmp_path: Path, store: LatentStore, value: float
+) -> None:
+    samples = torch.zeros(20, 3, 16, 16)
+    samples[3, 0, 0, 0] = samples[17, 2, 5, 5] = value
+    with pytest.raises(RuntimeError, match="^2 of 20 samples are not finite: the prior or the decoder diverged$"):
+        generated(toys, tmp_path, store, samples)
+    assert not (tmp_path / SAMPLES).exists()
+
+
+def test_with_inception_it_is_gfid(toys: SimpleNamespace, tmp_path: Path, store: LatentStore) -> None:
+    result = generated(toys, tmp_path, store, torch.zeros(10, 3, 16, 16), net=toys.Pixels("inception"))
+    assert [metric.name for metric in result.metrics] == ["gfid", "gkid"]
+
+
+def test_held_out_scores_are_means_over_the_split(toys: SimpleNamespace, store: LatentStore) -> None:
+    spec = toys.Identity().spec
+    prior = toys.Replay(spec, torch.zeros(2, 3, 16, 16))
+    bits, per_element, loss = held_out(prior, store.val, spec, CPU)
+    # sample i has 768 (1 + i) bits, and 768 elements
+    assert (bits.name, bits.value, bits.n, bits.unit) == ("nll_bits", 768 * 10.5, 20, "bit")
+    assert (per_element.name, per_element.value, per_element.unit) == ("nll_bits_per_element", 10.5, "bit")
+    assert (loss.name, loss.value, loss.unit) == ("loss", 9.5, "")
+    assert per_element.se == pytest.approx(math.sqrt(sum((i - 9.5) ** 2 for i in range(20)) / 19 / 20))
+    assert all(metric.direction == "lower" and "validation split" in metric.protocol for metric in (bits, per_element, loss))

@@ -1,0 +1,137 @@
+"""The reconstruction task on tokenizers whose scores are known."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from latentbench.results.metric import Metric
+from latentbench.tasks.config import ReconstructionConfig
+from latentbench.tasks.distances import Reference
+from latentbench.tasks.interface import TaskResult
+from latentbench.tasks.metrics.psnr import CAP_DB
+from latentbench.tasks.reconstruction import reconstruct
+
+CPU = torch.device("cpu")
+
+
+def scored(toys: SimpleNamespace, folder: Path, tokenizer: Any, data: Any, *nets: Any, **config: Any) -> TaskResult:
+    index = np.arange(len(data.val))
+    references = {}
+    for net in nets:
+        known = data.val.sources(index, CPU) if net.reads == "waveform" else data.val.batch(index, CPU)
+        references[net.name] = Reference.of(net(known), "val")
+    options = ReconstructionConfig(**{"batch_size": 7} | config)
+    return reconstruct(tokenizer, data, options, toys.context(folder, *nets), references=references)
+
+
+def values(result: TaskResult) -> dict[str, Metric]:
+    return {metric.name: metric for metric in result.metrics}
+
+
+def test_the_identity_is_perfect(toys: SimpleNamespace, tmp_path: Path) -> None:
+    result = values(scored(toys, tmp_path, toys.Identity(), toys.Data(), toys.Pixels()))
+    assert result["psnr"].value == CAP_DB
+    assert result["ssim"].value == pytest.approx(1)
+    assert result["rfd_pixels"].value == pytest.approx(0, abs=1e-9)
+    assert result["psnr"].n == 20
+    assert result["rate_bits"].value is None  # nothing can be rounded without an error
+    assert "code_bits_per_sample" not in result
+    assert all(metric.protocol.endswith("; validation split") for metric in result.values())
+
+
+def test_a_constant_error_has_its_psnr(toys: SimpleNamespace, tmp_path: Path) -> None:
+    # 10 of 255 grey levels, nowhere clipped
+    data = toys.Data()
+    data.val.data = data.val.data.clamp(-0.8, 0.8)
+    error = 10 / 127.5
+    result = values(scored(toys, tmp_path, toys.Identity(error=error), data, rate=False))
+    assert result["psnr"].value == pytest.approx(20 * math.log10(255 / 10), abs=1e-6)
+    assert "rate_bits" not in result
+
+
+def test_what_leaves_the_range_is_clamped(toys: SimpleNamespace, tmp_path: Path) -> None:
+    data = toys.Data()
+    data.val.data = torch.ones_like(data.val.data)
+    assert values(scored(toys, tmp_path, toys.Identity(error=5.0), data))["psnr"].value == CAP_DB
+
+
+def test_batches_make_no_difference(toys: SimpleNamespace, tmp_path: Path) -> None:
+    found = [
+        values(scored(toys, tmp_path, toys.Identity(error=0.1, std=0.3), toys.Data(), toys.Pixels(), batch_size=size))
+        for size in (3, 20)
+    ]
+    for name, metric in found[0].items():
+        assert metric.value == pytest.approx(found[1][name].value, rel=1e-6), name
+
+
+def test_samples_limit_what_is_scored(toys: SimpleNamespace, tmp_path: Path) -> None:
+    result = values(scored(toys, tmp_path, toys.Identity(error=0.1), toys.Data(), toys.Pixels(), samples=9))
+    assert (result["psnr"].n, result["rfd_pixels"].n, result["rate_bits"].n) == (9, 9, 9)
+
+
+def test_a_posterior_has_its_divergence(toys: SimpleNamespace, tmp_path: Path) -> None:
+    data, std = toys.Data(), 0.5
+    metric = values(scored(toys, tmp_path, toys.Identity(std=std), data))["kl_bits"]
+    mean = data.val.data
+    posterior = torch.distributions.Normal(mean, torch.full_like(mean, std))
+    prior = torch.distributions.Normal(torch.zeros_like(mean), torch.ones_like(mean))
+    expected = torch.distributions.kl_divergence(posterior, prior).flatten(1).sum(1) / math.log(2)
+    assert metric.value == pytest.approx(float(expected.mean()), rel=1e-5)
+    assert metric.se == pytest.approx(float(expected.std() / math.sqrt(20)), rel=1e-4)
+
+
+def test_codes_are_counted_over_the_whole_split(toys: SimpleNamespace, tmp_path: Path) -> None:
+    data, tokenizer = toys.Data(), toys.Levels(8)
+    result = values(scored(toys, tmp_path, tokenizer, data, toys.Pixels()))
+    codes = tokenizer.encode(data.val.data).codes.flatten()
+    shares = np.bincount(codes.numpy(), minlength=8) / len(codes)
+    entropy = -sum(p * math.log2(p) for p in shares if p)
+    assert result["codebook_use"].value == pytest.approx((shares > 0).mean())
+    assert result["codebook_perplexity"].value == pytest.approx(2**entropy)
+    assert result["code_bits_per_sample"].value == pytest.approx(16 * entropy)
+    assert result["rate_bits"].value == result["code_bits_per_sample"].value
+    assert "kl_bits" not in result
+
+
+def test_a_clip_is_scored_by_frame_too(toys: SimpleNamespace, tmp_path: Path) -> None:
+    error = torch.tensor([0.0, 10.0, 20.0]).view(1, 1, 3, 1, 1) / 127.5
+    data = toys.Data(toys.VIDEO, val=6)
+    data.val.data = data.val.data.clamp(-0.8, 0.8)
+    result = scored(toys, tmp_path, toys.Identity(toys.VIDEO, error=error), data, toys.Pixels())
+    expected = [CAP_DB, 20 * math.log10(25.5), 20 * math.log10(12.75)]
+    assert result.extra["psnr_by_frame"] == pytest.approx(expected, abs=1e-6)
+    assert values(result)["psnr"].value == pytest.approx(sum(expected) / 3)
+    assert values(result)["temporal_error"].value is not None
+
+
+def test_the_vocoder_s_ceiling_stands_beside_what_is_heard(toys: SimpleNamespace, tmp_path: Path) -> None:
+    data = toys.Data(toys.SOUND, val=6)
+    nets = [toys.Pixels("ear", "waveform"), toys.Pixels("eye")]
+    perfect = values(scored(toys, tmp_path, toys.Identity(toys.SOUND), data, *nets, vocoder_iterations=4))
+    assert perfect["psnr"].value == CAP_DB  # the mel itself comes back
+    assert perfect["rfd_eye"].value == pytest.approx(0, abs=1e-9)
+    assert perfect["rfd_ear"].value != pytest.approx(0, abs=1e-9)  # what is heard has passed the vocoder
+    assert "audio through Griffin-Lim, 4 iterations" in perfect["rfd_ear"].protocol
+    worse = values(scored(toys, tmp_path, toys.Identity(toys.SOUND, error=0.2), data, *nets, vocoder_iterations=4))
+    for name in ("mel_distance", "stft_distance", "si_sdr"):
+        ceiling = perfect[f"{name}_vocoder"]
+        assert perfect[name].value == pytest.approx(ceiling.value)  # the tokenizer adds nothing to the vocoder's loss
+        assert worse[f"{name}_vocoder"].value == pytest.approx(ceiling.value)  # and has no part in it
+        assert "the vocoder's own" in ceiling.protocol
+        assert (ceiling.direction, worse[name].direction != "none") == ("none", True)
+    assert worse["mel_distance"].value > perfect["mel_distance"].value  # type: ignore[operator]
+
+
+def test_progress_reaches_the_end(toys: SimpleNamespace, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    data = toys.Data()
+    context = toys.context(tmp_path, progress=lambda done, total, message: told.append((done, total)))
+    reconstruct(toys.Identity(), data, ReconstructionConfig(batch_size=8, rate=False), context, references={})
+    assert told == [(8, 20), (16, 20), (20, 20)]
