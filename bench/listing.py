@@ -11,8 +11,10 @@ from ..tasks.priors.config import priors
 from ..tasks.proxies import proxies
 from ..tokenizers.backbones.config import BACKBONES
 from ..tokenizers.bottlenecks.config import BOTTLENECKS
+from ..tokenizers.codecs.config import CODECS
 from ..tokenizers.objectives.config import TERMS
 from ..tokenizers.recipe import load_recipe, recipe_names
+from ..tokenizers.recodings.config import RECODINGS
 from ..tokenizers.registry import Registry
 from .datasets import sources
 from .engines import engines
@@ -112,6 +114,8 @@ TOPICS: dict[str, Callable[[], list[str]]] = {
     "tokenizers": _recipes,
     "backbones": _names(BACKBONES),
     "bottlenecks": _names(BOTTLENECKS),
+    "codecs": _names(CODECS),
+    "recodings": _names(RECODINGS),
     "losses": _names(TERMS),
     "metrics": _names(metrics),
     "priors": _names(priors),

@@ -12,6 +12,7 @@ from ..tasks.metrics import metrics
 from ..tasks.nets import nets
 from ..tasks.nets.config import EncoderConfig
 from ..tasks.priors.config import PriorConfig, choose, priors, resolve_prior
+from ..tasks.priors.presets import with_size
 from ..tasks.proxies import proxies
 from ..tokenizers import weights
 from ..tokenizers.registry import declared_version
@@ -214,7 +215,8 @@ class _Planner:
             raise UserError(f'{where}.name: should be a prior\'s name or "auto", got {table["name"]!r}')
         check(TrainingConfig, table.get("training", {}), where=f"{where}.training")
         for name in table.keys() & priors.names():
-            check(priors.get(name), table[name], where=f"{where}.{name}")
+            cls, place = priors.get(name), f"{where}.{name}"
+            check(cls, with_size(cls, table[name], where=place), where=place)
 
     def _prior(self, spec: LatentSpec) -> PriorConfig:
         table, where = self.suite.prior, f"{self.suite.where}: prior"

@@ -30,9 +30,10 @@ _METRICS = (
     r"inception_score",
     r"nearest_train_ratio_\w+",
     r"memorised_share_\w+",
+    r"undecodable",
     r"nll_bits",
-    r"nll_bound_bits",
-    r"flow_loss",
+    r"nll_(bound|density|ode)_bits",
+    r"(flow|diffusion|masked)_loss",
     r"viv",
     r"high_frequency_share_\d+",
     r"local_correlation",
@@ -61,7 +62,8 @@ def default_columns(groups: Sequence[Group]) -> list[str]:
     rate = "bitrate" if timed else "bits_per_element"
     present = _measured(groups)
     metrics = [name for pattern in _METRICS for name in present if re.fullmatch(pattern, name)]
-    names = ["tsr", "elements", "bits_per_sample", rate, "rate_bits", "parameters", "seconds", *dict.fromkeys(metrics)]
+    first = ["tsr", "elements", "bits_per_sample", rate, "rate_bits", "stream_bits", "parameters", "seconds"]
+    names = [*first, *dict.fromkeys(metrics)]
     return [name for name in names if any(group.mean(name) is not None for group in groups)]
 
 

@@ -56,9 +56,18 @@ def mistake(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
             ["run", "quickstart", "--checkpoint-seconds", "soon"],
             "latentbench run: argument --checkpoint-seconds: a number of seconds is wanted, got 'soon'",
         ),
-        (["run", "quickstart", "--engine", "lokal"], "latentbench: --engine: unknown engine 'lokal'; did you mean 'local'?"),
-        (["run", "quickstart", "--devices", "gpu"], "latentbench: --devices gpu: expected auto, cpu, cuda, or cuda:0,1"),
-        (["run", "quickstart", "--set", "x"], "latentbench: --set x: expected KEY=VALUE, such as --set data.path=photos"),
+        (
+            ["run", "quickstart", "--engine", "lokal"],
+            "latentbench: --engine: unknown engine 'lokal'; did you mean 'local'?",
+        ),
+        (
+            ["run", "quickstart", "--devices", "gpu"],
+            "latentbench: --devices gpu: expected auto, cpu, cuda, or cuda:0,1",
+        ),
+        (
+            ["run", "quickstart", "--set", "x"],
+            "latentbench: --set x: expected KEY=VALUE, such as --set data.path=photos",
+        ),
     ],
 )
 def test_commands_that_can_t_be(mistake: Callable[..., str], arguments: list[str], line: str) -> None:
@@ -68,7 +77,10 @@ def test_commands_that_can_t_be(mistake: Callable[..., str], arguments: list[str
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ("tokenizers.0.recipe=kl-vea", "{suite}: tokenizers[0].recipe: unknown recipe 'kl-vea'; did you mean 'kl-vae'?"),
+        (
+            "tokenizers.0.recipe=kl-vea",
+            "{suite}: tokenizers[0].recipe: unknown recipe 'kl-vea'; did you mean 'kl-vae'?",
+        ),
         ("trainig.steps=3", "{suite}: unknown key 'trainig'; did you mean 'training'?"),
         ('training.steps="3"', '{suite}: training: steps: input should be a valid integer, got "3"'),
         ("tokenizers.0.tsr=11", "{suite}: tokenizers[0].tsr: tsr 11 needs 4.364 channels on 4x4 latent positions"),
@@ -101,7 +113,10 @@ def test_output_that_is_in_the_way(mistake: Callable[..., str], mini_file: Path,
     file = tmp_path / "file"
     file.touch()
     assert mistake("run", mini_file, "--out", file) == f"latentbench: --out {file}: can't be written: File exists"
-    assert mistake("run", mini_file, "--out", file / "x") == f"latentbench: --out {file / 'x'}: can't be written: Not a directory"
+    assert (
+        mistake("run", mini_file, "--out", file / "x")
+        == f"latentbench: --out {file / 'x'}: can't be written: Not a directory"
+    )
     out = tmp_path / "out"
     out.mkdir()
     (out / "suites").touch()

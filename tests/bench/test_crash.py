@@ -1,4 +1,4 @@
-"""Runs that are killed at any moment and started again: nothing is lost, nothing is redone, every number is the same."""
+"""Runs that are killed at any moment and started again: nothing is lost or redone, and every number is the same."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ class Run:
 
     def until_training(self, kind: str) -> bool:
         """Wait for a job of that kind to be on its way through its steps."""
-        return self.until(lambda: self.workers and any((p.parent / "curve.jsonl").exists() for p in checkpoints(self.out, kind)))
+        return self.until(
+            lambda: self.workers and any((p.parent / "curve.jsonl").exists() for p in checkpoints(self.out, kind))
+        )
 
     def end(self) -> tuple[int, str]:
         _, err = self.process.communicate(timeout=200)

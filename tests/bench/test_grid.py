@@ -52,7 +52,9 @@ def test_tsr_is_solved_for_channels(tsr: float, downsample: int, channels: int) 
 
 
 def test_an_impossible_point_names_itself() -> None:
-    with pytest.raises(UserError, match=r"tokenizers\[0\] \(downsample=4, tsr=13\)\.tsr: .*nearest possible: 16 .* or 12 "):
+    with pytest.raises(
+        UserError, match=r"tokenizers\[0\] \(downsample=4, tsr=13\)\.tsr: .*nearest possible: 16 .* or 12 "
+    ):
         names(tokenizers=[{"recipe": "kl-vae", "grid": {"downsample": [4], "tsr": [12, 13]}}])
 
 
@@ -71,7 +73,10 @@ def test_options_are_laid_over_the_suite_s_training() -> None:
 def test_filters_by_modality_and_data_set() -> None:
     def found(**options: Any) -> list[tuple[str, str]]:
         entry = {"recipe": "kl-vae", "channels": 4} | options
-        return [(c.data.label, c.data.modality) for c in cells(load_suite({"name": "s", "data": DATA, "tokenizers": [entry]}))]
+        return [
+            (c.data.label, c.data.modality)
+            for c in cells(load_suite({"name": "s", "data": DATA, "tokenizers": [entry]}))
+        ]
 
     everything = [("pictures", Modality.IMAGE), ("clips", Modality.VIDEO), ("tones", Modality.WAVEFORM)]
     assert found() == everything
@@ -90,5 +95,8 @@ def test_labels_tell_entries_of_one_recipe_apart() -> None:
 
 
 def test_merge_and_shown() -> None:
-    assert merge({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 4}, "d": {"e": 5}}) == {"a": {"b": 4, "c": 2}, "d": {"e": 5}}
+    assert merge({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 4}, "d": {"e": 5}}) == {
+        "a": {"b": 4, "c": 2},
+        "d": {"e": 5},
+    }
     assert [shown(x) for x in (4, [2, 4, 4], [4, 4], "a", (1.5,))] == [4, "2x4x4", 4, "a", 1.5]

@@ -82,17 +82,17 @@ def test_a_name_that_is_none(devices: str) -> None:
 
 @pytest.mark.usefixtures("two_gpus")
 def test_a_gpu_that_is_not_there() -> None:
-    with pytest.raises(UserError, match="^--devices cuda:0,2: there is no cuda:2; found 2 CUDA devices$"):
+    with pytest.raises(UserError, match=r"^--devices cuda:0,2: there is no cuda:2; found 2 CUDA devices$"):
         hardware.machine("cuda:0,2")
-    with pytest.raises(UserError, match="^--devices cuda:1,1: cuda:1 stands twice$"):
+    with pytest.raises(UserError, match=r"^--devices cuda:1,1: cuda:1 stands twice$"):
         hardware.machine("cuda:1,1")
 
 
 @pytest.mark.usefixtures("no_gpu")
 def test_no_gpu_at_all() -> None:
-    with pytest.raises(UserError, match="^--devices cuda: no CUDA device was found$"):
+    with pytest.raises(UserError, match=r"^--devices cuda: no CUDA device was found$"):
         hardware.machine("cuda")
-    with pytest.raises(UserError, match="^--devices cuda:0: no CUDA device was found$"):
+    with pytest.raises(UserError, match=r"^--devices cuda:0: no CUDA device was found$"):
         hardware.machine("cuda:0")
 
 

@@ -58,5 +58,15 @@ def test_a_plan_for_programs(mini: dict[str, Any]) -> None:
     assert (data["suite"], len(data["cells"]), data["jobs"]) == ("mini", 4, len(plan.jobs))
     assert data["flops"] == pytest.approx(sum(job.flops for job in plan.jobs.values()))
     row = data["cells"][0]
-    assert {"cell", "dataset", "modality", "recipe", "seed", "tsr", "elements", "bits_per_sample", "parameters"} <= row.keys()
+    assert {
+        "cell",
+        "dataset",
+        "modality",
+        "recipe",
+        "seed",
+        "tsr",
+        "elements",
+        "bits_per_sample",
+        "parameters",
+    } <= row.keys()
     assert (row["dataset"], row["modality"], row["tsr"], row["elements"]) == ("shapes", "image", 12, 64)

@@ -144,7 +144,11 @@ def test_a_given_budget_leaves_the_rest_of_a_trainee_s_own_training(mini: Suite)
     jobs = planned(mini, "prior.flow.training.lr=0.5").jobs.values()
     trained = {job.config["prior"]: job.config["options"]["training"] for job in jobs if job.kind == "prior"}
     own = ARConfig().training
-    assert (trained["ar"]["steps"], trained["ar"]["lr"], trained["ar"]["weight_decay"]) == (10, own.lr, own.weight_decay)
+    assert (trained["ar"]["steps"], trained["ar"]["lr"], trained["ar"]["weight_decay"]) == (
+        10,
+        own.lr,
+        own.weight_decay,
+    )
     assert (trained["flow"]["steps"], trained["flow"]["lr"]) == (10, 0.5)
     assert trained["flow"]["betas"] == FlowConfig().training.betas
     (encoder,) = (job.config["encoder"]["training"] for job in jobs if job.kind == "encoder")
@@ -163,7 +167,15 @@ DATA: list[Suite] = [
     {"name": "image", "modality": "image", "size": 16},
     {"name": "video", "modality": "video", "size": 8, "frames": 4},
     {"name": "waveform", "modality": "waveform", "sample_rate": 8000, "seconds": 0.064},
-    {"name": "mel", "modality": "spectrogram", "sample_rate": 8000, "seconds": 0.256, "n_mels": 16, "n_fft": 256, "hop": 128},
+    {
+        "name": "mel",
+        "modality": "spectrogram",
+        "sample_rate": 8000,
+        "seconds": 0.256,
+        "n_mels": 16,
+        "n_fft": 256,
+        "hop": 128,
+    },
 ]
 
 
@@ -204,7 +216,10 @@ def test_two_hundred_cells_plan_without_torch(in_subprocess: Callable[[str], str
         "seeds": [0, 1, 2, 3, 4],
         "tokenizers": [
             {"recipe": "kl-vae", "grid": {"downsample": [2, 4], "tsr": [1.5, 3, 6, 12], "width": [8, 16, 32]}},
-            {"recipe": "vq-vae", "grid": {"downsample": [2, 4], "codebook_size": [16, 32, 64, 128, 256, 512, 1024, 2048]}},
+            {
+                "recipe": "vq-vae",
+                "grid": {"downsample": [2, 4], "codebook_size": [16, 32, 64, 128, 256, 512, 1024, 2048]},
+            },
         ],
     }
     code = f"""
@@ -224,7 +239,8 @@ assert not {{"torch", "pandas", "scipy"}} & set(sys.modules), "imported"
 
 
 @pytest.mark.parametrize(
-    "arguments", [["list"], ["doctor", "--help"], ["--help"], ["run", "--help"], ["leaderboard", "@OUT@"], ["plan", "quickstart"]]
+    "arguments",
+    [["list"], ["doctor", "--help"], ["--help"], ["run", "--help"], ["leaderboard", "@OUT@"], ["plan", "quickstart"]],
 )
 def test_commands_that_look_import_no_torch(
     in_subprocess: Callable[[str], str], tmp_path: Any, arguments: list[str]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 
 import pytest
 from rich.console import Console
@@ -29,9 +28,9 @@ EVENTS = [
 
 
 @pytest.fixture
-def terminal() -> Iterator[Console]:
+def terminal() -> Console:
     """A terminal that remembers what was written to it."""
-    yield Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None, legacy_windows=False)
+    return Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None, legacy_windows=False)
 
 
 def test_plain_lines_where_there_is_no_terminal() -> None:

@@ -47,7 +47,9 @@ def test_from_python_a_run_is_a_frame(mini: dict[str, Any], out: Path) -> None:
     frame = run(mini, out=out)
     assert list(frame["recipe"]) == ["kl-vae", "vq-vae"]
     assert list(frame["tsr"]) == [12, 48]
-    assert {"suite", "dataset", "modality", "seed", "elements", "bits_per_sample", "psnr", "ssim", "seconds"} <= set(frame)
+    assert {"suite", "dataset", "modality", "seed", "elements", "bits_per_sample", "psnr", "ssim", "seconds"} <= set(
+        frame
+    )
     assert {"rfd_encoder_supervised", "gfd_encoder_supervised", "parameters"} <= set(frame)
     assert (frame["psnr"] > 5).all()
     assert frame["nll_bits"].notna().tolist() == [False, True]

@@ -31,19 +31,31 @@ def kl(**options: Any) -> list[dict[str, Any]]:
 
 MESSAGES: list[tuple[dict[str, Any], str]] = [
     # unknown names, with the nearest known one
-    ({"tokenizers": kl(recipe="kl-vea")}, "suite: tokenizers[0].recipe: unknown recipe 'kl-vea'; did you mean 'kl-vae'?"),
+    (
+        {"tokenizers": kl(recipe="kl-vea")},
+        "suite: tokenizers[0].recipe: unknown recipe 'kl-vea'; did you mean 'kl-vae'?",
+    ),
     ({"tasks": ["generaton"]}, "suite: tasks[0]: unknown task 'generaton'; did you mean 'generation'?"),
     ({"features": ["inceptoin"]}, "suite: features[0]: unknown feature net 'inceptoin'; did you mean 'inception'?"),
-    ({"modelability": {"proxies": ["vivv"]}}, "suite: modelability.proxies[0]: unknown proxy 'vivv'; did you mean 'viv'?"),
+    (
+        {"modelability": {"proxies": ["vivv"]}},
+        "suite: modelability.proxies[0]: unknown proxy 'vivv'; did you mean 'viv'?",
+    ),
     ({"prior": {"name": "flwo"}}, "suite: prior: unknown prior 'flwo'; did you mean 'flow'?"),
     ({"data": {"source": "foler"}}, "suite: data[0].source: unknown data source 'foler'; did you mean 'folder'?"),
-    ({"tokenizers": kl(data=["shaeps"])}, "suite: tokenizers[0]: data[0]: unknown data set 'shaeps'; did you mean 'shapes'?"),
+    (
+        {"tokenizers": kl(data=["shaeps"])},
+        "suite: tokenizers[0]: data[0]: unknown data set 'shaeps'; did you mean 'shapes'?",
+    ),
     # misspelt keys, in every table
     ({"tokenisers": []}, "suite: unknown key 'tokenisers'; did you mean 'tokenizers'?"),
     ({"data": {"sise": 3}}, "suite: data[0]: sise: unknown key; did you mean 'size'?"),
     ({"tokenizers": [{"recipie": "kl-vae"}]}, "suite: tokenizers[0]: unknown key 'recipie'; did you mean 'recipe'?"),
     ({"tokenizers": kl(downsampel=4)}, "suite: tokenizers[0]: unknown key 'downsampel'; did you mean 'downsample'?"),
-    ({"tokenizers": kl(training={"stepz": 1})}, "suite: tokenizers[0].training: stepz: unknown key; did you mean 'steps'?"),
+    (
+        {"tokenizers": kl(training={"stepz": 1})},
+        "suite: tokenizers[0].training: stepz: unknown key; did you mean 'steps'?",
+    ),
     ({"training": {"stepz": 3}}, "suite: training: stepz: unknown key; did you mean 'steps'?"),
     ({"encoder": {"widht": 3}}, "suite: encoder: widht: unknown key; did you mean 'width'?"),
     ({"prior": {"nam": "flow"}}, "suite: prior: unknown key 'nam'; did you mean 'name'?"),
@@ -58,11 +70,17 @@ MESSAGES: list[tuple[dict[str, Any], str]] = [
     ({"training": {"steps": "3"}}, 'suite: training: steps: input should be a valid integer, got "3"'),
     ({"training": 3}, "suite: training: input should be an object, got 3"),
     ({"prior": {"flow": 3}}, "suite: prior.flow: a table is wanted, got 3"),
-    ({"prior": {"name": 3}}, "suite: prior.name: should be a prior's name or \"auto\", got 3"),
+    ({"prior": {"name": 3}}, 'suite: prior.name: should be a prior\'s name or "auto", got 3'),
     ({"tokenizers": kl(tsr="a")}, "suite: tokenizers[0].tsr: a number > 0 is wanted, got 'a'"),
     ({"tokenizers": kl(objective=3)}, "suite: tokenizers[0].objective: a table is wanted, got 3"),
-    ({"tokenizers": kl(grid={"tsr": 12})}, "suite: tokenizers[0]: grid.tsr: an axis is a non-empty list of values, got 12"),
-    ({"tokenizers": kl(grid={"tsr": []})}, "suite: tokenizers[0]: grid.tsr: an axis is a non-empty list of values, got []"),
+    (
+        {"tokenizers": kl(grid={"tsr": 12})},
+        "suite: tokenizers[0]: grid.tsr: an axis is a non-empty list of values, got 12",
+    ),
+    (
+        {"tokenizers": kl(grid={"tsr": []})},
+        "suite: tokenizers[0]: grid.tsr: an axis is a non-empty list of values, got []",
+    ),
     # values out of range, and things that stand twice
     ({"training": {"lr": -1}}, "suite: training: lr must be positive"),
     ({"generation": {"samples": 1}}, "suite: generation: samples must be at least 2"),
@@ -71,17 +89,34 @@ MESSAGES: list[tuple[dict[str, Any], str]] = [
     ({"seeds": [0, 1, 0]}, "suite: seeds: 0 stands twice"),
     ({"tokenizers": kl(grid={"tsr": [12, 24, 12]})}, "suite: tokenizers[0]: grid.tsr: 12 stands twice"),
     ({"name": "a/b"}, "suite: name: must be usable as a file name, got 'a/b'"),
-    ({"data": [{"name": "a"}, {"name": "a"}]}, "suite: data[1]: a data set called 'a' is there already; give one a `name`"),
+    (
+        {"data": [{"name": "a"}, {"name": "a"}]},
+        "suite: data[1]: a data set called 'a' is there already; give one a `name`",
+    ),
     # what can't be
     (
         {"tokenizers": kl(tsr=11)},
-        "suite: tokenizers[0].tsr: tsr 11 needs 4.364 channels on 4x4 latent positions of a signal of 768 elements; "
-        "nearest possible: 12 (4 channels) or 9.6 (5 channels)",
+        (
+            "suite: tokenizers[0].tsr: tsr 11 needs 4.364 channels on 4x4 latent positions of a signal of 768 elements; "
+            "nearest possible: 12 (4 channels) or 9.6 (5 channels)"
+        ),
     ),
-    ({"tokenizers": kl(grid={"downsample": [5]})}, "suite: tokenizers[0] (downsample=5).downsample: downsample 5 does not"),
-    ({"tokenizers": kl(modalities=["video"])}, "suite: no tokenizer fits any of the data sets (see `modalities` and `data`)"),
-    ({"features": ["yamnet"]}, "suite: features[0]: yamnet serves waveform, spectrogram, and the suite has no such data"),
-    ({"prior": {"name": "ar"}}, "suite: prior: prior 'ar' can't model these latents: it models codes, and these latents are"),
+    (
+        {"tokenizers": kl(grid={"downsample": [5]})},
+        "suite: tokenizers[0] (downsample=5).downsample: downsample 5 does not",
+    ),
+    (
+        {"tokenizers": kl(modalities=["video"])},
+        "suite: no tokenizer fits any of the data sets (see `modalities` and `data`)",
+    ),
+    (
+        {"features": ["yamnet"]},
+        "suite: features[0]: yamnet serves waveform, spectrogram, and the suite has no such data",
+    ),
+    (
+        {"prior": {"name": "ar"}},
+        "suite: prior: prior 'ar' can't model these latents: it models codes, and these latents are",
+    ),
 ]
 
 
@@ -93,7 +128,10 @@ def test_a_mistake_is_one_line_that_says_what_and_where(mini: Suite, change: Sui
 
 def test_a_modality_is_one_of_four(mini: Suite) -> None:
     message = refusal(mini | {"data": {"modality": "imge"}})
-    assert message == "suite: data[0]: modality: input should be 'image', 'video', 'waveform' or 'spectrogram', got \"imge\""
+    assert (
+        message
+        == "suite: data[0]: modality: input should be 'image', 'video', 'waveform' or 'spectrogram', got \"imge\""
+    )
 
 
 def test_an_unknown_suite_suggests_its_neighbour() -> None:
@@ -109,7 +147,9 @@ def test_a_missing_file_names_the_shipped_suites(tmp_path: Path) -> None:
 def test_broken_toml_names_the_line(tmp_path: Path) -> None:
     path = tmp_path / "bad.toml"
     path.write_text('name = "x"\n[data\n')
-    assert refusal(path) == f"{path}: not valid TOML: Expected ']' at the end of a table declaration (at line 2, column 6)"
+    assert (
+        refusal(path) == f"{path}: not valid TOML: Expected ']' at the end of a table declaration (at line 2, column 6)"
+    )
 
 
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:

@@ -62,10 +62,24 @@ class Net(Trainable):
 
 
 def fit(
-    model: Trainable, folder: Path, source: Any = None, *, seed: int = 3, more: Mapping[str, Any] | None = None, **config: Any
+    model: Trainable,
+    folder: Path,
+    source: Any = None,
+    *,
+    seed: int = 3,
+    more: Mapping[str, Any] | None = None,
+    **config: Any,
 ) -> FitReport:
     options = {"steps": 100, "batch_size": 6, "lr": 1e-2, "ema": 0.9} | config
-    return train(model, Numbers() if source is None else source, TrainingConfig(**options), seed=seed, folder=folder, device=CPU, **(more or {}))
+    return train(
+        model,
+        Numbers() if source is None else source,
+        TrainingConfig(**options),
+        seed=seed,
+        folder=folder,
+        device=CPU,
+        **(more or {}),
+    )
 
 
 def stop_after(polls: int) -> Callable[[], bool]:
@@ -375,7 +389,7 @@ def test_no_data_is_an_error(tmp_path: Path) -> None:
 def test_a_folder_that_can_t_be_written_is_one_line(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
-    with pytest.raises(UserError, match="cannot write .*checkpoint.safetensors: "):
+    with pytest.raises(UserError, match=r"cannot write .*checkpoint.safetensors: "):
         fit(Net(), blocked / "job")
 
 

@@ -86,7 +86,15 @@ def test_a_job_leaves_its_record_and_nothing_else(ordered: Order, monkeypatch: p
     assert (found.artifacts, found.extra, found.metrics[0].value) == ({"model": 5}, {"x": [1]}, 1.5)
     assert found.config == json.loads(json.dumps(ordered.job.config))
     assert (found.run["attempt"], found.run["device"], found.run["threads"]) == (2, "cpu", 1)
-    assert {"seconds", "started", "finished", "host", "peak_memory_bytes", "versions", "train_seconds"} <= found.run.keys()
+    assert {
+        "seconds",
+        "started",
+        "finished",
+        "host",
+        "peak_memory_bytes",
+        "versions",
+        "train_seconds",
+    } <= found.run.keys()
     assert sorted(p.name for p in ordered.folder.iterdir()) == ["config.json", "log", "model", "record.json"]
     config = json.loads((ordered.folder / "config.json").read_text())
     assert config["key"] == ordered.job.key
@@ -111,7 +119,12 @@ def test_the_data_job_itself(ordered: Order) -> None:
     ],
 )
 def test_a_failure_is_a_record_with_its_cause(
-    ordered: Order, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, kind: str, message: str
+    ordered: Order,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    kind: str,
+    message: str,
 ) -> None:
     def action(shop: Workshop) -> Product:
         (shop.folder / CHECKPOINT).touch()

@@ -65,12 +65,10 @@ def test_none_are_kept_on_request(toys: SimpleNamespace, tmp_path: Path, store: 
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_diverged_prior_has_no_score(
-    toys: SimpleNamespace, tmp_path: Path, store: LatentStore, value: float
-) -> None:
+def test_a_diverged_prior_has_no_score(toys: SimpleNamespace, tmp_path: Path, store: LatentStore, value: float) -> None:
     samples = torch.zeros(20, 3, 16, 16)
     samples[3, 0, 0, 0] = samples[17, 2, 5, 5] = value
-    with pytest.raises(RuntimeError, match="^2 of 20 samples are not finite: the prior or the decoder diverged$"):
+    with pytest.raises(RuntimeError, match=r"^2 of 20 samples are not finite: the prior or the decoder diverged$"):
         generated(toys, tmp_path, store, samples)
     assert not (tmp_path / SAMPLES).exists()
 
@@ -89,4 +87,6 @@ def test_held_out_scores_are_means_over_the_split(toys: SimpleNamespace, store: 
     assert (per_element.name, per_element.value, per_element.unit) == ("nll_bits_per_element", 10.5, "bit")
     assert (loss.name, loss.value, loss.unit) == ("loss", 9.5, "")
     assert per_element.se == pytest.approx(math.sqrt(sum((i - 9.5) ** 2 for i in range(20)) / 19 / 20))
-    assert all(metric.direction == "lower" and "validation split" in metric.protocol for metric in (bits, per_element, loss))
+    assert all(
+        metric.direction == "lower" and "validation split" in metric.protocol for metric in (bits, per_element, loss)
+    )

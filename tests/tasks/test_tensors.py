@@ -46,5 +46,5 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path: Path) -> None
 
 def test_a_folder_in_the_way_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="^cannot write .*: Not a directory"):
+    with pytest.raises(UserError, match=r"^cannot write .*/file/x: "):
         save_tensors(tmp_path / "file" / "x", {"a": torch.ones(3)})

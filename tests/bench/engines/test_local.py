@@ -24,7 +24,7 @@ from latentbench.results.record import Failure, Record
 from latentbench.results.store import Store
 
 # A server whose workers follow their job's configuration, and need no torch.
-SERVER = '''
+SERVER = """
 import json, os, signal, sys, time
 from pathlib import Path
 from latentbench.bench import worker
@@ -60,7 +60,7 @@ worker.work = work
 if Path("@FLAG@").exists():
     sys.exit(3)
 server.main()
-'''
+"""
 
 
 @pytest.fixture
@@ -75,7 +75,9 @@ def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def job(name: str, *needs: Job, step_flops: float = 0.0, memory: int = 1, **do: Any) -> Job:
     depends = {f"need{i}": need.id for i, need in enumerate(needs)}
     config = {"name": name, **do}
-    return Job(kind="fake", config=config, versions={}, depends=depends, title=name, step_flops=step_flops, memory=memory)
+    return Job(
+        kind="fake", config=config, versions={}, depends=depends, title=name, step_flops=step_flops, memory=memory
+    )
 
 
 def engine(out: Path, *, units: int = 2, memory: int = 100) -> LocalEngine:
@@ -115,7 +117,7 @@ def alive(process: int) -> bool:
 
 def test_it_is_registered() -> None:
     assert engines.get("local") is LocalEngine
-    with pytest.raises(UserError, match="^--engine: unknown engine 'lokal'; did you mean 'local'?"):
+    with pytest.raises(UserError, match=r"^--engine: unknown engine 'lokal'; did you mean 'local'?"):
         engines.get("lokal", where="--engine")
 
 
@@ -285,7 +287,10 @@ def test_an_exception_in_the_loop_stops_the_workers_too(out: Path) -> None:
 @pytest.mark.parametrize(
     ("do", "message"),
     [
-        ({"unwritable": True, "error": "cannot write x: No space left on device"}, "^a: cannot write x: No space left on device$"),
+        (
+            {"unwritable": True, "error": "cannot write x: No space left on device"},
+            "^a: cannot write x: No space left on device$",
+        ),
         ({"exit": 74}, "^a: a file could not be written below "),
     ],
 )
@@ -300,7 +305,7 @@ def test_output_that_can_t_be_written_ends_the_run_at_once(out: Path, do: dict[s
 def test_a_job_s_folder_that_can_t_be_made_is_one_line(out: Path) -> None:
     out.mkdir()
     (out / "jobs").write_text("in the way")
-    with pytest.raises(UserError, match="^cannot write .*/jobs/fake/.*: Not a directory$"):
+    with pytest.raises(UserError, match=r"^cannot write .*/jobs/fake/.*: Not a directory$"):
         run(out, job("a"))
 
 

@@ -115,7 +115,9 @@ server.close()
 
 
 def test_nothing_outlives_the_engine(tmp_path: Path) -> None:
-    (tmp_path / "server.py").write_text(SCRIPT.replace('"wait":', '"wait":\n        open(order["log"] + ".pid", "w").write(str(os.getpid()))'))
+    (tmp_path / "server.py").write_text(
+        SCRIPT.replace('"wait":', '"wait":\n        open(order["log"] + ".pid", "w").write(str(os.getpid()))')
+    )
     code = f"""
 import sys, time
 from latentbench.bench.engines.client import Server
