@@ -136,7 +136,7 @@ class _Loop:
             )
             for name, params in self.players.items()
         }
-        self.parameters = [p for params in self.players.values() for p in params]
+        self.parameters: list[Tensor] = [p for params in self.players.values() for p in params]
         self.average = [p.detach().clone() for p in self.parameters] if config.ema else []
         wanted = config.precision == "bfloat16" or (
             config.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()

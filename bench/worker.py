@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..results.errors import UserError
-from ..results.record import Failure, Record, canonical
+from ..results.record import Failure, InvalidRecord, Record, canonical
 from ..results.store import Store, atomic_write, remove_leftovers
 from .order import FAILED, FINISHED, INTERRUPTED, UNWRITABLE, Order, ProgressFile, tidy
 from .stopping import Stop
@@ -62,9 +62,15 @@ def work(data: Mapping[str, Any]) -> int:
         outcome = {"status": "failed", "error": _failure(error)}
     seconds = time.monotonic() - clock
     run = _facts(order, started, seconds) | outcome.pop("run", {})
-    identity = {"kind": job.kind, "key": job.key, "config": dict(job.config)}
+    facts: dict[str, Any] = {"kind": job.kind, "key": job.key, "config": dict(job.config), "run": run}
+    facts["depends"] = tuple(sorted(job.depends.values()))
     try:
-        store.save(Record(**identity, depends=tuple(sorted(job.depends.values())), run=run, **outcome))
+        try:
+            store.save(Record(**facts, **outcome))
+        except (InvalidRecord, TypeError) as error:  # the job gave something that no record can hold
+            _say(traceback.format_exc())
+            outcome = {"status": "failed", "error": _failure(error)}
+            store.save(Record(**facts, **outcome))
     except UserError as error:
         _say(str(error))
         return UNWRITABLE

@@ -32,8 +32,13 @@ class BatchSource(Protocol):
 class Split(BatchSource, Protocol):
     """One split of a data set, decoded once and memory-mapped."""
 
-    signal: SignalSpec
-    labels: np.ndarray | None  # int64 [N]
+    @property
+    def signal(self) -> SignalSpec:
+        """What one sample looks like."""
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Classes, int64 `[N]`, where there are any."""
 
     def batch(self, indices: Indices, device: torch.device) -> Tensor:
         """`[B, C, *shape]` float32 in [-1, 1] (log-mel for spectrograms)."""
@@ -45,12 +50,29 @@ class Split(BatchSource, Protocol):
 class Dataset(Protocol):
     """A data set: training and validation splits with the same `signal`."""
 
-    name: str
-    signal: SignalSpec
-    train: Split
-    val: Split
-    classes: tuple[str, ...]
-    fingerprint: str
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def signal(self) -> SignalSpec:
+        """What one sample looks like."""
+
+    @property
+    def train(self) -> Split:
+        """What is trained on."""
+
+    @property
+    def val(self) -> Split:
+        """What is scored on."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the labels; empty without."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of everything that decides its samples."""
 
 
 def batches(source: BatchSource, size: int, device: torch.device, *, limit: int | None = None) -> Iterator[Any]:

@@ -26,13 +26,14 @@ def check(cls: type[T], data: Mapping[str, Any], *, where: str) -> T:
     except (TypeError, ValueError) as error:
         raise UserError(f"{where}: only numbers, strings, booleans, lists and tables are allowed ({error})") from None
     try:
-        return _adapter(cls).validate_json(payload, strict=True)
+        checked: T = _adapter(cls).validate_json(payload, strict=True)  # type: ignore[arg-type]
     except ValidationError as error:
         raise UserError(_explain(cls, error, where)) from None
+    return checked
 
 
 @cache
-def _adapter(cls: type[T]) -> TypeAdapter[T]:
+def _adapter(cls: Any) -> TypeAdapter[Any]:
     _forbid_unknown_keys(cls)
     return TypeAdapter(cls)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -265,8 +264,8 @@ def test_costs_follow_the_budget(mini: Suite) -> None:
         return totals
 
     base = flops()
-    assert flops("training.steps=40")["tokenizer"] == pytest.approx(2 * base["tokenizer"])
+    assert flops("training.steps=120")["tokenizer"] == pytest.approx(2 * base["tokenizer"])
     assert flops("prior.training.batch_size=16")["prior"] == pytest.approx(2 * base["prior"])
     assert flops("generation.samples=64")["generation"] == pytest.approx(2 * base["generation"])
     assert flops("training.flops=1e9")["tokenizer"] == pytest.approx(2e9)
-    assert all(value > 0 for value in itertools.chain(base.values()))
+    assert all(value > 0 for value in base.values())

@@ -219,6 +219,24 @@ def test_a_record_that_can_t_be_saved(
     assert capsys.readouterr().out.splitlines()[-1] == "cannot write record.json: No space left on device"
 
 
+@pytest.mark.parametrize(
+    ("product", "message"),
+    [
+        (Product(extra={"x": Path("p")}), "a record holds plain data, got a PosixPath"),
+        (Product(metrics=(Metric(name="m", value=1.0),) * 2), "metric 'm' stands twice"),
+    ],
+)
+def test_what_no_record_can_hold_is_a_failure(
+    ordered: Order, monkeypatch: pytest.MonkeyPatch, product: Product, message: str
+) -> None:
+    does(monkeypatch, lambda shop: product)
+    assert worker.work(ordered.to_json()) == orders.FAILED
+    found = record(ordered)
+    assert found is not None
+    assert found.error is not None
+    assert found.error.message == message
+
+
 def test_a_log_that_can_t_be_written_is_no_failure(ordered: Order, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -149,8 +149,8 @@ def test_its_bound_reaches_the_entropy_of_a_markov_source(learn) -> None:
     keep = torch.tensor([[0.9, 0.1], [0.2, 0.8]])
 
     def chain(n: int) -> tuple[Tensor, Tensor]:
-        codes, bits = torch.zeros(n, 2, 5, dtype=torch.long), torch.zeros(n)
-        for place in range(5):
+        codes, bits = torch.zeros(n, 2, 4, dtype=torch.long), torch.zeros(n)
+        for place in range(4):
             rows = torch.full((n, 4), 0.25) if place == 0 else matrix[codes[:, 0, place - 1]]
             for head in range(2):
                 rows = rows if head == 0 else keep[codes[:, 0, place] % 2]
@@ -158,8 +158,8 @@ def test_its_bound_reaches_the_entropy_of_a_markov_source(learn) -> None:
                 bits -= rows.gather(1, codes[:, head, place, None])[:, 0].log2()
         return codes, bits
 
-    prior = make((5,), (4, 2), spread=0.0, width=48, depth_layers=1)
-    learn(prior, lambda n: LatentBatch(latents=Latents(codes=chain(n)[0])), steps=600, lr=4e-3, batch=96)
+    prior = make((4,), (4, 2), spread=0.0, width=64, layers=1, depth_layers=1)
+    learn(prior, lambda n: LatentBatch(latents=Latents(codes=chain(n)[0])), steps=400, lr=4e-3, batch=128)
     codes, bits = chain(3000)
     bound = prior.held_out(LatentBatch(latents=Latents(codes=codes)))["nll_bound_bits"].mean().item()
     assert bound == pytest.approx(bits.mean().item(), rel=0.02)
