@@ -19,7 +19,7 @@ RATE = ("tsr", "tsr_input", "elements", "positions", "bits_per_sample", "bits_pe
 SPEC = ("downsample", "channels", *RATE)
 COST = ("parameters", "prior_parameters", "flops", "seconds", "train_seconds", "peak_memory_bytes")
 IDENTITY = ("source", "suite", "cell", "dataset", "modality", "recipe", "label", "seed", "status")
-BASE = (*IDENTITY, *SPEC, "discrete", "topology", *COST)
+BASE = (*IDENTITY, *SPEC, "discrete", "topology", "prior", "sampler", *COST)
 # The columns that are no single value; they close the row.
 NESTED = ("axes", "protocols", "details", "jobs")
 
@@ -109,6 +109,8 @@ def _row(source: str, suite: str, cell: dict[str, Any], records: dict[str, Recor
     named = {axis_column(axis): value for axis, value in axes.items()}
     row |= {name: value for name, value in named.items() if name not in _RESOLVED}
     row |= {name: cell.get(name, named.get(name)) for name in (*SPEC, "discrete", "topology")}
+    row["prior"] = next((str(r.config["prior"]) for r in finished if r.kind == "prior" and "prior" in r.config), None)
+    row["sampler"] = next((str(r.extra["sampler"]) for r in finished if "sampler" in r.extra), None)
     row["parameters"] = _total([r.extra.get("parameters") for r in finished if r.kind == "tokenizer"])
     row["prior_parameters"] = _total([r.extra.get("parameters") for r in finished if r.kind == "prior"])
     row["flops"] = _total([r.extra.get("flops") for r in own])

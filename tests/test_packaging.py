@@ -49,7 +49,6 @@ ELSEWHERE = {
     "results/notes.py": "results/test_leaderboard.py",
     "results/page.py": "results/test_leaderboard.py",
     "results/tables.py": "results/test_leaderboard.py",
-    "tasks/config.py": "test_docs.py",  # data: defaults, against the page that states them
     "tasks/interface.py": "tasks/test_features.py",  # protocols and data without behaviour
     "tasks/metrics/lpips.py": "tokenizers/objectives/test_lpips.py",  # one net, as a loss and as a metric
     "tasks/nets/config.py": "tasks/nets/test_page.py",  # descriptions, against the page that states them
@@ -80,6 +79,18 @@ ELSEWHERE = {
     "tokenizers/recodings/config.py": "tokenizers/recodings/test_run_length.py",
     "tokenizers/recodings/tokenizer.py": "tokenizers/recodings/test_bpe.py",
     "tokenizers/training.py": "bench/test_training.py",  # data: the loop's options
+    "bench/work.py": "bench/test_run.py",  # every kind of job, through a run of all of them
+    "tasks/priors/diffusion.py": "tasks/priors/test_continuous.py",  # every prior of continuous latents
+    "tasks/priors/diffusion_config.py": "tasks/priors/test_continuous.py",
+    "tasks/priors/cascade_config.py": "tasks/priors/test_cascade.py",  # data, through what it builds
+    "tasks/priors/token_config.py": "tasks/priors/test_mar.py",  # data, through what it builds
+    "tasks/priors/wavenet_config.py": "tasks/priors/test_wavenet.py",  # data, through what it builds
+    "tasks/priors/unet.py": "tasks/priors/test_continuous.py",  # a network, through the prior that trains it
+    "tasks/priors/dilated.py": "tasks/priors/test_continuous.py",  # a network, through the priors that train it
+    "tasks/priors/fields.py": "tasks/priors/test_likelihood.py",  # what a sampler and a likelihood integrate
+    "tasks/priors/heldout.py": "tasks/priors/test_continuous.py",  # scores, through the priors that have them
+    "tasks/priors/patches.py": "tasks/priors/test_givt.py",  # patches of tokens, padded ones included
+    "tasks/priors/tokens.py": "tasks/priors/test_mar.py",  # what the two priors of tokens share
 }
 
 

@@ -7,7 +7,8 @@ import json
 import os
 import resource
 import shutil
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,13 @@ Latentbench = Callable[..., Any]
 
 
 @pytest.fixture
-def mistake(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., str]:
+def mistake(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Callable[..., str]]:
     """Gives the line that a command prints before it exits with 2; it must print nothing else."""
     monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
+
+    before = signal.getsignal(signal.SIGTERM)
 
     def run(*arguments: Any) -> str:
         try:
@@ -34,7 +39,8 @@ def mistake(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
         assert err.count("\n") == 1, err
         return err.strip()
 
-    return run
+    yield run
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.mark.parametrize(

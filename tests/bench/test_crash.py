@@ -136,15 +136,19 @@ def test_killed_again_and_again(latentbench: Any, mini_file: Path, undisturbed: 
 
 
 def test_interrupted_by_hand(latentbench: Any, mini_file: Path, undisturbed: Path, tmp_path: Path) -> None:
-    run = Run(latentbench.start, mini_file, tmp_path)
-    assert run.until_training("tokenizer")
-    family = [run.server, *run.workers]
-    os.killpg(run.process.pid, signal.SIGINT)  # as a terminal does
-    code, err = run.end()
-    assert code == 130
-    assert err.splitlines()[-1] == "latentbench: interrupted; the same command continues where it stopped"
-    assert "Traceback" not in err
-    assert not any(Path(f"/proc/{process}").exists() for process in family)
+    for interrupt in (
+        lambda run: os.killpg(run.process.pid, signal.SIGINT),  # as a terminal does
+        lambda run: run.process.terminate(),  # as a cluster does
+    ):
+        run = Run(latentbench.start, mini_file, tmp_path)
+        assert run.until_training("tokenizer")
+        family = [run.server, *run.workers]
+        interrupt(run)
+        code, err = run.end()
+        assert code == 130
+        assert err.splitlines()[-1] == "latentbench: interrupted; the same command continues where it stopped"
+        assert "Traceback" not in err
+        assert not any(Path(f"/proc/{process}").exists() for process in family)
     (checkpoint,) = checkpoints(tmp_path, "tokenizer")[:1]
     with safe_open(checkpoint, framework="pt") as file:
         assert 0 < json.loads(file.metadata()["state"])["step"] <= 60

@@ -97,8 +97,8 @@ MESSAGES: list[tuple[dict[str, Any], str]] = [
     (
         {"tokenizers": kl(tsr=11)},
         (
-            "suite: tokenizers[0].tsr: tsr 11 needs 4.364 channels on 4x4 latent positions of a signal of 768 elements; "
-            "nearest possible: 12 (4 channels) or 9.6 (5 channels)"
+            "suite: tokenizers[0].tsr: tsr 11 needs 4.364 channels on 4x4 latent positions of a signal of 768 "
+            "elements; nearest possible: 12 (4 channels) or 9.6 (5 channels)"
         ),
     ),
     (

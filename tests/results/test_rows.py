@@ -45,6 +45,8 @@ def test_one_flat_row_per_cell(folder: Path) -> None:
         "bitrate": None,
         "discrete": False,
         "topology": "grid",
+        "prior": None,
+        "sampler": None,
         "parameters": 1234567,
         "prior_parameters": None,
         "flops": 1e9,

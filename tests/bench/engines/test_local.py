@@ -200,6 +200,7 @@ def test_a_killed_server_takes_its_workers_along_and_is_started_again(out: Path)
     workers = [pid(out, a), pid(out, b)]
     os.kill(server_of(workers[0]), signal.SIGKILL)
     events.append(next(running))
+    time.sleep(0.2)  # the kernel has told them by now
     assert not any(map(alive, workers))
     events += running
     assert told(events, a) == told(events, b) == ["started", "retried", "started", "finished"]
