@@ -10,7 +10,6 @@ import argparse
 import math
 import os
 import signal
-import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -148,7 +147,6 @@ def _run(arguments: argparse.Namespace) -> int:
     from ..results.leaderboard import leaderboard
     from .run import run_suite
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cluster's Ctrl-C: checkpoint, then end
     outcome = run_suite(
         arguments.suite,
         sets=arguments.sets,

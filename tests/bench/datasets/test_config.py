@@ -135,5 +135,5 @@ def test_seconds_that_round_alike_are_alike() -> None:
 def test_a_folder_without_a_path_can_be_planned_but_not_read() -> None:
     config = check(DataConfig, {"source": "folder", "modality": "image", "size": 32}, where="suite.toml: data")
     assert signal_spec(config).shape == (32, 32)
-    with pytest.raises(UserError, match="--set data.path=FOLDER"):
+    with pytest.raises(UserError, match=r"--set data\.path=FOLDER"):
         require_path(config)
