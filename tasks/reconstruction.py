@@ -25,6 +25,7 @@ from .interface import Context, Dataset, FeatureNet, Split, TaskResult
 from .metrics import metrics as registry
 from .metrics.codes import CodeHistogram, code_metrics
 from .metrics.interface import PairMetric, per_position
+from .metrics.posterior import ACTIVE_VARIANCE, UnitVariance, kl_bits_by_channel
 from .rate import rate_of_codes, rate_of_values
 
 _RATE_SAMPLES = 256
@@ -44,6 +45,7 @@ class _Kept:
     values: dict[str, list[Tensor]] = field(default_factory=dict)
     features: dict[str, list[Tensor]] = field(default_factory=dict)
     kl_bits: list[Tensor] = field(default_factory=list)
+    units: UnitVariance = field(default_factory=UnitVariance)
     lengths: list[Tensor] = field(default_factory=list)
 
     def add(self, name: str, values: Tensor) -> None:
@@ -71,7 +73,7 @@ def reconstruct(
     vocoder = LogMel(signal.mel).to(context.device) if signal.mel is not None else None
     kept = _Kept()
     groups = min(_GROUPS, total) if spec.discrete else 0
-    histograms = [CodeHistogram(spec.grid.codebook_sizes) for _ in range(groups)]
+    histograms = [[CodeHistogram(grid.codebook_sizes) for _ in range(groups)] for grid in spec.grids]
     for indices in _slices(total, config.batch_size):
         truth = split.batch(indices, context.device)
         latents = tokenizer.encode(truth)
@@ -88,32 +90,24 @@ def reconstruct(
                 kept.add(metric.name, metric.values(decoded, truth, signal))
         for name, net in context.nets.items():
             kept.features.setdefault(name, []).append(net_features(net, decoded, heard))
-        if latents.scale is not None:
-            kept.kl_bits.append(_kl_bits(latents))
+        if latents.scale is not None and latents.values is not None:
+            kept.kl_bits.append(kl_bits_by_channel(latents.values, latents.scale).cpu())
+            kept.units.update(latents.values)
         if latents.lengths is not None:
             kept.lengths.append(latents.lengths.double().cpu())
-        if latents.codes is not None:
-            for group, histogram in enumerate(histograms):
-                mine = np.flatnonzero(indices % groups == group)
-                rows = torch.from_numpy(mine).to(latents.codes.device)
-                histogram.update(latents.codes[rows], None if latents.lengths is None else latents.lengths[rows])
+        for level, of_level in zip(latents.levels, histograms, strict=True):
+            _count(level, indices, of_level)
         context.progress(int(indices[-1]) + 1, total, "reconstructing")
     found, extra = _summaries(metrics, kept, signal, config)
     for name, net in context.nets.items():
         features = torch.cat(kept.features[name])
         found += distances("r", net, features, references[name], note=_through(signal, config), seed=context.seed)
     if kept.kl_bits:
-        found.append(
-            Metric.from_samples(
-                "kl_bits",
-                torch.cat(kept.kl_bits).tolist(),
-                direction="none",
-                unit="bit",
-                protocol="KL of the posterior to N(0, I), summed over the sample",
-            )
-        )
-    if histograms:
-        found += code_metrics(histograms)
+        posterior, by_channel = _posterior(kept)
+        found += posterior
+        extra |= by_channel
+    if groups:
+        found += code_metrics(histograms[0]) if len(histograms) == 1 else _of_grids(histograms)
     if kept.lengths:
         per_position = sum(math.log2(size) for size in spec.grid.codebook_sizes)
         line = "sequences of varying length as stored: mean length x the sum of log2 of the codebook sizes"
@@ -144,12 +138,49 @@ def _slices(total: int, size: int) -> Iterator[np.ndarray]:
         yield np.arange(start, min(start + size, total))
 
 
-def _kl_bits(latents: Latents) -> Tensor:
-    """KL of each sample's diagonal Gaussian posterior to N(0, I), in bits: `[B]` (Kingma & Welling 2014, app. B)."""
-    assert latents.values is not None
-    assert latents.scale is not None
-    mean, std = latents.values.double().flatten(1), latents.scale.double().flatten(1)
-    return (0.5 * (mean.square() + std.square() - 1 - 2 * std.log()).sum(1) / math.log(2)).cpu()
+def _count(latents: Latents, indices: np.ndarray, histograms: Sequence[CodeHistogram]) -> None:
+    """Adds a batch's codes, each sample's to the group that its index belongs to."""
+    if latents.codes is None:
+        return
+    for group, histogram in enumerate(histograms):
+        mine = np.flatnonzero(indices % len(histograms) == group)
+        rows = torch.from_numpy(mine).to(latents.codes.device)
+        histogram.update(latents.codes[rows], None if latents.lengths is None else latents.lengths[rows])
+
+
+def _of_grids(histograms: Sequence[Sequence[CodeHistogram]]) -> list[Metric]:
+    """Code metrics of a hierarchy: of each grid by its number, from the coarsest on, and of all grids together: use and
+    perplexity as means over all heads, bits as a sum."""
+    each = [{metric.name: metric for metric in code_metrics(level)} for level in histograms]
+    found = [replace(m, name=f"grid{number}_{m.name}") for number, grid in enumerate(each) for m in grid.values()]
+    heads = [len(level[0].codebook_sizes) for level in histograms]
+    for name in ("codebook_use", "codebook_perplexity", "code_bits_per_sample"):
+        weights = [1.0] * len(each) if name == "code_bits_per_sample" else [h / sum(heads) for h in heads]
+        parts = [grid[name].value for grid in each]
+        known = [part * weight for part, weight in zip(parts, weights, strict=True) if part is not None]
+        value = sum(known) if len(known) == len(parts) else None
+        found.append(replace(each[0][name], value=value, se=None, interval=None))
+    return found
+
+
+def _posterior(kept: _Kept) -> tuple[list[Metric], dict[str, Any]]:
+    """How much a posterior says, and by channel, where a collapse shows."""
+    by_channel = torch.cat(kept.kl_bits)
+    bits = Metric.from_samples(
+        "kl_bits",
+        by_channel.sum(1).tolist(),
+        direction="none",
+        unit="bit",
+        protocol="KL of the posterior to N(0, I), summed over the sample",
+    )
+    extra: dict[str, Any] = {"kl_bits_by_channel": by_channel.mean(0).tolist()}
+    if len(by_channel) < 2:
+        return [bits], extra
+    active = kept.units.active()
+    extra["active_units_by_channel"] = active
+    line = f"latent values whose posterior mean has a variance above {ACTIVE_VARIANCE:g} over samples"
+    units = Metric(name="active_units", value=float(sum(active)), n=len(by_channel), unit="values", protocol=line)
+    return [bits, units], extra
 
 
 def _summaries(

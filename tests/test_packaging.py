@@ -69,6 +69,8 @@ ELSEWHERE = {
     "tokenizers/codecs/opus.py": "tokenizers/codecs/test_stream.py",
     "tokenizers/codecs/tokenizer.py": "tokenizers/codecs/test_stream.py",
     "tokenizers/config.py": "tokenizers/test_recipe.py",
+    "tokenizers/corruptions/base.py": "tokenizers/corruptions/test_mask.py",  # a type
+    "tokenizers/corruptions/config.py": "tokenizers/corruptions/test_mask.py",
     "tokenizers/cost.py": "tokenizers/test_composed.py",  # against the built module's own count
     "tokenizers/interface.py": "tokenizers/test_composed.py",
     "tokenizers/objectives/config.py": "tokenizers/objectives/test_objective.py",

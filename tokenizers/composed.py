@@ -43,6 +43,9 @@ class ComposedTokenizer(TrainableTokenizer):
             self.project_out = pointwise(given, wanted, rank)
         self.shortcut = self._make_shortcut(given)
         self.objective = Objective(config.objective, config.signal)
+        self.corruption = (
+            None if config.corruption is None else config.corruption.build(config.signal, config.downsample)
+        )
 
     @property
     def spec(self) -> LatentSpec:
@@ -67,11 +70,13 @@ class ComposedTokenizer(TrainableTokenizer):
         self.bottleneck.prepare(_Features(self, batches))
 
     def losses(self, batch: Tensor, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
-        """The objective's weighted terms and the bottleneck's losses, whose sum is "loss"."""
-        features = self._features(batch)
+        """The objective's weighted terms and the bottleneck's losses, whose sum is "loss"; against the clean batch."""
+        corruption = self.corruption if self.training else None
+        features = self._features(batch if corruption is None else corruption(batch))
         with torch.autocast(batch.device.type, enabled=False):
             bottled = self.bottleneck(features.float())
-        reconstruction = self._decoded(bottled.values)
+        noise = self.config.latent_noise if self.training else 0.0
+        reconstruction = self._decoded(with_noise(bottled.values, noise) if noise else bottled.values)
         with torch.autocast(batch.device.type, enabled=False):
             terms = {**self.objective(reconstruction, batch), **bottled.losses}
             loss = torch.stack(list(terms.values())).sum()
@@ -120,6 +125,17 @@ class _Features:
             with torch.no_grad():
                 features = self.tokenizer._features(batch)
             yield features.float()
+
+
+def with_noise(values: Tensor, noise: float) -> Tensor:
+    """`[B, C, *grid]` with Gaussian noise of `noise` times each channel's deviation over the batch (B8).
+
+    Relative, and by a deviation that takes no gradient, so that larger latents are no way around it; it is the noise
+    that a prior's errors are on latents normalised per channel.
+    """
+    axes = (0, *range(2, values.ndim))
+    deviation = values.detach().float().std(axes, correction=0, keepdim=True)
+    return values + noise * deviation.to(values.dtype) * torch.randn_like(values)
 
 
 def _silence(module: nn.Module) -> None:

@@ -11,6 +11,7 @@ from . import cost
 from .backbones.config import BACKBONES, BackboneConfig, PatchConfig
 from .bottlenecks.config import BOTTLENECKS, BottleneckConfig, IdentityConfig
 from .codecs.config import CODECS, CodecConfig
+from .corruptions.config import CORRUPTIONS, CorruptionConfig
 from .cost import Cost
 from .geometry import Layout
 from .objectives.config import TERMS, TermConfig
@@ -28,7 +29,8 @@ class TokenizerConfig:
     `downsample` has one factor per axis of the signal, `channels` are those of the latents, `decoder` None is the
     backbone's own second half. `recipe` is the name it came from, for tables. A `codec` is the whole tokenizer:
     then the other parts are the trivial ones of `of_codec`, and not in its data. `recoding` makes shorter sequences of
-    a discrete tokenizer's codes.
+    a discrete tokenizer's codes. In training a `corruption` changes what the encoder reads, and `latent_noise` adds
+    noise of so many deviations of each channel to what the decoder reads; where they are off, the data has neither.
     """
 
     version: ClassVar[int] = 1
@@ -44,6 +46,8 @@ class TokenizerConfig:
     training: TrainingConfig
     codec: CodecConfig | None = None
     recoding: RecodingConfig | None = None
+    corruption: CorruptionConfig | None = None
+    latent_noise: float = 0.0
 
     @classmethod
     def of_codec(cls, *, recipe: str, signal: SignalSpec, codec: CodecConfig) -> TokenizerConfig:
@@ -92,7 +96,13 @@ class TokenizerConfig:
         """Plain, canonical data: every option of every part, so that equal data means an equal tokenizer."""
         if self.codec is not None:
             return {"recipe": self.recipe, "signal": plain(self.signal), "codec": plain(self.codec)}
-        recoding = {} if self.recoding is None else {"recoding": plain(self.recoding)}
+        optional: dict[str, Any] = {}
+        if self.recoding is not None:
+            optional["recoding"] = plain(self.recoding)
+        if self.corruption is not None:
+            optional["corruption"] = plain(self.corruption)
+        if self.latent_noise:
+            optional["latent_noise"] = self.latent_noise
         return {
             "recipe": self.recipe,
             "signal": plain(self.signal),
@@ -103,7 +113,7 @@ class TokenizerConfig:
             "decoder": None if self.decoder is None else plain(self.decoder),
             "objective": [plain(term) for term in self.objective],
             "training": plain(self.training),
-            **recoding,
+            **optional,
         }
 
     @classmethod
@@ -117,7 +127,9 @@ class TokenizerConfig:
         if "codec" in data:
             codec = read_part(CodecConfig, CODECS, data["codec"], where=f"{where}.codec")
             return cls.of_codec(recipe=data["recipe"], signal=signal, codec=codec)
-        recoding = None
+        recoding = corruption = None
+        if "corruption" in data:
+            corruption = read_part(CorruptionConfig, CORRUPTIONS, data["corruption"], where=f"{where}.corruption")
         if "recoding" in data:
             recoding = read_part(RecodingConfig, RECODINGS, data["recoding"], where=f"{where}.recoding")
         return cls(
@@ -133,6 +145,8 @@ class TokenizerConfig:
             ),
             training=check(TrainingConfig, data["training"], where=f"{where}.training"),
             recoding=recoding,
+            corruption=corruption,
+            latent_noise=data.get("latent_noise", 0.0),
         )
 
     def versions(self) -> dict[str, int]:
@@ -147,6 +161,8 @@ class TokenizerConfig:
         }
         if self.recoding is not None:
             parts[f"recoding.{self.recoding.kind}"] = self.recoding.version
+        if self.corruption is not None:
+            parts[f"corruption.{self.corruption.kind}"] = self.corruption.version
         return parts | {f"objective.{term.kind}": term.version for term in self.objective}
 
     def weights(self) -> tuple[str, ...]:

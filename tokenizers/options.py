@@ -7,8 +7,8 @@ from typing import Any
 
 from ..results.errors import UserError, unknown
 
-_PARTS = ("backbone", "bottleneck", "decoder", "objective", "training", "codec", "recoding")
-_PLAIN = ("downsample", "channels", "tsr")
+_PARTS = ("backbone", "bottleneck", "decoder", "objective", "training", "codec", "recoding", "corruption")
+_PLAIN = ("downsample", "channels", "tsr", "latent_noise")
 _SHORT = {
     "codebook_size": ("bottleneck", "codebook_size"),
     "codebook": ("bottleneck", "codebook_size"),
@@ -57,12 +57,12 @@ def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
     what decides a TSR replace each other, so that only what the same layer says about both can disagree.
     """
     below = {key: dict(value) if isinstance(value, Mapping) else value for key, value in base.items()}
-    heads = layer.get("bottleneck", {}).get("heads") if isinstance(layer.get("bottleneck"), Mapping) else None
     if "tsr" in layer:
         below.pop("channels", None)
         if isinstance(below.get("bottleneck"), Mapping):
-            below["bottleneck"].pop("heads", None)
-    elif "channels" in layer or heads is not None:
+            for key in _counts(below):
+                below["bottleneck"].pop(key)
+    elif "channels" in layer or _counts(layer):
         below.pop("tsr", None)
     for key, value in layer.items():
         under = below.get(key)
@@ -71,3 +71,10 @@ def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
         else:
             below[key] = dict(value) if isinstance(value, Mapping) else value
     return below
+
+
+def _counts(table: Mapping[str, Any]) -> list[str]:
+    """The options that are a number of codes per position, and so decide a TSR (fsq's levels are a list)."""
+    bottleneck = table.get("bottleneck")
+    options = bottleneck if isinstance(bottleneck, Mapping) else {}
+    return [key for key in ("heads", "levels") if isinstance(options.get(key), int)]

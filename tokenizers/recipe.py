@@ -18,6 +18,7 @@ from .backbones.config import BACKBONES, BackboneConfig
 from .bottlenecks.config import BOTTLENECKS, BottleneckConfig
 from .codecs.config import CODECS, CodecConfig
 from .config import TokenizerConfig
+from .corruptions.config import CORRUPTIONS, CorruptionConfig
 from .geometry import read_downsample, require_tsr, solve_tsr
 from .objectives.config import TERMS, TermConfig
 from .options import merge, normalise
@@ -67,10 +68,10 @@ def resolve(recipe: str, signal: SignalSpec, options: Mapping[str, Any], *, wher
     """A recipe with `options` laid over it, as the complete configuration for `signal`.
 
     `options` are nested tables: `downsample` (an int or one per axis), `channels`, `tsr`, `backbone`, `bottleneck`,
-    `decoder`, `objective`, `training`, `codec`, `recoding`, and the short names `width`, `codebook_size` (`codebook`),
-    `heads`, `levels`, `quality`. A given `tsr` is solved for the heads of a multi-head quantiser and for the channels
-    of a continuous latent. Raises UserError with a path under `where` for whatever is unknown, of a wrong type, or
-    impossible.
+    `decoder`, `objective`, `training`, `codec`, `recoding`, `corruption`, `latent_noise`, and the short names `width`,
+    `codebook_size` (`codebook`), `heads`, `levels`, `quality`. A given `tsr` is solved for the codes per position of a
+    quantiser that can have several, and for the channels of a continuous latent. Raises UserError with a path under
+    `where` for whatever is unknown, of a wrong type, or impossible.
     """
     loaded = load_recipe(recipe, where=_join(where, "recipe"))
     if signal.modality not in loaded.modalities:
@@ -123,6 +124,8 @@ class _Resolution:
             decoder=decoder,
             objective=self._objective(),
             training=check(TrainingConfig, options.get("training", {}), where=self._at("training")),
+            corruption=self._corruption(),
+            latent_noise=self._latent_noise(),
         )
         return self._recoded(config) if "recoding" in options else config
 
@@ -147,6 +150,23 @@ class _Resolution:
             raise UserError(f"{self._at('recoding')}: {error}") from None
         return replace(config, recoding=recoding)
 
+    def _corruption(self) -> CorruptionConfig | None:
+        if "corruption" not in self.options:
+            return None
+        at = self._at("corruption")
+        corruption = read_part(CorruptionConfig, CORRUPTIONS, self.options["corruption"], where=at)
+        try:
+            corruption.validate(self.signal)
+        except ValueError as error:
+            raise UserError(f"{at}: {error}") from None
+        return corruption
+
+    def _latent_noise(self) -> float:
+        noise = self.options.get("latent_noise", 0.0)
+        if isinstance(noise, bool) or not isinstance(noise, int | float) or not 0 <= noise < float("inf"):
+            raise UserError(f"{self._at('latent_noise')}: a number >= 0 is wanted, got {noise!r}")
+        return float(noise)
+
     def _backbone(self, key: str, table: Any) -> BackboneConfig:
         return read_part(BackboneConfig, BACKBONES, table, where=self._at(key))
 
@@ -162,9 +182,9 @@ class _Resolution:
         bottleneck = read_part(BottleneckConfig, BOTTLENECKS, table, where=self._at("bottleneck"))
         try:
             discrete = bool(bottleneck.codebook_sizes(channels or bottleneck.default_channels() or 1))
-            if tsr is not None and discrete and hasattr(bottleneck, "heads") and "heads" not in table:
-                heads = solve_tsr(tsr, self.signal, layout, what="heads")
-                solved = {**table, "heads": heads}
+            solves = bottleneck.solves
+            if tsr is not None and discrete and solves is not None and solves not in table:
+                solved = {**table, solves: solve_tsr(tsr, self.signal, layout, what=solves)}
                 bottleneck = read_part(BottleneckConfig, BOTTLENECKS, solved, where=self._at("bottleneck"))
             elif tsr is not None and not discrete and channels is None:
                 limit = features if bottleneck.projects else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,8 @@ from latentbench.tasks.distances import Reference
 from latentbench.tasks.interface import TaskResult
 from latentbench.tasks.metrics.psnr import CAP_DB
 from latentbench.tasks.reconstruction import reconstruct
+from latentbench.tokenizers.interface import Latents
+from latentbench.tokenizers.spec import LatentSpec
 
 CPU = torch.device("cpu")
 
@@ -87,6 +90,19 @@ def test_a_posterior_has_its_divergence(toys: SimpleNamespace, tmp_path: Path) -
     assert metric.se == pytest.approx(float(expected.std() / math.sqrt(20)), rel=1e-4)
 
 
+def test_a_collapsed_channel_shows(toys: SimpleNamespace, tmp_path: Path) -> None:
+    data = toys.Data()
+    data.val.data[:, 0] = 0.0
+    result = scored(toys, tmp_path, toys.Identity(std=1.0), data)
+    mean = data.val.data.double()
+    expected = (0.5 * mean.square()).flatten(2).sum(2).mean(0) / math.log(2)
+    assert result.extra["kl_bits_by_channel"] == pytest.approx(expected.tolist(), rel=1e-6)
+    active = (mean.var(0) > 0.01).flatten(1).sum(1).tolist()
+    assert result.extra["active_units_by_channel"] == active
+    assert active[0] == 0 < sum(active)
+    assert values(result)["active_units"].value == sum(active)
+
+
 def test_codes_are_counted_over_the_whole_split(toys: SimpleNamespace, tmp_path: Path) -> None:
     data, tokenizer = toys.Data(), toys.Levels(8)
     result = values(scored(toys, tmp_path, tokenizer, data, toys.Pixels()))
@@ -98,6 +114,29 @@ def test_codes_are_counted_over_the_whole_split(toys: SimpleNamespace, tmp_path:
     assert result["code_bits_per_sample"].value == pytest.approx(16 * entropy)
     assert result["rate_bits"].value == result["code_bits_per_sample"].value
     assert "kl_bits" not in result
+
+
+def test_codes_of_a_hierarchy_are_counted_by_grid(toys: SimpleNamespace, tmp_path: Path) -> None:
+    class TwoGrids(toys.Levels):  # type: ignore[misc,name-defined]
+        """The same codes twice."""
+
+        @property
+        def spec(self) -> LatentSpec:
+            spec = super().spec
+            return replace(spec, grids=(spec.grid, spec.grid))
+
+        def encode(self, signal: torch.Tensor) -> Latents:
+            latents = super().encode(signal)
+            return replace(latents, rest=(latents,))
+
+    data = toys.Data()
+    one = values(scored(toys, tmp_path, toys.Levels(8), data))
+    two = values(scored(toys, tmp_path, TwoGrids(8), data))
+    assert two["grid0_codebook_use"].value == two["grid1_codebook_use"].value == one["codebook_use"].value
+    assert two["rate_bits"].value == pytest.approx(2 * one["rate_bits"].value)
+    for name in ("codebook_use", "codebook_perplexity"):
+        assert two[name].value == pytest.approx(one[name].value)
+        assert two[name].protocol == one[name].protocol
 
 
 def test_a_clip_is_scored_by_frame_too(toys: SimpleNamespace, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from latentbench.results.errors import UserError
 from latentbench.tokenizers.build import build
+from latentbench.tokenizers.composed import with_noise
 from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.recipe import load_recipe, recipe_names, resolve
@@ -29,6 +30,8 @@ def small(recipe: str, signal: SignalSpec) -> TokenizerConfig:
         options["width"] = 8
     if "vq" in recipe:
         options["codebook_size"] = 16
+    if recipe == "rvq":
+        options["bottleneck"] = {"dropout": 0.0}  # a stage left out has no gradient
     return resolve(recipe, signal, options)
 
 
@@ -56,7 +59,8 @@ def test_latents_are_what_the_spec_says(recipe: str, signal: SignalSpec, sample:
     assert latents.codes.min() >= 0
     assert (latents.codes.amax((0, *range(2, latents.codes.ndim))) < torch.tensor(grid.codebook_sizes)).all()
     with torch.no_grad():
-        assert torch.equal(tokenizer.decode(Latents(codes=latents.codes)), decoded)
+        rest = tuple(Latents(codes=level.codes) for level in latents.rest)
+        assert torch.equal(tokenizer.decode(Latents(codes=latents.codes, rest=rest)), decoded)
 
 
 @pytest.mark.parametrize("recipe", [name for name in COMPOSED if name != "pca"])
@@ -147,6 +151,21 @@ def test_factors_need_not_be_powers_of_two(downsample: list[int]) -> None:
     assert latents.values is not None
     assert latents.values.shape[2:] == tuple(30 // factor for factor in downsample)
     assert tokenizer.decode(latents).shape == x.shape
+
+
+def test_latent_noise_is_relative_to_each_channel_and_for_training_alone(image: SignalSpec, sample: Sample) -> None:
+    values = torch.randn(64, 2, 30, 30) * torch.tensor([1.0, 100.0]).view(1, 2, 1, 1) + 7
+    noise = with_noise(values, 0.3) - values
+    assert (noise.std((0, 2, 3)) / values.std((0, 2, 3))).tolist() == pytest.approx([0.3, 0.3], rel=0.02)
+    tokenizer, x = build(resolve("ae", image, {"width": 8, "latent_noise": 0.5})), sample(image)
+    tokenizer.prepare([x])
+    losses = [tokenizer.losses(x, player="model", step=0, steps=1)["loss"].item() for _ in range(2)]
+    assert losses[0] != losses[1]
+    tokenizer.eval()
+    losses += [tokenizer.losses(x, player="model", step=0, steps=1)["loss"].item() for _ in range(2)]
+    assert losses[2] == losses[3] < min(losses[:2])
+    with torch.no_grad():
+        assert torch.equal(tokenizer.decode(tokenizer.encode(x)), tokenizer.decode(tokenizer.encode(x)))
 
 
 def test_codes_do_not_depend_on_autocast(image: SignalSpec) -> None:

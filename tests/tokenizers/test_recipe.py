@@ -192,7 +192,7 @@ def test_another_kind_drops_the_options_of_the_first(image: SignalSpec) -> None:
         (
             "kl-vae",
             {"objective": {"l1": 0.0}},
-            "t.objective: no term has a weight above 0; known: l1, l2, lpips, mel, stft",
+            "t.objective: no term has a weight above 0; known: dwt, huber, l1, l2, logit_laplace, lpips, mel, stft",
         ),
         ("kl-vae", {"objective": {"l1": -1.0}}, "t.objective.l1: weight must not be negative"),
         ("kl-vae", {"training": {"step": 3}}, "t.training: step: unknown key; did you mean 'steps'?"),

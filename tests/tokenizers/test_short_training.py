@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from latentbench.tokenizers.build import build
-from latentbench.tokenizers.interface import TrainableTokenizer
+from latentbench.tokenizers.corruptions.mask import Mask
+from latentbench.tokenizers.interface import Latents, TrainableTokenizer
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.spec import Modality, SignalSpec
 
@@ -55,6 +56,11 @@ def train(recipe: str, options: dict[str, object], images: Tensor) -> TrainableT
         ("vq-vae-ema", {"codebook_size": 64}, 14.5, 0.5),
         ("multi-head-vq", {"codebook_size": 64, "heads": 2}, 15.5, 0.5),
         ("fsq", {"levels": [4, 4, 4]}, 14.5, 0.3),
+        ("lfq", {"channels": 6}, 13.5, 0.3),
+        ("rvq", {"codebook_size": 64, "levels": 2}, 15.5, 0.4),
+        ("vq-vae-2", {"codebook_size": 64}, 15.0, None),
+        ("vq-reg", {"codebook_size": 64}, 14.5, None),
+        ("denoising-ae", {}, 16.0, None),
     ],
 )
 def test_a_short_training_learns_and_uses_its_codes(
@@ -73,3 +79,35 @@ def test_a_short_training_learns_and_uses_its_codes(
         frequency = torch.bincount(latents.codes[:, head].flatten(), minlength=size) / latents.codes[:, head].numel()
         perplexity = torch.special.entr(frequency).sum().exp().item()
         assert perplexity > share * size
+
+
+@pytest.mark.slow
+def test_distortion_falls_with_every_stage_of_one_residual_quantiser() -> None:
+    tokenizer, held_out = train("rvq", {"codebook_size": 32, "levels": 4}, discs(1024)), discs(128)
+    with torch.no_grad():
+        codes = tokenizer.encode(held_out).codes
+        assert codes is not None
+        errors = [
+            (tokenizer.decode(Latents(codes=codes[:, :depth])) - held_out).square().mean().item()
+            for depth in range(1, 5)
+        ]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[3] < 0.8 * errors[0]
+
+
+@pytest.mark.slow
+def test_a_denoising_autoencoder_fills_what_is_masked() -> None:
+    images, held_out = discs(1024), discs(256)
+    mask = Mask((4, 4), ratio=0.3).draw(held_out)
+    hidden = (mask == 0).expand_as(held_out)
+    errors = {}
+    for recipe in ("ae", "denoising-ae"):
+        torch.manual_seed(1)
+        tokenizer = train(recipe, {}, images)
+        with torch.no_grad():
+            filled = tokenizer.decode(tokenizer.encode(held_out * mask))
+        difference = (filled - held_out).square()
+        errors[recipe] = difference.mean().item(), difference[hidden].mean().item()
+    assert errors["denoising-ae"][0] < 0.9 * errors["ae"][0]
+    mean = images.mean((0, 2, 3)).view(1, 3, 1, 1)
+    assert errors["denoising-ae"][1] < 0.9 * (held_out - mean).square()[hidden].mean().item()

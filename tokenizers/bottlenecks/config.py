@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from .. import cost
@@ -26,6 +26,10 @@ BOTTLENECKS = Registry(
         "vq": "tokenizers.bottlenecks.config:VQConfig",
         "multi_head_vq": "tokenizers.bottlenecks.config:MultiHeadVQConfig",
         "fsq": "tokenizers.bottlenecks.config:FSQConfig",
+        "rvq": "tokenizers.bottlenecks.config:RVQConfig",
+        "lfq": "tokenizers.bottlenecks.config:LFQConfig",
+        "vq_vae_2": "tokenizers.bottlenecks.config:VQVAE2Config",
+        "vq_reg": "tokenizers.bottlenecks.config:VQRegConfig",
     },
 )
 
@@ -34,10 +38,12 @@ class BottleneckConfig(Part):
     """What a bottleneck makes of `inputs` channels per position: latents of `channels` channels, and perhaps codes.
 
     A continuous bottleneck needs only `build`. `projects` is True for one that maps the backbone's features to the
-    latents and back by itself; the others get a 1x1 projection on either side.
+    latents and back by itself; the others get a 1x1 projection on either side. `solves` names the option that is the
+    number of codes per position, which a TSR decides; None for one whose number is fixed.
     """
 
     projects: ClassVar[bool] = False
+    solves: ClassVar[str | None] = None
 
     def build(self, spec: LatentSpec, *, features: int) -> Bottleneck:
         """The module for latents of this spec; `features` are the backbone's channels."""
@@ -204,6 +210,7 @@ class MultiHeadVQConfig(VQConfig):
 
     kind: ClassVar[str] = "multi_head_vq"
     version: ClassVar[int] = 1
+    solves: ClassVar[str | None] = "heads"
 
     heads: int = 4
 
@@ -254,3 +261,156 @@ class FSQConfig(BottleneckConfig):
         from .fsq import FSQ
 
         return FSQ(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RVQConfig(VQConfig):
+    """Residual VQ (A7): `levels` codebooks, each on what those before it left over; any first few of the codes decode.
+
+    In training a batch uses, with probability `dropout`, a random number of the stages (quantiser dropout).
+    """
+
+    kind: ClassVar[str] = "rvq"
+    version: ClassVar[int] = 1
+    solves: ClassVar[str | None] = "levels"
+
+    levels: int = 4
+    dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.levels < 1:
+            raise ValueError("levels must be at least 1")
+        if not 0 <= self.dropout <= 1:
+            raise ValueError("dropout must lie in [0, 1]")
+        if self.normalise:
+            raise ValueError("normalise is not for rvq: a residual has no place on the unit sphere")
+
+    def codebook_sizes(self, channels: int) -> tuple[int, ...]:
+        return (self.codebook_size,) * self.levels
+
+    def build(self, spec: LatentSpec, *, features: int) -> Bottleneck:
+        from .rvq import RVQ
+
+        return RVQ(self, channels=spec.grid.channels)
+
+    def cost(self, spec: LatentSpec, features: int) -> Cost:
+        stage = super().cost(spec, features)
+        return Cost(parameters=self.levels * stage.parameters, flops=self.levels * stage.flops)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VQRegConfig(VQConfig):
+    """VQ within the decoder (A11): the latents are the continuous features before quantisation."""
+
+    kind: ClassVar[str] = "vq_reg"
+    version: ClassVar[int] = 1
+
+    def codebook_sizes(self, channels: int) -> tuple[int, ...]:
+        return ()
+
+    def build(self, spec: LatentSpec, *, features: int) -> Bottleneck:
+        from .vq_reg import VQReg
+
+        return VQReg(self, channels=spec.grid.channels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VQVAE2Config(VQConfig):
+    """Two grids of codes (A9): a coarse one of 1/`factor` the size per axis, and the fine one of the backbone.
+
+    An axis that `factor` does not divide keeps its size.
+    """
+
+    kind: ClassVar[str] = "vq_vae_2"
+    version: ClassVar[int] = 1
+
+    factor: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.factor < 2:
+            raise ValueError("factor must be at least 2")
+        if self.normalise:
+            raise ValueError("normalise is not for vq_vae_2: a residual has no place on the unit sphere")
+
+    def factors(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """By how much the coarse grid is smaller than the fine one's `shape`, per axis."""
+        return tuple(1 if size % self.factor else self.factor for size in shape)
+
+    def grids(self, layout: Layout, channels: int) -> tuple[LatentGrid, ...]:
+        (fine,) = super().grids(layout, channels)
+        coarse = tuple(size // by for size, by in zip(fine.shape, self.factors(fine.shape), strict=True))
+        return replace(fine, shape=coarse), fine
+
+    def build(self, spec: LatentSpec, *, features: int) -> Bottleneck:
+        from .vq_vae_2 import VQVAE2
+
+        return VQVAE2(self, channels=spec.grid.channels, factors=self.factors(spec.grids[-1].shape))
+
+    def cost(self, spec: LatentSpec, features: int) -> Cost:
+        coarse, fine = spec.grids
+        total = Cost()
+        for grid in spec.grids:
+            total += super().cost(replace(spec, grids=(grid,)), features)
+        there = cost.conv(coarse.channels, coarse.channels, self.factors(fine.shape), coarse.shape)
+        # Up once more in encoding, for what the coarse grid leaves over.
+        return total + there + there + Cost(flops=there.flops)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LFQConfig(BottleneckConfig):
+    """Each channel's sign is a bit, no codebook (A8, Yu et al. 2023); `heads` codes share the bits.
+
+    `entropy` weighs E[H(q)] - `diversity` x H(E[q]) in nats per bit, where `temperature` softens q; `commitment` keeps
+    features near -1 and 1.
+    """
+
+    kind: ClassVar[str] = "lfq"
+    version: ClassVar[int] = 1
+    solves: ClassVar[str | None] = "heads"
+
+    heads: int = 1
+    entropy: float = 0.1
+    diversity: float = 1.0
+    temperature: float = 1.0
+    commitment: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.heads < 1:
+            raise ValueError("heads must be at least 1")
+        if self.temperature <= 0:
+            raise ValueError("temperature must be positive")
+        if min(self.entropy, self.diversity, self.commitment) < 0:
+            raise ValueError("entropy, diversity and commitment must not be negative")
+
+    def default_channels(self) -> int | None:
+        return 8 * self.heads
+
+    def codebook_sizes(self, channels: int) -> tuple[int, ...]:
+        return (2 ** (channels // self.heads),) * self.heads
+
+    def validate(self, *, channels: int, features: int, backbone: str) -> None:
+        if channels % self.heads:
+            down, up = channels - channels % self.heads, channels - channels % self.heads + self.heads
+            near = f"{down} or {up}" if down else f"{up}"
+            raise ValueError(f"channels {channels} is not divisible by heads {self.heads}; nearest: {near}")
+        if channels // self.heads > _LFQ_BITS:
+            raise ValueError(
+                f"channels {channels} on heads {self.heads} are codes of {channels // self.heads} bits, at most "
+                f"{_LFQ_BITS} are allowed; heads = {_split(channels)} would do"
+            )
+
+    def build(self, spec: LatentSpec, *, features: int) -> Bottleneck:
+        from .lfq import LFQ
+
+        return LFQ(self, channels=spec.grid.channels)
+
+
+# A prior has a logit for each code of a head: beyond this, bits are split over several heads (as MAGVIT-v2 does).
+_LFQ_BITS = 18
+
+
+def _split(bits: int) -> int:
+    """The fewest equal heads of at most `_LFQ_BITS` bits."""
+    return next(heads for heads in range(1, bits + 1) if bits % heads == 0 and bits // heads <= _LFQ_BITS)

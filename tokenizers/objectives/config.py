@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from ..part import Part
@@ -18,6 +19,9 @@ TERMS = Registry(
     {
         "l1": "tokenizers.objectives.config:L1Config",
         "l2": "tokenizers.objectives.config:L2Config",
+        "huber": "tokenizers.objectives.config:HuberConfig",
+        "logit_laplace": "tokenizers.objectives.config:LogitLaplaceConfig",
+        "dwt": "tokenizers.objectives.config:DWTConfig",
         "lpips": "tokenizers.objectives.config:LPIPSConfig",
         "stft": "tokenizers.objectives.config:STFTConfig",
         "mel": "tokenizers.objectives.config:MelConfig",
@@ -115,3 +119,57 @@ class MelConfig(TermConfig):
         from .terms import log_mel
 
         return log_mel(signal)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HuberConfig(TermConfig):
+    """Squared error up to `delta`, absolute error beyond it, mean over a sample's elements (Huber 1964)."""
+
+    kind: ClassVar[str] = "huber"
+    version: ClassVar[int] = 1
+
+    delta: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.delta <= 0:
+            raise ValueError("delta must be positive")
+
+    def build(self, signal: SignalSpec) -> Term:
+        from .terms import huber
+
+        return partial(huber, delta=self.delta)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogitLaplaceConfig(TermConfig):
+    """Negative log-likelihood of a logit-Laplace of constant `scale` around the reconstruction (Ramesh et al. 2021)."""
+
+    kind: ClassVar[str] = "logit_laplace"
+    version: ClassVar[int] = 1
+
+    scale: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.scale <= 0:
+            raise ValueError("scale must be positive")
+
+    def build(self, signal: SignalSpec) -> Term:
+        from .logit_laplace import logit_laplace
+
+        return partial(logit_laplace, scale=self.scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DWTConfig(TermConfig):
+    """Mean absolute error over the eight sub-bands of a 3D Haar transform (HaCohen et al. 2024)."""
+
+    kind: ClassVar[str] = "dwt"
+    version: ClassVar[int] = 1
+    modalities: ClassVar[tuple[Modality, ...]] = (Modality.VIDEO,)
+
+    def build(self, signal: SignalSpec) -> Term:
+        from .wavelet import dwt_l1
+
+        return dwt_l1

@@ -102,7 +102,9 @@ def log_mel_distance(x: Tensor, y: Tensor, *, mel: MelSpec, target: Tensor | Non
     return (log_mel(x, mel=mel) - target).abs().flatten(1).mean(1)
 
 
+# What is kept was perhaps first asked for in inference mode, and is wanted for a gradient later.
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)
 def mel_filters(mel: MelSpec) -> Tensor:
     """The triangular mel filters `[M, F]`, HTK scale: 2595 log10(1 + f / 700). Raises UserError on a bad range."""
     top = mel.sample_rate / 2 if mel.f_max is None else mel.f_max
@@ -117,6 +119,7 @@ def mel_filters(mel: MelSpec) -> Tensor:
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)
 def _hann(window: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     return torch.hann_window(window, device=device, dtype=dtype)
 

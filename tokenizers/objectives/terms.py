@@ -26,6 +26,14 @@ def l2(reconstruction: Tensor, signal: Tensor) -> Tensor:
     return (reconstruction - signal).square().flatten(1).mean(1)
 
 
+def huber(reconstruction: Tensor, signal: Tensor, *, delta: float) -> Tensor:
+    """Mean of d^2 / 2 where |d| <= delta and delta (|d| - delta / 2) beyond, d = x' - x: `[B, C, *signal]` to `[B]`.
+
+    Huber 1964 (Annals of Mathematical Statistics 35): squared error that outliers pull on as on L1.
+    """
+    return nn.functional.huber_loss(reconstruction, signal, reduction="none", delta=delta).flatten(1).mean(1)
+
+
 class Perceptual:
     """LPIPS of images, or of a clip's frames averaged.
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from latentbench.tokenizers.objectives.config import L1Config, L2Config, LPIPSConfig, MelConfig, STFTConfig
+from latentbench.tokenizers.objectives.config import HuberConfig, L1Config, L2Config, LPIPSConfig, MelConfig, STFTConfig
 from latentbench.tokenizers.objectives.objective import Objective
 from latentbench.tokenizers.objectives.stft import log_mel_distance
 from latentbench.tokenizers.objectives.terms import Perceptual
@@ -22,6 +22,14 @@ def test_elementwise_terms_are_means_over_elements() -> None:
     losses = Objective((L1Config(weight=0.5), L2Config(weight=2.0)), IMAGE)(x, y)
     torch.testing.assert_close(losses["l1"], 0.5 * F.l1_loss(x, y))
     torch.testing.assert_close(losses["l2"], 2.0 * F.mse_loss(x, y))
+
+
+@pytest.mark.parametrize("delta", [0.1, 1.0, 100.0])
+def test_huber_is_the_two_branches_of_its_definition(delta: float) -> None:
+    x, y = torch.randn(4, 3, 8, 8), torch.randn(4, 3, 8, 8)
+    d = (x - y).abs()
+    expected = torch.where(d <= delta, d.square() / 2, delta * (d - delta / 2)).mean()
+    torch.testing.assert_close(Objective((HuberConfig(weight=2.0, delta=delta),), IMAGE)(x, y)["huber"], 2 * expected)
 
 
 def test_audio_terms_fall_to_zero_on_equal_sounds_and_pass_gradients() -> None:

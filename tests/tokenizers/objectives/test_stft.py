@@ -124,3 +124,16 @@ def test_bad_input_is_refused() -> None:
         multi_resolution_stft(torch.zeros(1, 1, 100), torch.zeros(1, 1, 99))
     with pytest.raises(UserError, match="0-8000 Hz"):
         mel_filters(MelSpec(sample_rate=16000, f_max=9000.0))
+
+
+def test_a_score_in_inference_mode_leaves_gradients_to_later_losses() -> None:
+    mel = MelSpec(sample_rate=12345, n_mels=7, n_fft=300, hop=77)
+    x = torch.randn(1, 1, 900)
+    sizes = ((123, 31),)
+    with torch.inference_mode():
+        log_mel_distance(x, 2 * x, mel=mel)
+        multi_resolution_stft(x, 2 * x, sizes=sizes)
+    y = x.clone().requires_grad_()
+    (log_mel_distance(y, 2 * x, mel=mel) + multi_resolution_stft(y, 2 * x, sizes=sizes)).sum().backward()
+    assert y.grad is not None
+    assert y.grad.abs().max() > 0

@@ -1,0 +1,144 @@
+"""RVQ against a naive implementation and vector-quantize-pytorch; depth, dropout, start."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from latentbench.tokenizers.bottlenecks.config import RVQConfig
+from latentbench.tokenizers.bottlenecks.rvq import RVQ
+from latentbench.tokenizers.build import build
+from latentbench.tokenizers.interface import Latents
+from latentbench.tokenizers.recipe import resolve
+from latentbench.tokenizers.spec import Modality, SignalSpec
+
+DIM, SIZE, LEVELS = 6, 16, 4
+
+
+def quantiser(**options: object) -> RVQ:
+    return RVQ(RVQConfig(**{"codebook_size": SIZE, "levels": LEVELS, "dropout": 0.0} | options), channels=DIM)  # type: ignore[arg-type]
+
+
+def features(batch: int = 4) -> Tensor:
+    return torch.randn(batch, DIM, 3, 5)
+
+
+def test_codes_values_and_gradients_are_those_of_a_naive_implementation() -> None:
+    rvq = quantiser()
+    x, weight = features().requires_grad_(), features()
+    bottled = rvq(x)
+    (sum(bottled.losses.values()) + (bottled.values * weight).sum()).backward()
+    y = x.detach().clone().requires_grad_()
+    rows = y.movedim(1, -1).reshape(-1, DIM)
+    books = [stage.codebook.detach()[0].clone().requires_grad_() for stage in rvq.stages]
+    residual, total, loss, codes = rows, torch.zeros_like(rows), torch.zeros(()), []
+    for book in books:
+        codes.append((residual[:, None] - book[None]).square().sum(-1).argmin(1))
+        entry = book[codes[-1]]
+        loss = loss + F.mse_loss(entry, residual.detach()) + 0.25 * F.mse_loss(residual, entry.detach())
+        residual, total = residual - entry.detach(), total + entry.detach()
+    passed = (rows + (total - rows).detach()).view(4, 3, 5, DIM).movedim(-1, 1)
+    (loss + (passed * weight).sum()).backward()
+    torch.testing.assert_close(bottled.values, passed)
+    torch.testing.assert_close(sum(bottled.losses.values()), loss)
+    chosen = rvq.encode(x).codes
+    assert chosen is not None
+    assert torch.equal(chosen.movedim(1, 0).flatten(1), torch.stack(codes))
+    torch.testing.assert_close(x.grad, y.grad)
+    for stage, book in zip(rvq.stages, books, strict=True):
+        torch.testing.assert_close(stage.codebook.grad[0], book.grad)  # type: ignore[index]
+
+
+def test_the_gradient_passes_once_and_unchanged() -> None:
+    rvq, x, gradient = quantiser(), features().requires_grad_(), features()
+    rvq(x).values.backward(gradient)
+    assert torch.equal(x.grad, gradient)  # type: ignore[arg-type]
+    assert all(stage.codebook.grad is None for stage in rvq.stages)
+
+
+def test_codes_and_values_of_an_independent_library() -> None:
+    library = pytest.importorskip("vector_quantize_pytorch")
+    theirs = library.ResidualVQ(dim=DIM, codebook_size=SIZE, num_quantizers=LEVELS)
+    rvq = quantiser()
+    with torch.no_grad():
+        for mine, other in zip(rvq.stages, theirs.layers, strict=True):
+            other._codebook.embed.copy_(mine.codebook)
+    theirs.eval()
+    x = features()
+    values, codes, _ = theirs(x.movedim(1, -1).flatten(1, 2))
+    latents = rvq.encode(x)
+    assert latents.codes is not None
+    assert latents.values is not None
+    assert torch.equal(latents.codes.flatten(2).movedim(1, -1), codes)
+    torch.testing.assert_close(latents.values.flatten(2).movedim(1, -1), values)
+
+
+def test_every_prefix_of_the_codes_decodes_and_the_error_falls_with_depth() -> None:
+    rvq = quantiser(codebook_size=32)
+    rvq.prepare(features(40) for _ in range(2))
+    x = features(40)
+    latents = rvq.encode(x)
+    assert latents.codes is not None
+    assert torch.equal(rvq.lookup(latents.codes), latents.values)  # type: ignore[arg-type]
+    errors = [F.mse_loss(rvq.lookup(latents.codes[:, :depth]), x).item() for depth in range(1, LEVELS + 1)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.5 * errors[0] < 0.5 * x.square().mean().item()
+    for codes in (latents.codes[:, :0], latents.codes.repeat(1, 2, 1, 1)):
+        with pytest.raises(ValueError, match="codes of 1 to 4 stages"):
+            rvq.lookup(codes)
+
+
+def test_training_values_are_the_encoded_ones() -> None:
+    rvq, x = quantiser(), features()
+    torch.testing.assert_close(rvq(x).values, rvq.encode(x).values)
+
+
+def test_dropout_draws_every_depth_in_training_alone() -> None:
+    rvq, x = quantiser(dropout=1.0), features()
+    codes = rvq.encode(x).codes
+    assert codes is not None
+    prefixes = [rvq.lookup(codes[:, :depth]) for depth in range(1, LEVELS + 1)]
+    depths = []
+    for _ in range(40):
+        values = rvq(x).values
+        depths.append([torch.allclose(values, prefix, atol=1e-5) for prefix in prefixes].index(True) + 1)
+    assert set(depths) == set(range(1, LEVELS + 1))
+    rvq.eval()
+    assert all(torch.allclose(rvq(x).values, prefixes[-1], atol=1e-5) for _ in range(5))
+
+
+def test_stages_that_were_left_out_keep_their_codes() -> None:
+    rvq = quantiser(rule="ema", decay=0.5, reset_after=0.0)
+    rvq._depth = lambda: 2  # type: ignore[method-assign]
+    before = [stage.codebook.clone() for stage in rvq.stages]
+    rvq(features())
+    rvq.after_step(step=0, steps=1)
+    same = [torch.equal(stage.codebook, old) for stage, old in zip(rvq.stages, before, strict=True)]  # type: ignore[arg-type]
+    assert same == [False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"levels": 0}, "levels"), ({"dropout": 1.5}, "dropout"), ({"normalise": True}, "no place on the unit sphere")],
+)
+def test_impossible_options(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        quantiser(**options)
+
+
+def test_a_tokenizer_decodes_at_any_depth() -> None:
+    signal = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
+    config = resolve("rvq", signal, {"width": 8, "codebook_size": 16, "levels": 3})
+    assert config.spec.grid.codebook_sizes == (16, 16, 16)
+    assert config.spec.tsr == 768 / (16 * 3)
+    assert resolve("rvq", signal, {"tsr": 8}).spec.grid.heads == 6
+    assert resolve("fsq", signal, {"tsr": 48}).spec.grid.codebook_sizes == (240,)
+    tokenizer, x = build(config).eval(), torch.rand(2, 3, 16, 16)
+    codes = tokenizer.encode(x).codes
+    assert codes is not None
+    pictures = [tokenizer.decode(Latents(codes=codes[:, :depth])) for depth in (1, 2, 3)]
+    assert [p.shape for p in pictures] == [x.shape] * 3
+    assert torch.equal(pictures[-1], tokenizer.decode(tokenizer.encode(x)))
+    assert not torch.equal(pictures[0], pictures[1])

@@ -1,0 +1,102 @@
+"""Residual vector quantisation with quantiser dropout (A7): Zeghidour et al. 2021 (arXiv 2107.03312), algorithm 1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..interface import Latents
+from .base import Bottled, Bottleneck
+from .quantise import straight_through
+from .vq import VQ
+
+if TYPE_CHECKING:
+    from .config import RVQConfig
+
+
+class RVQ(Bottleneck):
+    """Stages of VQ, each on what those before it left over: r_1 = x, r_{i+1} = r_i - sg[e_i], values = sum of e_i.
+
+    The losses are those of `VQ`, summed over the stages, each on its own residual. The gradient passes from the values
+    to x once and unchanged, however many stages there are. In training, with probability `dropout`, a batch uses the
+    first n stages alone, n uniform in 1..levels, so that every prefix of the codes decodes.
+    """
+
+    whiten: ClassVar[bool] = False
+
+    def __init__(self, config: RVQConfig, *, channels: int) -> None:
+        super().__init__()
+        self.dropout = config.dropout
+        self.stages = nn.ModuleList(VQ(config, channels=channels) for _ in range(config.levels))
+
+    def forward(self, features: Tensor) -> Bottled:
+        residual = features
+        losses: dict[str, Tensor] = {}
+        for stage in self._quantisers()[: self._depth()]:
+            bottled = stage(residual)
+            residual = residual - bottled.values.detach()
+            for name, loss in bottled.losses.items():
+                losses[name] = losses[name] + loss if name in losses else loss
+        return Bottled(values=straight_through(features, (features - residual).detach()), losses=losses)
+
+    def encode(self, features: Tensor) -> Latents:
+        codes, residual = [], features
+        for stage in self._quantisers():
+            latents = stage.encode(residual)
+            assert latents.codes is not None
+            assert latents.values is not None
+            codes.append(latents.codes)
+            residual = residual - latents.values
+        chosen = torch.cat(codes, dim=1)
+        return Latents(values=self.lookup(chosen), codes=chosen)
+
+    def lookup(self, codes: Tensor) -> Tensor:
+        """`[B, h, *grid]` codes of the first h stages, 1 <= h <= levels, to values `[B, C, *grid]`.
+
+        Raises ValueError for more heads than stages, or none.
+        """
+        if not 1 <= codes.shape[1] <= len(self.stages):
+            raise ValueError(f"codes of 1 to {len(self.stages)} stages are wanted, got {codes.shape[1]}")
+        values = [stage.lookup(head) for stage, head in zip(self._quantisers(), codes.split(1, dim=1), strict=False)]
+        return torch.stack(values).sum(0)
+
+    @torch.no_grad()
+    def prepare(self, features: Iterable[Tensor]) -> None:
+        """Each stage starts on the residuals of those before it, of the features that the first stage asked for."""
+        kept: list[Tensor] = []
+
+        def seen() -> Iterator[Tensor]:
+            for batch in features:
+                kept.append(batch)
+                yield batch
+
+        stages = self._quantisers()
+        stages[0].prepare(seen())
+        for before, stage in pairwise(stages):
+            kept = [batch - before.lookup(_codes(before, batch)) for batch in kept]
+            stage.prepare(kept)
+
+    @torch.no_grad()
+    def after_step(self, *, step: int, steps: int) -> None:
+        for stage in self._quantisers():
+            stage.after_step(step=step, steps=steps)
+
+    def _quantisers(self) -> list[VQ]:
+        return [stage for stage in self.stages if isinstance(stage, VQ)]
+
+    def _depth(self) -> int:
+        """Stages of this pass. Drawn on the CPU, where the number is needed: no accelerator is waited for."""
+        levels = len(self.stages)
+        if not self.training or self.dropout == 0 or float(torch.rand(())) >= self.dropout:
+            return levels
+        return 1 + int(torch.randint(levels, ()))
+
+
+def _codes(stage: VQ, features: Tensor) -> Tensor:
+    codes = stage.encode(features).codes
+    assert codes is not None
+    return codes

@@ -1,0 +1,84 @@
+"""Two grids of codes, coarse and fine (A9), after VQ-VAE-2: Razavi et al. 2019 (arXiv 1906.00446), section 3.1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..interface import Latents
+from .base import Bottled, Bottleneck
+from .vq import VQ
+
+if TYPE_CHECKING:
+    from .config import VQVAE2Config
+
+_CONV: dict[int, tuple[Any, Any]] = {
+    1: (nn.Conv1d, nn.ConvTranspose1d),
+    2: (nn.Conv2d, nn.ConvTranspose2d),
+    3: (nn.Conv3d, nn.ConvTranspose3d),
+}
+
+
+class VQVAE2(Bottleneck):
+    """A coarse grid that says what it can, and a fine one that is conditioned on it and says the rest.
+
+    top = VQ(down(x)), bottom = VQ(x - sg[up(top)]), and the decoder reads up(top) + bottom. `down` and `up` are linear,
+    learned with everything else, and start as averaging and copying. The losses are those of both quantisers, summed.
+    There the bottom is quantised from features beside the decoded top, here from what the top leaves over.
+    """
+
+    whiten: ClassVar[bool] = False
+
+    def __init__(self, config: VQVAE2Config, *, channels: int, factors: tuple[int, ...]) -> None:
+        super().__init__()
+        down, up = _CONV[len(factors)]
+        self.down = down(channels, channels, factors, factors)
+        self.up = up(channels, channels, factors, factors)
+        self.top = VQ(config, channels=channels)
+        self.bottom = VQ(config, channels=channels)
+        with torch.no_grad():
+            copy = torch.eye(channels).view(channels, channels, *(1,) * len(factors))
+            self.down.weight.copy_(copy.expand_as(self.down.weight) / self.down.weight[0, 0].numel())
+            self.up.weight.copy_(copy.expand_as(self.up.weight))
+            for layer in (self.down, self.up):
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, features: Tensor) -> Bottled:
+        top = self.top(self.down(features))
+        coarse = self.up(top.values)
+        bottom = self.bottom(features - coarse.detach())
+        losses = {name: loss + bottom.losses[name] for name, loss in top.losses.items()}
+        return Bottled(values=coarse + bottom.values, losses=losses)
+
+    def encode(self, features: Tensor) -> Latents:
+        top = self.top.encode(self.down(features))
+        bottom = self.bottom.encode(features - self.up(top.values))
+        return Latents(values=top.values, codes=top.codes, rest=(bottom,))
+
+    def expand(self, latents: Latents) -> Tensor:
+        """Both grids, by their values or their codes, as `[B, C, *grid]` on the fine grid."""
+        if len(latents.levels) != 2:
+            raise ValueError(f"latents of two grids are wanted, got {len(latents.levels)}")
+        top, bottom = latents.levels
+        fine: Tensor = self.up(self.top.expand(top)) + self.bottom.expand(bottom)
+        return fine
+
+    @torch.no_grad()
+    def prepare(self, features: Iterable[Tensor]) -> None:
+        kept: list[Tensor] = []
+
+        def coarse() -> Iterator[Tensor]:
+            for batch in features:
+                kept.append(batch)
+                yield self.down(batch)
+
+        self.top.prepare(coarse())
+        self.bottom.prepare(batch - self.up(self.top.encode(self.down(batch)).values) for batch in kept)
+
+    @torch.no_grad()
+    def after_step(self, *, step: int, steps: int) -> None:
+        self.top.after_step(step=step, steps=steps)
+        self.bottom.after_step(step=step, steps=steps)
