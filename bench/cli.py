@@ -24,7 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # A cluster's scheduler ends jobs with SIGTERM: checkpoint then, as for Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return int(arguments.action(arguments))
+        code = int(arguments.action(arguments))
+        sys.stdout.flush()  # a reader that has gone is met here rather than at exit
+        return code
     except UserError as error:
         print(f"latentbench: {error}", file=sys.stderr)
         return 2

@@ -33,7 +33,7 @@ SIGNALS = {
 }
 
 
-class Toys(Split):
+class Toys:
     """Four classes of tones or gratings: class k is frequency k (5 % up or down) along the last axis, in noise.
 
     Phase, gain and the noise's level are a sample's own.
