@@ -8,6 +8,34 @@ from pathlib import Path
 import pytest
 import torch
 
+from latentbench.bench.datasets import sources
+from latentbench.bench.engines import engines
+from latentbench.tasks.metrics import metrics
+from latentbench.tasks.nets import nets
+from latentbench.tasks.priors.config import priors
+from latentbench.tasks.proxies import proxies
+from latentbench.tokenizers.backbones.config import BACKBONES
+from latentbench.tokenizers.bottlenecks.config import BOTTLENECKS
+from latentbench.tokenizers.codecs.config import CODECS
+from latentbench.tokenizers.corruptions.config import CORRUPTIONS
+from latentbench.tokenizers.objectives.config import TERMS
+from latentbench.tokenizers.recodings.config import RECODINGS
+
+REGISTRIES = (
+    BACKBONES,
+    BOTTLENECKS,
+    CODECS,
+    CORRUPTIONS,
+    RECODINGS,
+    TERMS,
+    engines,
+    metrics,
+    nets,
+    priors,
+    proxies,
+    sources,
+)
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
@@ -16,6 +44,13 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data not present: {folder} (set LATENTBENCH_TEST_DATA)")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers (a page's example does) is gone after it."""
+    for registry in REGISTRIES:
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
 
 
 @pytest.fixture(autouse=True)
