@@ -55,6 +55,7 @@ ELSEWHERE = {
     "tasks/nets/frozen.py": "tasks/nets/test_inception.py",  # layers, through the nets made of them
     "tasks/nets/mel.py": "tasks/nets/test_yamnet.py",
     "tasks/nets/resize.py": "tasks/nets/test_inception.py",
+    "tasks/priors/code_prior.py": "tasks/priors/test_pixelcnn.py",  # and test_wavenet.py, the two that share it
     "tasks/priors/build.py": "tasks/priors/test_config.py",  # one line
     "tokenizers/backbones/config.py": "tokenizers/backbones/test_conv.py",  # data, through what they build
     "tokenizers/backbones/stages.py": "tokenizers/test_geometry.py",

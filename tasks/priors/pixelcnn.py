@@ -16,7 +16,7 @@ Shape legend: B batch, C width, N positions, H heads, R axes, *grid the axes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -25,17 +25,16 @@ from torch.nn import functional as F
 
 from ...tokenizers.interface import Latents
 from ...tokenizers.spec import LatentSpec
-from ..latents import LatentBatch
-from .codes import CodeEmbedding, DepthHead, codes_of, drawing_noise, picker
+from .code_prior import CodePrior
+from .codes import CodeEmbedding, DepthHead, drawing_noise, picker
 from .discrete_config import PixelCNNConfig
-from .interface import Prior, evaluating
 from .noise import uniform
 
 _CONVOLUTIONS: tuple[Any, ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 Place = tuple[int, ...]
 
 
-class PixelCNNPrior(Prior):
+class PixelCNNPrior(CodePrior):
     """Next-code prediction over one grid of codes `[B, H, *grid]`, rank 1 to 3, by convolutions.
 
     The heads of a position follow each other through the same depth network as in `ar`.
@@ -73,18 +72,6 @@ class PixelCNNPrior(Prior):
     def nll(self, codes: Tensor) -> Tensor:
         """-log p in nats of every code given all before it: `[B, H, *grid]` to `[B, N, H]`."""
         return self.head.nll(self.hidden(codes), codes.flatten(2).transpose(1, 2))
-
-    def losses(self, batch: LatentBatch, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
-        """Mean nats per code as "loss"."""
-        loss = self.nll(codes_of(batch)).mean()
-        return {"loss": loss, "bits_per_code": loss.detach() / math.log(2)}
-
-    @torch.no_grad()
-    def held_out(self, batch: LatentBatch) -> dict[str, Tensor]:
-        """Exact "nll_bits" `[B]`: -log2 p of each sample."""
-        with evaluating(self):
-            nats = self.nll(codes_of(batch))
-        return {"nll_bits": nats.flatten(1).double().sum(1) / math.log(2)}
 
     @torch.no_grad()
     def sample_at(self, indices: range, *, seed: int, cached: bool = True) -> Latents:

@@ -7,8 +7,7 @@ Shape legend: B batch, N positions, H heads, W width.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -16,15 +15,14 @@ from torch.nn import functional as F
 
 from ...tokenizers.interface import Latents
 from ...tokenizers.spec import LatentSpec
-from ..latents import LatentBatch
-from .codes import CodeEmbedding, DepthHead, codes_of, drawing_noise, picker
+from .code_prior import CodePrior
+from .codes import CodeEmbedding, DepthHead, drawing_noise, picker
 from .dilated import DilatedStack
-from .interface import Prior, evaluating
 from .noise import uniform
 from .wavenet_config import WaveNetConfig
 
 
-class WaveNetPrior(Prior):
+class WaveNetPrior(CodePrior):
     """Next-code prediction over codes `[B, H, N]`."""
 
     kind = "discrete"
@@ -50,18 +48,6 @@ class WaveNetPrior(Prior):
         """-log p in nats of every code given all before it: `[B, H, N]` to `[B, N, H]`."""
         flat = codes.transpose(1, 2)
         return self.head.nll(self.hidden(flat[:, :-1]), flat)
-
-    def losses(self, batch: LatentBatch, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
-        """Mean nats per code as "loss"."""
-        loss = self.nll(codes_of(batch)).mean()
-        return {"loss": loss, "bits_per_code": loss.detach() / math.log(2)}
-
-    @torch.no_grad()
-    def held_out(self, batch: LatentBatch) -> dict[str, Tensor]:
-        """Exact "nll_bits" `[B]`: -log2 p of each sample."""
-        with evaluating(self):
-            nats = self.nll(codes_of(batch))
-        return {"nll_bits": nats.flatten(1).double().sum(1) / math.log(2)}
 
     @torch.no_grad()
     def sample_at(self, indices: range, *, seed: int, cached: bool = True) -> Latents:
