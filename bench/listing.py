@@ -12,10 +12,12 @@ from ..tasks.proxies import proxies
 from ..tokenizers.backbones.config import BACKBONES
 from ..tokenizers.bottlenecks.config import BOTTLENECKS
 from ..tokenizers.codecs.config import CODECS
+from ..tokenizers.generative.config import GENERATIVE
 from ..tokenizers.objectives.config import TERMS
 from ..tokenizers.recipe import load_recipe, recipe_names
 from ..tokenizers.recodings.config import RECODINGS
 from ..tokenizers.registry import Registry
+from ..tokenizers.regularisers.config import REGULARISERS
 from .datasets import sources
 from .engines import engines
 from .plan import Plan
@@ -117,6 +119,8 @@ TOPICS: dict[str, Callable[[], list[str]]] = {
     "codecs": _names(CODECS),
     "recodings": _names(RECODINGS),
     "losses": _names(TERMS),
+    "regularisers": _names(REGULARISERS),
+    "decoders": _names(GENERATIVE),
     "metrics": _names(metrics),
     "priors": _names(priors),
     "tasks": lambda: list(TASKS),

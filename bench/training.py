@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ from . import flops
 from .curve import Curve
 from .order import CHECKPOINT
 
+# Long enough that a stage's share of the training is a step of its own.
+_PROBED_STEPS = 1_000_000
+
 
 class DivergedError(RuntimeError):
     """The loss became non-finite or left its starting level by orders of magnitude."""
@@ -41,12 +45,12 @@ class InterruptedTrainingError(RuntimeError):
 
 @dataclass(kw_only=True)
 class _State:
-    """What a checkpoint holds beside tensors: `rows` the deterministic loss curve, `summed` how many steps are in the
-    sums of its next row, `seconds` the time so far."""
+    """What a checkpoint holds beside tensors: `rows` the deterministic loss curve, `summed` how many steps are in
+    each sum of its next row, `seconds` the time so far."""
 
     step: int = 0
     steps: int = 0
-    summed: int = 0
+    summed: dict[str, int] = field(default_factory=dict)
     flops_per_step: float = 0.0
     first_loss: float | None = None
     rows: list[dict[str, float]] = field(default_factory=list)
@@ -111,6 +115,7 @@ def train(
     torch.manual_seed(fold(seed, "conclude"))
     with torch.no_grad():
         model.conclude(_Passes(source, config.batch_size, device))
+    model.strip()
     return FitReport(
         steps=state.steps,
         samples=state.steps * config.batch_size,
@@ -157,14 +162,22 @@ class _Loop:
             self.state.steps = max(1, math.floor(self.config.flops / self.state.flops_per_step))
 
     def _count_flops(self) -> float:
+        """The mean over the training: each stage is counted at its first step and weighed by its share."""
+        starts = self.model.stages()
+        shares = [end - start for start, end in pairwise((*starts, 1.0))]
+        return sum(share * self._count_flops_at(start) for start, share in zip(starts, shares, strict=True))
+
+    def _count_flops_at(self, stage: float) -> float:
         probe = copy.deepcopy(self.model)
         torch.manual_seed(fold(self.seed, "flops"))
         batch = self.source.batch(self._indices(0), self.device)
+        step = math.ceil(stage * _PROBED_STEPS)
         with flops.counter() as counter:
             for player in self.players:
                 with self.autocast:
-                    loss = probe.losses(batch, player=player, step=0, steps=1)["loss"]
-                loss.backward()
+                    losses = probe.losses(batch, player=player, step=step, steps=_PROBED_STEPS)
+                if "loss" in losses:
+                    losses["loss"].backward()
         return float(counter.get_total_flops())
 
     def lr(self, step: int) -> float:
@@ -186,6 +199,8 @@ class _Loop:
         for player, optimiser in self.optimisers.items():
             with self.autocast:
                 losses = self.model.losses(batch, player=player, step=state.step, steps=state.steps)
+            if "loss" not in losses:
+                continue
             optimiser.zero_grad(set_to_none=True)
             losses["loss"].backward()
             params = self.players[player]
@@ -204,15 +219,15 @@ class _Loop:
                 torch._foreach_lerp_(self.average, self.parameters, 1 - decay)
         for name, value in logged.items():
             self.sums[name] = self.sums[name] + value if name in self.sums else value
+            state.summed[name] = state.summed.get(name, 0) + 1
         state.step += 1
-        state.summed += 1
 
     def log(self) -> dict[str, float]:
         """The means since the last call, as the curve's next row. Raises DivergedError."""
         state = self.state
-        means = {name: float(total) / state.summed for name, total in self.sums.items()}
+        means = {name: float(total) / state.summed[name] for name, total in self.sums.items()}
         self._check(means)
-        self.sums, state.summed = {}, 0
+        self.sums, state.summed = {}, {}
         state.rows.append({"step": state.step, "lr": self.lr(state.step - 1), **means})
         return state.rows[-1]
 

@@ -172,6 +172,7 @@ class Workshop:
         save_tensors(self.folder / MODEL, model.state_dict())
 
     def _loaded(self, model: Any, folder: Path) -> Any:
+        model.strip()
         model.load_state_dict(load_file(folder / MODEL))
         return model.to(self.device).eval().requires_grad_(False)
 

@@ -18,15 +18,19 @@ from latentbench.tokenizers.backbones.config import BACKBONES
 from latentbench.tokenizers.bottlenecks.config import BOTTLENECKS
 from latentbench.tokenizers.codecs.config import CODECS
 from latentbench.tokenizers.corruptions.config import CORRUPTIONS
+from latentbench.tokenizers.generative.config import GENERATIVE
 from latentbench.tokenizers.objectives.config import TERMS
 from latentbench.tokenizers.recodings.config import RECODINGS
+from latentbench.tokenizers.regularisers.config import REGULARISERS
 
 REGISTRIES = (
     BACKBONES,
     BOTTLENECKS,
     CODECS,
     CORRUPTIONS,
+    GENERATIVE,
     RECODINGS,
+    REGULARISERS,
     TERMS,
     engines,
     metrics,

@@ -5,7 +5,8 @@ Shape legend: B batch, C channels, F features, *signal and *grid the axes of a s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,8 +15,10 @@ from torch import Tensor, nn
 from .backbones.conv import pointwise
 from .backbones.shortcut import LinearShortcut
 from .config import TokenizerConfig
+from .generative.base import GenerativeDecoder
 from .interface import Latents, TrainableTokenizer
 from .objectives.objective import Objective
+from .regularisers.base import Pass, Regulariser
 from .spec import LatentSpec
 
 
@@ -46,6 +49,11 @@ class ComposedTokenizer(TrainableTokenizer):
         self.corruption = (
             None if config.corruption is None else config.corruption.build(config.signal, config.downsample)
         )
+        self.generative: GenerativeDecoder | None = None
+        if config.generative is not None:
+            self.generative = config.generative.build(config.signal)
+        # Last, so that a seed gives the other parts the same weights with and without them.
+        self.regularisers = nn.ModuleDict({item.kind: item.build(config) for item in config.regularisers})
 
     @property
     def spec(self) -> LatentSpec:
@@ -58,34 +66,102 @@ class ComposedTokenizer(TrainableTokenizer):
             return self.bottleneck.encode(features.float())
 
     def decode(self, latents: Latents) -> Tensor:
-        """Latents to `[B, C, *signal]`, not clamped; reads the codes when there are no values."""
-        with torch.autocast(_device(latents).type, enabled=False):
-            values = self.bottleneck.expand(latents)
-        return self._decoded(values)
+        """Latents to `[B, C, *signal]`, not clamped; reads the codes when there are no values.
+
+        With `lengths` only so many positions are there; what the others read is the regularisers' to say.
+        """
+        return self._rendered(self._condition(latents))
+
+    def operating_points(self) -> Mapping[str, Callable[[Latents], Tensor]]:
+        """Those of the bottleneck, the regularisers and the generative decoder."""
+        points = self.bottleneck.operating_points(self.decode)
+        for regulariser in self._active():
+            points |= regulariser.operating_points(self)
+        if self.generative is not None:
+            points |= {f"steps_{n}": partial(self._decode_in, steps=n) for n in self.generative.operating_points()}
+        return points
+
+    def players(self) -> dict[str, list[nn.Parameter]]:
+        """The tokenizer with the regularisers' parameters ("model"), and the players that regularisers bring."""
+        others: dict[str, list[nn.Parameter]] = {}
+        for regulariser in self._active():
+            others |= regulariser.players()
+        apart = {id(parameter) for parameters in others.values() for parameter in parameters}
+        return {"model": [p for p in self.parameters() if p.requires_grad and id(p) not in apart], **others}
 
     def prepare(self, batches: Iterable[Any]) -> None:
         """Starts the shortcut at PCA, then lets the bottleneck see the training split's features (k-means start)."""
         if self.shortcut is not None:
             self.shortcut.prepare(batches, whiten=self.bottleneck.whiten)
         self.bottleneck.prepare(_Features(self, batches))
+        for regulariser in self._active():
+            regulariser.prepare(self, batches)
 
     def losses(self, batch: Tensor, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
-        """The objective's weighted terms and the bottleneck's losses, whose sum is "loss"; against the clean batch."""
+        """The weighted terms of objective, bottleneck, generative decoder and regularisers, whose sum is "loss".
+
+        The objective compares with the clean batch. The player of a regulariser has losses of its own.
+        """
+        active = self._active()
+        if player != "model":
+            owner = next(regulariser for regulariser in active if player in regulariser.players())
+            with torch.autocast(batch.device.type, enabled=False):
+                return owner.play(player, step=step, steps=steps)
         corruption = self.corruption if self.training else None
-        features = self._features(batch if corruption is None else corruption(batch))
+        features = self._features(batch if corruption is None else corruption(batch)).float()
+        if any(regulariser.detaches_features for regulariser in active):
+            features = features.detach()
         with torch.autocast(batch.device.type, enabled=False):
-            bottled = self.bottleneck(features.float())
-        noise = self.config.latent_noise if self.training else 0.0
-        reconstruction = self._decoded(with_noise(bottled.values, noise) if noise else bottled.values)
+            for regulariser in active:
+                features = regulariser.features(features)
+            bottled = self.bottleneck(features)
+            values = self._read(bottled.values, active)
+        decoded = self._decoded(values).float()
         with torch.autocast(batch.device.type, enabled=False):
-            terms = {**self.objective(reconstruction, batch), **bottled.losses}
+            terms = dict(self.objective(decoded, batch))
+            if self.generative is not None:
+                terms |= self.generative.losses(batch.float(), decoded, step=step, steps=steps)
+            fidelity = torch.stack(list(terms.values())).sum()
+            terms |= bottled.losses
+            logs = dict(bottled.logs)
+            for regulariser in active:
+                penalty = regulariser.losses(
+                    Pass(
+                        tokenizer=self,
+                        signal=batch,
+                        features=features,
+                        bottled=bottled,
+                        values=values,
+                        reconstruction=decoded,
+                        fidelity=fidelity,
+                        step=step,
+                        steps=steps,
+                    )
+                )
+                terms |= penalty.losses
+                logs |= penalty.logs
             loss = torch.stack(list(terms.values())).sum()
-        return {"loss": loss, **{name: term.detach() for name, term in terms.items()}, **bottled.logs}
+        return {"loss": loss, **{name: term.detach() for name, term in terms.items()}, **logs}
 
     @torch.no_grad()
     def after_step(self, *, step: int, steps: int) -> None:
-        """The bottleneck's upkeep: moving-average codes, dead codes."""
+        """The upkeep of the bottleneck (moving-average codes, dead codes), the regularisers and the decoder."""
         self.bottleneck.after_step(step=step, steps=steps)
+        for regulariser in self._active():
+            regulariser.after_step(step=step, steps=steps)
+        if self.generative is not None:
+            self.generative.after_step(step=step, steps=steps)
+
+    def stages(self) -> tuple[float, ...]:
+        return self.config.stages()
+
+    def strip(self) -> None:
+        """Drops the regularisers that are companions of training alone, and a generative decoder's teacher."""
+        for kind, regulariser in list(self.regularisers.items()):
+            if isinstance(regulariser, Regulariser) and not regulariser.deployed:
+                del self.regularisers[kind]
+        if self.generative is not None:
+            self.generative.strip()
 
     def _make_shortcut(self, given: int) -> LinearShortcut | None:
         """The linear shortcut, and zeros where the halves that it runs around end."""
@@ -98,6 +174,36 @@ class ComposedTokenizer(TrainableTokenizer):
         if ways[1]:
             _silence(self.decoder)
         return LinearShortcut(config.downsample, channels=config.signal.channels, latents=config.channels)
+
+    def _active(self) -> list[Regulariser]:
+        return [item for item in self.regularisers.values() if isinstance(item, Regulariser)]
+
+    def _read(self, values: Tensor, active: list[Regulariser]) -> Tensor:
+        """What the decoder reads in a training pass."""
+        if any(regulariser.detaches_values for regulariser in active):
+            values = values.detach()
+        for regulariser in active:
+            values = regulariser.values(values)
+        noise = self.config.latent_noise if self.training else 0.0
+        return with_noise(values, noise) if noise else values
+
+    def _condition(self, latents: Latents) -> Tensor:
+        """What the feed-forward decoder makes of latents."""
+        with torch.autocast(_device(latents).type, enabled=False):
+            values = self.bottleneck.expand(latents)
+            if latents.lengths is not None:
+                for regulariser in self._active():
+                    values = regulariser.truncate(values, latents.lengths)
+        return self._decoded(values)
+
+    def _rendered(self, condition: Tensor, steps: int | None = None) -> Tensor:
+        if self.generative is None:
+            return condition
+        with torch.autocast(condition.device.type, enabled=False):
+            return self.generative.sample(condition.float(), steps=steps)
+
+    def _decode_in(self, latents: Latents, *, steps: int) -> Tensor:
+        return self._rendered(self._condition(latents), steps)
 
     def _features(self, signal: Tensor) -> Tensor:
         features = self.project_in(self.encoder(signal))

@@ -13,10 +13,12 @@ from .bottlenecks.config import BOTTLENECKS, BottleneckConfig, IdentityConfig
 from .codecs.config import CODECS, CodecConfig
 from .corruptions.config import CORRUPTIONS, CorruptionConfig
 from .cost import Cost
+from .generative.config import GENERATIVE, GenerativeConfig
 from .geometry import Layout
 from .objectives.config import TERMS, TermConfig
 from .part import plain, read_part
 from .recodings.config import RECODINGS, RecodingConfig
+from .regularisers.config import REGULARISERS, RegulariserConfig
 from .spec import LatentSpec, SignalSpec
 from .training import TrainingConfig
 from .validation import check
@@ -30,7 +32,8 @@ class TokenizerConfig:
     backbone's own second half. `recipe` is the name it came from, for tables. A `codec` is the whole tokenizer:
     then the other parts are the trivial ones of `of_codec`, and not in its data. `recoding` makes shorter sequences of
     a discrete tokenizer's codes. In training a `corruption` changes what the encoder reads, and `latent_noise` adds
-    noise of so many deviations of each channel to what the decoder reads; where they are off, the data has neither.
+    noise of so many deviations of each channel to what the decoder reads. A `generative` decoder stands behind the
+    feed-forward one and turns its output into the signal. Parts that are off are not in the data.
     """
 
     version: ClassVar[int] = 1
@@ -48,6 +51,8 @@ class TokenizerConfig:
     recoding: RecodingConfig | None = None
     corruption: CorruptionConfig | None = None
     latent_noise: float = 0.0
+    regularisers: tuple[RegulariserConfig, ...] = ()
+    generative: GenerativeConfig | None = None
 
     @classmethod
     def of_codec(cls, *, recipe: str, signal: SignalSpec, codec: CodecConfig) -> TokenizerConfig:
@@ -103,6 +108,10 @@ class TokenizerConfig:
             optional["corruption"] = plain(self.corruption)
         if self.latent_noise:
             optional["latent_noise"] = self.latent_noise
+        if self.regularisers:
+            optional["regularisers"] = [plain(regulariser) for regulariser in self.regularisers]
+        if self.generative is not None:
+            optional["generative"] = plain(self.generative)
         return {
             "recipe": self.recipe,
             "signal": plain(self.signal),
@@ -127,9 +136,11 @@ class TokenizerConfig:
         if "codec" in data:
             codec = read_part(CodecConfig, CODECS, data["codec"], where=f"{where}.codec")
             return cls.of_codec(recipe=data["recipe"], signal=signal, codec=codec)
-        recoding = corruption = None
+        recoding = corruption = generative = None
         if "corruption" in data:
             corruption = read_part(CorruptionConfig, CORRUPTIONS, data["corruption"], where=f"{where}.corruption")
+        if "generative" in data:
+            generative = read_part(GenerativeConfig, GENERATIVE, data["generative"], where=f"{where}.generative")
         if "recoding" in data:
             recoding = read_part(RecodingConfig, RECODINGS, data["recoding"], where=f"{where}.recoding")
         return cls(
@@ -147,6 +158,11 @@ class TokenizerConfig:
             recoding=recoding,
             corruption=corruption,
             latent_noise=data.get("latent_noise", 0.0),
+            regularisers=tuple(
+                read_part(RegulariserConfig, REGULARISERS, item, where=f"{where}.regularisers")
+                for item in data.get("regularisers", ())
+            ),
+            generative=generative,
         )
 
     def versions(self) -> dict[str, int]:
@@ -163,11 +179,19 @@ class TokenizerConfig:
             parts[f"recoding.{self.recoding.kind}"] = self.recoding.version
         if self.corruption is not None:
             parts[f"corruption.{self.corruption.kind}"] = self.corruption.version
+        if self.generative is not None:
+            parts[f"generative.{self.generative.kind}"] = self.generative.version
+        parts |= {f"regulariser.{item.kind}": item.version for item in self.regularisers}
         return parts | {f"objective.{term.kind}": term.version for term in self.objective}
 
     def weights(self) -> tuple[str, ...]:
         """Weights files without which it can't be trained, by the names of `tokenizers/weights.py`."""
-        return tuple(sorted({name for term in self.objective for name in term.weights()}))
+        return tuple(sorted({name for part in (*self.objective, *self.regularisers) for name in part.weights()}))
+
+    def stages(self) -> tuple[float, ...]:
+        """Shares of the training at which the work of a step changes, the first 0."""
+        parts = [*self.regularisers, *([self.generative] if self.generative is not None else [])]
+        return tuple(sorted({0.0, *(share for part in parts for share in part.stages() if 0 < share < 1)}))
 
     def estimate_parameters(self) -> int:
         """Parameters of encoder, bottleneck and decoder, codebooks included, losses' networks excluded."""
@@ -196,4 +220,6 @@ class TokenizerConfig:
             patch = math.prod(self.downsample) * self.signal.channels
             total += cost.pointwise(patch, self.channels, self.layout.shape)
             total += cost.pointwise(self.channels, patch, self.layout.shape)
+        if self.generative is not None:
+            total += self.generative.cost(self.signal)
         return total

@@ -6,7 +6,7 @@ Shape legend: B batch, C channels, H heads (codes per position), *signal and *gr
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,11 @@ class Tokenizer(ABC):
     def decode(self, latents: Latents) -> Tensor:
         """Latents to `[B, C, *signal]`. Reads `values`; when they are None, the `codes` (discrete tokenizers)."""
 
+    def operating_points(self) -> Mapping[str, Callable[[Latents], Tensor]]:
+        """Further ways to decode what `encode` gives, by name: fewer codes ("depth_2"), a prefix of the tokens
+        ("prefix_4"), fewer sampling steps ("steps_1")."""
+        return {}
+
 
 class Trainable(nn.Module):
     """What the one training loop trains: a tokenizer, a prior, a feature encoder.
@@ -80,7 +85,10 @@ class Trainable(nn.Module):
         """
 
     def losses(self, batch: Any, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
-        """Scalars by name; "loss" is minimised, the rest is logged. `step` counts from 0 to `steps` - 1."""
+        """Scalars by name; "loss" is minimised, the rest is logged. `step` counts from 0 to `steps` - 1.
+
+        Without a "loss" the player sits this step out: its parameters stay as they are.
+        """
         raise NotImplementedError
 
     @torch.no_grad()
@@ -90,6 +98,13 @@ class Trainable(nn.Module):
     def conclude(self, batches: Iterable[Any]) -> None:
         """What is learned from the trained model without a gradient (merges of its codes). Called once, after the last
         step, in eval mode and with the averaged weights in place; `batches` as in `prepare`."""
+
+    def stages(self) -> tuple[float, ...]:
+        """Shares of the training, the first 0, at which the work of a step changes: FLOPs are counted at each."""
+        return (0.0,)
+
+    def strip(self) -> None:
+        """Drops what only training needs (a discriminator). Called after `conclude`, and before weights are loaded."""
 
 
 class TrainableTokenizer(Trainable, Tokenizer):

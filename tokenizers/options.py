@@ -7,7 +7,8 @@ from typing import Any
 
 from ..results.errors import UserError, unknown
 
-_PARTS = ("backbone", "bottleneck", "decoder", "objective", "training", "codec", "recoding", "corruption")
+_LOSSES = ("objective", "regularisers")
+_PARTS = ("backbone", "bottleneck", "decoder", *_LOSSES, "training", "codec", "recoding", "corruption")
 _PLAIN = ("downsample", "channels", "tsr", "latent_noise")
 _SHORT = {
     "codebook_size": ("bottleneck", "codebook_size"),
@@ -21,7 +22,7 @@ OPTIONS = (*_PLAIN, *_PARTS, *_SHORT)
 
 
 def normalise(options: Mapping[str, Any], *, where: str) -> dict[str, Any]:
-    """`options` with short names moved to their part and an objective's bare weights as tables.
+    """`options` with short names moved to their part and bare weights of losses and regularisers as tables.
 
     Raises UserError for an unknown name, a part that is no table, and an option given twice.
     """
@@ -42,11 +43,12 @@ def normalise(options: Mapping[str, Any], *, where: str) -> dict[str, Any]:
             result.setdefault(part, {})[key] = value
         else:
             result[name] = value
-    if "objective" in result:
-        result["objective"] = {
-            kind: dict(value) if isinstance(value, Mapping) else {"weight": value}
-            for kind, value in result["objective"].items()
-        }
+    for part in _LOSSES:
+        if part in result:
+            result[part] = {
+                kind: dict(value) if isinstance(value, Mapping) else {"weight": value}
+                for kind, value in result[part].items()
+            }
     return result
 
 

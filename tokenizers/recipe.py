@@ -19,11 +19,13 @@ from .bottlenecks.config import BOTTLENECKS, BottleneckConfig
 from .codecs.config import CODECS, CodecConfig
 from .config import TokenizerConfig
 from .corruptions.config import CORRUPTIONS, CorruptionConfig
+from .generative.config import GENERATIVE, GenerativeConfig
 from .geometry import read_downsample, require_tsr, solve_tsr
 from .objectives.config import TERMS, TermConfig
 from .options import merge, normalise
 from .part import read_part
 from .recodings.config import RECODINGS, RecodingConfig
+from .regularisers.config import REGULARISERS, RegulariserConfig
 from .spec import Modality, SignalSpec
 from .training import TrainingConfig
 from .validation import check
@@ -68,10 +70,10 @@ def resolve(recipe: str, signal: SignalSpec, options: Mapping[str, Any], *, wher
     """A recipe with `options` laid over it, as the complete configuration for `signal`.
 
     `options` are nested tables: `downsample` (an int or one per axis), `channels`, `tsr`, `backbone`, `bottleneck`,
-    `decoder`, `objective`, `training`, `codec`, `recoding`, `corruption`, `latent_noise`, and the short names `width`,
-    `codebook_size` (`codebook`), `heads`, `levels`, `quality`. A given `tsr` is solved for the codes per position of a
-    quantiser that can have several, and for the channels of a continuous latent. Raises UserError with a path under
-    `where` for whatever is unknown, of a wrong type, or impossible.
+    `decoder`, `objective`, `regularisers`, `training`, `codec`, `recoding`, `corruption`, `latent_noise`, and the short
+    names of `options.normalise`. A given `tsr` is solved for the codes per position of a quantiser that can have
+    several, and for the channels of a continuous latent. Raises UserError with a path under `where` for whatever is
+    unknown, of a wrong type, or impossible.
     """
     loaded = load_recipe(recipe, where=_join(where, "recipe"))
     if signal.modality not in loaded.modalities:
@@ -100,7 +102,11 @@ class _Resolution:
         downsample = read_downsample(options.get("downsample", 1), signal, where=self._at("downsample"))
         backbone = self._backbone("backbone", options.get("backbone", {"kind": "conv"}))
         decoder = None
-        if "decoder" in options:
+        generative = self._generative()
+        if "decoder" in options and generative is None:
+            kind = options["decoder"].get("kind", "conv")
+            if isinstance(kind, str) and kind not in BACKBONES:
+                raise unknown("decoder", kind, [*BACKBONES, *GENERATIVE], where=self._at("decoder.kind"))
             decoder = self._backbone("decoder", merge(options.get("backbone", {}), options["decoder"]))
         try:
             layout = backbone.layout(signal, downsample)
@@ -122,11 +128,13 @@ class _Resolution:
             backbone=backbone,
             bottleneck=bottleneck,
             decoder=decoder,
-            objective=self._objective(),
+            objective=self._objective(optional=generative is not None),
             training=check(TrainingConfig, options.get("training", {}), where=self._at("training")),
             corruption=self._corruption(),
             latent_noise=self._latent_noise(),
+            generative=generative,
         )
+        config = replace(config, regularisers=self._regularisers(config))
         return self._recoded(config) if "recoding" in options else config
 
     def _codec(self, name: str) -> TokenizerConfig:
@@ -160,6 +168,36 @@ class _Resolution:
         except ValueError as error:
             raise UserError(f"{at}: {error}") from None
         return corruption
+
+    def _generative(self) -> GenerativeConfig | None:
+        """The generative decoder, where `decoder.kind` names one."""
+        table, at = self.options.get("decoder", {}), self._at("decoder")
+        if table.get("kind") not in GENERATIVE:
+            return None
+        generative = read_part(GenerativeConfig, GENERATIVE, table, where=at)
+        try:
+            generative.validate(self.signal)
+        except ValueError as error:
+            raise UserError(f"{at}: {error}") from None
+        return generative
+
+    def _regularisers(self, config: TokenizerConfig) -> tuple[RegulariserConfig, ...]:
+        found: list[RegulariserConfig] = []
+        for kind, table in sorted(self.options.get("regularisers", {}).items()):
+            if kind not in REGULARISERS:
+                raise unknown(REGULARISERS.kind, kind, REGULARISERS.names(), where=self._at("regularisers"))
+            at = self._at(f"regularisers.{kind}")
+            regulariser = read_part(RegulariserConfig, REGULARISERS, {"kind": kind, **table}, where=at)
+            if regulariser.weight == 0:
+                continue
+            if self.signal.modality not in regulariser.modalities:
+                raise UserError(f"{at}: defined for {', '.join(regulariser.modalities)}, not {self.signal.modality}")
+            try:
+                regulariser.validate(config)
+            except ValueError as error:
+                raise UserError(f"{at}: {error}") from None
+            found.append(regulariser)
+        return tuple(found)
 
     def _latent_noise(self) -> float:
         noise = self.options.get("latent_noise", 0.0)
@@ -202,7 +240,7 @@ class _Resolution:
             raise UserError(f"{self._at('tsr')}: {error}") from None
         return bottleneck, channels
 
-    def _objective(self) -> tuple[TermConfig, ...]:
+    def _objective(self, *, optional: bool) -> tuple[TermConfig, ...]:
         terms = []
         for kind, table in sorted(self.options.get("objective", {}).items()):
             if kind not in TERMS:
@@ -214,7 +252,7 @@ class _Resolution:
             if self.signal.modality not in term.modalities:
                 raise UserError(f"{at}: defined for {', '.join(term.modalities)}, not {self.signal.modality}")
             terms.append(term)
-        if not terms:
+        if not terms and not optional:
             raise UserError(f"{self._at('objective')}: no term has a weight above 0; known: {', '.join(TERMS.names())}")
         return tuple(terms)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -51,6 +51,10 @@ class Bottleneck(nn.Module):
         if latents.codes is None:
             raise ValueError("latents without values and without codes")
         return self.lookup(latents.codes)
+
+    def operating_points(self, decode: Callable[[Latents], Tensor]) -> dict[str, Callable[[Latents], Tensor]]:
+        """Further ways to decode the same latents (see `Tokenizer.operating_points`); `decode` is the tokenizer's."""
+        return {}
 
     def prepare(self, features: Iterable[Tensor]) -> None:
         """Data-dependent start; each pass over `features` runs the encoder once over the training split."""

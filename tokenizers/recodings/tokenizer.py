@@ -67,6 +67,12 @@ class RecodedTokenizer(TrainableTokenizer):
     def after_step(self, *, step: int, steps: int) -> None:
         self.inner.after_step(step=step, steps=steps)
 
+    def stages(self) -> tuple[float, ...]:
+        return self.inner.stages()
+
+    def strip(self) -> None:
+        self.inner.strip()
+
     @torch.no_grad()
     def conclude(self, batches: Iterable[Any]) -> None:
         """Lets the recoding learn from the trained tokenizer's codes of the training split."""

@@ -1,0 +1,1 @@
+"""Generative decoders: conditional generative models that turn a decoder's output into the signal."""

@@ -1,0 +1,1 @@
+"""Regularisers: what shapes a latent space beside the bottleneck and the objective."""
