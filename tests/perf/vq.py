@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from latentbench.tokenizers.bottlenecks.config import MultiHeadVQConfig
+from latentbench.tokenizers.bottlenecks.quantiser_config import MultiHeadVQConfig
 from latentbench.tokenizers.bottlenecks.vq import VQ
 
 PEER = "vector-quantize-pytorch"

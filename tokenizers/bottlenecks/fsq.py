@@ -11,7 +11,7 @@ from ..interface import Latents
 from .base import Bottled, Bottleneck
 
 if TYPE_CHECKING:
-    from .config import FSQConfig
+    from .quantiser_config import FSQConfig
 
 # The bound reaches a little past the outermost levels, which otherwise only an infinite feature would choose.
 _SLACK = 1e-3

@@ -13,7 +13,7 @@ from .base import Bottled, Bottleneck
 from .quantise import straight_through
 
 if TYPE_CHECKING:
-    from .config import LFQConfig
+    from .quantiser_config import LFQConfig
 
 _SURE = 1e-6
 
@@ -34,12 +34,35 @@ def bit_entropies(features: Tensor, temperature: float) -> tuple[Tensor, Tensor]
     return each, (torch.special.entr(shares) + torch.special.entr(1 - shares)).mean()
 
 
+def code_diversity(features: Tensor, temperature: float, heads: int) -> Tensor:
+    """H of E[q(z)] over the heads' codes, exactly, in nats per bit: `[B, C, *grid]` to a scalar, a mean over heads.
+
+    As bits are independent given z, q(c|z) is the product of what its first and its last bits have: the mean over
+    positions of all 2^d codes is one product of matrices `[2^(d/2), positions]`, and q itself is never built.
+    """
+    logits = 4 / temperature * features.flatten(2).transpose(1, 2).flatten(0, 1).unflatten(1, (heads, -1))
+    bits = logits.shape[2]
+    first, last = (_code_probabilities(part) for part in logits.split([bits // 2, bits - bits // 2], dim=2))
+    shares = torch.einsum("nha,nhb->hab", first, last) / len(logits)
+    return torch.special.entr(shares).sum() / (heads * bits)
+
+
+def _code_probabilities(logits: Tensor) -> Tensor:
+    """`[n, H, d]` logits of bits to the probabilities of all combinations, `[n, H, 2^d]`."""
+    result = logits.new_ones(*logits.shape[:2], 1)
+    for bit in logits.sigmoid().unbind(2):
+        each = torch.stack([1 - bit, bit], dim=2)
+        result = (result.unsqueeze(3) * each.unsqueeze(2)).flatten(2)
+    return result
+
+
 class LFQ(Bottleneck):
     """Every channel is one bit, its sign: values are -1 and 1 (zero counts as -1), gradients pass straight through.
 
     A head's code is sum over its channels of 2^i [z_i > 0], its first channel the lowest bit. Losses:
     entropy x (E[H(q)] - diversity H(E[q])) per bit (equation 4; see `bit_entropies`) makes each choice sure and all
-    codes used, and commitment x mean (z - sign z)^2. The implicit codebook is never built.
+    codes used, and commitment x mean (z - sign z)^2. With `joint` the second entropy is the codes' own (see
+    `code_diversity`) instead of its upper bound by independent bits. The implicit codebook is never built.
     """
 
     radix: Tensor
@@ -53,6 +76,8 @@ class LFQ(Bottleneck):
         config, x = self.config, features.float()
         values = _signs(x.detach())
         each, overall = bit_entropies(x, config.temperature)
+        if config.joint:
+            overall = code_diversity(x, config.temperature, config.heads)
         losses = {
             "entropy": config.entropy * (each - config.diversity * overall),
             "commitment": config.commitment * F.mse_loss(x, values),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
@@ -15,7 +16,7 @@ from .quantise import straight_through
 from .vq import VQ
 
 if TYPE_CHECKING:
-    from .config import RVQConfig
+    from .quantiser_config import RVQConfig
 
 
 class RVQ(Bottleneck):
@@ -64,6 +65,10 @@ class RVQ(Bottleneck):
         values = [stage.lookup(head) for stage, head in zip(self._quantisers(), codes.split(1, dim=1), strict=False)]
         return torch.stack(values).sum(0)
 
+    def operating_points(self, decode: Callable[[Latents], Tensor]) -> dict[str, Callable[[Latents], Tensor]]:
+        """ "depth_1" to "depth_<levels>": the codes of the first stages alone, each a bitrate of the same model."""
+        return {f"depth_{depth}": partial(_at_depth, decode, depth) for depth in range(1, len(self.stages) + 1)}
+
     @torch.no_grad()
     def prepare(self, features: Iterable[Tensor]) -> None:
         """Each stage starts on the residuals of those before it, of the features that the first stage asked for."""
@@ -94,6 +99,12 @@ class RVQ(Bottleneck):
         if not self.training or self.dropout == 0 or float(torch.rand(())) >= self.dropout:
             return levels
         return 1 + int(torch.randint(levels, ()))
+
+
+def _at_depth(decode: Callable[[Latents], Tensor], depth: int, latents: Latents) -> Tensor:
+    if latents.codes is None:
+        raise ValueError("a depth is a number of codes, and these latents have none")
+    return decode(Latents(codes=latents.codes[:, :depth], lengths=latents.lengths))
 
 
 def _codes(stage: VQ, features: Tensor) -> Tensor:

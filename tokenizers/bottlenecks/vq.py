@@ -14,7 +14,7 @@ from .base import Bottled, Bottleneck
 from .quantise import k_means, look_up, nearest, random_rows, straight_through, sums_per_code
 
 if TYPE_CHECKING:
-    from .config import VQConfig
+    from .quantiser_config import VQConfig
 
 # Lloyd's algorithm sees this many features per code: enough for a start, bounded for large codebooks.
 _ROWS_PER_CODE = 32

@@ -13,7 +13,7 @@ from .base import Bottled, Bottleneck
 from .vq import VQ
 
 if TYPE_CHECKING:
-    from .config import VQVAE2Config
+    from .quantiser_config import VQVAE2Config
 
 _CONV: dict[int, tuple[Any, Any]] = {
     1: (nn.Conv1d, nn.ConvTranspose1d),

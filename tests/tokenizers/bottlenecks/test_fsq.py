@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from latentbench.tokenizers.bottlenecks.config import FSQConfig
 from latentbench.tokenizers.bottlenecks.fsq import FSQ
+from latentbench.tokenizers.bottlenecks.quantiser_config import FSQConfig
 
 LEVELS = [(8, 6, 5), (2,), (3, 2, 4), (8, 5, 5, 5), (7,)]
 
@@ -61,14 +61,20 @@ def test_training_values_are_the_encoded_ones() -> None:
 
 
 @pytest.mark.parametrize("levels", [(8, 6, 5), (5, 5, 3), (4, 4)])
-def test_an_independent_library_gives_the_same_codes(levels: tuple[int, ...]) -> None:
+def test_an_independent_library_gives_the_same_codes_and_gradients(levels: tuple[int, ...]) -> None:
     library = pytest.importorskip("vector_quantize_pytorch")
     theirs = library.FSQ(levels=list(levels))
-    x = 2 * torch.randn(4, len(levels), 50)
-    values, codes = theirs(x.movedim(1, -1))
-    latents = FSQ(FSQConfig(levels=levels)).encode(x)
+    x, gradient = 2 * torch.randn(4, len(levels), 50), torch.randn(4, len(levels), 50)
+    y = x.clone().requires_grad_()
+    x.requires_grad_()
+    values, codes = theirs(y.movedim(1, -1))
+    fsq = FSQ(FSQConfig(levels=levels))
+    latents = fsq.encode(x)
     assert torch.equal(latents.codes[:, 0], codes.long())  # type: ignore[index]
     torch.testing.assert_close(latents.values.movedim(1, -1), values)  # type: ignore[union-attr]
+    fsq(x).values.backward(gradient)
+    values.backward(gradient.movedim(1, -1))
+    torch.testing.assert_close(x.grad, y.grad)
 
 
 @pytest.mark.parametrize("levels", [(), (8, 1), (2**16, 2**16)])

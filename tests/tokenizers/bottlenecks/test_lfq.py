@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from latentbench.results.errors import UserError
-from latentbench.tokenizers.bottlenecks.config import LFQConfig
-from latentbench.tokenizers.bottlenecks.lfq import LFQ, bit_entropies
+from latentbench.tokenizers.bottlenecks.lfq import LFQ, bit_entropies, code_diversity
+from latentbench.tokenizers.bottlenecks.quantiser_config import LFQConfig
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.spec import Modality, SignalSpec
 
@@ -105,3 +105,52 @@ def test_many_bits_are_split_over_heads() -> None:
         resolve("lfq", signal, {"channels": 36})
     with pytest.raises(UserError, match="channels 7 is not divisible by heads 2; nearest: 6 or 8"):
         resolve("lfq", signal, {"channels": 7, "heads": 2})
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("bits", [1, 2, 5])
+def test_the_codes_own_entropy_is_that_over_all_codes(bits: int, heads: int) -> None:
+    x = torch.randn(3, bits * heads, 4)
+    expected = [torch.special.entr(over_all_codes(part, 0.7).mean(0)).sum() / bits for part in x.chunk(heads, dim=1)]
+    exact = code_diversity(x, 0.7, heads)
+    torch.testing.assert_close(exact, torch.stack(expected).mean())
+    assert exact <= bit_entropies(x, 0.7)[1] + 1e-6
+    joint = LFQ(LFQConfig(heads=heads, joint=True, temperature=0.7, diversity=2.0), channels=bits * heads)(x)
+    torch.testing.assert_close(joint.losses["entropy"], 0.1 * (bit_entropies(x, 0.7)[0] - 2 * exact))
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+def test_an_independent_library_gives_the_same_entropies_and_gradients(heads: int) -> None:
+    library = pytest.importorskip("vector_quantize_pytorch")
+    theirs = library.LFQ(
+        dim=6,
+        codebook_size=2 ** (6 // heads),
+        num_codebooks=heads,
+        entropy_loss_weight=1.0,
+        diversity_gamma=2.0,
+        commitment_loss_weight=0.0,
+    )
+    x = torch.randn(3, 6, 4, 5, requires_grad=True)
+    y = x.detach().clone().requires_grad_()
+    order = torch.arange(6).view(heads, -1).flip(1).flatten()
+    theirs(y[:, order], inv_temperature=1.5)[2].backward()
+    config = LFQConfig(heads=heads, joint=True, entropy=1.0, diversity=2.0, temperature=1 / 1.5, commitment=0.0)
+    loss = LFQ(config, channels=6)(x).losses["entropy"] * (6 // heads)  # theirs is in nats per code
+    loss.backward()
+    # It cuts shares below 1e-5 before their logarithm.
+    torch.testing.assert_close(loss, theirs(y[:, order], inv_temperature=1.5)[2], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(x.grad, y.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_the_later_option_is_in_the_data_only_where_it_is_on() -> None:
+    signal = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
+    plain, joint = (resolve("lfq", signal, options) for options in ({}, {"bottleneck": {"joint": True}}))
+    assert "joint" not in plain.to_json()["bottleneck"]
+    assert joint.to_json()["bottleneck"]["joint"] is True
+    for config in (plain, joint):
+        assert type(config).from_json(config.to_json()) == config
+
+
+def test_whole_codes_of_many_bits_are_too_many_to_count() -> None:
+    with pytest.raises(ValueError, match="joint counts all codes of a head: at most 12 bits, not 18"):
+        LFQConfig(joint=True).validate(channels=18, features=32, backbone="conv")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from latentbench.tokenizers.bottlenecks.config import RVQConfig
+from latentbench.tokenizers.bottlenecks.quantiser_config import RVQConfig
 from latentbench.tokenizers.bottlenecks.rvq import RVQ
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.interface import Latents
@@ -58,21 +58,47 @@ def test_the_gradient_passes_once_and_unchanged() -> None:
     assert all(stage.codebook.grad is None for stage in rvq.stages)
 
 
-def test_codes_and_values_of_an_independent_library() -> None:
+def test_codes_values_and_gradients_of_an_independent_library() -> None:
     library = pytest.importorskip("vector_quantize_pytorch")
-    theirs = library.ResidualVQ(dim=DIM, codebook_size=SIZE, num_quantizers=LEVELS)
-    rvq = quantiser()
-    with torch.no_grad():
-        for mine, other in zip(rvq.stages, theirs.layers, strict=True):
-            other._codebook.embed.copy_(mine.codebook)
-    theirs.eval()
-    x = features()
-    values, codes, _ = theirs(x.movedim(1, -1).flatten(1, 2))
-    latents = rvq.encode(x)
-    assert latents.codes is not None
-    assert latents.values is not None
-    assert torch.equal(latents.codes.flatten(2).movedim(1, -1), codes)
-    torch.testing.assert_close(latents.values.flatten(2).movedim(1, -1), values)
+    # Each of its stages passes the gradient on, unless it is subtracted with the residual: quant_grad_frac = 1. Its
+    # commitment loss moves codes and features alike, as our two losses do at commitment 1.
+    rvq = quantiser(commitment=1.0)
+    x, gradient = features(), features()
+
+    def rows(tensor: Tensor) -> Tensor:
+        return tensor.movedim(1, -1).flatten(1, 2)
+
+    for fraction in (0.0, 1.0):
+        theirs = library.ResidualVQ(
+            dim=DIM,
+            codebook_size=SIZE,
+            num_quantizers=LEVELS,
+            learnable_codebook=True,
+            ema_update=False,
+            commitment_weight=1.0,
+            rotation_trick=False,
+            quant_grad_frac=fraction,
+        )
+        with torch.no_grad():
+            for mine, other in zip(rvq.stages, theirs.layers, strict=True):
+                other._codebook.embed.copy_(mine.codebook)
+        mine_x, their_x = x.clone().requires_grad_(), x.clone().requires_grad_()
+        rvq.zero_grad()
+        bottled, (values, codes, losses) = rvq(mine_x), theirs(rows(their_x))
+        latents = rvq.encode(x)
+        assert torch.equal(latents.codes.flatten(2).movedim(1, -1), codes)  # type: ignore[union-attr]
+        torch.testing.assert_close(rows(latents.values), values)  # type: ignore[arg-type]
+        torch.testing.assert_close(rows(bottled.values), values)
+        if fraction:
+            bottled.values.backward(gradient)
+            values.backward(rows(gradient))
+        else:
+            torch.testing.assert_close(bottled.losses["commitment"], losses.sum())
+            sum(bottled.losses.values()).backward()  # type: ignore[union-attr]
+            losses.sum().backward()
+            for mine, other in zip(rvq.stages, theirs.layers, strict=True):
+                torch.testing.assert_close(mine.codebook.grad, other._codebook.embed.grad)
+        torch.testing.assert_close(mine_x.grad, their_x.grad)
 
 
 def test_every_prefix_of_the_codes_decodes_and_the_error_falls_with_depth() -> None:
@@ -142,3 +168,20 @@ def test_a_tokenizer_decodes_at_any_depth() -> None:
     assert [p.shape for p in pictures] == [x.shape] * 3
     assert torch.equal(pictures[-1], tokenizer.decode(tokenizer.encode(x)))
     assert not torch.equal(pictures[0], pictures[1])
+
+
+def test_every_depth_is_an_operating_point() -> None:
+    signal = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
+    tokenizer = build(resolve("rvq", signal, {"width": 8, "codebook_size": 16, "levels": 3})).eval()
+    x = torch.tanh(torch.randn(8, 3, 4, 4)).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    tokenizer.prepare([x])
+    latents, points = tokenizer.encode(x), tokenizer.operating_points()
+    assert list(points) == ["depth_1", "depth_2", "depth_3"]
+    assert latents.codes is not None
+    for depth, decode in enumerate(points.values(), start=1):
+        assert torch.equal(decode(latents), tokenizer.decode(Latents(codes=latents.codes[:, :depth])))
+    torch.testing.assert_close(points["depth_3"](latents), tokenizer.decode(latents))
+    errors = [F.mse_loss(decode(latents), x).item() for decode in points.values()]
+    assert errors == sorted(errors, reverse=True)
+    with pytest.raises(ValueError, match="these latents have none"):
+        points["depth_1"](Latents(values=latents.values))

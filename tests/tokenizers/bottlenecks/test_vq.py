@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from latentbench.tokenizers.bottlenecks.config import MultiHeadVQConfig, VQConfig
+from latentbench.tokenizers.bottlenecks.quantiser_config import MultiHeadVQConfig, VQConfig
 from latentbench.tokenizers.bottlenecks.vq import VQ
 
 DIM, SIZE = 6, 16
@@ -93,6 +93,14 @@ def test_codes_and_gradients_of_an_independent_library(normalise: bool) -> None:
         bottled.values.backward(gradient)
         theirs(y.movedim(1, -1).flatten(1, 2))[0].backward(gradient.movedim(1, -1).flatten(1, 2))
         torch.testing.assert_close(x.grad, y.grad)
+        # Its one loss moves codes and features by 0.25; of ours the commitment moves features, the other codes.
+        x.grad = y.grad = None
+        losses, loss = vq(x).losses, theirs(y.movedim(1, -1).flatten(1, 2))[2]
+        torch.testing.assert_close(losses["commitment"], loss.squeeze())
+        (losses["commitment"] + 0.25 * losses["codebook"]).backward()
+        loss.sum().backward()
+        torch.testing.assert_close(x.grad, y.grad)
+        torch.testing.assert_close(vq.codebook.grad, theirs._codebook.embed.grad)
 
 
 def test_moving_averages_follow_the_closed_form() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from latentbench.tokenizers.bottlenecks.config import VQConfig, VQRegConfig
+from latentbench.tokenizers.bottlenecks.quantiser_config import VQConfig, VQRegConfig
 from latentbench.tokenizers.bottlenecks.vq import VQ
 from latentbench.tokenizers.bottlenecks.vq_reg import VQReg
 from latentbench.tokenizers.build import build

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from latentbench.tokenizers.bottlenecks.config import VQVAE2Config
+from latentbench.tokenizers.bottlenecks.quantiser_config import VQVAE2Config
 from latentbench.tokenizers.bottlenecks.vq_vae_2 import VQVAE2
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.recipe import resolve
