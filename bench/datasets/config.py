@@ -36,7 +36,8 @@ class DataConfig:
     of the class's own test split, 1.0). `per_file` is the most crops, clips or segments taken of one file (16; 1 for
     an image's centre), `crop` which of them: the middle, a regular tiling, or a seeded random choice. `resize`
     "short" scales images and frames so that the short side fits, "none" keeps the native pixels. `labels` "auto"
-    takes the parent folder's name as the class when there are at least two; "folder" insists on it.
+    takes the parent folder's name as the class when there are at least two; "folder" insists on it. `complexity`
+    "mixed" (procedural) leaves every other sample without texture, and its background alone (of a sound: one event).
     """
 
     version: ClassVar[int] = 1
@@ -60,6 +61,7 @@ class DataConfig:
     crop: Literal["center", "tiles", "random"] = "center"
     resize: Literal["short", "none"] = "short"
     labels: Literal["auto", "none", "folder"] = "auto"
+    complexity: Literal["even", "mixed"] = "even"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -68,6 +70,8 @@ class DataConfig:
         self._fill("val", {"procedural": 256, "torchvision": 1.0}.get(self.kind, 0.1))
         if self.kind == "procedural":
             self._fill("samples", 4096)
+        elif self.complexity != "even":
+            raise ValueError("complexity is for source 'procedural'")
         for name in ("size", "channels", "frames", "sample_rate", "n_mels", "n_fft", "hop", "samples", "per_file"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -115,6 +119,8 @@ class DataConfig:
         fields = ["source", "modality", "channels", *_GEOMETRY[self.modality], "samples", "val", "seed"]
         if self.kind != "procedural":
             fields += ["per_file", "crop"]
+        elif self.complexity != "even":
+            fields += ["complexity"]
         if self.kind == "folder":
             fields += ["labels"]
         if self.kind != "procedural" and not self.modality.is_audio:

@@ -1,8 +1,8 @@
 """The embedded data set: images, clips and sounds made of structure over texture, both known. Numpy alone.
 
 A sample is structure (shapes or sound events, whose class is the label) plus texture (stationary Gaussian noise with
-a stated spectrum, see `texture.TEXTURE`), clipped to [-1, 1]. Sample i depends on (seed, split, i) and the geometry
-alone, so any part of any sample can be made again at any time.
+a stated spectrum, see `texture.TEXTURE`), clipped to [-1, 1]. Sample i depends on (seed, split, i), the geometry and
+the complexity alone, so any part of any sample can be made again at any time.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from .config import DataConfig, stored_shape
 from .source import Item, Progress, Reading, silent
 from .texture import TEXTURE, gaussian_texture
 
+# Which of a sample's uniform numbers says how many shapes or events it has, and what is there in plain samples: no
+# shape, but one event, since silence has no signal-to-noise ratio.
+_COUNT, _NO_SHAPE, _ONE_EVENT = 1, -0.5, 0.0
 # Elements made at a time: enough to pay for numpy's calls, few enough to stay in the processor's cache.
 _BLOCK = 1 << 18
 
@@ -51,6 +54,7 @@ def parts(config: DataConfig, split: Literal["train", "val"], indices: int | np.
     shape = stored_shape(config)
     uniforms, white = _random(config, split, indices, shape)
     texture = gaussian_texture(white, TEXTURE[config.modality])
+    texture[_plain(config, indices)] = 0
     structure, mask, label = _structure(config, uniforms, shape)
     return Parts(np.clip(structure + texture, -1, 1), structure, texture, mask, label)
 
@@ -90,7 +94,17 @@ class Procedural:
         """`[B, *shape]` bool, True on structure; `[B, N]` in time for sounds. Costs no texture."""
         shape = stored_shape(config)
         uniforms = np.stack([_generator(config, split, int(i)).random(_uniforms(config)) for i in indices])
+        _simplify(config, uniforms, indices)
         return _structure(config, uniforms, shape)[1]
+
+
+def _plain(config: DataConfig, indices: np.ndarray) -> np.ndarray:
+    """Which samples have no texture and next to no structure, bool `[B]`."""
+    return (config.complexity == "mixed") & (np.asarray(indices) % 2 == 1)
+
+
+def _simplify(config: DataConfig, uniforms: np.ndarray, indices: np.ndarray) -> None:
+    uniforms[_plain(config, indices), _COUNT] = _ONE_EVENT if config.modality.is_audio else _NO_SHAPE
 
 
 def _random(
@@ -102,6 +116,7 @@ def _random(
         generator = _generator(config, split, int(index))
         generator.random(out=uniforms[row])
         generator.standard_normal(dtype=np.float32, out=white[row])
+    _simplify(config, uniforms, indices)
     return uniforms, white
 
 

@@ -10,12 +10,31 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from ..interface import Latents
+
 if TYPE_CHECKING:
     from ..composed import ComposedTokenizer
 
 
 class Recoding(nn.Module):
-    """Codes `[B, H, *grid]` to sequences `[B, R, L]` with lengths, and back without loss."""
+    """Codes `[B, H, *grid]` to sequences `[B, R, L]` with lengths, and back without loss.
+
+    One that only looks at codes implements `encode`, `decode` and perhaps `fit`; one that decides by what the tokenizer
+    makes of them, and so keeps less of some samples, `learn`, `recode` and `restore`, which call the former here.
+    """
+
+    def learn(self, tokenizer: ComposedTokenizer, signals: Iterable[Tensor]) -> None:
+        """Learn from the training split with the trained tokenizer, once after training."""
+        self.fit(self.codes(tokenizer, signal) for signal in signals)
+
+    def recode(self, tokenizer: ComposedTokenizer, signal: Tensor) -> tuple[Tensor, Tensor]:
+        """A batch of signals to sequences `[B, R, L]`, zeros behind their ends, and lengths `[B]`."""
+        return self.encode(self.codes(tokenizer, signal))
+
+    def restore(self, sequences: Tensor, lengths: Tensor) -> tuple[Latents, int]:
+        """What the tokenizer decodes, and how many of the sequences describe nothing exactly."""
+        codes, malformed = self.decode(sequences, lengths)
+        return Latents(codes=codes), malformed
 
     def fit(self, codes: Iterable[Tensor]) -> None:
         """Learn from the training split's codes, batches of `[B, H, *grid]`, once after training."""

@@ -1,4 +1,7 @@
-"""Configurations of the recodings: what turns a discrete tokenizer's codes into fewer, without loss. No torch."""
+"""Configurations of the recodings: what turns a discrete tokenizer's codes into sequences of varying length. No torch.
+
+Those that choose how much of a sample to keep are in `adaptive_config.py`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from ..registry import Registry
 from ..spec import LatentGrid, LatentSpec
 
 if TYPE_CHECKING:
+    from ..config import TokenizerConfig
     from .base import Recoding
 
 RECODINGS = Registry(
@@ -19,12 +23,17 @@ RECODINGS = Registry(
     "latentbench.recodings",
     {
         "bpe": "tokenizers.recodings.config:BPEConfig",
+        "entropy": "tokenizers.recodings.config:EntropyConfig",
+        "prefix": "tokenizers.recodings.adaptive_config:PrefixConfig",
+        "resolution": "tokenizers.recodings.adaptive_config:ResolutionConfig",
         "run_length": "tokenizers.recodings.config:RunLengthConfig",
     },
 )
 
 # The characters of Unicode's two supplementary private use planes, the last two of each being no characters.
 PRIVATE = 2 * (2**16 - 2)
+# The coder's frequencies sum to at most 2^20, and a codebook needs some of that to tell its codes apart.
+LARGEST_ENTROPY_CODED = 2**18
 
 
 class RecodingConfig(Part):
@@ -36,6 +45,9 @@ class RecodingConfig(Part):
             raise ValueError(f"{self.kind} recodes codes, and these latents are continuous")
         if len(inner.grids) > 1 or inner.grid.variable or inner.grid.topology == "set":
             raise ValueError(f"{self.kind} recodes one grid or sequence of fixed length")
+
+    def requires(self, config: TokenizerConfig) -> None:
+        """Raises ValueError with the reason when the tokenizer lacks what the recoding needs of it."""
 
     def grid(self, inner: LatentSpec) -> LatentGrid:
         """The sequence; its `shape` is the longest it can be."""
@@ -114,6 +126,32 @@ class RunLengthConfig(RecodingConfig):
         from .run_length import RunLength
 
         return RunLength(self, inner)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntropyConfig(RecodingConfig):
+    """Codes as an entropy-coded stream of bytes (A19, F6): few bits, and nothing left that a prior could predict.
+
+    A range coder with the frequencies of each head's codes in the training split.
+    """
+
+    kind: ClassVar[str] = "entropy"
+    version: ClassVar[int] = 1
+
+    def validate(self, inner: LatentSpec) -> None:
+        super().validate(inner)
+        largest = max(inner.grid.codebook_sizes)
+        if largest > LARGEST_ENTROPY_CODED:
+            raise ValueError(f"entropy codes heads of at most {LARGEST_ENTROPY_CODED} codes, and one has {largest}")
+
+    def grid(self, inner: LatentSpec) -> LatentGrid:
+        bits = inner.grid.positions * sum((size - 1).bit_length() for size in inner.grid.codebook_sizes)
+        return LatentGrid(shape=(-(-bits // 8),), channels=1, codebook_sizes=(256,), topology="sequence", variable=True)
+
+    def build(self, inner: LatentSpec) -> Recoding:
+        from .entropy import Entropy
+
+        return Entropy(self, inner)
 
 
 def require_library() -> None:

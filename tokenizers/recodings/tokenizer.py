@@ -1,8 +1,8 @@
-"""A discrete tokenizer whose codes are recoded: trained as ever, its sequences shorter (A16, A18)."""
+"""A discrete tokenizer whose codes are recoded: trained as ever, its sequences shorter (A14, A16, A18, A19)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -38,7 +38,7 @@ class RecodedTokenizer(TrainableTokenizer):
     @torch.no_grad()
     def encode(self, signal: Tensor) -> Latents:
         """`[B, C, *signal]` to sequences `codes` `[B, R, L]` with `lengths`; no values."""
-        codes, lengths = self.recoding.encode(self.recoding.codes(self.inner, signal))
+        codes, lengths = self.recoding.recode(self.inner, signal)
         return Latents(codes=codes, lengths=lengths)
 
     def decode(self, latents: Latents) -> Tensor:
@@ -49,9 +49,9 @@ class RecodedTokenizer(TrainableTokenizer):
         lengths = latents.lengths
         if lengths is None:
             lengths = torch.full((len(codes),), codes.shape[2], device=codes.device)
-        restored, malformed = self.recoding.decode(codes, lengths)
+        restored, malformed = self.recoding.restore(codes, lengths)
         self.undecodable += malformed
-        return self.inner.decode(Latents(codes=restored))
+        return self.inner.decode(restored)
 
     def players(self) -> dict[str, list[nn.Parameter]]:
         return self.inner.players()
@@ -75,17 +75,6 @@ class RecodedTokenizer(TrainableTokenizer):
 
     @torch.no_grad()
     def conclude(self, batches: Iterable[Any]) -> None:
-        """Lets the recoding learn from the trained tokenizer's codes of the training split."""
+        """Lets the recoding learn from what the trained tokenizer makes of the training split."""
         self.inner.conclude(batches)
-        self.recoding.fit(_Codes(self, batches))
-
-
-class _Codes:
-    """The codes of batches of signals, computed as they are asked for."""
-
-    def __init__(self, tokenizer: RecodedTokenizer, batches: Iterable[Tensor]) -> None:
-        self.tokenizer, self.batches = tokenizer, batches
-
-    def __iter__(self) -> Iterator[Tensor]:
-        for batch in self.batches:
-            yield self.tokenizer.recoding.codes(self.tokenizer.inner, batch)
+        self.recoding.learn(self.inner, batches)

@@ -137,3 +137,10 @@ def test_a_folder_without_a_path_can_be_planned_but_not_read() -> None:
     assert signal_spec(config).shape == (32, 32)
     with pytest.raises(UserError, match=r"--set data\.path=FOLDER"):
         require_path(config)
+
+
+def test_complexity_is_in_the_identity_where_it_is_not_the_default() -> None:
+    assert "complexity" not in config().identity()
+    assert config(complexity="mixed").identity()["complexity"] == "mixed"
+    with pytest.raises(UserError, match="complexity is for source 'procedural'"):
+        config(source="folder", path="a", complexity="mixed")

@@ -146,3 +146,28 @@ def test_spectrogram_shares_the_waveforms_entry(cache: Path) -> None:
     mel = open_dataset(config(Modality.SPECTROGRAM), cache=cache)
     assert len(list((cache / "datasets").glob("*/meta.json"))) == 1
     assert wave.fingerprint != mel.fingerprint
+
+
+@pytest.mark.parametrize("modality", list(Modality))
+def test_mixed_complexity_leaves_every_other_sample_plain(modality: Modality) -> None:
+    indices = np.arange(40)
+    even, mixed = (parts(config(modality, complexity=c), "train", indices) for c in ("even", "mixed"))
+    assert np.array_equal(mixed.signal[::2], even.signal[::2])
+    assert np.array_equal(mixed.label, even.label)
+    assert not mixed.texture[1::2].any()
+    plain, mask = mixed.structure[1::2], mixed.mask[1::2]
+    if modality.is_audio:
+        assert mask.any(axis=1).all()
+        assert mask.mean() < even.mask[1::2].mean()
+    else:
+        assert not mask.any()
+        colours = plain.reshape(20, 3, -1)
+        assert (colours == colours[:, :, :1]).all()
+        background = np.median(even.structure[1::2].reshape(20, 3, -1), axis=2)
+        np.testing.assert_allclose(colours[:, :, 0], background, atol=1e-6)
+
+
+def test_masks_know_of_mixed_complexity(tmp_path: Path) -> None:
+    data = open_dataset(config(Modality.IMAGE, complexity="mixed"), cache=tmp_path)
+    made = parts(config(Modality.IMAGE, complexity="mixed"), "val", np.arange(10))
+    assert np.array_equal(np.asarray(data.val.masks(np.arange(10))), made.mask)

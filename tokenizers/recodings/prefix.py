@@ -1,0 +1,35 @@
+"""Adaptive length (A14): prefixes of the codes of a tokenizer with nested dropout.
+
+Shape legend: B batch, H heads, L positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..interface import Latents
+from .adaptive import Adaptive
+
+if TYPE_CHECKING:
+    from ..composed import ComposedTokenizer
+
+
+class Prefix(Adaptive):
+    """Sequences `[B, H, L]`: the first codes, in raster order."""
+
+    def candidates(self, tokenizer: ComposedTokenizer, signal: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        codes = self.codes(tokenizer, signal)
+        flat = codes.flatten(2)
+        for count in self.lengths:
+            kept = torch.full((len(codes),), count, device=codes.device)
+            yield flat[:, :, :count], tokenizer.decode(Latents(codes=codes, lengths=kept))
+
+    def restore(self, sequences: Tensor, lengths: Tensor) -> tuple[Latents, int]:
+        """Prefixes as they are: every length but none at all (which counts as one, and as malformed) is one."""
+        empty = int((lengths < 1).sum())
+        codes = sequences.reshape(len(sequences), self.grid.heads, *self.grid.shape)
+        return Latents(codes=codes, lengths=lengths.clamp_min(1)), empty
