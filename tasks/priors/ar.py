@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from ...tokenizers.backbones.attention import AxialEmbedding, rotary_angles
 from ...tokenizers.interface import Latents
 from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
@@ -30,7 +31,7 @@ from .conditioning import Labels
 from .config import ARConfig
 from .interface import Prior, evaluating
 from .noise import uniform
-from .transformer import AxialEmbedding, Transformer, rotary_angles
+from .transformer import Transformer
 
 _LOOK_EVERY = 16  # steps between looks whether all samples have ended: each look waits for the device
 

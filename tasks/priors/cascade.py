@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,7 @@ class CascadePrior(Prior):
         self.channels, self.shape = spec.grid.channels, spec.grid.shape
         low, base = config.low(spec), config.base()
         self.factors, self.low_shape = config.factors(spec), low.grid.shape
-        sizes = {"width": config.width, "layers": config.layers, "heads": config.attention_heads}
+        sizes: dict[str, Any] = {"width": config.width, "layers": config.layers, "heads": config.attention_heads}
         self.base = DiT(self.channels, self.low_shape, base.patch_for(low), **sizes, dropout=config.dropout)
         self.upper = Upsampler(
             DiT(

@@ -14,11 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from ...tokenizers.backbones.attention import MLP
 from ..latents import LatentBatch
 from .conditioning import guided
-from .transformer import MLP
 
 _LOGITS_AT_ONCE = 1 << 25  # elements; beyond this the loss goes in chunks whose logits are recomputed backward
+
+_IMPOSSIBLE = -1e9  # a logit whose probability is exactly zero
 
 Pick = Callable[[Tensor, Tensor], Tensor]  # logits [B, K] and uniform noise [B] to codes [B]
 
@@ -74,28 +76,43 @@ class DepthHead(nn.Module):
         self.norm = nn.LayerNorm(inner, bias=False, eps=1e-6) if several else nn.Identity()
         self.logits = _logit_layers(sizes, inner)
 
-    def nll(self, hidden: Tensor, codes: Tensor) -> Tensor:
-        """Nats per code `[B, N, H]` from summaries `[B, N, D]` and the codes `[B, N, H]`."""
+    def nll(self, hidden: Tensor, codes: Tensor, *, before: Tensor | None = None) -> Tensor:
+        """Nats per code `[B, N, H]` from summaries `[B, N, D]` and the codes `[B, N, H]`.
+
+        With `before` `[B, N, H]` only codes that don't precede it, in lexicographic order over the heads, are possible.
+        """
         columns = []
         state = self._begin(hidden)
+        least = None if before is None else _Least(before)
         for head, layer in enumerate(self.logits):
             if head > 0:
                 assert self.embedding is not None
                 state = state + self.embedding.one(codes[..., head - 1], head - 1)
-            features = self._refine(state, head).flatten(0, 1)
-            columns.append(
-                _cross_entropy(features, cast(nn.Linear, layer), codes[..., head].flatten()).view(codes.shape[:2])
-            )
+            features, wanted = self._refine(state, head).flatten(0, 1), codes[..., head]
+            floors = None if least is None else least.of(head).flatten()
+            nats = _cross_entropy(features, cast(nn.Linear, layer), wanted.flatten(), floors)
+            columns.append(nats.view(codes.shape[:2]))
+            if least is not None:
+                least.take(wanted, head)
         return torch.stack(columns, dim=-1)
 
-    def draw(self, hidden: Tensor, noise: Tensor, out: Tensor, pick: Pick) -> None:
-        """Fill `out` `[B, H]` with codes drawn by `pick(logits, noise)` from summaries `[B, D]`, noise `[B, H]`."""
+    def draw(self, hidden: Tensor, noise: Tensor, out: Tensor, pick: Pick, *, before: Tensor | None = None) -> None:
+        """Fill `out` `[B, H]` with codes drawn by `pick(logits, noise)` from summaries `[B, D]`, noise `[B, H]`.
+
+        With `before` `[B, H]` as in `nll`.
+        """
         state = self._begin(hidden)
+        least = None if before is None else _Least(before)
         for head, layer in enumerate(self.logits):
             if head > 0:
                 assert self.embedding is not None
                 state = state + self.embedding.one(out[:, head - 1], head - 1)
-            out[:, head] = pick(layer(self._refine(state, head)), noise[:, head])
+            logits = layer(self._refine(state, head))
+            if least is not None:
+                logits = _floored(logits, least.of(head))
+            out[:, head] = pick(logits, noise[:, head])
+            if least is not None:
+                least.take(out[:, head], head)
 
     def _begin(self, hidden: Tensor) -> Tensor:
         return hidden if self.project is None else self.project(hidden)
@@ -107,6 +124,22 @@ class DepthHead(nn.Module):
         for block in self.blocks:
             x = x + block(x)
         return self.norm(x)
+
+
+class _Least:
+    """The least code of each head that keeps a position from preceding `before` `[..., H]`, head after head."""
+
+    def __init__(self, before: Tensor) -> None:
+        self.before = before
+        self.tied = torch.ones(before.shape[:-1], dtype=torch.bool, device=before.device)
+
+    def of(self, head: int) -> Tensor:
+        """`[...]`: the code before where all heads so far are equal to it, else 0."""
+        return self.before[..., head] * self.tied
+
+    def take(self, codes: Tensor, head: int) -> None:
+        """Goes on to the next head with this one's codes `[...]`."""
+        self.tied = self.tied & (codes == self.before[..., head])
 
 
 class ParallelHead(nn.Module):
@@ -140,19 +173,28 @@ def _logit_layers(sizes: tuple[int, ...], width: int) -> nn.ModuleList:
     return nn.ModuleList(layers)
 
 
-def _cross_entropy(features: Tensor, layer: nn.Linear, targets: Tensor) -> Tensor:
-    """-log softmax(layer(features))[targets] `[M]`, with bounded memory however large M x K is."""
+def _cross_entropy(features: Tensor, layer: nn.Linear, targets: Tensor, floors: Tensor | None = None) -> Tensor:
+    """-log softmax(layer(features))[targets] `[M]`, with bounded memory however large M x K is.
 
-    def piece(rows: Tensor, wanted: Tensor) -> Tensor:
-        return F.cross_entropy(layer(rows).float(), wanted, reduction="none")
+    Codes below `floors` `[M]` are impossible.
+    """
+
+    def piece(rows: Tensor, wanted: Tensor, floor: Tensor | None = None) -> Tensor:
+        logits = layer(rows).float()
+        return F.cross_entropy(logits if floor is None else _floored(logits, floor), wanted, reduction="none")
 
     size = max(1, _LOGITS_AT_ONCE // layer.out_features)
+    parts = [features, targets, *([] if floors is None else [floors])]
     if len(features) <= size:
-        return piece(features, targets)
-    pairs = zip(features.split(size), targets.split(size), strict=True)
-    return torch.cat(
-        [checkpoint(piece, rows, wanted, use_reentrant=False, preserve_rng_state=False) for rows, wanted in pairs]
-    )
+        return piece(*parts)
+    pieces = zip(*(part.split(size) for part in parts), strict=True)
+    return torch.cat([checkpoint(piece, *some, use_reentrant=False, preserve_rng_state=False) for some in pieces])
+
+
+def _floored(logits: Tensor, floors: Tensor) -> Tensor:
+    """Logits `[M, K]` with codes below `floors` `[M]` made impossible; finite, so that guidance can subtract them."""
+    places = torch.arange(logits.shape[-1], device=logits.device)
+    return logits.masked_fill(places < floors.unsqueeze(-1), _IMPOSSIBLE)
 
 
 def codes_of(batch: LatentBatch, level: int = 0) -> Tensor:

@@ -323,6 +323,8 @@ priors = Registry(
         "mar": "tasks.priors.token_config:MARConfig",
         "maskgit": "tasks.priors.discrete_config:MaskGITConfig",
         "pixelcnn": "tasks.priors.discrete_config:PixelCNNConfig",
+        "set_ar": "tasks.priors.set_config:SetARConfig",
+        "set_flow": "tasks.priors.set_config:SetFlowConfig",
         "unet": "tasks.priors.diffusion_config:UNetConfig",
         "wavenet": "tasks.priors.wavenet_config:WaveNetConfig",
     },

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,7 @@ class FlowPrior(Prior):
     """Flow matching over one grid of values `[B, C, *grid]`, rank 1 to 3."""
 
     kind = "continuous"
+    ordered: ClassVar[bool] = True
 
     def __init__(self, config: FlowConfig, spec: LatentSpec) -> None:
         super().__init__(spec)
@@ -48,6 +50,7 @@ class FlowPrior(Prior):
             layers=config.layers,
             heads=config.attention_heads,
             dropout=config.dropout,
+            ordered=self.ordered,
         )
         self.labels = labels_for(config, config.width)
 
@@ -98,7 +101,10 @@ class FlowPrior(Prior):
 
 
 class DiT(nn.Module):
-    """Velocity of noisy latents: patches, sine-cosine positions, adaLN-zero blocks (Peebles & Xie 2023)."""
+    """Velocity of noisy latents: patches, sine-cosine positions, adaLN-zero blocks (Peebles & Xie 2023).
+
+    Without positions (not `ordered`) it is equivariant to permutations of the patches.
+    """
 
     def __init__(
         self,
@@ -111,13 +117,15 @@ class DiT(nn.Module):
         heads: int,
         dropout: float = 0.0,
         given: int = 0,
+        ordered: bool = True,
     ) -> None:
         super().__init__()
         self.shape, self.patch = shape, patch
         elements = channels * math.prod(patch)
         tokens = tuple(-(-size // step) for size, step in zip(shape, patch, strict=True))
         self.embed = nn.Linear(elements + given * math.prod(patch), width)
-        self.register_buffer("position", sincos(tokens, width), persistent=False)
+        position = sincos(tokens, width) if ordered else torch.zeros(1, width)
+        self.register_buffer("position", position, persistent=False)
         self.time = nn.Sequential(nn.Linear(_TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         self.trunk = Transformer(width, layers, heads, causal=False, dropout=dropout, condition=width)
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...tokenizers.backbones.attention import AxialEmbedding
 from ...tokenizers.interface import Latents
 from ...tokenizers.spec import LatentGrid, LatentSpec
 from ..latents import LatentBatch
@@ -27,7 +28,7 @@ from .conditioning import Labels
 from .discrete_config import HierarchicalConfig
 from .interface import Prior, evaluating
 from .noise import uniform
-from .transformer import AxialEmbedding, Transformer
+from .transformer import Transformer
 
 
 class HierarchicalPrior(Prior):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...tokenizers.backbones.attention import MLP
 from ...tokenizers.interface import Latents
 from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
@@ -26,7 +27,7 @@ from .interface import evaluating
 from .noise import normal, uniform
 from .token_config import MARConfig
 from .tokens import TokenPrior
-from .transformer import MLP, modulate, timestep_embedding
+from .transformer import modulate, timestep_embedding
 
 _TIME_FEATURES = 256
 _HELD_OUT_TIMES = 8

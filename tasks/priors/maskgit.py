@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...tokenizers.backbones.attention import AxialEmbedding, rotary_angles
 from ...tokenizers.interface import Latents
 from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
@@ -29,7 +30,7 @@ from .conditioning import Labels
 from .discrete_config import MaskGITConfig
 from .interface import Prior, evaluating
 from .noise import generator, uniform
-from .transformer import AxialEmbedding, Transformer, rotary_angles
+from .transformer import Transformer
 
 _HELD_OUT_MASKS = 16
 _HELD_OUT_SEED = 0x3A5C

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from ...tokenizers.backbones.attention import AxialEmbedding
 from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
 from .fields import labels_for
 from .flow import patchify, unpatchify
 from .interface import Prior
 from .token_config import TokenConfig
-from .transformer import AxialEmbedding, Transformer
+from .transformer import Transformer
 
 
 class TokenPrior(Prior):

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...tokenizers.backbones.attention import MLP, coordinates, rotate
+
 
 class KVCache:
     """Keys and values of all layers for up to `length` positions, allocated once: `[L, B, h, N, d]`."""
@@ -42,7 +44,9 @@ class Attention(nn.Module):
     ) -> Tensor:
         """`[B, N, D]` to the same. With `cache`, x is the next positions alone and attends to all cached ones too."""
         batch, length, width = x.shape
-        query, key, value = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        # chunks of the last axis: their gradients are put together in one copy, not in two
+        parts = self.qkv(x).chunk(3, dim=-1)
+        query, key, value = (part.view(batch, length, self.heads, -1).transpose(1, 2) for part in parts)
         if rotary is not None:
             query, key = rotate(query, rotary), rotate(key, rotary)
         causal = self.causal and length > 1
@@ -53,19 +57,6 @@ class Attention(nn.Module):
         dropout = self.dropout if self.training else 0.0
         out = F.scaled_dot_product_attention(query, key, value, is_causal=causal, dropout_p=dropout)
         return self.out(out.transpose(1, 2).reshape(batch, length, width))
-
-
-class MLP(nn.Module):
-    """Two linear layers with a GELU of 4 x width between them."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.up = nn.Linear(width, 4 * width)
-        self.down = nn.Linear(4 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`[..., D]` to the same."""
-        return self.down(F.gelu(self.up(x), approximate="tanh"))
 
 
 class Block(nn.Module):
@@ -165,29 +156,6 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return torch.addcmul(shift, x, 1 + scale)
 
 
-def coordinates(shape: tuple[int, ...]) -> Tensor:
-    """Integer coordinates `[N, R]` of a grid's positions in raster order."""
-    axes = torch.meshgrid(*(torch.arange(size) for size in shape), indexing="ij")
-    return torch.stack([axis.flatten() for axis in axes], dim=-1)
-
-
-class AxialEmbedding(nn.Module):
-    """Learned positions: the sum of one embedding per axis, `[N, D]` in raster order."""
-
-    def __init__(self, shape: tuple[int, ...], width: int) -> None:
-        super().__init__()
-        self.shape, self.width = shape, width
-        self.axes = nn.ParameterList(nn.Parameter(torch.randn(size, width) * 0.02) for size in shape)
-
-    def forward(self) -> Tensor:
-        """All positions, `[N, D]`."""
-        total: Tensor | int = 0
-        for number, axis in enumerate(self.axes):
-            total = total + axis.view(*(-1 if i == number else 1 for i in range(len(self.shape))), self.width)
-        assert isinstance(total, Tensor)
-        return total.reshape(-1, self.width)
-
-
 def sincos(shape: tuple[int, ...], width: int) -> Tensor:
     """Fixed sine-cosine positions `[N, D]`: the width is split over the axes (Vaswani et al. 2017, one per axis)."""
     places = coordinates(shape).double()
@@ -199,27 +167,6 @@ def sincos(shape: tuple[int, ...], width: int) -> Tensor:
         parts += [angles.sin(), angles.cos()]
     table = torch.cat(parts, dim=-1)
     return F.pad(table, (0, width - table.shape[-1])).float()
-
-
-def rotary_angles(shape: tuple[int, ...], dim: int, *, base: float = 10000.0) -> tuple[Tensor, Tensor]:
-    """Cosines and sines `[N, d / 2]` of axial rotary positions: pairs of channels split over the axes.
-
-    Su et al. 2021, with the angles of each axis on its own channels.
-    """
-    places = coordinates(shape).double()
-    pairs = dim // 2
-    per_axis = -(-pairs // len(shape))
-    frequencies = base ** (-torch.arange(per_axis).double() / per_axis)
-    # interleaved, so that every axis has its fast frequencies even where they don't divide evenly
-    angles = (places[:, None, :] * frequencies[None, :, None]).flatten(1)[:, :pairs]
-    return angles.cos().float(), angles.sin().float()
-
-
-def rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn the channel pairs (i, i + d/2) of `[B, h, N, d]` by the angles of their positions."""
-    cos, sin = rotary
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)
 
 
 def timestep_embedding(t: Tensor, width: int) -> Tensor:

@@ -17,12 +17,15 @@ from .stages import Stage, plan_stages
 if TYPE_CHECKING:
     from torch import nn
 
+    from .shortcut import Shortcut
+
 BACKBONES = Registry(
     "backbone",
     "latentbench.backbones",
     {
         "conv": "tokenizers.backbones.config:ConvConfig",
         "patch": "tokenizers.backbones.config:PatchConfig",
+        "vit": "tokenizers.backbones.vit_config:ViTConfig",
     },
 )
 
@@ -41,6 +44,20 @@ class BackboneConfig(Part):
     def has_shortcut(self) -> bool:
         """Whether a linear shortcut runs around this half of the autoencoder (see `shortcut.LinearShortcut`)."""
         return False
+
+    def build_shortcut(self, signal: SignalSpec, downsample: tuple[int, ...], latents: int) -> Shortcut | None:
+        """That shortcut, between signals and `latents` channels per position; by default one of patches.
+
+        None where so many channels can't have one.
+        """
+        from .shortcut import LinearShortcut
+
+        return LinearShortcut(downsample, channels=signal.channels, latents=latents)
+
+    def shortcut_cost(self, signal: SignalSpec, downsample: tuple[int, ...], latents: int) -> Cost:
+        """Parameters and FLOPs of the shortcut, there and back."""
+        patch, shape = math.prod(downsample) * signal.channels, grid_shape(signal, downsample)
+        return cost.pointwise(patch, latents, shape) + cost.pointwise(latents, patch, shape)
 
     def build_encoder(self, signal: SignalSpec, downsample: tuple[int, ...]) -> nn.Module:
         """`[B, C, *signal]` to `[B, features, *grid]`."""

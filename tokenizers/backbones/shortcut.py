@@ -19,7 +19,23 @@ from .patch import depth_to_space, space_to_depth
 SAMPLES = 4096
 
 
-class LinearShortcut(nn.Module):
+class Shortcut(nn.Module):
+    """A linear autoencoder around a backbone's, with latents of the same shape."""
+
+    def encode(self, signal: Tensor) -> Tensor:
+        """`[B, C, *signal]` to `[B, latents, *grid]`, float32."""
+        raise NotImplementedError
+
+    def decode(self, values: Tensor) -> Tensor:
+        """`[B, latents, *grid]` to `[B, C, *signal]`, float32."""
+        raise NotImplementedError
+
+    def prepare(self, signals: Iterable[Tensor], *, whiten: bool) -> None:
+        """Starts it at PCA; with `whiten` every latent has unit variance, else distances are kept."""
+        raise NotImplementedError
+
+
+class LinearShortcut(Shortcut):
     """`[B, C, *signal]` to `[B, latents, *grid]` and back: one matrix each way per patch of the downsampling's size."""
 
     def __init__(self, factors: Sequence[int], *, channels: int, latents: int) -> None:
@@ -51,7 +67,7 @@ class LinearShortcut(nn.Module):
         from ..bottlenecks.linear import principal_components
 
         rank = min(self.down.out_features, self.down.in_features)
-        patches = (space_to_depth(x.float(), self.factors) for x in _first(signals, SAMPLES))
+        patches = (space_to_depth(x.float(), self.factors) for x in first(signals, SAMPLES))
         mean, components, variances = principal_components(patches, rank)
         deviations = variances.clamp_min(1e-12 * max(float(variances[0]), 1e-12)).sqrt()
         if not whiten:
@@ -69,7 +85,8 @@ def _per_position(layer: nn.Linear, x: Tensor) -> Tensor:
     return F.linear(x.movedim(1, -1), layer.weight, layer.bias).movedim(-1, 1)
 
 
-def _first(batches: Iterable[Tensor], count: int) -> Iterator[Tensor]:
+def first(batches: Iterable[Tensor], count: int) -> Iterator[Tensor]:
+    """Batches until they hold `count` samples."""
     for batch in batches:
         yield batch
         count -= len(batch)

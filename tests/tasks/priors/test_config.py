@@ -39,7 +39,7 @@ def test_a_prior_that_cannot_is_refused_and_the_others_named() -> None:
     with pytest.raises(UserError, match="can't model"):
         build_prior(FlowConfig(), spec(4, sizes=(8,)))
     with pytest.raises(UserError, match="no known prior can"):
-        choose(spec(8, topology="set"))
+        choose(spec(8, topology="set", variable=True))
     with pytest.raises(UserError, match="did you mean 'flow'"):
         choose(spec(8), "flwo")
 
