@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from .backbones.conv import pointwise
-from .backbones.shortcut import LinearShortcut
+from .backbones.shortcut import Shortcut
 from .config import TokenizerConfig
 from .generative.base import GenerativeDecoder
 from .interface import Latents, TrainableTokenizer
 from .objectives.objective import Objective
 from .regularisers.base import Pass, Regulariser
+from .sets import sorted_set, sorted_values
 from .spec import LatentSpec
 
 
@@ -60,10 +61,18 @@ class ComposedTokenizer(TrainableTokenizer):
         return self._spec
 
     def encode(self, signal: Tensor) -> Latents:
-        """`[B, C, *signal]` to latents on the grid of `spec`: the posterior's mode, or the nearest codes."""
+        """`[B, C, *signal]` to latents on the grid of `spec`: the posterior's mode, or the nearest codes.
+
+        A set comes in ascending order.
+        """
         features = self._features(signal)
         with torch.autocast(signal.device.type, enabled=False):
-            return self.bottleneck.encode(features.float())
+            latents = self.bottleneck.encode(features.float())
+        return sorted_set(latents) if self._spec.topology == "set" else latents
+
+    def features(self, signal: Tensor) -> Tensor:
+        """What the bottleneck reads of `[B, C, *signal]`: `[B, inputs, *grid]` float32."""
+        return self._features(signal).float()
 
     def decode(self, latents: Latents) -> Tensor:
         """Latents to `[B, C, *signal]`, not clamped; reads the codes when there are no values.
@@ -116,7 +125,11 @@ class ComposedTokenizer(TrainableTokenizer):
                 features = regulariser.features(features)
             bottled = self.bottleneck(features)
             values = self._read(bottled.values, active)
-        decoded = self._decoded(values).float()
+        read = values
+        if any(regulariser.detaches_values for regulariser in active):
+            # A leaf with a gradient: torch's group norm on a CPU crashes where its channels-last input has none.
+            read = values.detach().requires_grad_(values.requires_grad)
+        decoded = self._decoded(read).float()
         with torch.autocast(batch.device.type, enabled=False):
             terms = dict(self.objective(decoded, batch))
             if self.generative is not None:
@@ -152,6 +165,12 @@ class ComposedTokenizer(TrainableTokenizer):
         if self.generative is not None:
             self.generative.after_step(step=step, steps=steps)
 
+    @torch.no_grad()
+    def conclude(self, batches: Iterable[Any]) -> None:
+        """Lets the regularisers have the last word on the trained weights."""
+        for regulariser in self._active():
+            regulariser.conclude(self)
+
     def stages(self) -> tuple[float, ...]:
         return self.config.stages()
 
@@ -163,34 +182,36 @@ class ComposedTokenizer(TrainableTokenizer):
         if self.generative is not None:
             self.generative.strip()
 
-    def _make_shortcut(self, given: int) -> LinearShortcut | None:
+    def _make_shortcut(self, given: int) -> Shortcut | None:
         """The linear shortcut, and zeros where the halves that it runs around end."""
         config = self.config
         ways = config.backbone.has_shortcut(), config.decoding.has_shortcut()
         if not any(ways) or config.bottleneck.projects or given != config.channels:
             return None
-        if ways[0]:
+        owner = config.backbone if ways[0] else config.decoding
+        shortcut = owner.build_shortcut(config.signal, config.downsample, config.channels)
+        if shortcut is not None and ways[0]:
             _silence(self.project_in)
-        if ways[1]:
+        if shortcut is not None and ways[1]:
             _silence(self.decoder)
-        return LinearShortcut(config.downsample, channels=config.signal.channels, latents=config.channels)
+        return shortcut
 
     def _active(self) -> list[Regulariser]:
         return [item for item in self.regularisers.values() if isinstance(item, Regulariser)]
 
     def _read(self, values: Tensor, active: list[Regulariser]) -> Tensor:
-        """What the decoder reads in a training pass."""
-        if any(regulariser.detaches_values for regulariser in active):
-            values = values.detach()
+        """What the decoder reads in a training pass, with the gradient's path to the features."""
         for regulariser in active:
             values = regulariser.values(values)
         noise = self.config.latent_noise if self.training else 0.0
         return with_noise(values, noise) if noise else values
 
     def _condition(self, latents: Latents) -> Tensor:
-        """What the feed-forward decoder makes of latents."""
+        """What the feed-forward decoder makes of latents; of a set the same bits, whatever its order."""
+        unordered = self._spec.topology == "set"
         with torch.autocast(_device(latents).type, enabled=False):
-            values = self.bottleneck.expand(latents)
+            values = self.bottleneck.expand(sorted_set(latents) if unordered else latents)
+            values = sorted_values(values) if unordered else values
             if latents.lengths is not None:
                 for regulariser in self._active():
                     values = regulariser.truncate(values, latents.lengths)

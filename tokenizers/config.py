@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -186,11 +185,14 @@ class TokenizerConfig:
 
     def weights(self) -> tuple[str, ...]:
         """Weights files without which it can't be trained, by the names of `tokenizers/weights.py`."""
-        return tuple(sorted({name for part in (*self.objective, *self.regularisers) for name in part.weights()}))
+        parts: list[TermConfig | RegulariserConfig] = [*self.objective, *self.regularisers]
+        return tuple(sorted({name for part in parts for name in part.weights()}))
 
     def stages(self) -> tuple[float, ...]:
         """Shares of the training at which the work of a step changes, the first 0."""
-        parts = [*self.regularisers, *([self.generative] if self.generative is not None else [])]
+        parts: list[RegulariserConfig | GenerativeConfig] = [*self.regularisers]
+        if self.generative is not None:
+            parts.append(self.generative)
         return tuple(sorted({0.0, *(share for part in parts for share in part.stages() if 0 < share < 1)}))
 
     def estimate_parameters(self) -> int:
@@ -217,9 +219,10 @@ class TokenizerConfig:
             total += cost.pointwise(given, wanted, self.layout.shape)
         shortcut = self.backbone.has_shortcut() or self.decoding.has_shortcut()
         if shortcut and not self.bottleneck.projects and given == self.channels:
-            patch = math.prod(self.downsample) * self.signal.channels
-            total += cost.pointwise(patch, self.channels, self.layout.shape)
-            total += cost.pointwise(self.channels, patch, self.layout.shape)
+            owner = self.backbone if self.backbone.has_shortcut() else self.decoding
+            total += owner.shortcut_cost(self.signal, self.downsample, self.channels)
+        for regulariser in self.regularisers:
+            total += regulariser.cost(self)
         if self.generative is not None:
             total += self.generative.cost(self.signal)
         return total

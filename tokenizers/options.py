@@ -16,6 +16,7 @@ _SHORT = {
     "heads": ("bottleneck", "heads"),
     "levels": ("bottleneck", "levels"),
     "width": ("backbone", "width"),
+    "tokens": ("backbone", "tokens"),
     "quality": ("codec", "quality"),
 }
 OPTIONS = (*_PLAIN, *_PARTS, *_SHORT)

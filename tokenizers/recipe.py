@@ -104,10 +104,11 @@ class _Resolution:
         decoder = None
         generative = self._generative()
         if "decoder" in options and generative is None:
-            kind = options["decoder"].get("kind", "conv")
+            kind = options["decoder"].get("kind", options.get("backbone", {}).get("kind", "conv"))
             if isinstance(kind, str) and kind not in BACKBONES:
                 raise unknown("decoder", kind, [*BACKBONES, *GENERATIVE], where=self._at("decoder.kind"))
-            decoder = self._backbone("decoder", merge(options.get("backbone", {}), options["decoder"]))
+            other = kind != options.get("backbone", {}).get("kind", kind)  # whose options are not its own
+            decoder = self._backbone("decoder", merge({} if other else options["backbone"], options["decoder"]))
         try:
             layout = backbone.layout(signal, downsample)
             if decoder is not None and decoder.layout(signal, downsample) != layout:
@@ -118,6 +119,8 @@ class _Resolution:
         bottleneck, channels = self._bottleneck(layout, features)
         try:
             bottleneck.validate(channels=channels, features=features, backbone=backbone.kind)
+            if layout.topology == "set" and len(bottleneck.grids(layout, channels)) > 1:
+                raise ValueError("a hierarchy of grids needs an order of its positions, and a set has none")
         except ValueError as error:
             raise UserError(f"{self._at('bottleneck')}: {error}") from None
         config = TokenizerConfig(
@@ -154,6 +157,7 @@ class _Resolution:
         recoding = read_part(RecodingConfig, RECODINGS, self.options["recoding"], where=self._at("recoding"))
         try:
             recoding.validate(config.spec)
+            recoding.requires(config)
         except ValueError as error:
             raise UserError(f"{self._at('recoding')}: {error}") from None
         return replace(config, recoding=recoding)

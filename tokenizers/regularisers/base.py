@@ -21,7 +21,8 @@ class Pass:
     """One training pass of a tokenizer, as its regularisers see it.
 
     `signal` is the clean batch, `features` `[B, inputs, *grid]` what the bottleneck read, `values` what the decoder
-    read, `reconstruction` what it gave (a generative decoder's condition), `fidelity` the objective's weighted sum.
+    read (with the gradient's path to the features, also where the decoder has none), `reconstruction` what it gave (a
+    generative decoder's condition), `fidelity` the objective's weighted sum.
     """
 
     tokenizer: ComposedTokenizer
@@ -89,3 +90,7 @@ class Regulariser(nn.Module):
     @torch.no_grad()
     def after_step(self, *, step: int, steps: int) -> None:
         """Upkeep after all optimiser steps."""
+
+    @torch.no_grad()
+    def conclude(self, tokenizer: ComposedTokenizer) -> None:
+        """Called once after the last step, with the averaged weights in place, before companions are dropped."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from ..cost import Cost
 from ..part import Part
 from ..registry import Registry
 from ..spec import Modality
@@ -16,7 +17,16 @@ if TYPE_CHECKING:
 REGULARISERS = Registry(
     "regulariser",
     "latentbench.regularisers",
-    {},
+    {
+        "nested_dropout": "tokenizers.regularisers.nested_config:NestedDropoutConfig",
+        "resolution_dropout": "tokenizers.regularisers.resolution_config:ResolutionDropoutConfig",
+        "prior_in_the_loop": "tokenizers.regularisers.curation_config:PriorInTheLoopConfig",
+        "alignment": "tokenizers.regularisers.curation_config:AlignmentConfig",
+        "equivariance": "tokenizers.regularisers.curation_config:EquivarianceConfig",
+        "self_supervised": "tokenizers.regularisers.curation_config:SelfSupervisedConfig",
+        "adversary": "tokenizers.regularisers.adversary_config:AdversaryConfig",
+        "auxiliary_decoder": "tokenizers.regularisers.auxiliary_config:AuxiliaryDecoderConfig",
+    },
 )
 
 
@@ -38,6 +48,10 @@ class RegulariserConfig(Part):
     def build(self, config: TokenizerConfig) -> Regulariser:
         """The module for a tokenizer of this configuration."""
         raise NotImplementedError
+
+    def cost(self, config: TokenizerConfig) -> Cost:
+        """What it adds to the trained tokenizer; nothing where it is a companion of training."""
+        return Cost()
 
     def weights(self) -> tuple[str, ...]:
         """Names of the weights files that it needs."""

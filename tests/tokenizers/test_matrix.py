@@ -1,0 +1,162 @@
+"""Every backbone x bottleneck x decoder in every modality: one training step, or one line that says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from latentbench.results.errors import UserError
+from latentbench.tokenizers.backbones.config import BACKBONES
+from latentbench.tokenizers.bottlenecks.config import BOTTLENECKS
+from latentbench.tokenizers.build import build
+from latentbench.tokenizers.generative.config import GENERATIVE
+from latentbench.tokenizers.interface import TrainableTokenizer
+from latentbench.tokenizers.recipe import resolve
+from latentbench.tokenizers.spec import MelSpec, Modality, SignalSpec
+
+SIGNALS = {
+    "image": SignalSpec(modality=Modality.IMAGE, channels=3, shape=(8, 16)),
+    "video": SignalSpec(modality=Modality.VIDEO, channels=3, shape=(2, 8, 8), rate=8.0),
+    "waveform": SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(256,), rate=8000.0),
+    "spectrogram": SignalSpec(
+        modality=Modality.SPECTROGRAM,
+        channels=1,
+        shape=(8, 16),
+        rate=8000.0,
+        mel=MelSpec(sample_rate=8000, n_mels=8),
+        source_shape=(1, 4096),
+    ),
+}
+DOWNSAMPLE = {"image": 4, "video": [2, 4, 4], "waveform": 32, "spectrogram": 4}
+
+_VIT = {"kind": "vit", "width": 8, "layers": 1, "attention_heads": 2, "mlp_ratio": 1.0}
+_CONV = {"kind": "conv", "width": 4, "multipliers": [1], "groups": 2}
+HALVES: dict[str, dict[str, Any]] = {
+    "conv": _CONV,
+    "patch": {"kind": "patch"},
+    "vit": _VIT,
+    "vit, tokens": {**_VIT, "tokens": 5},
+    "vit, set": {**_VIT, "tokens": 5, "topology": "set"},
+}
+# Bottlenecks by kind, and in the variants that train other parameters.
+BOTTLENECK: dict[str, dict[str, Any]] = {
+    "identity": {},
+    "linear": {"solve": "trained"},
+    "linear, closed form": {"solve": "closed-form"},
+    "kl": {"beta": 1e-3},
+    "vq": {"codebook_size": 8},
+    "vq, ema": {"codebook_size": 8, "rule": "ema"},
+    "multi_head_vq": {"codebook_size": 8, "heads": 2},
+    "fsq": {"levels": [5, 4, 3, 3]},
+    "rvq": {"codebook_size": 8, "levels": 2, "dropout": 0.0},
+    "lfq": {},
+    "vq_vae_2": {"codebook_size": 8},
+    "vq_reg": {"codebook_size": 8},
+}
+DECODERS: dict[str, dict[str, Any] | None] = {"its own": None, **HALVES, "diffusion": {"kind": "diffusion"}}
+
+
+def options(modality: str, backbone: str, bottleneck: str, decoder: str) -> dict[str, Any]:
+    table: dict[str, Any] = {
+        "downsample": DOWNSAMPLE[modality],
+        "channels": 4,
+        "backbone": HALVES[backbone],
+        "bottleneck": {"kind": bottleneck.partition(",")[0], **BOTTLENECK[bottleneck]},
+        "objective": {"l1": 0.0, "l2": 1.0},
+        "training": {"steps": 10},
+    }
+    chosen = DECODERS[decoder]
+    return table if chosen is None else {**table, "decoder": chosen}
+
+
+def topology(backbone: str, decoder: str) -> str:
+    """Where a decoder expects its latents; one of the backbone's kind takes over what it does not say itself."""
+    first, second = HALVES[backbone], HALVES[decoder]
+    table = {**first, **second} if first["kind"] == second["kind"] else second
+    return table.get("topology", "sequence") if "tokens" in table else "grid"
+
+
+def refused(backbone: str, bottleneck: str, decoder: str) -> str:
+    """What the message must say where a combination makes no sense; "" where it does."""
+    if decoder in HALVES and topology(backbone, decoder) != topology(backbone, backbone):
+        return "can't read the grid"
+    if bottleneck == "linear, closed form" and backbone != "patch":
+        return 'needs backbone "patch"'
+    if bottleneck == "vq_vae_2" and topology(backbone, backbone) == "set":
+        return "a hierarchy of grids needs an order"
+    return ""
+
+
+def frozen(name: str, backbone: str, bottleneck: str, decoder: str) -> bool:
+    """Whether a parameter is not for the gradient to move: codes that are averages, a closed form, and the half of a
+    linear shortcut that runs around a part without one."""
+    if name.startswith("shortcut."):
+        half = backbone if "down." in name else decoder
+        return half == "patch"
+    return (bottleneck, name) == ("vq, ema", "bottleneck.codebook") or (
+        bottleneck == "linear, closed form" and name.startswith("bottleneck.")
+    )
+
+
+def trained(tokenizer: TrainableTokenizer, x: Tensor) -> None:
+    """One pass forward and back on weights away from zero, behind which gradients would vanish."""
+    tokenizer.prepare([x])
+    with torch.no_grad():
+        for parameter in tokenizer.parameters():
+            if parameter.requires_grad and not parameter.any():
+                parameter.normal_(std=0.1)
+    losses = tokenizer.train().losses(x, player="model", step=0, steps=10)
+    assert losses["loss"].isfinite()
+    if tokenizer.players()["model"]:  # a closed form between patches has nothing to train
+        losses["loss"].backward()
+
+
+def wrong_gradients(tokenizer: TrainableTokenizer, *case: str) -> Iterator[str]:
+    for name, parameter in tokenizer.named_parameters():
+        if frozen(name, *case):
+            if parameter.grad is not None:
+                yield f"{name} has a gradient"
+        elif parameter.grad is None:
+            yield f"{name} has no gradient"
+        elif not parameter.grad.isfinite().all():
+            yield f"{name} has a gradient that is not finite"
+        elif not parameter.grad.any():
+            yield f"{name} has a gradient of zeros"
+
+
+@pytest.mark.parametrize("backbone", HALVES)
+@pytest.mark.parametrize("modality", SIGNALS)
+def test_every_combination_trains_or_says_why_not(modality: str, backbone: str) -> None:
+    signal = SIGNALS[modality]
+    x = torch.tanh(torch.randn(4, signal.channels, *signal.shape))
+    wrong, legal = [], 0
+    for bottleneck in BOTTLENECK:
+        for decoder in DECODERS:
+            case = f"{backbone} x {bottleneck} x {decoder}"
+            reason = refused(backbone, bottleneck, decoder)
+            try:
+                config = resolve("ae", signal, options(modality, backbone, bottleneck, decoder), where="suite.toml")
+            except UserError as error:
+                if not reason or reason not in str(error) or "\n" in str(error):
+                    wrong.append(f"{case}: refused by {error}")
+                continue
+            if reason:
+                wrong.append(f"{case}: should be refused ({reason})")
+                continue
+            torch.manual_seed(0)
+            tokenizer = build(config)
+            trained(tokenizer, x)
+            wrong += [f"{case}: {what}" for what in wrong_gradients(tokenizer, backbone, bottleneck, decoder)]
+            legal += 1
+    assert not wrong, "\n".join(wrong)
+    assert legal >= len(BOTTLENECK) - 1
+
+
+def test_the_matrix_is_complete() -> None:
+    assert {table["kind"] for table in HALVES.values()} == set(BACKBONES.names())
+    assert {name.partition(",")[0] for name in BOTTLENECK} == set(BOTTLENECKS.names())
+    assert set(GENERATIVE.names()) <= set(DECODERS)

@@ -1,0 +1,167 @@
+"""A light causal prior whose likelihood of the latents trains the encoder too (B5).
+
+LARP (Wang et al. 2024, arXiv 2410.21264) for codes, CRT (Ramanujan et al. 2024, arXiv 2412.16326); on continuous
+latents the rate term of an end-to-end model (LSGM, Vahdat et al. 2021), with an autoregressive prior.
+
+Shape legend: B batch, N positions in raster order, C channels, H heads, K codes of a head, D width.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..backbones.attention import MLP, AxialEmbedding
+from .base import Pass, Penalty, Regulariser
+
+if TYPE_CHECKING:
+    from ..bottlenecks.base import Bottleneck
+    from ..spec import LatentSpec
+    from .curation_config import PriorInTheLoopConfig
+
+_TINY = 1e-8
+_HEAD_WIDTH = 16
+
+
+class PriorInTheLoop(Regulariser):
+    """weight x rate / elements: the nats that the prior needs for a sample's latents, over the signal's elements.
+
+    Continuous latents are normalised per channel by the batch's moments, through which the gradient passes: the loss
+    does not depend on their scale, so that smaller latents are no way to a lower one. They are then read with noise of
+    `resolution` deviations, as the decoder reads them: what is finer than that noise carries nothing past it, so
+    neither is hiding the signal below it. The rate is the negative log-likelihood less the noise's own entropy,
+    which is at least 0 on average, and 0 only for latents that the ones before them tell.
+
+    Codes cost their cross-entropy. The context's gradient takes the quantiser's straight-through path, as in LARP. That
+    of the target is the gradient of its soft assignment: each code k in proportion to exp(-|x - e_k|^2 / (2 s^2)), s^2
+    the codes' variance per channel, for the value as it is; a feature moves towards codes that the prior expects.
+    """
+
+    def __init__(self, config: PriorInTheLoopConfig, spec: LatentSpec) -> None:
+        super().__init__()
+        grid = spec.grid
+        self.config = config
+        self.elements = spec.signal.elements
+        self.sizes = grid.codebook_sizes
+        outputs = sum(self.sizes) if self.sizes else 2 * grid.channels
+        self.prior = CausalPrior(grid.channels, outputs, grid.shape, width=config.width, layers=config.layers)
+
+    def values(self, values: Tensor) -> Tensor:
+        if self.sizes or not self.training:
+            return values
+        _, deviation = moments(values)
+        return values + self.config.resolution * deviation * torch.randn_like(values)
+
+    def losses(self, done: Pass) -> Penalty:
+        nats = self._code_nats(done) if self.sizes else self._rate(done.bottled.values)
+        loss = self.config.weight / self.elements * nats
+        return Penalty(losses={"prior": loss}, logs={"prior_nats": nats.detach()})
+
+    def _rate(self, values: Tensor) -> Tensor:
+        """Mean over the batch of the nats of `[B, C, *grid]` at the resolution."""
+        mean, deviation = moments(values)
+        noise = self.config.resolution
+        # Unit variance with the noise on top: a channel that is constant is all noise, and costs nothing.
+        scale = (1 + noise**2) ** -0.5
+        z = scale * ((values - mean) / deviation + noise * torch.randn_like(values))
+        z = z.flatten(2).mT
+        expected, spread = self.prior(z).chunk(2, dim=-1)
+        floor = (scale * noise) ** 2
+        variance = floor + (1 - floor) * spread.clamp(-10.0, 4.0).exp()
+        rate = 0.5 * ((z - expected).square() / variance + (variance / floor).log() - 1)
+        return rate.flatten(1).sum(1).mean()
+
+    def _code_nats(self, done: Pass) -> Tensor:
+        """Mean over the batch of the nats of all codes."""
+        bottleneck, values = done.tokenizer.bottleneck, done.bottled.values
+        with torch.no_grad():
+            codes = bottleneck.encode(done.features).codes
+            assert codes is not None
+            tables = code_values(bottleneck, self.sizes, values.ndim)
+        tokens, chosen = values.flatten(2).mT, codes.flatten(2)
+        logits = self.prior(tokens).split(self.sizes, dim=-1)
+        total = values.new_zeros(())
+        for head, (table, scores) in enumerate(zip(tables, logits, strict=True)):
+            log_q = F.log_softmax(scores, dim=-1)
+            hard = -log_q.gather(-1, chosen[:, head].unsqueeze(-1))
+            # The forward value of `own` is this head's part of the values, its gradient that of all of them.
+            own = F.embedding(chosen[:, head], table) + tokens - tokens.detach()
+            variance = table.var(0, correction=0)
+            spread = variance.sum() / (variance > 0).sum().clamp_min(1) + _TINY
+            soft = F.softmax((own @ table.T - 0.5 * table.square().sum(-1)) / spread, dim=-1)
+            pull = -((soft - soft.detach()) * log_q.detach()).sum(-1)
+            total = total + (hard.squeeze(-1) + pull).sum(1).mean()
+        return total
+
+
+class CausalPrior(nn.Module):
+    """A causal transformer over a grid in raster order: position n is predicted from those before it.
+
+    Its head starts at zero: normalised latents then cost the same whatever they are, and codes are equally likely.
+    """
+
+    def __init__(self, inputs: int, outputs: int, shape: tuple[int, ...], *, width: int, layers: int) -> None:
+        super().__init__()
+        self.embed = nn.Linear(inputs, width)
+        self.start = nn.Parameter(torch.zeros(width))
+        self.places = AxialEmbedding(shape, width, std=0.1)
+        self.blocks = nn.ModuleList(CausalBlock(width) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, outputs)
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """`[B, N, C]` to predictions of each position, `[B, N, outputs]`."""
+        start = self.start.expand(len(tokens), 1, -1)
+        x = torch.cat([start, self.embed(tokens[:, :-1])], dim=1) + self.places()
+        for block in self.blocks:
+            x = block(x)
+        return self.head(self.norm(x))
+
+
+class CausalBlock(nn.Module):
+    """x + causal attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.mlp = MLP(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, N, D]` to the same."""
+        batch, length, width = x.shape
+        heads = self.qkv(self.norm1(x)).view(batch, length, 3, -1, _HEAD_WIDTH).permute(2, 0, 3, 1, 4)
+        query, key, value = heads.unbind()
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        x = x + self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+        return x + self.mlp(self.norm2(x))
+
+
+def moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each channel over batch and positions, `[1, C, 1, ...]`, with their gradients."""
+    axes = (0, *range(2, values.ndim))
+    mean = values.mean(axes, keepdim=True)
+    variance = (values - mean).square().mean(axes, keepdim=True)
+    # The tiny number keeps the root's gradient finite for a constant channel
+    return mean, (variance + _TINY).sqrt()
+
+
+def code_values(bottleneck: Bottleneck, sizes: tuple[int, ...], ndim: int) -> list[Tensor]:
+    """What each code adds to the values, per head `[K, C]`, up to a constant: a code's values less those of code 0.
+
+    Values are sums over the heads, whether these have channels of their own or share them (residual stages).
+    """
+    tables = []
+    device = next((t.device for t in (*bottleneck.parameters(), *bottleneck.buffers())), torch.device("cpu"))
+    for head, size in enumerate(sizes):
+        codes = torch.zeros(size, len(sizes), *(1,) * (ndim - 2), dtype=torch.long, device=device)
+        codes[:, head] = torch.arange(size, device=device).view(-1, *(1,) * (ndim - 2))
+        values = bottleneck.lookup(codes).flatten(1)
+        tables.append(values - values[:1])
+    return tables

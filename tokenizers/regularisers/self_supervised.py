@@ -1,0 +1,137 @@
+"""Features as tokens (A17): the encoder learns by VICReg alone, is frozen, and everything after it learns to decode it.
+
+VICReg is Bardes et al. 2021 (arXiv 2105.04906), equations 1 to 6, here at every position, as in VICRegL. The views keep
+the geometry, so that positions correspond.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..corruptions.mask import Mask
+from .base import Pass, Penalty, Regulariser
+from .equivariance import spread_hinge
+
+if TYPE_CHECKING:
+    from ..composed import ComposedTokenizer
+    from ..config import TokenizerConfig
+    from .curation_config import SelfSupervisedConfig
+
+# The paper's weights 25, 25, 1 of invariance, variance and covariance, divided by 25.
+_COVARIANCE = 0.04
+
+
+class SelfSupervised(Regulariser):
+    """VICReg on the features until `share` of the steps is done; then the encoder's weights stay as they are.
+
+    The bottleneck reads the features without gradient, so no reconstruction error reaches the encoder. Once frozen its
+    parameters have no gradient at all, which an optimiser passes over, decay included. The weights of that moment are
+    kept, and put back at the end in place of the training loop's average, which lags behind: the codebook was made for
+    the features of the frozen encoder.
+    """
+
+    detaches_features: ClassVar[bool] = True
+    frozen: Tensor
+
+    def __init__(self, config: SelfSupervisedConfig, tokenizer: TokenizerConfig) -> None:
+        super().__init__()
+        self.config = config
+        features = tokenizer.bottleneck.inputs(tokenizer.channels, tokenizer.features)
+        self.expander = nn.Sequential(
+            nn.Linear(features, 2 * config.embedding), nn.GELU(), nn.Linear(2 * config.embedding, config.embedding)
+        )
+        self.views = Views(config, tokenizer.downsample, per_channel=not tokenizer.signal.modality.is_audio)
+        self.register_buffer("frozen", torch.tensor(False))
+        for number, shape in enumerate(_shapes(tokenizer, features)):
+            self.register_buffer(f"kept_{number}", torch.zeros(shape))
+
+    def losses(self, done: Pass) -> Penalty:
+        """Invariance, variance and covariance of the views' embeddings while the encoder learns, then nothing."""
+        freeze = self.freeze_at(done.steps)
+        if done.step >= freeze:
+            if done.step == freeze:
+                self._keep(done.tokenizer)
+            return Penalty()
+        first, second = self._embedded(done), self._embedded(done)
+        invariance = (first - second).square().mean()
+        variance = spread_hinge(first) + spread_hinge(second)
+        covariance = covariance_penalty(first) + covariance_penalty(second)
+        loss = invariance + variance + _COVARIANCE * covariance
+        logs = {"invariance": invariance.detach(), "spread": variance.detach(), "covariance": covariance.detach()}
+        return Penalty(losses={"self_supervised": self.config.weight * loss}, logs=logs)
+
+    def freeze_at(self, steps: int) -> int:
+        """The first step at which the encoder is frozen; the last one at the latest."""
+        return min(math.ceil(self.config.share * steps), steps - 1)
+
+    @torch.no_grad()
+    def conclude(self, tokenizer: ComposedTokenizer) -> None:
+        """Puts the frozen encoder's weights back in place of their average."""
+        if self.frozen:
+            for number, parameter in enumerate(_parameters(tokenizer)):
+                parameter.copy_(self.get_buffer(f"kept_{number}"))
+
+    @torch.no_grad()
+    def _keep(self, tokenizer: ComposedTokenizer) -> None:
+        self.frozen.fill_(True)
+        for number, parameter in enumerate(_parameters(tokenizer)):
+            self.get_buffer(f"kept_{number}").copy_(parameter)
+
+    def _embedded(self, done: Pass) -> Tensor:
+        """The embeddings of a new view, `[B, embedding, *grid]`."""
+        features = done.tokenizer._features(self.views(done.signal)).float()
+        return self.expander(features.movedim(1, -1)).movedim(-1, 1)
+
+
+class Views:
+    """Random copies of signals with the same geometry: x -> gain x + offset + noise, and patches hidden.
+
+    Gains lie in 1 -+ jitter and offsets in -+jitter, per channel of images and frames. A waveform has no offset that is
+    heard; on a spectrogram it is a gain.
+    """
+
+    def __init__(self, config: SelfSupervisedConfig, patch: Sequence[int], *, per_channel: bool) -> None:
+        self.config = config
+        self.per_channel = per_channel
+        self.mask = Mask(patch, ratio=config.mask) if config.mask else None
+
+    def __call__(self, signal: Tensor) -> Tensor:
+        """`[B, C, *signal]` to another of that shape."""
+        shape = (len(signal), signal.shape[1] if self.per_channel else 1, *(1,) * (signal.ndim - 2))
+        jitter = self.config.jitter
+        gain = 1 + jitter * (2 * torch.rand(shape, device=signal.device) - 1)
+        offset = jitter * (2 * torch.rand(shape, device=signal.device) - 1)
+        view = gain * signal if signal.ndim == 3 else gain * signal + offset
+        view = view + self.config.noise * torch.randn_like(signal)
+        return view if self.mask is None else self.mask(view)
+
+
+def covariance_penalty(z: Tensor) -> Tensor:
+    """Sum of the squared covariances of different channels, divided by their number: `[B, C, *grid]`.
+
+    VICReg's equation 4, with the mean over the batch taken out at each position.
+    """
+    rows = (z - z.mean(0, keepdim=True)).movedim(1, -1).flatten(0, -2)
+    covariance = rows.T @ rows / max(1, len(rows) - 1)
+    return (covariance.square().sum() - covariance.diagonal().square().sum()) / len(covariance)
+
+
+def _parameters(tokenizer: ComposedTokenizer) -> Iterator[nn.Parameter]:
+    return chain(tokenizer.encoder.parameters(), tokenizer.project_in.parameters())
+
+
+def _shapes(tokenizer: TokenizerConfig, features: int) -> list[torch.Size]:
+    """The shapes of the encoder's and its projection's parameters, without drawing a single weight."""
+    from ..backbones.conv import pointwise
+
+    with torch.device("meta"):
+        parts = [tokenizer.backbone.build_encoder(tokenizer.signal, tokenizer.downsample)]
+        if not tokenizer.bottleneck.projects:
+            parts.append(pointwise(tokenizer.features, features, len(tokenizer.layout.shape)))
+    return [parameter.shape for part in parts for parameter in part.parameters()]
