@@ -122,7 +122,7 @@ class ARConfig(ClassConditional):
     """
 
     name: ClassVar[str] = "ar"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     added: ClassVar[frozenset[str]] = ClassConditional.added | {"order"}
 
     width: int = 128
@@ -196,7 +196,7 @@ class FlowConfig(ClassConditional):
     """
 
     name: ClassVar[str] = "flow"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     added: ClassVar[frozenset[str]] = ClassConditional.added | {"likelihood", "likelihood_steps"}
 
     width: int = 128

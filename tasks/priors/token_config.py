@@ -67,7 +67,7 @@ class GIVTConfig(TokenConfig):
     """
 
     name: ClassVar[str] = "givt"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     mixtures: int = 16
     min_scale: float = 1e-3
@@ -111,7 +111,7 @@ class MARConfig(TokenConfig):
     """
 
     name: ClassVar[str] = "mar"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     order: Literal["random", "raster"] = "random"
     iterations: int = 16
