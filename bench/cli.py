@@ -57,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
         ("run", _run, "run a suite, or go on with it"),
         ("plan", _plan, "show a suite's cells: TSR, elements, bits, predicted cost; trains nothing"),
         ("leaderboard", _leaderboard, "tables from finished runs"),
+        ("plot", _plot, "one column of finished runs over another, as a picture"),
+        ("gallery", _gallery, "pictures of finished runs' reconstructions and samples"),
         ("list", _list, "what there is by name"),
         ("doctor", _doctor, "versions, devices, weights, caches"),
     ):
@@ -114,16 +116,46 @@ def _leaderboard_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--pareto", metavar="A,B", help="the two columns of the Pareto front that is marked")
 
 
+def _plot_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("dirs", metavar="DIR", nargs="+", type=Path, help="output folders of runs")
+    command.add_argument("--x", required=True, metavar="COLUMN", help="across: prior_flops, tsr, bits_per_sample")
+    command.add_argument("--y", required=True, metavar="COLUMN", help="up: psnr, gfd_encoder_supervised")
+    command.add_argument(
+        "--group", default="label", metavar="A,B", help="the columns that make a line each (default: label)"
+    )
+    command.add_argument(
+        "--where", action="append", default=[], metavar="FILTER", help="keep rows: modality=image, tsr>=12"
+    )
+    command.add_argument(
+        "--log", default="auto", metavar="auto|none|x|y|xy", help="logarithmic axes (default: those of FLOPs)"
+    )
+    command.add_argument("--out", metavar="FILE", type=Path, help="a .png, .svg or .pdf (default: Y-over-X.svg)")
+
+
+def _gallery_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("dirs", metavar="DIR", nargs="+", type=Path, help="output folders of runs")
+    command.add_argument("--out", metavar="FOLDER", type=Path, default=Path("gallery"), help="default: gallery")
+    command.add_argument(
+        "--where", action="append", default=[], metavar="FILTER", help="keep rows: modality=image, tsr>=12"
+    )
+
+
 def _list_options(command: argparse.ArgumentParser) -> None:
     from .listing import TOPICS
 
     command.add_argument("topic", nargs="?", choices=TOPICS, metavar="|".join(TOPICS))
+    command.add_argument(
+        "--runs", type=Path, metavar="DIR", help="systems: a run of the suite `systems`, or a folder of runs"
+    )
+    command.add_argument("--format", choices=("text", "md"), default="text", help="systems: as text or Markdown")
 
 
 _OPTIONS = {
     "run": _run_options,
     "plan": _plan_options,
     "leaderboard": _leaderboard_options,
+    "plot": _plot_options,
+    "gallery": _gallery_options,
     "list": _list_options,
     "doctor": lambda command: None,
 }
@@ -194,9 +226,31 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _plot(arguments: argparse.Namespace) -> int:
+    from ..results.plot import plot
+
+    options = {name: getattr(arguments, name) for name in ("x", "y", "group", "where", "log", "out")}
+    print(plot(arguments.dirs, **options))
+    return 0
+
+
+def _gallery(arguments: argparse.Namespace) -> int:
+    from ..results.gallery import gallery
+
+    for path in gallery(arguments.dirs, out=arguments.out, where=arguments.where):
+        print(path)
+    return 0
+
+
 def _list(arguments: argparse.Namespace) -> int:
     from .listing import listing
+    from .systems import systems_markdown, systems_text
 
+    if arguments.topic == "systems":
+        print((systems_markdown if arguments.format == "md" else systems_text)(arguments.runs))
+        return 0
+    if arguments.runs is not None or arguments.format != "text":
+        raise UserError("--runs and --format are for `latentbench list systems`")
     print(listing(arguments.topic))
     return 0
 

@@ -11,12 +11,17 @@ from ..results.errors import UserError
 from ..tokenizers.config import TokenizerConfig
 from ..tokenizers.recipe import load_recipe, resolve
 from .datasets.config import DataConfig, signal_spec
+from .prior_options import Layer, as_table, check_table
 from .suite import Suite, TokenizerEntry
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One point of a suite: a tokenizer on a data set with a seed. `axes` are the grid values that made it."""
+    """One point of a suite: a tokenizer and its prior on a data set with a seed.
+
+    `axes` are the grid values that made it; `prior` are the tables of prior options that hold for it, the suite's
+    first, each with its place; `tasks` are those that it is put to.
+    """
 
     data: DataConfig
     tokenizer: TokenizerConfig
@@ -24,12 +29,27 @@ class Cell:
     label: str
     axes: Mapping[str, Any]
     seed: int
+    prior: tuple[Layer, ...] = ()
+    tasks: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """What people read: data set, tokenizer, grid point, seed."""
-        point = " ".join(f"{axis}={value}" for axis, value in self.axes.items())
-        return " ".join(part for part in (self.data.label, self.label, point, f"seed={self.seed}") if part)
+        return self._named(self.label, self.axes)
+
+    @property
+    def tokenizer_name(self) -> str:
+        """The same without what concerns the prior alone: cells that differ there share a tokenizer."""
+        return self._named(self.label, {axis: v for axis, v in self.axes.items() if not is_prior_axis(axis)})
+
+    @property
+    def prior_axes(self) -> tuple[str, ...]:
+        """The axes that concern the prior alone."""
+        return tuple(axis for axis in self.axes if is_prior_axis(axis))
+
+    def _named(self, label: str, axes: Mapping[str, Any]) -> str:
+        point = " ".join(f"{axis}={_brief(value)}" for axis, value in axes.items())
+        return " ".join(part for part in (self.data.label, label, point, f"seed={self.seed}") if part)
 
     def to_json(self) -> dict[str, Any]:
         """The cell's row of facts: axes, shape and nominal rate of its latents."""
@@ -60,21 +80,33 @@ def cells(suite: Suite) -> tuple[Cell, ...]:
     """All cells of `suite`, data set by data set. Raises UserError for an unknown recipe or an impossible point."""
     found: list[Cell] = []
     labels = _labels(suite)
+    check_table(suite.prior, f"{suite.where}: prior")
     for data in suite.data:
         signal = signal_spec(data)
         for entry, label in zip(suite.tokenizers, labels, strict=True):
             if not _wanted(entry, data):
                 continue
             for axes in _points(entry):
-                options = merge(merge({"training": dict(suite.training)}, entry.options), _nested(axes))
+                own = {axis: value for axis, value in axes.items() if not is_prior_axis(axis)}
+                options = merge(merge({"training": dict(suite.training)}, entry.options), _nested(own))
                 place = entry.where
                 if axes:
-                    place += f" ({', '.join(f'{axis}={value}' for axis, value in axes.items())})"
+                    place += f" ({', '.join(f'{axis}={_brief(value)}' for axis, value in axes.items())})"
+                prior = _prior_layers(suite, entry, axes, place)
                 config = resolve(entry.recipe, signal, options, where=place)
                 shown_axes = {axis: shown(value) for axis, value in axes.items()}
                 found += [
-                    Cell(data=data, tokenizer=config, recipe=entry.recipe, label=label, axes=shown_axes, seed=seed)
-                    for seed in suite.seeds
+                    Cell(
+                        data=data,
+                        tokenizer=config,
+                        recipe=entry.recipe,
+                        label=label,
+                        axes=shown_axes,
+                        seed=seed,
+                        prior=prior,
+                        tasks=entry.tasks or suite.tasks,
+                    )
+                    for seed in entry.seeds or suite.data_seeds.get(data.label, suite.seeds)
                 ]
     if not found:
         raise UserError(f"{suite.where}: no tokenizer fits any of the data sets (see `modalities` and `data`)")
@@ -90,6 +122,12 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _brief(value: Any) -> str:
+    """A grid value in a cell's name: a budget of 2e11 without its zeros."""
+    short = f"{value:g}" if isinstance(value, float) else ""
+    return short if short and abs(value) >= 1e6 and float(short) == value else str(value)
+
+
 def shown(value: Any) -> Any:
     """A grid value as one table cell: lists become 2x4x4, a list of equal numbers that number."""
     if isinstance(value, list | tuple):
@@ -97,14 +135,42 @@ def shown(value: Any) -> Any:
     return value
 
 
+def is_prior_axis(axis: str) -> bool:
+    """True for `prior` and all that begins with `prior.`: axes that leave the tokenizer as it is."""
+    return axis.partition(".")[0] == "prior"
+
+
+def _prior_layers(suite: Suite, entry: TokenizerEntry, axes: Mapping[str, Any], place: str) -> tuple[Layer, ...]:
+    """The tables of prior options for one grid point: the suite's, the entry's, the point's own."""
+    layers: list[Layer] = [(suite.prior, f"{suite.where}: prior")]
+    if entry.prior:
+        layers.append((entry.prior, f"{entry.where}.prior"))
+    own = {axis: value for axis, value in axes.items() if is_prior_axis(axis)}
+    if not own:
+        return tuple(layers)
+    if "generation" not in (entry.tasks or suite.tasks):
+        raise UserError(f"{entry.where}.grid: {next(iter(own))} has no effect without the task generation")
+    if "prior" in own and len(own) > 1:
+        raise UserError(f"{entry.where}.grid: prior is a list of names; beside other axes write grid.prior.name")
+    table = as_table(own["prior"], f"{place}.prior") if "prior" in own else _nested(own)["prior"]
+    check_table(table, f"{place}.prior")
+    return (*layers, (table, f"{place}.prior"))
+
+
 def _labels(suite: Suite) -> list[str]:
     """A label per entry; entries that share one recipe and have no label of their own are numbered."""
     labels: list[str] = []
     for entry in suite.tokenizers:
-        base = entry.label or entry.recipe
-        clashes = [e for e in suite.tokenizers if (e.label or e.recipe) == base and _overlap(e, entry)]
+        base = _base(entry)
+        clashes = [e for e in suite.tokenizers if _base(e) == base and _overlap(e, entry)]
         labels.append(base if len(clashes) == 1 or clashes[0] is entry else f"{base}#{clashes.index(entry) + 1}")
     return labels
+
+
+def _base(entry: TokenizerEntry) -> str:
+    """The label as given, else the recipe, with the prior that the entry names."""
+    prior = entry.prior.get("name")
+    return entry.label or (f"{entry.recipe} + {prior}" if prior else entry.recipe)
 
 
 def _overlap(a: TokenizerEntry, b: TokenizerEntry) -> bool:

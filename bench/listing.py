@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from ..tasks.metrics import metrics
 from ..tasks.nets import nets
 from ..tasks.priors.config import priors
+from ..tasks.probes import probes
 from ..tasks.proxies import proxies
 from ..tokenizers.backbones.config import BACKBONES
 from ..tokenizers.bottlenecks.config import BOTTLENECKS
@@ -20,8 +22,9 @@ from ..tokenizers.registry import Registry
 from ..tokenizers.regularisers.config import REGULARISERS
 from .datasets import sources
 from .engines import engines
-from .plan import Plan
-from .suite import TASKS, load_suite, suite_names
+from .plan import Plan, PlannedCell
+from .suite import FURTHER_TASKS, TASKS, load_suite, suite_names
+from .systems import brief
 
 # A CPU core's sustained speed in training, for predictions before anything has run; a GPU is some 500 times that.
 FLOPS_PER_SECOND = 4e10
@@ -42,11 +45,12 @@ def plan_text(plan: Plan, format: str) -> str:
         rows.append(
             planned.cell.to_json()
             | {"parameters": config.estimate_parameters(), "flops": sum(job.flops for job in jobs)}
+            | _prior(planned, plan)
         )
     total = sum(job.flops for job in plan.jobs.values())
     if format == "json":
         return json.dumps({"suite": plan.suite.name, "cells": rows, "jobs": len(plan.jobs), "flops": total}, indent=2)
-    head = ("cell", "tsr", "elements", "bits", "bits/s", "parameters", "TFLOP")
+    head = ("cell", "tsr", "elements", "bits", "bits/s", "parameters", "prior", "TFLOP")
     table = [head] + [
         (
             row["cell"],
@@ -55,6 +59,7 @@ def plan_text(plan: Plan, format: str) -> str:
             f"{row['bits_per_sample']:.6g}",
             "" if row["bitrate"] is None else f"{row['bitrate']:.5g}",
             f"{row['parameters']:,}",
+            row["prior"] or "",
             f"{row['flops'] / 1e12:.3g}",
         )
         for row in rows
@@ -67,6 +72,13 @@ def plan_text(plan: Plan, format: str) -> str:
         f"{_columns(table)}\n\n{len(rows)} cells, {len(plan.jobs)} jobs ({counts})\n"
         f"predicted: {total / 1e12:.3g} TFLOP, about {_duration(total / FLOPS_PER_SECOND)} of one CPU core"
     )
+
+
+def _prior(planned: PlannedCell, plan: Plan) -> dict[str, Any]:
+    """The prior that a cell would train, and the FLOPs of its training."""
+    if planned.prior is None:
+        return {"prior": None, "prior_flops": None}
+    return {"prior": planned.prior.name, "prior_flops": plan.jobs[planned.jobs["prior"]].flops}
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> str:
@@ -113,6 +125,7 @@ def _suites() -> list[str]:
 
 
 TOPICS: dict[str, Callable[[], list[str]]] = {
+    "systems": brief,
     "tokenizers": _recipes,
     "backbones": _names(BACKBONES),
     "bottlenecks": _names(BOTTLENECKS),
@@ -123,8 +136,9 @@ TOPICS: dict[str, Callable[[], list[str]]] = {
     "decoders": _names(GENERATIVE),
     "metrics": _names(metrics),
     "priors": _names(priors),
-    "tasks": lambda: list(TASKS),
+    "tasks": lambda: [*TASKS, *FURTHER_TASKS],
     "proxies": _names(proxies),
+    "probes": _names(probes),
     "nets": _names(nets),
     "datasets": _names(sources),
     "engines": _names(engines),

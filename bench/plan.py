@@ -6,23 +6,22 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..results.errors import UserError, unknown
+from ..results.errors import UserError
 from ..tasks.config import samples_to_extrapolate
 from ..tasks.metrics import metrics
 from ..tasks.nets import nets
 from ..tasks.nets.config import EncoderConfig
-from ..tasks.priors.config import PriorConfig, choose, priors, resolve_prior
-from ..tasks.priors.presets import with_size
+from ..tasks.priors.config import PriorConfig
+from ..tasks.probes import probes
 from ..tasks.proxies import proxies
 from ..tokenizers import weights
 from ..tokenizers.registry import declared_version
-from ..tokenizers.spec import LatentSpec
-from ..tokenizers.training import TrainingConfig
 from ..tokenizers.validation import check
 from .datasets import sources
 from .datasets.config import DataConfig, signal_spec
 from .grid import Cell, cells, merge
 from .jobs import Job
+from .prior_options import check_axes, check_classes, check_table, configure
 from .suite import Suite
 
 ENCODER = "encoder"
@@ -45,10 +44,16 @@ _SCORE_VERSIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedCell:
-    """A cell and the ids of its jobs by kind."""
+    """A cell, the ids of its jobs by kind, and the prior of its latents where one is trained."""
 
     cell: Cell
     jobs: Mapping[str, str]
+    prior: PriorConfig | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The cell as a run's folder keeps it."""
+        prior = None if self.prior is None else self.prior.name
+        return self.cell.to_json() | {"prior": prior, "jobs": dict(self.jobs)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,14 +81,17 @@ class _Planner:
         self.nets = self._nets()
         options = _with_defaults(EncoderConfig, suite.encoder)
         self.encoder = check(EncoderConfig, options, where=f"{suite.where}: encoder")
-        self._check_prior()
+        check_table(suite.prior, f"{suite.where}: prior")
         for i, name in enumerate(suite.modelability.proxies):
             proxies.version(name, where=f"{suite.where}: modelability.proxies[{i}]")
+        for i, name in enumerate(suite.probes.names):
+            probes.version(name, where=f"{suite.where}: probes.names[{i}]")
 
     def plan(self) -> Plan:
         planned = []
         for cell in cells(self.suite):
-            planned.append(PlannedCell(cell=cell, jobs=self._cell(cell)))
+            prior = self._prior(cell) if "generation" in cell.tasks else None
+            planned.append(PlannedCell(cell=cell, jobs=self._cell(cell, prior), prior=prior))
         self._check_weights(planned)
         return Plan(suite=self.suite, cells=tuple(planned), jobs=self.jobs)
 
@@ -106,7 +114,7 @@ class _Planner:
             found[name] = net
         return found
 
-    def _cell(self, cell: Cell) -> dict[str, str]:
+    def _cell(self, cell: Cell, prior: PriorConfig | None) -> dict[str, str]:
         suite, seed, spec = self.suite, cell.seed, cell.tokenizer.spec
         data = self._data(cell.data)
         runtime = {"data": cell.data.to_json()}
@@ -117,7 +125,7 @@ class _Planner:
             config={"tokenizer": cell.tokenizer.to_json(), "seed": seed},
             versions={"training": 1, **cell.tokenizer.versions()},
             depends={"data": data.id},
-            title=f"tokenizer {cell.name}",
+            title=f"tokenizer {cell.tokenizer_name}",
             runtime=runtime,
             flops=3 * forward * train.batch_size * train.steps if train.flops is None else train.flops,
             step_flops=3 * forward * train.batch_size,
@@ -125,22 +133,22 @@ class _Planner:
         )
         ids = {"data": data.id, "tokenizer": tokenizer.id}
         n_train, n_val = _counts(cell.data)
-        if "generation" in suite.tasks or "modelability" in suite.tasks:
+        if {"generation", "modelability", "probes"} & set(cell.tasks):
             latents = self._add(
                 kind="latents",
                 config={},
                 versions={"latents": 1},
                 depends={"data": data.id, "tokenizer": tokenizer.id},
-                title=f"latents {cell.name}",
+                title=f"latents {cell.tokenizer_name}",
                 runtime=runtime,
                 flops=forward / 2 * (n_train + n_val),
                 step_flops=forward * 32,
             )
             ids["latents"] = latents.id
-        if "reconstruction" in suite.tasks:
+        if "reconstruction" in cell.tasks:
             ids["reconstruction"] = self._add(
                 kind="reconstruction",
-                config=asdict(suite.reconstruction),
+                config=suite.reconstruction.identity(),
                 versions={
                     "reconstruction": suite.reconstruction.version,
                     **{name: metrics.version(name) for name in metrics.names()},
@@ -148,12 +156,12 @@ class _Planner:
                     **self._net_versions(cell.data),
                 },
                 depends={"data": data.id, "tokenizer": tokenizer.id, **self._references(cell.data, "val")},
-                title=f"reconstruction {cell.name}",
+                title=f"reconstruction {cell.tokenizer_name}",
                 runtime=runtime,
                 flops=forward * n_val * (8 if suite.reconstruction.rate else 1),
                 step_flops=forward * suite.reconstruction.batch_size,
             ).id
-        if "modelability" in suite.tasks:
+        if "modelability" in cell.tasks:
             wanted = suite.modelability.proxies or tuple(proxies.names())
             ids["modelability"] = self._add(
                 kind="modelability",
@@ -161,12 +169,32 @@ class _Planner:
                 versions={"modelability": suite.modelability.version}
                 | {name: proxies.version(name) for name in wanted},
                 depends={"data": data.id, "latents": ids["latents"], "tokenizer": tokenizer.id},
-                title=f"modelability {cell.name}",
+                title=f"modelability {cell.tokenizer_name}",
                 runtime=runtime,
                 flops=1e9,
             ).id
-        if "generation" in suite.tasks:
-            prior = self._prior(spec)
+        if "probes" in cell.tasks:
+            wanted = suite.probes.names or tuple(probes.names())
+            ids["probes"] = self._add(
+                kind="probes",
+                config=asdict(suite.probes) | {"names": list(wanted), "seed": seed},
+                versions={"probes": suite.probes.version}
+                | {name: probes.version(name) for name in wanted}
+                | {"psnr": metrics.version("psnr")}
+                | _SHARED_VERSIONS
+                | self._net_versions(cell.data),
+                depends={
+                    "data": data.id,
+                    "latents": ids["latents"],
+                    "tokenizer": tokenizer.id,
+                    **self._references(cell.data, "val"),
+                },
+                title=f"probes {cell.tokenizer_name}",
+                runtime=runtime,
+                flops=forward * n_val * 12,
+                step_flops=forward * suite.probes.batch_size,
+            ).id
+        if prior is not None:
             prior_job = self._add(
                 kind="prior",
                 config={"prior": prior.name, "options": prior.identity(), "seed": seed},
@@ -203,28 +231,12 @@ class _Planner:
             ).id
         return ids
 
-    def _check_prior(self) -> None:
-        """`[prior]`: `name`, a `training` table for all priors, and a table of options per prior; used or not."""
-        table, where = self.suite.prior, f"{self.suite.where}: prior"
-        for key, value in table.items():
-            if key not in ("name", "training", *priors.names()):
-                raise unknown("key", key, ["name", "training", *priors.names()], where=where)
-            if key != "name" and not isinstance(value, Mapping):
-                raise UserError(f"{where}.{key}: a table is wanted, got {value!r}")
-        if not isinstance(table.get("name", "auto"), str):
-            raise UserError(f'{where}.name: should be a prior\'s name or "auto", got {table["name"]!r}')
-        check(TrainingConfig, table.get("training", {}), where=f"{where}.training")
-        for name in table.keys() & priors.names():
-            cls, place = priors.get(name), f"{where}.{name}"
-            check(cls, with_size(cls, table[name], where=place), where=place)
-
-    def _prior(self, spec: LatentSpec) -> PriorConfig:
-        table, where = self.suite.prior, f"{self.suite.where}: prior"
-        wanted = table.get("name", "auto")
-        name = choose(spec, None if wanted == "auto" else wanted, where=where)
-        options = merge({"training": table.get("training", {})}, table.get(name, {}))
-        options = _with_defaults(priors.get(name), options)
-        return resolve_prior(name, options, spec, where=f"{where}.{name}")
+    def _prior(self, cell: Cell) -> PriorConfig:
+        """The cell's prior. Raises UserError for one that can't be trained on these latents and this data."""
+        prior = configure(cell.prior, cell.tokenizer.spec)
+        check_axes(cell.prior_axes, prior, cell.prior[-1][1])
+        check_classes(prior, cell.data, cell.prior)
+        return prior
 
     def _data(self, data: DataConfig) -> Job:
         return self._add(
@@ -324,7 +336,7 @@ class _Planner:
             weights.require(name, where=f"{where}: objective")
 
 
-def _with_defaults(cls: type[EncoderConfig] | type[PriorConfig], options: Mapping[str, Any]) -> dict[str, Any]:
+def _with_defaults(cls: type[EncoderConfig], options: Mapping[str, Any]) -> dict[str, Any]:
     """`options` whose `training` is completed by what `cls` is trained with by default, not any model."""
     return merge({"training": asdict(cls().training)}, options)
 

@@ -69,7 +69,7 @@ def run_suite(
     with _locked(root):
         plan = make_plan(loaded, _fingerprints(loaded, console, cache))
         store = Store(root)
-        store.write_suite(loaded.name, [p.cell.to_json() | {"jobs": dict(p.jobs)} for p in plan.cells])
+        store.write_suite(loaded.name, [p.to_json() for p in plan.cells])
         todo = {name: job for name, job in plan.jobs.items() if store.load(job.kind, job.key) is None}
         _tidy(store, [job for name, job in plan.jobs.items() if name not in todo])
         before = len(plan.jobs) - len(todo)

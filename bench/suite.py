@@ -14,23 +14,27 @@ from pathlib import Path
 from typing import Any
 
 from ..results.errors import UserError, unknown
-from ..tasks.config import GenerationConfig, ModelabilityConfig, ReconstructionConfig
+from ..tasks.config import GenerationConfig, ModelabilityConfig, ProbesConfig, ReconstructionConfig
 from ..tokenizers.options import OPTIONS
 from ..tokenizers.spec import Modality
 from ..tokenizers.training import TrainingConfig
 from ..tokenizers.validation import check
 from .datasets import sources
 from .datasets.config import DataConfig
+from .prior_options import as_table, check_table
 
 TASKS = ("reconstruction", "generation", "modelability")
+# What only a suite that names it does.
+FURTHER_TASKS = ("probes",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerEntry:
     """One `[[tokenizers]]` table: a recipe, its overrides, and the grid of values that some of them take.
 
-    `grid` maps a dotted option ("tsr", "bottleneck.beta") to its values; `modalities` and `data` restrict the entry to
-    some data sets; `options` are overrides common to all its cells; `where` is the place in the file, for messages.
+    `grid` maps a dotted option ("tsr", "bottleneck.beta", "prior.name") to its values; `modalities` and `data` restrict
+    the entry to some data sets; `options` are overrides common to all its cells; `prior` is laid over the suite's;
+    `seeds` and `tasks` stand for the suite's where they are given; `where` is the place in the file, for messages.
     """
 
     recipe: str
@@ -40,17 +44,22 @@ class TokenizerEntry:
     data: tuple[str, ...]
     options: Mapping[str, Any]
     where: str
+    prior: Mapping[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] = ()
+    tasks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
     """A checked suite. `training`, `prior` and `encoder` are option tables that later stages validate with their own
-    schema; `features` names the nets of Fréchet and kernel distances ("encoder" needs no download)."""
+    schema; `features` names the nets of Fréchet and kernel distances ("encoder" needs no download); `data_seeds` has
+    the seeds of the data sets, by label, for which they are others than `seeds`."""
 
     name: str
     where: str
     description: str
     seeds: tuple[int, ...]
+    data_seeds: Mapping[str, tuple[int, ...]]
     tasks: tuple[str, ...]
     features: tuple[str, ...]
     data: tuple[DataConfig, ...]
@@ -61,6 +70,7 @@ class Suite:
     reconstruction: ReconstructionConfig
     generation: GenerationConfig
     modelability: ModelabilityConfig
+    probes: ProbesConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +80,7 @@ class _Top:
     data: list[dict[str, Any]]
     description: str = ""
     seeds: tuple[int, ...] = (0,)
+    data_seeds: dict[str, tuple[int, ...]] = field(default_factory=dict)
     tasks: tuple[str, ...] = TASKS
     features: tuple[str, ...] = ("encoder",)
     training: dict[str, Any] = field(default_factory=dict)
@@ -78,6 +89,7 @@ class _Top:
     reconstruction: dict[str, Any] = field(default_factory=dict)
     generation: dict[str, Any] = field(default_factory=dict)
     modelability: dict[str, Any] = field(default_factory=dict)
+    probes: dict[str, Any] = field(default_factory=dict)
 
 
 def suite_names() -> list[str]:
@@ -183,8 +195,8 @@ def _parse(raw: dict[str, Any], where: str) -> Suite:
     if not top.name or any(c in top.name for c in "/\\\0"):
         raise UserError(f"{where}: name: must be usable as a file name, got {top.name!r}")
     for i, task in enumerate(top.tasks):
-        if task not in TASKS:
-            raise unknown("task", task, TASKS, where=f"{where}: tasks[{i}]")
+        if task not in (*TASKS, *FURTHER_TASKS):
+            raise unknown("task", task, (*TASKS, *FURTHER_TASKS), where=f"{where}: tasks[{i}]")
     for key in ("data", "tokenizers", "seeds"):
         if not getattr(top, key):
             raise UserError(f"{where}: {key}: needs at least one entry")
@@ -197,12 +209,21 @@ def _parse(raw: dict[str, Any], where: str) -> Suite:
     for i, label in enumerate(labels):
         if label in labels[:i]:
             raise UserError(f"{where}: data[{i}]: a data set called {label!r} is there already; give one a `name`")
-    entries = tuple(_entry(table, f"{where}: tokenizers[{i}]", labels) for i, table in enumerate(top.tokenizers))
+    for label, seeds in top.data_seeds.items():
+        if label not in labels:
+            raise unknown("data set", label, labels, where=f"{where}: data_seeds")
+        if not seeds:
+            raise UserError(f"{where}: data_seeds.{label}: needs at least one seed")
+        _distinct(seeds, f"{where}: data_seeds.{label}")
+    entries = tuple(
+        _entry(table, f"{where}: tokenizers[{i}]", labels, top.tasks) for i, table in enumerate(top.tokenizers)
+    )
     return Suite(
         name=top.name,
         where=where,
         description=top.description,
         seeds=top.seeds,
+        data_seeds=top.data_seeds,
         tasks=top.tasks,
         features=top.features,
         data=data,
@@ -213,6 +234,7 @@ def _parse(raw: dict[str, Any], where: str) -> Suite:
         reconstruction=check(ReconstructionConfig, top.reconstruction, where=f"{where}: reconstruction"),
         generation=check(GenerationConfig, top.generation, where=f"{where}: generation"),
         modelability=check(ModelabilityConfig, top.modelability, where=f"{where}: modelability"),
+        probes=check(ProbesConfig, top.probes, where=f"{where}: probes"),
     )
 
 
@@ -236,17 +258,26 @@ class _EntryHead:
     label: str = ""
     modalities: tuple[Modality, ...] = ()
     data: tuple[str, ...] = ()
+    prior: Any = field(default_factory=dict)
     grid: dict[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] = ()
+    tasks: tuple[str, ...] = ()
 
 
-def _entry(table: Mapping[str, Any], where: str, data_labels: list[str]) -> TokenizerEntry:
+def _entry(table: Mapping[str, Any], where: str, data_labels: list[str], tasks: Sequence[str]) -> TokenizerEntry:
     own = [item.name for item in fields(_EntryHead)]
     _known(table, [*own, *OPTIONS], where)
     head = check(_EntryHead, {k: v for k, v in table.items() if k in own}, where=where)
     for i, name in enumerate(head.data):
         if name not in data_labels:
             raise unknown("data set", name, data_labels, where=f"{where}: data[{i}]")
+    for i, task in enumerate(head.tasks):
+        if task not in tasks:
+            raise unknown("task of the suite", task, tasks, where=f"{where}: tasks[{i}]")
+    _distinct(head.seeds, f"{where}: seeds")
     grid = dict(_axes(head.grid, f"{where}: grid"))
+    prior = as_table(head.prior, f"{where}.prior")
+    check_table(prior, f"{where}.prior")
     return TokenizerEntry(
         recipe=head.recipe,
         label=head.label,
@@ -255,6 +286,9 @@ def _entry(table: Mapping[str, Any], where: str, data_labels: list[str]) -> Toke
         data=head.data,
         options={k: v for k, v in table.items() if k not in own},
         where=where,
+        prior=prior,
+        seeds=head.seeds,
+        tasks=head.tasks,
     )
 
 

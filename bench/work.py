@@ -16,7 +16,7 @@ from torch import nn
 from ..results.metric import Metric
 from ..results.record import Record
 from ..results.store import Store
-from ..tasks.config import GenerationConfig, ModelabilityConfig, ReconstructionConfig
+from ..tasks.config import GenerationConfig, ModelabilityConfig, ProbesConfig, ReconstructionConfig
 from ..tasks.distances import REFERENCE, Reference
 from ..tasks.features import collect
 from ..tasks.generation import SAMPLES, generate, held_out
@@ -30,7 +30,10 @@ from ..tasks.nets.encoder import EncoderTrainer, LabelledSource
 from ..tasks.priors.build import build_prior
 from ..tasks.priors.config import priors
 from ..tasks.priors.interface import Prior
-from ..tasks.reconstruction import reconstruct
+from ..tasks.probes.interface import ProbeInput
+from ..tasks.probing import probe
+from ..tasks.reconstruction import PAIRS, reconstruct
+from ..tasks.stopwatch import rate
 from ..tasks.tensors import save_tensors
 from ..tokenizers.build import build
 from ..tokenizers.config import TokenizerConfig
@@ -280,7 +283,8 @@ def _reconstruction(shop: Workshop) -> Product:
     result = reconstruct(
         shop.tokenizer, shop.dataset, config, shop.context(), references=shop.references, extra_metrics=extra
     )
-    return Product(metrics=result.metrics, extra=result.extra)
+    artifacts = (PAIRS,) if config.keep else ()
+    return Product(metrics=result.metrics, extra=result.extra, artifacts=artifacts, run=result.run)
 
 
 def _prior(shop: Workshop) -> Product:
@@ -305,13 +309,34 @@ def _generation(shop: Workshop) -> Product:
         references=shop.references,
     )
     extra = {"sampler": prior_config(record.config).protocol, **result.extra}
-    return Product(metrics=result.metrics, extra=extra, artifacts=(SAMPLES,) if config.keep else ())
+    artifacts = (SAMPLES,) if config.keep else ()
+    return Product(metrics=result.metrics, extra=extra, artifacts=artifacts, run=result.run)
 
 
 def _modelability(shop: Workshop) -> Product:
     config = check(ModelabilityConfig, shop.job.config, where="modelability")
     result, seconds = measure(shop.latents, config, progress=shop.progress)
     return Product(metrics=result.metrics, extra=result.extra, run={"proxy_seconds": seconds})
+
+
+def _probes(shop: Workshop) -> Product:
+    options = {k: v for k, v in shop.job.config.items() if k != "seed"}
+    config = check(ProbesConfig, options, where="probes")
+    made = shop.tokenizer_config
+    probed = ProbeInput(
+        tokenizer=shop.tokenizer,
+        data=shop.dataset,
+        latents=shop.latents,
+        device=shop.device,
+        seed=shop.seed,
+        samples=config.samples,
+        batch_size=config.batch_size,
+        nets=shop.nets,
+        references=shop.references,
+        untrained=None if made.codec is not None else lambda: build(made),
+    )
+    result = probe(probed, config, progress=shop.progress)
+    return Product(metrics=result.metrics, extra=result.extra, run=result.run)
 
 
 def prior_config(config: Mapping[str, Any]) -> Any:
@@ -338,7 +363,10 @@ def _trained(
         metrics=metrics,
         extra={"parameters": parameters, **facts, **(extra or {})},
         artifacts=(MODEL,),
-        run={"train_seconds": round(report.seconds, 3)},
+        run={
+            "train_seconds": round(report.seconds, 3),
+            "samples_per_second": rate(report.samples, report.seconds),
+        },
     )
 
 
@@ -352,4 +380,5 @@ _KINDS: dict[str, Callable[[Workshop], Product]] = {
     "prior": _prior,
     "generation": _generation,
     "modelability": _modelability,
+    "probes": _probes,
 }

@@ -21,7 +21,7 @@ README = Path(__file__).parents[1] / "README.md"
 COLUMNS = ("tsr", "bits_per_sample", "rate_bits", "psnr", "si_sdr", "rfd_encoder_*", "gfd_encoder_*", "viv", "seconds")
 # The field's systems that priors stand for; recipes say it of themselves.
 PRIORS = {"ar": "C2", "unet": "C4", "flow": "C5", "givt": "C6", "mar": "C6", "wavenet": "C7", "diffwave": "C7"}
-PRIORS |= {"cascade": "C9", "pixelcnn": "C1", "maskgit": "C3", "hierarchical": "C11"}
+PRIORS |= {"cascade": "C9", "pixelcnn": "C1", "maskgit": "C3", "hierarchical": "C11", "set_ar": "C8", "set_flow": "C8"}
 
 
 def systems() -> str:

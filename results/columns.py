@@ -43,6 +43,8 @@ _METRICS = (
 )
 _DISTORTION = re.compile(r"si_sdr|psnr|stft_distance|mel_distance|ssim|lpips(_\w+)?|temporal_error")
 _DISTANCE = re.compile(r"[rg](fid|kid|(fd|kd)_\w+)|(fid|fd)_infinity(_\w+)?")
+# Of a tokenizer's further ways to decode: shown when asked for.
+_POINT = re.compile(r"\w+_(depth|prefix|steps|resolution)_\d+")
 _BY_COUNT = re.compile(r"[rg](fid|kid|(fd|kd)_\w+)|(precision|recall|density|coverage)_\w+|inception_score")
 
 SHORT = {
@@ -52,6 +54,7 @@ SHORT = {
     "parameters": "params",
     "prior_parameters": "prior params",
     "peak_memory_bytes": "memory",
+    "sampling_per_second": "sampled/s",
 }
 
 
@@ -61,6 +64,7 @@ def default_columns(groups: Sequence[Group]) -> list[str]:
     timed = any(group.mean("bitrate") is not None for group in groups)
     rate = "bitrate" if timed else "bits_per_element"
     present = _measured(groups)
+    present = [name for name in present if not _POINT.fullmatch(name)]
     metrics = [name for pattern in _METRICS for name in present if re.fullmatch(pattern, name)]
     first = ["tsr", "elements", "bits_per_sample", rate, "rate_bits", "stream_bits", "parameters", "seconds"]
     names = [*first, *dict.fromkeys(metrics)]

@@ -186,8 +186,12 @@ _BASE: dict[str, Direction] = {
     "parameters": "lower",
     "prior_parameters": "lower",
     "flops": "lower",
+    "tokenizer_flops": "lower",
+    "prior_flops": "lower",
     "seconds": "lower",
     "train_seconds": "lower",
+    "prior_seconds": "lower",
+    "sampling_per_second": "higher",
     "peak_memory_bytes": "lower",
 }
 

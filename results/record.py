@@ -29,6 +29,7 @@ KINDS = (
     "prior",
     "generation",
     "modelability",
+    "probes",
 )
 
 # `{2: update_to_2, ...}`: version N's function takes the JSON of schema N - 1 to that of N. Schema 1 is the first.

@@ -17,7 +17,18 @@ Row = dict[str, Any]
 
 RATE = ("tsr", "tsr_input", "elements", "positions", "bits_per_sample", "bits_per_element", "bitrate")
 SPEC = ("downsample", "channels", *RATE)
-COST = ("parameters", "prior_parameters", "flops", "seconds", "train_seconds", "peak_memory_bytes")
+COST = (
+    "parameters",
+    "prior_parameters",
+    "flops",
+    "tokenizer_flops",
+    "prior_flops",
+    "seconds",
+    "train_seconds",
+    "prior_seconds",
+    "sampling_per_second",
+    "peak_memory_bytes",
+)
 IDENTITY = ("source", "suite", "cell", "dataset", "modality", "recipe", "label", "seed", "status")
 BASE = (*IDENTITY, *SPEC, "discrete", "topology", "prior", "sampler", *COST)
 # The columns that are no single value; they close the row.
@@ -109,13 +120,18 @@ def _row(source: str, suite: str, cell: dict[str, Any], records: dict[str, Recor
     named = {axis_column(axis): value for axis, value in axes.items()}
     row |= {name: value for name, value in named.items() if name not in _RESOLVED}
     row |= {name: cell.get(name, named.get(name)) for name in (*SPEC, "discrete", "topology")}
-    row["prior"] = next((str(r.config["prior"]) for r in finished if r.kind == "prior" and "prior" in r.config), None)
+    trained = next((str(r.config["prior"]) for r in finished if r.kind == "prior" and "prior" in r.config), None)
+    row["prior"] = trained or cell.get("prior")
     row["sampler"] = next((str(r.extra["sampler"]) for r in finished if "sampler" in r.extra), None)
     row["parameters"] = _total([r.extra.get("parameters") for r in finished if r.kind == "tokenizer"])
     row["prior_parameters"] = _total([r.extra.get("parameters") for r in finished if r.kind == "prior"])
     row["flops"] = _total([r.extra.get("flops") for r in own])
+    row["tokenizer_flops"] = _total([r.extra.get("flops") for r in own if r.kind == "tokenizer"])
+    row["prior_flops"] = _total([r.extra.get("flops") for r in own if r.kind == "prior"])
     row["seconds"] = _total([r.run.get("seconds") for r in own])
     row["train_seconds"] = _total([r.run.get("seconds") for r in fitted])
+    row["prior_seconds"] = _total([r.run.get("train_seconds") for r in own if r.kind == "prior"])
+    row["sampling_per_second"] = _total([r.run.get("samples_per_second") for r in own if r.kind == "generation"])
     peaks = [p for r in own if isinstance(p := r.run.get("peak_memory_bytes"), int | float)]
     row["peak_memory_bytes"] = max(peaks, default=None)
     protocols: dict[str, str] = {}

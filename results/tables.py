@@ -224,7 +224,7 @@ def _base_cell(group: Group, name: str) -> Cell:
         return Cell(text=f"{value / 2**20:.0f} MiB", value=value)
     if name.endswith("seconds"):
         return Cell(text=f"{value:.0f}" if value >= 100 else f"{value:.2g}", value=value)
-    counts = name in ("parameters", "prior_parameters", "flops")
+    counts = name.endswith(("parameters", "flops"))
     return Cell(text=compact(value) if counts else brief(value), value=value)
 
 

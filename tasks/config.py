@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
 
 SAMPLES_PER_DIMENSION = 16  # below it Fréchet distances do not fall as 1/N well enough to be extrapolated
 Score = Literal["manifold", "memorisation", "fd_infinity", "inception_score"]
@@ -14,7 +14,8 @@ class ReconstructionConfig:
     """How reconstructions are scored, on the validation split.
 
     `samples` limits how many (0: all). `lpips` "off" or "on" (needs its weights). `rate` also measures the
-    entropy-coded rate. `vocoder_iterations` is Griffin-Lim's, for spectrograms.
+    entropy-coded rate. `vocoder_iterations` is Griffin-Lim's, for spectrograms. `keep` pairs of true and reconstructed
+    signals are stored, for galleries.
     """
 
     version: ClassVar[int] = 1
@@ -23,11 +24,17 @@ class ReconstructionConfig:
     lpips: Literal["off", "on"] = "off"
     rate: bool = True
     vocoder_iterations: int = 32
+    keep: int = 0
 
     def __post_init__(self) -> None:
         _at_least(self.samples, 0, "samples")
         _at_least(self.batch_size, 1, "batch_size")
         _at_least(self.vocoder_iterations, 1, "vocoder_iterations")
+        _at_least(self.keep, 0, "keep")
+
+    def identity(self) -> dict[str, Any]:
+        """The options as a job's key holds them: without `keep` at 0, which came after the others."""
+        return {name: value for name, value in asdict(self).items() if name != "keep" or value}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +71,20 @@ class ModelabilityConfig:
 
     def __post_init__(self) -> None:
         _at_least(self.samples, 0, "samples")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbesConfig:
+    """Which probes are made (empty: all that apply), on how many validation samples (0: all)."""
+
+    version: ClassVar[int] = 1
+    names: tuple[str, ...] = ()
+    samples: int = 256
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        _at_least(self.samples, 0, "samples")
+        _at_least(self.batch_size, 1, "batch_size")
 
 
 def samples_to_extrapolate(dim: int) -> int:

@@ -20,6 +20,7 @@ from .latents import LatentSplit, LatentStore
 from .priors.interface import Prior
 from .reconstruction import net_features
 from .scores import classifier_of, sample_scores
+from .stopwatch import Stopwatch, rate
 from .tensors import save_tensors
 
 SAMPLES = "samples.safetensors"
@@ -47,7 +48,8 @@ def generate(
     """Draw `config.samples`, decode them, and measure Fréchet and kernel distances to `references` (by net), then
     `config.scores` ("memorisation" with both splits' references by (net, split) from `context.references`).
 
-    Keeps the first `config.keep` decoded samples in `samples.safetensors`.
+    Keeps the first `config.keep` decoded samples in `samples.safetensors`. `run` of the result has the seconds of
+    sampling and of decoding, and the samples drawn a second (before decoding).
     Raises RuntimeError when samples are not finite: a diverged prior has no score; UserError as `sample_scores` does.
     """
     if "inception_score" in config.scores and "inception" in context.nets:
@@ -57,11 +59,14 @@ def generate(
     features: dict[str, list[Tensor]] = {name: [] for name in context.nets}
     kept: list[Tensor] = []
     unusable = 0
+    sampling, decoding = Stopwatch(context.device), Stopwatch(context.device)
     undecodable = getattr(tokenizer, "undecodable", 0)
     for start in range(0, config.samples, config.batch_size):
         size = min(config.batch_size, config.samples - start)
-        drawn = prior.sample(size, seed=context.seed, batch_size=size, start=start)
-        decoded = tokenizer.decode(latents.denormalise(drawn)).float()
+        with sampling:
+            drawn = prior.sample(size, seed=context.seed, batch_size=size, start=start)
+        with decoding:
+            decoded = tokenizer.decode(latents.denormalise(drawn)).float()
         unusable += int((~torch.isfinite(decoded)).flatten(1).any(1).sum())
         decoded = decoded.clamp(-1, 1)
         heard = decoded if vocoder is None else vocoder.invert(decoded, iterations=config.vocoder_iterations)
@@ -90,7 +95,12 @@ def generate(
         )
         metrics += scores
         extra |= {f"{fact}_{net.name}": value for fact, value in facts.items()}
-    return TaskResult(metrics=tuple(metrics), extra=extra)
+    run = {
+        "sample_seconds": round(sampling.seconds, 3),
+        "decode_seconds": round(decoding.seconds, 3),
+        "samples_per_second": rate(config.samples, sampling.seconds),
+    }
+    return TaskResult(metrics=tuple(metrics), extra=extra, run=run)
 
 
 @torch.inference_mode()

@@ -142,7 +142,9 @@ class Context:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskResult:
-    """A task's metrics, and further plain data worth keeping in the record (curves, per-channel statistics)."""
+    """A task's metrics, further plain data worth keeping in the record (curves, per-channel statistics), and in `run`
+    what may differ between two runs of the same job (seconds)."""
 
     metrics: tuple[Metric, ...]
     extra: Mapping[str, Any] = field(default_factory=dict)
+    run: Mapping[str, Any] = field(default_factory=dict)

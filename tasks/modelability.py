@@ -12,7 +12,7 @@ from ..results.metric import Metric
 from .config import ModelabilityConfig
 from .interface import TaskResult
 from .latents import LatentStore
-from .proxies import compute
+from .proxies import compute, proxies
 from .proxies.interface import ProxyInput
 
 
@@ -24,6 +24,7 @@ def measure(
 ) -> tuple[TaskResult, dict[str, float]]:
     """Compute `config.proxies` on the first `config.samples` training latents (0: all), at the posterior's mode.
 
+    Proxies that say nothing about latents of this topology are left out, with the reason in the result's `extra`.
     Returns the metrics, and the seconds that each proxy took (volatile, so apart from the result).
     """
     split, grid = latents.train, latents.spec.grid
@@ -40,12 +41,17 @@ def measure(
     )
     metrics: list[Metric] = []
     seconds: dict[str, float] = {}
+    skipped: dict[str, str] = {}
     for done, name in enumerate(config.proxies):
-        started = time.monotonic()
-        metrics += list(compute(name, inputs))
-        seconds[name] = round(time.monotonic() - started, 3)
+        reason = proxies.get(name).refusal(grid.topology)
+        if reason is not None:
+            skipped[name] = reason
+        else:
+            started = time.monotonic()
+            metrics += list(compute(name, inputs))
+            seconds[name] = round(time.monotonic() - started, 3)
         progress(done + 1, len(config.proxies), name)
-    return TaskResult(metrics=tuple(metrics)), seconds
+    return TaskResult(metrics=tuple(metrics), extra={"skipped": skipped} if skipped else {}), seconds
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:

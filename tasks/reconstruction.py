@@ -26,8 +26,11 @@ from .metrics import metrics as registry
 from .metrics.codes import CodeHistogram, code_metrics
 from .metrics.interface import PairMetric, per_position
 from .metrics.posterior import ACTIVE_VARIANCE, UnitVariance, kl_bits_by_channel
+from .points import OperatingPoints
 from .rate import rate_of_codes, rate_of_values
+from .tensors import save_tensors
 
+PAIRS = "pairs.safetensors"
 _RATE_SAMPLES = 256
 _GROUPS = 10
 
@@ -40,13 +43,14 @@ def pair_metrics(signal: SignalSpec) -> list[PairMetric]:
 
 @dataclass
 class _Kept:
-    """What a pass over the split keeps: values per metric, features per net, code counts, KL."""
+    """What a pass over the split keeps: values per metric, features per net, code counts, KL, pairs to be stored."""
 
     values: dict[str, list[Tensor]] = field(default_factory=dict)
     features: dict[str, list[Tensor]] = field(default_factory=dict)
     kl_bits: list[Tensor] = field(default_factory=list)
     units: UnitVariance = field(default_factory=UnitVariance)
     lengths: list[Tensor] = field(default_factory=list)
+    pairs: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     def add(self, name: str, values: Tensor) -> None:
         self.values.setdefault(name, []).append(values.double().cpu())
@@ -65,7 +69,9 @@ def reconstruct(
     """Score `tokenizer` on `dataset.val`: distortion per sample, Fréchet and kernel distances, use of codes, rate.
 
     `references` are the validation split's features by net (`context.nets` holds the nets); `extra_metrics` need
-    weights (LPIPS). A posterior is decoded at its mode. `extra` of the result has PSNR by position in the clip.
+    weights (LPIPS). A posterior is decoded at its mode. `extra` of the result has PSNR by position in the clip, `run`
+    the decoding latency at each of the tokenizer's operating points, where it has any. The first `config.keep` true
+    signals and their reconstructions are kept in `pairs.safetensors`.
     """
     split, signal, spec = dataset.val, dataset.signal, tokenizer.spec
     total = min(config.samples or len(split), len(split))
@@ -74,13 +80,18 @@ def reconstruct(
     kept = _Kept()
     groups = min(_GROUPS, total) if spec.discrete else 0
     histograms = [[CodeHistogram(grid.codebook_sizes) for _ in range(groups)] for grid in spec.grids]
+    points = OperatingPoints(tokenizer.decode, tokenizer.operating_points(), signal, context.nets)
     for indices in _slices(total, config.batch_size):
         truth = split.batch(indices, context.device)
         latents = tokenizer.encode(truth)
+        points.see(latents, truth)
         decoded = tokenizer.decode(latents).float().clamp(-1, 1)
         heard = _heard(decoded, vocoder, signal, config)
         source = split.sources(indices, context.device) if signal.modality.is_audio else truth
         ceiling = None if vocoder is None else vocoder.invert(truth, iterations=config.vocoder_iterations)
+        if indices[0] < config.keep:
+            count = config.keep - int(indices[0])
+            kept.pairs.append((truth[:count].cpu(), decoded[:count].cpu()))
         for metric in metrics:
             if metric.reads == "waveform":
                 kept.add(metric.name, metric.values(heard, source, signal))
@@ -98,6 +109,9 @@ def reconstruct(
         for level, of_level in zip(latents.levels, histograms, strict=True):
             _count(level, indices, of_level)
         context.progress(int(indices[-1]) + 1, total, "reconstructing")
+    if kept.pairs:
+        truths, decodings = (torch.cat(parts) for parts in zip(*kept.pairs, strict=True))
+        save_tensors(context.folder / PAIRS, {"true": truths, "reconstructed": decodings})
     found, extra = _summaries(metrics, kept, signal, config)
     for name, net in context.nets.items():
         features = torch.cat(kept.features[name])
@@ -115,7 +129,13 @@ def reconstruct(
         found.append(Metric.from_samples("stream_bits", bits, direction="none", unit="bit", protocol=line))
     if config.rate:
         found.append(_rate(tokenizer, split, total, config, context, found))
-    return TaskResult(metrics=tuple(replace(m, protocol=f"{m.protocol}; validation split") for m in found), extra=extra)
+    found += points.results(references, seed=context.seed)
+    latencies = points.latencies()
+    return TaskResult(
+        metrics=tuple(replace(m, protocol=f"{m.protocol}; validation split") for m in found),
+        extra=extra,
+        run={"decode_seconds": latencies} if latencies else {},
+    )
 
 
 @torch.inference_mode()

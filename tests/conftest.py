@@ -13,6 +13,7 @@ from latentbench.bench.engines import engines
 from latentbench.tasks.metrics import metrics
 from latentbench.tasks.nets import nets
 from latentbench.tasks.priors.config import priors
+from latentbench.tasks.probes import probes
 from latentbench.tasks.proxies import proxies
 from latentbench.tokenizers.backbones.config import BACKBONES
 from latentbench.tokenizers.bottlenecks.config import BOTTLENECKS
@@ -36,6 +37,7 @@ REGISTRIES = (
     metrics,
     nets,
     priors,
+    probes,
     proxies,
     sources,
 )

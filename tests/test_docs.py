@@ -27,7 +27,7 @@ from latentbench.bench.plan import make_plan
 from latentbench.bench.run import run_suite
 from latentbench.bench.suite import _EntryHead, _Top, load_suite
 from latentbench.results.store import Store
-from latentbench.tasks.config import GenerationConfig, ModelabilityConfig, ReconstructionConfig
+from latentbench.tasks.config import GenerationConfig, ModelabilityConfig, ProbesConfig, ReconstructionConfig
 from latentbench.tasks.nets.config import EncoderConfig
 from latentbench.tasks.priors.config import ARConfig, FlowConfig
 from latentbench.tokenizers.training import TrainingConfig
@@ -44,6 +44,8 @@ ELSEWHERE = {
     "docs/nets.md": "tests/tasks/nets/test_page.py",
     "docs/priors.md": "tests/tasks/priors/test_interface.py",
     "docs/proxies.md": "tests/tasks/proxies/test_interface.py",
+    "docs/systems.md": "tests/tasks/probes/test_interface.py",
+    "docs/regularisers.md": "tests/tokenizers/test_docs.py",
     "docs/tokenizers.md": "tests/tokenizers/test_docs.py",
 }
 
@@ -231,14 +233,14 @@ def _peers(argv: list[str]) -> None:
 
 
 RULES: list[tuple[str, Callable[[list[str]], None]]] = [
-    (r"latentbench (plan|leaderboard|list|doctor)\b", _as_is),
+    (r"latentbench (plan|leaderboard|plot|gallery|list|doctor)\b", _as_is),
     (r"latentbench run photos\.toml$", _one_step),
     (r"latentbench run quickstart$", lambda argv: _as_is(["plan", "quickstart"])),
     (r"latentbench run \S+", _planned),
     (r"python3 -m venv \.venv && \.venv/bin/pip install ", _set_up),
     (r"\.venv/bin/pip install tox ", _tox),
     (r"(LATENTBENCH_WEIGHTS=\S+ )?python -P tests/perf/", _bench),
-    (r"python docs/update_readme\.py", _updater),
+    (r"python docs/update_(readme|systems)\.py", _updater),
     (r"pip install ", _peers),
 ]
 
@@ -343,6 +345,7 @@ def test_every_key_of_a_suite_is_on_its_page() -> None:
         ("reconstruction", ReconstructionConfig),
         ("generation", GenerationConfig),
         ("modelability", ModelabilityConfig),
+        ("probes", ProbesConfig),
     ):
         rows = dict(re.findall(rf"^\| `{prefix}\.(\w+)` \| (.*?) \|", text, flags=re.MULTILINE))
         defaults = {field.name: getattr(task(), field.name) for field in fields(task)}

@@ -42,7 +42,8 @@ ELSEWHERE = {
     "bench/datasets/source.py": "bench/datasets/test_files.py",  # the interface, tested through a source
     "bench/engines/client.py": "bench/engines/test_local.py",  # both ends of one pipe, tested as one
     "bench/engines/interface.py": "bench/engines/test_local.py",
-    "results/columns.py": "results/test_leaderboard.py",  # what a printed table is made with
+    "tasks/probing.py": "tasks/probes/test_interface.py",  # the task, beside the probes that it makes
+    "results/systems.py": "results/test_claims.py",  # data: the claims that are judged
     "results/errors.py": "bench/test_suite.py",  # its messages, where users meet them
     "results/formats.py": "results/test_leaderboard.py",
     "results/metric.py": "results/test_record.py",
@@ -61,6 +62,7 @@ ELSEWHERE = {
     "tokenizers/backbones/stages.py": "tokenizers/test_geometry.py",
     "tokenizers/bottlenecks/base.py": "tokenizers/test_docs.py",  # the interface, through the page's own bottleneck
     "tokenizers/bottlenecks/config.py": "tokenizers/bottlenecks/test_vq.py",
+    "tokenizers/bottlenecks/quantiser_config.py": "tokenizers/bottlenecks/test_vq.py",
     "tokenizers/bottlenecks/identity.py": "tokenizers/test_composed.py",  # x -> x, through the recipe
     "tokenizers/build.py": "tokenizers/test_composed.py",  # a few lines
     "tokenizers/codecs/base.py": "tokenizers/codecs/test_stream.py",  # the interface, through three codecs
@@ -73,14 +75,20 @@ ELSEWHERE = {
     "tokenizers/corruptions/base.py": "tokenizers/corruptions/test_mask.py",  # a type
     "tokenizers/corruptions/config.py": "tokenizers/corruptions/test_mask.py",
     "tokenizers/cost.py": "tokenizers/test_composed.py",  # against the built module's own count
+    "tokenizers/generative/base.py": "tokenizers/generative/test_diffusion.py",  # a type
+    "tokenizers/generative/config.py": "tokenizers/generative/test_diffusion.py",  # data, through what it builds
+    "tokenizers/generative/unet.py": "tokenizers/generative/test_diffusion.py",  # a network, through its decoder
     "tokenizers/interface.py": "tokenizers/test_composed.py",
     "tokenizers/objectives/config.py": "tokenizers/objectives/test_objective.py",
     "tokenizers/objectives/terms.py": "tokenizers/objectives/test_objective.py",
     "tokenizers/options.py": "tokenizers/test_recipe.py",  # a recipe's tables, where they are merged
     "tokenizers/part.py": "tokenizers/test_recipe.py",
-    "tokenizers/recodings/base.py": "tokenizers/recodings/test_bpe.py",  # the interface, through both recodings
+    "tokenizers/recodings/adaptive_config.py": "tokenizers/recodings/test_prefix.py",  # data, through what it builds
+    "tokenizers/recodings/base.py": "tokenizers/recodings/test_bpe.py",  # the interface, through all recodings
     "tokenizers/recodings/config.py": "tokenizers/recodings/test_run_length.py",
     "tokenizers/recodings/tokenizer.py": "tokenizers/recodings/test_bpe.py",
+    "tokenizers/regularisers/nested_config.py": "tokenizers/regularisers/test_nested_dropout.py",  # data
+    "tokenizers/regularisers/resolution_config.py": "tokenizers/regularisers/test_resolution_dropout.py",  # data
     "tokenizers/training.py": "bench/test_training.py",  # data: the loop's options
     "bench/work.py": "bench/test_run.py",  # every kind of job, through a run of all of them
     "tasks/priors/diffusion.py": "tasks/priors/test_continuous.py",  # every prior of continuous latents

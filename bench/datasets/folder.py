@@ -89,7 +89,7 @@ def _list(config: DataConfig, cache: Path, progress: Progress) -> _Listing:
         what = "is empty" if not any(root.iterdir()) else f"has no {_KIND[config.modality]} files"
         raise UserError(f"data.path: {root} {what} (read are {' '.join(extensions)})")
     hashes, unread = hash_files(root, names, cache=cache, progress=progress)
-    labels = _folder_labels(config, list(hashes))
+    labels = folder_labels(config, list(hashes))
     first: dict[str, str] = {}
     for name in sorted(hashes):
         first.setdefault(hashes[name], name)
@@ -97,7 +97,7 @@ def _list(config: DataConfig, cache: Path, progress: Progress) -> _Listing:
     return _Listing(root, files, (*problems, *unread), len(hashes) - len(first))
 
 
-def _folder_labels(config: DataConfig, names: list[str]) -> dict[str, str]:
+def folder_labels(config: DataConfig, names: list[str]) -> dict[str, str]:
     """Each file's class: its parent folder's name, when every file has one and there are at least two."""
     if config.labels == "none":
         return {}

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ...results.errors import UserError
 from ...results.metric import Direction, Metric
+from ...tokenizers.spec import Topology
 from ..metrics.jackknife import group_of, interval_of
 
 # A channel whose deviation is below this share of its own mean, or of nothing at all, does not vary.
@@ -92,9 +93,21 @@ class ProxyInput:
 
 
 class Proxy(ABC):
-    """One group of numbers about latents. `version` counts up whenever one of them would change."""
+    """One group of numbers about latents. `version` counts up whenever one of them would change.
+
+    `topologies` are those of the latents that it says something about.
+    """
 
     version: ClassVar[int]
+    topologies: ClassVar[tuple[Topology, ...]] = ("grid", "sequence", "set")
+
+    @classmethod
+    def refusal(cls, topology: Topology) -> str | None:
+        """Why it says nothing about latents of this topology, or None when it does."""
+        if topology in cls.topologies:
+            return None
+        what = "a set has no order" if topology == "set" else "neighbours in a sequence need not be near in the signal"
+        return f"it compares positions, and {what}"
 
     @abstractmethod
     def metrics(self, latents: ProxyInput) -> tuple[Metric, ...]:

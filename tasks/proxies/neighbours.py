@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...results.metric import Metric
+from ...tokenizers.spec import Topology
 from ..metrics.jackknife import of_sums
 from .interface import NORMALISED, Proxy, ProxyInput, metric, sums_by_group
 
@@ -57,6 +58,7 @@ class LocalCorrelation(Proxy):
     """`local_correlation`."""
 
     version: ClassVar[int] = 1
+    topologies: ClassVar[tuple[Topology, ...]] = ("grid",)
 
     def metrics(self, latents: ProxyInput) -> tuple[Metric, ...]:
         z = latents.normalised

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...results.metric import Metric
+from ...tokenizers.spec import Topology
 from ..metrics.jackknife import of_sums
 from ..metrics.precision import full_precision
 from .interface import NORMALISED, Proxy, ProxyInput, metric, sums_by_group
@@ -73,6 +74,7 @@ class HighFrequencyShare(Proxy):
     """`high_frequency_share_25` and `high_frequency_share_50`."""
 
     version: ClassVar[int] = 1
+    topologies: ClassVar[tuple[Topology, ...]] = ("grid",)
 
     def metrics(self, latents: ProxyInput) -> tuple[Metric, ...]:
         z = latents.normalised

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ...results.metric import Metric
+from ...tokenizers.spec import Topology
 from ..metrics.jackknife import delete_a_group, group_of
 from .interface import NORMALISED, Proxy, ProxyInput, metric
 
@@ -73,6 +74,7 @@ class Viv(Proxy):
     """`viv`, and `viv_normalised`: times √(elements), which latents of one intrinsic dimension share at any size."""
 
     version: ClassVar[int] = 1
+    topologies: ClassVar[tuple[Topology, ...]] = ("grid", "sequence")
 
     def metrics(self, latents: ProxyInput) -> tuple[Metric, ...]:
         z = latents.normalised

@@ -53,6 +53,9 @@ def mistake(
         (["plan", "quikstart"], "latentbench: unknown suite 'quikstart'; did you mean 'quickstart'?"),
         (["plan", "quickstart", "--format", "jsn"], "latentbench plan: argument --format: invalid choice: 'jsn'"),
         (["list", "tokenizer"], "latentbench list: argument "),
+        (["plot", "/no/such", "--x", "tsr", "--y", "psnr"], "latentbench: /no/such: no such folder; give the --out "),
+        (["plot", "runs", "--x", "tsr"], "latentbench plot: the following arguments are required: --y (see "),
+        (["gallery", "/no/such"], "latentbench: /no/such: no such folder; give the --out folder of a run"),
         (["leaderboard", "/no/such"], "latentbench: /no/such: no such folder; give the --out folder of a run"),
         (
             ["run", "quickstart", "--jobs-per-device", "0"],
@@ -193,6 +196,30 @@ def test_a_run_prints_its_leaderboard_and_so_does_the_command(
     rows = rows["rows"] if isinstance(rows, dict) else rows
     assert {row["recipe"] for row in rows} == {"kl-vae", "vq-vae"}
     assert all(row["psnr"] > 5 for row in rows)
+
+
+@pytest.mark.slow
+def test_a_plot_and_a_gallery_of_a_run(undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plot, folder = tmp_path / "plot.svg", tmp_path / "gallery"
+    assert cli.main(["plot", str(undisturbed), "--x", "prior_flops", "--y", "psnr", "--out", str(plot)]) == 0
+    assert cli.main(["gallery", str(undisturbed), "--out", str(folder), "--where", "recipe=kl-vae"]) == 0
+    written = [plot, folder / "mini_shapes_kl-vae_seed=0.png", folder / "index.html"]
+    assert capsys.readouterr().out.split() == [str(path) for path in written]
+    assert all(path.stat().st_size > 500 for path in written[:2])
+
+
+@pytest.mark.slow
+def test_records_tell_what_training_and_sampling_cost(undisturbed: Path) -> None:
+    for path in (undisturbed / "jobs" / "prior").glob("*/record.json"):
+        record = json.loads(path.read_text())
+        assert [row["step"] for row in record["extra"]["curve"]] == list(range(1, 11))
+        assert record["extra"]["flops"] > 0
+        assert record["run"]["samples_per_second"] == pytest.approx(80 / record["run"]["train_seconds"], rel=0.01)
+        assert record["run"]["peak_memory_bytes"] > 1e7
+    for path in (undisturbed / "jobs" / "generation").glob("*/record.json"):
+        run = json.loads(path.read_text())["run"]
+        assert run["samples_per_second"] == pytest.approx(32 / run["sample_seconds"], rel=0.2)
+        assert run["peak_memory_bytes"] > 1e7
 
 
 @pytest.mark.slow

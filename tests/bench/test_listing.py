@@ -43,7 +43,7 @@ def test_everything_is_listed_without_a_topic() -> None:
 def test_a_plan_for_people(mini: dict[str, Any]) -> None:
     text = plan_text(make_plan(load_suite(mini), {}), "text")
     head, first, second, _, jobs, cost = text.splitlines()
-    assert head.split() == ["cell", "tsr", "elements", "bits", "bits/s", "parameters", "TFLOP"]
+    assert head.split() == ["cell", "tsr", "elements", "bits", "bits/s", "parameters", "prior", "TFLOP"]
     assert first.startswith("shapes kl-vae seed=0 ")
     assert first.split()[3:6] == ["12", "64", "2048"]  # 64 float32
     assert second.split()[3:6] == ["48", "16", "96"]  # 16 codes of 6 bits
@@ -70,3 +70,12 @@ def test_a_plan_for_programs(mini: dict[str, Any]) -> None:
         "parameters",
     } <= row.keys()
     assert (row["dataset"], row["modality"], row["tsr"], row["elements"]) == ("shapes", "image", 12, 64)
+
+
+def test_a_plan_names_the_priors_and_their_budgets(mini: dict[str, Any]) -> None:
+    mini["tokenizers"][1]["grid"] = {"prior": {"training": {"flops": [1e9, 2e9]}}}
+    plan = make_plan(load_suite(mini), {})
+    rows = json.loads(plan_text(plan, "json"))["cells"]
+    assert [row["prior"] for row in rows] == ["flow", "ar", "ar"]
+    assert [row["prior_flops"] for row in rows[1:]] == [1e9, 2e9]
+    assert plan_text(plan, "text").splitlines()[2].split()[-2] == "ar"

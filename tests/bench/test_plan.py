@@ -61,6 +61,7 @@ def test_tasks_bring_the_jobs_they_need_and_no_others(mini: Suite) -> None:
 
     scored = {"encoder", "reference"}
     assert of("modelability") == {"data", "tokenizer", "latents", "modelability"}
+    assert of("probes") == {"data", "tokenizer", "latents", "probes"} | scored
     assert of("reconstruction") == {"data", "tokenizer", "reconstruction"} | scored
     assert of("generation") == {"data", "tokenizer", "latents", "prior", "generation"} | scored
     assert kinds(planned(mini | {"features": []}))["reference"] == 0
@@ -97,6 +98,29 @@ TRAINED = {"latents", "reconstruction", "modelability", "prior", "generation"}
 )
 def test_a_change_moves_the_keys_of_what_it_can_change(mini: Suite, change: str, moved: set[str]) -> None:
     assert changed(mini, change) == moved
+
+
+@pytest.mark.parametrize(
+    ("change", "moved"),
+    [
+        ('probes.names=["losses"]', {"probes"}),
+        ("probes.samples=9", {"probes"}),
+        ("encoder.width=12", {"encoder", "reference", "reconstruction", "probes"}),
+        ("generation.samples=33", set()),
+    ],
+)
+def test_what_moves_the_keys_of_probes(mini: Suite, change: str, moved: set[str]) -> None:
+    assert changed(mini | {"tasks": ["reconstruction", "probes"]}, change) == moved
+
+
+def test_an_entry_has_seeds_and_tasks_of_its_own(mini: Suite) -> None:
+    first, second = mini["tokenizers"]
+    entries = [first | {"seeds": [4], "tasks": ["modelability"]}, second]
+    plan = planned(mini | {"tokenizers": entries, "seeds": [0, 1], "data_seeds": {"shapes": [7, 8, 9]}})
+    assert [planned.cell.seed for planned in plan.cells] == [4, 7, 8, 9]
+    assert set(plan.cells[0].jobs) == {"data", "tokenizer", "latents", "modelability"}
+    assert "generation" in plan.cells[1].jobs
+    assert kinds(plan)["generation"] == 3
 
 
 def test_a_fingerprint_moves_every_key(mini: Suite) -> None:

@@ -87,6 +87,16 @@ MESSAGES: list[tuple[dict[str, Any], str]] = [
     ({"seeds": []}, "suite: seeds: needs at least one entry"),
     ({"data": []}, "suite: data: needs at least one entry"),
     ({"seeds": [0, 1, 0]}, "suite: seeds: 0 stands twice"),
+    ({"data_seeds": {"shapes": [1, 1]}}, "suite: data_seeds.shapes: 1 stands twice"),
+    ({"data_seeds": {"shapes": []}}, "suite: data_seeds.shapes: needs at least one seed"),
+    ({"data_seeds": {"shape": [1]}}, "suite: data_seeds: unknown data set 'shape'; did you mean 'shapes'?"),
+    ({"tokenizers": kl(seeds=[2, 2])}, "suite: tokenizers[0]: seeds: 2 stands twice"),
+    (
+        {"tokenizers": kl(tasks=["probes"])},
+        "suite: tokenizers[0]: tasks[0]: unknown task of the suite 'probes'; known: ",
+    ),
+    ({"probes": {"names": ["loses"]}}, "suite: probes.names[0]: unknown probe 'loses'; did you mean 'losses'?"),
+    ({"probes": {"name": 3}}, "suite: probes: name: unknown key; did you mean 'names'?"),
     ({"tokenizers": kl(grid={"tsr": [12, 24, 12]})}, "suite: tokenizers[0]: grid.tsr: 12 stands twice"),
     ({"name": "a/b"}, "suite: name: must be usable as a file name, got 'a/b'"),
     (
@@ -230,3 +240,25 @@ def test_the_shipped_suites_are_what_their_names_say() -> None:
         cells = [planned.cell for planned in quickstart.cells if planned.cell.data.modality == modality]
         assert len({cell.recipe for cell in cells}) >= 2
         assert len({cell.tokenizer.spec.tsr for cell in cells}) >= 2
+
+
+def test_suites_about_priors_share_tokenizers_and_budgets() -> None:
+    def kinds(name: str) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for job in make_plan(load_suite(name), {}).jobs.values():
+            found[job.kind] = found.get(job.kind, 0) + 1
+        return found
+
+    for name, tokenizers, priors in (("latent-vs-signal", 9, 45), ("photo-priors", 6, 24), ("end-to-end", 12, 24)):
+        found = kinds(name)
+        assert (found["tokenizer"], found["prior"], found["generation"]) == (tokenizers, priors, priors), name
+    plan = make_plan(load_suite("latent-vs-signal"), {})
+    budgets: dict[str, set[float]] = {}
+    for cell in plan.cells:
+        budgets.setdefault(cell.cell.label, set()).add(plan.jobs[cell.jobs["prior"]].flops)
+    assert len(budgets) == 5
+    assert len(set(map(frozenset, budgets.values()))) == 1  # equal FLOPs, on pixels and on latents
+    assert {cell.prior.name for cell in plan.cells if cell.prior} == {"flow", "cascade", "unet", "ar"}
+    photos = make_plan(load_suite("photo-priors"), {})
+    assert {cell.prior.name for cell in photos.cells if cell.prior} == {"ar", "maskgit", "flow", "mar"}
+    assert len({cell.cell.tokenizer.spec.tsr for cell in photos.cells}) == 1

@@ -50,8 +50,12 @@ def test_one_flat_row_per_cell(folder: Path) -> None:
         "parameters": 1234567,
         "prior_parameters": None,
         "flops": 1e9,
+        "tokenizer_flops": 1e9,
+        "prior_flops": None,
         "seconds": 5.0,  # tokenizer and reconstruction; the data set's 100 s are no cell's own
         "train_seconds": 2.5,
+        "prior_seconds": None,
+        "sampling_per_second": None,
         "peak_memory_bytes": 3 * 2**20,
         "psnr": 25.0,
         "psnr_se": 0.1,
@@ -139,3 +143,18 @@ def test_importing_the_leaderboard_loads_no_heavy_package() -> None:
     )
     result = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_what_tokenizer_and_prior_cost_stands_apart(tmp_path: Path, add: Add) -> None:
+    store = Store(tmp_path / "out")
+    cell = add(store, "one", metrics=[])
+    run = {"seconds": 9.0, "train_seconds": 4.0}
+    store.save(Record(kind="prior", key="p", status="finished", config={"prior": "ar"}, extra={"flops": 5e9}, run=run))
+    store.save(Record(kind="generation", key="g", status="finished", run={"samples_per_second": 12.5}))
+    cell["jobs"] |= {"prior": "prior/p", "generation": "generation/g"}
+    other = add(store, "two", metrics=[])
+    store.write_suite("demo", [cell, other | {"prior": "maskgit"}])
+    row, planned = rows([store])
+    assert (row["flops"], row["tokenizer_flops"], row["prior_flops"]) == (6e9, 1e9, 5e9)
+    assert (row["prior"], row["prior_seconds"], row["sampling_per_second"]) == ("ar", 4.0, 12.5)
+    assert (planned["prior"], planned["prior_flops"]) == ("maskgit", None)

@@ -51,6 +51,12 @@ def test_a_prior_that_repeats_the_data_is_at_no_distance(
     assert shifted.value > 0.5  # type: ignore[operator]
 
 
+def test_the_time_that_sampling_takes_stands_apart(toys: SimpleNamespace, tmp_path: Path, store: LatentStore) -> None:
+    run = generated(toys, tmp_path, store, store.normalise(toys.Data().train.data[:20])).run
+    assert run.keys() == {"sample_seconds", "decode_seconds", "samples_per_second"}
+    assert run["samples_per_second"] > 0
+
+
 def test_samples_are_denormalised_decoded_and_kept(toys: SimpleNamespace, tmp_path: Path, store: LatentStore) -> None:
     data = toys.Data().train.data[:20]
     generated(toys, tmp_path, store, store.normalise(data), keep=11)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -71,3 +72,25 @@ def test_an_unknown_proxy_is_one_line(toys: SimpleNamespace, tmp_path: Path) -> 
     store = stored(toys, tmp_path, toys.Identity())
     with pytest.raises(UserError, match="unknown proxy 'vivv'; did you mean 'viv'"):
         measure(store, ModelabilityConfig(proxies=("vivv",)))
+
+
+@pytest.mark.parametrize(
+    ("topology", "skipped"),
+    [
+        ("grid", ()),
+        ("sequence", ("high_frequency_share", "local_correlation")),
+        ("set", ("high_frequency_share", "local_correlation", "viv")),
+    ],
+)
+def test_what_compares_positions_is_left_out_where_they_have_no_place(
+    toys: SimpleNamespace, tmp_path: Path, topology: Any, skipped: tuple[str, ...]
+) -> None:
+    store = stored(toys, tmp_path, toys.Identity())
+    grid = replace(store.spec.grid, topology=topology)
+    store = replace(store, spec=replace(store.spec, grids=(grid,)))
+    names = ("viv", "high_frequency_share", "local_correlation", "moments")
+    result, seconds = measure(store, ModelabilityConfig(proxies=names))
+    assert tuple(sorted(result.extra.get("skipped", {}))) == skipped
+    assert set(seconds) == set(names) - set(skipped)
+    assert all("compares positions" in reason for reason in result.extra.get("skipped", {}).values())
+    assert ("viv" in {metric.name for metric in result.metrics}) == ("viv" not in skipped)

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from latentbench.results.metric import Metric
 from latentbench.tasks.config import ReconstructionConfig
 from latentbench.tasks.distances import Reference
 from latentbench.tasks.interface import TaskResult
 from latentbench.tasks.metrics.psnr import CAP_DB
-from latentbench.tasks.reconstruction import reconstruct
+from latentbench.tasks.reconstruction import PAIRS, reconstruct
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentSpec
 
@@ -174,3 +175,13 @@ def test_progress_reaches_the_end(toys: SimpleNamespace, tmp_path: Path) -> None
     context = toys.context(tmp_path, progress=lambda done, total, message: told.append((done, total)))
     reconstruct(toys.Identity(), data, ReconstructionConfig(batch_size=8, rate=False), context, references={})
     assert told == [(8, 20), (16, 20), (20, 20)]
+
+
+def test_the_first_pairs_are_kept_when_asked_for(toys: SimpleNamespace, tmp_path: Path) -> None:
+    data = toys.Data()
+    scored(toys, tmp_path, toys.Identity(error=0.1), data, rate=False)
+    assert not (tmp_path / PAIRS).exists()
+    scored(toys, tmp_path, toys.Identity(error=0.1), data, rate=False, keep=11)  # batches of 7
+    kept = load_file(tmp_path / PAIRS)
+    assert torch.equal(kept["true"], data.val.batch(np.arange(11), CPU))
+    assert torch.allclose(kept["reconstructed"], (kept["true"] + 0.1).clamp(-1, 1))

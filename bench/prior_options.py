@@ -1,0 +1,115 @@
+"""From tables of prior options to one prior: the suite's `[prior]`, an entry's laid over it, grid axes over both.
+
+Torch-free. A layer is a table with the place that it was read from, for messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ..results.errors import UserError, unknown
+from ..tasks.priors.config import PriorConfig, choose, priors, resolve_prior
+from ..tasks.priors.presets import with_size
+from ..tokenizers.spec import LatentSpec
+from ..tokenizers.training import TrainingConfig
+from ..tokenizers.validation import check
+from .datasets.config import DataConfig
+from .datasets.labels import class_count
+
+Layer = tuple[Mapping[str, Any], str]
+
+AUTO = "auto"
+
+
+def as_table(prior: Any, where: str) -> Mapping[str, Any]:
+    """An entry's `prior`: a table, or a name that stands for `{name = ...}`. Raises UserError for anything else."""
+    if isinstance(prior, str):
+        return {"name": prior}
+    if not isinstance(prior, Mapping):
+        raise UserError(f"{where}: a prior's name or a table is wanted, got {prior!r}")
+    return prior
+
+
+def check_table(table: Mapping[str, Any], where: str) -> None:
+    """`name`, a `training` table for all priors, and a table of options per prior; used or not.
+
+    Raises UserError with the place of what is wrong.
+    """
+    for key, value in table.items():
+        if key not in ("name", "training", *priors.names()):
+            raise unknown("key", key, ["name", "training", *priors.names()], where=where)
+        if key != "name" and not isinstance(value, Mapping):
+            raise UserError(f"{where}.{key}: a table is wanted, got {value!r}")
+    name = table.get("name", AUTO)
+    if not isinstance(name, str):
+        raise UserError(f'{where}.name: should be a prior\'s name or "auto", got {name!r}')
+    if name != AUTO:
+        priors.get(name, where=where)
+    check(TrainingConfig, table.get("training", {}), where=f"{where}.training")
+    for prior in table.keys() & priors.names():
+        cls, place = priors.get(prior), f"{where}.{prior}"
+        check(cls, with_size(cls, table[prior], where=place), where=place)
+
+
+def named(layers: Sequence[Layer]) -> tuple[str, str]:
+    """The prior that the last layer with a `name` asks for ("auto": none does), and that layer's place."""
+    for table, where in reversed(layers):
+        if "name" in table:
+            return str(table["name"]), where
+    return AUTO, layers[0][1] if layers else ""
+
+
+def configure(layers: Sequence[Layer], spec: LatentSpec) -> PriorConfig:
+    """The prior for these latents, each layer's options over those before; what a layer says of the one prior goes
+    before what it says of all.
+
+    A layer that gives `training.steps` takes back a budget in FLOPs that one below it gave. Raises UserError for a
+    prior that can't model the latents, and for options that don't go together or don't suit the latents.
+    """
+    wanted, where = named(layers)
+    name = choose(spec, None if wanted == AUTO else wanted, where=where)
+    cls = priors.get(name)
+    options: dict[str, Any] = {"training": asdict(cls().training)}
+    for table, where in layers:
+        own = with_size(cls, table.get(name, {}), where=f"{where}.{name}")
+        options = merged(options, merged({"training": dict(table.get("training", {}))}, own))
+    return resolve_prior(name, options, spec, where=f"{where}.{name}")
+
+
+def check_axes(axes: Iterable[str], prior: PriorConfig, where: str) -> None:
+    """Refuse an axis of another prior's options, which would make cells that differ in nothing but their name."""
+    for axis in axes:
+        _, _, rest = axis.partition(".")
+        head = rest.partition(".")[0]
+        if head in priors.names() and head != prior.name:
+            raise UserError(f"{where}: {axis} has no effect: the prior of these latents is {prior.name!r}")
+
+
+def check_classes(prior: PriorConfig, data: DataConfig, layers: Sequence[Layer]) -> None:
+    """Refuse a prior whose `classes` are not the data's: no labels, or another number of them.
+
+    What only reading the data can tell is refused when the prior is trained.
+    """
+    classes = getattr(prior, "classes", 0)
+    found = class_count(data) if classes else None
+    if found is None or found == classes:
+        return
+    said = (where for table, where in reversed(layers) if "classes" in table.get(prior.name, {}))
+    where = next(said, layers[0][1])
+    what = f"{data.label} has {found} classes; take classes = {found}" if found else f"{data.label} has no labels"
+    if not found and data.kind == "folder":
+        what += " (a folder's classes are its sub-folders, two or more); take classes = 0"
+    raise UserError(f"{where}.{prior.name}: classes is {classes}, and {what}")
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `over` laid on top, tables merged key by key; `steps` without `flops` replaces a budget in FLOPs."""
+    result = dict(base)
+    for key, value in over.items():
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    if "steps" in over and "flops" not in over and result.get("flops") is not None:
+        result["flops"] = None
+    return result

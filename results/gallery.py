@@ -1,0 +1,144 @@
+"""Pictures of what finished runs made: true, reconstructed and sampled signals of each cell, to be looked at.
+
+Read from the jobs' artifacts (`reconstruction.keep`, `generation.keep`) with numpy alone.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .errors import UserError
+from .filters import select
+from .rows import Row, rows
+from .store import Store, atomic_write
+
+PAIRS = "pairs.safetensors"
+SAMPLES = "samples.safetensors"
+INDEX = "index.html"
+
+_TILE = 64  # pixels that a tile's shorter side is magnified to, by a whole number
+_GAP = 2
+_PAPER = 255
+
+
+def gallery(dirs: Sequence[Path | str], *, out: Path | str, where: str | Sequence[str] | None = None) -> list[Path]:
+    """Write a PNG per cell of the runs in `dirs`, and `index.html` that shows them all; the files, index last.
+
+    A picture's rows are true signals, their reconstructions (`reconstruction.keep` of them) and samples of the prior
+    (`generation.keep`), whichever the cell has. A clip's frames stand side by side, a clip a row; a spectrogram has
+    low frequencies at its bottom. Raises UserError when no cell has anything to show (waveforms have no picture), and
+    when `out` can't be written.
+    """
+    table = select(rows(dirs), where)
+    folder = Path(out)
+    shown: list[tuple[str, str, Path]] = []
+    for row in table:
+        picture = _picture(row)
+        if picture is None:
+            continue
+        path = folder / f"{_file_name(row, [p for _, _, p in shown])}.png"
+        atomic_write(path, png(picture[1]))
+        shown.append((f"{row['suite']}: {row['cell']}", picture[0], path))
+    if not shown:
+        raise UserError(
+            "no cell has a picture: none of images, videos or spectrograms has finished with generation.keep or "
+            "reconstruction.keep above 0"
+        )
+    atomic_write(folder / INDEX, _page(shown).encode())
+    return [*(path for _, _, path in shown), folder / INDEX]
+
+
+def _picture(row: Row) -> tuple[str, np.ndarray] | None:
+    """What the rows of the cell's picture are, and the picture `[H, W, 3]` uint8; None where there is nothing."""
+    if row["modality"] == "waveform":
+        return None
+    kept = {**_tensors(row, "reconstruction", PAIRS), **_tensors(row, "generation", SAMPLES)}
+    parts = [(name, kept[name]) for name in ("true", "reconstructed", "samples") if name in kept]
+    if not parts:
+        return None
+    return ", ".join(name for name, _ in parts), sheet([tiles for _, tiles in parts])
+
+
+def sheet(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Signals `[N, C, H, W]` or `[N, C, T, H, W]` in [-1, 1], a part below the other, as one picture `[H, W, 3]` uint8.
+
+    Images stand in rows of as many as the widest part has, up to 16; each clip is a row of its frames.
+    """
+    lines = []
+    for part in parts:
+        tiles = np.clip(np.rint((part.astype(np.float64) + 1) * 127.5), 0, 255).astype(np.uint8)
+        if tiles.shape[1] == 1:
+            tiles = np.repeat(tiles, 3, axis=1)
+        clips = np.moveaxis(tiles, 2, 1) if tiles.ndim == 5 else _rows_of(tiles, 16)
+        lines += [_line(clip) for clip in clips]
+        lines.append(np.full((3 * _GAP, 1, 3), _PAPER, np.uint8))
+    lines.pop()
+    width = max(line.shape[1] for line in lines)
+    return np.concatenate(
+        [np.pad(line, ((0, _GAP), (0, width - line.shape[1]), (0, 0)), constant_values=_PAPER) for line in lines]
+    )
+
+
+def _rows_of(tiles: np.ndarray, count: int) -> list[np.ndarray]:
+    return [tiles[start : start + count] for start in range(0, len(tiles), count)]
+
+
+def _line(tiles: np.ndarray) -> np.ndarray:
+    """Tiles `[N, 3, H, W]` side by side, magnified: `[h, w, 3]`."""
+    scale = max(1, -(-_TILE // min(tiles.shape[2:])))
+    large = tiles.repeat(scale, axis=2).repeat(scale, axis=3).transpose(0, 2, 3, 1)
+    return np.concatenate([np.pad(t, ((0, 0), (0, _GAP), (0, 0)), constant_values=_PAPER) for t in large], axis=1)
+
+
+def png(picture: np.ndarray) -> bytes:
+    """`[H, W, 3]` uint8 as the bytes of a PNG file (RFC 2083): one stream of unfiltered lines."""
+    height, width, _ = picture.shape
+    lines = np.concatenate([np.zeros((height, 1), np.uint8), picture.reshape(height, -1)], axis=1)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 9)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+
+
+def _tensors(row: Row, kind: str, name: str) -> Mapping[str, np.ndarray]:
+    """The tensors that the cell's job of that kind has kept, by what they are; empty where it has none."""
+    job = row["jobs"].get(kind)
+    if job is None:
+        return {}
+    store, (kind, key) = Store(row["source"]), job.split("/")
+    record = store.load(kind, key)
+    if record is None or name not in record.artifacts:
+        return {}
+    from safetensors.numpy import load_file
+
+    found = load_file(store.job_folder(kind, key) / name)
+    if row["modality"] == "spectrogram":  # low frequencies at the bottom
+        return {tensor: np.flip(values, axis=2) for tensor, values in found.items()}
+    return found
+
+
+def _file_name(row: Row, taken: Sequence[Path]) -> str:
+    base = re.sub(r"[^\w.=+-]+", "_", f"{row['suite']} {row['cell']}").strip("_")[:180]
+    names = {path.stem for path in taken}
+    return base if base not in names else next(n for i in range(2, len(names) + 3) if (n := f"{base}-{i}") not in names)
+
+
+def _page(shown: Sequence[tuple[str, str, Path]]) -> str:
+    figures = "\n".join(
+        f"<h2>{html.escape(title)}</h2>\n<p>{html.escape(what)}</p>\n"
+        f'<img src="{html.escape(path.name)}" alt="{html.escape(what)}">'
+        for title, what, path in shown
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Gallery</title>\n'
+        "<style>body { font: 14px sans-serif; margin: 2em } h2 { font-size: 1em; margin-bottom: 0 } "
+        f"img {{ max-width: 100% }}</style>\n{figures}\n</html>\n"
+    )

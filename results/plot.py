@@ -1,0 +1,248 @@
+"""Plots of finished runs: one column against another, a line per group, mean and 95 % interval over seeds."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from .columns import depends_on_count
+from .display import show
+from .errors import UserError, unknown
+from .filters import select
+from .groups import Group, aggregate, check_protocols, detail, direction_of, is_number, split
+from .notes import ARROWS
+from .rows import Row, axis_column, column_names, metric_names, rows
+from .statistics import Estimate, mean_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Log = Literal["auto", "none", "x", "y", "xy"]
+FORMATS = (".png", ".svg", ".pdf")
+
+_MORE_UNITS = {"bits_per_sample": "bit", "bits_per_element": "bit", "bitrate": "bit/s", "peak_memory_bytes": "bytes"}
+# Okabe and Ito's colours, told apart by the colour-blind too; markers tell them apart in grey.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+_MARKERS = "osD^vP*X"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One group of cells that differ in their seed alone: its place, and y with its interval."""
+
+    x: float
+    y: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """The points of one line of the plot, by ascending x."""
+
+    label: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One pair of axes: a suite's data set, with the texts of its axes."""
+
+    title: str
+    x_label: str
+    y_label: str
+    protocol: str
+    lines: tuple[Line, ...]
+
+
+def plot(
+    dirs: Sequence[Path | str],
+    *,
+    x: str,
+    y: str,
+    group: str | Sequence[str] = "label",
+    where: str | Sequence[str] | None = None,
+    log: str = "auto",
+    out: Path | str | None = None,
+) -> Path:
+    """Draw column `y` over column `x` of the runs in `dirs` and return the file (`out`, default `<y>-over-<x>.svg`).
+
+    A line per value of the columns `group`, a panel per suite and data set; points are means over seeds, bars their
+    95 % intervals (with one seed, the interval within the run). `log` names logarithmic axes; "auto" takes those of
+    FLOPs. Raises UserError for unknown columns, text where numbers are wanted, two protocols of one metric, points
+    that only a column outside `group` tells apart, and a file that can't be written.
+    """
+    path = Path(out) if out is not None else Path(f"{y}-over-{x}.svg")
+    if path.suffix.lower() not in FORMATS:
+        raise UserError(f"--out {path}: the file's name must end in {', '.join(FORMATS)}")
+    if log not in get_args(Log):
+        raise unknown("choice of logarithmic axes", log, get_args(Log), where="--log")
+    made = panels(select(rows(dirs), where), x=x, y=y, group=group)
+    scales = tuple(axis in log or (log == "auto" and name.endswith("flops")) for axis, name in (("x", x), ("y", y)))
+    import matplotlib as mpl
+
+    # Text stays text in SVG. No date and fixed ids: the same records give the same bytes.
+    date = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix.lower())
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": f"{x} {y}", "font.size": 9}):
+        try:
+            _draw(made, scales).savefig(path, metadata=date, dpi=160)
+        except OSError as error:
+            raise UserError(f"--out {path}: can't be written: {error.strerror or error}") from None
+    return path
+
+
+def panels(table: Sequence[Row], *, x: str, y: str, group: str | Sequence[str] = "label") -> list[Panel]:
+    """What is drawn: a panel per suite and data set that has both columns. Raises UserError as `plot` does."""
+    known = column_names(table)
+    names = [name.strip() for name in (group.split(",") if isinstance(group, str) else group)]
+    for option, name in (("--x", x), ("--y", y), *(("--group", name) for name in names)):
+        if name not in known:
+            raise unknown("column", name, known, where=option)
+    for option, name in (("--x", x), ("--y", y)):
+        values = [row[name] for row in table if row.get(name) is not None]
+        if values and not any(is_number(value) for value in values):
+            raise UserError(f"{option} {name}: a column of numbers is wanted, and this one has {show(values[0])!r}")
+    found = [panel for groups in split(aggregate(table)) if (panel := _panel(groups, x, y, names)) is not None]
+    if not found:
+        raise UserError(f"no cell has a number in both {x} and {y}")
+    return found
+
+
+def _panel(groups: Sequence[Group], x: str, y: str, names: Sequence[str]) -> Panel | None:
+    metrics = metric_names(row for group in groups for row in group.rows)
+    check_protocols(groups, [name for name in (x, y) if name in metrics])
+    found: dict[str, dict[float, list[Group]]] = {}
+    for group in groups:
+        place = group.mean(x)
+        if place is not None and group.mean(y) is not None:
+            line = ", ".join(_named(group, name, names[0]) for name in names)
+            found.setdefault(line, {}).setdefault(place, []).append(group)
+    drawn = {
+        line: {place: _only(alike, line, place, x, names) for place, alike in by_x.items()}
+        for line, by_x in found.items()
+    }
+    lines = tuple(
+        Line(
+            label=label,
+            points=tuple(Point(x=place, y=_estimate(group, y, y in metrics)) for place, group in sorted(by_x.items())),
+        )
+        for label, by_x in drawn.items()
+    )
+    if not lines:
+        return None
+    first = groups[0]
+    protocols = (_protocol(groups, name) for name in (y, x) if name in metrics)
+    return Panel(
+        title=f"{first.suite} · {first.dataset} ({first.modality})",
+        x_label=_label(groups, x),
+        y_label=_label(groups, y),
+        protocol="\n".join(text for text in protocols if text),
+        lines=lines,
+    )
+
+
+def _named(group: Group, name: str, first: str) -> str:
+    """The group's part of a line's name: the value, with its column where it is not the first one."""
+    value = group.label if name == "label" else show(group.common(name))
+    return value if name == first else f"{name} {value}"
+
+
+def _only(alike: Sequence[Group], line: str, place: float, x: str, names: Sequence[str]) -> Group:
+    """The one group at a place of a line. Raises UserError where there are more, with what tells them apart."""
+    if len(alike) == 1:
+        return alike[0]
+    axes = dict.fromkeys(axis for group in alike for axis in group.axes)
+    columns = {axis_column(axis): [show(group.axes.get(axis)) for group in alike] for axis in axes}
+    columns |= {name: [getattr(group, name) for group in alike] for name in ("recipe", "label")}
+    more = [name for name, values in columns.items() if len(set(values)) > 1 and name not in (x, *names)]
+    hint = f"; tell them apart with --group {','.join([*names, *more])}" if more else ""
+    raise UserError(f"{len(alike)} points of {line!r} lie at {x} = {place:g}{hint}")
+
+
+def _estimate(group: Group, name: str, is_metric: bool) -> Estimate:
+    if is_metric:
+        found = group.estimate(name)
+        assert found is not None  # a group without a value is not drawn
+        return found
+    return mean_interval(list(group.values(name).values()))
+
+
+def _label(groups: Sequence[Group], name: str) -> str:
+    """The column's name with the samples that it was measured on, the direction that is better, and its unit."""
+    found = detail(groups, name)
+    if found is None:
+        unit = "FLOPs" if name.endswith("flops") else "s" if name.endswith("seconds") else _MORE_UNITS.get(name, "")
+        return f"{name} [{unit}]" if unit else name
+    counts = sorted({row["details"][name]["n"] for g in groups for row in g.rows if is_number(row.get(name))} - {0})
+    count = f"@{'–'.join(dict.fromkeys(map(str, (counts[0], counts[-1]))))}" if counts else ""
+    shown = name + (count if depends_on_count(name) else "")
+    arrow = ARROWS[direction_of(groups, name)]
+    return " ".join(part for part in (shown, f"[{found['unit']}]" if found["unit"] else "", arrow) if part)
+
+
+def _protocol(groups: Sequence[Group], name: str) -> str:
+    for group in groups:
+        for row in group.rows:
+            if is_number(row.get(name)) and row["protocols"].get(name):
+                return f"{name}: {row['protocols'][name]}"
+    return ""
+
+
+def _draw(made: Sequence[Panel], scales: Sequence[bool]) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    wide = min(2, len(made))
+    high = -(-len(made) // wide)
+    figure = Figure(figsize=(6.4 * wide, 4.8 * high), layout="constrained")
+    FigureCanvasAgg(figure)
+    for number, panel in enumerate(made, start=1):
+        _draw_panel(figure.add_subplot(high, wide, number), panel, scales)
+    return figure
+
+
+def _draw_panel(axes: Axes, panel: Panel, scales: Sequence[bool]) -> None:
+    for number, line in enumerate(panel.lines):
+        places, estimates = [p.x for p in line.points], [p.y for p in line.points]
+        bars = [
+            [0.0 if e.low is None else e.value - e.low for e in estimates],
+            [0.0 if e.high is None else e.high - e.value for e in estimates],
+        ]
+        axes.errorbar(
+            places,
+            [e.value for e in estimates],
+            yerr=bars,
+            label=line.label,
+            color=_COLOURS[number % len(_COLOURS)],
+            marker=_MARKERS[number % len(_MARKERS)],
+            markersize=5,
+            capsize=3,
+            linewidth=1.5,
+            elinewidth=1,
+        )
+    if scales[0]:
+        axes.set_xscale("log")
+    if scales[1]:
+        axes.set_yscale("log", nonpositive="clip")
+    axes.set_title(panel.title, fontsize=10)
+    seeds = sorted({p.y.n for line in panel.lines for p in line.points})
+    counts = "–".join(dict.fromkeys(map(str, (seeds[0], seeds[-1]))))
+    spread = f"over {counts} seeds" if seeds[-1] > 1 else "within the run (one seed)"
+    bars_are = f"bars: 95 % interval {spread}"
+    below = "\n".join(textwrap.fill(part, 100) for part in [*panel.protocol.split("\n"), bars_are] if part)
+    axes.set_xlabel(panel.x_label)
+    axes.annotate(
+        below,
+        (0, 0),
+        (0, -38),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        va="top",
+        fontsize=6.5,
+        color="0.35",
+    )
+    axes.set_ylabel(panel.y_label)
+    axes.grid(True, alpha=0.3, which="both", linewidth=0.5)
+    axes.legend(fontsize=8)

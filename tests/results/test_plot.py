@@ -1,0 +1,184 @@
+"""What a plot shows: lines, points and intervals as the table has them, and one line for every mistake."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from latentbench.results.errors import UserError
+from latentbench.results.metric import Metric
+from latentbench.results.plot import Panel, panels, plot
+from latentbench.results.rows import rows
+from latentbench.results.store import Store
+
+Add = Callable[..., dict[str, Any]]
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def texts(path: Path) -> list[str]:
+    """All text of an SVG."""
+    return ["".join(node.itertext()).strip() for node in ElementTree.parse(path).iter(f"{SVG}text")]
+
+
+def drawn(folder: Path, **options: Any) -> dict[str, Panel]:
+    return {panel.title: panel for panel in panels(rows([folder]), **options)}
+
+
+@pytest.fixture
+def budgets(tmp_path: Path, add: Add) -> Path:
+    """Two labels at three budgets of FLOPs with two seeds each, and one of them with two priors at each budget."""
+    store = Store(tmp_path / "out")
+    cells = []
+    for label, priors in (("pixels", ["flow"]), ("latents", ["flow", "mar"])):
+        for prior in priors:
+            for i, flops in enumerate((1e9, 1e10, 1e11)):
+                for seed in (0, 1):
+                    value = 10.0 - i + seed + (prior == "mar")
+                    gfd = Metric(
+                        name="gfd_encoder", value=value, n=256, direction="lower", unit="u", protocol="the protocol"
+                    )
+                    cell = add(
+                        store,
+                        f"{label}-{prior}-{i}",
+                        metrics=[gfd],
+                        label=label,
+                        axes={"prior.name": prior, "prior.training.flops": flops},
+                        seed=seed,
+                        discrete=False,
+                    )
+                    cells.append(cell)
+    store.write_suite("curves", cells)
+    return store.root
+
+
+def test_points_are_means_with_student_s_interval_over_seeds(budgets: Path) -> None:
+    (panel,) = drawn(budgets, x="prior_training_flops", y="gfd_encoder", group="label,prior_name").values()
+    assert panel.title == "curves · photos (image)"
+    assert [line.label for line in panel.lines] == [
+        "pixels, prior_name flow",
+        "latents, prior_name flow",
+        "latents, prior_name mar",
+    ]
+    line = panel.lines[2]
+    assert [point.x for point in line.points] == [1e9, 1e10, 1e11]
+    assert [point.y.value for point in line.points] == [11.5, 10.5, 9.5]
+    # two seeds that differ by 1: t(1) = 12.706 standard errors of 1/2
+    half = 12.7062047 * math.sqrt(0.5) / math.sqrt(2)
+    assert line.points[0].y.low == pytest.approx(11.5 - half)
+    assert line.points[0].y.high == pytest.approx(11.5 + half)
+    assert panel.y_label == "gfd_encoder@256 [u] ↓"
+    assert panel.x_label == "prior_training_flops [FLOPs]"
+    assert panel.protocol == "gfd_encoder: the protocol"
+
+
+def test_one_seed_has_the_interval_within_its_run(folder: Path) -> None:
+    panel = drawn(folder, x="tsr", y="si_sdr", group="cell")["demo · sounds (waveform)"]
+    estimate = next(line for line in panel.lines if line.label == "sound-a-0").points[0].y
+    assert (estimate.value, estimate.low, estimate.high, estimate.n) == (8.0, 7.0, 9.0, 1)
+
+
+def test_a_svg_has_its_words_as_text(budgets: Path, tmp_path: Path) -> None:
+    path = plot(
+        [budgets], x="prior_training_flops", y="gfd_encoder", group="label,prior_name", out=tmp_path / "plot.svg"
+    )
+    found = texts(path)
+    for text in (
+        "gfd_encoder@256 [u] ↓",
+        "prior_training_flops [FLOPs]",
+        "latents, prior_name mar",
+        "curves · photos (image)",
+        "gfd_encoder: the protocol",
+        "bars: 95 % interval over 2 seeds",
+    ):
+        assert text in found
+    again = plot(
+        [budgets], x="prior_training_flops", y="gfd_encoder", group="label,prior_name", out=tmp_path / "again.svg"
+    )
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_points_stand_where_they_belong(budgets: Path, tmp_path: Path) -> None:
+    """Three budgets, each ten times the last, at equal distances: the axis is logarithmic unless it is told not to."""
+
+    def places(log: str) -> list[float]:
+        path = plot(
+            [budgets],
+            x="prior_training_flops",
+            y="gfd_encoder",
+            where="label=pixels",
+            log=log,
+            out=tmp_path / f"{log}.svg",
+        )
+        lines = [node.get("d", "") for node in ElementTree.parse(path).iter(f"{SVG}path")]
+        (curve,) = {d for d in lines if len(re.findall(r"[ML] ", d)) == 3 and "z" not in d}
+        return [float(x) for x in re.findall(r"[ML] ([\d.]+)", curve)]
+
+    a, b, c = places("auto")
+    assert c - b == pytest.approx(b - a, rel=1e-3)
+    a, b, c = places("none")
+    assert (c - b) / (b - a) == pytest.approx(10, rel=1e-2)
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf"])
+def test_other_formats(folder: Path, tmp_path: Path, suffix: str) -> None:
+    path = plot([folder], x="tsr", y="psnr", where="modality=image", out=tmp_path / f"plot.{suffix}")
+    assert path.read_bytes().startswith({"png": b"\x89PNG", "pdf": b"%PDF"}[suffix])
+
+
+def test_a_panel_per_data_set(folder: Path, tmp_path: Path) -> None:
+    assert list(drawn(folder, x="tsr", y="seconds")) == ["demo · photos (image)", "demo · sounds (waveform)"]
+    assert list(drawn(folder, x="tsr", y="psnr")) == ["demo · photos (image)"]
+    assert drawn(folder, x="tsr", y="seconds")["demo · photos (image)"].y_label == "seconds [s]"
+    found = texts(plot([folder], x="tsr", y="seconds", out=tmp_path / "plot.svg"))
+    assert {"demo · photos (image)", "demo · sounds (waveform)"} <= set(found)
+
+
+def test_the_default_file(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert plot([folder], x="tsr", y="psnr") == Path("psnr-over-tsr.svg")
+    assert (tmp_path / "psnr-over-tsr.svg").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"x": "tsrr"}, "--x: unknown column 'tsrr'; did you mean 'tsr'?"),
+        ({"y": "pnsr"}, "--y: unknown column 'pnsr'; did you mean 'psnr'?"),
+        ({"group": "label,recip"}, "--group: unknown column 'recip'; did you mean 'recipe'?"),
+        ({"x": "recipe"}, "--x recipe: a column of numbers is wanted, and this one has 'kl-vae'"),
+        ({"log": "both"}, "--log: unknown choice of logarithmic axes 'both'; known: auto, none, x, xy, y"),
+        ({"out": "plot.jpg"}, "--out plot.jpg: the file's name must end in .png, .svg, .pdf"),
+        ({"out": "nowhere/plot.svg"}, "--out nowhere/plot.svg: can't be written: No such file or directory"),
+        ({"x": "prior_flops"}, "no cell has a number in both prior_flops and psnr"),
+        ({"group": "dataset"}, "2 points of 'photos' lie at tsr = 12; tell them apart with --group dataset,recipe"),
+    ],
+)
+def test_mistakes(folder: Path, tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        plot([folder], **{"x": "tsr", "y": "psnr", "out": tmp_path / "x.svg"} | options)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_points_of_one_place_name_all_that_tells_them_apart(budgets: Path) -> None:
+    with pytest.raises(UserError, match=r"--group label,prior_training_flops$"):
+        drawn(budgets, x="tsr", y="gfd_encoder", group="label")
+    with pytest.raises(UserError, match=r"2 points of 'latents' .*--group label,prior_name$"):
+        drawn(budgets, x="prior_training_flops", y="gfd_encoder")
+
+
+def test_two_protocols_are_not_drawn_in_one(tmp_path: Path, add: Add) -> None:
+    store = Store(tmp_path / "out")
+    cells = [
+        add(store, name, metrics=[Metric(name="psnr", value=1.0, n=1, direction="higher", protocol=name)], label=name)
+        for name in ("a", "b")
+    ]
+    store.write_suite("mixed", cells)
+    with pytest.raises(UserError, match="psnr has two protocols"):
+        panels(rows([store]), x="tsr", y="psnr")
