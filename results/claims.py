@@ -1,0 +1,308 @@
+"""What is claimed of a system, as comparisons of measured numbers, and the verdict of a run's records on each.
+
+A comparison is of one metric of a cell with the same of another cell of the same data set, or with a constant. Cells
+are found by their label, seeds are paired (see `statistics.difference_interval`), and the interval is of 95 %.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from .display import measured
+from .groups import Group, aggregate, detail
+from .rows import Row
+from .statistics import Difference, Entry, difference_interval, mean_interval
+
+Relation = Literal["above", "below", "not below", "not above", "equal to"]
+Status = Literal["confirmed", "not confirmed", "not run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """`metric` of the cell `left` stands in `relation` to that of `right`: a label, the mean of several, or a
+    number.
+
+    With a `margin` m the difference d = left - right must be above m, below -m, not below -m, not above m, or within
+    ±m ("equal to", claimed of every seed by itself), as far as its interval goes; `relative` counts d and m in parts of
+    the right side. `right_metric` is the other cell's where it has another name. `modalities` restricts where it is
+    tested (empty: wherever both cells are). A comparison that does not `count` is reported, and decides nothing.
+    """
+
+    metric: str
+    left: str
+    relation: Relation
+    right: str | float | tuple[str, ...]
+    margin: float = 0.0
+    relative: bool = False
+    right_metric: str = ""
+    modalities: tuple[str, ...] = ()
+    counts: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """A row of the field's list: its id, what it is, the claim, and the comparisons that test it.
+
+    `options` are those that switch it on, where it is no recipe of its own.
+    """
+
+    id: str
+    name: str
+    claim: str
+    comparisons: tuple[Comparison, ...] = ()
+    options: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What the records say of one comparison on one data set.
+
+    `value`, `low`, `high` are of left - right (in parts of the right side if relative), `seeds` how many of them there
+    are, `left` and `right` the two means.
+    """
+
+    comparison: Comparison
+    dataset: str
+    modality: str
+    status: Status
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    left: float | None = None
+    right: float | None = None
+    seeds: int = 0
+    unit: str = ""
+    reason: str = ""
+
+    @property
+    def text(self) -> str:
+        """One line: "psnr: ae above kl-vae-1, by 3.1 [2.2, 4.0] dB, 3 seeds: confirmed"."""
+        c = self.comparison
+        if isinstance(c.right, tuple):
+            right = f"the mean of {' and '.join(c.right)}"
+        else:
+            right = c.right if isinstance(c.right, str) else f"{c.right:g}"
+        if c.right_metric:
+            right = f"its {c.right_metric}" if right == c.left else f"{right}'s {c.right_metric}"
+        if self.value is None:
+            reason = f" ({self.reason})" if self.reason else ""
+            return f"{c.metric}: {c.left} {c.relation} {right}: {self.status}{reason}"
+        scale, unit = (100.0, "%") if c.relative else (1.0, self.unit)
+        half = None if self.low is None or self.high is None else scale * (self.high - self.low) / 2
+        number, _ = measured(scale * self.value, half)
+        if self.low is not None and self.high is not None:
+            digits = [measured(scale * end, half)[0] for end in (self.low, self.high)]
+            number += f" [{digits[0]}, {digits[1]}]"
+        unit = f" {unit}" if unit and unit != "%" else unit
+        count = "1 seed" if self.seeds == 1 else f"{self.seeds} seeds"
+        return f"{c.metric}: {c.left} {c.relation} {right}, by {number}{unit}, {count}: {self.status}"
+
+
+def judge(system: System, table: Sequence[Row]) -> list[Finding]:
+    """A finding per comparison of `system` and data set where it can be tested; one "not run" where there is none."""
+    found: list[Finding] = []
+    tables = _by_dataset(table)
+    for comparison in system.comparisons:
+        here: list[Finding] = []
+        for (dataset, modality), groups in tables.items():
+            if comparison.modalities and modality not in comparison.modalities:
+                continue
+            if {comparison.left, *_others(comparison)} <= {group.label for group in groups}:
+                here.append(compare(comparison, groups, dataset, modality))
+        found += here or [
+            Finding(comparison=comparison, dataset="", modality="", status="not run", reason="no such cells")
+        ]
+    return found
+
+
+def verdicts(findings: Sequence[Finding]) -> dict[str, Status]:
+    """The verdict by modality: confirmed where all that counts is. {} when nothing was run.
+
+    Where a comparison has no cells, what the others say is no verdict on the claim: such a modality is left out, unless
+    the comparison has cells nowhere, which makes it "not run".
+    """
+    order: tuple[Status, ...] = ("not confirmed", "not run", "confirmed")
+    counted = [finding for finding in findings if finding.comparison.counts]
+    made = {
+        comparison: {f.modality for f in counted if f.comparison == comparison} - {""} for comparison in _of(counted)
+    }
+    result: dict[str, Status] = {}
+    for modality in dict.fromkeys(finding.modality for finding in counted if finding.modality):
+        wanted = [c for c in made if not c.modalities or modality in c.modalities]
+        if any(made[c] and modality not in made[c] for c in wanted):
+            continue
+        status: Status = "confirmed" if all(made[c] for c in wanted) else "not run"
+        for finding in counted:
+            if finding.modality == modality:
+                status = min(status, finding.status, key=order.index)
+        result[modality] = status
+    return result
+
+
+def compare(comparison: Comparison, groups: Sequence[Group], dataset: str, modality: str) -> Finding:
+    """What `groups` (of one data set) say of the comparison."""
+    c = comparison
+    a = entry_of(_named(c.left, groups), c.metric)
+    other = c.right_metric or c.metric
+    rights = {label: entry_of(_named(label, groups), other) for label in _others(c)}
+    lacking = [f"{c.left} has no {c.metric}"] if not a.values else []
+    lacking += [f"{label} has no {other}" for label, entry in rights.items() if not entry.values]
+    if lacking:
+        return Finding(comparison=c, dataset=dataset, modality=modality, status="not run", reason=lacking[0])
+    b = _mean(list(rights.values())) if rights else None
+    if b is None:
+        assert isinstance(c.right, float | int)
+        difference, centre = _from_constant(a, c.right), float(c.right)
+    else:
+        difference, centre = difference_interval(a, b), b.estimate.value
+    if c.relation == "equal to":
+        difference = _apart(a, b if b is not None else centre)
+    value = a.estimate.value - centre
+    scale = abs(centre) if c.relative else 1.0
+    known = detail(groups, SCALED[c.metric][0] if c.metric in SCALED else c.metric)
+    low = high = None
+    status: Status = "not confirmed"
+    if difference is not None and scale > 0:
+        low, high = difference.low / scale, difference.high / scale
+        status = "confirmed" if holds(c.relation, low, high, c.margin) else "not confirmed"
+    shared = len(a.values.keys() & b.values.keys()) if b is not None else len(a.values)
+    return Finding(
+        comparison=c,
+        dataset=dataset,
+        modality=modality,
+        status=status,
+        value=value / scale if scale > 0 else value,
+        low=low,
+        high=high,
+        left=a.estimate.value,
+        right=centre,
+        seeds=shared or min(len(a.values), len(b.values) if b is not None else len(a.values)),
+        unit=known["unit"] if known is not None and c.metric not in SCALED else "",
+        reason="" if difference is not None else "no interval is known",
+    )
+
+
+def holds(relation: Relation, low: float, high: float, margin: float) -> bool:
+    """Whether an interval [low, high] of left - right lies where the relation wants it."""
+    if relation == "above":
+        return low > margin
+    if relation == "below":
+        return high < -margin
+    if relation == "not below":
+        return low >= -margin
+    if relation == "not above":
+        return high <= margin
+    return low >= -margin and high <= margin
+
+
+def entry_of(group: Group, metric: str) -> Entry:
+    """The metric over the group's seeds; also a base column, and what `SCALED` derives."""
+    if metric not in SCALED:
+        if any(metric in row["details"] for row in group.rows):
+            return group.entry(metric)
+        return Entry(values=group.values(metric), within=_exactly(group, metric))
+    base, factor = SCALED[metric]
+    factors = {row["seed"]: factor(row) for row in group.rows}
+    entry = group.entry(base)
+    values = {seed: value * f for seed, value in entry.values.items() if (f := factors[seed]) is not None}
+    within = entry.within
+    if within is not None and len(values) == 1:
+        f = factors[next(iter(values))] or 0.0
+        within = (within[0] * f, within[1] * f)
+    return Entry(values=values, within=within)
+
+
+def _of(findings: Sequence[Finding]) -> list[Comparison]:
+    return list(dict.fromkeys(finding.comparison for finding in findings))
+
+
+def _named(label: str, groups: Sequence[Group]) -> Group:
+    return next(group for group in groups if group.label == label)
+
+
+def _others(comparison: Comparison) -> tuple[str, ...]:
+    """The labels on the right side."""
+    right = comparison.right
+    return right if isinstance(right, tuple) else (right,) if isinstance(right, str) else ()
+
+
+def _mean(entries: Sequence[Entry]) -> Entry:
+    """The mean over several cells, seed by seed; within a run, of independent estimates."""
+    if len(entries) == 1:
+        return entries[0]
+    seeds = set.intersection(*(set(entry.values) for entry in entries))
+    values = {seed: sum(entry.values[seed] for entry in entries) / len(entries) for seed in seeds}
+    halves = [(w[1] - w[0]) / 2 for entry in entries if (w := entry.within) is not None]
+    within = None
+    if len(values) == 1 and len(halves) == len(entries):
+        (value,), half = values.values(), math.hypot(*halves) / len(entries)
+        within = (value - half, value + half)
+    return Entry(values=values, within=within)
+
+
+def _exactly(group: Group, column: str) -> tuple[float, float] | None:
+    """A base column (positions) is what the cell was made with: it has no uncertainty."""
+    values = list(group.values(column).values())
+    return (values[0], values[0]) if len(values) == 1 else None
+
+
+def _from_constant(entry: Entry, constant: float) -> Difference | None:
+    estimate = mean_interval(list(entry.values.values()), entry.within)
+    low, high = estimate.low, estimate.high
+    if low is None or high is None:
+        if estimate.value != constant:
+            return None
+        low = high = constant  # exactly what was claimed, of a number that is not a mean
+    return Difference(
+        value=estimate.value - constant, low=low - constant, high=high - constant, p=float("nan"), method="paired"
+    )
+
+
+def _apart(a: Entry, b: Entry | float) -> Difference | None:
+    """The least and the largest difference of any seed: sameness is claimed of each, and not of their mean."""
+    other = b.values if isinstance(b, Entry) else dict.fromkeys(a.values, b)
+    apart = [a.values[seed] - other[seed] for seed in a.values if seed in other]
+    if not apart:
+        return None
+    mean = sum(apart) / len(apart)
+    return Difference(value=mean, low=min(apart), high=max(apart), p=float("nan"), method="paired")
+
+
+def _by_dataset(table: Sequence[Row]) -> dict[tuple[str, str], list[Group]]:
+    found: dict[tuple[str, str], list[Group]] = {}
+    for group in aggregate(table):
+        found.setdefault((group.dataset, group.modality), []).append(group)
+    return found
+
+
+def _per(row: Row, *columns: str) -> float | None:
+    """bits_per_sample over one of the row's columns."""
+    (column,) = columns
+    value, bits = row.get(column), row.get("bits_per_sample")
+    return bits / value if isinstance(value, int | float) and isinstance(bits, int | float) and value else None
+
+
+def _share_of_codes(row: Row) -> float | None:
+    bits = _per(row, "elements")
+    return None if bits is None else 2.0**-bits
+
+
+def _tokens(row: Row) -> float | None:
+    bits = _per(row, "positions")
+    return None if not bits else 1 / bits
+
+
+def _per_element(row: Row) -> float | None:
+    elements = row.get("elements")
+    return 1 / elements if isinstance(elements, int | float) and elements else None
+
+
+# Numbers that are a metric times a fact of the cell: (metric, factor), None where the cell has no such fact.
+SCALED: Mapping[str, tuple[str, Callable[[Row], float | None]]] = {
+    "perplexity_share": ("codebook_perplexity", _share_of_codes),
+    "mean_tokens": ("stream_bits", _tokens),
+    "active_share": ("active_units", _per_element),
+}

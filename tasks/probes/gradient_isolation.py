@@ -1,0 +1,111 @@
+"""Whether what the main decoder learns from reaches the encoder (A17, B4), and what dropping companions changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ...results.metric import Metric
+from ...tokenizers.composed import ComposedTokenizer
+from ...tokenizers.regularisers.base import Pass, Penalty, Regulariser
+from ...tokenizers.seeding import fold
+from .interface import Probe, ProbeInput
+
+
+class GradientIsolation(Probe):
+    """`encoder_gradient`: ‖d main loss / d encoder‖ over ‖d main loss / d decoder‖, 0 for an encoder that it can't
+    reach; `companion_effect`: the largest change of what is decoded once companions of training are dropped."""
+
+    version: ClassVar[int] = 1
+
+    def refusal(self, probed: ProbeInput) -> str:
+        if probed.untrained is None or not isinstance(probed.tokenizer, ComposedTokenizer):
+            return "it is not trained by a gradient"
+        if not any(True for _ in probed.tokenizer.decoder.parameters()):
+            return "its decoder has no parameters"
+        return ""
+
+    def measure(self, probed: ProbeInput) -> tuple[Metric, ...]:
+        assert probed.untrained is not None
+        batches = [x for _, x in probed.signals()]
+        with torch.enable_grad(), torch.random.fork_rng(devices=_devices(batches[0])):
+            torch.manual_seed(fold(probed.seed, "gradient_isolation"))
+            whole = whole_tokenizer(probed, batches)
+            share = encoder_share(whole, batches[0])
+        latents = probed.tokenizer.encode(batches[0])
+        change = (whole.eval().decode(latents) - probed.tokenizer.decode(latents)).abs().max()
+        line = "the main decoder's losses (objective and generative decoder) in one training pass on trained weights"
+        return (
+            Metric(
+                name="encoder_gradient",
+                value=share if math.isfinite(share) else None,
+                n=len(batches[0]),
+                direction="none",
+                protocol=f"‖gradient of the encoder‖ / ‖gradient of the decoder‖ of {line}",
+            ),
+            Metric(
+                name="companion_effect",
+                value=float(change),
+                n=len(batches[0]),
+                direction="lower",
+                protocol="max |decode with companions of training - decode without them|; validation split",
+            ),
+        )
+
+
+class _Listener(Regulariser):
+    """Keeps the losses of the main decoder and adds nothing."""
+
+    fidelity: Tensor
+
+    def losses(self, done: Pass) -> Penalty:
+        self.fidelity = done.fidelity
+        return Penalty()
+
+
+def whole_tokenizer(probed: ProbeInput, batches: Sequence[Tensor]) -> ComposedTokenizer:
+    """The tokenizer as it is in training, companions at their start, with the trained weights in all else."""
+    assert probed.untrained is not None
+    assert isinstance(probed.tokenizer, nn.Module)
+    whole = probed.untrained().to(probed.device)
+    assert isinstance(whole, ComposedTokenizer)
+    with torch.no_grad():
+        whole.prepare(batches)
+        whole.load_state_dict({k: v.clone() for k, v in probed.tokenizer.state_dict().items()}, strict=False)
+    return whole
+
+
+def encoder_share(tokenizer: ComposedTokenizer, x: Tensor) -> float:
+    """‖dL/d encoder‖ / ‖dL/d decoder‖ with L the losses of the main decoder on signals `x` `[B, C, *signal]`.
+
+    The encoder is all that stands before the bottleneck. NaN when the decoder has no gradient either.
+    """
+    listener = _Listener()
+    tokenizer.train()
+    tokenizer.regularisers["_listener"] = listener
+    try:
+        tokenizer.losses(x, player="model", step=99, steps=100)
+    finally:
+        del tokenizer.regularisers["_listener"]
+    before = [*tokenizer.encoder.parameters(), *tokenizer.project_in.parameters()]
+    behind = [*tokenizer.decoder.parameters(), *tokenizer.project_out.parameters()]
+    if tokenizer.generative is not None:
+        behind += tokenizer.generative.parameters()
+    norms = [_norm(listener.fidelity, part) for part in (before, behind)]
+    return norms[0] / norms[1] if norms[1] > 0 else math.nan
+
+
+def _norm(loss: Tensor, parameters: Iterable[nn.Parameter]) -> float:
+    wanted = [p for p in parameters if p.requires_grad]
+    if not wanted:
+        return 0.0
+    found = torch.autograd.grad(loss, wanted, retain_graph=True, allow_unused=True)
+    return math.sqrt(sum(float(g.double().square().sum()) for g in found if g is not None))
+
+
+def _devices(x: Tensor) -> list[torch.device]:
+    return [x.device] if x.device.type == "cuda" else []

@@ -1,0 +1,99 @@
+"""What a probe is and what it reads.
+
+Shape legend: N samples, B batch, C channels, *signal and *grid the axes of a signal and a latent.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...results.metric import Metric
+from ...tokenizers.interface import Latents, Tokenizer, TrainableTokenizer
+from ...tokenizers.spec import LatentSpec, SignalSpec
+from ..distances import Reference
+from ..interface import Dataset, FeatureNet, Indices
+from ..latents import LatentStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeInput:
+    """A trained tokenizer with its data, its stored latents, and the nets with the validation split's features.
+
+    `untrained()` gives the tokenizer as it was before training, companions included; None where there is no such thing.
+    `samples` limits the validation samples that are read (0: all).
+    """
+
+    tokenizer: Tokenizer
+    data: Dataset
+    latents: LatentStore
+    device: torch.device
+    seed: int = 0
+    samples: int = 0
+    batch_size: int = 64
+    nets: Mapping[str, FeatureNet] = field(default_factory=dict)
+    references: Mapping[str, Reference] = field(default_factory=dict)
+    untrained: Callable[[], TrainableTokenizer] | None = None
+
+    @property
+    def signal(self) -> SignalSpec:
+        """What one sample looks like."""
+        return self.data.signal
+
+    @property
+    def spec(self) -> LatentSpec:
+        """The latents' shape and rate."""
+        return self.tokenizer.spec
+
+    @property
+    def total(self) -> int:
+        """How many validation samples are read."""
+        return min(self.samples or len(self.data.val), len(self.data.val))
+
+    def signals(self) -> Iterator[tuple[Indices, Tensor]]:
+        """The validation samples in order, as indices `[B]` and signals `[B, C, *signal]`."""
+        for start in range(0, self.total, self.batch_size):
+            indices = np.arange(start, min(start + self.batch_size, self.total))
+            yield indices, self.data.val.batch(indices, self.device)
+
+    def decode(self, latents: Latents) -> Tensor:
+        """Latents to signals in [-1, 1]."""
+        return self.tokenizer.decode(latents).float().clamp(-1, 1)
+
+    def has_values(self) -> bool:
+        """Whether the tokenizer's latents hold values, and not codes alone."""
+        return all(moments is not None for moments in self.latents.moments)
+
+    def changed(self, latents: Latents, change: Callable[[Tensor, int], Tensor]) -> Latents:
+        """`latents` with the values of each grid as `change(values, number of the grid)`, and without codes."""
+        levels = [
+            replace(level, values=change(level.values, number), codes=None, rest=())
+            for number, level in enumerate(latents.levels)
+            if level.values is not None
+        ]
+        return replace(levels[0], rest=tuple(levels[1:]))
+
+
+class Probe(ABC):
+    """One group of measurements. `version` counts up whenever one of them would change."""
+
+    version: ClassVar[int]
+
+    @abstractmethod
+    def refusal(self, probed: ProbeInput) -> str:
+        """Why it makes no sense on this tokenizer and these data, in one line; "" when it does."""
+
+    @abstractmethod
+    def measure(self, probed: ProbeInput) -> tuple[Metric, ...]:
+        """The group's metrics. Called only without a refusal."""
+
+
+def channels(vector: Tensor, like: Tensor) -> Tensor:
+    """A vector `[C]` as something that broadcasts over `like` `[B, C, *grid]`."""
+    return vector.to(like.device, like.dtype).view(1, -1, *[1] * (like.ndim - 2))

@@ -1,0 +1,38 @@
+"""The objective's terms as scores, so that each loss is judged by its own number (B1, B2; A2's squared error)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ...results.metric import Metric
+from ...tokenizers.objectives.config import TERMS
+from .interface import Probe, ProbeInput
+
+# Those of the package that need no weights, at their default options.
+KINDS = ("l1", "l2", "huber", "logit_laplace", "dwt", "stft", "mel")
+
+
+class Losses(Probe):
+    """`loss_<term>`: the mean over the validation split of each regression term that is defined on these signals."""
+
+    version: ClassVar[int] = 1
+
+    def refusal(self, probed: ProbeInput) -> str:
+        return ""
+
+    def measure(self, probed: ProbeInput) -> tuple[Metric, ...]:
+        configs = [TERMS.get(kind)() for kind in KINDS]
+        terms = {c.kind: c.build(probed.signal) for c in configs if probed.signal.modality in c.modalities}
+        values: dict[str, list[Tensor]] = {kind: [] for kind in terms}
+        for _, x in probed.signals():
+            back = probed.decode(probed.tokenizer.encode(x))
+            for kind, term in terms.items():
+                values[kind].append(term(back, x).double().cpu())
+        line = "objective term at its default options, of clamped reconstructions; validation split"
+        return tuple(
+            Metric.from_samples(f"loss_{kind}", torch.cat(parts).tolist(), direction="lower", protocol=line)
+            for kind, parts in values.items()
+        )

@@ -1,0 +1,58 @@
+"""What a decoder makes of N(0, I): a sampler without a prior, which only latents shaped like it allow (A1, A3)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+
+from ...results.metric import Metric
+from ...tokenizers.interface import Latents
+from ..distances import distances
+from ..interface import FeatureNet
+from ..priors.noise import normal
+from ..reconstruction import net_features
+from .interface import Probe, ProbeInput
+
+SAMPLES = 256
+
+
+class NormalSamples(Probe):
+    """`normal_fd_<net>`: Fréchet distance of decode(z), z ~ N(0, I) of the raw latents, to the validation split."""
+
+    version: ClassVar[int] = 1
+
+    def refusal(self, probed: ProbeInput) -> str:
+        if probed.spec.discrete:
+            return "codes have no normal distribution to be drawn from"
+        if probed.spec.grid.variable:
+            return "N(0, I) does not say how long a sample is"
+        if not self._nets(probed):
+            return "no feature net of the suite reads these signals"
+        return ""
+
+    def measure(self, probed: ProbeInput) -> tuple[Metric, ...]:
+        nets = self._nets(probed)
+        features: dict[str, list[torch.Tensor]] = {name: [] for name in nets}
+        for start in range(0, SAMPLES, probed.batch_size):
+            indices = range(start, min(start + probed.batch_size, SAMPLES))
+            levels = [
+                Latents(values=normal(probed.seed, indices, (grid.channels, *grid.shape), stream=number))
+                for number, grid in enumerate(probed.spec.grids)
+            ]
+            levels = [replace(z, values=None if z.values is None else z.values.to(probed.device)) for z in levels]
+            decoded = probed.decode(replace(levels[0], rest=tuple(levels[1:]))).nan_to_num()
+            for name, net in nets.items():
+                features[name].append(net_features(net, decoded, decoded))
+        note = "samples decode(z), z from N(0, I) of the raw latents"
+        found = []
+        for name, net in nets.items():
+            mine = torch.cat(features[name])
+            frechet, _ = distances("g", net, mine, probed.references[name], note=note, seed=probed.seed)
+            found.append(replace(frechet, name=f"normal_fd_{net.name}"))
+        return tuple(found)
+
+    def _nets(self, probed: ProbeInput) -> dict[str, FeatureNet]:
+        own = probed.signal.mel is None
+        return {name: net for name, net in probed.nets.items() if own or net.reads == "signal"}

@@ -1,0 +1,42 @@
+"""The probes task: measurements on a trained tokenizer that test what is claimed of its family."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from ..results.metric import Metric
+from .config import ProbesConfig
+from .interface import TaskResult
+from .probes import probes
+from .probes.interface import ProbeInput
+
+
+@torch.no_grad()
+def probe(
+    probed: ProbeInput,
+    config: ProbesConfig,
+    *,
+    progress: Callable[[int, int, str], None] = lambda done, total, message: None,
+) -> TaskResult:
+    """Measure `config.names` (empty: all) as far as each makes sense.
+
+    `extra` of the result has the reasons by probe where one does not, `run` the seconds that each took.
+    """
+    metrics: list[Metric] = []
+    refused: dict[str, str] = {}
+    seconds: dict[str, float] = {}
+    names = config.names or tuple(probes.names())
+    for done, name in enumerate(names):
+        started = time.monotonic()
+        one = probes.get(name)()
+        reason = one.refusal(probed)
+        if reason:
+            refused[name] = reason
+        else:
+            metrics += one.measure(probed)
+            seconds[name] = round(time.monotonic() - started, 3)
+        progress(done + 1, len(names), name)
+    return TaskResult(metrics=tuple(metrics), extra={"refused": refused}, run={"probe_seconds": seconds})

@@ -1,0 +1,117 @@
+"""The table of systems, and the suite that fills it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latentbench.bench import cli
+from latentbench.bench.plan import make_plan
+from latentbench.bench.run import run_suite
+from latentbench.bench.suite import load_suite
+from latentbench.bench.systems import HEAD, last_run, systems_markdown, systems_text
+from latentbench.results.claims import SCALED
+from latentbench.results.errors import UserError
+from latentbench.results.systems import SYSTEMS
+from latentbench.tokenizers.recipe import load_recipe, recipe_names
+from latentbench.tokenizers.spec import Modality
+
+# Two of its cells, with as little training as there is.
+TINY: dict[str, Any] = {
+    "name": "systems",
+    "data": {"size": 16, "samples": 48, "val": 24},
+    "tokenizers": [
+        {"recipe": "linear-ae", "channels": 4},
+        {"recipe": "pca", "channels": 4},
+    ],
+    "seeds": [0, 1],
+    "training": {"steps": 2, "batch_size": 8},
+    "encoder": {"width": 8, "training": {"steps": 2, "batch_size": 8}},
+    "tasks": ["reconstruction", "probes"],
+    "probes": {"names": ["losses", "normal_samples"]},
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LATENTBENCH_CACHE", str(folder.parent / "cache"))
+        assert run_suite(TINY, out=folder, jobs_per_device=1).failed == 0
+    return folder
+
+
+@pytest.mark.slow
+def test_the_table_tells_what_the_records_say(run: Path) -> None:
+    lines = systems_text(run).splitlines()
+    assert all(len(line) <= 200 for line in lines)
+    assert lines[0].split("  ")[0] == "id"
+    starts = [line.split()[0] for line in lines if line[:1] in ("A", "B")]
+    assert starts == [system.id for system in SYSTEMS]
+    text = systems_text(run)
+    assert "loss_l2: linear-ae not above pca" in text
+    assert "2 seeds" in text
+    assert text.count("not run") > 20
+    assert f"records: {run}" in text
+
+
+@pytest.mark.slow
+def test_markdown_has_a_row_per_system(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["list", "systems", "--runs", str(run.parent), "--format", "md"]) == 0
+    out = capsys.readouterr().out
+    assert out.strip() == systems_markdown(run).strip()
+    table = [line for line in out.splitlines() if line.startswith("|")]
+    assert len(table) == 2 + len(SYSTEMS)
+    assert all(line.count(" | ") == len(HEAD) - 1 for line in table[2:])
+    assert "<br>image: loss_l2: linear-ae not above pca" in out
+
+
+def test_without_a_run_nothing_was_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert last_run(None) == (None, [])
+    assert "nothing was run" in systems_text()
+    with pytest.raises(UserError, match="no run of the suite 'systems' there"):
+        systems_text(tmp_path)
+
+
+def test_its_options_are_for_systems_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["list", "nets", "--format", "md"]) == 2
+    assert "latentbench list systems" in capsys.readouterr().err
+
+
+def test_the_suite_has_every_cell_that_a_claim_compares() -> None:
+    plan = make_plan(load_suite("systems"), {})
+    seeds: dict[tuple[str, str], set[int]] = {}
+    for planned in plan.cells:
+        seeds.setdefault((str(planned.cell.data.modality), planned.cell.label), set()).add(planned.cell.seed)
+    for system in SYSTEMS:
+        for comparison in system.comparisons:
+            right = comparison.right
+            labels = {
+                comparison.left,
+                *(right if isinstance(right, tuple) else [right] if isinstance(right, str) else []),
+            }
+            modalities = comparison.modalities or tuple(Modality)
+            where = [m for m in modalities if all((m, label) in seeds for label in labels)]
+            assert where, f"{system.id}: no data set has {labels}"
+            enough = [m for m in where if all(len(seeds[m, label]) >= 3 for label in labels)]
+            assert enough or comparison.left in ("ae-dwt", "slow-vq"), f"{system.id}: one seed of {labels}"
+
+
+def test_every_recipe_has_a_cell_in_each_of_its_modalities() -> None:
+    plan = make_plan(load_suite("systems"), {})
+    found = {(planned.cell.recipe, planned.cell.data.modality) for planned in plan.cells}
+    wanted = {(name, modality) for name in recipe_names() for modality in load_recipe(name).modalities}
+    assert found == wanted
+
+
+def test_every_recipe_names_a_known_system() -> None:
+    known = {system.id for system in SYSTEMS}
+    for name in recipe_names():
+        assert set(load_recipe(name).systems) <= known, name
+
+
+def test_derived_numbers_are_named_apart_from_metrics() -> None:
+    assert all(name != base for name, (base, _) in SCALED.items())

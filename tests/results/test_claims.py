@@ -1,0 +1,159 @@
+"""Comparisons and verdicts, on records written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from latentbench.results.claims import Comparison, Finding, System, holds, judge, verdicts
+from latentbench.results.metric import Metric
+from latentbench.results.rows import Row, rows
+from latentbench.results.store import Store
+from latentbench.results.systems import SYSTEMS
+
+LEFT, RIGHT = [25.0, 25.3, 25.1], [20.0, 20.2, 20.4]
+
+
+@pytest.fixture
+def table(tmp_path: Path, add: Callable[..., dict[str, Any]]) -> list[Row]:
+    """Two image cells of three seeds and a third of one, on "photos"; two waveform cells of one seed."""
+    store = Store(tmp_path)
+    cells = []
+
+    def metrics(psnr: float, **others: float) -> list[Metric]:
+        fields = {"se": 0.1, "interval": (psnr - 0.2, psnr + 0.2), "direction": "higher", "n": 9}
+        found = [Metric(name="psnr", value=psnr, unit="dB", **fields)]  # type: ignore[arg-type]
+        return [*found, *(Metric(name=name, value=value, n=9) for name, value in others.items())]
+
+    for seed, (a, b) in enumerate(zip(LEFT, RIGHT, strict=True)):
+        exact = {"encoder_gradient": 0.0, "codebook_perplexity": 100.0 + seed}
+        cells.append(add(store, "a", label="fine", metrics=metrics(a, **exact), seed=seed, bits_per_sample=8192.0))
+        cells.append(add(store, "b", label="coarse", metrics=metrics(b), seed=seed))
+    cells.append(add(store, "c", label="once", metrics=metrics(24.0, encoder_gradient=0.0)))
+    for label, psnr in (("fine", 30.0), ("coarse", 30.1)):
+        sound = {"dataset": "sounds", "modality": "waveform"}
+        cells.append(add(store, f"sound-{label}", label=label, metrics=metrics(psnr), **sound))
+    store.write_suite("systems", cells)
+    return rows([store])
+
+
+def one(table: list[Row], modality: str = "image", **comparison: Any) -> Finding:
+    fields = {"metric": "psnr", "left": "fine", "relation": "above", "right": "coarse", **comparison}
+    (found,) = judge(
+        System(id="X", name="x", claim="x", comparisons=(Comparison(**fields, modalities=(modality,)),)), table
+    )
+    return found
+
+
+def test_seeds_are_paired(table: list[Row]) -> None:
+    found = one(table)
+    differences = np.subtract(LEFT, RIGHT)
+    half = scipy.stats.t.ppf(0.975, 2) * differences.std(ddof=1) / np.sqrt(3)
+    assert (found.status, found.seeds, found.unit) == ("confirmed", 3, "dB")
+    assert found.value == pytest.approx(differences.mean())
+    assert (found.low, found.high) == (
+        pytest.approx(differences.mean() - half),
+        pytest.approx(differences.mean() + half),
+    )
+    assert one(table, relation="below").status == "not confirmed"
+    assert one(table, margin=5.0).status == "not confirmed"  # 5 lies within the interval
+    relative = one(table, relative=True, margin=0.2)
+    assert relative.value == pytest.approx(differences.mean() / np.mean(RIGHT))
+    assert relative.status == "confirmed"
+
+
+def test_one_seed_has_the_interval_within_its_run(table: list[Row]) -> None:
+    found = one(table, "waveform", relation="not below", margin=0.5)
+    assert found.seeds == 1
+    assert found.value == pytest.approx(-0.1)
+    assert (found.low, found.high) == (pytest.approx(-0.1 - 0.2 * 2**0.5), pytest.approx(-0.1 + 0.2 * 2**0.5))
+    assert found.status == "confirmed"
+    assert one(table, "waveform").status == "not confirmed"
+
+
+def test_a_constant_and_an_exact_number(table: list[Row]) -> None:
+    exact = {"metric": "encoder_gradient", "relation": "equal to", "right": 0.0, "margin": 1e-9}
+    assert one(table, **exact).status == "confirmed"
+    assert one(table, **exact, left="once").status == "confirmed"  # no interval, and exactly what was claimed
+    assert one(table, metric="encoder_gradient", relation="above", right=0.0).status == "not confirmed"
+    above = one(table, right=24.0)
+    half = scipy.stats.t.ppf(0.975, 2) * np.std(LEFT, ddof=1) / np.sqrt(3)
+    assert above.low == pytest.approx(np.mean(LEFT) - 24 - half)
+
+
+def test_sameness_is_claimed_of_every_seed(table: list[Row]) -> None:
+    found = one(table, relation="equal to", margin=5.2)
+    differences = np.subtract(LEFT, RIGHT)
+    assert (found.low, found.high) == (pytest.approx(differences.min()), pytest.approx(differences.max()))
+    assert found.status == "confirmed"
+    assert one(table, relation="equal to", margin=5.0).status == "not confirmed"
+    assert one(table, "waveform", relation="equal to", margin=0.11).status == "confirmed"
+    assert one(table, metric="positions", relation="equal to", right=256, margin=0.0).status == "confirmed"
+
+
+def test_the_mean_of_several_cells(table: list[Row]) -> None:
+    found = one(table, "waveform", right=("coarse", "fine"))
+    assert found.right == pytest.approx(30.05)
+    assert found.value == pytest.approx(-0.05)
+    assert found.high - found.value == pytest.approx((0.04 + 0.02) ** 0.5)  # 0.2 and (0.2, 0.2) / 2 in quadrature
+    assert "the mean of coarse and fine" in found.text
+
+
+def test_numbers_are_scaled_by_facts_of_the_cell(table: list[Row]) -> None:
+    share = one(table, metric="perplexity_share", right=0.25)
+    assert share.left == pytest.approx(101 / 2**8)  # 8192 bits on 1024 elements
+    assert share.status == "confirmed"
+    assert one(table, metric="bits_per_sample", relation="not above", margin=0.0).status == "confirmed"
+
+
+def test_what_is_not_there_was_not_run(table: list[Row]) -> None:
+    assert one(table, left="absent").status == "not run"
+    missing = one(table, metric="ssim")
+    assert (missing.status, missing.reason) == ("not run", "fine has no ssim")
+    assert "not run (fine has no ssim)" in missing.text
+    assert judge(SYSTEMS[0], []) == judge(SYSTEMS[0], table)
+
+
+def test_a_verdict_needs_all_that_counts(table: list[Row]) -> None:
+    good = Comparison(metric="psnr", left="fine", relation="above", right="coarse")
+    bad = Comparison(metric="psnr", left="once", relation="above", right="fine")
+    absent = Comparison(metric="psnr", left="nobody", relation="above", right="fine")
+
+    def of(*comparisons: Comparison) -> dict[str, str]:
+        return dict(verdicts(judge(System(id="X", name="x", claim="x", comparisons=comparisons), table)))
+
+    assert of(good) == {"image": "confirmed", "waveform": "not confirmed"}
+    assert of(good, bad) == {"image": "not confirmed"}  # without `once` the waveforms say nothing of the whole claim
+    assert of(good, absent) == {"image": "not run", "waveform": "not confirmed"}
+    aside = Comparison(metric="psnr", left="once", relation="above", right="fine", counts=False)
+    assert of(good, aside)["image"] == "confirmed"
+    assert of(absent) == {}
+
+
+def test_relations() -> None:
+    inside, above = (-0.5, 0.5), (0.2, 1.0)
+    assert holds("above", *above, 0.1)
+    assert not holds("above", *above, 0.2)
+    assert holds("below", -1.0, -0.2, 0.1)
+    assert not holds("below", *inside, 0.0)
+    assert holds("not below", *inside, 0.5)
+    assert not holds("not above", *above, 0.9)
+    assert holds("equal to", *inside, 0.5)
+    assert not holds("equal to", *inside, 0.4)
+
+
+def test_a_finding_reads_as_a_line(table: list[Row]) -> None:
+    text = one(table).text
+    assert text == "psnr: fine above coarse, by 4.93 [4.42, 5.45] dB, 3 seeds: confirmed"
+
+
+def test_the_list_has_every_system_once() -> None:
+    ids = [system.id for system in SYSTEMS]
+    assert ids == [*(f"A{n}" for n in range(1, 21)), *(f"B{n}" for n in range(1, 11))]
+    assert all(system.comparisons and system.claim and system.name for system in SYSTEMS)
+    assert all(any(c.counts for c in system.comparisons) for system in SYSTEMS)
