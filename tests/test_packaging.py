@@ -83,6 +83,10 @@ ELSEWHERE = {
     "tokenizers/objectives/terms.py": "tokenizers/objectives/test_objective.py",
     "tokenizers/options.py": "tokenizers/test_recipe.py",  # a recipe's tables, where they are merged
     "tokenizers/part.py": "tokenizers/test_recipe.py",
+    "tokenizers/regularisers/adversary_config.py": "tokenizers/regularisers/test_adversary.py",
+    "tokenizers/regularisers/auxiliary_config.py": "tokenizers/regularisers/test_auxiliary_decoder.py",
+    "tokenizers/regularisers/config.py": "tokenizers/regularisers/test_base.py",  # data, through a toy of every option
+    "tokenizers/regularisers/layers.py": "tokenizers/regularisers/test_adversary.py",  # which layer weighs
     "tokenizers/recodings/adaptive_config.py": "tokenizers/recodings/test_prefix.py",  # data, through what it builds
     "tokenizers/recodings/base.py": "tokenizers/recodings/test_bpe.py",  # the interface, through all recodings
     "tokenizers/recodings/config.py": "tokenizers/recodings/test_run_length.py",

@@ -19,6 +19,7 @@ from .generative.base import GenerativeDecoder
 from .interface import Latents, TrainableTokenizer
 from .objectives.objective import Objective
 from .regularisers.base import Pass, Regulariser
+from .regularisers.layers import last_layer
 from .sets import sorted_set, sorted_values
 from .spec import LatentSpec
 
@@ -267,8 +268,8 @@ def with_noise(values: Tensor, noise: float) -> Tensor:
 
 def _silence(module: nn.Module) -> None:
     """Zeros in the last layer that has weights."""
-    last = [m for m in module.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)][-1]
-    for parameter in last.parameters():
+    last = last_layer(module)
+    for parameter in last.parameters() if last is not None else ():
         nn.init.zeros_(parameter)
 
 
