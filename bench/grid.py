@@ -84,7 +84,7 @@ def cells(suite: Suite) -> tuple[Cell, ...]:
     for data in suite.data:
         signal = signal_spec(data)
         for entry, label in zip(suite.tokenizers, labels, strict=True):
-            if not _wanted(entry, data):
+            if not _wanted(suite, entry, data):
                 continue
             for axes in _points(entry):
                 own = {axis: value for axis, value in axes.items() if not is_prior_axis(axis)}
@@ -179,9 +179,9 @@ def _overlap(a: TokenizerEntry, b: TokenizerEntry) -> bool:
     return a is b or (same_modality and same_data)
 
 
-def _wanted(entry: TokenizerEntry, data: DataConfig) -> bool:
+def _wanted(suite: Suite, entry: TokenizerEntry, data: DataConfig) -> bool:
     recipe = load_recipe(entry.recipe, where=f"{entry.where}.recipe")
-    if entry.data and data.label not in entry.data:
+    if data.label not in (entry.data or {d.label for d in suite.data} - {*suite.data_on_request}):
         return False
     if entry.modalities and data.modality not in entry.modalities:
         return False

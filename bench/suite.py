@@ -53,13 +53,15 @@ class TokenizerEntry:
 class Suite:
     """A checked suite. `training`, `prior` and `encoder` are option tables that later stages validate with their own
     schema; `features` names the nets of Fréchet and kernel distances ("encoder" needs no download); `data_seeds` has
-    the seeds of the data sets, by label, for which they are others than `seeds`."""
+    the seeds of the data sets, by label, for which they are others than `seeds`; those `data_on_request` are used by the
+    entries alone that name them."""
 
     name: str
     where: str
     description: str
     seeds: tuple[int, ...]
     data_seeds: Mapping[str, tuple[int, ...]]
+    data_on_request: tuple[str, ...]
     tasks: tuple[str, ...]
     features: tuple[str, ...]
     data: tuple[DataConfig, ...]
@@ -81,6 +83,7 @@ class _Top:
     description: str = ""
     seeds: tuple[int, ...] = (0,)
     data_seeds: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    data_on_request: tuple[str, ...] = ()
     tasks: tuple[str, ...] = TASKS
     features: tuple[str, ...] = ("encoder",)
     training: dict[str, Any] = field(default_factory=dict)
@@ -209,6 +212,9 @@ def _parse(raw: dict[str, Any], where: str) -> Suite:
     for i, label in enumerate(labels):
         if label in labels[:i]:
             raise UserError(f"{where}: data[{i}]: a data set called {label!r} is there already; give one a `name`")
+    for i, label in enumerate(top.data_on_request):
+        if label not in labels:
+            raise unknown("data set", label, labels, where=f"{where}: data_on_request[{i}]")
     for label, seeds in top.data_seeds.items():
         if label not in labels:
             raise unknown("data set", label, labels, where=f"{where}: data_seeds")
@@ -218,12 +224,17 @@ def _parse(raw: dict[str, Any], where: str) -> Suite:
     entries = tuple(
         _entry(table, f"{where}: tokenizers[{i}]", labels, top.tasks) for i, table in enumerate(top.tokenizers)
     )
+    modelability = check(ModelabilityConfig, top.modelability, where=f"{where}: modelability")
+    probes = check(ProbesConfig, top.probes, where=f"{where}: probes")
+    _distinct(modelability.proxies, f"{where}: modelability.proxies")
+    _distinct(probes.names, f"{where}: probes.names")
     return Suite(
         name=top.name,
         where=where,
         description=top.description,
         seeds=top.seeds,
         data_seeds=top.data_seeds,
+        data_on_request=top.data_on_request,
         tasks=top.tasks,
         features=top.features,
         data=data,
@@ -233,8 +244,8 @@ def _parse(raw: dict[str, Any], where: str) -> Suite:
         encoder=top.encoder,
         reconstruction=check(ReconstructionConfig, top.reconstruction, where=f"{where}: reconstruction"),
         generation=check(GenerationConfig, top.generation, where=f"{where}: generation"),
-        modelability=check(ModelabilityConfig, top.modelability, where=f"{where}: modelability"),
-        probes=check(ProbesConfig, top.probes, where=f"{where}: probes"),
+        modelability=modelability,
+        probes=probes,
     )
 
 
@@ -246,7 +257,7 @@ def _known(table: Mapping[str, Any], names: Sequence[str], where: str) -> None:
 
 
 def _distinct(values: Sequence[Any], where: str) -> None:
-    """Refuse a value that stands twice: the same cell would count twice."""
+    """Refuse a value that stands twice: the same cell, or measurement, would count twice."""
     for i, value in enumerate(values):
         if value in values[:i]:
             raise UserError(f"{where}: {value!r} stands twice")

@@ -98,7 +98,8 @@ class Finding:
             number += f" [{digits[0]}, {digits[1]}]"
         unit = f" {unit}" if unit and unit != "%" else unit
         count = "1 seed" if self.seeds == 1 else f"{self.seeds} seeds"
-        return f"{c.metric}: {c.left} {c.relation} {right}, by {number}{unit}, {count}: {self.status}"
+        reason = f" ({self.reason})" if self.reason else ""
+        return f"{c.metric}: {c.left} {c.relation} {right}, by {number}{unit}, {count}: {self.status}{reason}"
 
 
 def judge(system: System, table: Sequence[Row]) -> list[Finding]:

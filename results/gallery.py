@@ -33,8 +33,8 @@ def gallery(dirs: Sequence[Path | str], *, out: Path | str, where: str | Sequenc
 
     A picture's rows are true signals, their reconstructions (`reconstruction.keep` of them) and samples of the prior
     (`generation.keep`), whichever the cell has. A clip's frames stand side by side, a clip a row; a spectrogram has
-    low frequencies at its bottom. Raises UserError when no cell has anything to show (waveforms have no picture), and
-    when `out` can't be written.
+    low frequencies at its bottom. Raises UserError when no cell has anything to show (waveforms have no picture), when
+    an artifact is damaged, and when `out` can't be written.
     """
     table = select(rows(dirs), where)
     folder = Path(out)
@@ -117,9 +117,14 @@ def _tensors(row: Row, kind: str, name: str) -> Mapping[str, np.ndarray]:
     record = store.load(kind, key)
     if record is None or name not in record.artifacts:
         return {}
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    found = load_file(store.job_folder(kind, key) / name)
+    path = store.job_folder(kind, key) / name
+    try:
+        found = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read: {error}; remove its folder and run the suite again") from None
     if row["modality"] == "spectrogram":  # low frequencies at the bottom
         return {tensor: np.flip(values, axis=2) for tensor, values in found.items()}
     return found

@@ -25,7 +25,7 @@ from latentbench.bench import cli
 from latentbench.bench.datasets import open_dataset
 from latentbench.bench.plan import make_plan
 from latentbench.bench.run import run_suite
-from latentbench.bench.suite import _EntryHead, _Top, load_suite
+from latentbench.bench.suite import _EntryHead, _Top, load_suite, suite_names
 from latentbench.results.store import Store
 from latentbench.tasks.config import GenerationConfig, ModelabilityConfig, ProbesConfig, ReconstructionConfig
 from latentbench.tasks.nets.config import EncoderConfig
@@ -38,14 +38,20 @@ SHELL = ("sh", "bash", "console", "shell")
 
 # Pages whose Python examples another test runs.
 ELSEWHERE = {
+    "docs/backbones.md": "tests/tokenizers/test_docs.py",
     "docs/bottlenecks.md": "tests/tokenizers/test_docs.py",
+    "docs/codecs.md": "tests/tokenizers/test_docs.py",
+    "docs/corruptions.md": "tests/tokenizers/test_docs.py",
     "docs/datasets.md": "tests/bench/datasets/test_docs.py",
+    "docs/decoders.md": "tests/tokenizers/test_docs.py",
+    "docs/losses.md": "tests/tokenizers/test_docs.py",
     "docs/metrics.md": "tests/tasks/metrics/test_interface.py",
     "docs/nets.md": "tests/tasks/nets/test_page.py",
     "docs/priors.md": "tests/tasks/priors/test_interface.py",
     "docs/proxies.md": "tests/tasks/proxies/test_interface.py",
-    "docs/systems.md": "tests/tasks/probes/test_interface.py",
+    "docs/recodings.md": "tests/tokenizers/test_docs.py",
     "docs/regularisers.md": "tests/tokenizers/test_docs.py",
+    "docs/systems.md": "tests/tasks/probes/test_interface.py",
     "docs/tokenizers.md": "tests/tokenizers/test_docs.py",
 }
 
@@ -352,6 +358,12 @@ def test_every_key_of_a_suite_is_on_its_page() -> None:
         assert {name: json.loads(value.strip("`")) for name, value in rows.items()} == {
             name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()
         }
+
+
+def test_every_shipped_suite_is_on_its_page() -> None:
+    rows = SUITES.read_text().split("## Shipped suites")[1].split("```")[0].splitlines()
+    names = [name for row in rows if row.startswith("| `") for name in re.findall(r"`([\w-]+)`", row.split("|")[1])]
+    assert sorted(names) == suite_names()
 
 
 def test_the_options_of_priors_on_the_page_are_theirs() -> None:

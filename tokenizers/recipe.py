@@ -108,7 +108,7 @@ class _Resolution:
             if isinstance(kind, str) and kind not in BACKBONES:
                 raise unknown("decoder", kind, [*BACKBONES, *GENERATIVE], where=self._at("decoder.kind"))
             other = kind != options.get("backbone", {}).get("kind", kind)  # whose options are not its own
-            decoder = self._backbone("decoder", merge({} if other else options["backbone"], options["decoder"]))
+            decoder = self._backbone("decoder", merge({} if other else options.get("backbone", {}), options["decoder"]))
         try:
             layout = backbone.layout(signal, downsample)
             if decoder is not None and decoder.layout(signal, downsample) != layout:
@@ -176,7 +176,7 @@ class _Resolution:
     def _generative(self) -> GenerativeConfig | None:
         """The generative decoder, where `decoder.kind` names one."""
         table, at = self.options.get("decoder", {}), self._at("decoder")
-        if table.get("kind") not in GENERATIVE:
+        if not isinstance(table.get("kind"), str) or table["kind"] not in GENERATIVE:
             return None
         generative = read_part(GenerativeConfig, GENERATIVE, table, where=at)
         try:
@@ -191,7 +191,7 @@ class _Resolution:
             if kind not in REGULARISERS:
                 raise unknown(REGULARISERS.kind, kind, REGULARISERS.names(), where=self._at("regularisers"))
             at = self._at(f"regularisers.{kind}")
-            regulariser = read_part(RegulariserConfig, REGULARISERS, {"kind": kind, **table}, where=at)
+            regulariser = read_part(RegulariserConfig, REGULARISERS, _of_kind(kind, table, where=at), where=at)
             if regulariser.weight == 0:
                 continue
             if self.signal.modality not in regulariser.modalities:
@@ -201,6 +201,11 @@ class _Resolution:
             except ValueError as error:
                 raise UserError(f"{at}: {error}") from None
             found.append(regulariser)
+        for regulariser in found:
+            try:
+                regulariser.beside({other.kind for other in found if other is not regulariser})
+            except ValueError as error:
+                raise UserError(f"{self._at(f'regularisers.{regulariser.kind}')}: {error}") from None
         return tuple(found)
 
     def _latent_noise(self) -> float:
@@ -250,7 +255,7 @@ class _Resolution:
             if kind not in TERMS:
                 raise unknown(TERMS.kind, kind, TERMS.names(), where=self._at("objective"))
             at = self._at(f"objective.{kind}")
-            term = read_part(TermConfig, TERMS, {"kind": kind, **table}, where=at)
+            term = read_part(TermConfig, TERMS, _of_kind(kind, table, where=at), where=at)
             if term.weight == 0:
                 continue
             if self.signal.modality not in term.modalities:
@@ -262,6 +267,13 @@ class _Resolution:
 
     def _at(self, key: str) -> str:
         return _join(self.where, key)
+
+
+def _of_kind(kind: str, table: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+    """`table` with its kind, which is the name that it stands under; another one would take a second part's place."""
+    if table.get("kind", kind) != kind:
+        raise UserError(f"{where}.kind: it is {kind!r}, as the table's name says, and not {table['kind']!r}")
+    return {**table, "kind": kind}
 
 
 def _load(name: str, where: str, seen: tuple[str, ...]) -> Recipe:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def check(cls: type[T], data: Mapping[str, Any], *, where: str) -> T:
-    """`data` as an instance of the dataclass `cls`, types strict (no "1e-4" for a float, no 1.0 for an int).
+    """`data` as an instance of the dataclass `cls`, types strict (no "1e-4" for a float, no 1.0 for an int, no NaN).
 
     Raises UserError with the key's dotted path under `where` ("suite.toml: tokenizers[0]"), what is wrong with it, and
     the nearest known key for a misspelt one.
@@ -42,7 +42,7 @@ def _forbid_unknown_keys(kind: Any) -> None:
     for argument in get_args(kind):
         _forbid_unknown_keys(argument)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind) and "__pydantic_config__" not in vars(kind):
-        kind.__pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[attr-defined]
+        kind.__pydantic_config__ = ConfigDict(extra="forbid", allow_inf_nan=False)  # type: ignore[attr-defined]
         for hint in get_type_hints(kind).values():
             _forbid_unknown_keys(hint)
 

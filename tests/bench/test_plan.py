@@ -123,6 +123,14 @@ def test_an_entry_has_seeds_and_tasks_of_its_own(mini: Suite) -> None:
     assert kinds(plan)["generation"] == 3
 
 
+def test_data_on_request_is_for_those_that_name_it(mini: Suite) -> None:
+    first, second = mini["tokenizers"]
+    data = [mini["data"], mini["data"] | {"name": "more"}]
+    suite = mini | {"tokenizers": [first | {"data": ["more"]}, second], "data": data, "data_on_request": ["more"]}
+    used = [(planned.cell.recipe, planned.cell.data.label) for planned in planned(suite).cells]
+    assert set(used) == {(second["recipe"], "shapes"), (first["recipe"], "more")}
+
+
 def test_a_fingerprint_moves_every_key(mini: Suite) -> None:
     assert changed(mini, fingerprint="g") == set(kinds(planned(mini)))
 

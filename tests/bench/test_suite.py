@@ -89,6 +89,7 @@ MESSAGES: list[tuple[dict[str, Any], str]] = [
     ({"seeds": [0, 1, 0]}, "suite: seeds: 0 stands twice"),
     ({"data_seeds": {"shapes": [1, 1]}}, "suite: data_seeds.shapes: 1 stands twice"),
     ({"data_seeds": {"shapes": []}}, "suite: data_seeds.shapes: needs at least one seed"),
+    ({"data_on_request": ["shape"]}, "suite: data_on_request[0]: unknown data set 'shape'; did you mean 'shapes'?"),
     ({"data_seeds": {"shape": [1]}}, "suite: data_seeds: unknown data set 'shape'; did you mean 'shapes'?"),
     ({"tokenizers": kl(seeds=[2, 2])}, "suite: tokenizers[0]: seeds: 2 stands twice"),
     (
@@ -96,6 +97,8 @@ MESSAGES: list[tuple[dict[str, Any], str]] = [
         "suite: tokenizers[0]: tasks[0]: unknown task of the suite 'probes'; known: ",
     ),
     ({"probes": {"names": ["loses"]}}, "suite: probes.names[0]: unknown probe 'loses'; did you mean 'losses'?"),
+    ({"probes": {"names": ["losses", "losses"]}}, "suite: probes.names: 'losses' stands twice"),
+    ({"modelability": {"proxies": ["viv", "viv"]}}, "suite: modelability.proxies: 'viv' stands twice"),
     ({"probes": {"name": 3}}, "suite: probes: name: unknown key; did you mean 'names'?"),
     ({"tokenizers": kl(grid={"tsr": [12, 24, 12]})}, "suite: tokenizers[0]: grid.tsr: 12 stands twice"),
     ({"name": "a/b"}, "suite: name: must be usable as a file name, got 'a/b'"),
@@ -222,7 +225,8 @@ def test_set_applies_in_order_and_leaves_the_mapping_alone(mini: Suite) -> None:
         ("trainig.steps=3", "suite: unknown key 'trainig'; did you mean 'training'?"),
         ("data.size=big", 'suite: data[0]: size: input should be a valid integer, got "big"'),
         ("training.steps=1e3", "suite: training: steps: input should be a valid integer, got 1000.0"),
-        ("training.ema=nan", "suite: training: ema must lie in [0, 1]"),
+        ("training.ema=nan", "suite: training: ema: input should be a finite number, got NaN"),
+        ("training.ema=1.5", "suite: training: ema must lie in [0, 1]"),
     ],
 )
 def test_set_mistakes(mini: Suite, change: str, message: str) -> None:

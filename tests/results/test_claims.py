@@ -81,6 +81,8 @@ def test_a_constant_and_an_exact_number(table: list[Row]) -> None:
     assert one(table, **exact).status == "confirmed"
     assert one(table, **exact, left="once").status == "confirmed"  # no interval, and exactly what was claimed
     assert one(table, metric="encoder_gradient", relation="above", right=0.0).status == "not confirmed"
+    unknown = one(table, metric="encoder_gradient", relation="above", right=-1.0, left="once")
+    assert unknown.text.endswith("by 1, 1 seed: not confirmed (no interval is known)")
     above = one(table, right=24.0)
     half = scipy.stats.t.ppf(0.975, 2) * np.std(LEFT, ddof=1) / np.sqrt(3)
     assert above.low == pytest.approx(np.mean(LEFT) - 24 - half)

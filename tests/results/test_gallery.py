@@ -103,6 +103,14 @@ def test_png_holds_the_pixels(tmp_path: Path) -> None:
     assert np.array_equal(pixels(tmp_path / "a.png"), picture)
 
 
+def test_a_damaged_artifact_is_one_line(run: Path, tmp_path: Path) -> None:
+    path = run / "jobs" / "generation" / "image" / "samples.safetensors"
+    path.write_bytes(b"\xff" * path.stat().st_size)
+    with pytest.raises(UserError, match=r"samples\.safetensors: cannot be read: ") as caught:
+        gallery([run], out=tmp_path / "gallery")
+    assert "\n" not in str(caught.value)
+
+
 def test_a_run_without_pictures(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^no cell has a picture: .* with generation.keep or reconstruction.keep"):
         gallery([folder], out=tmp_path / "gallery")

@@ -195,6 +195,17 @@ def test_another_kind_drops_the_options_of_the_first(image: SignalSpec) -> None:
             "t.objective: no term has a weight above 0; known: dwt, huber, l1, l2, logit_laplace, lpips, mel, stft",
         ),
         ("kl-vae", {"objective": {"l1": -1.0}}, "t.objective.l1: weight must not be negative"),
+        (
+            "kl-vae",
+            {"objective": {"l1": {"kind": "l2"}}},
+            "t.objective.l1.kind: it is 'l1', as the table's name says, and not 'l2'",
+        ),
+        (
+            "kl-vae",
+            {"regularisers": {"equivariance": {"kind": "adversary"}, "adversary": 1.0}},
+            "t.regularisers.equivariance.kind: it is 'equivariance', as the table's name says, and not 'adversary'",
+        ),
+        ("kl-vae", {"decoder": {"kind": ["diffusion"]}}, "t.decoder.kind: a name is wanted, got ['diffusion']"),
         ("kl-vae", {"training": {"step": 3}}, "t.training: step: unknown key; did you mean 'steps'?"),
         ("kl-vae", {"bottleneck": 3}, "t.bottleneck: a table is wanted, got 3"),
         ("vq-vae", {"codebook": 8, "codebook_size": 8}, "t.codebook_size: the same as bottleneck.codebook_size"),

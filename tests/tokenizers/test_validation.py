@@ -39,6 +39,8 @@ def test_plain_data_becomes_the_dataclass() -> None:
     [
         ({}, "f.toml: rate: missing"),
         ({"rate": "1e-4"}, 'f.toml: rate: input should be a valid number, got "1e-4"'),
+        ({"rate": float("nan")}, "f.toml: rate: input should be a finite number, got NaN"),
+        ({"rate": 1, "betas": [0.5, float("inf")]}, "f.toml: betas[1]: input should be a finite number, got Infinity"),
         ({"rate": 1, "steps": 1.5}, "f.toml: steps: input should be a valid integer, got 1.5"),
         ({"rate": 1, "steps": True}, "f.toml: steps: input should be a valid integer, got true"),
         ({"rate": 1, "stepz": 2}, "f.toml: stepz: unknown key; did you mean 'steps'?"),

@@ -54,7 +54,7 @@ class ViTConfig(BackboneConfig):
             raise ValueError("width, layers and attention_heads must be at least 1")
         if self.width % self.attention_heads or (self.width // self.attention_heads) % 2:
             raise ValueError(f"width must be a multiple of twice the attention_heads ({2 * self.attention_heads})")
-        if self.inner < 1:
+        if not math.isfinite(self.mlp_ratio) or self.inner < 1:
             raise ValueError("mlp_ratio x width must be at least 1")
         if self.tokens is not None and self.tokens < 1:
             raise ValueError("tokens must be at least 1 (leave it out for features on the grid of patches)")

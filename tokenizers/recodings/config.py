@@ -130,9 +130,9 @@ class RunLengthConfig(RecodingConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class EntropyConfig(RecodingConfig):
-    """Codes as an entropy-coded stream of bytes (A19, F6): few bits, and nothing left that a prior could predict.
+    """Codes as an entropy-coded stream of bytes (A19, F6): few bits, and little left that a prior can find.
 
-    A range coder with the frequencies of each head's codes in the training split.
+    rANS (Duda 2013, arXiv 1311.2540) with the frequencies of each head's codes in the training split.
     """
 
     kind: ClassVar[str] = "entropy"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Entropy(Recoding):
-    """Sequences `[B, 1, L]` of bytes: codes in raster order, the heads of a position in turn, through a range coder.
+    """Sequences `[B, 1, L]` of bytes: codes in raster order, the heads of a position in turn, through `rans`.
 
     `frequencies` `[sum K]` are the heads' code frequencies in the training split, one head's behind the other's. A
     sample that they would make as long as its plain bits or longer is stored as those, which its length L tells.

@@ -1,4 +1,4 @@
-"""A range coder with static frequencies: rANS (Duda 2013, arXiv 1311.2540), byte by byte, many rows at once.
+"""An entropy coder with static frequencies: rANS (Duda 2013, arXiv 1311.2540), byte by byte, many rows at once.
 
 A row's state x is one unsigned 32-bit integer below 2^31. To code a symbol of frequency f, whose predecessors' sum to
 c, of 2^bits: x <- (x div f) 2^bits + x mod f + c, after as many low bytes as keep it below 2^31 have left. Decoding is

@@ -29,9 +29,9 @@ _COMPARED = 256
 class Alignment(Regulariser):
     """weight x (mean of max(0, 1 - margin - cos(P z, f)) + structure x `structure_loss`).
 
-    f are the frozen net's features, normalised by their mean and deviation over the training split and averaged onto
-    the latent grid; z the latents, P the projection. Latents that are no grid are compared by their mean over the
-    positions with the features' mean over the signal.
+    f are the frozen net's features, averaged onto the latent grid and normalised by their mean and deviation over the
+    training split's first thousand samples; z the latents, P the projection. Latents that are no grid are compared by
+    their mean over the positions with the features' mean over the signal.
     """
 
     mean: Tensor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -44,6 +45,9 @@ class RegulariserConfig(Part):
 
     def validate(self, config: TokenizerConfig) -> None:
         """Raises ValueError with the reason when it makes no sense on such a tokenizer."""
+
+    def beside(self, kinds: Collection[str]) -> None:
+        """Raises ValueError with the reason when it can't train with the other regularisers of these kinds."""
 
     def build(self, config: TokenizerConfig) -> Regulariser:
         """The module for a tokenizer of this configuration."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -168,6 +169,14 @@ class EquivarianceConfig(RegulariserConfig):
                 raise ValueError(f"transforms: {kind!r} {reason}")
         if not self.chosen(config):
             raise ValueError("no transform suits latents of one position along an axis")
+
+    def beside(self, kinds: Collection[str]) -> None:
+        if self.match == "decoder" and "auxiliary_decoder" in kinds:
+            raise ValueError(
+                "its loss brings the main decoder's gradient to the encoder, which auxiliary_decoder keeps away"
+            )
+        if self.match == "latent" and "self_supervised" in kinds:
+            raise ValueError('match = "latent" moves the encoder, which self_supervised trains alone and then freezes')
 
     def chosen(self, config: TokenizerConfig) -> tuple[TransformKind, ...]:
         """The transforms in use: those given, or those of the modality that the geometry allows."""

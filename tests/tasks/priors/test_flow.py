@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from latentbench.results.systems import NORMAL_FLOW_LOSS
 from latentbench.tasks.latents import LatentBatch
 from latentbench.tasks.priors.config import FlowConfig
 from latentbench.tasks.priors.flow import (
@@ -63,6 +64,15 @@ def test_the_closed_form_velocity_minimises_the_objective() -> None:
     for wrong in (best + 0.1, best * 1.1):
         assert (wrong - target).square().mean() > error
     assert ((target - best) * x).mean().abs() < 0.02
+
+
+def test_the_loss_of_who_knows_latents_as_gaussian_alone() -> None:
+    """What claim A11 has to beat, at uniform times; who knows nothing has 2."""
+    clean, noise = torch.randn(2, 200000, 1).unbind(0)
+    t = (torch.arange(200000) + 0.5) / 200000
+    x, target = interpolate(clean, noise, t)
+    error = (gaussian_velocity(0.0, 1.0)(x, t) - target).square().mean()
+    assert float(error) == pytest.approx(NORMAL_FLOW_LOSS, rel=0.02)
 
 
 @pytest.mark.parametrize(("method", "order"), [("euler", 1), ("heun", 2)])

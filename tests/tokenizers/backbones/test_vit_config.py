@@ -47,6 +47,7 @@ def test_without_tokens_it_has_the_grid_of_patches() -> None:
         ("titok", {"tokens": 0}, "t.backbone: tokens must be at least 1"),
         ("titok", {"backbone": {"width": 30}}, r"t.backbone: width must be a multiple of twice the attention_heads"),
         ("titok", {"backbone": {"mlp_ratio": 0.0}}, "t.backbone: mlp_ratio x width must be at least 1"),
+        ("titok", {"backbone": {"mlp_ratio": float("inf")}}, "t.backbone: mlp_ratio x width must be at least 1"),
         ("vit-vae", {"backbone": {"topology": "set"}}, 't.backbone: topology "set" needs tokens'),
         ("titok", {"tokens": 4, "backbone": {"tokens": 4}}, "t.tokens: the same as backbone.tokens"),
         ("vq-vae", {"tokens": 4}, "t.backbone: tokens: unknown key"),

@@ -148,5 +148,26 @@ def test_what_has_no_grid_or_order_is_refused(recipe: str, kind: str, message: s
         resolve(recipe, SQUARE, {"regularisers": {kind: {}}})
 
 
+LATENT = {"match": "latent", "guard": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("equivariance", "other", "message"),
+    [
+        ({}, "auxiliary_decoder", "brings the main decoder's gradient to the encoder, which auxiliary_decoder keeps"),
+        (LATENT, "self_supervised", "moves the encoder, which self_supervised trains alone"),
+        (LATENT, "auxiliary_decoder", ""),
+        ({}, "self_supervised", ""),
+    ],
+)
+def test_what_another_would_undo_is_refused(equivariance: dict[str, object], other: str, message: str) -> None:
+    options = {"backbone": {"shortcut": False}, "regularisers": {"equivariance": equivariance, other: {}}}
+    if message:
+        with pytest.raises(UserError, match=f"t.regularisers.equivariance: .*{message}"):
+            resolve("ae", SQUARE, options, where="t")
+        options["regularisers"] = {"equivariance": equivariance, other: 0}  # what is off undoes nothing
+    assert "equivariance" in {part.kind for part in resolve("ae", SQUARE, options, where="t").regularisers}
+
+
 def test_a_transformer_has_one_size() -> None:
     assert EquivarianceConfig().chosen(resolve("vit-vae", SQUARE, {})) == ("rotate", "flip")
