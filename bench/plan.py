@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ from ..tasks.priors.config import PriorConfig
 from ..tasks.probes import probes
 from ..tasks.proxies import proxies
 from ..tokenizers import weights
+from ..tokenizers.corruptions.config import CORRUPTIONS
+from ..tokenizers.objectives.config import TERMS
 from ..tokenizers.registry import declared_version
 from ..tokenizers.validation import check
 from .datasets import sources
@@ -180,6 +182,7 @@ class _Planner:
                 config=asdict(suite.probes) | {"names": list(wanted), "seed": seed},
                 versions={"probes": suite.probes.version}
                 | {name: probes.version(name) for name in wanted}
+                | _measured_by(wanted)
                 | {"psnr": metrics.version("psnr")}
                 | _SHARED_VERSIONS
                 | self._net_versions(cell.data),
@@ -339,6 +342,18 @@ class _Planner:
 def _with_defaults(cls: type[EncoderConfig], options: Mapping[str, Any]) -> dict[str, Any]:
     """`options` whose `training` is completed by what `cls` is trained with by default, not any model."""
     return merge({"training": asdict(cls().training)}, options)
+
+
+def _measured_by(names: Sequence[str]) -> dict[str, int]:
+    """Versions of the parts that these probes measure with."""
+    found: dict[str, int] = {}
+    if "losses" in names:
+        found |= {f"objective.{kind}": TERMS.get(kind).version for kind in TERMS.names()}
+    if "corrupted_input" in names:
+        found["corruption.mask"] = CORRUPTIONS.get("mask").version
+    if "high_frequency" in names:
+        found["high_frequency_share"] = proxies.version("high_frequency_share")
+    return found
 
 
 def _counts(data: DataConfig) -> tuple[int, int]:

@@ -53,8 +53,8 @@ class TokenizerEntry:
 class Suite:
     """A checked suite. `training`, `prior` and `encoder` are option tables that later stages validate with their own
     schema; `features` names the nets of Fréchet and kernel distances ("encoder" needs no download); `data_seeds` has
-    the seeds of the data sets, by label, for which they are others than `seeds`; those `data_on_request` are used by the
-    entries alone that name them."""
+    the seeds of the data sets, by label, for which they are others than `seeds`; those `data_on_request` are used by
+    the entries alone that name them."""
 
     name: str
     where: str

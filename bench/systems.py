@@ -86,7 +86,8 @@ def _results(item: System, table: Sequence[Row], *, everywhere: bool = False) ->
         return ["not run"]
     seeds = {m: max(f.seeds for f in findings if f.modality == m) for m in found}
     first = max(found, key=lambda modality: seeds[modality])
-    lines = ["; ".join(f"{modality}: {status}" for modality, status in found.items())]
+    once = {m: " (1 seed)" if seeds[m] == 1 and status != "not run" else "" for m, status in found.items()}
+    lines = ["; ".join(f"{modality}: {status}{once[modality]}" for modality, status in found.items())]
     for finding in findings:
         if everywhere or finding.modality in (first, "") or _nowhere_else(finding, findings, first):
             where = f"{finding.modality}: " if finding.modality and (everywhere or finding.modality != first) else ""

@@ -16,6 +16,7 @@ from .groups import Group, aggregate, check_protocols, detail, direction_of, is_
 from .notes import ARROWS
 from .rows import Row, axis_column, column_names, metric_names, rows
 from .statistics import Estimate, mean_interval
+from .store import atomic_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,10 +87,9 @@ def plot(
     # Text stays text in SVG. No date and fixed ids: the same records give the same bytes.
     date = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix.lower())
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": f"{x} {y}", "font.size": 9}):
-        try:
-            _draw(made, scales).savefig(path, metadata=date, dpi=160)
-        except OSError as error:
-            raise UserError(f"--out {path}: can't be written: {error.strerror or error}") from None
+        figure = _draw(made, scales)
+        with atomic_file(path) as temporary:
+            figure.savefig(temporary, format=path.suffix.lower()[1:], metadata=date, dpi=160)
     return path
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class CascadeConfig(FlowConfig):
-    """Two flows: one at low resolution, one that fills in the full resolution given the first's sample.
+    """Cascade of two flows from low to full resolution, the second given the sample of the first.
 
     The low resolution is the average over `factor` positions per axis (the largest divisor of the axis up to it). The
     upsampler sees it with noise of a random level up to `augment` mixed in, and is told the level (Ho et al. 2022,

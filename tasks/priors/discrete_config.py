@@ -33,7 +33,7 @@ class PixelCNNConfig(PriorConfig):
     """
 
     name: ClassVar[str] = "pixelcnn"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     # about the parameters of a transformer's sizes on a grid of two axes
     sizes: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "xs": {"width": 40, "layers": 6},

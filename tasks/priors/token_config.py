@@ -60,7 +60,7 @@ class TokenConfig(ClassConditional):
 
 @dataclass(frozen=True, kw_only=True)
 class GIVTConfig(TokenConfig):
-    """Causal transformer whose outputs are mixtures of `mixtures` diagonal Gaussians (Tschannen et al. 2023).
+    """Causal transformer whose outputs are mixtures of diagonal Gaussians, `mixtures` of them (Tschannen et al. 2023).
 
     No deviation is under `min_scale`, which bounds the density of latents that repeat. Sampling multiplies deviations
     by `temperature`.
@@ -102,7 +102,7 @@ class GIVTConfig(TokenConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class MARConfig(TokenConfig):
-    """Transformer over tokens, each drawn by a small flow of its own given what the transformer says (Li et al. 2024).
+    """Transformer that a small flow reads to draw each token (MAR, Li et al. 2024).
 
     `order` "random" predicts masked tokens with full attention, in `iterations` rounds of a random order per sample;
     "raster" one after the other with causal attention. The head is an MLP of `head_layers` residual blocks of

@@ -24,7 +24,7 @@ class WaveNetConfig(PriorConfig):
     """
 
     name: ClassVar[str] = "wavenet"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     sizes: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "xs": {"width": 64, "layers": 14, "cycle": 7},
         "s": {"width": 144, "layers": 20, "cycle": 10},

@@ -57,7 +57,7 @@ def local_correlation(z: Tensor) -> float:
 class LocalCorrelation(Proxy):
     """`local_correlation`."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     topologies: ClassVar[tuple[Topology, ...]] = ("grid",)
 
     def metrics(self, latents: ProxyInput) -> tuple[Metric, ...]:

@@ -73,7 +73,7 @@ def high_frequency_share(z: Tensor, rho: float) -> float:
 class HighFrequencyShare(Proxy):
     """`high_frequency_share_25` and `high_frequency_share_50`."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     topologies: ClassVar[tuple[Topology, ...]] = ("grid",)
 
     def metrics(self, latents: ProxyInput) -> tuple[Metric, ...]:

@@ -73,7 +73,7 @@ def viv(z: Tensor, labels: Tensor | None = None) -> float:
 class Viv(Proxy):
     """`viv`, and `viv_normalised`: times √(elements), which latents of one intrinsic dimension share at any size."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     topologies: ClassVar[tuple[Topology, ...]] = ("grid", "sequence")
 
     def metrics(self, latents: ProxyInput) -> tuple[Metric, ...]:

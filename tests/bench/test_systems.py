@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from latentbench.bench import cli
+from latentbench.bench import cli, systems
 from latentbench.bench.plan import make_plan
 from latentbench.bench.run import run_suite
 from latentbench.bench.suite import load_suite
 from latentbench.bench.systems import HEAD, last_run, systems_markdown, systems_text
-from latentbench.results.claims import SCALED
+from latentbench.results.claims import SCALED, Finding
 from latentbench.results.errors import UserError
 from latentbench.results.systems import SYSTEMS
 from latentbench.tokenizers.recipe import load_recipe, recipe_names
@@ -76,6 +76,21 @@ def test_without_a_run_nothing_was_run(tmp_path: Path, monkeypatch: pytest.Monke
         systems_text(tmp_path)
 
 
+def test_a_verdict_from_one_seed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison = SYSTEMS[0].comparisons[0]
+    found = [
+        Finding(comparison=comparison, dataset=modality, modality=modality, status=status, value=1.0, seeds=seeds)
+        for modality, status, seeds in (
+            ("image", "confirmed", 3),
+            ("video", "confirmed", 1),
+            ("waveform", "not run", 0),
+        )
+    ]
+    monkeypatch.setattr(systems, "last_run", lambda _: (Path("runs"), [{}]))
+    monkeypatch.setattr(systems, "judge", lambda *_: found)
+    assert "image: confirmed; video: confirmed (1 seed); waveform: not run" in systems_text()
+
+
 def test_its_options_are_for_systems_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list", "nets", "--format", "md"]) == 2
     assert "latentbench list systems" in capsys.readouterr().err
@@ -85,7 +100,7 @@ def test_the_suite_has_every_cell_that_a_claim_compares() -> None:
     plan = make_plan(load_suite("systems"), {})
     seeds: dict[tuple[str, str], set[int]] = {}
     for planned in plan.cells:
-        seeds.setdefault((str(planned.cell.data.modality), planned.cell.label), set()).add(planned.cell.seed)
+        seeds.setdefault((planned.cell.data.label, planned.cell.label), set()).add(planned.cell.seed)
     for system in SYSTEMS:
         for comparison in system.comparisons:
             right = comparison.right
@@ -94,25 +109,27 @@ def test_the_suite_has_every_cell_that_a_claim_compares() -> None:
                 *(right if isinstance(right, tuple) else [right] if isinstance(right, str) else []),
             }
             modalities = comparison.modalities or tuple(Modality)
-            where = [m for m in modalities if all((m, label) in seeds for label in labels)]
+            data = {planned.cell.data.label for planned in plan.cells if planned.cell.data.modality in modalities}
+            where = [d for d in data if all((d, label) in seeds for label in labels)]
             assert where, f"{system.id}: no data set has {labels}"
-            enough = [m for m in where if all(len(seeds[m, label]) >= 3 for label in labels)]
+            enough = [d for d in where if all(len(seeds[d, label]) >= 3 for label in labels)]
             assert enough or comparison.left == "ae-dwt", f"{system.id}: one seed of {labels}"
 
 
-def test_grids_of_equal_bits_are_compared_in_every_modality() -> None:
+def test_grids_of_equal_bits_are_compared_on_every_data_set() -> None:
     """A claim "at the same bits" whose cells have others by their making would be refuted before anything ran."""
     plan = make_plan(load_suite("systems"), {})
-    bits = {(str(p.cell.data.modality), p.cell.label): p.cell.tokenizer.spec.bits_per_sample for p in plan.cells}
+    bits = {(p.cell.data.label, p.cell.label): p.cell.tokenizer.spec.bits_per_sample for p in plan.cells}
+    data = {p.cell.data.label: p.cell.data.modality for p in plan.cells}
     tested = 0
     for system in SYSTEMS:
         for comparison in system.comparisons:
             if (comparison.metric, comparison.right_metric) != ("bits_per_sample", ""):
                 continue
-            for modality in comparison.modalities or tuple(map(str, Modality)):
-                pair = [(modality, str(label)) for label in (comparison.left, comparison.right)]
-                if all(cell in bits for cell in pair):
-                    assert bits[pair[0]] == pytest.approx(bits[pair[1]]), (system.id, modality)
+            for name, modality in data.items():
+                pair = [(name, str(label)) for label in (comparison.left, comparison.right)]
+                if modality in (comparison.modalities or Modality) and all(cell in bits for cell in pair):
+                    assert bits[pair[0]] == pytest.approx(bits[pair[1]]), (system.id, name)
                     tested += 1
     assert tested >= 4
 

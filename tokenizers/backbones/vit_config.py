@@ -71,6 +71,12 @@ class ViTConfig(BackboneConfig):
 
     def layout(self, signal: SignalSpec, downsample: tuple[int, ...]) -> Layout:
         shape = grid_shape(signal, downsample)
+        pairs = self.width // self.attention_heads // 2
+        if self.positions == "rotary" and pairs < len(shape):
+            raise ValueError(
+                f'positions "rotary" turn a pair of channels per axis: {pairs} per head (width {self.width}, '
+                f"{self.attention_heads} attention_heads) are too few for {len(shape)} axes"
+            )
         return Layout(shape=shape) if self.tokens is None else Layout(shape=(self.tokens,), topology=self.topology)
 
     def features(self, signal: SignalSpec, downsample: tuple[int, ...]) -> int:

@@ -136,7 +136,7 @@ class RVQConfig(VQConfig):
     """
 
     kind: ClassVar[str] = "rvq"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     solves: ClassVar[str | None] = "levels"
 
     levels: int = 4

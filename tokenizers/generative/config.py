@@ -47,6 +47,10 @@ class GenerativeConfig(Part):
         return ()
 
 
+# The average of the weights holds the untrained student too; later, too little training is left to forget it.
+_LATEST_DISTILLATION = 0.7
+
+
 @dataclass(frozen=True, kw_only=True)
 class DiffusionConfig(GenerativeConfig):
     """A rectified flow from noise around the condition to the signal (B9), perhaps distilled to few steps (B10).
@@ -96,8 +100,8 @@ class DiffusionConfig(GenerativeConfig):
         for name in ("weight", "time_std", "noise_std"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive")
-        if not 0 <= self.distill_start < 1:
-            raise ValueError("distill_start must lie in [0, 1)")
+        if not 0 <= self.distill_start <= _LATEST_DISTILLATION:
+            raise ValueError(f"distill_start must lie in [0, {_LATEST_DISTILLATION}]")
         if self.student_steps & (self.student_steps - 1):
             raise ValueError("student_steps must be a power of two")
         if self.teacher_steps % self.student_steps:

@@ -86,8 +86,10 @@ def log_mel(x: Tensor, *, mel: MelSpec) -> Tensor:
     Triangular filters, HTK mel scale, not area-normalised (torchaudio's default); powers are floored at `floor_db`.
     """
     power = _power(x, mel.n_fft, mel.hop, floor=0.0)
-    filters = mel_filters(mel).to(power)
-    return torch.matmul(filters, power).clamp_min(10 ** (mel.floor_db / 10)).log() * 0.5
+    return (
+        torch.matmul(_placed_filters(mel, power.device, power.dtype), power).clamp_min(10 ** (mel.floor_db / 10)).log()
+        * 0.5
+    )
 
 
 def log_mel_distance(x: Tensor, y: Tensor, *, mel: MelSpec, target: Tensor | None = None) -> Tensor:
@@ -116,6 +118,13 @@ def mel_filters(mel: MelSpec) -> Tensor:
     left, centre, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     rising, falling = (bins - left) / (centre - left), (right - bins) / (right - centre)
     return torch.minimum(rising, falling).clamp_min(0).float()
+
+
+# Copied to a device once: a copy in every step would wait for it.
+@lru_cache(maxsize=32)
+@torch.inference_mode(False)
+def _placed_filters(mel: MelSpec, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return mel_filters(mel).to(device, dtype)
 
 
 @lru_cache(maxsize=32)

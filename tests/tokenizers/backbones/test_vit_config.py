@@ -47,13 +47,14 @@ def test_without_tokens_it_has_the_grid_of_patches() -> None:
         ("titok", {"tokens": 0}, "t.backbone: tokens must be at least 1"),
         ("titok", {"backbone": {"width": 30}}, r"t.backbone: width must be a multiple of twice the attention_heads"),
         ("titok", {"backbone": {"mlp_ratio": 0.0}}, "t.backbone: mlp_ratio x width must be at least 1"),
-        ("titok", {"backbone": {"mlp_ratio": float("inf")}}, "t.backbone: mlp_ratio x width must be at least 1"),
+        ("titok", {"backbone": {"mlp_ratio": float("inf")}}, "mlp_ratio: input should be a finite number"),
         ("vit-vae", {"backbone": {"topology": "set"}}, 't.backbone: topology "set" needs tokens'),
         ("titok", {"tokens": 4, "backbone": {"tokens": 4}}, "t.tokens: the same as backbone.tokens"),
         ("vq-vae", {"tokens": 4}, "t.backbone: tokens: unknown key"),
         ("titok", {"downsample": 5}, "t.downsample: downsample 5 does not divide the signal's height 64"),
         ("titok", {"decoder": {"kind": "conv"}}, "t.decoder: 'conv' can't read the grid of 'vit'"),
         ("titok", {"decoder": {"tokens": 5}}, "t.decoder: 'vit' can't read the grid of 'vit'"),
+        ("vit-vae", {"backbone": {"positions": "rotary", "width": 64, "attention_heads": 32}}, "too few for 2 axes"),
     ],
 )
 def test_what_makes_no_sense_is_refused(recipe: str, options: dict[str, Any], message: str) -> None:

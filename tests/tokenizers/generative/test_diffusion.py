@@ -326,7 +326,7 @@ def test_a_student_comes_closer_to_many_steps_than_the_flow_in_as_few() -> None:
         ({"steps": 0}, "decoder: steps must be at least 1"),
         ({"student_steps": 3}, "student_steps must be a power of two"),
         ({"teacher_steps": 7}, "teacher_steps must be a multiple of student_steps, 2"),
-        ({"distill_start": 1.0}, r"distill_start must lie in \[0, 1\)"),
+        ({"distill_start": 0.8}, r"distill_start must lie in \[0, 0.7\]"),
         ({"noise_std": 0.0}, "noise_std must be positive"),
         ({"multipliers": []}, "multipliers must be"),
         ({"stride": 1}, "stride must be at least 2"),
