@@ -109,7 +109,7 @@ def test_options_at_their_default_stay_out_of_job_keys() -> None:
     assert ARConfig(classes=4).identity()["classes"] == 4
     assert ARConfig(order="delay").identity()["order"] == "delay"
     assert ARConfig().identity()["top_p"] == 1.0
-    assert ARConfig().protocol == "ar v1, temperature 1, top_k 0, top_p 1"
+    assert ARConfig().protocol == "ar v2, temperature 1, top_k 0, top_p 1"
     assert ARConfig(classes=4, guidance=1.5).protocol.endswith("top_p 1, 4 classes, guidance 1.5")
 
 

@@ -73,12 +73,12 @@ def test_protocols_have_the_sampling_settings() -> None:
     def line(name: str, *grids: LatentGrid, **options) -> str:
         return resolve_prior(name, options, spec(*grids), where="s").protocol
 
-    assert line("pixelcnn", FINE, top_k=3) == "pixelcnn v1, temperature 1, top_k 3, top_p 1"
+    assert line("pixelcnn", FINE, top_k=3) == "pixelcnn v2, temperature 1, top_k 3, top_p 1"
     assert line("maskgit", FINE, steps=4, classes=5, guidance=2.0) == (
-        "maskgit v1, 4 steps, choice temperature 4.5, temperature 1, top_k 0, top_p 1, 5 classes, guidance 2"
+        "maskgit v2, 4 steps, choice temperature 4.5, temperature 1, top_k 0, top_p 1, 5 classes, guidance 2"
     )
-    assert line("hierarchical", COARSE, FINE) == "hierarchical v1, temperature 1, top_k 0, top_p 1"
-    assert line("ar", COARSE, order="delay") == "ar v1, delay order, temperature 1, top_k 0, top_p 1"
+    assert line("hierarchical", COARSE, FINE) == "hierarchical v2, temperature 1, top_k 0, top_p 1"
+    assert line("ar", COARSE, order="delay") == "ar v2, delay order, temperature 1, top_k 0, top_p 1"
 
 
 @pytest.mark.parametrize(

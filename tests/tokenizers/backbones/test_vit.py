@@ -19,12 +19,12 @@ TINY: dict[str, Any] = {"width": 8, "layers": 2, "attention_heads": 2}
 @pytest.mark.parametrize("tokens", [None, 5])
 @pytest.mark.parametrize("positions", ["learned", "rotary"])
 def test_shapes(signal: SignalSpec, tokens: int | None, positions: Any) -> None:
-    config = ViTConfig(**TINY, tokens=tokens, positions=positions)
+    config = ViTConfig(**TINY | {"width": 12}, tokens=tokens, positions=positions)  # a pair per head and axis
     factors = {1: (64,), 2: (4, 4), 3: (2, 4, 4)}[signal.modality.rank]
     encoder, decoder = config.build_encoder(signal, factors), config.build_decoder(signal, factors)
     x = torch.randn(2, signal.channels, *signal.shape)
     features = encoder(x)
-    assert features.shape == (2, 8, *config.layout(signal, factors).shape)
+    assert features.shape == (2, 12, *config.layout(signal, factors).shape)
     assert decoder(features).shape == x.shape
 
 
