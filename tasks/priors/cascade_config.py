@@ -24,7 +24,7 @@ class CascadeConfig(FlowConfig):
     """
 
     name: ClassVar[str] = "cascade"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     factor: int = 4
     augment: float = 0.5

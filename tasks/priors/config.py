@@ -196,7 +196,7 @@ class FlowConfig(ClassConditional):
     """
 
     name: ClassVar[str] = "flow"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     added: ClassVar[frozenset[str]] = ClassConditional.added | {"likelihood", "likelihood_steps"}
 
     width: int = 128

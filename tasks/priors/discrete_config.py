@@ -102,7 +102,7 @@ class MaskGITConfig(ClassConditional):
     """
 
     name: ClassVar[str] = "maskgit"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     added: ClassVar[frozenset[str]] = frozenset()
 
     width: int = 128
@@ -170,7 +170,7 @@ class HierarchicalConfig(ClassConditional):
     """
 
     name: ClassVar[str] = "hierarchical"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     added: ClassVar[frozenset[str]] = frozenset()
 
     width: int = 128

@@ -81,7 +81,7 @@ class SetFlowConfig(ClassConditional):
     """
 
     name: ClassVar[str] = "set_flow"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     added: ClassVar[frozenset[str]] = frozenset()
 
     width: int = 128

@@ -111,7 +111,7 @@ class MARConfig(TokenConfig):
     """
 
     name: ClassVar[str] = "mar"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     order: Literal["random", "raster"] = "random"
     iterations: int = 16

@@ -115,18 +115,27 @@ class Transformer(nn.Module):
         blocks = [Block(width, heads, causal=causal, dropout=dropout, condition=condition) for _ in range(layers)]
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(width, bias=False, eps=1e-6) if condition is None else nn.Identity()
-        self._initialise(blocks)
+        self._initialise(blocks, by_fan_in=not causal)
 
-    def _initialise(self, blocks: list[Block]) -> None:
-        """Normal(0.02) weights, residual outputs scaled down by depth (GPT-2), modulations zero."""
+    def _initialise(self, blocks: list[Block], *, by_fan_in: bool) -> None:
+        """Normal weights, residual outputs scaled down by depth (GPT-2), modulations zero.
+
+        Standard deviations are 1 / sqrt(inputs) `by_fan_in`, else GPT-2's 0.02. Short trainings decided: on codes of
+        photographs, widths 64 and 128, masked prediction needs a tenth fewer bits from fan-in, and autoregression 2 to
+        4 % more.
+        """
+
+        def std(layer: nn.Linear) -> float:
+            return 1 / math.sqrt(layer.in_features) if by_fan_in else 0.02
+
         for module in self.modules():
             if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=0.02)
+                nn.init.normal_(module.weight, std=std(module))
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         for block in blocks:
             for output in (block.attention.out, block.mlp.down):
-                nn.init.normal_(output.weight, std=0.02 / math.sqrt(2 * self.layers))
+                nn.init.normal_(output.weight, std=std(output) / math.sqrt(2 * self.layers))
             if block.modulation is not None:
                 nn.init.zeros_(block.modulation.weight)
 

@@ -73,7 +73,7 @@ def test_patches_bound_the_tokens() -> None:
 
 def test_protocol_has_the_sampling_settings() -> None:
     assert ARConfig(temperature=0.9, top_k=5).protocol == "ar v2, temperature 0.9, top_k 5, top_p 1"
-    assert FlowConfig(sampler="heun", steps=7).protocol == "flow v2, heun 7 steps"
+    assert FlowConfig(sampler="heun", steps=7).protocol == "flow v3, heun 7 steps"
 
 
 @pytest.mark.parametrize("sizes", [(), (32,), (32, 16, 8)])

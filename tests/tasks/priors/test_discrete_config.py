@@ -75,9 +75,9 @@ def test_protocols_have_the_sampling_settings() -> None:
 
     assert line("pixelcnn", FINE, top_k=3) == "pixelcnn v2, temperature 1, top_k 3, top_p 1"
     assert line("maskgit", FINE, steps=4, classes=5, guidance=2.0) == (
-        "maskgit v2, 4 steps, choice temperature 4.5, temperature 1, top_k 0, top_p 1, 5 classes, guidance 2"
+        "maskgit v3, 4 steps, choice temperature 4.5, temperature 1, top_k 0, top_p 1, 5 classes, guidance 2"
     )
-    assert line("hierarchical", COARSE, FINE) == "hierarchical v2, temperature 1, top_k 0, top_p 1"
+    assert line("hierarchical", COARSE, FINE) == "hierarchical v3, temperature 1, top_k 0, top_p 1"
     assert line("ar", COARSE, order="delay") == "ar v2, delay order, temperature 1, top_k 0, top_p 1"
 
 

@@ -59,7 +59,7 @@ def test_flops_are_those_that_torch_counts(sizes: tuple[int, ...]) -> None:
 
 def test_options() -> None:
     assert SetARConfig(top_k=5).protocol == "set_ar v1, temperature 1, top_k 5, top_p 1"
-    assert SetFlowConfig(sampler="heun", classes=3).protocol == "set_flow v1, heun 50 steps, 3 classes, guidance 1"
+    assert SetFlowConfig(sampler="heun", classes=3).protocol == "set_flow v2, heun 50 steps, 3 classes, guidance 1"
     assert resolve_prior("auto", {"size": "xs"}, spec(8), where="s").width == 96  # type: ignore[attr-defined]
     for config, options in ((SetARConfig, {"top_p": 0.0}), (SetFlowConfig, {"steps": 0}), (SetARConfig, {"width": 3})):
         with pytest.raises(ValueError, match=r"top_p|steps|width"):
