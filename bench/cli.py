@@ -127,7 +127,7 @@ def _plot_options(command: argparse.ArgumentParser) -> None:
         "--where", action="append", default=[], metavar="FILTER", help="keep rows: modality=image, tsr>=12"
     )
     command.add_argument(
-        "--log", default="auto", metavar="auto|none|x|y|xy", help="logarithmic axes (default: those of FLOPs)"
+        "--log", default="auto", metavar="auto|none|x|y|xy", help="logarithmic axes (default: FLOPs, and wide spans)"
     )
     command.add_argument("--out", metavar="FILE", type=Path, help="a .png, .svg or .pdf (default: Y-over-X.svg)")
 

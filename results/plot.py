@@ -72,8 +72,9 @@ def plot(
 
     A line per value of the columns `group`, a panel per suite and data set; points are means over seeds, bars their
     95 % intervals (with one seed, the interval within the run). `log` names logarithmic axes; "auto" takes those of
-    FLOPs. Raises UserError for unknown columns, text where numbers are wanted, two protocols of one metric, points
-    that only a column outside `group` tells apart, and a file that can't be written.
+    FLOPs and those whose points are positive and span a factor of 30 or more. Raises UserError for unknown columns,
+    text where numbers are wanted, two protocols of one metric, points that only a column outside `group` tells apart,
+    and a file that can't be written.
     """
     path = Path(out) if out is not None else Path(f"{y}-over-{x}.svg")
     if path.suffix.lower() not in FORMATS:
@@ -81,7 +82,7 @@ def plot(
     if log not in get_args(Log):
         raise unknown("choice of logarithmic axes", log, get_args(Log), where="--log")
     made = panels(select(rows(dirs), where), x=x, y=y, group=group)
-    scales = tuple(axis in log or (log == "auto" and name.endswith("flops")) for axis, name in (("x", x), ("y", y)))
+    scales = tuple(axis in log or (log == "auto" and _spans(made, axis, name)) for axis, name in (("x", x), ("y", y)))
     import matplotlib as mpl
 
     # Text stays text in SVG. No date and fixed ids: the same records give the same bytes.
@@ -91,6 +92,13 @@ def plot(
         with atomic_file(path) as temporary:
             figure.savefig(temporary, format=path.suffix.lower()[1:], metadata=date, dpi=160)
     return path
+
+
+def _spans(made: Sequence[Panel], axis: str, name: str) -> bool:
+    """Whether an axis is better logarithmic: FLOPs, and positive values of very different sizes."""
+    points = [point for panel in made for line in panel.lines for point in line.points]
+    values = [point.x if axis == "x" else point.y.value for point in points]
+    return name.endswith("flops") or (min(values) > 0 and max(values) >= 30 * min(values))
 
 
 def panels(table: Sequence[Row], *, x: str, y: str, group: str | Sequence[str] = "label") -> list[Panel]:
@@ -196,7 +204,7 @@ def _draw(made: Sequence[Panel], scales: Sequence[bool]) -> Figure:
 
     wide = min(2, len(made))
     high = -(-len(made) // wide)
-    figure = Figure(figsize=(6.4 * wide, 4.8 * high), layout="constrained")
+    figure = Figure(figsize=(7.6 * wide, 4.8 * high), layout="constrained")
     FigureCanvasAgg(figure)
     for number, panel in enumerate(made, start=1):
         _draw_panel(figure.add_subplot(high, wide, number), panel, scales)
@@ -245,4 +253,5 @@ def _draw_panel(axes: Axes, panel: Panel, scales: Sequence[bool]) -> None:
     )
     axes.set_ylabel(panel.y_label)
     axes.grid(True, alpha=0.3, which="both", linewidth=0.5)
-    axes.legend(fontsize=8)
+    # beside the picture: inside, with many lines, it hides points
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)

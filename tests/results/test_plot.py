@@ -126,6 +126,27 @@ def test_points_stand_where_they_belong(budgets: Path, tmp_path: Path) -> None:
     assert (c - b) / (b - a) == pytest.approx(10, rel=1e-2)
 
 
+@pytest.mark.parametrize(
+    ("values", "logarithmic"), [((1.0, 10.0, 100.0), True), ((1.0, 5.0, 25.0), False), ((-1.0, 9.0, 99.0), False)]
+)
+def test_wide_spans_are_logarithmic(tmp_path: Path, add: Add, values: tuple[float, ...], logarithmic: bool) -> None:
+    """Positive values that span a factor of 30 stand at the distances of their logarithms, others at their own."""
+    store = Store(tmp_path / "out")
+    cells = []
+    for i, value in enumerate(values):
+        metric = Metric(name="gfd_encoder", value=value, n=256, direction="lower", unit="u", protocol="p")
+        cells.append(add(store, f"cell-{i}", metrics=[metric], label="a", axes={"channels": i}, discrete=False))
+    store.write_suite("spans", cells)
+    path = plot([store.root], x="channels", y="gfd_encoder", out=tmp_path / "plot.svg")
+    lines = [node.get("d", "") for node in ElementTree.parse(path).iter(f"{SVG}path")]
+    (curve,) = {d for d in lines if len(re.findall(r"[ML] ", d)) == 3 and "z" not in d}
+    low, middle, high = (-float(y) for y in re.findall(r"[ML] [\d.]+ ([\d.]+)", curve))
+    wanted = [math.log(v) if logarithmic else v for v in values]
+    assert (high - middle) / (middle - low) == pytest.approx(
+        (wanted[2] - wanted[1]) / (wanted[1] - wanted[0]), rel=1e-2
+    )
+
+
 @pytest.mark.parametrize("suffix", ["png", "pdf"])
 def test_other_formats(folder: Path, tmp_path: Path, suffix: str) -> None:
     path = plot([folder], x="tsr", y="psnr", where="modality=image", out=tmp_path / f"plot.{suffix}")
