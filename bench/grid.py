@@ -162,7 +162,7 @@ def _labels(suite: Suite) -> list[str]:
     labels: list[str] = []
     for entry in suite.tokenizers:
         base = _base(entry)
-        clashes = [e for e in suite.tokenizers if _base(e) == base and _overlap(e, entry)]
+        clashes = [e for e in suite.tokenizers if _base(e) == base and _overlap(suite, e, entry)]
         labels.append(base if len(clashes) == 1 or clashes[0] is entry else f"{base}#{clashes.index(entry) + 1}")
     return labels
 
@@ -173,15 +173,19 @@ def _base(entry: TokenizerEntry) -> str:
     return entry.label or (f"{entry.recipe} + {prior}" if prior else entry.recipe)
 
 
-def _overlap(a: TokenizerEntry, b: TokenizerEntry) -> bool:
+def _overlap(suite: Suite, a: TokenizerEntry, b: TokenizerEntry) -> bool:
     same_modality = not a.modalities or not b.modalities or bool(set(a.modalities) & set(b.modalities))
-    same_data = not a.data or not b.data or bool(set(a.data) & set(b.data))
-    return a is b or (same_modality and same_data)
+    return a is b or (same_modality and bool(_data_of(suite, a) & _data_of(suite, b)))
+
+
+def _data_of(suite: Suite, entry: TokenizerEntry) -> set[str]:
+    """Labels of the data sets that the entry may use."""
+    return {*entry.data} or {data.label for data in suite.data} - {*suite.data_on_request}
 
 
 def _wanted(suite: Suite, entry: TokenizerEntry, data: DataConfig) -> bool:
     recipe = load_recipe(entry.recipe, where=f"{entry.where}.recipe")
-    if data.label not in (entry.data or {d.label for d in suite.data} - {*suite.data_on_request}):
+    if data.label not in _data_of(suite, entry):
         return False
     if entry.modalities and data.modality not in entry.modalities:
         return False

@@ -215,6 +215,7 @@ def _parse(raw: dict[str, Any], where: str) -> Suite:
     for i, label in enumerate(top.data_on_request):
         if label not in labels:
             raise unknown("data set", label, labels, where=f"{where}: data_on_request[{i}]")
+    _distinct(top.data_on_request, f"{where}: data_on_request")
     for label, seeds in top.data_seeds.items():
         if label not in labels:
             raise unknown("data set", label, labels, where=f"{where}: data_seeds")

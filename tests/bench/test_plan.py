@@ -129,6 +129,9 @@ def test_data_on_request_is_for_those_that_name_it(mini: Suite) -> None:
     suite = mini | {"tokenizers": [first | {"data": ["more"]}, second], "data": data, "data_on_request": ["more"]}
     used = [(planned.cell.recipe, planned.cell.data.label) for planned in planned(suite).cells]
     assert set(used) == {(second["recipe"], "shapes"), (first["recipe"], "more")}
+    twice = suite | {"tokenizers": [second | {"data": ["more"]}, second]}
+    # no data set has both, so that neither needs a number
+    assert {planned.cell.label for planned in planned(twice).cells} == {second["recipe"]}
 
 
 def test_a_fingerprint_moves_every_key(mini: Suite) -> None:

@@ -89,6 +89,7 @@ MESSAGES: list[tuple[dict[str, Any], str]] = [
     ({"seeds": [0, 1, 0]}, "suite: seeds: 0 stands twice"),
     ({"data_seeds": {"shapes": [1, 1]}}, "suite: data_seeds.shapes: 1 stands twice"),
     ({"data_seeds": {"shapes": []}}, "suite: data_seeds.shapes: needs at least one seed"),
+    ({"data_on_request": ["shapes", "shapes"]}, "suite: data_on_request: 'shapes' stands twice"),
     ({"data_on_request": ["shape"]}, "suite: data_on_request[0]: unknown data set 'shape'; did you mean 'shapes'?"),
     ({"data_seeds": {"shape": [1]}}, "suite: data_seeds: unknown data set 'shape'; did you mean 'shapes'?"),
     ({"tokenizers": kl(seeds=[2, 2])}, "suite: tokenizers[0]: seeds: 2 stands twice"),
