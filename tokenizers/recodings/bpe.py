@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..spec import LatentSpec
 from .base import Recoding
-from .config import PRIVATE, require_library
+from .config import PRIVATE
 
 if TYPE_CHECKING:
     from .config import BPEConfig
@@ -41,7 +41,6 @@ class BPE(Recoding):
 
     @torch.no_grad()
     def fit(self, codes: Iterable[Tensor]) -> None:
-        require_library()
         from tokenizers import Tokenizer, models, trainers
 
         model = Tokenizer(models.BPE())
@@ -100,7 +99,6 @@ class BPE(Recoding):
     def _tables(self) -> tuple[Any, list[np.ndarray]]:
         """The library's merger, and each code's symbols."""
         if self._made is None:
-            require_library()
             from tokenizers import Tokenizer, models
 
             vocabulary = {_character(i): i for i in range(self.base)}

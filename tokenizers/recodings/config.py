@@ -6,10 +6,8 @@ Those that choose how much of a sample to keep are in `adaptive_config.py`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, ClassVar
 
-from ...results.errors import UserError
 from ..part import Part
 from ..registry import Registry
 from ..spec import LatentGrid, LatentSpec
@@ -82,7 +80,6 @@ class BPEConfig(RecodingConfig):
             raise ValueError(f"vocabulary {self.vocabulary} must be above the {base} codes there are")
         if base > PRIVATE:
             raise ValueError(f"bpe merges at most {PRIVATE} different codes, and there are {base}")
-        require_library()
 
     def grid(self, inner: LatentSpec) -> LatentGrid:
         codes = inner.grid.positions * inner.grid.heads
@@ -152,11 +149,3 @@ class EntropyConfig(RecodingConfig):
         from .entropy import Entropy
 
         return Entropy(self, inner)
-
-
-def require_library() -> None:
-    """Raises UserError when the library that does the merges is not installed."""
-    if find_spec("tokenizers") is None:
-        raise UserError(
-            "recoding bpe: needs Hugging Face's tokenizers, which is not installed; pip install 'latentbench[bpe]'"
-        )

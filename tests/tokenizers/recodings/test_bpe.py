@@ -16,7 +16,6 @@ from latentbench.tokenizers.build import build
 from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.recodings import config as configs
 from latentbench.tokenizers.recodings.bpe import BPE, _character
 from latentbench.tokenizers.recodings.config import PRIVATE, BPEConfig
 from latentbench.tokenizers.recodings.tokenizer import RecodedTokenizer
@@ -39,11 +38,6 @@ def patterned(count: int, sizes: tuple[int, ...], shape: tuple[int, ...] = (4, 6
         noise = torch.randint(size, (count, *shape))
         rows.append(torch.where(torch.rand(count, *shape) < 0.1, noise, waves))
     return torch.stack(rows, 1)
-
-
-@pytest.fixture(autouse=True)
-def _library() -> None:
-    pytest.importorskip("tokenizers")
 
 
 @pytest.mark.parametrize("sizes", [(16,), (5, 16)])
@@ -156,12 +150,6 @@ def test_a_mistake_gets_one_line(recipe: str, options: dict[str, object], messag
         resolve(recipe, IMAGE, options, where="t")
     assert message in str(caught.value)
     assert str(caught.value).startswith("t.recoding")
-
-
-def test_without_the_library_the_extra_is_named_before_anything_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(configs, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"needs Hugging Face's tokenizers.*pip install 'latentbench\[bpe\]'"):
-        resolve("vq-vae-bpe", IMAGE, {})
 
 
 def test_the_training_loop_lets_it_learn_last(tmp_path: Path) -> None:
