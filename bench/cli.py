@@ -141,7 +141,7 @@ def _gallery_options(command: argparse.ArgumentParser) -> None:
 
 
 def _list_options(command: argparse.ArgumentParser) -> None:
-    from .listing import TOPICS
+    from .catalogue import TOPICS
 
     command.add_argument("topic", nargs="?", choices=TOPICS, metavar="|".join(TOPICS))
     command.add_argument(
@@ -202,7 +202,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from .listing import plan_text
+    from .catalogue import plan_text
     from .plan import make_plan
     from .suite import load_suite
 
@@ -243,7 +243,7 @@ def _gallery(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from .listing import listing
+    from .catalogue import listing
     from .systems import systems_markdown, systems_text
 
     if arguments.topic == "systems":

@@ -16,7 +16,7 @@ from ..tasks.probes import probes
 from ..tasks.proxies import proxies
 from ..tokenizers import weights
 from ..tokenizers.corruptions.config import CORRUPTIONS
-from ..tokenizers.objectives.config import TERMS
+from ..tokenizers.losses.config import LOSSES
 from ..tokenizers.registry import declared_version
 from ..tokenizers.validation import check
 from .datasets import sources
@@ -348,7 +348,7 @@ def _measured_by(names: Sequence[str]) -> dict[str, int]:
     """Versions of the parts that these probes measure with."""
     found: dict[str, int] = {}
     if "losses" in names:
-        found |= {f"objective.{kind}": TERMS.get(kind).version for kind in TERMS.names()}
+        found |= {f"objective.{kind}": LOSSES.get(kind).version for kind in LOSSES.names()}
     if "corrupted_input" in names:
         found["corruption.mask"] = CORRUPTIONS.get("mask").version
     if "high_frequency" in names:

@@ -17,7 +17,7 @@ from .engines.interface import Event
 from .jobs import Job
 
 
-class Screen(Console):
+class StderrConsole(Console):
     """Standard error. A reader that goes away (`2>&1 | head`) ends the show, not the run."""
 
     def __init__(self) -> None:

@@ -17,10 +17,10 @@ from . import hardware
 from .datasets import default_cache, fingerprint
 from .engines import engines
 from .jobs import Job
-from .order import tidy
 from .plan import Plan, make_plan
-from .progress import Display, Screen
+from .progress import Display, StderrConsole
 from .suite import Suite, load_suite
+from .worker_protocol import clean_attempt
 
 if TYPE_CHECKING:
     import pandas
@@ -54,7 +54,7 @@ def run_suite(
     `sets` are changes like `--set`; records go to `out` (default `runs/<suite>`). Jobs with a valid record are not
     done again; failed ones are. Raises UserError for anything the user can mend, before anything is trained.
     """
-    console = console or Screen()
+    console = console or StderrConsole()
     loaded = load_suite(suite, sets)
     make_engine = engines.get(engine, where="--engine")
     machine = hardware.machine(devices, jobs_per_device=jobs_per_device)
@@ -121,7 +121,7 @@ def _tidy(store: Store, finished: Iterable[Job]) -> None:
     """Remove what a killed run has left: its last job may have died right after its record was written."""
     remove_leftovers(store.suite_path("").parent)
     for job in finished:
-        tidy(store.job_folder(job.kind, job.key))
+        clean_attempt(store.job_folder(job.kind, job.key))
 
 
 def _tell_skipped(plan: Plan, store: Store, console: Console) -> None:

@@ -25,11 +25,11 @@ from torch import Tensor
 from ..tasks.interface import BatchSource, FitReport
 from ..tasks.tensors import save_tensors
 from ..tokenizers.interface import Trainable
-from ..tokenizers.seeding import fold
+from ..tokenizers.seeding import derive_seed
 from ..tokenizers.training import TrainingConfig
 from . import flops
-from .curve import Curve
-from .order import CHECKPOINT
+from .training_log import TrainingLog
+from .worker_protocol import CHECKPOINT
 
 # Long enough that a stage's share of the training is a step of its own.
 _PROBED_STEPS = 1_000_000
@@ -83,14 +83,14 @@ def train(
     loop = _Loop(model, source, config, seed=seed, device=device)
     checkpoint = folder / CHECKPOINT
     if not loop.resume(checkpoint):
-        torch.manual_seed(fold(seed, "prepare"))
+        torch.manual_seed(derive_seed(seed, "prepare"))
         with torch.no_grad():
-            model.prepare(_Passes(source, config.batch_size, device))
+            model.on_train_start(_Passes(source, config.batch_size, device))
         loop.plan_steps()
         if loop.state.steps:
             loop.save(checkpoint, started)
     state = loop.state
-    curve = Curve(folder, state.rows)
+    curve = TrainingLog(folder, state.rows)
     log_every = max(1, state.steps // 50)
     saved_at = logged_at = time.monotonic()
     logged_step = state.step
@@ -112,10 +112,10 @@ def train(
         if asked:
             raise InterruptedTrainingError(f"stopped at step {state.step} of {state.steps}")
     loop.finish()
-    torch.manual_seed(fold(seed, "conclude"))
+    torch.manual_seed(derive_seed(seed, "conclude"))
     with torch.no_grad():
-        model.conclude(_Passes(source, config.batch_size, device))
-    model.strip()
+        model.on_train_end(_Passes(source, config.batch_size, device))
+    model.drop_training_modules()
     return FitReport(
         steps=state.steps,
         samples=state.steps * config.batch_size,
@@ -134,14 +134,14 @@ class _Loop:
         self.state = _State()
         self.sums: dict[str, Tensor] = {}
         # A closed form (steps = 0) may leave a model without a single trainable parameter.
-        self.players = {name: params for name, params in model.players().items() if params}
+        self.param_groups = {name: params for name, params in model.param_groups().items() if params}
         self.optimisers = {
             name: torch.optim.AdamW(
                 params, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
             )
-            for name, params in self.players.items()
+            for name, params in self.param_groups.items()
         }
-        self.parameters: list[Tensor] = [p for params in self.players.values() for p in params]
+        self.parameters: list[Tensor] = [p for params in self.param_groups.values() for p in params]
         self.average = [p.detach().clone() for p in self.parameters] if config.ema else []
         wanted = config.precision == "bfloat16" or (
             config.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
@@ -152,8 +152,8 @@ class _Loop:
 
     def plan_steps(self) -> None:
         """Count the FLOPs of one step and turn a FLOP budget into steps."""
-        if not self.players or (self.config.steps == 0 and self.config.flops is None):
-            return  # a closed form: `prepare` has done it all
+        if not self.param_groups or (self.config.steps == 0 and self.config.flops is None):
+            return  # a closed form: `on_train_start` has done it all
         self.average = [p.detach().clone() for p in self.parameters] if self.config.ema else []
         self.state.flops_per_step = self._count_flops()
         if self.config.flops is None:
@@ -163,19 +163,19 @@ class _Loop:
 
     def _count_flops(self) -> float:
         """The mean over the training: each stage is counted at its first step and weighed by its share."""
-        starts = self.model.stages()
+        starts = self.model.schedule_milestones()
         shares = [end - start for start, end in pairwise((*starts, 1.0))]
         return sum(share * self._count_flops_at(start) for start, share in zip(starts, shares, strict=True))
 
     def _count_flops_at(self, stage: float) -> float:
         probe = copy.deepcopy(self.model)
-        torch.manual_seed(fold(self.seed, "flops"))
+        torch.manual_seed(derive_seed(self.seed, "flops"))
         batch = self.source.batch(self._indices(0), self.device)
         step = math.ceil(stage * _PROBED_STEPS)
         with flops.counter() as counter:
-            for player in self.players:
+            for group in self.param_groups:
                 with self.autocast:
-                    losses = probe.losses(batch, player=player, step=step, steps=_PROBED_STEPS)
+                    losses = probe.losses(batch, group=group, step=step, steps=_PROBED_STEPS)
                 if "loss" in losses:
                     losses["loss"].backward()
         return float(counter.get_total_flops())
@@ -192,23 +192,23 @@ class _Loop:
     def step(self) -> None:
         """One step of every player; the losses are summed on the device (nothing here waits for it)."""
         c, state = self.config, self.state
-        torch.manual_seed(fold(self.seed, "step", state.step))
+        torch.manual_seed(derive_seed(self.seed, "step", state.step))
         batch = self.source.batch(self._indices(state.step), self.device)
         lr = self.lr(state.step)
         logged: dict[str, Tensor] = {}
-        for player, optimiser in self.optimisers.items():
+        for group, optimiser in self.optimisers.items():
             with self.autocast:
-                losses = self.model.losses(batch, player=player, step=state.step, steps=state.steps)
+                losses = self.model.losses(batch, group=group, step=state.step, steps=state.steps)
             if "loss" not in losses:
                 continue
             optimiser.zero_grad(set_to_none=True)
             losses["loss"].backward()
-            params = self.players[player]
+            params = self.param_groups[group]
             norm = torch.nn.utils.clip_grad_norm_(params, c.clip) if c.clip else None
-            for group in optimiser.param_groups:
-                group["lr"] = lr
+            for options in optimiser.param_groups:
+                options["lr"] = lr
             optimiser.step()
-            prefix = "" if player == next(iter(self.optimisers)) else f"{player}_"
+            prefix = "" if group == next(iter(self.optimisers)) else f"{group}_"
             logged.update({f"{prefix}{name}": value.detach().float() for name, value in losses.items()})
             if norm is not None:
                 logged[f"{prefix}grad_norm"] = norm.detach()
@@ -261,7 +261,7 @@ class _Loop:
             epoch, offset = divmod(position, n)
             if epoch != self._epoch:
                 self._epoch = epoch
-                self._order = np.random.default_rng(fold(self.seed, "order", epoch)).permutation(n)
+                self._order = np.random.default_rng(derive_seed(self.seed, "order", epoch)).permutation(n)
             take = min(n - offset, end - position)
             picked.append(self._order[offset : offset + take])
             position += take
@@ -272,10 +272,10 @@ class _Loop:
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"average.{i}": value for i, value in enumerate(self.average)}
         tensors |= {f"sum.{name}": value for name, value in self.sums.items()}
-        for player, optimiser in self.optimisers.items():
-            for i, parameter in enumerate(self.players[player]):
+        for group, optimiser in self.optimisers.items():
+            for i, parameter in enumerate(self.param_groups[group]):
                 for name, value in optimiser.state.get(parameter, {}).items():
-                    tensors[f"optimiser.{player}.{i}.{name}"] = value
+                    tensors[f"optimiser.{group}.{i}.{name}"] = value
         state = vars(self.state) | {"seconds": self.state.seconds + time.monotonic() - started}
         save_tensors(path, tensors, {"state": json.dumps(state), "seed": str(self.seed)})
 
@@ -296,9 +296,9 @@ class _Loop:
         with torch.no_grad():
             for i, value in enumerate(self.average):
                 value.copy_(tensors[f"average.{i}"])
-        for player, optimiser in self.optimisers.items():
-            for i, parameter in enumerate(self.players[player]):
-                prefix = f"optimiser.{player}.{i}."
+        for group, optimiser in self.optimisers.items():
+            for i, parameter in enumerate(self.param_groups[group]):
+                prefix = f"optimiser.{group}.{i}."
                 for name in [k for k in tensors if k.startswith(prefix)]:
                     value = tensors[name]
                     like = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)

@@ -38,13 +38,13 @@ from ..tasks.tensors import save_tensors
 from ..tokenizers.build import build
 from ..tokenizers.config import TokenizerConfig
 from ..tokenizers.interface import Trainable, TrainableTokenizer
-from ..tokenizers.seeding import fold
+from ..tokenizers.seeding import derive_seed
 from ..tokenizers.training import TrainingConfig
 from ..tokenizers.validation import check
 from .datasets import CachedDataset, open_dataset
 from .datasets.config import DataConfig
 from .jobs import Job
-from .stopping import Stop
+from .signals import StopSignal
 from .training import train
 
 MODEL = "model.safetensors"
@@ -52,7 +52,7 @@ ENCODE_BATCH = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Product:
+class JobResult:
     """What a job leaves: metrics, plain deterministic facts, artifact files, and volatile facts (`run`)."""
 
     metrics: tuple[Metric, ...] = ()
@@ -62,7 +62,7 @@ class Product:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workshop:
+class JobContext:
     """A job with everything it may reach: its folder, its device, and what it depends on, loaded when asked for."""
 
     job: Job
@@ -71,7 +71,7 @@ class Workshop:
     cache: Path
     device: torch.device
     progress: Callable[[int, int, str], None]
-    stop: Stop
+    stop: StopSignal
     checkpoint_seconds: float
 
     @property
@@ -175,7 +175,7 @@ class Workshop:
         save_tensors(self.folder / MODEL, model.state_dict())
 
     def _loaded(self, model: Any, folder: Path) -> Any:
-        model.strip()
+        model.drop_training_modules()
         model.load_state_dict(load_file(folder / MODEL))
         return model.to(self.device).eval().requires_grad_(False)
 
@@ -187,14 +187,14 @@ class Workshop:
         return self._loaded(trainer, self.depends_folder("encoder")).net()
 
 
-def execute(shop: Workshop) -> Product:
+def execute(ctx: JobContext) -> JobResult:
     """Do the job."""
-    return _KINDS[shop.job.kind](shop)
+    return _KINDS[ctx.job.kind](ctx)
 
 
-def _data(shop: Workshop) -> Product:
-    data = shop.dataset
-    return Product(
+def _data(ctx: JobContext) -> JobResult:
+    data = ctx.dataset
+    return JobResult(
         extra={
             "train": len(data.train),
             "val": len(data.val),
@@ -205,31 +205,31 @@ def _data(shop: Workshop) -> Product:
     )
 
 
-def _encoder(shop: Workshop) -> Product:
-    data = shop.dataset
-    config = check(EncoderConfig, shop.job.config["encoder"], where="encoder")
-    torch.manual_seed(fold(0, "encoder"))
+def _encoder(ctx: JobContext) -> JobResult:
+    data = ctx.dataset
+    config = check(EncoderConfig, ctx.job.config["encoder"], where="encoder")
+    torch.manual_seed(derive_seed(0, "encoder"))
     trainer = EncoderTrainer(config, data.signal, len(data.classes))
-    report = shop.fit(trainer, LabelledSource(data.train), config.training, seed=0)
-    shop.save(trainer)
+    report = ctx.fit(trainer, LabelledSource(data.train), config.training, seed=0)
+    ctx.save(trainer)
     quality = trainer.held_out(data.val)
-    return _trained(shop, trainer, report, extra={"quality": quality, "net": trainer.net().name})
+    return _trained(ctx, trainer, report, extra={"quality": quality, "net": trainer.net().name})
 
 
-def _reference(shop: Workshop) -> Product:
-    split = shop.dataset.train if shop.job.config["split"] == "train" else shop.dataset.val
-    (net,) = shop.nets.values()
+def _reference(ctx: JobContext) -> JobResult:
+    split = ctx.dataset.train if ctx.job.config["split"] == "train" else ctx.dataset.val
+    (net,) = ctx.nets.values()
     read = _Sources(split) if net.reads == "waveform" else split
 
     def drawn() -> Any:
         done = 0
-        for batch in batches(read, ENCODE_BATCH, shop.device):
+        for batch in batches(read, ENCODE_BATCH, ctx.device):
             yield batch
             done += len(batch)
-            shop.progress(done, len(split), "features")
+            ctx.progress(done, len(split), "features")
 
-    Reference.of(collect(net, drawn()), shop.job.config["split"]).save(shop.folder)
-    return Product(artifacts=(REFERENCE,), extra={"net": net.name, "samples": len(split)})
+    Reference.of(collect(net, drawn()), ctx.job.config["split"]).save(ctx.folder)
+    return JobResult(artifacts=(REFERENCE,), extra={"net": net.name, "samples": len(split)})
 
 
 class _Sources:
@@ -245,98 +245,98 @@ class _Sources:
         return self.split.sources(indices, device)
 
 
-def _tokenizer(shop: Workshop) -> Product:
-    config = shop.tokenizer_config
-    torch.manual_seed(fold(shop.seed, "init"))
+def _tokenizer(ctx: JobContext) -> JobResult:
+    config = ctx.tokenizer_config
+    torch.manual_seed(derive_seed(ctx.seed, "init"))
     model = build(config)
-    report = shop.fit(model, shop.dataset.train, config.training, seed=shop.seed)
-    shop.save(model)
-    return _trained(shop, model, report)
+    report = ctx.fit(model, ctx.dataset.train, config.training, seed=ctx.seed)
+    ctx.save(model)
+    return _trained(ctx, model, report)
 
 
-def _latents(shop: Workshop) -> Product:
-    splits = {"train": shop.dataset.train, "val": shop.dataset.val}
+def _latents(ctx: JobContext) -> JobResult:
+    splits = {"train": ctx.dataset.train, "val": ctx.dataset.val}
     for name, split in splits.items():
         write_latents(
-            shop.tokenizer,
+            ctx.tokenizer,
             split,
-            shop.folder,
+            ctx.folder,
             name,
-            device=shop.device,
+            device=ctx.device,
             batch_size=ENCODE_BATCH,
-            progress=shop.progress,
+            progress=ctx.progress,
         )
-    write_statistics(shop.folder)
-    files = [*sorted(p.name for p in shop.folder.glob("*.npy")), "statistics.json"]
-    return Product(artifacts=tuple(files), extra={name: len(split) for name, split in splits.items()})
+    write_statistics(ctx.folder)
+    files = [*sorted(p.name for p in ctx.folder.glob("*.npy")), "statistics.json"]
+    return JobResult(artifacts=tuple(files), extra={name: len(split) for name, split in splits.items()})
 
 
-def _reconstruction(shop: Workshop) -> Product:
-    config = ReconstructionConfig(**shop.job.config)
+def _reconstruction(ctx: JobContext) -> JobResult:
+    config = ReconstructionConfig(**ctx.job.config)
     extra: list[PairMetric] = []
-    if config.lpips == "on" and not shop.dataset.signal.modality.is_audio:
+    if config.lpips == "on" and not ctx.dataset.signal.modality.is_audio:
         from ..tasks.metrics.lpips import Lpips
         from ..tokenizers import weights
-        from ..tokenizers.objectives.lpips import LPIPS
+        from ..tokenizers.losses.lpips import LPIPS
 
-        extra.append(Lpips(LPIPS(weights.require("alexnet_lpips")).to(shop.device).eval()))
+        extra.append(Lpips(LPIPS(weights.require("alexnet_lpips")).to(ctx.device).eval()))
     result = reconstruct(
-        shop.tokenizer, shop.dataset, config, shop.context(), references=shop.references, extra_metrics=extra
+        ctx.tokenizer, ctx.dataset, config, ctx.context(), references=ctx.references, extra_metrics=extra
     )
     artifacts = (PAIRS,) if config.keep else ()
-    return Product(metrics=result.metrics, extra=result.extra, artifacts=artifacts, run=result.run)
+    return JobResult(metrics=result.metrics, extra=result.extra, artifacts=artifacts, run=result.run)
 
 
-def _prior(shop: Workshop) -> Product:
-    prior = _untrained_prior(shop, shop.job.config)
-    report = shop.fit(prior, shop.latents.train, prior_config(shop.job.config).training, seed=shop.seed)
-    shop.save(prior)
-    metrics = held_out(prior, shop.latents.val, shop.tokenizer_config.spec, shop.device)
-    return _trained(shop, prior, report, metrics=metrics)
+def _prior(ctx: JobContext) -> JobResult:
+    prior = _untrained_prior(ctx, ctx.job.config)
+    report = ctx.fit(prior, ctx.latents.train, prior_config(ctx.job.config).training, seed=ctx.seed)
+    ctx.save(prior)
+    metrics = held_out(prior, ctx.latents.val, ctx.tokenizer_config.spec, ctx.device)
+    return _trained(ctx, prior, report, metrics=metrics)
 
 
-def _generation(shop: Workshop) -> Product:
-    record = shop.record("prior")
-    prior: Prior = shop._loaded(_untrained_prior(shop, record.config), shop.depends_folder("prior"))
-    options = {k: v for k, v in shop.job.config.items() if k != "seed"}
+def _generation(ctx: JobContext) -> JobResult:
+    record = ctx.record("prior")
+    prior: Prior = ctx._loaded(_untrained_prior(ctx, record.config), ctx.depends_folder("prior"))
+    options = {k: v for k, v in ctx.job.config.items() if k != "seed"}
     config = GenerationConfig(**options)
     result = generate(
         prior,
-        shop.tokenizer,
-        shop.latents,
+        ctx.tokenizer,
+        ctx.latents,
         config,
-        shop.context(),
-        references=shop.references,
+        ctx.context(),
+        references=ctx.references,
     )
     extra = {"sampler": prior_config(record.config).protocol, **result.extra}
     artifacts = (SAMPLES,) if config.keep else ()
-    return Product(metrics=result.metrics, extra=extra, artifacts=artifacts, run=result.run)
+    return JobResult(metrics=result.metrics, extra=extra, artifacts=artifacts, run=result.run)
 
 
-def _modelability(shop: Workshop) -> Product:
-    config = check(ModelabilityConfig, shop.job.config, where="modelability")
-    result, seconds = measure(shop.latents, config, progress=shop.progress)
-    return Product(metrics=result.metrics, extra=result.extra, run={"proxy_seconds": seconds})
+def _modelability(ctx: JobContext) -> JobResult:
+    config = check(ModelabilityConfig, ctx.job.config, where="modelability")
+    result, seconds = measure(ctx.latents, config, progress=ctx.progress)
+    return JobResult(metrics=result.metrics, extra=result.extra, run={"proxy_seconds": seconds})
 
 
-def _probes(shop: Workshop) -> Product:
-    options = {k: v for k, v in shop.job.config.items() if k != "seed"}
+def _probes(ctx: JobContext) -> JobResult:
+    options = {k: v for k, v in ctx.job.config.items() if k != "seed"}
     config = check(ProbesConfig, options, where="probes")
-    made = shop.tokenizer_config
+    made = ctx.tokenizer_config
     probed = ProbeInput(
-        tokenizer=shop.tokenizer,
-        data=shop.dataset,
-        latents=shop.latents,
-        device=shop.device,
-        seed=shop.seed,
+        tokenizer=ctx.tokenizer,
+        data=ctx.dataset,
+        latents=ctx.latents,
+        device=ctx.device,
+        seed=ctx.seed,
         samples=config.samples,
         batch_size=config.batch_size,
-        nets=shop.nets,
-        references=shop.references,
+        nets=ctx.nets,
+        references=ctx.references,
         untrained=None if made.codec is not None else lambda: build(made),
     )
-    result = probe(probed, config, progress=shop.progress)
-    return Product(metrics=result.metrics, extra=result.extra, run=result.run)
+    result = probe(probed, config, progress=ctx.progress)
+    return JobResult(metrics=result.metrics, extra=result.extra, run=result.run)
 
 
 def prior_config(config: Mapping[str, Any]) -> Any:
@@ -344,22 +344,22 @@ def prior_config(config: Mapping[str, Any]) -> Any:
     return check(priors.get(config["prior"]), config["options"], where="prior")
 
 
-def _untrained_prior(shop: Workshop, config: Mapping[str, Any]) -> Prior:
-    torch.manual_seed(fold(int(config["seed"]), "prior"))
-    return build_prior(prior_config(config), shop.tokenizer_config.spec)
+def _untrained_prior(ctx: JobContext, config: Mapping[str, Any]) -> Prior:
+    torch.manual_seed(derive_seed(int(config["seed"]), "prior"))
+    return build_prior(prior_config(config), ctx.tokenizer_config.spec)
 
 
 def _trained(
-    shop: Workshop,
+    ctx: JobContext,
     model: nn.Module,
     report: FitReport,
     *,
     metrics: tuple[Metric, ...] = (),
     extra: Mapping[str, Any] | None = None,
-) -> Product:
+) -> JobResult:
     facts = {k: list(v) if k == "curve" else v for k, v in asdict(report).items() if k != "seconds"}
     parameters = sum(p.numel() for p in model.parameters())
-    return Product(
+    return JobResult(
         metrics=metrics,
         extra={"parameters": parameters, **facts, **(extra or {})},
         artifacts=(MODEL,),
@@ -370,7 +370,7 @@ def _trained(
     )
 
 
-_KINDS: dict[str, Callable[[Workshop], Product]] = {
+_KINDS: dict[str, Callable[[JobContext], JobResult]] = {
     "data": _data,
     "encoder": _encoder,
     "reference": _reference,

@@ -18,8 +18,8 @@ from typing import Any
 from ..results.errors import UserError
 from ..results.record import Failure, InvalidRecord, Record, canonical
 from ..results.store import Store, atomic_write, remove_leftovers
-from .order import FAILED, FINISHED, INTERRUPTED, UNWRITABLE, Order, ProgressFile, tidy
-from .stopping import Stop
+from .signals import StopSignal
+from .worker_protocol import FAILED, FINISHED, INTERRUPTED, UNWRITABLE, ProgressFile, WorkerRequest, clean_attempt
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
@@ -38,9 +38,9 @@ def work(data: Mapping[str, Any]) -> int:
     from .training import InterruptedTrainingError
 
     started, clock = datetime.now(UTC), time.monotonic()
-    stop = Stop()
+    stop = StopSignal()
     stop.listen()
-    order = Order.from_json(data)
+    order = WorkerRequest.from_json(data)
     store, job, folder = Store(order.root), order.job, order.folder
     _say(f"{started:%Y-%m-%d %H:%M:%S} {job.title} [{job.id}] attempt {order.attempt} on {order.device}")
     unwritable = False
@@ -75,17 +75,17 @@ def work(data: Mapping[str, Any]) -> int:
         _say(str(error))
         return UNWRITABLE
     if outcome["status"] == "finished":
-        tidy(folder)
+        clean_attempt(folder)
     _say(f"{outcome['status']} after {seconds:.1f} s")
     if unwritable:
         return UNWRITABLE
     return FINISHED if outcome["status"] == "finished" else FAILED
 
 
-def _execute(order: Order, store: Store, stop: Stop) -> dict[str, Any]:
+def _execute(order: WorkerRequest, store: Store, stop: StopSignal) -> dict[str, Any]:
     import torch
 
-    from .work import Workshop, execute
+    from .work import JobContext, execute
 
     folder = order.folder
     torch.set_num_threads(order.threads)
@@ -96,7 +96,7 @@ def _execute(order: Order, store: Store, stop: Stop) -> dict[str, Any]:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = False
-    shop = Workshop(
+    ctx = JobContext(
         job=order.job,
         store=store,
         folder=folder,
@@ -106,7 +106,7 @@ def _execute(order: Order, store: Store, stop: Stop) -> dict[str, Any]:
         stop=stop,
         checkpoint_seconds=order.checkpoint_seconds,
     )
-    product = execute(shop)
+    product = execute(ctx)
     sizes = {name: (folder / name).stat().st_size for name in product.artifacts}
     return {
         "status": "finished",
@@ -139,7 +139,7 @@ def _failure(error: Exception) -> Failure:
     return Failure(type=name, message=" ".join(str(error).split()) or name, where=where)
 
 
-def _facts(order: Order, started: datetime, seconds: float) -> dict[str, Any]:
+def _facts(order: WorkerRequest, started: datetime, seconds: float) -> dict[str, Any]:
     """The volatile part of a record: everything that may differ between two runs of the same job."""
     import torch
 

@@ -43,7 +43,7 @@ def measure(
     seconds: dict[str, float] = {}
     skipped: dict[str, str] = {}
     for done, name in enumerate(config.proxies):
-        reason = proxies.get(name).refusal(grid.topology)
+        reason = proxies.get(name).unsupported_reason(grid.topology)
         if reason is not None:
             skipped[name] = reason
         else:

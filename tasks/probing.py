@@ -32,7 +32,7 @@ def probe(
     for done, name in enumerate(names):
         started = time.monotonic()
         one = probes.get(name)()
-        reason = one.refusal(probed)
+        reason = one.unsupported_reason(probed)
         if reason:
             refused[name] = reason
         else:

@@ -26,7 +26,7 @@ from .metrics import metrics as registry
 from .metrics.codes import CodeHistogram, code_metrics
 from .metrics.interface import PairMetric, per_position
 from .metrics.posterior import ACTIVE_VARIANCE, UnitVariance, kl_bits_by_channel
-from .points import OperatingPoints
+from .operating_points import OperatingPoints
 from .rate import rate_of_codes, rate_of_values
 from .tensors import save_tensors
 

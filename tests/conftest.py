@@ -19,20 +19,20 @@ from latentbench.tokenizers.backbones.config import BACKBONES
 from latentbench.tokenizers.bottlenecks.config import BOTTLENECKS
 from latentbench.tokenizers.codecs.config import CODECS
 from latentbench.tokenizers.corruptions.config import CORRUPTIONS
-from latentbench.tokenizers.generative.config import GENERATIVE
-from latentbench.tokenizers.objectives.config import TERMS
-from latentbench.tokenizers.recodings.config import RECODINGS
+from latentbench.tokenizers.diffusion_decoders.config import DIFFUSION_DECODERS
+from latentbench.tokenizers.losses.config import LOSSES
 from latentbench.tokenizers.regularisers.config import REGULARISERS
+from latentbench.tokenizers.sequence_coding.config import SEQUENCE_CODINGS
 
 REGISTRIES = (
     BACKBONES,
     BOTTLENECKS,
     CODECS,
     CORRUPTIONS,
-    GENERATIVE,
-    RECODINGS,
+    DIFFUSION_DECODERS,
+    SEQUENCE_CODINGS,
     REGULARISERS,
-    TERMS,
+    LOSSES,
     engines,
     metrics,
     nets,

@@ -26,7 +26,7 @@ TORCH_FREE = (
     "bench.cli",
     "bench.doctor",
     "bench.grid",
-    "bench.listing",
+    "bench.catalogue",
     "bench.plan",
     "bench.prior_options",
     "bench.run",

@@ -51,7 +51,7 @@ ELSEWHERE = {
     "results/page.py": "results/test_leaderboard.py",
     "results/tables.py": "results/test_leaderboard.py",
     "tasks/interface.py": "tasks/test_features.py",  # protocols and data without behaviour
-    "tasks/metrics/lpips.py": "tokenizers/objectives/test_lpips.py",  # one net, as a loss and as a metric
+    "tasks/metrics/lpips.py": "tokenizers/losses/test_lpips.py",  # one net, as a loss and as a metric
     "tasks/nets/config.py": "tasks/nets/test_page.py",  # descriptions, against the page that states them
     "tasks/nets/frozen.py": "tasks/nets/test_inception.py",  # layers, through the nets made of them
     "tasks/nets/mel.py": "tasks/nets/test_yamnet.py",
@@ -75,31 +75,31 @@ ELSEWHERE = {
     "tokenizers/corruptions/base.py": "tokenizers/corruptions/test_mask.py",  # a type
     "tokenizers/corruptions/config.py": "tokenizers/corruptions/test_mask.py",
     "tokenizers/cost.py": "tokenizers/test_composed.py",  # against the built module's own count
-    "tokenizers/generative/base.py": "tokenizers/generative/test_diffusion.py",  # a type
-    "tokenizers/generative/config.py": "tokenizers/generative/test_diffusion.py",  # data, through what it builds
-    "tokenizers/generative/unet.py": "tokenizers/generative/test_diffusion.py",  # a network, through its decoder
+    "tokenizers/diffusion_decoders/base.py": "tokenizers/diffusion_decoders/test_diffusion.py",  # a type
+    "tokenizers/diffusion_decoders/config.py": "tokenizers/diffusion_decoders/test_diffusion.py",  # data
+    "tokenizers/diffusion_decoders/unet.py": "tokenizers/diffusion_decoders/test_diffusion.py",  # a network
     "tokenizers/interface.py": "tokenizers/test_composed.py",
-    "tokenizers/objectives/config.py": "tokenizers/objectives/test_objective.py",
-    "tokenizers/objectives/terms.py": "tokenizers/objectives/test_objective.py",
+    "tokenizers/losses/config.py": "tokenizers/losses/test_objective.py",
+    "tokenizers/losses/terms.py": "tokenizers/losses/test_objective.py",
     "tokenizers/options.py": "tokenizers/test_recipe.py",  # a recipe's tables, where they are merged
     "tokenizers/part.py": "tokenizers/test_recipe.py",
     "tokenizers/regularisers/adversary_config.py": "tokenizers/regularisers/test_adversary.py",
     "tokenizers/regularisers/auxiliary_config.py": "tokenizers/regularisers/test_auxiliary_decoder.py",
     "tokenizers/regularisers/config.py": "tokenizers/regularisers/test_base.py",  # data, through a toy of every option
     "tokenizers/regularisers/layers.py": "tokenizers/regularisers/test_adversary.py",  # which layer weighs
-    "tokenizers/recodings/adaptive_config.py": "tokenizers/recodings/test_prefix.py",  # data, through what it builds
-    "tokenizers/recodings/base.py": "tokenizers/recodings/test_bpe.py",  # the interface, through all recodings
-    "tokenizers/recodings/config.py": "tokenizers/recodings/test_run_length.py",
-    "tokenizers/recodings/tokenizer.py": "tokenizers/recodings/test_bpe.py",
+    "tokenizers/sequence_coding/adaptive_config.py": "tokenizers/sequence_coding/test_prefix.py",  # data
+    "tokenizers/sequence_coding/base.py": "tokenizers/sequence_coding/test_bpe.py",  # the interface
+    "tokenizers/sequence_coding/config.py": "tokenizers/sequence_coding/test_run_length.py",
+    "tokenizers/sequence_coding/tokenizer.py": "tokenizers/sequence_coding/test_bpe.py",
     "tokenizers/regularisers/nested_config.py": "tokenizers/regularisers/test_nested_dropout.py",  # data
     "tokenizers/regularisers/resolution_config.py": "tokenizers/regularisers/test_resolution_dropout.py",  # data
     "tokenizers/training.py": "bench/test_training.py",  # data: the loop's options
     "bench/work.py": "bench/test_run.py",  # every kind of job, through a run of all of them
     "tasks/priors/diffusion.py": "tasks/priors/test_continuous.py",  # every prior of continuous latents
     "tasks/priors/diffusion_config.py": "tasks/priors/test_continuous.py",
-    "tasks/priors/cascade_config.py": "tasks/priors/test_cascade.py",  # data, through what it builds
-    "tasks/priors/token_config.py": "tasks/priors/test_mar.py",  # data, through what it builds
-    "tasks/priors/wavenet_config.py": "tasks/priors/test_wavenet.py",  # data, through what it builds
+    "tasks/priors/cascade_config.py": "tasks/priors/test_cascade.py",  # data
+    "tasks/priors/token_config.py": "tasks/priors/test_mar.py",  # data
+    "tasks/priors/wavenet_config.py": "tasks/priors/test_wavenet.py",  # data
     "tasks/priors/unet.py": "tasks/priors/test_continuous.py",  # a network, through the prior that trains it
     "tasks/priors/dilated.py": "tasks/priors/test_continuous.py",  # a network, through the priors that train it
     "tasks/priors/fields.py": "tasks/priors/test_likelihood.py",  # what a sampler and a likelihood integrate

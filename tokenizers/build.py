@@ -17,7 +17,7 @@ def build(config: TokenizerConfig) -> TrainableTokenizer:
 
         return CodecTokenizer(config)
     if config.recoding is not None:
-        from .recodings.tokenizer import RecodedTokenizer
+        from .sequence_coding.tokenizer import RecodedTokenizer
 
         return RecodedTokenizer(config)
     from .composed import ComposedTokenizer

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from .backbones.conv import pointwise
 from .backbones.shortcut import Shortcut
 from .config import TokenizerConfig
-from .generative.base import GenerativeDecoder
+from .diffusion_decoders.base import GenerativeDecoder
 from .interface import Latents, TrainableTokenizer
-from .objectives.objective import Objective
-from .regularisers.base import Pass, Regulariser
+from .losses.objective import Objective
+from .regularisers.base import Regulariser, TrainingStep
 from .regularisers.layers import last_layer
 from .sets import sorted_set, sorted_values
 from .spec import LatentSpec
@@ -91,32 +91,32 @@ class ComposedTokenizer(TrainableTokenizer):
             points |= {f"steps_{n}": partial(self._decode_in, steps=n) for n in self.generative.operating_points()}
         return points
 
-    def players(self) -> dict[str, list[nn.Parameter]]:
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
         """The tokenizer with the regularisers' parameters ("model"), and the players that regularisers bring."""
         others: dict[str, list[nn.Parameter]] = {}
         for regulariser in self._active():
-            others |= regulariser.players()
+            others |= regulariser.param_groups()
         apart = {id(parameter) for parameters in others.values() for parameter in parameters}
         return {"model": [p for p in self.parameters() if p.requires_grad and id(p) not in apart], **others}
 
-    def prepare(self, batches: Iterable[Any]) -> None:
+    def on_train_start(self, batches: Iterable[Any]) -> None:
         """Starts the shortcut at PCA, then lets the bottleneck see the training split's features (k-means start)."""
         if self.shortcut is not None:
-            self.shortcut.prepare(batches, whiten=self.bottleneck.whiten)
-        self.bottleneck.prepare(_Features(self, batches))
+            self.shortcut.on_train_start(batches, whiten=self.bottleneck.whiten)
+        self.bottleneck.on_train_start(_Features(self, batches))
         for regulariser in self._active():
-            regulariser.prepare(self, batches)
+            regulariser.on_train_start(self, batches)
 
-    def losses(self, batch: Tensor, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
+    def losses(self, batch: Tensor, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """The weighted terms of objective, bottleneck, generative decoder and regularisers, whose sum is "loss".
 
         The objective compares with the clean batch. The player of a regulariser has losses of its own.
         """
         active = self._active()
-        if player != "model":
-            owner = next(regulariser for regulariser in active if player in regulariser.players())
+        if group != "model":
+            owner = next(regulariser for regulariser in active if group in regulariser.param_groups())
             with torch.autocast(batch.device.type, enabled=False):
-                return owner.play(player, step=step, steps=steps)
+                return owner.group_losses(group, step=step, steps=steps)
         corruption = self.corruption if self.training else None
         features = self._features(batch if corruption is None else corruption(batch)).float()
         if any(regulariser.detaches_features for regulariser in active):
@@ -140,7 +140,7 @@ class ComposedTokenizer(TrainableTokenizer):
             logs = dict(bottled.logs)
             for regulariser in active:
                 penalty = regulariser.losses(
-                    Pass(
+                    TrainingStep(
                         tokenizer=self,
                         signal=batch,
                         features=features,
@@ -167,21 +167,21 @@ class ComposedTokenizer(TrainableTokenizer):
             self.generative.after_step(step=step, steps=steps)
 
     @torch.no_grad()
-    def conclude(self, batches: Iterable[Any]) -> None:
+    def on_train_end(self, batches: Iterable[Any]) -> None:
         """Lets the regularisers have the last word on the trained weights."""
         for regulariser in self._active():
-            regulariser.conclude(self)
+            regulariser.on_train_end(self)
 
-    def stages(self) -> tuple[float, ...]:
-        return self.config.stages()
+    def schedule_milestones(self) -> tuple[float, ...]:
+        return self.config.schedule_milestones()
 
-    def strip(self) -> None:
+    def drop_training_modules(self) -> None:
         """Drops the regularisers that are companions of training alone, and a generative decoder's teacher."""
         for kind, regulariser in list(self.regularisers.items()):
-            if isinstance(regulariser, Regulariser) and not regulariser.deployed:
+            if isinstance(regulariser, Regulariser) and not regulariser.keep_at_inference:
                 del self.regularisers[kind]
         if self.generative is not None:
-            self.generative.strip()
+            self.generative.drop_training_modules()
 
     def _make_shortcut(self, given: int) -> Shortcut | None:
         """The linear shortcut, and zeros where the halves that it runs around end."""

@@ -12,12 +12,12 @@ from .bottlenecks.config import BOTTLENECKS, BottleneckConfig, IdentityConfig
 from .codecs.config import CODECS, CodecConfig
 from .corruptions.config import CORRUPTIONS, CorruptionConfig
 from .cost import Cost
-from .generative.config import GENERATIVE, GenerativeConfig
+from .diffusion_decoders.config import DIFFUSION_DECODERS, GenerativeConfig
 from .geometry import Layout
-from .objectives.config import TERMS, TermConfig
+from .losses.config import LOSSES, TermConfig
 from .part import plain, read_part
-from .recodings.config import RECODINGS, RecodingConfig
 from .regularisers.config import REGULARISERS, RegulariserConfig
+from .sequence_coding.config import SEQUENCE_CODINGS, RecodingConfig
 from .spec import LatentSpec, SignalSpec
 from .training import TrainingConfig
 from .validation import check
@@ -139,9 +139,11 @@ class TokenizerConfig:
         if "corruption" in data:
             corruption = read_part(CorruptionConfig, CORRUPTIONS, data["corruption"], where=f"{where}.corruption")
         if "generative" in data:
-            generative = read_part(GenerativeConfig, GENERATIVE, data["generative"], where=f"{where}.generative")
+            generative = read_part(
+                GenerativeConfig, DIFFUSION_DECODERS, data["generative"], where=f"{where}.generative"
+            )
         if "recoding" in data:
-            recoding = read_part(RecodingConfig, RECODINGS, data["recoding"], where=f"{where}.recoding")
+            recoding = read_part(RecodingConfig, SEQUENCE_CODINGS, data["recoding"], where=f"{where}.recoding")
         return cls(
             recipe=data["recipe"],
             signal=signal,
@@ -151,7 +153,7 @@ class TokenizerConfig:
             bottleneck=read_part(BottleneckConfig, BOTTLENECKS, data["bottleneck"], where=f"{where}.bottleneck"),
             decoder=None if data["decoder"] is None else backbone("decoder"),
             objective=tuple(
-                read_part(TermConfig, TERMS, term, where=f"{where}.objective") for term in data["objective"]
+                read_part(TermConfig, LOSSES, term, where=f"{where}.objective") for term in data["objective"]
             ),
             training=check(TrainingConfig, data["training"], where=f"{where}.training"),
             recoding=recoding,
@@ -188,12 +190,12 @@ class TokenizerConfig:
         parts: list[TermConfig | RegulariserConfig] = [*self.objective, *self.regularisers]
         return tuple(sorted({name for part in parts for name in part.weights()}))
 
-    def stages(self) -> tuple[float, ...]:
+    def schedule_milestones(self) -> tuple[float, ...]:
         """Shares of the training at which the work of a step changes, the first 0."""
         parts: list[RegulariserConfig | GenerativeConfig] = [*self.regularisers]
         if self.generative is not None:
             parts.append(self.generative)
-        return tuple(sorted({0.0, *(share for part in parts for share in part.stages() if 0 < share < 1)}))
+        return tuple(sorted({0.0, *(share for part in parts for share in part.schedule_milestones() if 0 < share < 1)}))
 
     def estimate_parameters(self) -> int:
         """Parameters of encoder, bottleneck and decoder, codebooks included, losses' networks excluded."""

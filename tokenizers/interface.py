@@ -70,21 +70,21 @@ class Tokenizer(ABC):
 class Trainable(nn.Module):
     """What the one training loop trains: a tokenizer, a prior, a feature encoder.
 
-    `players` names the sets of parameters that are optimised in turn within a step (one for most; generator and
+    `param_groups` names the sets of parameters that are optimised in turn within a step (one for most; generator and
     discriminator for an adversarial recipe). `losses` is called once per player and step.
     """
 
-    def players(self) -> dict[str, list[nn.Parameter]]:
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
         """Parameter sets by player; by default one player, "model", with all trainable parameters."""
         return {"model": [p for p in self.parameters() if p.requires_grad]}
 
-    def prepare(self, batches: Iterable[Any]) -> None:
+    def on_train_start(self, batches: Iterable[Any]) -> None:
         """Data-dependent initialisation before the first step (k-means start, closed-form PCA). Called once.
 
         `batches` may be iterated several times; each pass covers the training split once, in order.
         """
 
-    def losses(self, batch: Any, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
+    def losses(self, batch: Any, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """Scalars by name; "loss" is minimised, the rest is logged. `step` counts from 0 to `steps` - 1.
 
         Without a "loss" the player sits this step out: its parameters stay as they are.
@@ -95,16 +95,16 @@ class Trainable(nn.Module):
     def after_step(self, *, step: int, steps: int) -> None:
         """Called after all players' optimiser steps (codebook upkeep that is no gradient step)."""
 
-    def conclude(self, batches: Iterable[Any]) -> None:
+    def on_train_end(self, batches: Iterable[Any]) -> None:
         """What is learned from the trained model without a gradient (merges of its codes). Called once, after the last
-        step, in eval mode and with the averaged weights in place; `batches` as in `prepare`."""
+        step, in eval mode and with the averaged weights in place; `batches` as in `on_train_start`."""
 
-    def stages(self) -> tuple[float, ...]:
+    def schedule_milestones(self) -> tuple[float, ...]:
         """Shares of the training, the first 0, at which the work of a step changes: FLOPs are counted at each."""
         return (0.0,)
 
-    def strip(self) -> None:
-        """Drops what only training needs (a discriminator). Called after `conclude`, and before weights are loaded."""
+    def drop_training_modules(self) -> None:
+        """Drops what only training needs (a discriminator): after `on_train_end`, and before weights are loaded."""
 
 
 class TrainableTokenizer(Trainable, Tokenizer):

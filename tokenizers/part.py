@@ -18,13 +18,13 @@ class Part:
     """A frozen keyword-only dataclass that says how one part of a tokenizer is built.
 
     `kind` is the part's name in suite files and in its registry; `version` goes up whenever the same configuration
-    gives other numbers than before (it is hashed into job keys). `added` names options that came after the part did:
-    at their default they change nothing and stay out of its plain data, and so out of job keys.
+    gives other numbers than before (it is hashed into job keys). `identity_defaults` names options that came
+    after the part did: at their default they change nothing and stay out of its plain data, and so out of job keys.
     """
 
     kind: ClassVar[str]
     version: ClassVar[int] = 1
-    added: ClassVar[frozenset[str]] = frozenset()
+    identity_defaults: ClassVar[frozenset[str]] = frozenset()
 
 
 def read_part(base: type[P], registry: Registry, table: Any, *, where: str) -> P:
@@ -50,5 +50,9 @@ def plain(part: Any) -> dict[str, Any]:
     data: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(part)))
     if not isinstance(part, Part):
         return data
-    left_out = {f.name for f in dataclasses.fields(part) if f.name in part.added and getattr(part, f.name) == f.default}  # type: ignore[arg-type]
+    left_out = {
+        f.name
+        for f in dataclasses.fields(part)
+        if f.name in part.identity_defaults and getattr(part, f.name) == f.default
+    }  # type: ignore[arg-type]
     return {"kind": part.kind, **{key: value for key, value in data.items() if key not in left_out}}

@@ -19,13 +19,13 @@ from .bottlenecks.config import BOTTLENECKS, BottleneckConfig
 from .codecs.config import CODECS, CodecConfig
 from .config import TokenizerConfig
 from .corruptions.config import CORRUPTIONS, CorruptionConfig
-from .generative.config import GENERATIVE, GenerativeConfig
+from .diffusion_decoders.config import DIFFUSION_DECODERS, GenerativeConfig
 from .geometry import read_downsample, require_tsr, solve_tsr
-from .objectives.config import TERMS, TermConfig
+from .losses.config import LOSSES, TermConfig
 from .options import merge, normalise
 from .part import read_part
-from .recodings.config import RECODINGS, RecodingConfig
 from .regularisers.config import REGULARISERS, RegulariserConfig
+from .sequence_coding.config import SEQUENCE_CODINGS, RecodingConfig
 from .spec import Modality, SignalSpec
 from .training import TrainingConfig
 from .validation import check
@@ -106,7 +106,7 @@ class _Resolution:
         if "decoder" in options and generative is None:
             kind = options["decoder"].get("kind", options.get("backbone", {}).get("kind", "conv"))
             if isinstance(kind, str) and kind not in BACKBONES:
-                raise unknown("decoder", kind, [*BACKBONES, *GENERATIVE], where=self._at("decoder.kind"))
+                raise unknown("decoder", kind, [*BACKBONES, *DIFFUSION_DECODERS], where=self._at("decoder.kind"))
             other = kind != options.get("backbone", {}).get("kind", kind)  # whose options are not its own
             decoder = self._backbone("decoder", merge({} if other else options.get("backbone", {}), options["decoder"]))
         try:
@@ -154,7 +154,7 @@ class _Resolution:
         return TokenizerConfig.of_codec(recipe=name, signal=self.signal, codec=codec)
 
     def _recoded(self, config: TokenizerConfig) -> TokenizerConfig:
-        recoding = read_part(RecodingConfig, RECODINGS, self.options["recoding"], where=self._at("recoding"))
+        recoding = read_part(RecodingConfig, SEQUENCE_CODINGS, self.options["recoding"], where=self._at("recoding"))
         try:
             recoding.validate(config.spec)
             recoding.requires(config)
@@ -176,9 +176,9 @@ class _Resolution:
     def _generative(self) -> GenerativeConfig | None:
         """The generative decoder, where `decoder.kind` names one."""
         table, at = self.options.get("decoder", {}), self._at("decoder")
-        if not isinstance(table.get("kind"), str) or table["kind"] not in GENERATIVE:
+        if not isinstance(table.get("kind"), str) or table["kind"] not in DIFFUSION_DECODERS:
             return None
-        generative = read_part(GenerativeConfig, GENERATIVE, table, where=at)
+        generative = read_part(GenerativeConfig, DIFFUSION_DECODERS, table, where=at)
         try:
             generative.validate(self.signal)
         except ValueError as error:
@@ -203,7 +203,7 @@ class _Resolution:
             found.append(regulariser)
         for regulariser in found:
             try:
-                regulariser.beside({other.kind for other in found if other is not regulariser})
+                regulariser.compatible_with({other.kind for other in found if other is not regulariser})
             except ValueError as error:
                 raise UserError(f"{self._at(f'regularisers.{regulariser.kind}')}: {error}") from None
         return tuple(found)
@@ -229,9 +229,9 @@ class _Resolution:
         bottleneck = read_part(BottleneckConfig, BOTTLENECKS, table, where=self._at("bottleneck"))
         try:
             discrete = bool(bottleneck.codebook_sizes(channels or bottleneck.default_channels() or 1))
-            solves = bottleneck.solves
-            if tsr is not None and discrete and solves is not None and solves not in table:
-                solved = {**table, solves: solve_tsr(tsr, self.signal, layout, what=solves)}
+            option = bottleneck.tsr_option
+            if tsr is not None and discrete and option is not None and option not in table:
+                solved = {**table, option: solve_tsr(tsr, self.signal, layout, what=option)}
                 bottleneck = read_part(BottleneckConfig, BOTTLENECKS, solved, where=self._at("bottleneck"))
             elif tsr is not None and not discrete and channels is None:
                 limit = features if bottleneck.projects else None
@@ -252,17 +252,19 @@ class _Resolution:
     def _objective(self, *, optional: bool) -> tuple[TermConfig, ...]:
         terms = []
         for kind, table in sorted(self.options.get("objective", {}).items()):
-            if kind not in TERMS:
-                raise unknown(TERMS.kind, kind, TERMS.names(), where=self._at("objective"))
+            if kind not in LOSSES:
+                raise unknown(LOSSES.kind, kind, LOSSES.names(), where=self._at("objective"))
             at = self._at(f"objective.{kind}")
-            term = read_part(TermConfig, TERMS, _of_kind(kind, table, where=at), where=at)
+            term = read_part(TermConfig, LOSSES, _of_kind(kind, table, where=at), where=at)
             if term.weight == 0:
                 continue
             if self.signal.modality not in term.modalities:
                 raise UserError(f"{at}: defined for {', '.join(term.modalities)}, not {self.signal.modality}")
             terms.append(term)
         if not terms and not optional:
-            raise UserError(f"{self._at('objective')}: no term has a weight above 0; known: {', '.join(TERMS.names())}")
+            raise UserError(
+                f"{self._at('objective')}: no term has a weight above 0; known: {', '.join(LOSSES.names())}"
+            )
         return tuple(terms)
 
     def _at(self, key: str) -> str:

@@ -11,9 +11,9 @@ class TrainingConfig:
     """Budget and optimiser of one training run.
 
     `steps` optimiser steps of `batch_size` samples; `flops`, when given, replaces `steps` by as many as that many
-    floating-point operations (forward and backward, counted) pay for. `steps = 0` runs only `prepare` (closed forms).
-    AdamW at `lr` with a linear warm-up over `warmup` (a share of the steps) and a cosine decay to `final_lr` x lr;
-    gradients clipped to norm `clip` (0: not); weights averaged with decay `ema` (0: not), warmed up as
+    floating-point operations (forward and backward, counted) pay for. `steps = 0` runs only `on_train_start` (closed
+    forms). AdamW at `lr` with a linear warm-up over `warmup` (a share of the steps) and a cosine decay to `final_lr` x
+    lr; gradients clipped to norm `clip` (0: not); weights averaged with decay `ema` (0: not), warmed up as
     min(ema, (1 + t) / (10 + t)). `precision` "auto" is bf16 autocast on a GPU that has it and float32 elsewhere.
     """
 

@@ -14,7 +14,7 @@ from ...results.errors import UserError
 from ...tokenizers.registry import Registry
 from .cache import Cache, default_cache
 from .config import DataConfig, signal_spec
-from .source import Item, Progress, Reading, Skip, Source, silent
+from .source import Item, Progress, Skip, Source, SourceReader, silent
 
 if TYPE_CHECKING:
     from .cached import CachedDataset
@@ -23,9 +23,9 @@ __all__ = [
     "CachedDataset",
     "DataConfig",
     "Item",
-    "Reading",
     "Skip",
     "Source",
+    "SourceReader",
     "default_cache",
     "fingerprint",
     "open_dataset",

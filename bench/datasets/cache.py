@@ -43,7 +43,7 @@ def cache_bound() -> int:
     return int(min(bound, 1e9) * 1e9)
 
 
-class Draft:
+class PendingEntry:
     """An entry being written: binary files in a temporary folder, with room made in the cache as they grow."""
 
     def __init__(self, cache: Cache, folder: Path) -> None:
@@ -136,12 +136,12 @@ class Cache:
             yield
 
     @contextmanager
-    def new(self, key: str) -> Iterator[Draft]:
+    def new(self, key: str) -> Iterator[PendingEntry]:
         """A draft that becomes the entry `key` when the block ends well and leaves nothing when it does not."""
         with _explained(self.root):
             self._sweep()
             folder = Path(tempfile.mkdtemp(prefix=".new-", dir=self.root))
-        draft = Draft(self, folder)
+        draft = PendingEntry(self, folder)
         try:
             # The lock on the draft's own folder tells `_sweep` that its writer lives.
             handle = os.open(folder, os.O_RDONLY)

@@ -22,7 +22,7 @@ from ...results.errors import UserError
 from ...tokenizers.spec import Modality
 from .config import DataConfig, require_path, stored_shape
 from .files import find_folder, hash_files, list_files
-from .source import Item, Progress, Reading, Skip, silent
+from .source import Item, Progress, Skip, SourceReader, silent
 
 _AUDIO = (".aac", ".aif", ".aiff", ".au", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".wma")
 EXTENSIONS: dict[Modality, tuple[str, ...]] = {
@@ -68,11 +68,11 @@ class Folder:
             digest.update(f"{file.digest} {file.label}\n".encode())
         return digest.hexdigest()
 
-    def read(self, config: DataConfig, *, cache: Path, progress: Progress = silent) -> Reading:
+    def read(self, config: DataConfig, *, cache: Path, progress: Progress = silent) -> SourceReader:
         """The files, by rank."""
         listing = _list(config, cache, silent)
         classes = tuple(sorted({file.label for file in listing.files if file.label is not None}))
-        return Reading(
+        return SourceReader(
             items=_items(config, listing, classes),
             total=len(listing.files),
             classes=classes,

@@ -18,7 +18,7 @@ import numpy as np
 from ...tokenizers.spec import Modality
 from . import shapes, sounds
 from .config import DataConfig, stored_shape
-from .source import Item, Progress, Reading, silent
+from .source import Item, Progress, SourceReader, silent
 from .texture import TEXTURE, gaussian_texture
 
 # Which of a sample's uniform numbers says how many shapes or events it has, and what is there in plain samples: no
@@ -68,7 +68,7 @@ class Procedural:
         """Empty: the configuration says it all."""
         return ""
 
-    def read(self, config: DataConfig, *, cache: Path, progress: Progress = silent) -> Reading:
+    def read(self, config: DataConfig, *, cache: Path, progress: Progress = silent) -> SourceReader:
         """All samples, in blocks."""
         assert config.samples is not None
         assert isinstance(config.val, int)
@@ -82,7 +82,7 @@ class Procedural:
                 block = _stored(made.signal, config.modality)
                 yield Item(name=f"{split}[{start}:{stop}]", blocks=[block], label=made.label, split=split)
 
-        return Reading(
+        return SourceReader(
             items=items(),
             total=len(starts),
             classes=classes(config.modality),

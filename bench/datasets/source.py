@@ -43,7 +43,7 @@ class Item:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class SourceReader:
     """A source opened for reading: `items` in their order, how many there are, the classes' names, and the files that
     were passed over already, as (file, reason).
 
@@ -69,7 +69,7 @@ class Source(Protocol):
     def content(self, config: DataConfig, *, cache: Path, progress: Progress = silent) -> str:
         """A digest of what is read ("" when the configuration says it all). No torch. Raises UserError."""
 
-    def read(self, config: DataConfig, *, cache: Path, progress: Progress = silent) -> Reading:
+    def read(self, config: DataConfig, *, cache: Path, progress: Progress = silent) -> SourceReader:
         """Opens the source. Raises UserError when there is nothing to read."""
 
 

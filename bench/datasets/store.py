@@ -16,9 +16,9 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 
 from ...results.errors import UserError
-from .cache import Draft
+from .cache import PendingEntry
 from .config import DataConfig, stored_shape
-from .source import Item, Progress, Reading, Skip
+from .source import Item, Progress, Skip, SourceReader
 
 _T = TypeVar("_T")
 
@@ -33,7 +33,7 @@ class _Kept:
     stop: int
 
 
-def build(draft: Draft, config: DataConfig, reading: Reading, progress: Progress) -> None:
+def build(draft: PendingEntry, config: DataConfig, reading: SourceReader, progress: Progress) -> None:
     """Reads `reading` into `draft`, item by item in bounded memory.
 
     Raises UserError when no item is usable or when there is nothing left for one of the splits.
@@ -95,7 +95,7 @@ def build(draft: Draft, config: DataConfig, reading: Reading, progress: Progress
 class _Quota:
     """Which split the next item goes to, and how many of its samples are still wanted."""
 
-    def __init__(self, config: DataConfig, reading: Reading) -> None:
+    def __init__(self, config: DataConfig, reading: SourceReader) -> None:
         self._cap = config.samples
         self._whole = reading.total == 1
         self._val_samples = config.val if isinstance(config.val, int) else None
@@ -132,7 +132,9 @@ class _Quota:
         return self._cap is not None and self.train >= self._cap
 
 
-def _append(file: BinaryIO, draft: Draft, item: Item, shape: tuple[int, ...], dtype: np.dtype, room: int | None) -> int:
+def _append(
+    file: BinaryIO, draft: PendingEntry, item: Item, shape: tuple[int, ...], dtype: np.dtype, room: int | None
+) -> int:
     count = written = 0
     blocks = _closable(iter(item.blocks))
     try:

@@ -19,7 +19,7 @@ from ...results.errors import UserError, unknown
 from ...tokenizers.spec import Modality
 from .config import DataConfig, require_path
 from .files import find_folder, hash_files, list_files
-from .source import Item, Progress, Reading, Skip, silent
+from .source import Item, Progress, Skip, SourceReader, silent
 
 # Where under the root a class keeps its files, so that the other contents of a shared root do not matter.
 _PLACES: dict[str, tuple[str, ...]] = {
@@ -61,7 +61,7 @@ class TorchvisionSource:
             digest.update(f"{file} {hashes[file]}\n".encode())
         return digest.hexdigest()
 
-    def read(self, config: DataConfig, *, cache: Path, progress: Progress = silent) -> Reading:
+    def read(self, config: DataConfig, *, cache: Path, progress: Progress = silent) -> SourceReader:
         """Every image of the class, capped by `samples` and `val` with a seeded choice."""
         splits = _open(config)
         chosen = {split: _choice(config, split, len(data)) for split, data in splits.items()}
@@ -72,7 +72,7 @@ class TorchvisionSource:
                 for index in chosen[split]:
                     yield _item(config, split, data, int(index))
 
-        return Reading(
+        return SourceReader(
             items=items(),
             total=sum(len(indices) for indices in chosen.values()),
             classes=tuple(str(c[0] if isinstance(c, tuple) else c) for c in classes),

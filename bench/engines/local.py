@@ -17,10 +17,18 @@ from ...results.record import Failure, Record
 from ...results.store import Store
 from ..hardware import Machine
 from ..jobs import Job
-from ..order import FAILED, INTERRUPTED, UNWRITABLE, Order, begin, read_progress, tidy
+from ..worker_protocol import (
+    FAILED,
+    INTERRUPTED,
+    UNWRITABLE,
+    WorkerRequest,
+    clean_attempt,
+    read_progress,
+    start_attempt,
+)
 from .client import Server, ServerDiedError
 from .interface import Engine, Event
-from .slots import Place, Slots
+from .slots import Allocation, Slots
 
 ATTEMPTS = 3  # of a job whose process dies, and of a server that dies before any job has ended
 STOP_SECONDS = 20.0
@@ -31,7 +39,7 @@ _POLL_SECONDS = 0.25
 class _Running:
     job: Job
     folder: Path
-    place: Place
+    place: Allocation
     attempt: int
     started: float
     progress: tuple[int, int, str] | None = None
@@ -129,12 +137,12 @@ class _Session:
             self.running[name] = run
             yield Event(kind="started", job=name, device=place.slot.device)
 
-    def _order(self, run: _Running) -> Order:
+    def _order(self, run: _Running) -> WorkerRequest:
         try:
-            log = begin(run.folder)
+            log = start_attempt(run.folder)
         except OSError as error:
             raise UserError(f"cannot write {run.folder}: {error.strerror or error}") from None
-        return Order(
+        return WorkerRequest(
             job=run.job,
             root=str(self.engine.store.root),
             cache=str(self.engine.cache),
@@ -158,7 +166,7 @@ class _Session:
         self.server_deaths = 0
         record = self.engine.store.load_any(job.kind, job.key)
         if self.engine.store.load(job.kind, job.key) is not None:
-            tidy(run.folder)  # it may have been killed right after its record was written
+            clean_attempt(run.folder)  # it may have been killed right after its record was written
             yield Event(kind="finished", job=name, seconds=seconds)
         elif status == UNWRITABLE:
             self._unwritable(job, record)

@@ -1,9 +1,9 @@
 """The fork server: a process with torch imported that forks one child per job, and has touched no GPU.
 
 Started as `python -P -m latentbench.bench.engines.server`. Reads one line of JSON per job on standard input: {"job",
-"attempt", "order"} (see `bench.order`); writes one per child that ended on standard output: {"job", "attempt",
-"status"}, where `status` is its exit code or minus the signal that killed it. {"stop": true} asks all children to
-checkpoint and end; the end of input kills them, so nothing outlives the engine, however it died.
+"attempt", "order"} (see `bench.worker_protocol`); writes one per child that ended on standard output: {"job",
+"attempt", "status"}, where `status` is its exit code or minus the signal that killed it. {"stop": true} asks all
+children to checkpoint and end; the end of input kills them, so nothing outlives the engine, however it died.
 """
 
 from __future__ import annotations
@@ -78,12 +78,12 @@ def _start(message: dict[str, Any], children: dict[int, dict[str, Any]]) -> None
             os._exit(1)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        from .. import order, worker
+        from .. import worker, worker_protocol
 
         try:
             _to_log(message["order"]["log"])
         except OSError:
-            os._exit(order.UNWRITABLE)
+            os._exit(worker_protocol.UNWRITABLE)
         status = worker.work(message["order"])
     except BaseException:
         with contextlib.suppress(OSError):

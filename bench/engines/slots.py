@@ -12,7 +12,7 @@ SMALL_STEP = 8e9
 
 
 @dataclass(kw_only=True)
-class Slot:
+class DeviceSlot:
     """A device with what is free on it: cores (CPU) or places (GPU), and bytes of memory."""
 
     device: str
@@ -26,10 +26,10 @@ class Slot:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class Allocation:
     """What one job takes of a slot, until it is given to `Slots.release`."""
 
-    slot: Slot
+    slot: DeviceSlot
     units: int
     memory: int
 
@@ -39,9 +39,9 @@ class Slots:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        self.slots = [Slot(device=d.name, units=d.units, memory=d.memory) for d in machine.devices]
+        self.slots = [DeviceSlot(device=d.name, units=d.units, memory=d.memory) for d in machine.devices]
 
-    def place(self, job: Job) -> Place | None:
+    def place(self, job: Job) -> Allocation | None:
         """Take what `job` needs of the emptiest slot with room for it, None when it has to wait.
 
         A job larger than any memory gets the largest device for itself rather than never.
@@ -52,15 +52,15 @@ class Slots:
             if units <= slot.free_units and memory <= slot.free_memory:
                 slot.free_units -= units
                 slot.free_memory -= memory
-                return Place(slot=slot, units=units, memory=memory)
+                return Allocation(slot=slot, units=units, memory=memory)
         return None
 
-    def release(self, place: Place) -> None:
+    def release(self, place: Allocation) -> None:
         """Give back what a job has taken."""
         place.slot.free_units += place.units
         place.slot.free_memory += place.memory
 
-    def threads(self, job: Job, slot: Slot) -> int:
+    def threads(self, job: Job, slot: DeviceSlot) -> int:
         """Threads of `job`, whatever runs beside it: numbers may depend on the thread count, never on packing."""
         if slot.device != "cpu":
             return self.machine.host_threads

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...results.errors import UserError
 from ...results.metric import Direction
-from ...tokenizers.objectives.stft import fit_sizes, log_mel_distance, multi_resolution_stft
+from ...tokenizers.losses.stft import fit_sizes, log_mel_distance, multi_resolution_stft
 from ...tokenizers.spec import MelSpec, Modality, SignalSpec
 from .interface import PairMetric
 from .precision import full_precision

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...results.errors import UserError
 from ...results.metric import Direction
-from ...tokenizers.objectives.lpips import LPIPS
+from ...tokenizers.losses.lpips import LPIPS
 from ...tokenizers.spec import Modality, SignalSpec
 from .frames import per_frame
 from .interface import PairMetric

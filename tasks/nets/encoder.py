@@ -122,7 +122,7 @@ class EncoderTrainer(Trainable):
             else nn.Sequential(nn.Linear(config.dim, config.dim), nn.ReLU(), nn.Linear(config.dim, config.projection))
         )
 
-    def losses(self, batch: Any, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
+    def losses(self, batch: Any, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """ "loss" and "accuracy" (of labels, or of finding a view's other half) on `(signal, labels)`."""
         signal, labels = batch
         if self.supervised:

@@ -69,7 +69,7 @@ class ARPrior(Prior):
             self.head = DepthHead(predicted, config.width, config.depth_width or config.width, config.depth_layers)
         self.labels = Labels(config.classes, config.width, dropout=config.label_dropout) if config.classes else None
 
-    def prepare(self, batches: Iterable[LatentBatch]) -> None:
+    def on_train_start(self, batches: Iterable[LatentBatch]) -> None:
         """Take the histogram of labels, where it is conditioned on them."""
         if self.labels is not None:
             self.labels.count(batches)
@@ -113,7 +113,7 @@ class ARPrior(Prior):
         nats = self.head.nll(self.hidden(inputs[:, :-1], present=present, context=context), targets)
         return nats if scored is None else nats.masked_fill(~scored, 0)
 
-    def losses(self, batch: LatentBatch, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
+    def losses(self, batch: LatentBatch, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """Mean nats per code (end symbols count as codes) as "loss"."""
         nats = self._nats(batch)
         loss = nats.mean() if not (self.variable or self.lag) else nats.sum() / self._predicted(batch)

@@ -10,7 +10,7 @@ from .interface import Prior
 
 def build_prior(config: PriorConfig, spec: LatentSpec) -> Prior:
     """The untrained prior of `config` for the latents `spec`. Raises UserError when it can't model them."""
-    reason = config.refusal(spec)
+    reason = config.unsupported_reason(spec)
     if reason is not None:
         raise UserError(f"prior {config.name!r} can't model these latents: {reason}")
     return config.build(spec)

@@ -61,7 +61,7 @@ class CascadePrior(Prior):
         # averages vary less than what they average: brought back to unit variance for the base flow
         self.register_buffer("spread", torch.ones(self.channels))
 
-    def prepare(self, batches: Iterable[LatentBatch]) -> None:
+    def on_train_start(self, batches: Iterable[LatentBatch]) -> None:
         """Measure how much the low resolution varies, and count the training labels."""
         total, squares, count = torch.zeros(self.channels).double(), torch.zeros(self.channels).double(), 0
         for batch in islice(batches, _BATCHES):
@@ -72,7 +72,7 @@ class CascadePrior(Prior):
         if self.labels is not None:
             self.labels.count(batches)
 
-    def losses(self, batch: LatentBatch, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
+    def losses(self, batch: LatentBatch, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """The sum of both networks' squared velocity errors, each at one time per sample."""
         clean = _values(batch)
         low = self._low(clean)

@@ -21,7 +21,7 @@ class CodePrior(Prior):
     def nll(self, codes: Tensor) -> Tensor:
         """-log p in nats of every code given all before it: `[B, H, *grid]` to `[B, N, H]`."""
 
-    def losses(self, batch: LatentBatch, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
+    def losses(self, batch: LatentBatch, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """Mean nats per code as "loss"."""
         loss = self.nll(codes_of(batch)).mean()
         return {"loss": loss, "bits_per_code": loss.detach() / math.log(2)}

@@ -37,7 +37,7 @@ class Labels(nn.Module):
         self.register_buffer("counts", torch.zeros(classes, dtype=torch.long))
 
     def count(self, batches: Iterable[LatentBatch]) -> None:
-        """Take the histogram of all labels in `batches`; for a prior's `prepare`.
+        """Take the histogram of all labels in `batches`; for a prior's `on_train_start`.
 
         Raises UserError when there are no labels, or one outside 0 to `classes` - 1.
         """

@@ -25,24 +25,25 @@ class PriorConfig:
     """The options of one prior. A subclass adds its own, and says what it can model, what it costs and how it is built.
 
     `name` is the registered name; `version` counts changes that move numbers; `training` is the training budget.
-    `added` names options that came after the prior did: at their default they change nothing and stay out of job keys.
+    `identity_defaults` names options that came after the prior did: at their default they change nothing and stay out
+    of job keys.
     """
 
     name: ClassVar[str]
     version: ClassVar[int]
-    added: ClassVar[frozenset[str]] = frozenset()
+    identity_defaults: ClassVar[frozenset[str]] = frozenset()
 
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def identity(self) -> dict[str, Any]:
-        """The options as a job's key holds them: all but those in `added` that are at their default."""
+        """The options as a job's key holds them: all but those in `identity_defaults` that are at their default."""
         default = {option.name: option.default for option in fields(self)}
         options = asdict(self)
-        return {k: v for k, v in options.items() if k not in self.added or v != default[k]}
+        return {k: v for k, v in options.items() if k not in self.identity_defaults or v != default[k]}
 
     @classmethod
     @abstractmethod
-    def refusal(cls, spec: LatentSpec) -> str | None:
+    def unsupported_reason(cls, spec: LatentSpec) -> str | None:
         """Why these latents can't be modelled ("it models codes"), or None when they can."""
         raise NotImplementedError
 
@@ -79,7 +80,7 @@ class ClassConditional(PriorConfig):
     (classifier-free; 1: not guided, at half the cost of any other).
     """
 
-    added: ClassVar[frozenset[str]] = frozenset({"classes", "label_dropout", "guidance"})
+    identity_defaults: ClassVar[frozenset[str]] = frozenset({"classes", "label_dropout", "guidance"})
 
     classes: int = 0
     label_dropout: float = 0.1
@@ -123,7 +124,7 @@ class ARConfig(ClassConditional):
 
     name: ClassVar[str] = "ar"
     version: ClassVar[int] = 2
-    added: ClassVar[frozenset[str]] = ClassConditional.added | {"order"}
+    identity_defaults: ClassVar[frozenset[str]] = ClassConditional.identity_defaults | {"order"}
 
     width: int = 128
     layers: int = 4
@@ -148,7 +149,7 @@ class ARConfig(ClassConditional):
         check_drawing(self.temperature, self.top_k, self.top_p)
 
     @classmethod
-    def refusal(cls, spec: LatentSpec) -> str | None:
+    def unsupported_reason(cls, spec: LatentSpec) -> str | None:
         """One grid of codes, or a sequence of fixed or varying length."""
         reason = one_ordered_grid(spec) or needs_codes(spec)
         if reason is None and spec.grid.variable and spec.grid.topology != "sequence":
@@ -197,7 +198,10 @@ class FlowConfig(ClassConditional):
 
     name: ClassVar[str] = "flow"
     version: ClassVar[int] = 3
-    added: ClassVar[frozenset[str]] = ClassConditional.added | {"likelihood", "likelihood_steps"}
+    identity_defaults: ClassVar[frozenset[str]] = ClassConditional.identity_defaults | {
+        "likelihood",
+        "likelihood_steps",
+    }
 
     width: int = 128
     layers: int = 4
@@ -223,7 +227,7 @@ class FlowConfig(ClassConditional):
             raise ValueError("time_std must be positive")
 
     @classmethod
-    def refusal(cls, spec: LatentSpec) -> str | None:
+    def unsupported_reason(cls, spec: LatentSpec) -> str | None:
         """One grid or sequence of continuous values, of fixed length."""
         return one_fixed_grid(spec) or ("it models continuous latents, and these are codes" if spec.discrete else None)
 
@@ -339,7 +343,7 @@ def choose(spec: LatentSpec, name: str | None = None, *, where: str = "") -> str
     Raises UserError for an unknown name, and for one that can't model the latents, naming those that can.
     """
     if name is not None:
-        reason = priors.get(name, where=where).refusal(spec)
+        reason = priors.get(name, where=where).unsupported_reason(spec)
         if reason is None:
             return name
     able = [n for n in (*_PREFERRED, *(m for m in priors.names() if m not in _PREFERRED)) if _able(n, spec)]
@@ -351,7 +355,7 @@ def choose(spec: LatentSpec, name: str | None = None, *, where: str = "") -> str
 
 
 def _able(name: str, spec: LatentSpec) -> bool:
-    return priors.get(name).refusal(spec) is None
+    return priors.get(name).unsupported_reason(spec) is None
 
 
 def resolve_prior(name: str, options: Mapping[str, Any], spec: LatentSpec, *, where: str) -> PriorConfig:

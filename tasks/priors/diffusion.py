@@ -40,12 +40,12 @@ class DiffusionPrior(Prior):
         self.net = Patched(config.build_network(spec), config.patch_for(spec), self.shape)
         self.labels = labels_for(config, config.embedding)
 
-    def prepare(self, batches: Iterable[LatentBatch]) -> None:
+    def on_train_start(self, batches: Iterable[LatentBatch]) -> None:
         """Count the training labels, from which samples take theirs."""
         if self.labels is not None:
             self.labels.count(batches)
 
-    def losses(self, batch: LatentBatch, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
+    def losses(self, batch: LatentBatch, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """Weighted squared error of what is predicted, at one time per sample, stratified over the batch."""
         clean = _values(batch)
         t = (torch.arange(len(clean), device=clean.device) + torch.rand(len(clean), device=clean.device)) / len(clean)

@@ -67,7 +67,7 @@ class DiffusionConfig(ClassConditional):
             raise ValueError("dropout must lie in [0, 1)")
 
     @classmethod
-    def refusal(cls, spec: LatentSpec) -> str | None:
+    def unsupported_reason(cls, spec: LatentSpec) -> str | None:
         """One grid or sequence of continuous values, of fixed length and of a rank that the network has."""
         if spec.discrete:
             return "it models continuous latents, and these are codes"

@@ -60,7 +60,7 @@ class PixelCNNConfig(PriorConfig):
         check_drawing(self.temperature, self.top_k, self.top_p)
 
     @classmethod
-    def refusal(cls, spec: LatentSpec) -> str | None:
+    def unsupported_reason(cls, spec: LatentSpec) -> str | None:
         """One grid or sequence of codes, of fixed length."""
         return one_fixed_grid(spec) or needs_codes(spec)
 
@@ -103,7 +103,7 @@ class MaskGITConfig(ClassConditional):
 
     name: ClassVar[str] = "maskgit"
     version: ClassVar[int] = 3
-    added: ClassVar[frozenset[str]] = frozenset()
+    identity_defaults: ClassVar[frozenset[str]] = frozenset()
 
     width: int = 128
     layers: int = 4
@@ -132,7 +132,7 @@ class MaskGITConfig(ClassConditional):
             raise ValueError("choice_temperature must be at least 0")
 
     @classmethod
-    def refusal(cls, spec: LatentSpec) -> str | None:
+    def unsupported_reason(cls, spec: LatentSpec) -> str | None:
         """One grid or sequence of codes, of fixed length."""
         return one_fixed_grid(spec) or needs_codes(spec)
 
@@ -171,7 +171,7 @@ class HierarchicalConfig(ClassConditional):
 
     name: ClassVar[str] = "hierarchical"
     version: ClassVar[int] = 3
-    added: ClassVar[frozenset[str]] = frozenset()
+    identity_defaults: ClassVar[frozenset[str]] = frozenset()
 
     width: int = 128
     layers: int = 4
@@ -195,7 +195,7 @@ class HierarchicalConfig(ClassConditional):
             raise ValueError("context_layers must be at least 0")
 
     @classmethod
-    def refusal(cls, spec: LatentSpec) -> str | None:
+    def unsupported_reason(cls, spec: LatentSpec) -> str | None:
         """Two or more grids of codes with the same number of axes."""
         if len(spec.grids) < 2:
             return "it models hierarchies, and these latents are one grid"

@@ -54,12 +54,12 @@ class FlowPrior(Prior):
         )
         self.labels = labels_for(config, config.width)
 
-    def prepare(self, batches: Iterable[LatentBatch]) -> None:
+    def on_train_start(self, batches: Iterable[LatentBatch]) -> None:
         """Count the training labels, from which samples take theirs."""
         if self.labels is not None:
             self.labels.count(batches)
 
-    def losses(self, batch: LatentBatch, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
+    def losses(self, batch: LatentBatch, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """Mean squared error of the velocity, at one time per sample."""
         clean = _values(batch)
         t = logit_normal_times(len(clean), self.config.time_mean, self.config.time_std, clean.device)

@@ -40,7 +40,7 @@ class GIVTPrior(TokenPrior):
         tokens = self.tokens(batch)
         return self.head.nll(self.trunk.before(tokens, self.vectors(batch)), tokens, self.inside)
 
-    def losses(self, batch: LatentBatch, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
+    def losses(self, batch: LatentBatch, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """Mean nats per latent element as "loss"."""
         loss = self.nll(batch).sum(1).mean() / self.spec.grid.elements
         return {"loss": loss, "density_bits_per_latent": loss.detach() / math.log(2)}

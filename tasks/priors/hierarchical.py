@@ -45,7 +45,7 @@ class HierarchicalPrior(Prior):
         )
         self.labels = Labels(config.classes, config.width, dropout=config.label_dropout) if config.classes else None
 
-    def prepare(self, batches: Iterable[LatentBatch]) -> None:
+    def on_train_start(self, batches: Iterable[LatentBatch]) -> None:
         """Take the histogram of labels, where it is conditioned on them."""
         if self.labels is not None:
             self.labels.count(batches)
@@ -63,7 +63,7 @@ class HierarchicalPrior(Prior):
                 known = self._next(number, here, known, context)
         return found
 
-    def losses(self, batch: LatentBatch, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
+    def losses(self, batch: LatentBatch, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """Mean nats per code over all grids as "loss", and bits per code of each grid."""
         nats = self._nats(batch)
         loss = torch.stack([part.sum() for part in nats]).sum() / sum(part.numel() for part in nats)

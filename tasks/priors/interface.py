@@ -37,7 +37,7 @@ class Prior(Trainable):
         return next(self.parameters()).device
 
     @abstractmethod
-    def losses(self, batch: LatentBatch, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
+    def losses(self, batch: LatentBatch, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """Scalars by name; "loss" is minimised. Randomness draws from torch's global generator."""
         raise NotImplementedError
 

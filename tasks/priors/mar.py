@@ -42,7 +42,7 @@ class MARPrior(TokenPrior):
         self.config = config
         self.head = FlowHead(self.elements, config.width, config.head_width or config.width, config.head_layers)
 
-    def losses(self, batch: LatentBatch, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
+    def losses(self, batch: LatentBatch, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """Mean squared error of the head's velocity over the tokens to predict, each at `repeats` random times."""
         tokens = self.tokens(batch)
         size = len(tokens)

@@ -62,7 +62,7 @@ class MaskGITPrior(Prior):
         self.head = DepthHead(self.sizes, config.width, config.depth_width or config.width, config.depth_layers)
         self.labels = Labels(config.classes, config.width, dropout=config.label_dropout) if config.classes else None
 
-    def prepare(self, batches: Iterable[LatentBatch]) -> None:
+    def on_train_start(self, batches: Iterable[LatentBatch]) -> None:
         """Take the histogram of labels, where it is conditioned on them."""
         if self.labels is not None:
             self.labels.count(batches)
@@ -87,7 +87,7 @@ class MaskGITPrior(Prior):
         nats = self.head.nll(self.hidden(codes, masked, context), codes).sum(-1)
         return nats.masked_fill(~masked, 0)
 
-    def losses(self, batch: LatentBatch, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
+    def losses(self, batch: LatentBatch, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """Mean nats per masked code as "loss"; one mask per sample, shares stratified over the batch."""
         codes = _flat(codes_of(batch))
         size, positions, heads = codes.shape

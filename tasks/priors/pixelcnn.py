@@ -31,7 +31,7 @@ from .discrete_config import PixelCNNConfig
 from .noise import uniform
 
 _CONVOLUTIONS: tuple[Any, ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-Place = tuple[int, ...]
+Allocation = tuple[int, ...]
 
 
 class PixelCNNPrior(CodePrior):
@@ -124,7 +124,7 @@ class PixelCNNPrior(CodePrior):
 
         return advance
 
-    def _place(self, position: int) -> Place:
+    def _place(self, position: int) -> Allocation:
         place = []
         for size in reversed(self.shape):
             position, at = divmod(position, size)
@@ -159,7 +159,7 @@ class GatedLayer(nn.Module):
             after.append(x + self._gate(total, axis))
         return after
 
-    def at(self, before: list[Tensor], after: list[Tensor], axis: int, place: Place) -> Tensor:
+    def at(self, before: list[Tensor], after: list[Tensor], axis: int, place: Allocation) -> Tensor:
         """What `forward` gives for stack `axis` where the axes up to `axis` are at `place`: `[B, C, 1, .., *later]`.
 
         `before` and `after` hold what is known of this layer's and the next layer's stacks.
@@ -188,15 +188,15 @@ def _padded(x: Tensor, axis: int, before: int) -> Tensor:
     return F.pad(x, [amount for a in reversed(range(rank)) for amount in (before if a == axis else 0, 0)])
 
 
-def _slice(place: Place) -> tuple[slice, ...]:
+def _slice(place: Allocation) -> tuple[slice, ...]:
     """The index of all samples and channels where the first axes are at `place`, axes kept."""
     return (slice(None), slice(None), *(slice(at, at + 1) for at in place))
 
 
-def _at(place: Place) -> tuple[slice | int, ...]:
+def _at(place: Allocation) -> tuple[slice | int, ...]:
     """The index of all samples and channels at one place."""
     return (slice(None), slice(None), *place)
 
 
-def _back(place: Place, axis: int) -> Place:
+def _back(place: Allocation, axis: int) -> Allocation:
     return tuple(at - (a == axis) for a, at in enumerate(place))

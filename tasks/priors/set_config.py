@@ -23,7 +23,7 @@ class SetARConfig(ClassConditional):
 
     name: ClassVar[str] = "set_ar"
     version: ClassVar[int] = 1
-    added: ClassVar[frozenset[str]] = frozenset()
+    identity_defaults: ClassVar[frozenset[str]] = frozenset()
 
     width: int = 128
     layers: int = 4
@@ -43,7 +43,7 @@ class SetARConfig(ClassConditional):
         _ = self.sequence_config
 
     @classmethod
-    def refusal(cls, spec: LatentSpec) -> str | None:
+    def unsupported_reason(cls, spec: LatentSpec) -> str | None:
         """One set of codes."""
         return one_set(spec) or needs_codes(spec)
 
@@ -82,7 +82,7 @@ class SetFlowConfig(ClassConditional):
 
     name: ClassVar[str] = "set_flow"
     version: ClassVar[int] = 2
-    added: ClassVar[frozenset[str]] = frozenset()
+    identity_defaults: ClassVar[frozenset[str]] = frozenset()
 
     width: int = 128
     layers: int = 4
@@ -99,7 +99,7 @@ class SetFlowConfig(ClassConditional):
         _ = self.token_config
 
     @classmethod
-    def refusal(cls, spec: LatentSpec) -> str | None:
+    def unsupported_reason(cls, spec: LatentSpec) -> str | None:
         """One set of continuous tokens."""
         return one_set(spec) or ("it models continuous latents, and these are codes" if spec.discrete else None)
 

@@ -37,7 +37,7 @@ class TokenConfig(ClassConditional):
         check_patch(self.patch, self.max_tokens)
 
     @classmethod
-    def refusal(cls, spec: LatentSpec) -> str | None:
+    def unsupported_reason(cls, spec: LatentSpec) -> str | None:
         """One grid or sequence of continuous values, of fixed length."""
         return one_fixed_grid(spec) or ("it models continuous latents, and these are codes" if spec.discrete else None)
 

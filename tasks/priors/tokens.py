@@ -38,7 +38,7 @@ class TokenPrior(Prior):
         inside = patchify(torch.ones(1, spec.grid.channels, *self.shape), self.patch)[0]
         self.register_buffer("inside", inside, persistent=False)
 
-    def prepare(self, batches: Iterable[LatentBatch]) -> None:
+    def on_train_start(self, batches: Iterable[LatentBatch]) -> None:
         """Count the training labels, from which samples take theirs."""
         if self.labels is not None:
             self.labels.count(batches)

@@ -49,7 +49,7 @@ class WaveNetConfig(PriorConfig):
         check_drawing(self.temperature, self.top_k, self.top_p)
 
     @classmethod
-    def refusal(cls, spec: LatentSpec) -> str | None:
+    def unsupported_reason(cls, spec: LatentSpec) -> str | None:
         """One axis of codes, of fixed length."""
         reason = one_fixed_grid(spec) or needs_codes(spec)
         axes = len(spec.grid.shape)

@@ -23,7 +23,7 @@ class CorruptedInput(Probe):
 
     version: ClassVar[int] = 1
 
-    def refusal(self, probed: ProbeInput) -> str:
+    def unsupported_reason(self, probed: ProbeInput) -> str:
         return ""
 
     def measure(self, probed: ProbeInput) -> tuple[Metric, ...]:

@@ -25,7 +25,7 @@ class Equivariance(Probe):
 
     version: ClassVar[int] = 1
 
-    def refusal(self, probed: ProbeInput) -> str:
+    def unsupported_reason(self, probed: ProbeInput) -> str:
         if not probed.has_values():
             return "the latents are codes without values"
         if probed.spec.topology != "grid" or len(probed.spec.grid.shape) != probed.signal.modality.rank:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ...results.metric import Metric
 from ...tokenizers.composed import ComposedTokenizer
-from ...tokenizers.regularisers.base import Pass, Penalty, Regulariser
-from ...tokenizers.seeding import fold
+from ...tokenizers.regularisers.base import LossTerms, Regulariser, TrainingStep
+from ...tokenizers.seeding import derive_seed
 from .interface import Probe, ProbeInput
 
 
@@ -22,7 +22,7 @@ class GradientIsolation(Probe):
 
     version: ClassVar[int] = 1
 
-    def refusal(self, probed: ProbeInput) -> str:
+    def unsupported_reason(self, probed: ProbeInput) -> str:
         if probed.untrained is None or not isinstance(probed.tokenizer, ComposedTokenizer):
             return "it is not trained by a gradient"
         if not any(True for _ in probed.tokenizer.decoder.parameters()):
@@ -33,7 +33,7 @@ class GradientIsolation(Probe):
         assert probed.untrained is not None
         batches = [x for _, x in probed.signals()]
         with torch.enable_grad(), torch.random.fork_rng(devices=_devices(batches[0])):
-            torch.manual_seed(fold(probed.seed, "gradient_isolation"))
+            torch.manual_seed(derive_seed(probed.seed, "gradient_isolation"))
             whole = whole_tokenizer(probed, batches)
             share = encoder_share(whole, batches[0])
         latents = probed.tokenizer.encode(batches[0])
@@ -62,9 +62,9 @@ class _Listener(Regulariser):
 
     fidelity: Tensor
 
-    def losses(self, done: Pass) -> Penalty:
+    def losses(self, done: TrainingStep) -> LossTerms:
         self.fidelity = done.fidelity
-        return Penalty()
+        return LossTerms()
 
 
 def whole_tokenizer(probed: ProbeInput, batches: Sequence[Tensor]) -> ComposedTokenizer:
@@ -74,7 +74,7 @@ def whole_tokenizer(probed: ProbeInput, batches: Sequence[Tensor]) -> ComposedTo
     whole = probed.untrained().to(probed.device)
     assert isinstance(whole, ComposedTokenizer)
     with torch.no_grad():
-        whole.prepare(batches)
+        whole.on_train_start(batches)
         whole.load_state_dict({k: v.clone() for k, v in probed.tokenizer.state_dict().items()}, strict=False)
     return whole
 
@@ -88,7 +88,7 @@ def encoder_share(tokenizer: ComposedTokenizer, x: Tensor) -> float:
     tokenizer.train()
     tokenizer.regularisers["_listener"] = listener
     try:
-        tokenizer.losses(x, player="model", step=99, steps=100)
+        tokenizer.losses(x, group="model", step=99, steps=100)
     finally:
         del tokenizer.regularisers["_listener"]
     before = [*tokenizer.encoder.parameters(), *tokenizer.project_in.parameters()]

@@ -86,7 +86,7 @@ class Probe(ABC):
     version: ClassVar[int]
 
     @abstractmethod
-    def refusal(self, probed: ProbeInput) -> str:
+    def unsupported_reason(self, probed: ProbeInput) -> str:
         """Why it makes no sense on this tokenizer and these data, in one line; "" when it does."""
 
     @abstractmethod

@@ -20,7 +20,7 @@ class LabelProbe(Probe):
 
     version: ClassVar[int] = 1
 
-    def refusal(self, probed: ProbeInput) -> str:
+    def unsupported_reason(self, probed: ProbeInput) -> str:
         if len(probed.data.classes) < 2 or probed.data.train.labels is None or probed.data.val.labels is None:
             return "the data have no labels"
         if not probed.has_values():

@@ -22,7 +22,7 @@ class LatentNoise(Probe):
 
     version: ClassVar[int] = 1
 
-    def refusal(self, probed: ProbeInput) -> str:
+    def unsupported_reason(self, probed: ProbeInput) -> str:
         if probed.spec.discrete:
             return "a prior of codes is right or wrong, and makes no small errors"
         return ""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...results.metric import Metric
-from ...tokenizers.objectives.config import TERMS
+from ...tokenizers.losses.config import LOSSES
 from .interface import Probe, ProbeInput
 
 # Those of the package that need no weights, at their default options.
@@ -20,11 +20,11 @@ class Losses(Probe):
 
     version: ClassVar[int] = 1
 
-    def refusal(self, probed: ProbeInput) -> str:
+    def unsupported_reason(self, probed: ProbeInput) -> str:
         return ""
 
     def measure(self, probed: ProbeInput) -> tuple[Metric, ...]:
-        configs = [TERMS.get(kind)() for kind in KINDS]
+        configs = [LOSSES.get(kind)() for kind in KINDS]
         terms = {c.kind: c.build(probed.signal) for c in configs if probed.signal.modality in c.modalities}
         values: dict[str, list[Tensor]] = {kind: [] for kind in terms}
         for _, x in probed.signals():

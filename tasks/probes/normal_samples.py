@@ -23,7 +23,7 @@ class NormalSamples(Probe):
 
     version: ClassVar[int] = 1
 
-    def refusal(self, probed: ProbeInput) -> str:
+    def unsupported_reason(self, probed: ProbeInput) -> str:
         if probed.spec.discrete:
             return "codes have no normal distribution to be drawn from"
         if probed.spec.grid.variable:

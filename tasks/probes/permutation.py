@@ -19,7 +19,7 @@ class Permutation(Probe):
 
     version: ClassVar[int] = 1
 
-    def refusal(self, probed: ProbeInput) -> str:
+    def unsupported_reason(self, probed: ProbeInput) -> str:
         if probed.spec.topology != "set":
             return f"the latents are a {probed.spec.topology}, whose order is information"
         return ""

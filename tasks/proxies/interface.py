@@ -102,7 +102,7 @@ class Proxy(ABC):
     topologies: ClassVar[tuple[Topology, ...]] = ("grid", "sequence", "set")
 
     @classmethod
-    def refusal(cls, topology: Topology) -> str | None:
+    def unsupported_reason(cls, topology: Topology) -> str | None:
         """Why it says nothing about latents of this topology, or None when it does."""
         if topology in cls.topologies:
             return None

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from latentbench.bench.engines.interface import Event
 from latentbench.bench.jobs import Job
-from latentbench.bench.progress import Display, Screen
+from latentbench.bench.progress import Display, StderrConsole
 
 JOBS = {
     name: Job(kind="tokenizer", config={"n": name}, versions={}, title=f"tokenizer {name}", flops=1e9)
@@ -91,7 +91,7 @@ def test_a_reader_that_goes_away_ends_the_show_alone() -> None:
         def write(self, text: str) -> int:
             raise BrokenPipeError
 
-    screen = Screen()
+    screen = StderrConsole()
     screen.file = Gone()
     with Display(console=screen, jobs=JOBS, total=4, before=1) as display:
         for event in EVENTS:

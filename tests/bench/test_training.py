@@ -14,8 +14,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from latentbench.bench.order import CHECKPOINT
 from latentbench.bench.training import DivergedError, InterruptedTrainingError, train
+from latentbench.bench.worker_protocol import CHECKPOINT
 from latentbench.results.errors import UserError
 from latentbench.tasks.interface import FitReport
 from latentbench.tokenizers.interface import Trainable
@@ -49,10 +49,10 @@ class Net(Trainable):
         self.mean = nn.Buffer(torch.zeros(4))
         self.steps_seen = nn.Buffer(torch.zeros((), dtype=torch.int64))
 
-    def prepare(self, batches: Iterable[Tensor]) -> None:
+    def on_train_start(self, batches: Iterable[Tensor]) -> None:
         self.mean.copy_(torch.cat(list(batches)).mean(0))
 
-    def losses(self, batch: Tensor, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
+    def losses(self, batch: Tensor, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         error = self.layers(batch + 0.1 * torch.randn_like(batch)) - batch + self.mean
         return {"loss": error.square().mean(), "largest": error.detach().abs().max()}
 
@@ -133,7 +133,7 @@ def test_channels_last_weights_keep_their_layout(tmp_path: Path) -> None:
             torch.manual_seed(0)
             self.conv = nn.Conv2d(4, 8, 3).to(memory_format=torch.channels_last)
 
-        def losses(self, batch: Tensor, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
+        def losses(self, batch: Tensor, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
             return {"loss": self.conv(batch.view(-1, 4, 1, 1).expand(-1, 4, 5, 5)).square().mean()}
 
     whole, parts = Conv(), Conv()
@@ -191,7 +191,7 @@ def test_every_epoch_covers_the_data_once(tmp_path: Path) -> None:
     source = Numbers(20)
     fit(Net(), tmp_path, source, steps=30, batch_size=6)
     passes, counting, steps = source.seen[:4], source.seen[4], source.seen[5:]
-    assert np.concatenate(passes).tolist() == list(range(20))  # `prepare` sees the data in order
+    assert np.concatenate(passes).tolist() == list(range(20))  # `on_train_start` sees the data in order
     assert counting.tolist() == steps[0].tolist()  # the FLOPs are counted on the first batch
     assert [len(batch) for batch in steps] == [6] * 30
     drawn = np.concatenate(steps)
@@ -215,7 +215,7 @@ class Scalar(Trainable):
         self.weight = nn.Parameter(torch.zeros(1))
         self.gradient, self.values = gradient, list[float]()
 
-    def losses(self, batch: Tensor, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
+    def losses(self, batch: Tensor, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         self.values.append(self.weight.item())
         return {"loss": (self.weight * self.gradient).sum()}
 
@@ -277,7 +277,7 @@ def test_gradients_are_clipped_to_the_norm(tmp_path: Path, clip: float, expected
 )
 def test_divergence_is_found_and_told(tmp_path: Path, loss_at_step_five: float, message: str) -> None:
     class Diverging(Scalar):
-        def losses(self, batch: Tensor, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
+        def losses(self, batch: Tensor, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
             return {"loss": self.weight.sum() * 0 + (loss_at_step_five if step == 5 else 1.0)}
 
     for _ in range(2):  # and again when it is tried again
@@ -287,7 +287,7 @@ def test_divergence_is_found_and_told(tmp_path: Path, loss_at_step_five: float, 
 
 def test_a_negative_loss_that_falls_is_no_divergence(tmp_path: Path) -> None:
     class Falling(Scalar):
-        def losses(self, batch: Tensor, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
+        def losses(self, batch: Tensor, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
             return {"loss": self.weight.sum() * 0 - 1e6 * step}
 
     assert fit(Falling(), tmp_path, steps=20).losses["loss"] == -1e6 * 19
@@ -298,7 +298,7 @@ class MLP(Trainable):
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3))
 
-    def losses(self, batch: Tensor, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
+    def losses(self, batch: Tensor, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         return {"loss": self.layers(batch).square().mean()}
 
 
@@ -327,12 +327,12 @@ class Duel(Trainable):
         self.generator, self.critic = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))
         self.order: list[tuple[int, str, float]] = []
 
-    def players(self) -> dict[str, list[nn.Parameter]]:
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"generator": [self.generator], "critic": [self.critic]}
 
-    def losses(self, batch: Tensor, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
-        self.order.append((step, player, self.generator.item()))
-        if player == "generator":
+    def losses(self, batch: Tensor, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
+        self.order.append((step, group, self.generator.item()))
+        if group == "generator":
             return {"loss": (self.generator - 1).square().sum(), "fooled": self.critic.detach().sum()}
         return {"loss": (self.critic - self.generator.detach()).square().sum()}
 
@@ -341,7 +341,7 @@ def test_players_take_turns_within_a_step(tmp_path: Path) -> None:
     whole = Duel()
     report = fit(whole, tmp_path, steps=6, lr=0.1)
     turns = whole.order
-    assert [(step, player) for step, player, _ in turns] == [(t, p) for t in range(6) for p in ("generator", "critic")]
+    assert [(step, group) for step, group, _ in turns] == [(t, p) for t in range(6) for p in ("generator", "critic")]
     assert turns[1][2] != turns[0][2]
     assert turns[2][2] == turns[1][2]  # the critic's step leaves the generator alone
     assert {"loss", "fooled", "critic_loss", "grad_norm", "critic_grad_norm"} <= report.losses.keys()
@@ -370,7 +370,7 @@ def test_bfloat16_on_request(tmp_path: Path) -> None:
     seen: list[torch.dtype] = []
 
     class Typed(MLP):
-        def losses(self, batch: Tensor, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
+        def losses(self, batch: Tensor, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
             out = self.layers(batch)
             seen.append(out.dtype)
             return {"loss": out.float().square().mean()}

@@ -12,21 +12,20 @@ from typing import Any
 
 import pytest
 
-from latentbench.bench import order as orders
-from latentbench.bench import work, worker
+from latentbench.bench import work, worker, worker_protocol
 from latentbench.bench.datasets import fingerprint
 from latentbench.bench.jobs import Job
-from latentbench.bench.order import CHECKPOINT, Order, begin
 from latentbench.bench.plan import make_plan
 from latentbench.bench.suite import load_suite
 from latentbench.bench.training import DivergedError, InterruptedTrainingError
-from latentbench.bench.work import Product, Workshop
+from latentbench.bench.work import JobContext, JobResult
+from latentbench.bench.worker_protocol import CHECKPOINT, WorkerRequest, start_attempt
 from latentbench.results.errors import UserError
 from latentbench.results.metric import Metric
 from latentbench.results.record import Record
 from latentbench.results.store import Store, atomic_write
 
-Order_ = Callable[..., Order]
+Order_ = Callable[..., WorkerRequest]
 
 
 @pytest.fixture(autouse=True)
@@ -47,40 +46,40 @@ def data_job(mini: dict[str, Any], cache: Path) -> Job:
 
 
 @pytest.fixture
-def ordered(tmp_path: Path, data_job: Job, cache: Path) -> Order:
+def ordered(tmp_path: Path, data_job: Job, cache: Path) -> WorkerRequest:
     """An order for it."""
     out = tmp_path / "out"
-    return Order(
+    return WorkerRequest(
         job=data_job,
         root=str(out),
         cache=str(cache),
         device="cpu",
         threads=1,
         attempt=2,
-        log=str(begin(Store(out).job_folder(data_job.kind, data_job.key))),
+        log=str(start_attempt(Store(out).job_folder(data_job.kind, data_job.key))),
         checkpoint_seconds=1,
     )
 
 
-def record(order: Order) -> Record | None:
+def record(order: WorkerRequest) -> Record | None:
     return Store(order.root).load_any(order.job.kind, order.job.key)
 
 
-def does(monkeypatch: pytest.MonkeyPatch, action: Callable[[Workshop], Product]) -> None:
+def does(monkeypatch: pytest.MonkeyPatch, action: Callable[[JobContext], JobResult]) -> None:
     monkeypatch.setattr(work, "execute", action)
 
 
-def test_a_job_leaves_its_record_and_nothing_else(ordered: Order, monkeypatch: pytest.MonkeyPatch) -> None:
-    def action(shop: Workshop) -> Product:
-        (shop.folder / CHECKPOINT).touch()
-        shop.progress(1, 1, "all")
-        atomic_write(shop.folder / "model", b"12345")
-        return Product(
+def test_a_job_leaves_its_record_and_nothing_else(ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def action(ctx: JobContext) -> JobResult:
+        (ctx.folder / CHECKPOINT).touch()
+        ctx.progress(1, 1, "all")
+        atomic_write(ctx.folder / "model", b"12345")
+        return JobResult(
             metrics=(Metric(name="m", value=1.5),), extra={"x": [1]}, artifacts=("model",), run={"train_seconds": 2.0}
         )
 
     does(monkeypatch, action)
-    assert worker.work(ordered.to_json()) == orders.FINISHED
+    assert worker.work(ordered.to_json()) == worker_protocol.FINISHED
     found = Store(ordered.root).load(ordered.job.kind, ordered.job.key)
     assert found is not None
     assert (found.artifacts, found.extra, found.metrics[0].value) == ({"model": 5}, {"x": [1]}, 1.5)
@@ -101,8 +100,8 @@ def test_a_job_leaves_its_record_and_nothing_else(ordered: Order, monkeypatch: p
     assert config["versions"] == ordered.job.versions
 
 
-def test_the_data_job_itself(ordered: Order) -> None:
-    assert worker.work(ordered.to_json()) == orders.FINISHED
+def test_the_data_job_itself(ordered: WorkerRequest) -> None:
+    assert worker.work(ordered.to_json()) == worker_protocol.FINISHED
     found = record(ordered)
     assert found is not None
     assert (found.extra["train"], found.extra["val"], found.extra["skipped"]) == (64, 32, [])
@@ -119,19 +118,19 @@ def test_the_data_job_itself(ordered: Order) -> None:
     ],
 )
 def test_a_failure_is_a_record_with_its_cause(
-    ordered: Order,
+    ordered: WorkerRequest,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     error: Exception,
     kind: str,
     message: str,
 ) -> None:
-    def action(shop: Workshop) -> Product:
-        (shop.folder / CHECKPOINT).touch()
+    def action(ctx: JobContext) -> JobResult:
+        (ctx.folder / CHECKPOINT).touch()
         raise error
 
     does(monkeypatch, action)
-    assert worker.work(ordered.to_json()) == orders.FAILED
+    assert worker.work(ordered.to_json()) == worker_protocol.FAILED
     found = record(ordered)
     assert found is not None
     assert found.error is not None
@@ -141,52 +140,52 @@ def test_a_failure_is_a_record_with_its_cause(
     assert (ordered.folder / CHECKPOINT).exists()  # what was trained is not thrown away
 
 
-def test_a_stop_in_training_leaves_no_record(ordered: Order, monkeypatch: pytest.MonkeyPatch) -> None:
-    def action(shop: Workshop) -> Product:
-        with shop.stop.held():
+def test_a_stop_in_training_leaves_no_record(ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def action(ctx: JobContext) -> JobResult:
+        with ctx.stop.held():
             os.kill(os.getpid(), signal.SIGTERM)
-            assert shop.stop()
+            assert ctx.stop()
             raise InterruptedTrainingError("stopped at step 3 of 9")
 
     does(monkeypatch, action)
-    assert worker.work(ordered.to_json()) == orders.INTERRUPTED
+    assert worker.work(ordered.to_json()) == worker_protocol.INTERRUPTED
     assert record(ordered) is None
 
 
 @pytest.mark.parametrize("after_training", [False, True])
 def test_a_stop_elsewhere_cuts_the_job_off(
-    ordered: Order, monkeypatch: pytest.MonkeyPatch, after_training: bool
+    ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch, after_training: bool
 ) -> None:
-    def action(shop: Workshop) -> Product:
+    def action(ctx: JobContext) -> JobResult:
         if after_training:
-            with shop.stop.held():
-                shop.stop()
+            with ctx.stop.held():
+                ctx.stop()
         os.kill(os.getpid(), signal.SIGTERM)
-        return Product()
+        return JobResult()
 
     does(monkeypatch, action)
-    assert worker.work(ordered.to_json()) == orders.INTERRUPTED
+    assert worker.work(ordered.to_json()) == worker_protocol.INTERRUPTED
     assert record(ordered) is None
 
 
-def test_a_stop_at_the_very_end_does_not_waste_the_job(ordered: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_at_the_very_end_does_not_waste_the_job(ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     save = Store.save
 
     def stopped_while_saving(store: Store, record: Record) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         save(store, record)
 
-    does(monkeypatch, lambda shop: Product())
+    does(monkeypatch, lambda ctx: JobResult())
     monkeypatch.setattr(Store, "save", stopped_while_saving)
-    assert worker.work(ordered.to_json()) == orders.FINISHED
+    assert worker.work(ordered.to_json()) == worker_protocol.FINISHED
     assert record(ordered) is not None
 
 
 @pytest.mark.parametrize("plainly", [False, True])
 def test_a_full_disk_is_told_apart_from_a_failure(
-    ordered: Order, monkeypatch: pytest.MonkeyPatch, plainly: bool
+    ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch, plainly: bool
 ) -> None:
-    def action(shop: Workshop) -> Product:
+    def action(ctx: JobContext) -> JobResult:
         try:
             raise OSError(errno.ENOSPC, "No space left on device")
         except OSError as error:
@@ -194,7 +193,7 @@ def test_a_full_disk_is_told_apart_from_a_failure(
             raise told from (error if plainly else None)
 
     does(monkeypatch, action)
-    assert worker.work(ordered.to_json()) == orders.UNWRITABLE
+    assert worker.work(ordered.to_json()) == worker_protocol.UNWRITABLE
     found = record(ordered)  # there was room for this
     assert found is not None
     assert found.error is not None
@@ -203,57 +202,57 @@ def test_a_full_disk_is_told_apart_from_a_failure(
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_record_that_can_t_be_saved(
-    ordered: Order, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fails: bool
+    ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fails: bool
 ) -> None:
-    def action(shop: Workshop) -> Product:
+    def action(ctx: JobContext) -> JobResult:
         if fails:
             raise DivergedError("first")
-        return Product()
+        return JobResult()
 
     def full(store: Store, record: Record) -> None:
         raise UserError("cannot write record.json: No space left on device")
 
     does(monkeypatch, action)
     monkeypatch.setattr(Store, "save", full)
-    assert worker.work(ordered.to_json()) == orders.UNWRITABLE
+    assert worker.work(ordered.to_json()) == worker_protocol.UNWRITABLE
     assert capsys.readouterr().out.splitlines()[-1] == "cannot write record.json: No space left on device"
 
 
 @pytest.mark.parametrize(
     ("product", "message"),
     [
-        (Product(extra={"x": Path("p")}), "a record holds plain data, got a PosixPath"),
-        (Product(metrics=(Metric(name="m", value=1.0),) * 2), "metric 'm' stands twice"),
+        (JobResult(extra={"x": Path("p")}), "a record holds plain data, got a PosixPath"),
+        (JobResult(metrics=(Metric(name="m", value=1.0),) * 2), "metric 'm' stands twice"),
     ],
 )
 def test_what_no_record_can_hold_is_a_failure(
-    ordered: Order, monkeypatch: pytest.MonkeyPatch, product: Product, message: str
+    ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch, product: JobResult, message: str
 ) -> None:
-    does(monkeypatch, lambda shop: product)
-    assert worker.work(ordered.to_json()) == orders.FAILED
+    does(monkeypatch, lambda ctx: product)
+    assert worker.work(ordered.to_json()) == worker_protocol.FAILED
     found = record(ordered)
     assert found is not None
     assert found.error is not None
     assert found.error.message == message
 
 
-def test_a_log_that_can_t_be_written_is_no_failure(ordered: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_can_t_be_written_is_no_failure(ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    does(monkeypatch, lambda shop: Product())
+    does(monkeypatch, lambda ctx: JobResult())
     monkeypatch.setattr("builtins.print", full)
-    assert worker.work(ordered.to_json()) == orders.FINISHED
+    assert worker.work(ordered.to_json()) == worker_protocol.FINISHED
 
 
-def test_temporary_files_of_a_killed_predecessor_go(ordered: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_temporary_files_of_a_killed_predecessor_go(ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     (ordered.folder / ".model.safetensors.12345.latentbench-tmp").touch()
-    does(monkeypatch, lambda shop: Product())
+    does(monkeypatch, lambda ctx: JobResult())
     worker.work(ordered.to_json())
     assert not list(ordered.folder.glob(".*"))
 
 
-def test_an_order_that_is_understood_otherwise_is_refused(ordered: Order) -> None:
+def test_an_order_that_is_understood_otherwise_is_refused(ordered: WorkerRequest) -> None:
     data = json.loads(json.dumps(ordered.to_json()))
     data["job"]["versions"]["procedural"] = 99
     with pytest.raises(ValueError, match="is not its job's"):

@@ -120,7 +120,7 @@ def main() -> None:
     ours = prior(options, k, n).to(device)
     latents = LatentBatch(latents=Latents(codes=codes[:, None]))
     models: dict[str, nn.Module] = {"ours": ours}
-    losses = {"ours": lambda: ours.losses(latents, player="model", step=0, steps=1)["loss"]}
+    losses = {"ours": lambda: ours.losses(latents, group="model", step=0, steps=1)["loss"]}
     samplers: dict[str, Runner] = {
         "ours": lambda: ours.sample(batch, seed=0, batch_size=batch),
         "ours, no cache": lambda: ours.sample_at(range(batch), seed=0, cached=False),

@@ -55,7 +55,7 @@ def main() -> None:
     ours = build_prior(resolve_prior("flow", options, spec, where="bench"), spec).to(device)
     batch = LatentBatch(latents=Latents(values=values))
     models: dict[str, nn.Module] = {"ours": ours}
-    losses = {"ours": lambda: ours.losses(batch, player="model", step=0, steps=1)["loss"]}
+    losses = {"ours": lambda: ours.losses(batch, group="model", step=0, steps=1)["loss"]}
 
     try:
         from diffusers import DiTTransformer2DModel

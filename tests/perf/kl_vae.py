@@ -45,7 +45,7 @@ def ours(stem: int, args: argparse.Namespace, images: Tensor) -> tuple[nn.Module
     if stem == 1:
         options["backbone"]["multipliers"] = [1, 1, 2]
     model = build(resolve("kl-vae", signal, options)).to(images.device)
-    return model, lambda: model.losses(images, player="model", step=0, steps=1)["loss"]
+    return model, lambda: model.losses(images, group="model", step=0, steps=1)["loss"]
 
 
 def peer(args: argparse.Namespace, images: Tensor, last: bool) -> tuple[nn.Module, Callable[[], Tensor]]:

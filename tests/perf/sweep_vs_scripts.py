@@ -98,10 +98,10 @@ def script(suite: str, cell: int, tasks: list[str], out: Path) -> dict[str, floa
     import torch
 
     from latentbench.bench.datasets import default_cache, fingerprint
-    from latentbench.bench.order import Order
     from latentbench.bench.plan import make_plan
     from latentbench.bench.suite import load_suite
     from latentbench.bench.worker import work
+    from latentbench.bench.worker_protocol import WorkerRequest
     from latentbench.results.store import Store
 
     loaded = load_suite(suite, [f"tasks={json.dumps(tasks)}"])
@@ -119,7 +119,7 @@ def script(suite: str, cell: int, tasks: list[str], out: Path) -> dict[str, floa
             continue
         log = store.job_folder(job.kind, job.key) / "log" / "attempt-1.log"
         log.parent.mkdir(parents=True)
-        order = Order(
+        order = WorkerRequest(
             job=job,
             root=str(out),
             cache=str(cache),

@@ -133,7 +133,7 @@ class Replay(Prior):
         super().__init__(spec)
         self.samples = nn.Parameter(samples, requires_grad=False)
 
-    def losses(self, batch: LatentBatch, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
+    def losses(self, batch: LatentBatch, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         raise NotImplementedError
 
     def held_out(self, batch: LatentBatch) -> dict[str, Tensor]:

@@ -39,7 +39,7 @@ def small(recipe: str, signal: SignalSpec) -> TokenizerConfig:
 def test_latents_are_what_the_spec_says(recipe: str, signal: SignalSpec, sample: Sample) -> None:
     config = small(recipe, signal)
     tokenizer, x = build(config), sample(signal)
-    tokenizer.prepare([x])
+    tokenizer.on_train_start([x])
     tokenizer.eval()
     with torch.no_grad():
         latents = tokenizer.encode(x)
@@ -66,15 +66,15 @@ def test_latents_are_what_the_spec_says(recipe: str, signal: SignalSpec, sample:
 @pytest.mark.parametrize("recipe", [name for name in COMPOSED if name != "pca"])
 def test_one_step_gives_every_parameter_a_finite_gradient(recipe: str, signal: SignalSpec, sample: Sample) -> None:
     tokenizer, x = build(small(recipe, signal)), sample(signal)
-    tokenizer.prepare([x])
+    tokenizer.on_train_start([x])
     _wake(tokenizer)
     step = 9 if recipe == "few-step-decoder" else 0  # its student is trained in the second half
-    losses = tokenizer.losses(x, player="model", step=step, steps=10)
+    losses = tokenizer.losses(x, group="model", step=step, steps=10)
     assert all(value.ndim == 0 and value.isfinite() for value in losses.values())
     losses["loss"].backward()
-    players = tokenizer.players()
-    own = {p.data_ptr() for p in players.pop("model")}
-    apart = {p.data_ptr() for parameters in players.values() for p in parameters}
+    param_groups = tokenizer.param_groups()
+    own = {p.data_ptr() for p in param_groups.pop("model")}
+    apart = {p.data_ptr() for parameters in param_groups.values() for p in parameters}
     assert own | apart == {p.data_ptr() for p in tokenizer.parameters() if p.requires_grad}
     assert not own & apart
     for name, parameter in tokenizer.named_parameters():
@@ -100,7 +100,7 @@ def _wake(tokenizer: torch.nn.Module) -> None:
 
 def test_the_loss_is_the_sum_of_what_is_logged(image: SignalSpec, sample: Sample) -> None:
     tokenizer = build(resolve("vq-vae", image, {"width": 8, "objective": {"l1": 0.5, "l2": 2.0}}))
-    losses = dict(tokenizer.losses(sample(image), player="model", step=0, steps=1))
+    losses = dict(tokenizer.losses(sample(image), group="model", step=0, steps=1))
     assert set(losses) == {"loss", "l1", "l2", "commitment", "codebook"}
     loss = losses.pop("loss")
     assert loss.item() == pytest.approx(sum(value.item() for value in losses.values()), rel=1e-6)
@@ -112,8 +112,8 @@ def test_equal_seeds_give_equal_weights_and_losses(recipe: str, image: SignalSpe
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
         tokenizer = build(resolve(recipe, image, {"width": 8}))
-        tokenizer.prepare([x])
-        loss = tokenizer.losses(x, player="model", step=0, steps=1)["loss"].detach()
+        tokenizer.on_train_start([x])
+        loss = tokenizer.losses(x, group="model", step=0, steps=1)["loss"].detach()
         results.append((tokenizer.state_dict(), loss))
     (first, loss), (again, same), (other, _) = results
     assert all(torch.equal(first[key], again[key]) for key in first)
@@ -125,7 +125,7 @@ def test_equal_seeds_give_equal_weights_and_losses(recipe: str, image: SignalSpe
 def test_cost_as_arithmetic_is_the_cost_as_counted(recipe: str, signal: SignalSpec, sample: Sample) -> None:
     config = small(recipe, signal)
     tokenizer = build(config).eval()
-    tokenizer.strip()  # companions of the training are not the tokenizer's
+    tokenizer.drop_training_modules()  # companions of the training are not the tokenizer's
     assert config.estimate_parameters() == sum(p.numel() for p in tokenizer.parameters())
     with counter() as counted, torch.no_grad():
         tokenizer.decode(tokenizer.encode(sample(signal, 2)))
@@ -135,7 +135,7 @@ def test_cost_as_arithmetic_is_the_cost_as_counted(recipe: str, signal: SignalSp
 def test_a_state_dict_restores_the_tokenizer(image: SignalSpec, sample: Sample) -> None:
     config, x = resolve("vq-vae-ema", image, {"width": 8}), sample(image)
     first, second = build(config), build(config)
-    first.prepare([x])
+    first.on_train_start([x])
     second.load_state_dict(first.state_dict())
     with torch.no_grad():
         assert torch.equal(first.eval().decode(first.encode(x)), second.eval().decode(second.encode(x)))
@@ -164,11 +164,11 @@ def test_latent_noise_is_relative_to_each_channel_and_for_training_alone(image: 
     noise = with_noise(values, 0.3) - values
     assert (noise.std((0, 2, 3)) / values.std((0, 2, 3))).tolist() == pytest.approx([0.3, 0.3], rel=0.02)
     tokenizer, x = build(resolve("ae", image, {"width": 8, "latent_noise": 0.5})), sample(image)
-    tokenizer.prepare([x])
-    losses = [tokenizer.losses(x, player="model", step=0, steps=1)["loss"].item() for _ in range(2)]
+    tokenizer.on_train_start([x])
+    losses = [tokenizer.losses(x, group="model", step=0, steps=1)["loss"].item() for _ in range(2)]
     assert losses[0] != losses[1]
     tokenizer.eval()
-    losses += [tokenizer.losses(x, player="model", step=0, steps=1)["loss"].item() for _ in range(2)]
+    losses += [tokenizer.losses(x, group="model", step=0, steps=1)["loss"].item() for _ in range(2)]
     assert losses[2] == losses[3] < min(losses[:2])
     with torch.no_grad():
         assert torch.equal(tokenizer.decode(tokenizer.encode(x)), tokenizer.decode(tokenizer.encode(x)))
@@ -179,7 +179,7 @@ def test_codes_do_not_depend_on_autocast(image: SignalSpec) -> None:
     seen: list[torch.dtype] = []
     tokenizer.bottleneck.register_forward_pre_hook(lambda module, args: seen.append(args[0].dtype))  # type: ignore[operator,union-attr]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses = tokenizer.losses(torch.randn(2, 3, 16, 24), player="model", step=0, steps=1)
+        losses = tokenizer.losses(torch.randn(2, 3, 16, 24), group="model", step=0, steps=1)
     assert seen == [torch.float32]
     assert losses["loss"].dtype == torch.float32
 
@@ -194,7 +194,7 @@ def test_a_perceptual_loss_is_trained_on_but_not_saved(
     signal = SignalSpec(modality=rank, channels=3, shape=shape)
     config = resolve("ae", signal, {"width": 8, "objective": {"lpips": 1.0}})
     tokenizer = build(config)
-    losses = tokenizer.losses(sample(signal), player="model", step=0, steps=1)
+    losses = tokenizer.losses(sample(signal), group="model", step=0, steps=1)
     losses["loss"].backward()
     assert losses["lpips"] > 0.1
     assert config.estimate_parameters() == sum(p.numel() for p in tokenizer.parameters())
@@ -208,4 +208,4 @@ def test_missing_perceptual_weights_are_named(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     tokenizer = build(resolve("ae", image, {"width": 8, "objective": {"lpips": 1.0}}))
     with pytest.raises(UserError, match=r"objective.lpips: weights 'alexnet_lpips' not found"):
-        tokenizer.losses(sample(image), player="model", step=0, steps=1)
+        tokenizer.losses(sample(image), group="model", step=0, steps=1)

@@ -18,12 +18,12 @@ from latentbench.tokenizers.bottlenecks.config import BOTTLENECKS
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.codecs.config import CODECS
 from latentbench.tokenizers.corruptions.config import CORRUPTIONS
-from latentbench.tokenizers.generative.config import GENERATIVE
+from latentbench.tokenizers.diffusion_decoders.config import DIFFUSION_DECODERS
 from latentbench.tokenizers.interface import Latents
-from latentbench.tokenizers.objectives.config import TERMS
+from latentbench.tokenizers.losses.config import LOSSES
 from latentbench.tokenizers.recipe import load_recipe, recipe_names, resolve
-from latentbench.tokenizers.recodings.config import RECODINGS
 from latentbench.tokenizers.regularisers.config import REGULARISERS
+from latentbench.tokenizers.sequence_coding.config import SEQUENCE_CODINGS
 from latentbench.tokenizers.spec import Modality, SignalSpec
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -55,12 +55,12 @@ def test_the_added_backbone_works_in_every_modality(signal: SignalSpec) -> None:
     tokenizer = build(config)
     assert sum(p.numel() for p in tokenizer.parameters()) == config.estimate_parameters()
     x = draw(signal)
-    optimiser = torch.optim.Adam(tokenizer.players()["model"], lr=1e-2)
-    before = tokenizer.losses(x, player="model", step=0, steps=2)
+    optimiser = torch.optim.Adam(tokenizer.param_groups()["model"], lr=1e-2)
+    before = tokenizer.losses(x, group="model", step=0, steps=2)
     before["loss"].backward()
     assert all(p.grad is not None for p in tokenizer.parameters())
     optimiser.step()
-    assert tokenizer.losses(x, player="model", step=1, steps=2)["l1"] < before["l1"]
+    assert tokenizer.losses(x, group="model", step=1, steps=2)["l1"] < before["l1"]
     assert tokenizer.decode(tokenizer.encode(x)).shape == x.shape
     as_decoder = build(resolve("ae", signal, {"decoder": {"kind": "patch_mlp"}, "channels": 4, "width": 8}))
     assert as_decoder.decode(as_decoder.encode(x)).shape == x.shape
@@ -71,7 +71,7 @@ def test_the_added_loss_works_in_every_modality(signal: SignalSpec) -> None:
     config = resolve("ae", signal, {"objective": {"edges": 0.5}, "channels": 4, "width": 8})
     tokenizer = build(config)
     x = draw(signal)
-    losses = tokenizer.losses(x, player="model", step=0, steps=1)
+    losses = tokenizer.losses(x, group="model", step=0, steps=1)
     losses["loss"].backward()
     assert all(p.grad is not None for p in tokenizer.parameters())
     error = tokenizer.decode(tokenizer.encode(x)) - x
@@ -82,12 +82,12 @@ def test_the_added_loss_works_in_every_modality(signal: SignalSpec) -> None:
 
 
 def test_the_added_decoder_works_in_every_modality(signal: SignalSpec) -> None:
-    add("decoders.md")
+    add("diffusion_decoders.md")
     config = resolve("kl-vae", signal, {"decoder": {"kind": "gaussian"}, "channels": 4, "width": 8})
     tokenizer = build(config)
     assert sum(p.numel() for p in tokenizer.parameters()) == config.estimate_parameters()
     x = draw(signal)
-    tokenizer.losses(x, player="model", step=0, steps=1)["loss"].backward()
+    tokenizer.losses(x, group="model", step=0, steps=1)["loss"].backward()
     assert all(p.grad is not None for p in tokenizer.parameters())
     latents = tokenizer.encode(x)
     condition = tokenizer.operating_points()["steps_0"](latents)
@@ -112,7 +112,7 @@ def test_the_added_corruption_works_in_every_modality(signal: SignalSpec) -> Non
     tokenizer.encoder.register_forward_pre_hook(lambda module, inputs: read.append(inputs[0]))
     tokenizer.train()
     torch.manual_seed(1)
-    tokenizer.losses(x, player="model", step=0, steps=1)["loss"].backward()
+    tokenizer.losses(x, group="model", step=0, steps=1)["loss"].backward()
     tokenizer.eval()
     tokenizer.encode(x)
     torch.manual_seed(1)
@@ -138,15 +138,15 @@ def test_the_added_codec_works_in_every_modality(signal: SignalSpec) -> None:
 
 
 def test_the_added_recoding_works_in_every_modality(signal: SignalSpec) -> None:
-    add("recodings.md")
+    add("sequence_coding.md")
     config = resolve(
         "multi-head-vq", signal, {"recoding": {"kind": "trim"}, "heads": 2, "codebook_size": 4, "width": 8}
     )
     assert config.spec.grid.variable
     tokenizer = build(config)
     x = draw(signal)
-    tokenizer.losses(x, player="model", step=0, steps=1)["loss"].backward()
-    tokenizer.conclude([x])
+    tokenizer.losses(x, group="model", step=0, steps=1)["loss"].backward()
+    tokenizer.on_train_end([x])
     inner = tokenizer.inner.encode(x)
     torch.testing.assert_close(tokenizer.decode(tokenizer.encode(x)), tokenizer.inner.decode(inner))
     codes = inner.codes.clone()
@@ -165,10 +165,10 @@ USED = {
     "backbones.md": ({"backbone": {"kind": "patch_mlp"}}, {"pca", "nested-dropout", "adaptive-length"}),
     "bottlenecks.md": ({"bottleneck": {"kind": "sign"}, "channels": 8}, set()),
     "losses.md": ({"objective": {"edges": 0.5}}, set()),
-    "decoders.md": ({"decoder": {"kind": "gaussian"}}, {"vqgan", "eq-vae"}),
+    "diffusion_decoders.md": ({"decoder": {"kind": "gaussian"}}, {"vqgan", "eq-vae"}),
     "regularisers.md": ({"regularisers": {"smooth": 0.1}}, {"token-set"}),
     "corruptions.md": ({"corruption": {"kind": "contrast"}}, set()),
-    "recodings.md": ({"recoding": {"kind": "trim"}}, {"token-set", "vq-vae-2"}),
+    "sequence_coding.md": ({"recoding": {"kind": "trim"}}, {"token-set", "vq-vae-2"}),
 }
 
 
@@ -185,7 +185,7 @@ def test_the_added_part_works_in_the_recipes_that_its_page_says(page: str, image
         start = {"channels": 4} if name in ("pca", "linear-ae") or "channels" in str(_refusal(name, signal, {})) else {}
         assert _refusal(name, signal, start) is None
         discrete = resolve(name, signal, start).spec.discrete
-        if (discrete or page != "recodings.md") and _refusal(name, signal, {**start, **options}):
+        if (discrete or page != "sequence_coding.md") and _refusal(name, signal, {**start, **options}):
             refused.add(name)
     assert refused == left_out
 
@@ -204,7 +204,7 @@ def test_the_added_bottleneck_works_in_every_modality(signal: SignalSpec) -> Non
     assert config.spec.grid.codebook_sizes == (256,)
     tokenizer = build(config)
     x = torch.randn(2, signal.channels, *signal.shape)
-    tokenizer.losses(x, player="model", step=0, steps=1)["loss"].backward()
+    tokenizer.losses(x, group="model", step=0, steps=1)["loss"].backward()
     assert all(p.grad is not None for p in tokenizer.parameters())
     latents = tokenizer.encode(x)
     assert torch.equal(tokenizer.decode(Latents(codes=latents.codes)), tokenizer.decode(latents))
@@ -215,8 +215,8 @@ def test_the_added_regulariser_works_in_every_modality(signal: SignalSpec) -> No
     config = resolve("ae", signal, {"regularisers": {"smooth": 0.5}, "channels": 4, "width": 8})
     tokenizer = build(config)
     x = torch.randn(2, signal.channels, *signal.shape)
-    tokenizer.prepare([x])
-    losses = tokenizer.losses(x, player="model", step=0, steps=1)
+    tokenizer.on_train_start([x])
+    losses = tokenizer.losses(x, group="model", step=0, steps=1)
     values = tokenizer.encode(x).values
     assert values is not None
     roughness = sum(values.diff(dim=axis).square().mean() for axis in range(2, values.ndim)) / values.var()
@@ -246,12 +246,12 @@ def test_the_page_lists_every_recipe() -> None:
 PARTS = {
     "backbones.md": BACKBONES,
     "bottlenecks.md": BOTTLENECKS,
-    "losses.md": TERMS,
-    "decoders.md": GENERATIVE,
+    "losses.md": LOSSES,
+    "diffusion_decoders.md": DIFFUSION_DECODERS,
     "regularisers.md": REGULARISERS,
     "corruptions.md": CORRUPTIONS,
     "codecs.md": CODECS,
-    "recodings.md": RECODINGS,
+    "sequence_coding.md": SEQUENCE_CODINGS,
 }
 
 

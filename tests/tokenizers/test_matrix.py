@@ -13,7 +13,7 @@ from latentbench.results.errors import UserError
 from latentbench.tokenizers.backbones.config import BACKBONES
 from latentbench.tokenizers.bottlenecks.config import BOTTLENECKS
 from latentbench.tokenizers.build import build
-from latentbench.tokenizers.generative.config import GENERATIVE
+from latentbench.tokenizers.diffusion_decoders.config import DIFFUSION_DECODERS
 from latentbench.tokenizers.interface import TrainableTokenizer
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.spec import MelSpec, Modality, SignalSpec
@@ -104,14 +104,14 @@ def frozen(name: str, backbone: str, bottleneck: str, decoder: str) -> bool:
 
 def trained(tokenizer: TrainableTokenizer, x: Tensor) -> None:
     """One pass forward and back on weights away from zero, behind which gradients would vanish."""
-    tokenizer.prepare([x])
+    tokenizer.on_train_start([x])
     with torch.no_grad():
         for parameter in tokenizer.parameters():
             if parameter.requires_grad and not parameter.any():
                 parameter.normal_(std=0.1)
-    losses = tokenizer.train().losses(x, player="model", step=0, steps=10)
+    losses = tokenizer.train().losses(x, group="model", step=0, steps=10)
     assert losses["loss"].isfinite()
-    if tokenizer.players()["model"]:  # a closed form between patches has nothing to train
+    if tokenizer.param_groups()["model"]:  # a closed form between patches has nothing to train
         losses["loss"].backward()
 
 
@@ -159,4 +159,4 @@ def test_every_combination_trains_or_says_why_not(modality: str, backbone: str) 
 def test_the_matrix_is_complete() -> None:
     assert {table["kind"] for table in HALVES.values()} == set(BACKBONES.names())
     assert {name.partition(",")[0] for name in BOTTLENECK} == set(BOTTLENECKS.names())
-    assert set(GENERATIVE.names()) <= set(DECODERS)
+    assert set(DIFFUSION_DECODERS.names()) <= set(DECODERS)

@@ -60,7 +60,7 @@ BOTTLENECKS: list[dict[str, Any]] = [
 def test_any_permutation_decodes_to_the_same_bits(options: dict[str, Any], signal: SignalSpec, sample: Sample) -> None:
     config = resolve("token-set", signal, {"width": 8, "tokens": 11, **options})
     tokenizer, x = build(config), sample(signal)
-    tokenizer.prepare([x])
+    tokenizer.on_train_start([x])
     tokenizer.eval()
     with torch.no_grad():
         for parameter in tokenizer.parameters():
@@ -87,7 +87,7 @@ def test_any_permutation_decodes_to_the_same_bits(options: dict[str, Any], signa
 
 def test_a_sequence_has_an_order(image: SignalSpec, sample: Sample) -> None:
     tokenizer, x = build(resolve("titok", image, {"width": 8, "tokens": 5})), sample(image)
-    tokenizer.prepare([x])
+    tokenizer.on_train_start([x])
     with torch.no_grad():
         codes = tokenizer.encode(x).codes
         assert codes is not None

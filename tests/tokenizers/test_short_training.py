@@ -30,13 +30,13 @@ def discs(count: int) -> Tensor:
 def train(recipe: str, options: dict[str, object], images: Tensor) -> TrainableTokenizer:
     """AdamW with warm-up and cosine decay, as the training loop has it."""
     tokenizer = build(resolve(recipe, IMAGE, {"width": 8, **options}))
-    tokenizer.prepare(images.split(64))
-    optimiser = torch.optim.AdamW(tokenizer.players()["model"], lr=2e-3, betas=(0.9, 0.99), weight_decay=0.0)
+    tokenizer.on_train_start(images.split(64))
+    optimiser = torch.optim.AdamW(tokenizer.param_groups()["model"], lr=2e-3, betas=(0.9, 0.99), weight_decay=0.0)
     for step in range(STEPS):
         for group in optimiser.param_groups:
             group["lr"] = 2e-3 * min(1.0, step / 6) * (0.525 + 0.475 * math.cos(math.pi * step / STEPS))
         batch = images[torch.randint(len(images), (16,))]
-        loss = tokenizer.losses(batch, player="model", step=step, steps=STEPS)["loss"]
+        loss = tokenizer.losses(batch, group="model", step=step, steps=STEPS)["loss"]
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(tokenizer.parameters(), 1.0)

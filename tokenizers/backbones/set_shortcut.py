@@ -46,6 +46,6 @@ class SetShortcut(Shortcut):
             return self.inner.decode(contents @ weights.softmax(1).transpose(1, 2))
 
     @torch.no_grad()
-    def prepare(self, signals: Iterable[Tensor], *, whiten: bool) -> None:
+    def on_train_start(self, signals: Iterable[Tensor], *, whiten: bool) -> None:
         """Starts the contents at the signals' PCA; names stay."""
-        self.inner.prepare(signals, whiten=whiten)
+        self.inner.on_train_start(signals, whiten=whiten)

@@ -30,7 +30,7 @@ class Shortcut(nn.Module):
         """`[B, latents, *grid]` to `[B, C, *signal]`, float32."""
         raise NotImplementedError
 
-    def prepare(self, signals: Iterable[Tensor], *, whiten: bool) -> None:
+    def on_train_start(self, signals: Iterable[Tensor], *, whiten: bool) -> None:
         """Starts it at PCA; with `whiten` every latent has unit variance, else distances are kept."""
         raise NotImplementedError
 
@@ -58,7 +58,7 @@ class LinearShortcut(Shortcut):
             return depth_to_space(_per_position(self.up, values.float()), self.factors)
 
     @torch.no_grad()
-    def prepare(self, signals: Iterable[Tensor], *, whiten: bool) -> None:
+    def on_train_start(self, signals: Iterable[Tensor], *, whiten: bool) -> None:
         """Sets both matrices to the PCA of the first `SAMPLES` signals' patches.
 
         With `whiten` every latent has unit variance; else all are divided by one number, so that distances between

@@ -48,7 +48,7 @@ class TokenShortcut(Shortcut):
             return depth_to_space(patches.transpose(1, 2).unflatten(2, self.grid), self.factors)
 
     @torch.no_grad()
-    def prepare(self, signals: Iterable[Tensor], *, whiten: bool) -> None:
+    def on_train_start(self, signals: Iterable[Tensor], *, whiten: bool) -> None:
         """Sets all matrices to the PCA of the first `SAMPLES` signals.
 
         With `whiten` every latent has unit variance; else each token's are divided by one number, so that tokens are

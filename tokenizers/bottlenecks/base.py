@@ -13,7 +13,7 @@ from ..interface import Latents
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bottled:
+class BottleneckOutput:
     """A training pass: `values` `[B, outputs, *grid]` for the decoder, with the gradient's path to the features.
 
     `losses` are scalars that are added to the objective as they are, `logs` scalars that are only logged.
@@ -32,7 +32,7 @@ class Bottleneck(nn.Module):
 
     whiten: ClassVar[bool] = True
 
-    def forward(self, features: Tensor) -> Bottled:
+    def forward(self, features: Tensor) -> BottleneckOutput:
         """The training pass (stochastic where the method is)."""
         raise NotImplementedError
 
@@ -56,7 +56,7 @@ class Bottleneck(nn.Module):
         """Further ways to decode the same latents (see `Tokenizer.operating_points`); `decode` is the tokenizer's."""
         return {}
 
-    def prepare(self, features: Iterable[Tensor]) -> None:
+    def on_train_start(self, features: Iterable[Tensor]) -> None:
         """Data-dependent start; each pass over `features` runs the encoder once over the training split."""
 
     @torch.no_grad()

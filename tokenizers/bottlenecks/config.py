@@ -37,12 +37,12 @@ class BottleneckConfig(Part):
     """What a bottleneck makes of `inputs` channels per position: latents of `channels` channels, and perhaps codes.
 
     A continuous bottleneck needs only `build`. `projects` is True for one that maps the backbone's features to the
-    latents and back by itself; the others get a 1x1 projection on either side. `solves` names the option that is the
-    number of codes per position, which a TSR decides; None for one whose number is fixed.
+    latents and back by itself; the others get a 1x1 projection on either side. `tsr_option` names the option that
+    is the number of codes per position, which a TSR decides; None for one whose number is fixed.
     """
 
     projects: ClassVar[bool] = False
-    solves: ClassVar[str | None] = None
+    tsr_option: ClassVar[str | None] = None
 
     def build(self, spec: LatentSpec, *, features: int) -> Bottleneck:
         """The module for latents of this spec; `features` are the backbone's channels."""

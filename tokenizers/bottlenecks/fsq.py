@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..interface import Latents
-from .base import Bottled, Bottleneck
+from .base import Bottleneck, BottleneckOutput
 
 if TYPE_CHECKING:
     from .quantiser_config import FSQConfig
@@ -47,10 +47,10 @@ class FSQ(Bottleneck):
         }.items():
             self.register_buffer(name, value, persistent=False)
 
-    def forward(self, features: Tensor) -> Bottled:
+    def forward(self, features: Tensor) -> BottleneckOutput:
         bounded = self._bound(features)
         steps = bounded + (bounded.round() - bounded).detach()
-        return Bottled(values=steps / _along(self.centre, steps))
+        return BottleneckOutput(values=steps / _along(self.centre, steps))
 
     def encode(self, features: Tensor) -> Latents:
         digits = self._bound(features).round().long() + _along(self.centre, features)

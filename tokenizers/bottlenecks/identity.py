@@ -5,14 +5,14 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..interface import Latents
-from .base import Bottled, Bottleneck
+from .base import Bottleneck, BottleneckOutput
 
 
 class Identity(Bottleneck):
     """Features are the latents."""
 
-    def forward(self, features: Tensor) -> Bottled:
-        return Bottled(values=features)
+    def forward(self, features: Tensor) -> BottleneckOutput:
+        return BottleneckOutput(values=features)
 
     def encode(self, features: Tensor) -> Latents:
         return Latents(values=features)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..interface import Latents
-from .base import Bottled, Bottleneck
+from .base import Bottleneck, BottleneckOutput
 
 if TYPE_CHECKING:
     from .config import KLConfig
@@ -38,11 +38,13 @@ class KL(Bottleneck):
         self.initial_logvar = config.initial_logvar
         self.elements = elements
 
-    def forward(self, features: Tensor) -> Bottled:
+    def forward(self, features: Tensor) -> BottleneckOutput:
         mean, logvar = self._moments(features)
         sample = mean + (0.5 * logvar).exp() * torch.randn_like(mean)
         kl = kl_to_standard_normal(mean, logvar).mean()
-        return Bottled(values=sample, losses={"kl": self.beta / self.elements * kl}, logs={"kl_nats": kl.detach()})
+        return BottleneckOutput(
+            values=sample, losses={"kl": self.beta / self.elements * kl}, logs={"kl_nats": kl.detach()}
+        )
 
     def encode(self, features: Tensor) -> Latents:
         mean, logvar = self._moments(features)

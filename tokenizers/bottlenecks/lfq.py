@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..interface import Latents
-from .base import Bottled, Bottleneck
+from .base import Bottleneck, BottleneckOutput
 from .quantise import straight_through
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class LFQ(Bottleneck):
         self.config = config
         self.register_buffer("radix", 2 ** torch.arange(channels // config.heads), persistent=False)
 
-    def forward(self, features: Tensor) -> Bottled:
+    def forward(self, features: Tensor) -> BottleneckOutput:
         config, x = self.config, features.float()
         values = _signs(x.detach())
         each, overall = bit_entropies(x, config.temperature)
@@ -83,7 +83,7 @@ class LFQ(Bottleneck):
             "commitment": config.commitment * F.mse_loss(x, values),
         }
         logs = {"bit_entropy": each.detach(), "bit_diversity": overall.detach()}
-        return Bottled(values=straight_through(x, values), losses=losses, logs=logs)
+        return BottleneckOutput(values=straight_through(x, values), losses=losses, logs=logs)
 
     def encode(self, features: Tensor) -> Latents:
         heads = (features > 0).unflatten(1, (self.config.heads, -1))

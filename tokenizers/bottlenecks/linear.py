@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..interface import Latents
-from .base import Bottled, Bottleneck
+from .base import Bottleneck, BottleneckOutput
 
 if TYPE_CHECKING:
     from .config import LinearConfig
@@ -51,8 +51,8 @@ class Linear(Bottleneck):
         self.up = nn.Linear(channels, features)
         self.requires_grad_(not self.solved)
 
-    def forward(self, features: Tensor) -> Bottled:
-        return Bottled(values=_per_position(self.up, _per_position(self.down, features)))
+    def forward(self, features: Tensor) -> BottleneckOutput:
+        return BottleneckOutput(values=_per_position(self.up, _per_position(self.down, features)))
 
     def encode(self, features: Tensor) -> Latents:
         return Latents(values=_per_position(self.down, features))
@@ -61,7 +61,7 @@ class Linear(Bottleneck):
         return _per_position(self.up, super().expand(latents))
 
     @torch.no_grad()
-    def prepare(self, features: Iterable[Tensor]) -> None:
+    def on_train_start(self, features: Iterable[Tensor]) -> None:
         if not self.solved:
             return
         mean, components, _ = principal_components(features, self.down.out_features)

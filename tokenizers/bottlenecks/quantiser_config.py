@@ -75,7 +75,7 @@ class MultiHeadVQConfig(VQConfig):
 
     kind: ClassVar[str] = "multi_head_vq"
     version: ClassVar[int] = 1
-    solves: ClassVar[str | None] = "heads"
+    tsr_option: ClassVar[str | None] = "heads"
 
     heads: int = 4
 
@@ -137,7 +137,7 @@ class RVQConfig(VQConfig):
 
     kind: ClassVar[str] = "rvq"
     version: ClassVar[int] = 2
-    solves: ClassVar[str | None] = "levels"
+    tsr_option: ClassVar[str | None] = "levels"
 
     levels: int = 4
     dropout: float = 0.5
@@ -233,8 +233,8 @@ class LFQConfig(BottleneckConfig):
 
     kind: ClassVar[str] = "lfq"
     version: ClassVar[int] = 1
-    added: ClassVar[frozenset[str]] = frozenset({"joint"})
-    solves: ClassVar[str | None] = "heads"
+    identity_defaults: ClassVar[frozenset[str]] = frozenset({"joint"})
+    tsr_option: ClassVar[str | None] = "heads"
 
     heads: int = 1
     entropy: float = 0.1

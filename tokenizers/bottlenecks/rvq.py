@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..interface import Latents
-from .base import Bottled, Bottleneck
+from .base import Bottleneck, BottleneckOutput
 from .quantise import straight_through
 from .vq import VQ
 
@@ -34,7 +34,7 @@ class RVQ(Bottleneck):
         self.dropout = config.dropout
         self.stages = nn.ModuleList(VQ(config, channels=channels) for _ in range(config.levels))
 
-    def forward(self, features: Tensor) -> Bottled:
+    def forward(self, features: Tensor) -> BottleneckOutput:
         residual = features
         losses: dict[str, Tensor] = {}
         for stage in self._quantisers()[: self._depth()]:
@@ -42,7 +42,7 @@ class RVQ(Bottleneck):
             residual = residual - bottled.values.detach()
             for name, loss in bottled.losses.items():
                 losses[name] = losses[name] + loss if name in losses else loss
-        return Bottled(values=straight_through(features, (features - residual).detach()), losses=losses)
+        return BottleneckOutput(values=straight_through(features, (features - residual).detach()), losses=losses)
 
     def encode(self, features: Tensor) -> Latents:
         codes, residual = [], features
@@ -70,7 +70,7 @@ class RVQ(Bottleneck):
         return {f"depth_{depth}": partial(_at_depth, decode, depth) for depth in range(1, len(self.stages) + 1)}
 
     @torch.no_grad()
-    def prepare(self, features: Iterable[Tensor]) -> None:
+    def on_train_start(self, features: Iterable[Tensor]) -> None:
         """Each stage starts on the residuals of those before it, of the features that the first stage asked for."""
         kept: list[Tensor] = []
 
@@ -80,10 +80,10 @@ class RVQ(Bottleneck):
                 yield batch
 
         stages = self._quantisers()
-        stages[0].prepare(seen())
+        stages[0].on_train_start(seen())
         for before, stage in pairwise(stages):
             kept = [batch - before.lookup(_codes(before, batch)) for batch in kept]
-            stage.prepare(kept)
+            stage.on_train_start(kept)
 
     @torch.no_grad()
     def after_step(self, *, step: int, steps: int) -> None:

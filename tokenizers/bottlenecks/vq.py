@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..interface import Latents
-from .base import Bottled, Bottleneck
+from .base import Bottleneck, BottleneckOutput
 from .quantise import k_means, look_up, nearest, random_rows, straight_through, sums_per_code
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class VQ(Bottleneck):
             self.register_buffer("sums", self.codebook.detach().clone())
         self._chosen: tuple[Tensor, Tensor] | None = None
 
-    def forward(self, features: Tensor) -> Bottled:
+    def forward(self, features: Tensor) -> BottleneckOutput:
         rows = self._rows(features)
         codebook = self._codes()
         codes = nearest(rows, codebook)
@@ -58,7 +58,7 @@ class VQ(Bottleneck):
             losses["codebook"] = F.mse_loss(values, rows.detach())
         if self.training and torch.is_grad_enabled():
             self._chosen = rows.detach(), codes
-        return Bottled(values=_unrows(straight_through(rows, values.detach()), features), losses=losses)
+        return BottleneckOutput(values=_unrows(straight_through(rows, values.detach()), features), losses=losses)
 
     def encode(self, features: Tensor) -> Latents:
         codebook = self._codes()
@@ -74,7 +74,7 @@ class VQ(Bottleneck):
         return values.movedim(0, 1).reshape(batch, *grid, -1).movedim(-1, 1)
 
     @torch.no_grad()
-    def prepare(self, features: Iterable[Tensor]) -> None:
+    def on_train_start(self, features: Iterable[Tensor]) -> None:
         heads, size, _ = self.codebook.shape
         parts, wanted = [], _ROWS_PER_CODE * size
         for batch in features:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..interface import Latents
-from .base import Bottled, Bottleneck
+from .base import Bottleneck, BottleneckOutput
 from .vq import VQ
 
 if TYPE_CHECKING:
@@ -46,12 +46,12 @@ class VQVAE2(Bottleneck):
             for layer in (self.down, self.up):
                 nn.init.zeros_(layer.bias)
 
-    def forward(self, features: Tensor) -> Bottled:
+    def forward(self, features: Tensor) -> BottleneckOutput:
         top = self.top(self.down(features))
         coarse = self.up(top.values)
         bottom = self.bottom(features - coarse.detach())
         losses = {name: loss + bottom.losses[name] for name, loss in top.losses.items()}
-        return Bottled(values=coarse + bottom.values, losses=losses)
+        return BottleneckOutput(values=coarse + bottom.values, losses=losses)
 
     def encode(self, features: Tensor) -> Latents:
         top = self.top.encode(self.down(features))
@@ -67,7 +67,7 @@ class VQVAE2(Bottleneck):
         return fine
 
     @torch.no_grad()
-    def prepare(self, features: Iterable[Tensor]) -> None:
+    def on_train_start(self, features: Iterable[Tensor]) -> None:
         kept: list[Tensor] = []
 
         def coarse() -> Iterator[Tensor]:
@@ -75,8 +75,8 @@ class VQVAE2(Bottleneck):
                 kept.append(batch)
                 yield self.down(batch)
 
-        self.top.prepare(coarse())
-        self.bottom.prepare(batch - self.up(self.top.encode(self.down(batch)).values) for batch in kept)
+        self.top.on_train_start(coarse())
+        self.bottom.on_train_start(batch - self.up(self.top.encode(self.down(batch)).values) for batch in kept)
 
     @torch.no_grad()
     def after_step(self, *, step: int, steps: int) -> None:

@@ -40,6 +40,6 @@ class CodecTokenizer(TrainableTokenizer):
         """Latents to `[B, C, *signal]`."""
         return self.codec.decode(latents)
 
-    def losses(self, batch: Any, *, player: str, step: int, steps: int) -> Mapping[str, Tensor]:
+    def losses(self, batch: Any, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """A codec has none."""
         raise RuntimeError("a codec has nothing to train")

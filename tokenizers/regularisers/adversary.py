@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ..spec import SignalSpec
 from .adversary_config import AdversaryConfig
-from .base import Pass, Penalty, Regulariser
+from .base import LossTerms, Regulariser, TrainingStep
 from .discriminators import Judgement
 from .layers import last_layer
 
@@ -73,17 +73,17 @@ class Adversary(Regulariser):
         self.discriminator = config.build_discriminator(signal)
         self._seen: tuple[Tensor, Tensor] | None = None
 
-    def players(self) -> dict[str, list[nn.Parameter]]:
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {PLAYER: list(self.discriminator.parameters())}
 
-    def losses(self, done: Pass) -> Penalty:
+    def losses(self, done: TrainingStep) -> LossTerms:
         """The terms "adversary" and "feature_matching", weighted; logs "adaptive_weight".
 
         That one scales gradients, which it balances, and not the value of the loss, which it would throw about by
         orders of magnitude: the sum of the losses stays what a curve can show.
         """
         if not self.training or done.step < self.config.start * done.steps:
-            return Penalty()
+            return LossTerms()
         config, real = self.config, done.signal.float()
         made = done.reconstruction.detach().requires_grad_()
         self._seen = real, done.reconstruction.detach()
@@ -101,9 +101,9 @@ class Adversary(Regulariser):
             distance = config.feature_matching * feature_distance(wanted, judged.features)
             (gradient,) = torch.autograd.grad(distance, made)
             losses["feature_matching"] = _carried(done.reconstruction, distance, gradient)
-        return Penalty(losses=losses, logs=logs)
+        return LossTerms(losses=losses, logs=logs)
 
-    def play(self, player: str, *, step: int, steps: int) -> Mapping[str, Tensor]:
+    def group_losses(self, group: str, *, step: int, steps: int) -> Mapping[str, Tensor]:
         """The discriminator's loss on the signals and reconstructions of this step, and its mean logits of either."""
         if self._seen is None:
             return {}
@@ -126,7 +126,7 @@ class Adversary(Regulariser):
         judgement: Judgement = self.discriminator(seen)
         return judgement
 
-    def _adaptive_weight(self, done: Pass, gradient: Tensor) -> Tensor:
+    def _adaptive_weight(self, done: TrainingStep, gradient: Tensor) -> Tensor:
         """Ratio of gradients at the decoder's last layer, given the adversary's at the reconstruction.
 
         A decoder without weights has its output in place of its last layer.

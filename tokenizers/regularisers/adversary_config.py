@@ -71,7 +71,7 @@ class AdversaryConfig(RegulariserConfig):
                 f"net = 'stft' is for waveforms, not {config.signal.modality}; patch and style are for all"
             )
 
-    def stages(self) -> tuple[float, ...]:
+    def schedule_milestones(self) -> tuple[float, ...]:
         return (self.start,)
 
     def build_discriminator(self, signal: SignalSpec) -> Discriminator:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .base import Pass, Penalty, Regulariser
+from .base import LossTerms, Regulariser, TrainingStep
 from .targets import build_target, pooled
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Alignment(Regulariser):
         self.register_buffer("deviation", torch.ones(features))
 
     @torch.no_grad()
-    def prepare(self, tokenizer: ComposedTokenizer, batches: Iterable[Any]) -> None:
+    def on_train_start(self, tokenizer: ComposedTokenizer, batches: Iterable[Any]) -> None:
         """The features' mean and deviation over the first samples, pooled as they will be."""
         rows, seen = [], 0
         for batch in batches:
@@ -67,7 +67,7 @@ class Alignment(Regulariser):
             deviation = every.std(0, correction=0)
             self.deviation.copy_(torch.where(deviation > 1e-6, deviation, 1.0))
 
-    def losses(self, done: Pass) -> Penalty:
+    def losses(self, done: TrainingStep) -> LossTerms:
         values = done.bottled.values
         z = values.movedim(1, -1)
         if len(self.grid) != values.ndim - 2 or values.shape[2:] != self.grid:
@@ -78,7 +78,7 @@ class Alignment(Regulariser):
         loss = (1 - self.config.margin - cosine).clamp_min(0).mean()
         if self.config.structure:
             loss = loss + self.config.structure * structure_loss(z, target, slack=self.config.slack)
-        return Penalty(
+        return LossTerms(
             losses={"alignment": self.config.weight * loss}, logs={"alignment_cosine": cosine.mean().detach()}
         )
 

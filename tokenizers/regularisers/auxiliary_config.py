@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ..backbones.config import BackboneConfig
-from ..objectives.config import L1Config, L2Config, TermConfig
+from ..losses.config import L1Config, L2Config, TermConfig
 from .config import RegulariserConfig
 
 if TYPE_CHECKING:

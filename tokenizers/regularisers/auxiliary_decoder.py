@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from ..backbones.conv import pointwise
 from ..backbones.shortcut import Shortcut
 from ..config import TokenizerConfig
-from ..objectives.objective import Objective
+from ..losses.objective import Objective
 from .auxiliary_config import AuxiliaryDecoderConfig
-from .base import Pass, Penalty, Regulariser
+from .base import LossTerms, Regulariser, TrainingStep
 from .layers import last_layer
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class AuxiliaryDecoder(Regulariser):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
 
-    def prepare(self, tokenizer: ComposedTokenizer, batches: Iterable[Any]) -> None:
+    def on_train_start(self, tokenizer: ComposedTokenizer, batches: Iterable[Any]) -> None:
         """Starts at the linear decoder that the main one starts at."""
         if self.shortcut is not None and tokenizer.shortcut is not None:
             self.shortcut.load_state_dict(tokenizer.shortcut.state_dict())
@@ -71,7 +71,7 @@ class AuxiliaryDecoder(Regulariser):
             parameter.requires_grad_(used is not None)
         return shortcut
 
-    def losses(self, done: Pass) -> Penalty:
+    def losses(self, done: TrainingStep) -> LossTerms:
         """The terms "auxiliary_<term>", weighted, of its own reconstruction."""
         terms = self.objective(self(done.values), done.signal)
-        return Penalty(losses={f"auxiliary_{name}": self.weight * term for name, term in terms.items()})
+        return LossTerms(losses={f"auxiliary_{name}": self.weight * term for name, term in terms.items()})

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from ..interface import Latents
 
 if TYPE_CHECKING:
-    from ..bottlenecks.base import Bottled
+    from ..bottlenecks.base import BottleneckOutput
     from ..composed import ComposedTokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pass:
+class TrainingStep:
     """One training pass of a tokenizer, as its regularisers see it.
 
     `signal` is the clean batch, `features` `[B, inputs, *grid]` what the bottleneck read, `values` what the decoder
@@ -28,7 +28,7 @@ class Pass:
     tokenizer: ComposedTokenizer
     signal: Tensor
     features: Tensor
-    bottled: Bottled
+    bottled: BottleneckOutput
     values: Tensor
     reconstruction: Tensor
     fidelity: Tensor
@@ -37,7 +37,7 @@ class Pass:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Penalty:
+class LossTerms:
     """What a regulariser adds: `losses` are weighted scalars of the loss, `logs` scalars that are only logged."""
 
     losses: Mapping[str, Tensor] = field(default_factory=dict)
@@ -47,16 +47,16 @@ class Penalty:
 class Regulariser(nn.Module):
     """A further influence on training; everything has a default that does nothing. Runs in float32.
 
-    `deployed` says whether the trained tokenizer keeps it; the others are companions of training alone. With
+    `keep_at_inference` says whether the trained tokenizer keeps it; the others are companions of training alone. With
     `detaches_features` nothing from the bottleneck on sends a gradient to the encoder, with `detaches_values` the
     decoder reads a copy of the latents without gradient.
     """
 
-    deployed: ClassVar[bool] = False
+    keep_at_inference: ClassVar[bool] = False
     detaches_features: ClassVar[bool] = False
     detaches_values: ClassVar[bool] = False
 
-    def players(self) -> dict[str, list[nn.Parameter]]:
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
         """Parameters that are optimised apart from the tokenizer's, by player."""
         return {}
 
@@ -68,11 +68,11 @@ class Regulariser(nn.Module):
         """What the decoder reads in training in place of `values` `[B, outputs, *grid]`."""
         return values
 
-    def losses(self, done: Pass) -> Penalty:
+    def losses(self, done: TrainingStep) -> LossTerms:
         """What it adds to the tokenizer's loss."""
-        return Penalty()
+        return LossTerms()
 
-    def play(self, player: str, *, step: int, steps: int) -> Mapping[str, Tensor]:
+    def group_losses(self, group: str, *, step: int, steps: int) -> Mapping[str, Tensor]:
         """The losses of its own player, called after the tokenizer's pass of the same step; {} sits the step out."""
         return {}
 
@@ -84,7 +84,7 @@ class Regulariser(nn.Module):
         """Further ways to decode the same latents (see `Tokenizer.operating_points`)."""
         return {}
 
-    def prepare(self, tokenizer: ComposedTokenizer, batches: Iterable[Any]) -> None:
+    def on_train_start(self, tokenizer: ComposedTokenizer, batches: Iterable[Any]) -> None:
         """Data-dependent start, after the tokenizer's own."""
 
     @torch.no_grad()
@@ -92,5 +92,5 @@ class Regulariser(nn.Module):
         """Upkeep after all optimiser steps."""
 
     @torch.no_grad()
-    def conclude(self, tokenizer: ComposedTokenizer) -> None:
+    def on_train_end(self, tokenizer: ComposedTokenizer) -> None:
         """Called once after the last step, with the averaged weights in place, before companions are dropped."""

@@ -46,7 +46,7 @@ class RegulariserConfig(Part):
     def validate(self, config: TokenizerConfig) -> None:
         """Raises ValueError with the reason when it makes no sense on such a tokenizer."""
 
-    def beside(self, kinds: Collection[str]) -> None:
+    def compatible_with(self, kinds: Collection[str]) -> None:
         """Raises ValueError with the reason when it can't train with the other regularisers of these kinds."""
 
     def build(self, config: TokenizerConfig) -> Regulariser:
@@ -61,6 +61,6 @@ class RegulariserConfig(Part):
         """Names of the weights files that it needs."""
         return ()
 
-    def stages(self) -> tuple[float, ...]:
+    def schedule_milestones(self) -> tuple[float, ...]:
         """Shares of the training at which the work of a step changes: FLOPs are counted at each."""
         return ()

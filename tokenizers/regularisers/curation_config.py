@@ -170,7 +170,7 @@ class EquivarianceConfig(RegulariserConfig):
         if not self.chosen(config):
             raise ValueError("no transform suits latents of one position along an axis")
 
-    def beside(self, kinds: Collection[str]) -> None:
+    def compatible_with(self, kinds: Collection[str]) -> None:
         if self.match == "decoder" and "auxiliary_decoder" in kinds:
             raise ValueError(
                 "its loss brings the main decoder's gradient to the encoder, which auxiliary_decoder keeps away"
@@ -234,7 +234,7 @@ class SelfSupervisedConfig(RegulariserConfig):
 
         return SelfSupervised(self, config)
 
-    def stages(self) -> tuple[float, ...]:
+    def schedule_milestones(self) -> tuple[float, ...]:
         return (self.share,)
 
 

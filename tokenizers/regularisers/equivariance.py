@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..interface import Tokenizer
-from .base import Pass, Penalty, Regulariser
+from .base import LossTerms, Regulariser, TrainingStep
 from .transforms import Transform, draw, fixed, shift, turn
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Equivariance(Regulariser):
         self.groups = [g for g in ([k for k in chosen if k == "scale"], [k for k in chosen if k != "scale"]) if g]
         self.signal, self.grid = tokenizer.signal, tokenizer.spec.grid
 
-    def losses(self, done: Pass) -> Penalty:
+    def losses(self, done: TrainingStep) -> LossTerms:
         rows = max(1, round(self.config.probability * len(done.signal) / len(self.groups)))
         parts: list[Tensor] = []
         for number, kinds in enumerate(self.groups):
@@ -46,20 +46,20 @@ class Equivariance(Regulariser):
         losses = {"equivariance": self.config.weight * torch.stack(parts).mean()}
         if self.config.match == "latent":
             losses["equivariance_spread"] = self.config.weight * self.config.guard * spread_hinge(done.bottled.values)
-        return Penalty(losses=losses)
+        return LossTerms(losses=losses)
 
     def _draw(self, kinds: Sequence[str]) -> Transform:
         kind = kinds[int(torch.randint(len(kinds), ()))]
         whole = self.grid.heads > 0
         return draw(kind, self.signal.modality, self.signal.shape, self.grid.shape, whole=whole)
 
-    def _decoded(self, done: Pass, part: slice, transform: Transform) -> Tensor:
+    def _decoded(self, done: TrainingStep, part: slice, transform: Transform) -> Tensor:
         """The objective between decode(T(z)) and T(x)."""
         reconstruction = done.tokenizer._decoded(transform.latent(done.bottled.values[part]))
         terms = done.tokenizer.objective(reconstruction, transform.signal(done.signal[part]))
         return torch.stack(list(terms.values())).sum()
 
-    def _matched(self, done: Pass, part: slice, transform: Transform) -> Tensor:
+    def _matched(self, done: TrainingStep, part: slice, transform: Transform) -> Tensor:
         """Mean squared T(E(x)) - E(T(x)), the posterior's modes."""
         there = done.tokenizer.bottleneck.encode(done.features[part]).values
         back = done.tokenizer.encode(transform.signal(done.signal[part])).values

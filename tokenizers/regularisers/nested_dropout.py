@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class NestedDropout(Regulariser):
     """Hides what lies behind a random prefix of the tokens; decoding hides what lies behind `lengths`."""
 
-    deployed: ClassVar[bool] = True
+    keep_at_inference: ClassVar[bool] = True
     choices: Tensor
 
     def __init__(self, config: NestedDropoutConfig, *, tokens: int, width: int) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..backbones.attention import MLP, AxialEmbedding
-from .base import Pass, Penalty, Regulariser
+from .base import LossTerms, Regulariser, TrainingStep
 
 if TYPE_CHECKING:
     from ..bottlenecks.base import Bottleneck
@@ -55,10 +55,10 @@ class PriorInTheLoop(Regulariser):
         _, deviation = moments(values)
         return values + self.config.resolution * deviation * torch.randn_like(values)
 
-    def losses(self, done: Pass) -> Penalty:
+    def losses(self, done: TrainingStep) -> LossTerms:
         nats = self._code_nats(done) if self.sizes else self._rate(done.bottled.values)
         loss = self.config.weight / self.elements * nats
-        return Penalty(losses={"prior": loss}, logs={"prior_nats": nats.detach()})
+        return LossTerms(losses={"prior": loss}, logs={"prior_nats": nats.detach()})
 
     def _rate(self, values: Tensor) -> Tensor:
         """Mean over the batch of the nats of `[B, C, *grid]` at the resolution."""
@@ -74,7 +74,7 @@ class PriorInTheLoop(Regulariser):
         rate = 0.5 * ((z - expected).square() / variance + (variance / floor).log() - 1)
         return rate.flatten(1).sum(1).mean()
 
-    def _code_nats(self, done: Pass) -> Tensor:
+    def _code_nats(self, done: TrainingStep) -> Tensor:
         """Mean over the batch of the nats of all codes."""
         bottleneck, values = done.tokenizer.bottleneck, done.bottled.values
         with torch.no_grad():

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..corruptions.mask import Mask
-from .base import Pass, Penalty, Regulariser
+from .base import LossTerms, Regulariser, TrainingStep
 from .equivariance import spread_hinge
 
 if TYPE_CHECKING:
@@ -51,27 +51,27 @@ class SelfSupervised(Regulariser):
         for number, shape in enumerate(_shapes(tokenizer, features)):
             self.register_buffer(f"kept_{number}", torch.zeros(shape))
 
-    def losses(self, done: Pass) -> Penalty:
+    def losses(self, done: TrainingStep) -> LossTerms:
         """Invariance, variance and covariance of the views' embeddings while the encoder learns, then nothing."""
         freeze = self.freeze_at(done.steps)
         if done.step >= freeze:
             if done.step == freeze:
                 self._keep(done.tokenizer)
-            return Penalty()
+            return LossTerms()
         first, second = self._embedded(done), self._embedded(done)
         invariance = (first - second).square().mean()
         variance = spread_hinge(first) + spread_hinge(second)
         covariance = covariance_penalty(first) + covariance_penalty(second)
         loss = invariance + variance + _COVARIANCE * covariance
         logs = {"invariance": invariance.detach(), "spread": variance.detach(), "covariance": covariance.detach()}
-        return Penalty(losses={"self_supervised": self.config.weight * loss}, logs=logs)
+        return LossTerms(losses={"self_supervised": self.config.weight * loss}, logs=logs)
 
     def freeze_at(self, steps: int) -> int:
         """The first step at which the encoder is frozen; the last one at the latest."""
         return min(math.ceil(self.config.share * steps), steps - 1)
 
     @torch.no_grad()
-    def conclude(self, tokenizer: ComposedTokenizer) -> None:
+    def on_train_end(self, tokenizer: ComposedTokenizer) -> None:
         """Puts the frozen encoder's weights back in place of their average."""
         if self.frozen:
             for number, parameter in enumerate(_parameters(tokenizer)):
@@ -83,7 +83,7 @@ class SelfSupervised(Regulariser):
         for number, parameter in enumerate(_parameters(tokenizer)):
             self.get_buffer(f"kept_{number}").copy_(parameter)
 
-    def _embedded(self, done: Pass) -> Tensor:
+    def _embedded(self, done: TrainingStep) -> Tensor:
         """The embeddings of a new view, `[B, embedding, *grid]`."""
         features = done.tokenizer._features(self.views(done.signal)).float()
         return self.expander(features.movedim(1, -1)).movedim(-1, 1)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ..spec import MelSpec, Modality
 
 if TYPE_CHECKING:
-    from ..objectives.lpips import LPIPS
+    from ..losses.lpips import LPIPS
     from ..spec import LatentSpec
 
 _ORIENTATIONS = 8
@@ -105,7 +105,7 @@ class LogMelEnergies(Target):
         self.mel = MelSpec(sample_rate=rate, n_mels=_MELS, n_fft=min(window, length), hop=hop)
 
     def __call__(self, signal: Tensor) -> list[Tensor]:
-        from ..objectives.stft import log_mel
+        from ..losses.stft import log_mel
 
         return [log_mel(signal.mean(1, keepdim=True), mel=self.mel).flatten(1, 2)]
 
@@ -132,7 +132,7 @@ class AlexNetFeatures(Target):
 
     def _load(self, device: torch.device) -> LPIPS:
         if self._net is None:
-            from ..objectives.lpips import LPIPS
+            from ..losses.lpips import LPIPS
             from ..weights import require
 
             net: nn.Module = LPIPS(require("alexnet_lpips", where="regularisers.alignment")).eval()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from latentbench.bench.datasets import DataConfig, Item, Reading, Skip, open_dataset, sources
+from latentbench.bench.datasets import DataConfig, Item, Skip, SourceReader, open_dataset, sources
 from latentbench.results.errors import UserError
 
 CPU = torch.device("cpu")
@@ -26,12 +26,12 @@ def blocks(*levels: int, fail: str | None = None) -> Iterator[np.ndarray]:
 def source(monkeypatch: pytest.MonkeyPatch) -> type:
     class Given:
         version: ClassVar[int] = 1
-        reading: ClassVar[Reading]
+        reading: ClassVar[SourceReader]
 
         def content(self, config: DataConfig, **_: object) -> str:
             return ""
 
-        def read(self, config: DataConfig, **_: object) -> Reading:
+        def read(self, config: DataConfig, **_: object) -> SourceReader:
             return self.reading
 
     monkeypatch.setattr(sources, "_entries", dict(sources._entries))
@@ -52,7 +52,7 @@ def test_a_skipped_item_takes_its_samples_back(source: type, cache: Path) -> Non
         Item(name="d", blocks=blocks(), label=1),
         Item(name="e", blocks=blocks(7, 8), label=0),
     ]
-    source.reading = Reading(items=iter(items), total=5, classes=("x", "y"), skipped=(("f", "unreadable"),))
+    source.reading = SourceReader(items=iter(items), total=5, classes=("x", "y"), skipped=(("f", "unreadable"),))
     data = open_dataset(DataConfig(source="given", size=8, val=0.2), cache=cache)
     assert levels(data.val) == [1, 2]
     assert levels(data.train) == [6, 7, 8]
@@ -64,7 +64,7 @@ def test_a_skipped_item_takes_its_samples_back(source: type, cache: Path) -> Non
 
 def test_the_last_item_is_for_training_when_nothing_else_is(source: type, cache: Path) -> None:
     items = [Item(name=c, blocks=blocks(i, fail="no" if c in "bd" else None)) for i, c in enumerate("abcd")]
-    source.reading = Reading(items=iter(items), total=4)
+    source.reading = SourceReader(items=iter(items), total=4)
     data = open_dataset(DataConfig(source="given", size=8, val=0.75), cache=cache)
     assert (levels(data.val), levels(data.train)) == ([0], [2])
 
@@ -75,19 +75,19 @@ def test_reading_stops_when_there_is_enough(source: type, cache: Path) -> None:
             assert i < 4, "read on"
             yield Item(name=str(i), blocks=blocks(i, i))
 
-    source.reading = Reading(items=items(), total=10)
+    source.reading = SourceReader(items=items(), total=10)
     data = open_dataset(DataConfig(source="given", size=8, val=2, samples=5), cache=cache)
     assert levels(data.train) == [1, 1, 2, 2, 3]
 
 
 def test_one_side_missing(source: type, cache: Path) -> None:
-    source.reading = Reading(items=iter([Item(name="a", blocks=blocks(1), split="train")]), total=1)
+    source.reading = SourceReader(items=iter([Item(name="a", blocks=blocks(1), split="train")]), total=1)
     with pytest.raises(UserError, match="gave no validation samples"):
         open_dataset(DataConfig(source="given", size=8), cache=cache)
 
 
 def test_wrong_shape_is_the_sources_fault(source: type, cache: Path) -> None:
-    source.reading = Reading(items=iter([Item(name="a", blocks=blocks(1))]), total=1)
+    source.reading = SourceReader(items=iter([Item(name="a", blocks=blocks(1))]), total=1)
     with pytest.raises(TypeError, match=r"a: source gave uint8 \(3, 8, 8\), needs uint8 \(3, 9, 9\)"):
         open_dataset(DataConfig(source="given", size=9), cache=cache)
 
@@ -109,13 +109,13 @@ def test_memory_does_not_grow_with_the_data_set(cache: Path) -> None:
 
 def test_skipped_files_use_up_their_place_so_that_the_share_holds(source: type, cache: Path) -> None:
     items = [Item(name=f"{i:02}", blocks=blocks(i, fail="no" if i % 2 else None)) for i in range(20)]
-    source.reading = Reading(items=iter(items), total=20)
+    source.reading = SourceReader(items=iter(items), total=20)
     data = open_dataset(DataConfig(source="given", size=8, val=0.2), cache=cache)
     assert (levels(data.val), levels(data.train)) == ([0, 2], list(range(4, 20, 2)))
 
 
 def test_validation_is_never_empty_because_its_files_were_skipped(source: type, cache: Path) -> None:
     items = [Item(name=f"{i}", blocks=blocks(i, fail="no" if i < 4 else None)) for i in range(10)]
-    source.reading = Reading(items=iter(items), total=10)
+    source.reading = SourceReader(items=iter(items), total=10)
     data = open_dataset(DataConfig(source="given", size=8, val=0.2), cache=cache)
     assert (levels(data.val), levels(data.train)) == ([4], [5, 6, 7, 8, 9])

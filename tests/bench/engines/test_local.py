@@ -29,12 +29,12 @@ import json, os, signal, sys, time
 from pathlib import Path
 from latentbench.bench import worker
 from latentbench.bench.engines import server
-from latentbench.bench.order import Order, ProgressFile, UNWRITABLE
+from latentbench.bench.worker_protocol import WorkerRequest, ProgressFile, UNWRITABLE
 from latentbench.results.record import Failure, Record
 from latentbench.results.store import Store
 
 def work(data):
-    order = Order.from_json(data)
+    order = WorkerRequest.from_json(data)
     job, do = order.job, order.job.config
     print("attempt", order.attempt, "threads", order.threads, flush=True)
     (order.folder / f"pid-{order.attempt}").write_text(str(os.getpid()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from latentbench.bench.engines.slots import SMALL_STEP, Place, Slots
+from latentbench.bench.engines.slots import SMALL_STEP, Allocation, Slots
 from latentbench.bench.hardware import Device, Machine
 from latentbench.bench.jobs import Job
 
@@ -81,7 +81,7 @@ def test_threads_don_t_depend_on_what_runs_beside() -> None:
 
 def test_whatever_is_taken_is_given_back() -> None:
     slots, rng = gpus(100, 70, units=3), random.Random(0)
-    taken: list[Place] = []
+    taken: list[Allocation] = []
     for _ in range(500):
         place = slots.place(job(memory=rng.randrange(150)))
         if place is not None:

@@ -70,7 +70,7 @@ def _train(model: EncoderTrainer, split: Split, steps: int, batch: int = 32) -> 
     source = LabelledSource(split)
     for step in range(steps):
         picked = torch.randint(0, len(source), (batch,)).numpy()
-        loss = model.losses(source.batch(picked, CPU), player="model", step=step, steps=steps)["loss"]
+        loss = model.losses(source.batch(picked, CPU), group="model", step=step, steps=steps)["loss"]
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
@@ -155,7 +155,7 @@ def test_any_image_size(shape: tuple[int, int]) -> None:
     model = EncoderTrainer(EncoderConfig(), signal, classes=0)
     x = torch.rand(2, 1, *shape)
     assert model.net()(x).shape == (2, 128)
-    assert bool(model.losses((x, None), player="model", step=0, steps=1)["loss"].isfinite())
+    assert bool(model.losses((x, None), group="model", step=0, steps=1)["loss"].isfinite())
 
 
 def test_very_short_waveforms() -> None:

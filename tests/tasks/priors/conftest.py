@@ -33,7 +33,7 @@ def learn() -> Learn:
             for group in optimizer.param_groups:
                 group["lr"] = lr * min(1, (step + 1) / 15) * (1 - step / steps)
             optimizer.zero_grad()
-            prior.losses(draw(batch), player="model", step=step, steps=steps)["loss"].backward()
+            prior.losses(draw(batch), group="model", step=step, steps=steps)["loss"].backward()
             torch.nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
             optimizer.step()
         prior.eval()

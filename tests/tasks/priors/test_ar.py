@@ -93,7 +93,7 @@ def test_samples_follow_the_model() -> None:
 def test_the_loss_is_the_mean_of_the_exact_likelihood() -> None:
     prior = make((3, 2), (7, 5))
     codes = random_codes(6, (3, 2), (7, 5))
-    loss = prior.losses(batch_of(codes), player="model", step=0, steps=1)
+    loss = prior.losses(batch_of(codes), group="model", step=0, steps=1)
     bits = prior.held_out(batch_of(codes))["nll_bits"]
     assert loss["loss"].item() / math.log(2) * 12 == pytest.approx(bits.mean().item(), rel=1e-5)
     assert not prior.training
@@ -230,7 +230,7 @@ def test_lengths_weigh_the_loss_by_code() -> None:
     batch = LatentBatch(latents=Latents(codes=codes, lengths=lengths))
     nats = prior.held_out(batch)["nll_bits"].sum().item() * math.log(2)
     # two codes a position, and an end symbol for all but the longest
-    assert prior.losses(batch, player="model", step=0, steps=1)["loss"].item() == pytest.approx(nats / 29, rel=1e-5)
+    assert prior.losses(batch, group="model", step=0, steps=1)["loss"].item() == pytest.approx(nats / 29, rel=1e-5)
 
 
 @pytest.mark.slow

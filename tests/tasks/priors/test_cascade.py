@@ -41,7 +41,7 @@ def test_factors_divide() -> None:
 def test_the_low_resolution_has_unit_variance() -> None:
     prior = CascadePrior(CascadeConfig(width=16, layers=1, attention_heads=2), spec(8, 8))
     values = torch.randn(256, 2, 8, 8)
-    prior.prepare([LatentBatch(latents=Latents(values=part)) for part in values.split(64)])
+    prior.on_train_start([LatentBatch(latents=Latents(values=part)) for part in values.split(64)])
     torch.testing.assert_close(prior.spread, torch.full((2,), 0.25), atol=0.01, rtol=0)
     assert prior._low(values).std().item() == pytest.approx(1, abs=0.03)
 

@@ -122,7 +122,7 @@ def test_the_likelihood_is_given_the_label(name: str) -> None:
     torch.testing.assert_close(bits[1], bits[3])
     with pytest.raises(UserError, match="no labels"):
         prior.held_out(batch_for(name, None))
-    prior.train().losses(batch_for(name, [0, 1, 2, 1]), player="model", step=0, steps=1)["loss"].backward()
+    prior.train().losses(batch_for(name, [0, 1, 2, 1]), group="model", step=0, steps=1)["loss"].backward()
     assert prior.labels.weight.grad.abs().sum() > 0
 
 

@@ -84,7 +84,7 @@ def test_flops_are_those_that_torch_counts(sizes: tuple[int, ...]) -> None:
     codes = torch.stack([torch.randint(k, (2, 4, 6)) for k in sizes], 1) if sizes else None
     batch = LatentBatch(latents=Latents(values=torch.randn(2, 4, 4, 6), codes=codes))
     with FlopCounterMode(display=False) as counter:
-        prior.losses(batch, player="model", step=0, steps=1)
+        prior.losses(batch, group="model", step=0, steps=1)
     # the counter knows no fused attention on a CPU: 2 n^2 d for a causal one (half is masked), 4 n^2 d for a full one
     attention = 3 * (2 if sizes else 4) * 24 * 24 * 32
     assert counter.get_total_flops() / 2 + attention == pytest.approx(config.forward_flops(latents_spec), rel=1e-6)

@@ -61,12 +61,12 @@ def batch_of(values: Tensor, **rest: Tensor) -> LatentBatch:
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
 def test_every_rank_trains_and_samples(name: str, options: dict, shape: tuple[int, ...]) -> None:
     if name == "diffwave" and len(shape) > 1:
-        assert "one axis" in str(priors.get(name).refusal(grid(shape)))
+        assert "one axis" in str(priors.get(name).unsupported_reason(grid(shape)))
         return
     prior = make(name, shape, **options)
     batch = batch_of(torch.randn(5, 3, *shape))
-    prior.prepare([batch])
-    prior.train().losses(batch, player="model", step=0, steps=1)["loss"].backward()
+    prior.on_train_start([batch])
+    prior.train().losses(batch, group="model", step=0, steps=1)["loss"].backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in prior.parameters())
     samples = prior.sample(3, seed=0).values
     assert samples.shape == (3, 3, *shape)
@@ -103,7 +103,7 @@ def test_flops_are_those_that_torch_counts(name: str, options: dict, patch: int,
         return
     prior = make(name, shape, patch=(patch,) * len(shape), **options)
     with FlopCounterMode(display=False) as counter:
-        prior.losses(batch_of(torch.randn(2, 3, *shape)), player="model", step=0, steps=1)
+        prior.losses(batch_of(torch.randn(2, 3, *shape)), group="model", step=0, steps=1)
     config, spec = prior.config, prior.spec
     # the counter knows no fused attention on a CPU: 2 n^2 d for a causal one, 4 n^2 d for a full one
     n = math.prod(-(-size // patch) for size in shape)
@@ -147,8 +147,8 @@ def test_labels_are_asked_for_and_counted(name: str) -> None:
     prior = make(name, (8,), classes=3)
     values = torch.randn(4, 3, 8)
     with pytest.raises(UserError, match="no labels"):
-        prior.losses(batch_of(values), player="model", step=0, steps=1)
-    prior.prepare([batch_of(values, labels=torch.tensor([0, 2, 2, 2]))])
+        prior.losses(batch_of(values), group="model", step=0, steps=1)
+    prior.on_train_start([batch_of(values, labels=torch.tensor([0, 2, 2, 2]))])
     assert prior.labels.counts.tolist() == [1, 0, 3]
     assert prior.config.protocol.count("3 classes") == 1
 
@@ -165,7 +165,7 @@ def test_signals_themselves_can_be_modelled(name: str, shape: tuple[int, ...], c
         return
     prior = make(name, shape, channels, steps=1)
     values = torch.randn(1, channels, *shape)
-    prior.losses(batch_of(values), player="model", step=0, steps=1)["loss"].backward()
+    prior.losses(batch_of(values), group="model", step=0, steps=1)["loss"].backward()
     assert prior.sample(1, seed=0).values.shape == (1, channels, *shape)
 
 
@@ -193,7 +193,7 @@ LEARNERS = [
 @pytest.mark.parametrize(("name", "options"), LEARNERS)
 def test_it_learns_a_mixture(name: str, options: dict) -> None:
     prior = build_prior(priors.get(name)(**options), grid((2,), 2))
-    prior.prepare([batch_of(mixture(512))])
+    prior.on_train_start([batch_of(mixture(512))])
     average = torch.optim.swa_utils.AveragedModel(prior, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.98))
     optimizer = torch.optim.AdamW(prior.parameters(), lr=3e-3)
     steps = 250
@@ -201,7 +201,7 @@ def test_it_learns_a_mixture(name: str, options: dict) -> None:
         for group in optimizer.param_groups:
             group["lr"] = 3e-3 * min(1, (step + 1) / 20) * (1 - step / steps)
         optimizer.zero_grad()
-        prior.losses(batch_of(mixture(256)), player="model", step=step, steps=steps)["loss"].backward()
+        prior.losses(batch_of(mixture(256)), group="model", step=step, steps=steps)["loss"].backward()
         torch.nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
         optimizer.step()
         average.update_parameters(prior)

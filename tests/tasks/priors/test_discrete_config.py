@@ -29,7 +29,11 @@ def spec(*grids: LatentGrid) -> LatentSpec:
 
 
 def able(latents: LatentSpec) -> set[str]:
-    return {name for name in ("ar", "pixelcnn", "maskgit", "hierarchical") if priors.get(name).refusal(latents) is None}
+    return {
+        name
+        for name in ("ar", "pixelcnn", "maskgit", "hierarchical")
+        if priors.get(name).unsupported_reason(latents) is None
+    }
 
 
 def test_each_models_what_it_can() -> None:
@@ -108,7 +112,7 @@ def test_flops_are_those_that_torch_counts(name: str, grids: tuple, options: dic
         for grid in grids
     ]
     with FlopCounterMode(display=False) as counter:
-        prior.losses(LatentBatch(latents=replace(levels[0], rest=tuple(levels[1:]))), player="model", step=0, steps=1)
+        prior.losses(LatentBatch(latents=replace(levels[0], rest=tuple(levels[1:]))), group="model", step=0, steps=1)
     assert counter.get_total_flops() / 2 + attention == pytest.approx(config.forward_flops(latents_spec), rel=1e-6)
 
 

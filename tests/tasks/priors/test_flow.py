@@ -110,7 +110,7 @@ def test_patches_are_undone(shape: tuple[int, ...], size: int) -> None:
 def test_every_rank_trains_and_samples(shape: tuple[int, ...]) -> None:
     prior = make(shape, patch=(2,) * len(shape))
     batch = LatentBatch(latents=Latents(values=torch.randn(5, 3, *shape)))
-    prior.losses(batch, player="model", step=0, steps=1)["loss"].backward()
+    prior.losses(batch, group="model", step=0, steps=1)["loss"].backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in prior.parameters())
     samples = prior.sample(4, seed=0).values
     assert samples.shape == (4, 3, *shape)
@@ -164,7 +164,7 @@ def test_it_learns_a_mixture() -> None:
             group["lr"] = 2e-3 * (1 - step / steps)
         batch = LatentBatch(latents=Latents(values=draw(256)))
         optimizer.zero_grad()
-        prior.losses(batch, player="model", step=step, steps=steps)["loss"].backward()
+        prior.losses(batch, group="model", step=step, steps=steps)["loss"].backward()
         optimizer.step()
     truth, samples = draw(100000)[:, :, 0], prior.eval().sample(1500, seed=0, batch_size=1500).values[:, :, 0]
     torch.testing.assert_close(samples.mean(0), truth.mean(0), atol=0.08, rtol=0)

@@ -124,7 +124,7 @@ def test_it_reaches_the_entropy_of_a_switching_source() -> None:
             group["lr"] = 3e-3 * min(1, (step + 1) / 20) * (1 - step / steps)
         optimizer.zero_grad()
         batch = LatentBatch(latents=Latents(values=draw(256)))
-        prior.losses(batch, player="model", step=step, steps=steps)["loss"].backward()
+        prior.losses(batch, group="model", step=step, steps=steps)["loss"].backward()
         torch.nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
         optimizer.step()
     held_out = draw(20000)

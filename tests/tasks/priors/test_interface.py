@@ -53,7 +53,7 @@ def test_the_documented_prior_works(example: ModuleType) -> None:
     assert drawn.shape == (1000, 2, 2)
     shares = np.bincount(drawn[:, 0].flatten().numpy(), minlength=3) / 2000
     np.testing.assert_allclose(shares, [0.7, 0.2, 0.1], atol=0.04)
-    prior.losses(batch, player="model", step=0, steps=1)["loss"].backward()
+    prior.losses(batch, group="model", step=0, steps=1)["loss"].backward()
     assert prior.logits[0].grad.abs().max() > 0
 
 

@@ -27,8 +27,8 @@ def test_sets_get_the_priors_of_sets_and_no_others() -> None:
     assert choose(spec()) == "set_flow"
     for name in priors:
         for latents in (spec(8), spec()):
-            refusal = priors.get(name).refusal(latents)
-            assert (refusal is None) == (name == ("set_ar" if latents.discrete else "set_flow")), name
+            unsupported_reason = priors.get(name).unsupported_reason(latents)
+            assert (unsupported_reason is None) == (name == ("set_ar" if latents.discrete else "set_flow")), name
     for name in ("ar", "maskgit", "flow", "unet"):
         latents = spec(8) if name in ("ar", "maskgit") else spec()
         with pytest.raises(UserError, match=f"prior '{name}' can't model these latents: it models ordered positions"):
@@ -50,7 +50,7 @@ def test_flops_are_those_that_torch_counts(sizes: tuple[int, ...]) -> None:
     codes = torch.stack([torch.randint(k, (2, 24)) for k in sizes], 1) if sizes else None
     batch = LatentBatch(latents=Latents(values=torch.randn(2, 4, 24), codes=codes))
     with counter() as counted:
-        prior.losses(batch, player="model", step=0, steps=1)
+        prior.losses(batch, group="model", step=0, steps=1)
     # counted as if a causal mask saved nothing
     masked = 3 * 2 * 24 * 24 * 32 if sizes else 0
     assert counted.get_total_flops() / 2 - masked == pytest.approx(config.forward_flops(latents), rel=1e-6)

@@ -82,12 +82,12 @@ def test_flops_and_bad_options() -> None:
         prior = make(12, sizes)
         codes = torch.stack([torch.randint(k, (2, 12)) for k in sizes], 1)
         with FlopCounterMode(display=False) as counter:
-            prior.losses(batch_of(codes), player="model", step=0, steps=1)
+            prior.losses(batch_of(codes), group="model", step=0, steps=1)
         assert counter.get_total_flops() / 2 == pytest.approx(prior.config.forward_flops(prior.spec), rel=1e-6)
     with pytest.raises(ValueError, match="cycle"):
         WaveNetConfig(cycle=0)
     grid = LatentGrid(shape=(4, 4), channels=4, codebook_sizes=(8,))
-    assert "one axis" in str(WaveNetConfig.refusal(LatentSpec(signal=SIGNAL, grids=(grid,))))
+    assert "one axis" in str(WaveNetConfig.unsupported_reason(LatentSpec(signal=SIGNAL, grids=(grid,))))
 
 
 @pytest.mark.slow
@@ -110,6 +110,6 @@ def test_it_reaches_the_entropy_of_a_second_order_source() -> None:
         for group in optimizer.param_groups:
             group["lr"] = 5e-3 * min(1, (step + 1) / 15) * (1 - step / steps)
         optimizer.zero_grad()
-        prior.losses(batch_of(draw(128)), player="model", step=step, steps=steps)["loss"].backward()
+        prior.losses(batch_of(draw(128)), group="model", step=step, steps=steps)["loss"].backward()
         optimizer.step()
     assert prior.held_out(batch_of(draw(4000)))["nll_bits"].mean().item() == pytest.approx(entropy, rel=0.02)

@@ -51,7 +51,7 @@ def measured() -> Callable[..., dict[str, Metric]]:
     @torch.no_grad()
     def measure(name: str, probed: ProbeInput) -> dict[str, Metric]:
         probe = probes.get(name)()
-        assert probe.refusal(probed) == ""
+        assert probe.unsupported_reason(probed) == ""
         return {metric.name: metric for metric in probe.measure(probed)}
 
     return measure

@@ -86,4 +86,4 @@ def test_latents_off_the_grid_are_refused(toys: SimpleNamespace, probed: Any) ->
         def encode(self, signal: torch.Tensor) -> Latents:
             return Latents(values=signal.flatten(1, 2))
 
-    assert "axes" in Equivariance().refusal(probed(Tokens()))
+    assert "axes" in Equivariance().unsupported_reason(probed(Tokens()))

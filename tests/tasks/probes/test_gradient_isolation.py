@@ -34,7 +34,7 @@ def test_a_plain_autoencoder_has_the_gradient_that_backward_gives(
     found = measured("gradient_isolation", one)
     tokenizer, x = one.untrained(), one.data.val.data[:7]
     tokenizer.load_state_dict(one.tokenizer.state_dict())
-    tokenizer.train().losses(x, player="model", step=99, steps=100)["loss"].backward()
+    tokenizer.train().losses(x, group="model", step=99, steps=100)["loss"].backward()
 
     def norm(*modules: torch.nn.Module) -> float:
         return sum(float(p.grad.double().square().sum()) for m in modules for p in m.parameters()) ** 0.5
@@ -64,7 +64,7 @@ def test_an_auxiliary_decoder_isolates_the_encoder(toys: SimpleNamespace, probed
 
 
 def test_what_is_not_trained_is_refused(toys: SimpleNamespace, probed: Any) -> None:
-    assert "trained" in GradientIsolation().refusal(probed(toys.Identity()))
+    assert "trained" in GradientIsolation().unsupported_reason(probed(toys.Identity()))
     config = resolve("pca", toys.IMAGE, {})
     tokenizer = build(config).eval()
-    assert "parameters" in GradientIsolation().refusal(probed(tokenizer, untrained=lambda: build(config)))
+    assert "parameters" in GradientIsolation().unsupported_reason(probed(tokenizer, untrained=lambda: build(config)))

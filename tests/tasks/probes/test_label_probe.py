@@ -53,4 +53,4 @@ def test_it_reads_labels_that_are_there(toys: SimpleNamespace, probed: Any, meas
 def test_data_without_labels_are_refused(toys: SimpleNamespace, probed: Any) -> None:
     data = toys.Data()
     data.classes = ()
-    assert "labels" in LabelProbe().refusal(probed(toys.Identity(), data))
+    assert "labels" in LabelProbe().unsupported_reason(probed(toys.Identity(), data))

@@ -43,4 +43,4 @@ def test_batches_make_no_difference(toys: SimpleNamespace, probed: Any, measured
 
 
 def test_codes_are_refused(toys: SimpleNamespace, probed: Any) -> None:
-    assert "codes" in LatentNoise().refusal(probed(toys.Levels()))
+    assert "codes" in LatentNoise().unsupported_reason(probed(toys.Levels()))

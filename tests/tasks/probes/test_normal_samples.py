@@ -48,8 +48,8 @@ def test_latents_of_that_distribution_are_nearer_than_others(
 
 
 def test_codes_and_missing_nets_are_refused(toys: SimpleNamespace, probed: Any) -> None:
-    assert "codes" in NormalSamples().refusal(probed(toys.Levels()))
-    assert "net" in NormalSamples().refusal(probed(toys.Identity()))
+    assert "codes" in NormalSamples().unsupported_reason(probed(toys.Levels()))
+    assert "net" in NormalSamples().unsupported_reason(probed(toys.Identity()))
     heard: nn.Module = toys.Pixels("heard", reads="waveform")
     given = probed(toys.Identity(toys.SOUND))
-    assert "net" in NormalSamples().refusal(given.__class__(**{**vars(given), "nets": {"heard": heard}}))
+    assert "net" in NormalSamples().unsupported_reason(given.__class__(**{**vars(given), "nets": {"heard": heard}}))

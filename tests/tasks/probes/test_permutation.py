@@ -54,5 +54,5 @@ def test_what_lies_beyond_the_length_stays() -> None:
 
 
 def test_a_grid_is_refused(toys: SimpleNamespace, probed: Any) -> None:
-    assert "order is information" in Permutation().refusal(probed(toys.Identity()))
-    assert "set" not in Permutation().refusal(replace(probed(tokenizer(toys, reads_order=True)), samples=3))
+    assert "order is information" in Permutation().unsupported_reason(probed(toys.Identity()))
+    assert "set" not in Permutation().unsupported_reason(replace(probed(tokenizer(toys, reads_order=True)), samples=3))

@@ -20,7 +20,7 @@ IMAGE = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(8, 8))
 def shortcut() -> SetShortcut:
     inner = TokenShortcut(IMAGE, (4, 4), kept=48, tokens=6, latents=2)
     made = SetShortcut(inner, digits=3)
-    made.prepare([torch.randn(100, 3, 8, 8)], whiten=False)
+    made.on_train_start([torch.randn(100, 3, 8, 8)], whiten=False)
     return made
 
 
@@ -52,7 +52,7 @@ def test_too_few_channels_for_a_name_have_no_shortcut() -> None:
         tokenizer, x = build(config), torch.randn(4, 3, 8, 8)
         assert isinstance(tokenizer, ComposedTokenizer)
         assert (tokenizer.shortcut is not None) == there
-        tokenizer.prepare([x])
+        tokenizer.on_train_start([x])
         assert _varies(tokenizer.decode(tokenizer.encode(x)))
         assert config.estimate_parameters() == sum(p.numel() for p in tokenizer.parameters())
 

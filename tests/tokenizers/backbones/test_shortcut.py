@@ -30,7 +30,7 @@ def pca_error(images: Tensor, rank: int) -> float:
 @torch.no_grad()
 def test_it_starts_as_pca(images: Tensor, whiten: bool) -> None:
     shortcut = LinearShortcut((4, 4), channels=3, latents=6)
-    shortcut.prepare(images.split(10), whiten=whiten)
+    shortcut.on_train_start(images.split(10), whiten=whiten)
     z = shortcut.encode(images)
     error = float((shortcut.decode(z) - images).double().square().mean())
     assert error == pytest.approx(pca_error(images, 6), rel=1e-4)
@@ -46,7 +46,7 @@ def test_it_starts_as_pca(images: Tensor, whiten: bool) -> None:
 @torch.no_grad()
 def test_more_latents_than_the_patch_has_elements(images: Tensor) -> None:
     shortcut = LinearShortcut((1, 1), channels=3, latents=5)
-    shortcut.prepare([images], whiten=True)
+    shortcut.on_train_start([images], whiten=True)
     torch.testing.assert_close(shortcut.decode(shortcut.encode(images)), images, atol=1e-4, rtol=0)
 
 
@@ -54,7 +54,7 @@ def test_more_latents_than_the_patch_has_elements(images: Tensor) -> None:
 def test_training_begins_at_the_best_linear_autoencoder(recipe: str, images: Tensor) -> None:
     config = resolve(recipe, IMAGE, {"downsample": 4, "channels": 6, "width": 8})
     model = build(config)
-    model.prepare([images])
+    model.on_train_start([images])
     model.eval()
     with torch.no_grad():
         error = float((model.decode(model.encode(images)) - images).square().mean())
@@ -74,11 +74,11 @@ def test_it_can_be_turned_off_and_then_costs_nothing() -> None:
 
 def test_gradients_reach_both_halves_after_a_step(images: Tensor) -> None:
     model = build(resolve("ae", IMAGE, {"downsample": 4, "width": 8}))
-    model.prepare([images])
+    model.on_train_start([images])
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-2)
     for step in range(3):
         optimiser.zero_grad()
-        model.losses(images, player="model", step=step, steps=3)["loss"].backward()
+        model.losses(images, group="model", step=step, steps=3)["loss"].backward()
         optimiser.step()
     silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert silent == []

@@ -32,7 +32,7 @@ def pca_error(images: Tensor, rank: int) -> float:
 def test_it_starts_as_pca_of_the_signal(images: Tensor, whiten: bool) -> None:
     shortcut = TokenShortcut(IMAGE, (4, 4), kept=48, tokens=5, latents=3)
     assert shortcut.patch_down is None
-    shortcut.prepare(images.split(64), whiten=whiten)
+    shortcut.on_train_start(images.split(64), whiten=whiten)
     z = shortcut.encode(images)
     assert z.shape == (200, 3, 5)
     error = float((shortcut.decode(z) - images).double().square().mean())
@@ -48,7 +48,7 @@ def test_it_starts_as_pca_of_the_signal(images: Tensor, whiten: bool) -> None:
 @torch.no_grad()
 def test_the_first_tokens_hold_the_most(images: Tensor) -> None:
     shortcut = TokenShortcut(IMAGE, (4, 4), kept=48, tokens=4, latents=2)
-    shortcut.prepare([images], whiten=False)
+    shortcut.on_train_start([images], whiten=False)
     z, errors = shortcut.encode(images), []
     for kept in range(5):
         prefix = z * (torch.arange(4) < kept)
@@ -60,7 +60,7 @@ def test_the_first_tokens_hold_the_most(images: Tensor) -> None:
 @torch.no_grad()
 def test_large_signals_go_through_components_of_their_patches(images: Tensor) -> None:
     shortcut = TokenShortcut(IMAGE, (4, 4), kept=6, tokens=8, latents=12)
-    shortcut.prepare([images], whiten=False)
+    shortcut.on_train_start([images], whiten=False)
     error = float((shortcut.decode(shortcut.encode(images)) - images).square().mean())
     # all 96 numbers that are left of the patches are kept: what is lost is lost within the patches
     patches = images.unflatten(3, (4, 4)).unflatten(2, (4, 4)).permute(0, 2, 4, 1, 3, 5).flatten(0, 2).flatten(1)
@@ -71,7 +71,7 @@ def test_large_signals_go_through_components_of_their_patches(images: Tensor) ->
 def test_training_begins_at_the_best_linear_autoencoder(images: Tensor) -> None:
     config = resolve("titok", IMAGE, {"tokens": 6, "channels": 4, "bottleneck": {"kind": "identity"}, "width": 8})
     model = build(config)
-    model.prepare([images])
+    model.on_train_start([images])
     model.eval()
     with torch.no_grad():
         error = float((model.decode(model.encode(images)) - images).square().mean())

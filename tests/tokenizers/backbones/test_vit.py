@@ -94,7 +94,7 @@ def test_the_grid_of_patches_is_that_of_other_backbones(image: SignalSpec, backb
     kinds = {"vit": {"kind": "vit", **TINY}, "conv": {"kind": "conv", "width": 8}, "patch": {"kind": "patch"}}
     config = resolve("ae", image, {"backbone": kinds[backbone], "decoder": kinds[decoder]})
     tokenizer, x = build(config), torch.randn(2, 3, 16, 24)
-    tokenizer.prepare([x])
+    tokenizer.on_train_start([x])
     assert tokenizer.decode(tokenizer.encode(x)).shape == x.shape
     assert config.estimate_parameters() == sum(p.numel() for p in tokenizer.parameters())
 
@@ -103,6 +103,6 @@ def test_it_runs_under_autocast(image: SignalSpec) -> None:
     for recipe in ("vit-vae", "titok", "token-set"):
         tokenizer = build(resolve(recipe, image, {"width": 8}))
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            losses = tokenizer.losses(torch.randn(2, 3, 16, 24), player="model", step=0, steps=1)
+            losses = tokenizer.losses(torch.randn(2, 3, 16, 24), group="model", step=0, steps=1)
         losses["loss"].backward()
         assert losses["loss"].isfinite()

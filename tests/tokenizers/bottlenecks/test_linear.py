@@ -51,18 +51,18 @@ def error(tokenizer: object, x: Tensor) -> float:
 def test_the_pca_recipe_reaches_the_discarded_variance(channels: int) -> None:
     x = smooth_images(64)
     tokenizer = build(resolve("pca", IMAGE, {"channels": channels}))
-    tokenizer.prepare([x[:40], x[40:]])
+    tokenizer.on_train_start([x[:40], x[40:]])
     patches = torch.nn.functional.pixel_unshuffle(x, 4)
     variances = np.linalg.eigvalsh(np.cov(rows([patches]).T, bias=True))[::-1]
     assert error(tokenizer, x) == pytest.approx(variances[channels:].sum() / 16, rel=1e-4, abs=1e-10)
-    assert tokenizer.players() == {"model": []}
+    assert tokenizer.param_groups() == {"model": []}
 
 
 def test_the_trained_linear_autoencoder_reaches_pca_within_one_percent() -> None:
     x = smooth_images(256)
     options = {"channels": 3}
     closed = build(resolve("pca", IMAGE, options))
-    closed.prepare([x])
+    closed.on_train_start([x])
     config = resolve("linear-ae", IMAGE, options)
     trained = build(config)
     training = config.training
@@ -71,7 +71,7 @@ def test_the_trained_linear_autoencoder_reaches_pca_within_one_percent() -> None
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for step in range(steps):
         batch = x[torch.randint(len(x), (training.batch_size,))]
-        loss = trained.losses(batch, player="model", step=step, steps=steps)["loss"]
+        loss = trained.losses(batch, group="model", step=step, steps=steps)["loss"]
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

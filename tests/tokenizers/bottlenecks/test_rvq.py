@@ -103,7 +103,7 @@ def test_codes_values_and_gradients_of_an_independent_library() -> None:
 
 def test_every_prefix_of_the_codes_decodes_and_the_error_falls_with_depth() -> None:
     rvq = quantiser(codebook_size=32)
-    rvq.prepare(features(40) for _ in range(2))
+    rvq.on_train_start(features(40) for _ in range(2))
     x = features(40)
     latents = rvq.encode(x)
     assert latents.codes is not None
@@ -174,7 +174,7 @@ def test_every_depth_is_an_operating_point() -> None:
     signal = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
     tokenizer = build(resolve("rvq", signal, {"width": 8, "codebook_size": 16, "levels": 3})).eval()
     x = torch.tanh(torch.randn(8, 3, 4, 4)).repeat_interleave(4, 2).repeat_interleave(4, 3)
-    tokenizer.prepare([x])
+    tokenizer.on_train_start([x])
     latents, points = tokenizer.encode(x), tokenizer.operating_points()
     assert list(points) == ["depth_1", "depth_2", "depth_3"]
     assert latents.codes is not None

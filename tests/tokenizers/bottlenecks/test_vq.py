@@ -150,7 +150,7 @@ def test_no_code_is_replaced_in_the_last_fifth() -> None:
 def test_prepare_starts_the_codebook_on_features() -> None:
     vq = VQ(VQConfig(codebook_size=SIZE), channels=DIM)
     batches = [features() + 5 for _ in range(4)]
-    vq.prepare(batches)
+    vq.on_train_start(batches)
     assert (vq.codebook.mean() - 5).abs() < 0.3
     codes = torch.cat([vq.encode(x).codes.flatten() for x in batches])  # type: ignore[union-attr]
     assert len(codes.unique()) == SIZE

@@ -19,7 +19,7 @@ def bottleneck(factors: tuple[int, ...] = (2, 2)) -> VQVAE2:
 
 def test_it_starts_as_the_mean_and_what_it_leaves_over() -> None:
     both, x = bottleneck(), torch.randn(3, 4, 6, 8)
-    both.prepare([x])
+    both.on_train_start([x])
     latents = both.encode(x)
     mean = F.avg_pool2d(x, 2)
     top = both.top.encode(mean)

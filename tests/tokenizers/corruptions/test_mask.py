@@ -53,17 +53,17 @@ def test_any_recipe_trains_on_corrupted_input_against_the_clean_signal(
 ) -> None:
     tokenizer = build(resolve(recipe, signal, {"width": 8, "corruption": corruption}))
     x = sample(signal)
-    tokenizer.prepare([x])
+    tokenizer.on_train_start([x])
     read: list[Tensor] = []
     compared: list[Tensor] = []
     objective = tokenizer.objective
     tokenizer.encoder.register_forward_pre_hook(lambda module, args: read.append(args[0]))  # type: ignore[operator,union-attr]
     tokenizer.objective = lambda made, target: compared.append(target) or objective(made, target)  # type: ignore[assignment,operator,func-returns-value]
-    tokenizer.losses(x, player="model", step=0, steps=1)["loss"].backward()
+    tokenizer.losses(x, group="model", step=0, steps=1)["loss"].backward()
     assert not torch.equal(read[0], x)
     assert compared[0] is x
     tokenizer.eval()
-    tokenizer.losses(x, player="model", step=0, steps=1)
+    tokenizer.losses(x, group="model", step=0, steps=1)
     tokenizer.encode(x)
     assert read[1] is x
     assert read[2] is x

@@ -27,7 +27,7 @@ from latentbench.tokenizers.regularisers.adversary import (
     gradient_penalty,
     gradient_ratio,
 )
-from latentbench.tokenizers.regularisers.base import Pass, Penalty
+from latentbench.tokenizers.regularisers.base import LossTerms, TrainingStep
 from latentbench.tokenizers.spec import Modality, SignalSpec
 from latentbench.tokenizers.training import TrainingConfig
 
@@ -107,17 +107,17 @@ def adversary_of(tokenizer: ComposedTokenizer) -> Adversary:
     return adversary
 
 
-def passed(tokenizer: ComposedTokenizer, x: Tensor) -> tuple[Pass, Losses]:
+def passed(tokenizer: ComposedTokenizer, x: Tensor) -> tuple[TrainingStep, Losses]:
     """One turn of the model, and the pass that the adversary saw in it."""
-    adversary, seen = adversary_of(tokenizer), list[Pass]()
+    adversary, seen = adversary_of(tokenizer), list[TrainingStep]()
     original = adversary.losses
 
-    def spy(done: Pass) -> Penalty:
+    def spy(done: TrainingStep) -> LossTerms:
         seen.append(done)
         return original(done)
 
     adversary.losses = spy  # type: ignore[method-assign]
-    losses = dict(tokenizer.losses(x, player="model", step=0, steps=1))
+    losses = dict(tokenizer.losses(x, group="model", step=0, steps=1))
     del adversary.losses
     return seen[0], losses
 
@@ -134,7 +134,7 @@ def passed(tokenizer: ComposedTokenizer, x: Tensor) -> tuple[Pass, Losses]:
 def test_the_gradient_is_autograd_s(options: dict[str, object], signal: SignalSpec, sample: Sample) -> None:
     options = {"start": 0.0, "width": 4, "layers": 2, **options}
     tokenizer, x = tokenizer_with(signal, options, width=8), sample(signal)
-    tokenizer.prepare([x])
+    tokenizer.on_train_start([x])
     done, losses = passed(tokenizer, x)
     adversary = adversary_of(tokenizer)
     made = torch.cat([x, done.reconstruction], 1) if options.get("paired") else done.reconstruction
@@ -155,7 +155,7 @@ def test_the_gradient_is_autograd_s(options: dict[str, object], signal: SignalSp
         matching = float(options["feature_matching"]) * feature_distance(features, judged.features)  # type: ignore[arg-type]
         total = total + matching
         torch.testing.assert_close(losses["feature_matching"], matching.detach())
-    parameters = tokenizer.players()["model"]
+    parameters = tokenizer.param_groups()["model"]
     wanted = torch.autograd.grad(total, parameters, retain_graph=True, allow_unused=True)
     losses["loss"].backward()
     for parameter, gradient in zip(parameters, wanted, strict=True):
@@ -181,11 +181,11 @@ def test_the_discriminator_s_turn_leaves_the_tokenizer_alone(
     options: dict[str, object], signal: SignalSpec, sample: Sample
 ) -> None:
     tokenizer, x = tokenizer_with(signal, {"start": 0.0, "width": 4, "layers": 1, **options}, width=8), sample(signal)
-    tokenizer.prepare([x])
+    tokenizer.on_train_start([x])
     adversary = adversary_of(tokenizer)
-    assert tokenizer.losses(x, player="discriminator", step=0, steps=1) == {}
+    assert tokenizer.losses(x, group="discriminator", step=0, steps=1) == {}
     done, _ = passed(tokenizer, x)
-    turn = tokenizer.losses(x, player="discriminator", step=0, steps=1)
+    turn = tokenizer.losses(x, group="discriminator", step=0, steps=1)
     genuine = x.clone().requires_grad_()
     made = done.reconstruction.detach()
     pairs = [torch.cat([x, other], 1) if options else other for other in (genuine, made)]
@@ -200,22 +200,22 @@ def test_the_discriminator_s_turn_leaves_the_tokenizer_alone(
     torch.testing.assert_close(turn["fake"], torch.stack([part.detach().mean() for part in fake]).mean())
     assert set(turn) == {"loss", "real", "fake", *(["r1"] if options else [])}
     turn["loss"].backward()
-    own = tokenizer.players()["discriminator"]
+    own = tokenizer.param_groups()["discriminator"]
     assert all(p.grad is not None and p.grad.isfinite().all() for p in own)
-    assert all(p.grad is None for p in tokenizer.players()["model"])
-    assert tokenizer.losses(x, player="discriminator", step=1, steps=1) == {}
+    assert all(p.grad is None for p in tokenizer.param_groups()["model"])
+    assert tokenizer.losses(x, group="discriminator", step=1, steps=1) == {}
 
 
 def test_nothing_is_judged_outside_of_training_or_before_the_start(image: SignalSpec, sample: Sample) -> None:
     tokenizer, x = tokenizer_with(image, {"start": 0.5, "width": 4, "layers": 1}, width=8), sample(image)
-    tokenizer.prepare([x])
-    assert "adversary" not in tokenizer.losses(x, player="model", step=1, steps=4)
-    assert tokenizer.losses(x, player="discriminator", step=1, steps=4) == {}
-    assert "adversary" in tokenizer.losses(x, player="model", step=2, steps=4)
+    tokenizer.on_train_start([x])
+    assert "adversary" not in tokenizer.losses(x, group="model", step=1, steps=4)
+    assert tokenizer.losses(x, group="discriminator", step=1, steps=4) == {}
+    assert "adversary" in tokenizer.losses(x, group="model", step=2, steps=4)
     tokenizer.eval()
     with torch.no_grad():
-        assert "adversary" not in tokenizer.losses(x, player="model", step=3, steps=4)
-    assert tokenizer.config.stages() == (0.0, 0.5)
+        assert "adversary" not in tokenizer.losses(x, group="model", step=3, steps=4)
+    assert tokenizer.config.schedule_milestones() == (0.0, 0.5)
 
 
 class Source:

@@ -22,7 +22,7 @@ from latentbench.tokenizers.spec import LatentGrid, LatentSpec, SignalSpec
 def aligned(signal: SignalSpec, x: Tensor, **options: object) -> tuple[ComposedTokenizer, Alignment]:
     tokenizer = build(resolve("ae", signal, {"width": 8, "channels": 4, "regularisers": {"alignment": options}}))
     assert isinstance(tokenizer, ComposedTokenizer)
-    tokenizer.prepare(x.split(2))
+    tokenizer.on_train_start(x.split(2))
     regulariser = tokenizer.regularisers["alignment"]
     assert isinstance(regulariser, Alignment)
     return tokenizer, regulariser
@@ -41,7 +41,7 @@ def test_features_are_normalised_over_the_training_split(signal: SignalSpec, sam
 def test_the_loss_is_one_less_the_cosine_beyond_the_margin(image: SignalSpec, sample: Callable[..., Tensor]) -> None:
     x = sample(image, 4)
     tokenizer, regulariser = aligned(image, x, weight=0.5, margin=0.9)
-    losses = tokenizer.losses(x, player="model", step=0, steps=1)
+    losses = tokenizer.losses(x, group="model", step=0, steps=1)
     z = tokenizer.encode(x).values
     assert z is not None
     target = (

@@ -15,7 +15,7 @@ from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.regularisers.auxiliary_decoder import AuxiliaryDecoder
-from latentbench.tokenizers.regularisers.base import Pass, Penalty
+from latentbench.tokenizers.regularisers.base import LossTerms, TrainingStep
 from latentbench.tokenizers.spec import SignalSpec
 
 Sample = Callable[..., Tensor]
@@ -36,17 +36,17 @@ def auxiliary_of(tokenizer: ComposedTokenizer) -> AuxiliaryDecoder:
     return auxiliary
 
 
-def passed(tokenizer: ComposedTokenizer, x: Tensor) -> tuple[Pass, Penalty]:
+def passed(tokenizer: ComposedTokenizer, x: Tensor) -> tuple[TrainingStep, LossTerms]:
     """One training pass, and what the auxiliary decoder adds to it."""
-    auxiliary, seen = auxiliary_of(tokenizer), list[tuple[Pass, Penalty]]()
+    auxiliary, seen = auxiliary_of(tokenizer), list[tuple[TrainingStep, LossTerms]]()
     original = auxiliary.losses
 
-    def spy(done: Pass) -> Penalty:
+    def spy(done: TrainingStep) -> LossTerms:
         seen.append((done, original(done)))
         return seen[0][1]
 
     auxiliary.losses = spy  # type: ignore[method-assign]
-    tokenizer.losses(x, player="model", step=0, steps=1)
+    tokenizer.losses(x, group="model", step=0, steps=1)
     return seen[0]
 
 
@@ -71,7 +71,7 @@ def test_only_the_auxiliary_loss_reaches_the_encoder(
     recipe: str, options: dict[str, object], more: dict[str, object], signal: SignalSpec, sample: Sample
 ) -> None:
     tokenizer, x = tokenizer_with(signal, options, recipe, width=8, **more), sample(signal)
-    tokenizer.prepare([x])
+    tokenizer.on_train_start([x])
     wake(tokenizer)
     done, added = passed(tokenizer, x)
     own = [p for p in auxiliary_of(tokenizer).parameters() if p.requires_grad]
@@ -93,9 +93,9 @@ def test_only_the_auxiliary_loss_reaches_the_encoder(
 
 def test_its_loss_is_that_of_what_it_makes(image: SignalSpec, sample: Sample) -> None:
     tokenizer, x = tokenizer_with(image, {"weight": 0.5, "loss": "l2"}, "vq-vae", width=8), sample(image)
-    tokenizer.prepare([x])
+    tokenizer.on_train_start([x])
     wake(tokenizer)
-    losses = tokenizer.losses(x, player="model", step=0, steps=1)
+    losses = tokenizer.losses(x, group="model", step=0, steps=1)
     assert set(losses) == {"loss", "l1", "commitment", "codebook", "auxiliary_l2"}
     with torch.no_grad():
         latents = tokenizer.encode(x)
@@ -103,7 +103,7 @@ def test_its_loss_is_that_of_what_it_makes(image: SignalSpec, sample: Sample) ->
         made = auxiliary_of(tokenizer)(latents.values)
     assert losses["auxiliary_l2"].item() == pytest.approx(0.5 * (made - x).square().mean().item(), rel=1e-5)
     same = tokenizer_with(image, {}, "vq-vae", width=8, objective={"l1": 0.5, "l2": 2.0})
-    assert {"auxiliary_l1", "auxiliary_l2"} < set(same.losses(x, player="model", step=0, steps=1))
+    assert {"auxiliary_l1", "auxiliary_l2"} < set(same.losses(x, group="model", step=0, steps=1))
 
 
 @pytest.mark.parametrize(("recipe", "options"), [("kl-vae", {"width": 12}), ("titok", {}), ("token-set", {})])
@@ -112,14 +112,14 @@ def test_both_decoders_start_at_the_same_linear_map(
 ) -> None:
     more = {"width": 8} if recipe == "kl-vae" else {}
     tokenizer, x = tokenizer_with(signal, options, recipe, **more), sample(signal)
-    tokenizer.prepare([x])
+    tokenizer.on_train_start([x])
     with torch.no_grad():
         latents = tokenizer.encode(x)
         assert latents.values is not None
         made = auxiliary_of(tokenizer)(latents.values)
         torch.testing.assert_close(made, tokenizer.decode(latents))
     assert made.std() > 0.05
-    tokenizer.losses(x, player="model", step=0, steps=1)["loss"].backward()
+    tokenizer.losses(x, group="model", step=0, steps=1)["loss"].backward()
     shortcut = auxiliary_of(tokenizer).shortcut
     assert shortcut is not None
     for name, parameter in shortcut.named_parameters():  # the half that encodes is not trained
@@ -128,7 +128,7 @@ def test_both_decoders_start_at_the_same_linear_map(
 
 def test_it_reads_what_the_decoder_reads(image: SignalSpec, sample: Sample) -> None:
     tokenizer, x = tokenizer_with(image, {}, "ae", width=8, latent_noise=0.5), sample(image)
-    tokenizer.prepare([x])
+    tokenizer.on_train_start([x])
     read: list[Tensor] = []
     for module in (tokenizer.project_out, auxiliary_of(tokenizer).project):
         module.register_forward_pre_hook(lambda module, args: read.append(args[0]))  # type: ignore[operator]
@@ -141,17 +141,17 @@ def test_it_reads_what_the_decoder_reads(image: SignalSpec, sample: Sample) -> N
 
 def test_dropping_it_changes_no_output(signal: SignalSpec, sample: Sample) -> None:
     tokenizer, x = tokenizer_with(signal, {}, "kl-vae", width=8), sample(signal)
-    tokenizer.prepare([x])
-    optimiser = torch.optim.AdamW(tokenizer.players()["model"], lr=1e-2)
+    tokenizer.on_train_start([x])
+    optimiser = torch.optim.AdamW(tokenizer.param_groups()["model"], lr=1e-2)
     for step in range(3):
         optimiser.zero_grad()
-        tokenizer.losses(x, player="model", step=step, steps=3)["loss"].backward()
+        tokenizer.losses(x, group="model", step=step, steps=3)["loss"].backward()
         optimiser.step()
     tokenizer.eval()
     with torch.no_grad():
         latents = tokenizer.encode(x)
         made = tokenizer.decode(latents)
-        tokenizer.strip()
+        tokenizer.drop_training_modules()
         twin = tokenizer_with(signal, 0, "kl-vae", width=8).eval()
         twin.load_state_dict(tokenizer.state_dict())
         for after in (tokenizer, twin):

@@ -19,7 +19,7 @@ from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.regularisers.base import Pass, Penalty, Regulariser
+from latentbench.tokenizers.regularisers.base import LossTerms, Regulariser, TrainingStep
 from latentbench.tokenizers.regularisers.config import REGULARISERS, RegulariserConfig
 from latentbench.tokenizers.spec import SignalSpec
 from latentbench.tokenizers.training import TrainingConfig
@@ -42,7 +42,7 @@ class ToyConfig(RegulariserConfig):
     def build(self, config: TokenizerConfig) -> Regulariser:
         return (Kept if self.kept else Toy)(self)
 
-    def stages(self) -> tuple[float, ...]:
+    def schedule_milestones(self) -> tuple[float, ...]:
         return (self.start,)
 
 
@@ -57,15 +57,17 @@ class Toy(Regulariser):
         self.seen: list[str] = []
         self.last: Tensor | None = None
 
-    def players(self) -> dict[str, list[nn.Parameter]]:
+    def param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"rival": list(self.rival.parameters())}
 
-    def losses(self, done: Pass) -> Penalty:
+    def losses(self, done: TrainingStep) -> LossTerms:
         self.last = done.reconstruction.detach()
-        return Penalty(losses={"toy": 0.1 * self.gain * done.values.square().mean()}, logs={"gain": self.gain.detach()})
+        return LossTerms(
+            losses={"toy": 0.1 * self.gain * done.values.square().mean()}, logs={"gain": self.gain.detach()}
+        )
 
-    def play(self, player: str, *, step: int, steps: int) -> Mapping[str, Tensor]:
-        assert player == "rival"
+    def group_losses(self, group: str, *, step: int, steps: int) -> Mapping[str, Tensor]:
+        assert group == "rival"
         if step < self.config.start * steps or self.last is None:
             return {}
         return {"loss": self.rival(self.last.mean((2, 3))).square().mean()}
@@ -75,7 +77,7 @@ class Toy(Regulariser):
 
 
 class Kept(Toy):
-    deployed = True
+    keep_at_inference = True
 
 
 @pytest.fixture(autouse=True)
@@ -116,12 +118,12 @@ def test_the_same_seed_starts_the_tokenizer_the_same_with_and_without(image: Sig
 
 def test_its_parameters_join_the_tokenizer_s_and_its_player_s_do_not(image: SignalSpec) -> None:
     tokenizer = composed(configured(image, regularisers={"toy": 1.0}))
-    players = tokenizer.players()
+    param_groups = tokenizer.param_groups()
     toy = tokenizer.regularisers["toy"]
-    assert list(players) == ["model", "rival"]
-    assert any(p is toy.gain for p in players["model"])
-    assert not {id(p) for p in players["model"]} & {id(p) for p in players["rival"]}
-    assert sum(map(len, players.values())) == len(list(tokenizer.parameters()))
+    assert list(param_groups) == ["model", "rival"]
+    assert any(p is toy.gain for p in param_groups["model"])
+    assert not {id(p) for p in param_groups["model"]} & {id(p) for p in param_groups["rival"]}
+    assert sum(map(len, param_groups.values())) == len(list(tokenizer.parameters()))
 
 
 def test_a_rival_that_sits_out_changes_and_costs_nothing_until_its_start(
@@ -156,11 +158,11 @@ def test_a_rival_that_sits_out_changes_and_costs_nothing_until_its_start(
 def test_companions_are_gone_from_the_trained_tokenizer(image: SignalSpec, sample: Sample, kept: bool) -> None:
     tokenizer = composed(configured(image, regularisers={"toy": {"kept": kept}}))
     x = sample(image)
-    tokenizer.prepare([x])
+    tokenizer.on_train_start([x])
     tokenizer.eval()
     latents = tokenizer.encode(x)
     before = tokenizer.decode(latents)
-    tokenizer.strip()
+    tokenizer.drop_training_modules()
     assert any(name.startswith("regularisers.") for name in tokenizer.state_dict()) == kept
     assert torch.equal(tokenizer.decode(latents), before)
     short = Latents(values=latents.values, lengths=torch.tensor([0, 1, 1]))
@@ -173,11 +175,11 @@ def test_gradients_stop_where_it_says(
     image: SignalSpec, sample: Sample, flag: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Toy, flag, True)
-    monkeypatch.setattr(Toy, "losses", lambda self, done: Penalty())
+    monkeypatch.setattr(Toy, "losses", lambda self, done: LossTerms())
     tokenizer = composed(configured(image, regularisers={"toy": 1.0}, bottleneck={"beta": 0.0}))
     x = sample(image)
-    tokenizer.prepare([x])
-    tokenizer.losses(x, player="model", step=0, steps=1)["loss"].backward()
+    tokenizer.on_train_start([x])
+    tokenizer.losses(x, group="model", step=0, steps=1)["loss"].backward()
     encoder = [p.grad for p in tokenizer.encoder.parameters()]
     decoder = [p.grad for p in tokenizer.decoder.parameters()]
     assert all(grad is None or float(grad.abs().max()) == 0 for grad in encoder)
@@ -188,7 +190,7 @@ def test_a_configuration_is_data_and_versions(image: SignalSpec) -> None:
     config = configured(image, regularisers={"toy": {"weight": 2, "start": 0.25}})
     assert TokenizerConfig.from_json(config.to_json()) == config
     assert config.versions()["regulariser.toy"] == 3
-    assert config.stages() == (0.0, 0.25)
+    assert config.schedule_milestones() == (0.0, 0.25)
     assert configured(image, regularisers={"toy": 0}).regularisers == ()
     assert "regularisers" not in configured(image, regularisers={"toy": 0}).to_json()
 

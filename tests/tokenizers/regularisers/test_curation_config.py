@@ -28,15 +28,15 @@ SQUARE = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
 @pytest.mark.parametrize("recipe", list(RECIPES))
 def test_each_trains_in_every_modality(recipe: str, signal: SignalSpec, sample: Callable[..., Tensor]) -> None:
     tokenizer, x = build(resolve(recipe, signal, {"width": 8})), sample(signal, 4)
-    tokenizer.prepare([x])
-    losses = tokenizer.losses(x, player="model", step=0, steps=4)
+    tokenizer.on_train_start([x])
+    losses = tokenizer.losses(x, group="model", step=0, steps=4)
     assert losses[RECIPES[recipe]].item() > 0
     losses["loss"].backward()
     for name, parameter in tokenizer.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None, name
             assert bool(torch.isfinite(parameter.grad).all()), name
-    tokenizer.strip()
+    tokenizer.drop_training_modules()
     assert not any(name.startswith("regularisers") for name in tokenizer.state_dict())
     assert tokenizer.eval().decode(tokenizer.encode(x)).shape == x.shape
 
@@ -48,7 +48,7 @@ def test_the_tokenizer_starts_as_without_it(recipe: str, sample: Callable[..., T
     for weight in (0.0, 1.0):
         torch.manual_seed(0)
         tokenizer = build(resolve(recipe, SQUARE, {"width": 8, "regularisers": {kind: {"weight": weight}}}))
-        tokenizer.strip()
+        tokenizer.drop_training_modules()
         weights.append(tokenizer.state_dict())
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
@@ -130,8 +130,8 @@ def test_a_sequence_of_tokens_is_curated_too(kind: str, sample: Callable[..., Te
     options = {"backbone": {"width": 16, "attention_heads": 2, "layers": 1}, "codebook_size": 16}
     tokenizer = build(resolve("titok", SQUARE, {**options, "regularisers": {kind: {}}}))
     x = sample(SQUARE, 4)
-    tokenizer.prepare([x])
-    losses = tokenizer.losses(x, player="model", step=0, steps=4)
+    tokenizer.on_train_start([x])
+    losses = tokenizer.losses(x, group="model", step=0, steps=4)
     assert losses[{"prior_in_the_loop": "prior"}.get(kind, kind)].item() > 0
     losses["loss"].backward()
 

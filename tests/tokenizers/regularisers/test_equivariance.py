@@ -30,7 +30,7 @@ def test_the_loss_is_the_objective_of_the_transformed(image: SignalSpec, sample:
     tokenizer = build(config)
     assert isinstance(tokenizer, ComposedTokenizer)
     x = sample(image, 4)
-    losses = tokenizer.losses(x, player="model", step=0, steps=1)
+    losses = tokenizer.losses(x, group="model", step=0, steps=1)
     picked = x[:2]
     z = tokenizer.encode(picked).values
     assert z is not None
@@ -43,7 +43,7 @@ def test_half_of_the_share_is_scaled(image: SignalSpec, sample: Callable[..., Te
     tokenizer = build(resolve("ae", image, only(probability=0.5)))
     shapes: list[tuple[int, ...]] = []
     tokenizer.decoder.register_forward_hook(lambda module, args, made: shapes.append(tuple(made.shape)))  # type: ignore[union-attr,operator]
-    tokenizer.losses(sample(image, 8), player="model", step=0, steps=1)
+    tokenizer.losses(sample(image, 8), group="model", step=0, steps=1)
     assert shapes == [(8, 3, 16, 24), (2, 3, 8, 12), (2, 3, 16, 24)]
 
 
@@ -60,7 +60,7 @@ def test_pixels_are_equivariant_and_their_error_is_none(kind: str) -> None:
 
 def test_the_error_follows_its_formula(sample: Callable[..., Tensor]) -> None:
     tokenizer, x = build(resolve("ae", SQUARE, {"width": 8})).eval(), sample(SQUARE, 5)
-    tokenizer.prepare([x])
+    tokenizer.on_train_start([x])
     with torch.no_grad():
         z, turned = (tokenizer.encode(y).values for y in (x, torch.rot90(x, 1, (-2, -1))))
     assert z is not None
@@ -114,7 +114,7 @@ def test_the_latent_match_collapses_the_latents_without_its_guard(discs: tuple[T
         for step in range(60):
             batch = discs[0][torch.randint(512, (16,))]
             optimiser.zero_grad()
-            tokenizer.losses(batch, player="model", step=step, steps=60)["loss"].backward()
+            tokenizer.losses(batch, group="model", step=step, steps=60)["loss"].backward()
             optimiser.step()
         with torch.no_grad():
             values = tokenizer.encode(discs[1]).values

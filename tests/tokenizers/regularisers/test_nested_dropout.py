@@ -74,9 +74,9 @@ def test_any_prefix_decodes(mask: str, signal: SignalSpec, sample: Sample) -> No
     config = resolve("nested-dropout", signal, options)
     tokenizer, x = build(config), sample(signal)
     assert isinstance(tokenizer, ComposedTokenizer)
-    tokenizer.prepare([x])
-    tokenizer.losses(x, player="model", step=0, steps=1)["loss"].backward()
-    tokenizer.strip()
+    tokenizer.on_train_start([x])
+    tokenizer.losses(x, group="model", step=0, steps=1)["loss"].backward()
+    tokenizer.drop_training_modules()
     tokenizer.eval()
     assert config.estimate_parameters() == sum(p.numel() for p in tokenizer.parameters())
     with torch.no_grad():

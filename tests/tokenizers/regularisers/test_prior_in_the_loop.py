@@ -108,7 +108,7 @@ def test_codes_add_up_to_values_and_train_the_encoder(recipe: str, options: dict
     config = resolve(recipe, IMAGE, {"width": 8, **options, "regularisers": {"prior_in_the_loop": {"weight": 2.0}}})
     tokenizer, x = build(config), sample(IMAGE, 4)
     assert isinstance(tokenizer, ComposedTokenizer)
-    tokenizer.prepare([x])
+    tokenizer.on_train_start([x])
     with torch.no_grad():
         latents = tokenizer.encode(x)
         tables = code_values(tokenizer.bottleneck, config.spec.grid.codebook_sizes, 4)
@@ -121,7 +121,7 @@ def test_codes_add_up_to_values_and_train_the_encoder(recipe: str, options: dict
     regulariser = tokenizer.regularisers["prior_in_the_loop"]
     assert isinstance(regulariser, PriorInTheLoop)
     randomised(regulariser.prior)
-    losses = tokenizer.losses(x, player="model", step=0, steps=1)
+    losses = tokenizer.losses(x, group="model", step=0, steps=1)
     with torch.no_grad():
         logits = regulariser.prior(latents.values.flatten(2).mT).split(config.spec.grid.codebook_sizes, dim=-1)
     nats = sum(
@@ -135,21 +135,21 @@ def test_a_feature_moves_towards_the_code_that_is_expected(sample: Sample) -> No
     options = {"width": 8, "codebook_size": 8, "regularisers": {"prior_in_the_loop": {}}}
     tokenizer, x = build(resolve("vq-vae", IMAGE, options)), sample(IMAGE, 4)
     assert isinstance(tokenizer, ComposedTokenizer)
-    tokenizer.prepare([x])
+    tokenizer.on_train_start([x])
     regulariser = tokenizer.regularisers["prior_in_the_loop"]
     assert isinstance(regulariser, PriorInTheLoop)
     with torch.no_grad():
         regulariser.prior.head.bias[5] = 4.0  # nothing is read, and code 5 is what comes
     seen: list[Tensor] = []
     tokenizer.bottleneck.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    losses = tokenizer.losses(x, player="model", step=0, steps=1)
+    losses = tokenizer.losses(x, group="model", step=0, steps=1)
     # The other losses of the pass are taken away by their own gradient.
     rest = build(resolve("vq-vae", IMAGE, {"width": 8, "codebook_size": 8}))
     assert isinstance(rest, ComposedTokenizer)
     rest.load_state_dict({k: v for k, v in tokenizer.state_dict().items() if not k.startswith("regularisers")})
     rest.bottleneck.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     (with_prior,) = torch.autograd.grad(losses["loss"], seen[0])
-    (without,) = torch.autograd.grad(rest.losses(x, player="model", step=0, steps=1)["loss"], seen[1])
+    (without,) = torch.autograd.grad(rest.losses(x, group="model", step=0, steps=1)["loss"], seen[1])
     step = (without - with_prior).movedim(1, -1).flatten(0, -2)
     features = seen[0].detach().movedim(1, -1).flatten(0, -2)
     codes = tokenizer.bottleneck.encode(seen[0]).codes

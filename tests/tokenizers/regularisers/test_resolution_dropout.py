@@ -42,9 +42,9 @@ def test_a_tokenizer_trains_with_it_and_is_saved_without(signal: SignalSpec, sam
     options = {"width": 8, "codebook_size": 16, "regularisers": {"resolution_dropout": {}}}
     tokenizer, plain = build(resolve("vq-vae", signal, options)), build(resolve("vq-vae", signal, {**options} | OFF))
     x = sample(signal, 8)
-    tokenizer.losses(x, player="model", step=0, steps=2)["loss"].backward()
+    tokenizer.losses(x, group="model", step=0, steps=2)["loss"].backward()
     assert all(p.grad is not None for p in tokenizer.parameters())
-    tokenizer.strip()
+    tokenizer.drop_training_modules()
     assert tokenizer.state_dict().keys() == plain.state_dict().keys()
     latents = tokenizer.eval().encode(x)
     assert tokenizer.decode(latents).shape == x.shape

@@ -47,13 +47,13 @@ def encoding(tokenizer: ComposedTokenizer) -> list[Tensor]:
 def test_the_encoder_learns_from_the_self_supervised_loss_alone(signal: SignalSpec, sample: Sample) -> None:
     tokenizer, _ = semantic(signal)
     x = sample(signal, 4)
-    tokenizer.prepare([x])
+    tokenizer.on_train_start([x])
 
     def gradients(scale: float) -> list[Tensor]:
         tokenizer.objective.terms = [(kind, scale, term) for kind, _, term in tokenizer.objective.terms]
         tokenizer.zero_grad(set_to_none=True)
         torch.manual_seed(3)
-        tokenizer.losses(x, player="model", step=0, steps=10)["loss"].backward()
+        tokenizer.losses(x, group="model", step=0, steps=10)["loss"].backward()
         assert all(p.grad is not None for p in tokenizer.decoder.parameters())
         return [p.grad for p in encoding(tokenizer) if p.grad is not None]
 
@@ -67,8 +67,8 @@ def test_the_encoder_learns_from_the_self_supervised_loss_alone(signal: SignalSp
 def test_nothing_reaches_the_frozen_encoder(signal: SignalSpec, sample: Sample) -> None:
     tokenizer, _ = semantic(signal)
     x = sample(signal, 4)
-    tokenizer.prepare([x])
-    losses = tokenizer.losses(x, player="model", step=5, steps=10)
+    tokenizer.on_train_start([x])
+    losses = tokenizer.losses(x, group="model", step=5, steps=10)
     losses["loss"].backward()
     assert "self_supervised" not in losses
     assert all(p.grad is None for p in encoding(tokenizer))
@@ -121,13 +121,13 @@ def test_a_single_step_trains_nothing_but_the_decoder(image: SignalSpec, sample:
 def test_the_loss_is_vicreg_at_every_position(image: SignalSpec, sample: Sample) -> None:
     tokenizer, _ = semantic(image)
     x = sample(image, 6)
-    tokenizer.prepare([x])
+    tokenizer.on_train_start([x])
     regulariser = tokenizer.regularisers["self_supervised"]
     assert isinstance(regulariser, SelfSupervised)
     views = [torch.randn(6, 3, 16, 24) for _ in range(2)]
     given = iter(views)
     regulariser.views = lambda signal: next(given)  # type: ignore[assignment]
-    losses = tokenizer.losses(x, player="model", step=0, steps=10)
+    losses = tokenizer.losses(x, group="model", step=0, steps=10)
     embedded = [regulariser.expander(tokenizer._features(v).movedim(1, -1)).flatten(1, 2).detach() for v in views]
     a, b = embedded
     invariance = (a - b).square().mean()

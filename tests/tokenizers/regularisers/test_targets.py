@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from latentbench.tokenizers.objectives.lpips import LPIPS
+from latentbench.tokenizers.losses.lpips import LPIPS
 from latentbench.tokenizers.regularisers.targets import (
     AlexNetFeatures,
     LogMelEnergies,

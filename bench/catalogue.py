@@ -1,0 +1,146 @@
+"""What there is, by name, and what a suite would do: the texts of `list` and `plan`. Torch-free."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from ..tasks.metrics import metrics
+from ..tasks.nets import nets
+from ..tasks.priors.config import priors
+from ..tasks.probes import probes
+from ..tasks.proxies import proxies
+from ..tokenizers.backbones.config import BACKBONES
+from ..tokenizers.bottlenecks.config import BOTTLENECKS
+from ..tokenizers.codecs.config import CODECS
+from ..tokenizers.diffusion_decoders.config import DIFFUSION_DECODERS
+from ..tokenizers.losses.config import LOSSES
+from ..tokenizers.recipe import load_recipe, recipe_names
+from ..tokenizers.registry import Registry
+from ..tokenizers.regularisers.config import REGULARISERS
+from ..tokenizers.sequence_coding.config import SEQUENCE_CODINGS
+from .datasets import sources
+from .engines import engines
+from .plan import Plan, PlannedCell
+from .suite import FURTHER_TASKS, TASKS, load_suite, suite_names
+from .systems import brief
+
+# A CPU core's sustained speed in training, for predictions before anything has run; a GPU is some 500 times that.
+FLOPS_PER_SECOND = 4e10
+
+
+def listing(topic: str | None) -> str:
+    """The names of `topic`, or of all topics."""
+    wanted = [topic] if topic else list(TOPICS)
+    return "\n\n".join(f"{name}\n{_indent(TOPICS[name]())}" for name in wanted)
+
+
+def plan_text(plan: Plan, format: str) -> str:
+    """The plan's cells with TSR, elements, bits and predicted cost: "text" for people, "json" for programs."""
+    rows = []
+    for planned in plan.cells:
+        jobs = [plan.jobs[name] for name in planned.jobs.values()]
+        config = planned.cell.tokenizer
+        rows.append(
+            planned.cell.to_json()
+            | {"parameters": config.estimate_parameters(), "flops": sum(job.flops for job in jobs)}
+            | _prior(planned, plan)
+        )
+    total = sum(job.flops for job in plan.jobs.values())
+    if format == "json":
+        return json.dumps({"suite": plan.suite.name, "cells": rows, "jobs": len(plan.jobs), "flops": total}, indent=2)
+    head = ("cell", "tsr", "elements", "bits", "bits/s", "parameters", "prior", "TFLOP")
+    table = [head] + [
+        (
+            row["cell"],
+            f"{row['tsr']:.4g}",
+            str(row["elements"]),
+            f"{row['bits_per_sample']:.6g}",
+            "" if row["bitrate"] is None else f"{row['bitrate']:.5g}",
+            f"{row['parameters']:,}",
+            row["prior"] or "",
+            f"{row['flops'] / 1e12:.3g}",
+        )
+        for row in rows
+    ]
+    kinds: dict[str, int] = {}
+    for job in plan.jobs.values():
+        kinds[job.kind] = kinds.get(job.kind, 0) + 1
+    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    return (
+        f"{_columns(table)}\n\n{len(rows)} cells, {len(plan.jobs)} jobs ({counts})\n"
+        f"predicted: {total / 1e12:.3g} TFLOP, about {_duration(total / FLOPS_PER_SECOND)} of one CPU core"
+    )
+
+
+def _prior(planned: PlannedCell, plan: Plan) -> dict[str, Any]:
+    """The prior that a cell would train, and the FLOPs of its training."""
+    if planned.prior is None:
+        return {"prior": None, "prior_flops": None}
+    return {"prior": planned.prior.name, "prior_flops": plan.jobs[planned.jobs["prior"]].flops}
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _indent(lines: Iterable[str]) -> str:
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def _names(registry: Registry) -> Callable[[], list[str]]:
+    def lines() -> list[str]:
+        found = [(name, registry.summary(name)) for name in registry.names()]
+        width = max((len(name) for name, _ in found), default=0)
+        return [f"{name.ljust(width)}  {text}".rstrip() for name, text in found]
+
+    return lines
+
+
+def _recipes() -> list[str]:
+    found = [load_recipe(name) for name in recipe_names()]
+    width = max(len(recipe.name) for recipe in found)
+    return [
+        f"{r.name.ljust(width)}  {'/'.join(r.systems):8} {', '.join(map(str, r.modalities))}: {r.title}" for r in found
+    ]
+
+
+def _suites() -> list[str]:
+    found = [load_suite(name) for name in suite_names()]
+    width = max(len(suite.name) for suite in found)
+    return [f"{suite.name.ljust(width)}  {suite.description}" for suite in found]
+
+
+TOPICS: dict[str, Callable[[], list[str]]] = {
+    "systems": brief,
+    "tokenizers": _recipes,
+    "backbones": _names(BACKBONES),
+    "bottlenecks": _names(BOTTLENECKS),
+    "codecs": _names(CODECS),
+    "recodings": _names(SEQUENCE_CODINGS),
+    "losses": _names(LOSSES),
+    "regularisers": _names(REGULARISERS),
+    "decoders": _names(DIFFUSION_DECODERS),
+    "metrics": _names(metrics),
+    "priors": _names(priors),
+    "tasks": lambda: [*TASKS, *FURTHER_TASKS],
+    "proxies": _names(proxies),
+    "probes": _names(probes),
+    "nets": _names(nets),
+    "datasets": _names(sources),
+    "engines": _names(engines),
+    "suites": _suites,
+}

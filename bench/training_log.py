@@ -1,0 +1,48 @@
+"""`curve.jsonl`: a training run's losses over its steps, a line per logged step, for people and plots to follow.
+
+A courtesy: the numbers that count are in the checkpoint and the record.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ..results.store import atomic_write
+
+CURVE = "curve.jsonl"
+
+
+class TrainingLog:
+    """The file in `folder`, cut back to the `rows` that a checkpoint knows of, and then appended to.
+
+    Lines also have `samples_per_second`, which a row that was lost with a crash lacks.
+    """
+
+    def __init__(self, folder: Path, rows: Sequence[Mapping[str, float]]) -> None:
+        self.path = folder / CURVE
+        before = _rates(self.path)
+        lines = [_line(row, before.get(row["step"])) for row in rows]
+        atomic_write(self.path, "".join(lines).encode())
+
+    def append(self, row: Mapping[str, float], *, samples_per_second: float) -> None:
+        """Add a logged step."""
+        with suppress(OSError), self.path.open("a") as file:  # a full disk is reported by what matters
+            file.write(_line(row, round(samples_per_second, 1)))
+
+
+def _line(row: Mapping[str, float], rate: float | None) -> str:
+    return json.dumps(dict(row) if rate is None else {**row, "samples_per_second": rate}) + "\n"
+
+
+def _rates(path: Path) -> dict[float, float]:
+    """Samples per second by step, of the lines that are whole."""
+    found: dict[float, float] = {}
+    with suppress(OSError):
+        for line in path.read_text().splitlines():
+            with suppress(ValueError, KeyError, TypeError):
+                row = json.loads(line)
+                found[row["step"]] = row["samples_per_second"]
+    return found

@@ -1,0 +1,105 @@
+"""What an engine tells a worker process, how the worker's exit code answers, and the files they share. Torch-free."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..results.store import RECORD, remove_leftovers
+from .jobs import Job
+
+# Exit codes of a worker; any other, or a signal, means that it died.
+FINISHED, FAILED = 0, 1  # there is a record that says so
+UNWRITABLE = 74  # a file could not be written (a full disk); there may be a record of the failure, or no room for one
+INTERRUPTED = 75  # stopped on request; training has left a checkpoint
+
+CHECKPOINT = "checkpoint.safetensors"
+_PROGRESS = "progress"
+_PROGRESS_SECONDS = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerRequest:
+    """One attempt at a job: `root` of the output, `cache` of decoded data, torch `device`, CPU `threads`, `log` file.
+
+    The log lies in `log/` in the job's folder.
+    """
+
+    job: Job
+    root: str
+    cache: str
+    device: str
+    threads: int
+    attempt: int
+    log: str
+    checkpoint_seconds: float
+
+    @property
+    def folder(self) -> Path:
+        """The job's folder."""
+        return Path(self.log).parent.parent
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, with the job's key so that a reader can tell whether it understands the job alike."""
+        job = self.job
+        names = ("kind", "config", "versions", "depends", "title", "runtime")
+        plain = {name: getattr(job, name) for name in names}
+        return asdict(self) | {"job": plain, "key": job.key}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> WorkerRequest:
+        """The inverse. Raises ValueError on a job whose key is another here."""
+        job = Job(**data["job"])
+        if job.key != data["key"]:
+            raise ValueError(f"the order's key {data['key']} is not its job's {job.key}")
+        return cls(**{name: value for name, value in data.items() if name != "key"} | {"job": job})
+
+
+def start_attempt(folder: Path) -> Path:
+    """Make a job's folder ready for an attempt, whose log file is returned.
+
+    A record of an earlier failure goes, so that what is found afterwards is this attempt's. Raises OSError.
+    """
+    (folder / "log").mkdir(parents=True, exist_ok=True)
+    (folder / RECORD).unlink(missing_ok=True)
+    logs = [path.stem.removeprefix("attempt-") for path in (folder / "log").glob("attempt-*.log")]
+    return folder / "log" / f"attempt-{1 + max((int(n) for n in logs if n.isdigit()), default=0)}.log"
+
+
+def clean_attempt(folder: Path) -> None:
+    """Remove what a job needs only until it is finished: checkpoint, progress, temporary files of killed writers."""
+    remove_leftovers(folder)
+    for name in (CHECKPOINT, _PROGRESS, f"{_PROGRESS}.new"):
+        with suppress(OSError):
+            (folder / name).unlink(missing_ok=True)
+
+
+class ProgressFile:
+    """Writes "done total message" to a small file in the job's folder, at most twice a second."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path, self.last = folder / _PROGRESS, 0.0
+
+    def __call__(self, done: int, total: int, message: str) -> None:
+        now = time.monotonic()
+        if now - self.last < _PROGRESS_SECONDS and done != total:
+            return
+        self.last = now
+        temporary = self.path.with_suffix(".new")
+        with suppress(OSError):  # progress is a courtesy: a full disk is reported by what matters
+            temporary.write_text(f"{done} {total} {message}")
+            os.replace(temporary, self.path)
+
+
+def read_progress(folder: Path) -> tuple[int, int, str] | None:
+    """What the worker wrote last."""
+    try:
+        done, total, message = (folder / _PROGRESS).read_text().split(" ", 2)
+        return int(done), int(total), message
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,79 @@
+"""What engine and worker agree on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from latentbench.bench.jobs import Job
+from latentbench.bench.worker_protocol import ProgressFile, WorkerRequest, clean_attempt, read_progress, start_attempt
+from latentbench.results.store import atomic_file
+
+
+def test_an_order_survives_the_pipe(tmp_path: Path) -> None:
+    job = Job(
+        kind="prior", config={"a": [1]}, versions={"x": 2}, depends={"data": "data/1"}, title="t", runtime={"p": "q"}
+    )
+    order = WorkerRequest(
+        job=job,
+        root="out",
+        cache="cache",
+        device="cpu",
+        threads=2,
+        attempt=1,
+        log=str(start_attempt(tmp_path / "jobs")),
+        checkpoint_seconds=1.5,
+    )
+    data = json.loads(json.dumps(order.to_json()))
+    assert WorkerRequest.from_json(data) == order
+    assert order.folder == tmp_path / "jobs"
+    data["job"]["config"]["a"] = [2]
+    with pytest.raises(ValueError, match="is not its job's"):
+        WorkerRequest.from_json(data)
+
+
+def test_an_attempt_starts_without_the_record_of_the_last(tmp_path: Path) -> None:
+    (tmp_path / "record.json").touch()
+    start_attempt(tmp_path)
+    assert not (tmp_path / "record.json").exists()
+
+
+def test_logs_are_numbered_on(tmp_path: Path) -> None:
+    names = []
+    for _ in range(11):
+        log = start_attempt(tmp_path)
+        log.touch()
+        names.append(log.name)
+    assert names == [f"attempt-{i}.log" for i in range(1, 12)]
+    (tmp_path / "log" / "attempt-x.log").touch()
+    assert start_attempt(tmp_path).name == "attempt-12.log"
+
+
+def test_progress_is_written_at_most_twice_a_second_and_at_the_end(tmp_path: Path) -> None:
+    assert read_progress(tmp_path) is None
+    tell = ProgressFile(tmp_path)
+    tell(1, 10, "loss 3")
+    tell(2, 10, "loss 2")
+    assert read_progress(tmp_path) == (1, 10, "loss 3")
+    tell(10, 10, "loss 1, at last")
+    assert read_progress(tmp_path) == (10, 10, "loss 1, at last")
+    (tmp_path / "progress").write_text("garbage")
+    assert read_progress(tmp_path) is None
+
+
+def test_progress_is_a_courtesy(tmp_path: Path) -> None:
+    ProgressFile(tmp_path / "missing")(1, 2, "x")
+
+
+def test_tidy_leaves_what_counts(tmp_path: Path) -> None:
+    for name in ("record.json", "model.safetensors", "checkpoint.safetensors", "progress", "progress.new"):
+        (tmp_path / name).touch()
+    with atomic_file(tmp_path / "config.json") as temporary:
+        temporary.touch()
+        (tmp_path / temporary.name.replace("config", "half")).touch()  # as a killed writer leaves it
+    assert len(list(tmp_path.iterdir())) == 7
+    clean_attempt(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors", "record.json"]
+    clean_attempt(tmp_path / "missing")
