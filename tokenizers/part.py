@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any, ClassVar, TypeVar
 
 from ..results.errors import UserError
@@ -15,16 +16,30 @@ P = TypeVar("P", bound="Part")
 
 
 class Part:
-    """A frozen keyword-only dataclass that says how one part of a tokenizer is built.
+    """A frozen keyword-only dataclass that says how one part of a tokenizer is built. Importing it needs no torch.
 
     `kind` is the part's name in suite files and in its registry; `version` goes up whenever the same configuration
-    gives other numbers than before (it is hashed into job keys). `identity_defaults` names options that came
-    after the part did: at their default they change nothing and stay out of its plain data, and so out of job keys.
+    gives other numbers than before (it is hashed into job keys). `identity_defaults` names options that came after the
+    part did: at their default they change nothing and stay out of its plain data, and so out of job keys. `target` is
+    what `build` makes: "module:Class" beside the configuration's own module, or the class itself.
     """
 
     kind: ClassVar[str]
     version: ClassVar[int] = 1
     identity_defaults: ClassVar[frozenset[str]] = frozenset()
+    target: ClassVar[str | type]
+
+    def build(self, *args: Any, **kwargs: Any) -> Any:
+        """What this configures: `target`, constructed with the configuration first. Imports torch."""
+        return resolve_target(self.target, beside=type(self).__module__)(self, *args, **kwargs)
+
+
+def resolve_target(target: Any, *, beside: str) -> Any:
+    """The object that "module:attribute" names in the package of the module `beside`; other objects as they are."""
+    if not isinstance(target, str):
+        return target
+    module, _, attribute = target.partition(":")
+    return getattr(import_module(f".{module}", beside.rpartition(".")[0]), attribute)
 
 
 def read_part(base: type[P], registry: Registry, table: Any, *, where: str) -> P:
@@ -50,9 +65,6 @@ def plain(part: Any) -> dict[str, Any]:
     data: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(part)))
     if not isinstance(part, Part):
         return data
-    left_out = {
-        f.name
-        for f in dataclasses.fields(part)
-        if f.name in part.identity_defaults and getattr(part, f.name) == f.default
-    }  # type: ignore[arg-type]
+    fields = dataclasses.fields(type(part))  # type: ignore[arg-type]
+    left_out = {f.name for f in fields if f.name in part.identity_defaults and getattr(part, f.name) == f.default}
     return {"kind": part.kind, **{key: value for key, value in data.items() if key not in left_out}}
