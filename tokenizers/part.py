@@ -20,18 +20,18 @@ class Part:
 
     `kind` is the part's name in suite files and in its registry; `version` goes up whenever the same configuration
     gives other numbers than before (it is hashed into job keys). `identity_defaults` names options that came after the
-    part did: at their default they change nothing and stay out of its plain data, and so out of job keys. `target` is
-    what `build` makes: "module:Class" beside the configuration's own module, or the class itself.
+    part did: at their default they change nothing and stay out of its plain data, and so out of job keys. `builds` is the
+    target of `build`: "module:Class" beside the configuration's own module, or the class itself.
     """
 
     kind: ClassVar[str]
     version: ClassVar[int] = 1
     identity_defaults: ClassVar[frozenset[str]] = frozenset()
-    target: ClassVar[str | type]
+    builds: ClassVar[str | type]
 
     def build(self, *args: Any, **kwargs: Any) -> Any:
-        """What this configures: `target`, constructed with the configuration first. Imports torch."""
-        return resolve_target(self.target, beside=type(self).__module__)(self, *args, **kwargs)
+        """What this configures: the target, constructed with the configuration first. Imports torch."""
+        return resolve_target(self.builds, beside=type(self).__module__)(self, *args, **kwargs)
 
 
 def resolve_target(target: Any, *, beside: str) -> Any:
