@@ -20,8 +20,8 @@ class Part:
 
     `kind` is the part's name in suite files and in its registry; `version` goes up whenever the same configuration
     gives other numbers than before (it is hashed into job keys). `identity_defaults` names options that came after the
-    part did: at their default they change nothing and stay out of its plain data, and so out of job keys. `builds` is the
-    target of `build`: "module:Class" beside the configuration's own module, or the class itself.
+    part did: at their default they change nothing and stay out of its plain data, and so out of job keys. `builds` is
+    the target of `build`: "module:Class" beside the configuration's own module, or the class itself.
     """
 
     kind: ClassVar[str]
