@@ -22,8 +22,9 @@ from ..tokenizers.regularisers.config import REGULARISERS
 from ..tokenizers.sequence_coding.config import SEQUENCE_CODINGS
 from .datasets import sources
 from .engines import engines
+from .kinds import KINDS, tasks
 from .plan import Plan, PlannedCell
-from .suite import FURTHER_TASKS, TASKS, load_suite, suite_names
+from .suite import load_suite, suite_names
 from .systems import brief
 
 # A CPU core's sustained speed in training, for predictions before anything has run; a GPU is some 500 times that.
@@ -136,7 +137,8 @@ TOPICS: dict[str, Callable[[], list[str]]] = {
     "decoders": _names(DIFFUSION_DECODERS),
     "metrics": _names(metrics),
     "priors": _names(priors),
-    "tasks": lambda: [*TASKS, *FURTHER_TASKS],
+    "kinds": _names(KINDS),
+    "tasks": lambda: list(tasks()),
     "proxies": _names(proxies),
     "probes": _names(probes),
     "nets": _names(nets),

@@ -14,18 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from ..results.errors import UserError, unknown
-from ..tasks.config import GenerationConfig, ModelabilityConfig, ProbesConfig, ReconstructionConfig
 from ..tokenizers.options import OPTIONS
 from ..tokenizers.spec import Modality
 from ..tokenizers.training import TrainingConfig
-from ..tokenizers.validation import check
+from ..tokenizers.validation import check, check_distinct
 from .datasets import sources
 from .datasets.config import DataConfig
+from .kinds import check_task, kinds
+from .kinds import tasks as all_tasks
 from .prior_options import as_table, check_table
-
-TASKS = ("reconstruction", "generation", "modelability")
-# What only a suite that names it does.
-FURTHER_TASKS = ("probes",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +48,10 @@ class TokenizerEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """A checked suite. `training`, `prior` and `encoder` are option tables that later stages validate with their own
-    schema; `features` names the nets of Fréchet and kernel distances ("encoder" needs no download); `data_seeds` has
-    the seeds of the data sets, by label, for which they are others than `seeds`; those `data_on_request` are used by
-    the entries alone that name them."""
+    """A checked suite. `options` are those of the kinds of job, by kind; `training` and `prior` lie below the tables of
+    recipes and priors; `features` names the nets of Fréchet and kernel distances ("encoder" needs no download);
+    `data_seeds` has the seeds of the data sets, by label, for which they differ from `seeds`; those `data_on_request`
+    are used only by the entries that name them."""
 
     name: str
     where: str
@@ -68,11 +65,7 @@ class Suite:
     tokenizers: tuple[TokenizerEntry, ...]
     training: Mapping[str, Any]
     prior: Mapping[str, Any]
-    encoder: Mapping[str, Any]
-    reconstruction: ReconstructionConfig
-    generation: GenerationConfig
-    modelability: ModelabilityConfig
-    probes: ProbesConfig
+    options: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,15 +77,10 @@ class _Top:
     seeds: tuple[int, ...] = (0,)
     data_seeds: dict[str, tuple[int, ...]] = field(default_factory=dict)
     data_on_request: tuple[str, ...] = ()
-    tasks: tuple[str, ...] = TASKS
+    tasks: tuple[str, ...] | None = None
     features: tuple[str, ...] = ("encoder",)
     training: dict[str, Any] = field(default_factory=dict)
     prior: dict[str, Any] = field(default_factory=dict)
-    encoder: dict[str, Any] = field(default_factory=dict)
-    reconstruction: dict[str, Any] = field(default_factory=dict)
-    generation: dict[str, Any] = field(default_factory=dict)
-    modelability: dict[str, Any] = field(default_factory=dict)
-    probes: dict[str, Any] = field(default_factory=dict)
 
 
 def suite_names() -> list[str]:
@@ -193,20 +181,22 @@ def _listed(raw: dict[str, Any]) -> None:
 
 
 def _parse(raw: dict[str, Any], where: str) -> Suite:
-    _known(raw, [item.name for item in fields(_Top)], where)
-    top = check(_Top, raw, where=where)
+    own = [item.name for item in fields(_Top)]
+    with_options = [kind for kind in kinds() if kind.options is not None]
+    _known(raw, [*own, *(kind.name for kind in with_options)], where)
+    top = check(_Top, {key: value for key, value in raw.items() if key in own}, where=where)
+    tasks = all_tasks(by_default=True) if top.tasks is None else top.tasks
     if not top.name or any(c in top.name for c in "/\\\0"):
         raise UserError(f"{where}: name: must be usable as a file name, got {top.name!r}")
-    for i, task in enumerate(top.tasks):
-        if task not in (*TASKS, *FURTHER_TASKS):
-            raise unknown("task", task, (*TASKS, *FURTHER_TASKS), where=f"{where}: tasks[{i}]")
+    for i, task in enumerate(tasks):
+        check_task(task, where=f"{where}: tasks[{i}]")
     for key in ("data", "tokenizers", "seeds"):
         if not getattr(top, key):
             raise UserError(f"{where}: {key}: needs at least one entry")
     data = tuple(check(DataConfig, table, where=f"{where}: data[{i}]") for i, table in enumerate(top.data))
     for i, config in enumerate(data):
         sources.version(config.kind, where=f"{where}: data[{i}].source")
-    _distinct(top.seeds, f"{where}: seeds")
+    check_distinct(top.seeds, f"{where}: seeds")
     check(TrainingConfig, top.training, where=f"{where}: training")
     labels = [d.label for d in data]
     for i, label in enumerate(labels):
@@ -215,20 +205,15 @@ def _parse(raw: dict[str, Any], where: str) -> Suite:
     for i, label in enumerate(top.data_on_request):
         if label not in labels:
             raise unknown("data set", label, labels, where=f"{where}: data_on_request[{i}]")
-    _distinct(top.data_on_request, f"{where}: data_on_request")
+    check_distinct(top.data_on_request, f"{where}: data_on_request")
     for label, seeds in top.data_seeds.items():
         if label not in labels:
             raise unknown("data set", label, labels, where=f"{where}: data_seeds")
         if not seeds:
             raise UserError(f"{where}: data_seeds.{label}: needs at least one seed")
-        _distinct(seeds, f"{where}: data_seeds.{label}")
-    entries = tuple(
-        _entry(table, f"{where}: tokenizers[{i}]", labels, top.tasks) for i, table in enumerate(top.tokenizers)
-    )
-    modelability = check(ModelabilityConfig, top.modelability, where=f"{where}: modelability")
-    probes = check(ProbesConfig, top.probes, where=f"{where}: probes")
-    _distinct(modelability.proxies, f"{where}: modelability.proxies")
-    _distinct(probes.names, f"{where}: probes.names")
+        check_distinct(seeds, f"{where}: data_seeds.{label}")
+    entries = tuple(_entry(table, f"{where}: tokenizers[{i}]", labels, tasks) for i, table in enumerate(top.tokenizers))
+    options = {kind.name: kind.read(_table(raw, kind.name, where), f"{where}: {kind.name}") for kind in with_options}
     return Suite(
         name=top.name,
         where=where,
@@ -236,17 +221,13 @@ def _parse(raw: dict[str, Any], where: str) -> Suite:
         seeds=top.seeds,
         data_seeds=top.data_seeds,
         data_on_request=top.data_on_request,
-        tasks=top.tasks,
+        tasks=tasks,
         features=top.features,
         data=data,
         tokenizers=entries,
         training=top.training,
         prior=top.prior,
-        encoder=top.encoder,
-        reconstruction=check(ReconstructionConfig, top.reconstruction, where=f"{where}: reconstruction"),
-        generation=check(GenerationConfig, top.generation, where=f"{where}: generation"),
-        modelability=modelability,
-        probes=probes,
+        options=options,
     )
 
 
@@ -257,11 +238,11 @@ def _known(table: Mapping[str, Any], names: Sequence[str], where: str) -> None:
             raise unknown("key", key, names, where=where)
 
 
-def _distinct(values: Sequence[Any], where: str) -> None:
-    """Refuse a value that stands twice: the same cell, or measurement, would count twice."""
-    for i, value in enumerate(values):
-        if value in values[:i]:
-            raise UserError(f"{where}: {value!r} stands twice")
+def _table(raw: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
+    table = raw.get(key, {})
+    if not isinstance(table, Mapping):
+        raise UserError(f"{where}: {key}: a table is wanted, got {table!r}")
+    return table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,7 +267,7 @@ def _entry(table: Mapping[str, Any], where: str, data_labels: list[str], tasks: 
     for i, task in enumerate(head.tasks):
         if task not in tasks:
             raise unknown("task of the suite", task, tasks, where=f"{where}: tasks[{i}]")
-    _distinct(head.seeds, f"{where}: seeds")
+    check_distinct(head.seeds, f"{where}: seeds")
     grid = dict(_axes(head.grid, f"{where}: grid"))
     prior = as_table(head.prior, f"{where}.prior")
     check_table(prior, f"{where}.prior")
@@ -311,7 +292,7 @@ def _axes(table: Mapping[str, Any], where: str, prefix: str = "") -> list[tuple[
         if isinstance(value, Mapping):
             axes += _axes(value, where, f"{name}.")
         elif isinstance(value, list) and value:
-            _distinct(value, f"{where}.{name}")
+            check_distinct(value, f"{where}.{name}")
             axes.append((name, tuple(value)))
         else:
             raise UserError(f"{where}.{name}: an axis is a non-empty list of values, got {value!r}")

@@ -28,7 +28,7 @@ def preload() -> None:
     """Import what every job needs, without touching a GPU or starting a thread."""
     import torch
 
-    from . import work  # noqa: F401
+    from . import job_context  # noqa: F401
 
     torch.set_num_interop_threads(1)
 
@@ -85,7 +85,8 @@ def work(data: Mapping[str, Any]) -> int:
 def _execute(order: WorkerRequest, store: Store, stop: StopSignal) -> dict[str, Any]:
     import torch
 
-    from .work import JobContext, execute
+    from .job_context import JobContext
+    from .kinds import KINDS
 
     folder = order.folder
     torch.set_num_threads(order.threads)
@@ -106,14 +107,14 @@ def _execute(order: WorkerRequest, store: Store, stop: StopSignal) -> dict[str, 
         stop=stop,
         checkpoint_seconds=order.checkpoint_seconds,
     )
-    product = execute(ctx)
-    sizes = {name: (folder / name).stat().st_size for name in product.artifacts}
+    result = KINDS.get(ctx.job.kind)().run(ctx)
+    sizes = {name: (folder / name).stat().st_size for name in result.artifacts}
     return {
         "status": "finished",
-        "metrics": product.metrics,
-        "extra": product.extra,
+        "metrics": result.metrics,
+        "extra": result.extra,
         "artifacts": sizes,
-        "run": product.run,
+        "run": result.run,
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 SAMPLES_PER_DIMENSION = 16  # below it Fréchet distances do not fall as 1/N well enough to be extrapolated
 Score = Literal["manifold", "memorisation", "fd_infinity", "inception_score"]
@@ -18,7 +18,6 @@ class ReconstructionConfig:
     signals are stored, for galleries.
     """
 
-    version: ClassVar[int] = 1
     samples: int = 0
     batch_size: int = 64
     lpips: Literal["off", "on"] = "off"
@@ -46,7 +45,6 @@ class GenerationConfig:
     Fréchet distance extrapolated to infinitely many samples) and "inception_score" (weights with a classifier alone).
     """
 
-    version: ClassVar[int] = 1
     samples: int = 256
     batch_size: int = 64
     reference: Literal["train", "val"] = "train"
@@ -65,7 +63,6 @@ class GenerationConfig:
 class ModelabilityConfig:
     """Which proxies are computed (empty: all that apply), on how many latents of the training split (0: all)."""
 
-    version: ClassVar[int] = 1
     proxies: tuple[str, ...] = ()
     samples: int = 2048
 
@@ -77,7 +74,6 @@ class ModelabilityConfig:
 class ProbesConfig:
     """Which probes are made (empty: all that apply), on how many validation samples (0: all)."""
 
-    version: ClassVar[int] = 1
     names: tuple[str, ...] = ()
     samples: int = 256
     batch_size: int = 64

@@ -10,6 +10,7 @@ import torch
 
 from latentbench.bench.datasets import sources
 from latentbench.bench.engines import engines
+from latentbench.bench.kinds import KINDS
 from latentbench.tasks.metrics import metrics
 from latentbench.tasks.nets import nets
 from latentbench.tasks.priors.config import priors
@@ -25,6 +26,7 @@ from latentbench.tokenizers.regularisers.config import REGULARISERS
 from latentbench.tokenizers.sequence_coding.config import SEQUENCE_CODINGS
 
 REGISTRIES = (
+    KINDS,
     BACKBONES,
     BOTTLENECKS,
     CODECS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +16,8 @@ class TrainingConfig:
     lr; gradients clipped to norm `clip` (0: not); weights averaged with decay `ema` (0: not), warmed up as
     min(ema, (1 + t) / (10 + t)). `precision` "auto" is bf16 autocast on a GPU that has it and float32 elsewhere.
     """
+
+    version: ClassVar[int] = 1  # of the loop: rises when the same options train to other numbers
 
     steps: int = 1000
     flops: float | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -30,6 +30,13 @@ def check(cls: type[T], data: Mapping[str, Any], *, where: str) -> T:
     except ValidationError as error:
         raise UserError(_explain(cls, error, where)) from None
     return checked
+
+
+def check_distinct(values: Sequence[Any], where: str) -> None:
+    """Refuse a repeated value: the same cell, or measurement, would count twice. Raises UserError."""
+    for i, value in enumerate(values):
+        if value in values[:i]:
+            raise UserError(f"{where}: {value!r} stands twice")
 
 
 @cache

@@ -155,8 +155,8 @@ def test_the_order_of_a_suite_moves_no_key(mini: Suite) -> None:
         ("latentbench.tokenizers.bottlenecks.config.KLConfig", "tokenizer"),
         ("latentbench.tasks.priors.config.FlowConfig", "prior"),
         ("latentbench.tasks.nets.config.EncoderConfig", "encoder"),
-        ("latentbench.tasks.config.GenerationConfig", "generation"),
-        ("latentbench.tasks.config.ReconstructionConfig", "reconstruction"),
+        ("latentbench.bench.kinds.generation.Generation", "generation"),
+        ("latentbench.bench.kinds.reconstruction.Reconstruction", "reconstruction"),
         ("latentbench.bench.datasets.procedural.Procedural", "data"),
     ],
 )

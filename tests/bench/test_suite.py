@@ -203,7 +203,7 @@ def test_absent_weights_are_refused_before_anything_runs(
         ("data.path=my photos/a=b", lambda s: s.data[0].path == "my photos/a=b"),
         ("data.path=2024-01-01", lambda s: s.data[0].path == "2024-01-01"),
         ('data.name="12"', lambda s: s.data[0].label == "12"),
-        ("reconstruction.rate=false", lambda s: s.reconstruction.rate is False),
+        ("reconstruction.rate=false", lambda s: s.options["reconstruction"].rate is False),
         ('tasks=["reconstruction"]', lambda s: s.tasks == ("reconstruction",)),
     ],
 )

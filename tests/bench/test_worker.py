@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from latentbench.bench import work, worker, worker_protocol
+from latentbench.bench import worker, worker_protocol
 from latentbench.bench.datasets import fingerprint
+from latentbench.bench.job_context import JobContext, JobResult
 from latentbench.bench.jobs import Job
+from latentbench.bench.kinds.data import Data
 from latentbench.bench.plan import make_plan
 from latentbench.bench.suite import load_suite
 from latentbench.bench.training import DivergedError, InterruptedTrainingError
-from latentbench.bench.work import JobContext, JobResult
 from latentbench.bench.worker_protocol import CHECKPOINT, WorkerRequest, start_attempt
 from latentbench.results.errors import UserError
 from latentbench.results.metric import Metric
@@ -66,7 +67,7 @@ def record(order: WorkerRequest) -> Record | None:
 
 
 def does(monkeypatch: pytest.MonkeyPatch, action: Callable[[JobContext], JobResult]) -> None:
-    monkeypatch.setattr(work, "execute", action)
+    monkeypatch.setattr(Data, "run", lambda self, ctx: action(ctx))
 
 
 def test_a_job_leaves_its_record_and_nothing_else(ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,199 @@
+"""What a job may reach in a worker process: its folder, its device, and what it depends on, loaded when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from ..results.metric import Metric
+from ..results.record import Record
+from ..results.store import Store
+from ..tasks.distances import Reference
+from ..tasks.interface import Context, FeatureNet, FitReport
+from ..tasks.latents import LatentStore
+from ..tasks.nets import nets
+from ..tasks.nets.config import EncoderConfig
+from ..tasks.nets.encoder import EncoderTrainer
+from ..tasks.priors.build import build_prior
+from ..tasks.priors.config import PriorConfig, priors
+from ..tasks.priors.interface import Prior
+from ..tasks.stopwatch import rate
+from ..tasks.tensors import save_tensors
+from ..tokenizers.build import build
+from ..tokenizers.config import TokenizerConfig
+from ..tokenizers.interface import Trainable, TrainableTokenizer
+from ..tokenizers.seeding import derive_seed
+from ..tokenizers.training import TrainingConfig
+from ..tokenizers.validation import check
+from .datasets import CachedDataset, open_dataset
+from .datasets.config import DataConfig
+from .jobs import Job
+from .signals import StopSignal
+from .training import train
+
+MODEL = "model.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobResult:
+    """What a job leaves: metrics, plain deterministic facts, artifact files, and volatile facts (`run`)."""
+
+    metrics: tuple[Metric, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    artifacts: tuple[str, ...] = ()
+    run: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobContext:
+    """A job with everything it may reach. `batch_size` is that of encoding, which no number depends on."""
+
+    job: Job
+    store: Store
+    folder: Path
+    cache: Path
+    device: torch.device
+    progress: Callable[[int, int, str], None]
+    stop: StopSignal
+    checkpoint_seconds: float
+    batch_size: int = 64
+
+    @property
+    def seed(self) -> int:
+        """The cell's seed; 0 for jobs that all cells share."""
+        return int(self.job.config.get("seed", 0))
+
+    @cached_property
+    def dataset(self) -> CachedDataset:
+        """The job's data set, decoded into the cache if it is not there."""
+        record = self.job if self.job.kind == "data" else self.record("data")
+        config = check(DataConfig, self.job.runtime["data"], where="data")
+        return open_dataset(config, cache=self.cache, fingerprint=record.config["fingerprint"], progress=self.progress)
+
+    def record(self, role: str) -> Record:
+        """The finished record of the job in this role."""
+        kind, key = self.job.depends[role].split("/")
+        record = self.store.load(kind, key)
+        if record is None:
+            raise RuntimeError(f"{self.job.depends[role]} has no finished record")
+        return record
+
+    def folder_of(self, role: str) -> Path:
+        """The folder of the job in this role."""
+        kind, key = self.job.depends[role].split("/")
+        return self.store.job_folder(kind, key)
+
+    @cached_property
+    def tokenizer_config(self) -> TokenizerConfig:
+        """The configuration of the tokenizer this job is about."""
+        source = self.job if self.job.kind == "tokenizer" else self.record("tokenizer")
+        return TokenizerConfig.from_json(source.config["tokenizer"])
+
+    @cached_property
+    def tokenizer(self) -> TrainableTokenizer:
+        """The trained tokenizer."""
+        trained: TrainableTokenizer = self.loaded(build(self.tokenizer_config), "tokenizer")
+        return trained
+
+    @cached_property
+    def latents(self) -> LatentStore:
+        """The stored latents."""
+        return LatentStore.open(self.folder_of("latents"), self.tokenizer_config.spec)
+
+    @cached_property
+    def nets(self) -> dict[str, FeatureNet]:
+        """The feature nets that this job's references were computed with, or are to be."""
+        names = [role.removeprefix("reference.") for role in self.job.depends if role.startswith("reference.")]
+        if self.job.kind == "reference":
+            names = [self.job.config["net"]]
+        return {name: self._net(name) for name in names}
+
+    @cached_property
+    def references(self) -> dict[str, Reference]:
+        """Reference features by net."""
+        splits = {name: self.record(f"reference.{name}").config["split"] for name in self.nets}
+        return {name: Reference.load(self.folder_of(f"reference.{name}"), split) for name, split in splits.items()}
+
+    def task_context(self) -> Context:
+        """What a task sees. `references` are by net and split: also of the split that is not compared with, whose
+        role is `<split>_reference.<net>`."""
+        references = {(self.nets[name].name, reference.split): reference for name, reference in self.references.items()}
+        for role in self.job.depends:
+            split, is_reference, name = role.partition("_reference.")
+            if is_reference:
+                references[self.nets[name].name, split] = Reference.load(self.folder_of(role), split)
+        return Context(
+            device=self.device,
+            seed=self.seed,
+            folder=self.folder,
+            fit=self.fit,
+            progress=self.progress,
+            nets=self.nets,
+            references=references,
+        )
+
+    def fit(self, model: Trainable, source: Any, config: TrainingConfig, *, seed: int) -> FitReport:
+        """The one training loop, in this job's folder."""
+        with self.stop.held():
+            return train(
+                model,
+                source,
+                config,
+                seed=seed,
+                folder=self.folder,
+                device=self.device,
+                progress=self.progress,
+                stop=self.stop,
+                checkpoint_seconds=self.checkpoint_seconds,
+            )
+
+    def save(self, model: nn.Module) -> None:
+        """Write the model's weights atomically."""
+        save_tensors(self.folder / MODEL, model.state_dict())
+
+    def loaded(self, model: Any, role: str) -> Any:
+        """`model` with the weights that the job in this role has trained, frozen, on the job's device."""
+        model.drop_training_modules()
+        model.load_state_dict(load_file(self.folder_of(role) / MODEL))
+        return model.to(self.device).eval().requires_grad_(False)
+
+    def prior_config(self, config: Mapping[str, Any]) -> PriorConfig:
+        """The prior's options as its job's configuration keeps them."""
+        return check(priors.get(config["prior"]), config["options"], where="prior")
+
+    def untrained_prior(self, config: Mapping[str, Any]) -> Prior:
+        """The prior of a job's configuration with its initial weights."""
+        torch.manual_seed(derive_seed(int(config["seed"]), "prior"))
+        return build_prior(self.prior_config(config), self.tokenizer_config.spec)
+
+    def trained(
+        self,
+        model: nn.Module,
+        report: FitReport,
+        *,
+        metrics: tuple[Metric, ...] = (),
+        extra: Mapping[str, Any] | None = None,
+    ) -> JobResult:
+        """The result of a job that has trained and saved `model`."""
+        facts = {k: list(v) if k == "curve" else v for k, v in asdict(report).items() if k != "seconds"}
+        parameters = sum(p.numel() for p in model.parameters())
+        seconds = {
+            "train_seconds": round(report.seconds, 3),
+            "samples_per_second": rate(report.samples, report.seconds),
+        }
+        extra = {"parameters": parameters, **facts, **(extra or {})}
+        return JobResult(metrics=metrics, extra=extra, artifacts=(MODEL,), run=seconds)
+
+    def _net(self, name: str) -> FeatureNet:
+        if name != "encoder":
+            return nets.get(name).load(self.dataset.signal, self.device)
+        config = check(EncoderConfig, self.record("encoder").config["encoder"], where="encoder")
+        trainer = EncoderTrainer(config, self.dataset.signal, len(self.dataset.classes))
+        return self.loaded(trainer, "encoder").net()

@@ -1,0 +1,45 @@
+"""Kinds of job by name: one file each, with its options, needs, versions, price, checks and what it does. Torch-free.
+
+A plan and a worker are loops over this registry; third parties add kinds through the entry-point group
+`latentbench.kinds`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...results.errors import unknown
+from ...tokenizers.registry import Registry
+
+KINDS = Registry(
+    "kind of job",
+    "latentbench.kinds",
+    {
+        "data": "bench.kinds.data:Data",
+        "encoder": "bench.kinds.encoder:Encoder",
+        "reference": "bench.kinds.reference:ReferenceFeatures",
+        "tokenizer": "bench.kinds.tokenizer:Tokenizer",
+        "latents": "bench.kinds.latents:Latents",
+        "reconstruction": "bench.kinds.reconstruction:Reconstruction",
+        "prior": "bench.kinds.prior:Prior",
+        "generation": "bench.kinds.generation:Generation",
+        "modelability": "bench.kinds.modelability:Modelability",
+        "probes": "bench.kinds.probes:Probes",
+    },
+)
+
+
+def kinds() -> list[Any]:
+    """Every kind of job (a `JobKind` each), in the order in which they depend on each other."""
+    return sorted((KINDS.get(name)() for name in KINDS), key=lambda kind: (kind.order, kind.name))
+
+
+def tasks(*, by_default: bool = False) -> tuple[str, ...]:
+    """The kinds that a suite's `tasks` may name; `by_default`: those that a suite does which names none."""
+    return tuple(kind.name for kind in kinds() if kind.task is not None and (kind.task == "default" or not by_default))
+
+
+def check_task(name: str, *, where: str) -> None:
+    """Refuse what is no task, naming the nearest one."""
+    if name not in tasks():
+        raise unknown("task", name, tasks(), where=where)

@@ -1,0 +1,123 @@
+"""What a kind of job is, and what it sees while a plan is made. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from ...tasks.priors.config import PriorConfig
+from ...tokenizers.spec import LatentSpec
+from ...tokenizers.validation import check
+from ..datasets.config import DataConfig
+from ..grid import Cell
+from ..jobs import Job
+from ..prior_options import check_axes, check_classes, configure
+from ..suite import Suite
+
+if TYPE_CHECKING:
+    from ..job_context import JobContext, JobResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Price:
+    """What a job is expected to take: FLOPs in all and of one optimiser step or batch, and bytes of memory."""
+
+    flops: float = 1e9
+    step_flops: float = 0.0
+    memory: int = 500_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanContext:
+    """Where a job stands in a plan: the suite, a data set and, for jobs that are not shared, one of its cells.
+
+    `choice` tells jobs of one kind on one data set apart (a net's name, a split); `fingerprint` is the data set's.
+    """
+
+    suite: Suite
+    data: DataConfig
+    fingerprint: str
+    add: Callable[[str, PlanContext], Job]
+    chosen_cell: Cell | None = None
+    choice: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def cell(self) -> Cell:
+        """The cell. Raises ValueError for a job that all cells of a data set share."""
+        if self.chosen_cell is None:
+            raise ValueError("a job that cells share belongs to none of them")
+        return self.chosen_cell
+
+    @property
+    def spec(self) -> LatentSpec:
+        """The shape and rate of the cell's latents."""
+        return self.cell.tokenizer.spec
+
+    @cached_property
+    def prior(self) -> PriorConfig:
+        """The cell's prior. Raises UserError for one that can't be trained on these latents and this data."""
+        prior = configure(self.cell.prior, self.spec)
+        check_axes(self.cell.prior_axes, prior, self.cell.prior[-1][1])
+        check_classes(prior, self.data, self.cell.prior)
+        return prior
+
+    def need(self, kind: str, **choice: str) -> str:
+        """The id of the job of that kind for this cell (or data set), which joins the plan unless it is there."""
+        return self.add(kind, replace(self, choice=choice) if choice != self.choice else self).id
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Training and validation samples, guessed where only the files can tell: for predicting cost alone."""
+        n, val = self.data.samples or 2048, self.data.val
+        return n, val if isinstance(val, int) else max(1, int(n * min(val or 0.1, 0.2)))
+
+
+class JobKind:
+    """One kind of job, from its options in a suite to its record. It holds no state.
+
+    `name` is the folder below `jobs/`, the suite's table of options and, for a task, what `tasks` names; `order` places
+    it among the kinds, after those it needs. A `task` is done on request, or by "default" where a suite names no tasks;
+    the other kinds are done where something needs them. `shared` jobs belong to a data set and not to a cell.
+    `version` rises when what `run` does gives other numbers; `options` is the dataclass of the suite's table.
+    """
+
+    name: ClassVar[str]
+    order: ClassVar[int]
+    version: ClassVar[int]
+    task: ClassVar[Literal["default", "on request"] | None] = None
+    shared: ClassVar[bool] = False
+    options: ClassVar[type | None] = None
+
+    def read(self, table: Mapping[str, Any], where: str) -> Any:
+        """The suite's table as `options`. Raises UserError with the place of what is wrong."""
+        assert self.options is not None
+        return check(self.options, table, where=where)
+
+    def check(self, suite: Suite, cells: Sequence[Cell]) -> None:
+        """Raises UserError, before anything is trained, for what could not be done when its turn comes."""
+
+    def config(self, at: PlanContext) -> dict[str, Any]:
+        """What is hashed into the job's key beside versions and needs: by default the suite's options."""
+        return asdict(at.suite.options[self.name]) if self.options is not None else {}
+
+    def versions(self, at: PlanContext) -> dict[str, int]:
+        """The versions of all that can move its numbers, by part."""
+        return {self.name: self.version}
+
+    def needs(self, at: PlanContext) -> dict[str, str]:
+        """The jobs whose results it reads: id by role."""
+        raise NotImplementedError
+
+    def title(self, at: PlanContext) -> str:
+        """What people read of it."""
+        return f"{self.name} {at.cell.tokenizer_name}"
+
+    def price(self, at: PlanContext) -> Price:
+        """What it is expected to take."""
+        return Price()
+
+    def run(self, ctx: JobContext) -> JobResult:
+        """Do it, in a worker process."""
+        raise NotImplementedError

@@ -1,0 +1,43 @@
+"""The job "data": decode a data set once, into the cache."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..datasets import sources
+from .base import JobKind, PlanContext
+
+if TYPE_CHECKING:
+    from ..job_context import JobContext, JobResult
+
+
+class Data(JobKind):
+    """Its version is the data source's own."""
+
+    name, order, version, shared = "data", 10, 1, True
+
+    def config(self, at: PlanContext) -> dict[str, Any]:
+        return {"data": at.data.identity(), "fingerprint": at.fingerprint}
+
+    def versions(self, at: PlanContext) -> dict[str, int]:
+        return {at.data.kind: sources.version(at.data.kind)}
+
+    def needs(self, at: PlanContext) -> dict[str, str]:
+        return {}
+
+    def title(self, at: PlanContext) -> str:
+        return f"data {at.data.label}"
+
+    def run(self, ctx: JobContext) -> JobResult:
+        from ..job_context import JobResult
+
+        data = ctx.dataset
+        return JobResult(
+            extra={
+                "train": len(data.train),
+                "val": len(data.val),
+                "classes": list(data.classes),
+                "counts": dict(data.counts),
+                "skipped": [dict(item) for item in data.skipped],
+            }
+        )

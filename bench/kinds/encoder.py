@@ -1,0 +1,59 @@
+"""The job "encoder": the feature net that needs no download, trained once per data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ...tasks.nets.config import EncoderConfig
+from ...tokenizers.training import TrainingConfig
+from ...tokenizers.validation import check
+from ..datasets.config import signal_spec
+from ..grid import merge
+from .base import JobKind, PlanContext, Price
+
+if TYPE_CHECKING:
+    from ..job_context import JobContext, JobResult
+
+
+class Encoder(JobKind):
+    """A suite's `[encoder]` lies over what an encoder is trained with by default, not any model."""
+
+    name, order, version, shared = "encoder", 20, 1, True
+    options = EncoderConfig
+
+    def read(self, table: Mapping[str, Any], where: str) -> EncoderConfig:
+        return check(EncoderConfig, merge({"training": asdict(EncoderConfig().training)}, table), where=where)
+
+    def config(self, at: PlanContext) -> dict[str, Any]:
+        return {"encoder": asdict(at.suite.options["encoder"])}
+
+    def versions(self, at: PlanContext) -> dict[str, int]:
+        return {"training": TrainingConfig.version, "encoder": EncoderConfig.version}
+
+    def needs(self, at: PlanContext) -> dict[str, str]:
+        return {"data": at.need("data")}
+
+    def title(self, at: PlanContext) -> str:
+        return f"encoder {at.data.label}"
+
+    def price(self, at: PlanContext) -> Price:
+        encoder: EncoderConfig = at.suite.options["encoder"]
+        step = 3 * encoder.estimate_flops(signal_spec(at.data)) * encoder.training.batch_size
+        return Price(flops=encoder.training.flops or step * encoder.training.steps, step_flops=step)
+
+    def run(self, ctx: JobContext) -> JobResult:
+        import torch
+
+        from ...tasks.nets.encoder import EncoderTrainer, LabelledSource
+        from ...tokenizers.seeding import derive_seed
+
+        data = ctx.dataset
+        config = check(EncoderConfig, ctx.job.config["encoder"], where="encoder")
+        torch.manual_seed(derive_seed(0, "encoder"))
+        trainer = EncoderTrainer(config, data.signal, len(data.classes))
+        report = ctx.fit(trainer, LabelledSource(data.train), config.training, seed=0)
+        ctx.save(trainer)
+        quality = trainer.held_out(data.val)
+        return ctx.trained(trainer, report, extra={"quality": quality, "net": trainer.net().name})

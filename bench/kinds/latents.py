@@ -1,0 +1,42 @@
+"""The job "latents": both splits through the trained tokenizer, kept on disk for all that reads latents."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .base import JobKind, PlanContext, Price
+
+if TYPE_CHECKING:
+    from ..job_context import JobContext, JobResult
+
+
+class Latents(JobKind):
+    """What priors, proxies and probes see of a tokenizer."""
+
+    name, order, version = "latents", 50, 1
+
+    def needs(self, at: PlanContext) -> dict[str, str]:
+        return {"data": at.need("data"), "tokenizer": at.need("tokenizer")}
+
+    def price(self, at: PlanContext) -> Price:
+        forward = at.cell.tokenizer.estimate_flops()
+        return Price(flops=forward / 2 * sum(at.counts), step_flops=forward * 32)
+
+    def run(self, ctx: JobContext) -> JobResult:
+        from ...tasks.latents import write_latents, write_statistics
+        from ..job_context import JobResult
+
+        splits = {"train": ctx.dataset.train, "val": ctx.dataset.val}
+        for name, split in splits.items():
+            write_latents(
+                ctx.tokenizer,
+                split,
+                ctx.folder,
+                name,
+                device=ctx.device,
+                batch_size=ctx.batch_size,
+                progress=ctx.progress,
+            )
+        write_statistics(ctx.folder)
+        files = [*sorted(path.name for path in ctx.folder.glob("*.npy")), "statistics.json"]
+        return JobResult(artifacts=tuple(files), extra={name: len(split) for name, split in splits.items()})

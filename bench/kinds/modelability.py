@@ -1,0 +1,49 @@
+"""The task "modelability": cheap proxies, computed on the latents alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ...tasks.config import ModelabilityConfig
+from ...tasks.proxies import proxies
+from ...tokenizers.validation import check, check_distinct
+from .base import JobKind, PlanContext
+
+if TYPE_CHECKING:
+    from ..job_context import JobContext, JobResult
+
+
+class Modelability(JobKind):
+    """All proxies, or those that the suite names."""
+
+    name, order, version, task = "modelability", 90, 1, "default"
+    options = ModelabilityConfig
+
+    def read(self, table: Mapping[str, Any], where: str) -> ModelabilityConfig:
+        options: ModelabilityConfig = super().read(table, where)
+        check_distinct(options.proxies, f"{where}.proxies")
+        for i, name in enumerate(options.proxies):
+            proxies.version(name, where=f"{where}.proxies[{i}]")
+        return options
+
+    def config(self, at: PlanContext) -> dict[str, Any]:
+        return super().config(at) | {"proxies": list(_names(at))}
+
+    def versions(self, at: PlanContext) -> dict[str, int]:
+        return {self.name: self.version} | {name: proxies.version(name) for name in _names(at)}
+
+    def needs(self, at: PlanContext) -> dict[str, str]:
+        return {role: at.need(role) for role in ("data", "latents", "tokenizer")}
+
+    def run(self, ctx: JobContext) -> JobResult:
+        from ...tasks.modelability import measure
+        from ..job_context import JobResult
+
+        config = check(ModelabilityConfig, ctx.job.config, where=self.name)
+        result, seconds = measure(ctx.latents, config, progress=ctx.progress)
+        return JobResult(metrics=result.metrics, extra=result.extra, run={"proxy_seconds": seconds})
+
+
+def _names(at: PlanContext) -> tuple[str, ...]:
+    return at.suite.options["modelability"].proxies or tuple(proxies.names())

@@ -1,0 +1,43 @@
+"""The job "prior": train the cell's prior on its latents."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ...tokenizers.training import TrainingConfig
+from .base import JobKind, PlanContext, Price
+
+if TYPE_CHECKING:
+    from ..job_context import JobContext, JobResult
+
+
+class Prior(JobKind):
+    """Its versions are the prior's own and the training loop's."""
+
+    name, order, version = "prior", 70, 1
+
+    def config(self, at: PlanContext) -> dict[str, Any]:
+        return {"prior": at.prior.name, "options": at.prior.identity(), "seed": at.cell.seed}
+
+    def versions(self, at: PlanContext) -> dict[str, int]:
+        return {"training": TrainingConfig.version, f"prior.{at.prior.name}": at.prior.version}
+
+    def needs(self, at: PlanContext) -> dict[str, str]:
+        return {role: at.need(role) for role in ("data", "latents", "tokenizer")}
+
+    def title(self, at: PlanContext) -> str:
+        return f"prior {at.prior.name} {at.cell.name}"
+
+    def price(self, at: PlanContext) -> Price:
+        training = at.prior.training
+        step = 3 * at.prior.forward_flops(at.spec) * training.batch_size
+        return Price(flops=training.flops or step * training.steps, step_flops=step)
+
+    def run(self, ctx: JobContext) -> JobResult:
+        from ...tasks.generation import held_out
+
+        prior = ctx.untrained_prior(ctx.job.config)
+        report = ctx.fit(prior, ctx.latents.train, ctx.prior_config(ctx.job.config).training, seed=ctx.seed)
+        ctx.save(prior)
+        metrics = held_out(prior, ctx.latents.val, ctx.tokenizer_config.spec, ctx.device)
+        return ctx.trained(prior, report, metrics=metrics)

@@ -1,0 +1,94 @@
+"""The task "probes": small measurements on a trained tokenizer, each testing what a family of the field claims."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...tasks.config import ProbesConfig
+from ...tasks.metrics import metrics
+from ...tasks.probes import probes
+from ...tasks.proxies import proxies
+from ...tokenizers.corruptions.config import CORRUPTIONS
+from ...tokenizers.losses.config import LOSSES
+from ...tokenizers.validation import check, check_distinct
+from .base import JobKind, PlanContext, Price
+from .measures import SHARED_VERSIONS
+from .reference import net_versions, references
+
+if TYPE_CHECKING:
+    from ..job_context import JobContext, JobResult
+
+
+class Probes(JobKind):
+    """All probes that apply, or those that the suite names."""
+
+    name, order, version, task = "probes", 100, 1, "on request"
+    options = ProbesConfig
+
+    def read(self, table: Mapping[str, Any], where: str) -> ProbesConfig:
+        options: ProbesConfig = super().read(table, where)
+        check_distinct(options.names, f"{where}.names")
+        for i, name in enumerate(options.names):
+            probes.version(name, where=f"{where}.names[{i}]")
+        return options
+
+    def config(self, at: PlanContext) -> dict[str, Any]:
+        return super().config(at) | {"names": list(_names(at)), "seed": at.cell.seed}
+
+    def versions(self, at: PlanContext) -> dict[str, int]:
+        names = _names(at)
+        return {
+            self.name: self.version,
+            **{name: probes.version(name) for name in names},
+            **_measured_by(names),
+            "psnr": metrics.version("psnr"),
+            **SHARED_VERSIONS,
+            **net_versions(at),
+        }
+
+    def needs(self, at: PlanContext) -> dict[str, str]:
+        return {role: at.need(role) for role in ("data", "latents", "tokenizer")} | references(at, "val")
+
+    def price(self, at: PlanContext) -> Price:
+        forward, (_, n_val) = at.cell.tokenizer.estimate_flops(), at.counts
+        return Price(flops=forward * n_val * 12, step_flops=forward * at.suite.options[self.name].batch_size)
+
+    def run(self, ctx: JobContext) -> JobResult:
+        from ...tasks.probes.interface import ProbeInput
+        from ...tasks.probing import probe
+        from ...tokenizers.build import build
+        from ..job_context import JobResult
+
+        config = check(ProbesConfig, {k: v for k, v in ctx.job.config.items() if k != "seed"}, where=self.name)
+        tokenizer = ctx.tokenizer_config
+        probed = ProbeInput(
+            tokenizer=ctx.tokenizer,
+            data=ctx.dataset,
+            latents=ctx.latents,
+            device=ctx.device,
+            seed=ctx.seed,
+            samples=config.samples,
+            batch_size=config.batch_size,
+            nets=ctx.nets,
+            references=ctx.references,
+            untrained=None if tokenizer.codec is not None else lambda: build(tokenizer),
+        )
+        result = probe(probed, config, progress=ctx.progress)
+        return JobResult(metrics=result.metrics, extra=result.extra, run=result.run)
+
+
+def _names(at: PlanContext) -> tuple[str, ...]:
+    return at.suite.options["probes"].names or tuple(probes.names())
+
+
+def _measured_by(names: Sequence[str]) -> dict[str, int]:
+    """Versions of the parts that these probes measure with."""
+    versions: dict[str, int] = {}
+    if "losses" in names:
+        versions |= {f"objective.{kind}": LOSSES.get(kind).version for kind in LOSSES.names()}
+    if "corrupted_input" in names:
+        versions["corruption.mask"] = CORRUPTIONS.get("mask").version
+    if "high_frequency" in names:
+        versions["high_frequency_share"] = proxies.version("high_frequency_share")
+    return versions

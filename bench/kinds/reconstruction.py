@@ -1,0 +1,61 @@
+"""The task "reconstruction": how well the validation split comes back, and at what rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...tasks.config import ReconstructionConfig
+from ...tasks.metrics import metrics
+from ...tokenizers import weights
+from ..grid import Cell
+from ..suite import Suite
+from .base import JobKind, PlanContext, Price
+from .measures import SHARED_VERSIONS
+from .reference import net_versions, references
+
+if TYPE_CHECKING:
+    from ..job_context import JobContext, JobResult
+
+
+class Reconstruction(JobKind):
+    """Metrics of pairs, Fréchet and kernel distances to the validation split, rate, operating points."""
+
+    name, order, version, task = "reconstruction", 60, 1, "default"
+    options = ReconstructionConfig
+
+    def check(self, suite: Suite, cells: Sequence[Cell]) -> None:
+        if suite.options[self.name].lpips == "on":
+            weights.require("alexnet_lpips", where=f"{suite.where}: reconstruction.lpips")
+
+    def config(self, at: PlanContext) -> dict[str, Any]:
+        return at.suite.options[self.name].identity()
+
+    def versions(self, at: PlanContext) -> dict[str, int]:
+        pairs = {name: metrics.version(name) for name in metrics.names()}
+        return {self.name: self.version, **pairs, **SHARED_VERSIONS, **net_versions(at)}
+
+    def needs(self, at: PlanContext) -> dict[str, str]:
+        return {"data": at.need("data"), "tokenizer": at.need("tokenizer"), **references(at, "val")}
+
+    def price(self, at: PlanContext) -> Price:
+        options: ReconstructionConfig = at.suite.options[self.name]
+        forward, (_, n_val) = at.cell.tokenizer.estimate_flops(), at.counts
+        return Price(flops=forward * n_val * (8 if options.rate else 1), step_flops=forward * options.batch_size)
+
+    def run(self, ctx: JobContext) -> JobResult:
+        from ...tasks.reconstruction import PAIRS, reconstruct
+        from ..job_context import JobResult
+
+        config = ReconstructionConfig(**ctx.job.config)
+        extra = []
+        if config.lpips == "on" and not ctx.dataset.signal.modality.is_audio:
+            from ...tasks.metrics.lpips import Lpips
+            from ...tokenizers.losses.lpips import LPIPS
+
+            extra.append(Lpips(LPIPS(weights.require("alexnet_lpips")).to(ctx.device).eval()))
+        result = reconstruct(
+            ctx.tokenizer, ctx.dataset, config, ctx.task_context(), references=ctx.references, extra_metrics=extra
+        )
+        artifacts = (PAIRS,) if config.keep else ()
+        return JobResult(metrics=result.metrics, extra=result.extra, artifacts=artifacts, run=result.run)

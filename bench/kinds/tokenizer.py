@@ -1,0 +1,57 @@
+"""The job "tokenizer": train a cell's tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...tokenizers import weights
+from ...tokenizers.training import TrainingConfig
+from ..grid import Cell
+from ..suite import Suite
+from .base import JobKind, PlanContext, Price
+
+if TYPE_CHECKING:
+    from ..job_context import JobContext, JobResult
+
+
+class Tokenizer(JobKind):
+    """Its versions are those of its parts and of the training loop."""
+
+    name, order, version = "tokenizer", 40, 1
+
+    def check(self, suite: Suite, cells: Sequence[Cell]) -> None:
+        for name in {name for cell in cells for name in cell.tokenizer.weights()}:
+            weights.require(name, where=f"{suite.where}: objective")
+
+    def config(self, at: PlanContext) -> dict[str, Any]:
+        return {"tokenizer": at.cell.tokenizer.to_json(), "seed": at.cell.seed}
+
+    def versions(self, at: PlanContext) -> dict[str, int]:
+        return {"training": TrainingConfig.version, **at.cell.tokenizer.versions()}
+
+    def needs(self, at: PlanContext) -> dict[str, str]:
+        return {"data": at.need("data")}
+
+    def price(self, at: PlanContext) -> Price:
+        """A backward pass costs two forward ones; memory: weights with optimiser and average, and activations."""
+        tokenizer, training = at.cell.tokenizer, at.cell.tokenizer.training
+        step = 3 * tokenizer.estimate_flops() * training.batch_size
+        activations = training.batch_size * tokenizer.signal.elements * 4 * 60
+        return Price(
+            flops=step * training.steps if training.flops is None else training.flops,
+            step_flops=step,
+            memory=int(400e6 + 20 * tokenizer.estimate_parameters() + activations),
+        )
+
+    def run(self, ctx: JobContext) -> JobResult:
+        import torch
+
+        from ...tokenizers.build import build
+        from ...tokenizers.seeding import derive_seed
+
+        torch.manual_seed(derive_seed(ctx.seed, "init"))
+        model = build(ctx.tokenizer_config)
+        report = ctx.fit(model, ctx.dataset.train, ctx.tokenizer_config.training, seed=ctx.seed)
+        ctx.save(model)
+        return ctx.trained(model, report)
