@@ -34,7 +34,7 @@ def test_the_loss_is_the_objective_of_the_transformed(image: SignalSpec, sample:
     picked = x[:2]
     z = tokenizer.encode(picked).values
     assert z is not None
-    made, wanted = tokenizer._decoded(z.flip(-1)), picked.flip(-1)
+    made, wanted = tokenizer.decode_values(z.flip(-1)), picked.flip(-1)
     expected = 0.5 * (0.3 * (made - wanted).abs().mean() + (made - wanted).square().mean())
     torch.testing.assert_close(losses["equivariance"], expected)
 
