@@ -102,7 +102,7 @@ def test_more_tolerance_gives_shorter_sequences(kind: str, bottleneck: dict[str,
     tokenizer.eval()
     means = []
     for tolerance in (0.0, 0.5, 4.0):
-        other = build(replace(config, coding=RunLengthConfig(tolerance=tolerance)))
+        other = build(replace(config, sequence_coding=RunLengthConfig(tolerance=tolerance)))
         other.load_state_dict(tokenizer.state_dict())
         assert isinstance(other, SequenceCodedTokenizer)
         with torch.no_grad():
