@@ -24,7 +24,7 @@ class Stage:
 def plan_stages(
     shape: Sequence[int], downsample: Sequence[int], *, widths: Sequence[int], stem: int, stride: int
 ) -> tuple[Stage, ...]:
-    """Stages from the signal down to the latents: a stem with strides up to `stem`, then strides up to `stride` per axis.
+    """Stages from signal to latents: a stem with strides up to `stem`, then strides up to `stride` per axis.
 
     A prime factor larger than that gets a stage of its own. Axes with fewer factors than others are strided early,
     where striding saves most. The last of `widths` repeats.
