@@ -8,10 +8,10 @@ from typing import Any
 
 from ...results.record import JobResult
 from ...tasks.nets.config import EncoderConfig
+from ...tokenizers.options import merge
 from ...tokenizers.training import TrainingConfig
 from ...tokenizers.validation import check
 from ..datasets.config import signal_spec
-from ..grid import merge
 from .base import JobContext, JobKind, PlanContext, Price
 
 

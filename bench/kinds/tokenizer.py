@@ -21,7 +21,7 @@ class Tokenizer(JobKind):
 
     def check(self, suite: Suite, cells: Sequence[Cell]) -> None:
         for name in {name for cell in cells for name in cell.tokenizer.weights()}:
-            weights.require(name, where=f"{suite.where}: objective")
+            weights.require(name, where=f"{suite.where}: losses")
 
     def config(self, at: PlanContext) -> dict[str, Any]:
         return {"tokenizer": at.cell.tokenizer.to_json(), "seed": at.cell.seed}
