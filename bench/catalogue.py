@@ -11,6 +11,7 @@ from ..tasks.nets import nets
 from ..tasks.priors.config import priors
 from ..tasks.probes import probes
 from ..tasks.proxies import proxies
+from ..tokenizers.auxiliary.config import AUXILIARY
 from ..tokenizers.backbones.config import BACKBONES
 from ..tokenizers.bottlenecks.config import BOTTLENECKS
 from ..tokenizers.codecs.config import CODECS
@@ -132,6 +133,7 @@ TOPICS: dict[str, Callable[[], list[str]]] = {
     "codecs": _names(CODECS),
     "recodings": _names(SEQUENCE_CODINGS),
     "losses": _names(LOSSES),
+    "auxiliary": _names(AUXILIARY),
     "regularisers": _names(REGULARISERS),
     "decoders": _names(DIFFUSION_DECODERS),
     "metrics": _names(metrics),

@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from . import cost
+from .auxiliary.config import AUXILIARY, AuxiliaryObjectiveConfig
 from .backbones.config import BACKBONES, BackboneConfig, PatchConfig
 from .bottlenecks.config import BOTTLENECKS, BottleneckConfig, IdentityConfig
 from .codecs.config import CODECS, CodecConfig
 from .corruptions.config import CORRUPTIONS, CorruptionConfig
 from .cost import Cost
-from .diffusion_decoders.config import DIFFUSION_DECODERS, GenerativeConfig
+from .diffusion_decoders.config import DIFFUSION_DECODERS, DiffusionDecoderConfig
 from .geometry import Layout
-from .losses.config import LOSSES, TermConfig
+from .losses.config import LOSSES, LossConfig, WeightedPart
 from .part import plain, read_part
 from .regularisers.config import REGULARISERS, RegulariserConfig
 from .sequence_coding.config import SEQUENCE_CODINGS, RecodingConfig
@@ -31,7 +32,7 @@ class TokenizerConfig:
     backbone's own second half. `recipe` is the name it came from, for tables. A `codec` is the whole tokenizer:
     then the other parts are the trivial ones of `of_codec`, and not in its data. `recoding` makes shorter sequences of
     a discrete tokenizer's codes. In training a `corruption` changes what the encoder reads, and `latent_noise` adds
-    noise of so many deviations of each channel to what the decoder reads. A `generative` decoder stands behind the
+    noise of so many deviations of each channel to what the decoder reads. A `diffusion_decoder` follows the
     feed-forward one and turns its output into the signal. Parts that are off are not in the data.
     """
 
@@ -44,14 +45,15 @@ class TokenizerConfig:
     backbone: BackboneConfig
     bottleneck: BottleneckConfig
     decoder: BackboneConfig | None = None
-    objective: tuple[TermConfig, ...]
+    objective: tuple[LossConfig, ...]
     training: TrainingConfig
     codec: CodecConfig | None = None
     recoding: RecodingConfig | None = None
     corruption: CorruptionConfig | None = None
     latent_noise: float = 0.0
+    auxiliary: tuple[AuxiliaryObjectiveConfig, ...] = ()
     regularisers: tuple[RegulariserConfig, ...] = ()
-    generative: GenerativeConfig | None = None
+    diffusion_decoder: DiffusionDecoderConfig | None = None
 
     @classmethod
     def of_codec(cls, *, recipe: str, signal: SignalSpec, codec: CodecConfig) -> TokenizerConfig:
@@ -96,6 +98,11 @@ class TokenizerConfig:
         """The backbone whose second half decodes."""
         return self.decoder or self.backbone
 
+    @property
+    def auxiliary_objectives(self) -> tuple[AuxiliaryObjectiveConfig, ...]:
+        """Auxiliary objectives and regularisers, in the order in which they are built and run."""
+        return tuple(sorted((*self.auxiliary, *self.regularisers), key=lambda objective: objective.kind))
+
     def to_json(self) -> dict[str, Any]:
         """Plain, canonical data: every option of every part, so that equal data means an equal tokenizer."""
         if self.codec is not None:
@@ -107,10 +114,12 @@ class TokenizerConfig:
             optional["corruption"] = plain(self.corruption)
         if self.latent_noise:
             optional["latent_noise"] = self.latent_noise
-        if self.regularisers:
-            optional["regularisers"] = [plain(regulariser) for regulariser in self.regularisers]
-        if self.generative is not None:
-            optional["generative"] = plain(self.generative)
+        # The names "regularisers" and "generative" here, in `from_json` and in `versions`: keys move together with the
+        # next change of versions.
+        if self.auxiliary_objectives:
+            optional["regularisers"] = [plain(objective) for objective in self.auxiliary_objectives]
+        if self.diffusion_decoder is not None:
+            optional["generative"] = plain(self.diffusion_decoder)
         return {
             "recipe": self.recipe,
             "signal": plain(self.signal),
@@ -135,12 +144,12 @@ class TokenizerConfig:
         if "codec" in data:
             codec = read_part(CodecConfig, CODECS, data["codec"], where=f"{where}.codec")
             return cls.of_codec(recipe=data["recipe"], signal=signal, codec=codec)
-        recoding = corruption = generative = None
+        recoding = corruption = diffusion_decoder = None
         if "corruption" in data:
             corruption = read_part(CorruptionConfig, CORRUPTIONS, data["corruption"], where=f"{where}.corruption")
         if "generative" in data:
-            generative = read_part(
-                GenerativeConfig, DIFFUSION_DECODERS, data["generative"], where=f"{where}.generative"
+            diffusion_decoder = read_part(
+                DiffusionDecoderConfig, DIFFUSION_DECODERS, data["generative"], where=f"{where}.generative"
             )
         if "recoding" in data:
             recoding = read_part(RecodingConfig, SEQUENCE_CODINGS, data["recoding"], where=f"{where}.recoding")
@@ -153,17 +162,23 @@ class TokenizerConfig:
             bottleneck=read_part(BottleneckConfig, BOTTLENECKS, data["bottleneck"], where=f"{where}.bottleneck"),
             decoder=None if data["decoder"] is None else backbone("decoder"),
             objective=tuple(
-                read_part(TermConfig, LOSSES, term, where=f"{where}.objective") for term in data["objective"]
+                read_part(LossConfig, LOSSES, term, where=f"{where}.objective") for term in data["objective"]
             ),
             training=check(TrainingConfig, data["training"], where=f"{where}.training"),
             recoding=recoding,
             corruption=corruption,
             latent_noise=data.get("latent_noise", 0.0),
+            auxiliary=tuple(
+                read_part(AuxiliaryObjectiveConfig, AUXILIARY, item, where=f"{where}.regularisers")
+                for item in data.get("regularisers", ())
+                if item["kind"] in AUXILIARY
+            ),
             regularisers=tuple(
                 read_part(RegulariserConfig, REGULARISERS, item, where=f"{where}.regularisers")
                 for item in data.get("regularisers", ())
+                if item["kind"] not in AUXILIARY
             ),
-            generative=generative,
+            diffusion_decoder=diffusion_decoder,
         )
 
     def versions(self) -> dict[str, int]:
@@ -180,21 +195,21 @@ class TokenizerConfig:
             parts[f"recoding.{self.recoding.kind}"] = self.recoding.version
         if self.corruption is not None:
             parts[f"corruption.{self.corruption.kind}"] = self.corruption.version
-        if self.generative is not None:
-            parts[f"generative.{self.generative.kind}"] = self.generative.version
-        parts |= {f"regulariser.{item.kind}": item.version for item in self.regularisers}
-        return parts | {f"objective.{term.kind}": term.version for term in self.objective}
+        if self.diffusion_decoder is not None:
+            parts[f"generative.{self.diffusion_decoder.kind}"] = self.diffusion_decoder.version
+        parts |= {f"regulariser.{objective.kind}": objective.version for objective in self.auxiliary_objectives}
+        return parts | {f"objective.{loss.kind}": loss.version for loss in self.objective}
 
     def weights(self) -> tuple[str, ...]:
         """Weights files without which it can't be trained, by the names of `tokenizers/weights.py`."""
-        parts: list[TermConfig | RegulariserConfig] = [*self.objective, *self.regularisers]
+        parts: list[WeightedPart] = [*self.objective, *self.auxiliary_objectives]
         return tuple(sorted({name for part in parts for name in part.weights()}))
 
     def schedule_milestones(self) -> tuple[float, ...]:
         """Shares of the training at which the work of a step changes, the first 0."""
-        parts: list[RegulariserConfig | GenerativeConfig] = [*self.regularisers]
-        if self.generative is not None:
-            parts.append(self.generative)
+        parts: list[AuxiliaryObjectiveConfig | DiffusionDecoderConfig] = [*self.auxiliary_objectives]
+        if self.diffusion_decoder is not None:
+            parts.append(self.diffusion_decoder)
         return tuple(sorted({0.0, *(share for part in parts for share in part.schedule_milestones() if 0 < share < 1)}))
 
     def estimate_parameters(self) -> int:
@@ -223,8 +238,8 @@ class TokenizerConfig:
         if shortcut and not self.bottleneck.projects and given == self.channels:
             owner = self.backbone if self.backbone.has_shortcut() else self.decoding
             total += owner.shortcut_cost(self.signal, self.downsample, self.channels)
-        for regulariser in self.regularisers:
-            total += regulariser.cost(self)
-        if self.generative is not None:
-            total += self.generative.cost(self.signal)
+        for objective in self.auxiliary_objectives:
+            total += objective.cost(self)
+        if self.diffusion_decoder is not None:
+            total += self.diffusion_decoder.cost(self.signal)
         return total

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..results.errors import UserError, unknown
 
-_LOSSES = ("objective", "regularisers")
+_LOSSES = ("objective", "auxiliary", "regularisers")
 _PARTS = ("backbone", "bottleneck", "decoder", *_LOSSES, "training", "codec", "recoding", "corruption")
 _PLAIN = ("downsample", "channels", "tsr", "latent_noise")
 _SHORT = {
@@ -23,7 +23,7 @@ OPTIONS = (*_PLAIN, *_PARTS, *_SHORT)
 
 
 def normalise(options: Mapping[str, Any], *, where: str) -> dict[str, Any]:
-    """`options` with short names moved to their part and bare weights of losses and regularisers as tables.
+    """`options` with short names moved to their part and bare weights of losses and objectives as tables.
 
     Raises UserError for an unknown name, a part that is no table, and an option given twice.
     """

@@ -11,25 +11,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..results.errors import UserError, unknown
+from .auxiliary.config import AUXILIARY, AuxiliaryObjectiveConfig
 from .backbones.config import BACKBONES, BackboneConfig
 from .bottlenecks.config import BOTTLENECKS, BottleneckConfig
 from .codecs.config import CODECS, CodecConfig
 from .config import TokenizerConfig
 from .corruptions.config import CORRUPTIONS, CorruptionConfig
-from .diffusion_decoders.config import DIFFUSION_DECODERS, GenerativeConfig
+from .diffusion_decoders.config import DIFFUSION_DECODERS, DiffusionDecoderConfig
 from .geometry import read_downsample, require_tsr, solve_tsr
-from .losses.config import LOSSES, TermConfig
+from .losses.config import LOSSES, LossConfig, WeightedPart
 from .options import merge, normalise
 from .part import read_part
+from .registry import Registry
 from .regularisers.config import REGULARISERS, RegulariserConfig
 from .sequence_coding.config import SEQUENCE_CODINGS, RecodingConfig
 from .spec import Modality, SignalSpec
 from .training import TrainingConfig
 from .validation import check
 
+W = TypeVar("W", bound=WeightedPart)
+
+# Options that are tables of weighted parts, by kind.
+_TABLES: dict[str, Registry] = {"objective": LOSSES, "auxiliary": AUXILIARY, "regularisers": REGULARISERS}
 _ABOUT = ("title", "systems", "modalities", "claim", "base", "modality")
 
 
@@ -70,10 +76,10 @@ def resolve(recipe: str, signal: SignalSpec, options: Mapping[str, Any], *, wher
     """A recipe with `options` laid over it, as the complete configuration for `signal`.
 
     `options` are nested tables: `downsample` (an int or one per axis), `channels`, `tsr`, `backbone`, `bottleneck`,
-    `decoder`, `objective`, `regularisers`, `training`, `codec`, `recoding`, `corruption`, `latent_noise`, and the short
-    names of `options.normalise`. A given `tsr` is solved for the codes per position of a quantiser that can have
-    several, and for the channels of a continuous latent. Raises UserError with a path under `where` for whatever is
-    unknown, of a wrong type, or impossible.
+    `decoder`, `objective`, `auxiliary`, `regularisers`, `training`, `codec`, `recoding`, `corruption`, `latent_noise`,
+    and the short names of `options.normalise`. A given `tsr` is solved for the codes per position of a quantiser that
+    can have several, and for the channels of a continuous latent. Raises UserError with a path under `where` for
+    whatever is unknown, of a wrong type, or impossible.
     """
     loaded = load_recipe(recipe, where=_join(where, "recipe"))
     if signal.modality not in loaded.modalities:
@@ -102,8 +108,8 @@ class _Resolution:
         downsample = read_downsample(options.get("downsample", 1), signal, where=self._at("downsample"))
         backbone = self._backbone("backbone", options.get("backbone", {"kind": "conv"}))
         decoder = None
-        generative = self._generative()
-        if "decoder" in options and generative is None:
+        diffusion_decoder = self._diffusion_decoder()
+        if "decoder" in options and diffusion_decoder is None:
             kind = options["decoder"].get("kind", options.get("backbone", {}).get("kind", "conv"))
             if isinstance(kind, str) and kind not in BACKBONES:
                 raise unknown("decoder", kind, [*BACKBONES, *DIFFUSION_DECODERS], where=self._at("decoder.kind"))
@@ -131,13 +137,18 @@ class _Resolution:
             backbone=backbone,
             bottleneck=bottleneck,
             decoder=decoder,
-            objective=self._objective(optional=generative is not None),
+            objective=self._objective(optional=diffusion_decoder is not None),
             training=check(TrainingConfig, options.get("training", {}), where=self._at("training")),
             corruption=self._corruption(),
             latent_noise=self._latent_noise(),
-            generative=generative,
+            auxiliary=self._weighted("auxiliary", AuxiliaryObjectiveConfig),
+            regularisers=self._weighted("regularisers", RegulariserConfig),
+            diffusion_decoder=diffusion_decoder,
         )
-        config = replace(config, regularisers=self._regularisers(config))
+        for table, objectives in (("auxiliary", config.auxiliary), ("regularisers", config.regularisers)):
+            for objective in objectives:
+                if reason := objective.unsupported_reason(config):
+                    raise UserError(f"{self._at(f'{table}.{objective.kind}')}: {reason}")
         return self._recoded(config) if "recoding" in options else config
 
     def _codec(self, name: str) -> TokenizerConfig:
@@ -173,40 +184,34 @@ class _Resolution:
             raise UserError(f"{at}: {error}") from None
         return corruption
 
-    def _generative(self) -> GenerativeConfig | None:
-        """The generative decoder, where `decoder.kind` names one."""
+    def _diffusion_decoder(self) -> DiffusionDecoderConfig | None:
+        """The diffusion decoder, where `decoder.kind` names one."""
         table, at = self.options.get("decoder", {}), self._at("decoder")
         if not isinstance(table.get("kind"), str) or table["kind"] not in DIFFUSION_DECODERS:
             return None
-        generative = read_part(GenerativeConfig, DIFFUSION_DECODERS, table, where=at)
-        try:
-            generative.validate(self.signal)
-        except ValueError as error:
-            raise UserError(f"{at}: {error}") from None
-        return generative
+        decoder = read_part(DiffusionDecoderConfig, DIFFUSION_DECODERS, table, where=at)
+        if reason := decoder.unsupported_reason(self.signal):
+            raise UserError(f"{at}: {reason}")
+        return decoder
 
-    def _regularisers(self, config: TokenizerConfig) -> tuple[RegulariserConfig, ...]:
-        found: list[RegulariserConfig] = []
-        for kind, table in sorted(self.options.get("regularisers", {}).items()):
-            if kind not in REGULARISERS:
-                raise unknown(REGULARISERS.kind, kind, REGULARISERS.names(), where=self._at("regularisers"))
-            at = self._at(f"regularisers.{kind}")
-            regulariser = read_part(RegulariserConfig, REGULARISERS, _of_kind(kind, table, where=at), where=at)
-            if regulariser.weight == 0:
+    def _weighted(self, name: str, base: type[W]) -> tuple[W, ...]:
+        """The parts that the table `name` turns on, sorted by kind."""
+        parts: list[W] = []
+        registry = _TABLES[name]
+        for kind, table in sorted(self.options.get(name, {}).items()):
+            if kind not in registry:
+                for other, others in _TABLES.items():
+                    if kind in others:
+                        raise UserError(f"{self._at(f'{name}.{kind}')}: no {registry.kind}; write {other}.{kind}")
+                raise unknown(registry.kind, kind, registry.names(), where=self._at(name))
+            at = self._at(f"{name}.{kind}")
+            part = read_part(base, registry, _of_kind(kind, table, where=at), where=at)
+            if part.weight == 0:
                 continue
-            if self.signal.modality not in regulariser.modalities:
-                raise UserError(f"{at}: defined for {', '.join(regulariser.modalities)}, not {self.signal.modality}")
-            try:
-                regulariser.validate(config)
-            except ValueError as error:
-                raise UserError(f"{at}: {error}") from None
-            found.append(regulariser)
-        for regulariser in found:
-            try:
-                regulariser.compatible_with({other.kind for other in found if other is not regulariser})
-            except ValueError as error:
-                raise UserError(f"{self._at(f'regularisers.{regulariser.kind}')}: {error}") from None
-        return tuple(found)
+            if self.signal.modality not in part.modalities:
+                raise UserError(f"{at}: defined for {', '.join(part.modalities)}, not {self.signal.modality}")
+            parts.append(part)
+        return tuple(parts)
 
     def _latent_noise(self) -> float:
         noise = self.options.get("latent_noise", 0.0)
@@ -249,23 +254,13 @@ class _Resolution:
             raise UserError(f"{self._at('tsr')}: {error}") from None
         return bottleneck, channels
 
-    def _objective(self, *, optional: bool) -> tuple[TermConfig, ...]:
-        terms = []
-        for kind, table in sorted(self.options.get("objective", {}).items()):
-            if kind not in LOSSES:
-                raise unknown(LOSSES.kind, kind, LOSSES.names(), where=self._at("objective"))
-            at = self._at(f"objective.{kind}")
-            term = read_part(TermConfig, LOSSES, _of_kind(kind, table, where=at), where=at)
-            if term.weight == 0:
-                continue
-            if self.signal.modality not in term.modalities:
-                raise UserError(f"{at}: defined for {', '.join(term.modalities)}, not {self.signal.modality}")
-            terms.append(term)
-        if not terms and not optional:
+    def _objective(self, *, optional: bool) -> tuple[LossConfig, ...]:
+        losses = self._weighted("objective", LossConfig)
+        if not losses and not optional:
             raise UserError(
-                f"{self._at('objective')}: no term has a weight above 0; known: {', '.join(LOSSES.names())}"
+                f"{self._at('objective')}: no loss has a weight above 0; known: {', '.join(LOSSES.names())}"
             )
-        return tuple(terms)
+        return losses
 
     def _at(self, key: str) -> str:
         return _join(self.where, key)

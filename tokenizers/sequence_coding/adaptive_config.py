@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from ..regularisers.resolution_config import halves
+from ..regularisers.resolution_dropout_config import halves
 from ..spec import LatentGrid, LatentSpec
 from .config import RecodingConfig
 

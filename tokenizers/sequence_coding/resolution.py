@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..interface import Latents
-from ..regularisers.resolution_config import halves
 from ..regularisers.resolution_dropout import pooled, repeated
+from ..regularisers.resolution_dropout_config import halves
 from ..spec import LatentSpec
 from .adaptive import Adaptive
 
