@@ -19,7 +19,7 @@ from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.regularisers.base import LossTerms, Regulariser, TrainingStep
+from latentbench.tokenizers.auxiliary.base import LossTerms, Regulariser, TrainingStep
 from latentbench.tokenizers.regularisers.config import REGULARISERS, RegulariserConfig
 from latentbench.tokenizers.spec import SignalSpec
 from latentbench.tokenizers.training import TrainingConfig
@@ -60,10 +60,10 @@ class Toy(Regulariser):
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"rival": list(self.rival.parameters())}
 
-    def losses(self, done: TrainingStep) -> LossTerms:
-        self.last = done.reconstruction.detach()
+    def losses(self, training_step: TrainingStep) -> LossTerms:
+        self.last = training_step.reconstruction.detach()
         return LossTerms(
-            losses={"toy": 0.1 * self.gain * done.values.square().mean()}, logs={"gain": self.gain.detach()}
+            losses={"toy": 0.1 * self.gain * training_step.values.square().mean()}, logs={"gain": self.gain.detach()}
         )
 
     def group_losses(self, group: str, *, step: int, steps: int) -> Mapping[str, Tensor]:
@@ -119,7 +119,7 @@ def test_the_same_seed_starts_the_tokenizer_the_same_with_and_without(image: Sig
 def test_its_parameters_join_the_tokenizer_s_and_its_player_s_do_not(image: SignalSpec) -> None:
     tokenizer = composed(configured(image, regularisers={"toy": 1.0}))
     param_groups = tokenizer.param_groups()
-    toy = tokenizer.regularisers["toy"]
+    toy = tokenizer.auxiliary_objectives["toy"]
     assert list(param_groups) == ["model", "rival"]
     assert any(p is toy.gain for p in param_groups["model"])
     assert not {id(p) for p in param_groups["model"]} & {id(p) for p in param_groups["rival"]}
@@ -133,7 +133,7 @@ def test_a_rival_that_sits_out_changes_and_costs_nothing_until_its_start(
 
     def trained(start: float, steps: int) -> tuple[ComposedTokenizer, float, list[str], dict[str, Tensor]]:
         tokenizer = composed(configured(image, regularisers={"toy": {"start": start}}))
-        rival = tokenizer.regularisers["toy"].rival
+        rival = tokenizer.auxiliary_objectives["toy"].rival
         before = rival.weight.detach().clone()
         folder = tmp_path / f"{start}-{steps}"
         folder.mkdir()
@@ -163,7 +163,7 @@ def test_companions_are_gone_from_the_trained_tokenizer(image: SignalSpec, sampl
     latents = tokenizer.encode(x)
     before = tokenizer.decode(latents)
     tokenizer.drop_training_modules()
-    assert any(name.startswith("regularisers.") for name in tokenizer.state_dict()) == kept
+    assert any(name.startswith("auxiliary_objectives.") for name in tokenizer.state_dict()) == kept
     assert torch.equal(tokenizer.decode(latents), before)
     short = Latents(values=latents.values, lengths=torch.tensor([0, 1, 1]))
     assert torch.equal(tokenizer.decode(short)[1:], before[1:])
@@ -175,7 +175,7 @@ def test_gradients_stop_where_it_says(
     image: SignalSpec, sample: Sample, flag: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Toy, flag, True)
-    monkeypatch.setattr(Toy, "losses", lambda self, done: LossTerms())
+    monkeypatch.setattr(Toy, "losses", lambda self, training_step: LossTerms())
     tokenizer = composed(configured(image, regularisers={"toy": 1.0}, bottleneck={"beta": 0.0}))
     x = sample(image)
     tokenizer.on_train_start([x])

@@ -14,8 +14,8 @@ from latentbench.tokenizers.build import build
 from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.regularisers.curation_config import SelfSupervisedConfig
-from latentbench.tokenizers.regularisers.self_supervised import SelfSupervised, Views, covariance_penalty
+from latentbench.tokenizers.auxiliary.self_supervised_config import SelfSupervisedConfig
+from latentbench.tokenizers.auxiliary.self_supervised import SelfSupervised, Views, covariance_penalty
 from latentbench.tokenizers.spec import SignalSpec
 
 Sample = Callable[..., Tensor]
@@ -108,7 +108,7 @@ def test_frozen_weights_outlast_decay_average_and_interruption(
     assert not any(torch.equal(a, b) for a, b in zip(history[4], history[5], strict=True))
     for weights in (*history[6:], encoding(model)):
         assert all(torch.equal(a, b) for a, b in zip(weights, history[5], strict=True))
-    assert "self_supervised" not in model.regularisers
+    assert "self_supervised" not in model.auxiliary_objectives
 
 
 def test_a_single_step_trains_nothing_but_the_decoder(image: SignalSpec, sample: Sample, tmp_path: Path) -> None:
@@ -122,13 +122,13 @@ def test_the_loss_is_vicreg_at_every_position(image: SignalSpec, sample: Sample)
     tokenizer, _ = semantic(image)
     x = sample(image, 6)
     tokenizer.on_train_start([x])
-    regulariser = tokenizer.regularisers["self_supervised"]
+    regulariser = tokenizer.auxiliary_objectives["self_supervised"]
     assert isinstance(regulariser, SelfSupervised)
     views = [torch.randn(6, 3, 16, 24) for _ in range(2)]
     given = iter(views)
     regulariser.views = lambda signal: next(given)  # type: ignore[assignment]
     losses = tokenizer.losses(x, group="model", step=0, steps=10)
-    embedded = [regulariser.expander(tokenizer._features(v).movedim(1, -1)).flatten(1, 2).detach() for v in views]
+    embedded = [regulariser.expander(tokenizer.features(v).movedim(1, -1)).flatten(1, 2).detach() for v in views]
     a, b = embedded
     invariance = (a - b).square().mean()
     spread = covariance = torch.zeros(())

@@ -11,7 +11,7 @@ from torch import Tensor
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.regularisers.curation_config import EquivarianceConfig
+from latentbench.tokenizers.regularisers.equivariance_config import EquivarianceConfig
 from latentbench.tokenizers.regularisers.equivariance import Equivariance, equivariance_error, spread_hinge
 from latentbench.tokenizers.spec import Modality, SignalSpec
 
@@ -34,7 +34,7 @@ def test_the_loss_is_the_objective_of_the_transformed(image: SignalSpec, sample:
     picked = x[:2]
     z = tokenizer.encode(picked).values
     assert z is not None
-    made, wanted = tokenizer._decoded(z.flip(-1)), picked.flip(-1)
+    made, wanted = tokenizer.decode_values(z.flip(-1)), picked.flip(-1)
     expected = 0.5 * (0.3 * (made - wanted).abs().mean() + (made - wanted).square().mean())
     torch.testing.assert_close(losses["equivariance"], expected)
 
@@ -109,7 +109,7 @@ def test_the_latent_match_collapses_the_latents_without_its_guard(discs: tuple[T
         assert isinstance(tokenizer, ComposedTokenizer)
         # A suite can't ask for it: `validate` refuses a latent match without a guard.
         regulariser = EquivarianceConfig(weight=100.0, match="latent", guard=guard, probability=1.0)
-        tokenizer.regularisers["equivariance"] = Equivariance(regulariser, config)
+        tokenizer.auxiliary_objectives["equivariance"] = Equivariance(regulariser, config)
         optimiser = torch.optim.Adam(tokenizer.parameters(), lr=5e-3)
         for step in range(60):
             batch = discs[0][torch.randint(512, (16,))]

@@ -14,7 +14,7 @@ from latentbench.tokenizers.build import build
 from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.regularisers.nested_config import NestedDropoutConfig
+from latentbench.tokenizers.regularisers.nested_dropout_config import NestedDropoutConfig
 from latentbench.tokenizers.regularisers.nested_dropout import NestedDropout
 from latentbench.tokenizers.spec import SignalSpec
 

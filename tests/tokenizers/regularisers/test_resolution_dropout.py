@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from latentbench.results.errors import UserError
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.regularisers.resolution_config import ResolutionDropoutConfig, halves
+from latentbench.tokenizers.regularisers.resolution_dropout_config import ResolutionDropoutConfig, halves
 from latentbench.tokenizers.regularisers.resolution_dropout import ResolutionDropout, pooled, repeated
 from latentbench.tokenizers.spec import SignalSpec
 

@@ -13,7 +13,7 @@ from latentbench.results.errors import UserError
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.regularisers.curation_config import EquivarianceConfig
+from latentbench.tokenizers.regularisers.equivariance_config import EquivarianceConfig
 from latentbench.tokenizers.spec import Modality, SignalSpec
 
 RECIPES = {
@@ -37,7 +37,7 @@ def test_each_trains_in_every_modality(recipe: str, signal: SignalSpec, sample: 
             assert parameter.grad is not None, name
             assert bool(torch.isfinite(parameter.grad).all()), name
     tokenizer.drop_training_modules()
-    assert not any(name.startswith("regularisers") for name in tokenizer.state_dict())
+    assert not any(name.startswith("auxiliary_objectives") for name in tokenizer.state_dict())
     assert tokenizer.eval().decode(tokenizer.encode(x)).shape == x.shape
 
 
