@@ -12,6 +12,7 @@ from typing import Any
 from ..results.errors import UserError, unknown
 from ..tasks.priors.config import PriorConfig, choose, priors, resolve_prior
 from ..tasks.priors.presets import with_size
+from ..tokenizers.options import merge
 from ..tokenizers.spec import LatentSpec
 from ..tokenizers.training import TrainingConfig
 from ..tokenizers.validation import check
@@ -74,7 +75,7 @@ def configure(layers: Sequence[Layer], spec: LatentSpec) -> PriorConfig:
     options: dict[str, Any] = {"training": asdict(cls().training)}
     for table, where in layers:
         own = with_size(cls, table.get(name, {}), where=f"{where}.{name}")
-        options = merged(options, merged({"training": dict(table.get("training", {}))}, own))
+        options = merge(options, merge({"training": dict(table.get("training", {}))}, own))
     return resolve_prior(name, options, spec, where=f"{where}.{name}")
 
 
@@ -102,14 +103,3 @@ def check_classes(prior: PriorConfig, data: DataConfig, layers: Sequence[Layer])
     if not found and data.kind == "folder":
         what += " (a folder's classes are its sub-folders, two or more); take classes = 0"
     raise UserError(f"{where}.{prior.name}: classes is {classes}, and {what}")
-
-
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `over` laid on top, tables merged key by key; `steps` without `flops` replaces a budget in FLOPs."""
-    result = dict(base)
-    for key, value in over.items():
-        old = result.get(key)
-        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    if "steps" in over and "flops" not in over and result.get("flops") is not None:
-        result["flops"] = None
-    return result

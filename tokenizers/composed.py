@@ -1,4 +1,4 @@
-"""The tokenizer that is composed of parts: encoder, projection, bottleneck, projection, decoder, objective.
+"""The tokenizer that is composed of parts: encoder, projection, bottleneck, projection, decoder, losses.
 
 Shape legend: B batch, C channels, F features, *signal and *grid the axes of a signal and a latent.
 """
@@ -36,8 +36,7 @@ class ComposedTokenizer(TrainableTokenizer):
         self.config = config
         self._spec = config.spec
         features, rank = config.features, len(config.layout.shape)
-        wanted = config.decoder_features
-        given = config.bottleneck.outputs(config.channels, features)
+        outputs = config.bottleneck.outputs(config.channels, features)
         self.encoder = config.backbone.build_encoder(config.signal, config.downsample)
         self.bottleneck = config.bottleneck.build(config.spec, features=features)
         self.decoder = config.decoding.build_decoder(config.signal, config.downsample)
@@ -45,10 +44,10 @@ class ComposedTokenizer(TrainableTokenizer):
         self.project_out: nn.Module = nn.Identity()
         if not config.bottleneck.projects:
             self.project_in = pointwise(features, config.bottleneck.inputs(config.channels, features), rank)
-        if not config.bottleneck.projects or given != wanted:
-            self.project_out = pointwise(given, wanted, rank)
-        self.shortcut = self._make_shortcut(given)
-        self.objective = Objective(config.objective, config.signal)
+        if not config.bottleneck.projects or outputs != config.decoder_features:
+            self.project_out = pointwise(outputs, config.decoder_features, rank)
+        self.shortcut = self._make_shortcut(outputs)
+        self.objective = Objective(config.losses, config.signal)
         self.corruption = (
             None if config.corruption is None else config.corruption.build(config.signal, config.downsample)
         )
@@ -93,7 +92,7 @@ class ComposedTokenizer(TrainableTokenizer):
     def decode(self, latents: Latents) -> Tensor:
         """Latents to `[B, C, *signal]`, not clamped; reads the codes when there are no values.
 
-        With `lengths` only so many positions are present; the regularisers decide what replaces the others.
+        With `lengths` only the first positions count; regularisers decide what stands for the others.
         """
         return self._rendered(self._condition(latents))
 
@@ -203,17 +202,17 @@ class ComposedTokenizer(TrainableTokenizer):
         if self.diffusion_decoder is not None:
             self.diffusion_decoder.drop_training_modules()
 
-    def _make_shortcut(self, given: int) -> Shortcut | None:
+    def _make_shortcut(self, outputs: int) -> Shortcut | None:
         """The linear shortcut, and zeros where the halves that it runs around end."""
         config = self.config
-        ways = config.backbone.has_shortcut(), config.decoding.has_shortcut()
-        if not any(ways) or config.bottleneck.projects or given != config.channels:
+        encoding, decoding = config.backbone.has_shortcut(), config.decoding.has_shortcut()
+        if not (encoding or decoding) or config.bottleneck.projects or outputs != config.channels:
             return None
-        owner = config.backbone if ways[0] else config.decoding
+        owner = config.backbone if encoding else config.decoding
         shortcut = owner.build_shortcut(config.signal, config.downsample, config.channels)
-        if shortcut is not None and ways[0]:
+        if shortcut is not None and encoding:
             zero_last_layer(self.project_in)
-        if shortcut is not None and ways[1]:
+        if shortcut is not None and decoding:
             zero_last_layer(self.decoder)
         return shortcut
 
@@ -259,10 +258,10 @@ class _Features:
 
 
 def with_noise(values: Tensor, noise: float) -> Tensor:
-    """`[B, C, *grid]` with Gaussian noise of `noise` times each channel's deviation over the batch (B8).
+    """`[B, C, *grid]` with Gaussian noise of `noise` times each channel's deviation over the batch (latent noise, B8).
 
-    Relative, and by a deviation that takes no gradient, so that larger latents are no way around it; it is the noise
-    that a prior's errors are on latents normalised per channel.
+    The deviation takes no gradient, so the encoder can't escape the noise by larger latents. A prior's errors are such
+    noise, as it models latents that are normalised per channel.
     """
     axes = (0, *range(2, values.ndim))
     deviation = values.detach().float().std(axes, correction=0, keepdim=True)

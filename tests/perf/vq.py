@@ -20,8 +20,8 @@ from pathlib import Path
 
 import torch
 
-from latentbench.tokenizers.bottlenecks.quantiser_config import MultiHeadVQConfig
 from latentbench.tokenizers.bottlenecks.vq import VQ
+from latentbench.tokenizers.bottlenecks.vq_config import MultiHeadVQConfig
 
 PEER = "vector-quantize-pytorch"
 

@@ -66,7 +66,7 @@ def options(modality: str, backbone: str, bottleneck: str, decoder: str) -> dict
         "channels": 4,
         "backbone": HALVES[backbone],
         "bottleneck": {"kind": bottleneck.partition(",")[0], **BOTTLENECK[bottleneck]},
-        "objective": {"l1": 0.0, "l2": 1.0},
+        "losses": {"l1": 0.0, "l2": 1.0},
         "training": {"steps": 10},
     }
     chosen = DECODERS[decoder]

@@ -52,5 +52,5 @@ class AuxiliaryDecoderConfig(AuxiliaryObjectiveConfig):
     def losses(self, tokenizer: TokenizerParts) -> tuple[LossConfig, ...]:
         """The losses that train it and the encoder."""
         if self.loss == "objective":
-            return tokenizer.objective
+            return tokenizer.losses
         return (L1Config(),) if self.loss == "l1" else (L2Config(),)

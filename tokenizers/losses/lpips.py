@@ -106,7 +106,7 @@ class Perceptual(Loss):
 
     def __init__(self, config: LPIPSConfig, signal: SignalSpec) -> None:
         super().__init__(config, signal)
-        self.net = LazyLPIPS(where="objective.lpips")
+        self.net = LazyLPIPS(where="losses.lpips")
 
     def __call__(self, reconstruction: Tensor, signal: Tensor) -> Tensor:
         net = self.net.on(signal.device)

@@ -15,10 +15,6 @@ from torch import Tensor, nn
 from latentbench.bench.training import InterruptedTrainingError, train
 from latentbench.results.errors import UserError
 from latentbench.tasks.interface import FitReport
-from latentbench.tokenizers.build import build
-from latentbench.tokenizers.composed import ComposedTokenizer
-from latentbench.tokenizers.config import TokenizerConfig
-from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.auxiliary.adversary import (
     Adversary,
     discriminator_loss,
@@ -28,6 +24,10 @@ from latentbench.tokenizers.auxiliary.adversary import (
     gradient_ratio,
 )
 from latentbench.tokenizers.auxiliary.base import LossTerms, TrainingStep
+from latentbench.tokenizers.build import build
+from latentbench.tokenizers.composed import ComposedTokenizer
+from latentbench.tokenizers.config import TokenizerConfig
+from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.spec import Modality, SignalSpec
 from latentbench.tokenizers.training import TrainingConfig
 
@@ -144,7 +144,9 @@ def test_the_gradient_is_autograd_s(options: dict[str, object], signal: SignalSp
     last = tokenizer.decoder.layers[-2].weight  # type: ignore[union-attr,index]
     factor = torch.ones(())
     if options.get("adaptive", True):
-        norms = [torch.autograd.grad(part, last, retain_graph=True)[0].norm() for part in (training_step.fidelity, fooling)]
+        norms = [
+            torch.autograd.grad(part, last, retain_graph=True)[0].norm() for part in (training_step.fidelity, fooling)
+        ]
         factor = norms[0] / (norms[1] + 1e-6)
         torch.testing.assert_close(losses["adaptive_weight"], factor, rtol=1e-4, atol=0)
     weight = float(options.get("weight", 1.0))  # type: ignore[arg-type]
@@ -171,7 +173,8 @@ def test_a_decoder_without_weights_is_balanced_at_its_output(image: SignalSpec, 
     training_step, losses = passed(tokenizer, x)
     fooling = generator_loss(adversary_of(tokenizer).discriminator(training_step.reconstruction).logits, loss="hinge")
     norms = [
-        torch.autograd.grad(part, training_step.reconstruction, retain_graph=True)[0].norm() for part in (training_step.fidelity, fooling)
+        torch.autograd.grad(part, training_step.reconstruction, retain_graph=True)[0].norm()
+        for part in (training_step.fidelity, fooling)
     ]
     torch.testing.assert_close(losses["adaptive_weight"], norms[0] / (norms[1] + 1e-6), rtol=1e-5, atol=0)
 

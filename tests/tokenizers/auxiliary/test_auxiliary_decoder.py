@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from latentbench.results.errors import UserError
+from latentbench.tokenizers.auxiliary.auxiliary_decoder import AuxiliaryDecoder
+from latentbench.tokenizers.auxiliary.base import LossTerms, TrainingStep
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.auxiliary.auxiliary_decoder import AuxiliaryDecoder
-from latentbench.tokenizers.auxiliary.base import LossTerms, TrainingStep
 from latentbench.tokenizers.spec import SignalSpec
 
 Sample = Callable[..., Tensor]
@@ -102,7 +102,7 @@ def test_its_loss_is_that_of_what_it_makes(image: SignalSpec, sample: Sample) ->
         assert latents.values is not None
         made = auxiliary_of(tokenizer)(latents.values)
     assert losses["auxiliary_l2"].item() == pytest.approx(0.5 * (made - x).square().mean().item(), rel=1e-5)
-    same = tokenizer_with(image, {}, "vq-vae", width=8, objective={"l1": 0.5, "l2": 2.0})
+    same = tokenizer_with(image, {}, "vq-vae", width=8, losses={"l1": 0.5, "l2": 2.0})
     assert {"auxiliary_l1", "auxiliary_l2"} < set(same.losses(x, group="model", step=0, steps=1))
 
 

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from latentbench.bench.training import train
 from latentbench.results.errors import UserError
+from latentbench.tokenizers.auxiliary.base import LossTerms, Regulariser, TrainingStep
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.auxiliary.base import LossTerms, Regulariser, TrainingStep
 from latentbench.tokenizers.regularisers.config import REGULARISERS, RegulariserConfig
 from latentbench.tokenizers.spec import SignalSpec
 from latentbench.tokenizers.training import TrainingConfig

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from latentbench.bench.training import InterruptedTrainingError, train
+from latentbench.tokenizers.auxiliary.self_supervised import SelfSupervised, Views, covariance_penalty
+from latentbench.tokenizers.auxiliary.self_supervised_config import SelfSupervisedConfig
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.auxiliary.self_supervised_config import SelfSupervisedConfig
-from latentbench.tokenizers.auxiliary.self_supervised import SelfSupervised, Views, covariance_penalty
 from latentbench.tokenizers.spec import SignalSpec
 
 Sample = Callable[..., Tensor]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from latentbench.tokenizers.bottlenecks.fsq import FSQ
-from latentbench.tokenizers.bottlenecks.quantiser_config import FSQConfig
+from latentbench.tokenizers.bottlenecks.fsq_config import FSQConfig
 
 LEVELS = [(8, 6, 5), (2,), (3, 2, 4), (8, 5, 5, 5), (7,)]
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from latentbench.tokenizers.bottlenecks.config import KLConfig
 from latentbench.tokenizers.bottlenecks.kl import KL, kl_to_standard_normal
+from latentbench.tokenizers.bottlenecks.kl_config import KLConfig
 
 
 def test_the_kl_is_the_closed_form() -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from latentbench.results.errors import UserError
 from latentbench.tokenizers.bottlenecks.lfq import LFQ, bit_entropies, code_diversity
-from latentbench.tokenizers.bottlenecks.quantiser_config import LFQConfig
+from latentbench.tokenizers.bottlenecks.lfq_config import LFQConfig
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.spec import Modality, SignalSpec
 

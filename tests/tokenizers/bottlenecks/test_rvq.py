@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from latentbench.tokenizers.bottlenecks.quantiser_config import RVQConfig
 from latentbench.tokenizers.bottlenecks.rvq import RVQ
+from latentbench.tokenizers.bottlenecks.rvq_config import RVQConfig
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.recipe import resolve

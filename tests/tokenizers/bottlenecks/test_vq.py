@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from latentbench.tokenizers.bottlenecks.quantiser_config import MultiHeadVQConfig, VQConfig
 from latentbench.tokenizers.bottlenecks.vq import VQ
+from latentbench.tokenizers.bottlenecks.vq_config import MultiHeadVQConfig, VQConfig
 
 DIM, SIZE = 6, 16
 

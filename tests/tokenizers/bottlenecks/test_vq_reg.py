@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from latentbench.tokenizers.bottlenecks.quantiser_config import VQConfig, VQRegConfig
 from latentbench.tokenizers.bottlenecks.vq import VQ
+from latentbench.tokenizers.bottlenecks.vq_config import VQConfig
 from latentbench.tokenizers.bottlenecks.vq_reg import VQReg
+from latentbench.tokenizers.bottlenecks.vq_reg_config import VQRegConfig
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.recipe import resolve

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from latentbench.tokenizers.bottlenecks.quantiser_config import VQVAE2Config
 from latentbench.tokenizers.bottlenecks.vq_vae_2 import VQVAE2
+from latentbench.tokenizers.bottlenecks.vq_vae_2_config import VQVAE2Config
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.spec import Modality, SignalSpec

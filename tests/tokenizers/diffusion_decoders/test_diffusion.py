@@ -153,7 +153,7 @@ def test_sampling_is_deterministic_and_independent_of_the_batch(signal: SignalSp
 def test_its_loss_alone_trains_the_whole_tokenizer(
     bottleneck: dict[str, Any], backbone: str, image: SignalSpec, sample: Sample
 ) -> None:
-    options = {"bottleneck": bottleneck, "backbone": {"kind": backbone}, "objective": {"l2": 0.0}}
+    options = {"bottleneck": bottleneck, "backbone": {"kind": backbone}, "losses": {"l2": 0.0}}
     tokenizer, x = build(resolve("diffusion-decoder", image, options)), sample(image)
     assert isinstance(tokenizer, ComposedTokenizer)
     tokenizer.on_train_start([x])
@@ -164,7 +164,7 @@ def test_its_loss_alone_trains_the_whole_tokenizer(
     for name, parameter in tokenizer.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
-    for part in (tokenizer.project_in, tokenizer.project_out, tokenizer.generative):
+    for part in (tokenizer.project_in, tokenizer.project_out, tokenizer.diffusion_decoder):
         assert part is not None
         assert all(p.grad is not None and p.grad.abs().max() > 0 for p in part.parameters())
 
@@ -299,7 +299,7 @@ def test_a_student_comes_closer_to_many_steps_than_the_flow_in_as_few() -> None:
     options = {"width": 8, "downsample": 4, "channels": 2, "decoder": {"width": 16, "multipliers": [1]}}
     tokenizer = build(resolve("few-step-decoder", IMAGE, options))
     assert isinstance(tokenizer, ComposedTokenizer)
-    made = tokenizer.generative
+    made = tokenizer.diffusion_decoder
     assert isinstance(made, DiffusionDecoder)
     (images, held_out), steps = (0.5 * torch.randn(576, 2, 8, 8)).split([512, 64]), 100
     tokenizer.on_train_start(images.split(64))

@@ -14,8 +14,8 @@ from latentbench.tokenizers.build import build
 from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.regularisers.nested_dropout_config import NestedDropoutConfig
 from latentbench.tokenizers.regularisers.nested_dropout import NestedDropout
+from latentbench.tokenizers.regularisers.nested_dropout_config import NestedDropoutConfig
 from latentbench.tokenizers.spec import SignalSpec
 
 Sample = Callable[..., Tensor]

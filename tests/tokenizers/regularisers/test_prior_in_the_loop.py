@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.regularisers.prior_in_the_loop_config import PriorInTheLoopConfig
 from latentbench.tokenizers.regularisers.prior_in_the_loop import CausalPrior, PriorInTheLoop, code_values
+from latentbench.tokenizers.regularisers.prior_in_the_loop_config import PriorInTheLoopConfig
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 
 Sample = Callable[..., Tensor]

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from latentbench.results.errors import UserError
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.regularisers.resolution_dropout_config import ResolutionDropoutConfig, halves
 from latentbench.tokenizers.regularisers.resolution_dropout import ResolutionDropout, pooled, repeated
+from latentbench.tokenizers.regularisers.resolution_dropout_config import ResolutionDropoutConfig, halves
 from latentbench.tokenizers.spec import SignalSpec
 
 TORCHS = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}

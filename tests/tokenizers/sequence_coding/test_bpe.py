@@ -17,8 +17,8 @@ from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.sequence_coding.bpe import BPE, _character
-from latentbench.tokenizers.sequence_coding.config import PRIVATE, BPEConfig
-from latentbench.tokenizers.sequence_coding.tokenizer import RecodedTokenizer
+from latentbench.tokenizers.sequence_coding.bpe_config import PRIVATE, BPEConfig
+from latentbench.tokenizers.sequence_coding.tokenizer import SequenceCodedTokenizer
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 from latentbench.tokenizers.training import TrainingConfig
 
@@ -106,14 +106,14 @@ def test_every_private_character_is_one_and_no_surrogate() -> None:
 
 
 def test_the_tokenizer_is_the_inner_one_with_shorter_codes() -> None:
-    config = resolve("vq-vae-bpe", IMAGE, {"width": 8, "codebook_size": 16, "recoding": {"vocabulary": 200}})
+    config = resolve("vq-vae-bpe", IMAGE, {"width": 8, "codebook_size": 16, "sequence_coding": {"vocabulary": 200}})
     assert config.spec.grid.shape == (64,)
     assert config.spec.grid.codebook_sizes == (200,)
     assert config.spec.topology == "sequence"
     assert TokenizerConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
     assert config.versions()["recoding.bpe"] == 1
     tokenizer = build(config)
-    assert isinstance(tokenizer, RecodedTokenizer)
+    assert isinstance(tokenizer, SequenceCodedTokenizer)
     assert config.estimate_parameters() == sum(p.numel() for p in tokenizer.parameters())
     x = torch.tanh(torch.randn(6, 3, 8, 8)).repeat_interleave(4, 2).repeat_interleave(4, 3)
     tokenizer.on_train_start([x])
@@ -140,21 +140,25 @@ def test_the_tokenizer_is_the_inner_one_with_shorter_codes() -> None:
 @pytest.mark.parametrize(
     ("recipe", "options", "message"),
     [
-        ("vq-vae-bpe", {"recoding": {"vocabulary": 256}}, "vocabulary 256 must be above the 256 codes there are"),
-        ("kl-vae", {"recoding": {"kind": "bpe"}}, "bpe recodes codes, and these latents are continuous"),
-        ("vq-vae", {"recoding": {"kind": "bpee"}}, "unknown recoding 'bpee'; did you mean 'bpe'?"),
+        (
+            "vq-vae-bpe",
+            {"sequence_coding": {"vocabulary": 256}},
+            "vocabulary 256 must be above the 256 codes there are",
+        ),
+        ("kl-vae", {"sequence_coding": {"kind": "bpe"}}, "bpe recodes codes, and these latents are continuous"),
+        ("vq-vae", {"sequence_coding": {"kind": "bpee"}}, "unknown recoding 'bpee'; did you mean 'bpe'?"),
     ],
 )
 def test_a_mistake_gets_one_line(recipe: str, options: dict[str, object], message: str) -> None:
     with pytest.raises(UserError) as caught:
         resolve(recipe, IMAGE, options, where="t")
     assert message in str(caught.value)
-    assert str(caught.value).startswith("t.recoding")
+    assert str(caught.value).startswith("t.sequence_coding")
 
 
 def test_the_training_loop_lets_it_learn_last(tmp_path: Path) -> None:
     """Merges are of the trained tokenizer's codes of the whole training split."""
-    config = resolve("vq-vae-bpe", IMAGE, {"width": 8, "codebook_size": 16, "recoding": {"vocabulary": 40}})
+    config = resolve("vq-vae-bpe", IMAGE, {"width": 8, "codebook_size": 16, "sequence_coding": {"vocabulary": 40}})
     data = torch.tanh(torch.randn(6, 3, 8, 8)).repeat_interleave(4, 2).repeat_interleave(4, 3)
 
     class Source:
@@ -165,14 +169,14 @@ def test_the_training_loop_lets_it_learn_last(tmp_path: Path) -> None:
             return data[torch.from_numpy(indices)]
 
     tokenizer = build(config)
-    assert isinstance(tokenizer, RecodedTokenizer)
+    assert isinstance(tokenizer, SequenceCodedTokenizer)
     training = TrainingConfig(steps=3, batch_size=4)
     train(tokenizer, Source(), training, seed=0, folder=tmp_path, device=torch.device("cpu"))
-    assert isinstance(tokenizer.recoding, BPE)
+    assert isinstance(tokenizer.sequence_coding, BPE)
     alone = BPE(BPEConfig(vocabulary=40), tokenizer.inner.spec)
     with torch.no_grad():
         codes = tokenizer.inner.encode(data).codes
     assert codes is not None
     alone.fit([codes])
-    assert torch.equal(alone.merges, tokenizer.recoding.merges)
+    assert torch.equal(alone.merges, tokenizer.sequence_coding.merges)
     assert (alone.merges >= 0).any()

@@ -14,9 +14,9 @@ from latentbench.tokenizers.build import build
 from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.sequence_coding.config import EntropyConfig
 from latentbench.tokenizers.sequence_coding.entropy import Entropy
-from latentbench.tokenizers.sequence_coding.tokenizer import RecodedTokenizer
+from latentbench.tokenizers.sequence_coding.entropy_config import EntropyConfig
+from latentbench.tokenizers.sequence_coding.tokenizer import SequenceCodedTokenizer
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 
 IMAGE = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(32, 32))
@@ -115,7 +115,7 @@ def test_the_tokenizer_is_the_inner_one_with_bytes_for_codes() -> None:
     assert TokenizerConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
     assert config.versions()["recoding.entropy"] == 1
     tokenizer = build(config)
-    assert isinstance(tokenizer, RecodedTokenizer)
+    assert isinstance(tokenizer, SequenceCodedTokenizer)
     assert config.estimate_parameters() == sum(p.numel() for p in tokenizer.parameters())
     x = torch.tanh(torch.randn(6, 3, 8, 8)).repeat_interleave(4, 2).repeat_interleave(4, 3)
     tokenizer.on_train_start([x])
@@ -132,8 +132,12 @@ def test_the_tokenizer_is_the_inner_one_with_bytes_for_codes() -> None:
 
 
 def test_codebooks_without_end_are_refused() -> None:
-    with pytest.raises(UserError, match=r"t.recoding: entropy codes heads of at most 262144 codes, and one has 312500"):
-        resolve("fsq", IMAGE, {"bottleneck": {"levels": [50, 50, 125]}, "recoding": {"kind": "entropy"}}, where="t")
+    with pytest.raises(
+        UserError, match=r"t.sequence_coding: entropy codes heads of at most 262144 codes, and one has 312500"
+    ):
+        resolve(
+            "fsq", IMAGE, {"bottleneck": {"levels": [50, 50, 125]}, "sequence_coding": {"kind": "entropy"}}, where="t"
+        )
 
 
 def test_the_bytes_hide_the_pattern_that_the_codes_show() -> None:

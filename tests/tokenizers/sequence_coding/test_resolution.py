@@ -17,24 +17,24 @@ from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.regularisers.resolution_dropout import repeated
 from latentbench.tokenizers.sequence_coding.resolution import Resolution
-from latentbench.tokenizers.sequence_coding.tokenizer import RecodedTokenizer
+from latentbench.tokenizers.sequence_coding.tokenizer import SequenceCodedTokenizer
 from latentbench.tokenizers.spec import Modality, SignalSpec
 
 Sample = Callable[..., Tensor]
 IMAGE = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
 
 
-def tokenizer_for(signal: SignalSpec, **recoding: object) -> RecodedTokenizer:
+def tokenizer_for(signal: SignalSpec, **recoding: object) -> SequenceCodedTokenizer:
     options = {"width": 8, "codebook_size": 16, "recoding": recoding}
     tokenizer = build(resolve("adaptive-resolution", signal, options))
-    assert isinstance(tokenizer, RecodedTokenizer)
+    assert isinstance(tokenizer, SequenceCodedTokenizer)
     return tokenizer
 
 
 @pytest.mark.parametrize("rule", ["threshold", "slope"])
 def test_a_sample_is_coarse_where_that_is_good_enough(signal: SignalSpec, sample: Sample, rule: str) -> None:
     tokenizer, x = tokenizer_for(signal, rule=rule), sample(signal, 12)
-    recoding = tokenizer.recoding
+    recoding = tokenizer.sequence_coding
     assert isinstance(recoding, Resolution)
     few, many = recoding.lengths
     assert tokenizer.spec.grid.shape == (many,)
@@ -117,7 +117,7 @@ def test_several_heads_stay_together() -> None:
         ("vq-vae", {"downsample": 16}, "recoding: a grid of 1x1 has no axis of even size to halve"),
         ("titok", {}, "recoding: only a grid has a resolution, and these latents are a sequence"),
         ("kl-vae", {}, "recoding: resolution recodes codes, and these latents are continuous"),
-        ("vq-vae", {"recoding": {"budget": 3}}, "recoding: budget 3 must lie between 4 and 16 positions"),
+        ("vq-vae", {"sequence_coding": {"budget": 3}}, "recoding: budget 3 must lie between 4 and 16 positions"),
     ],
 )
 def test_a_mistake_gets_one_line(recipe: str, options: dict[str, object], message: str) -> None:

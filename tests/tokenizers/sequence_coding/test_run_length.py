@@ -12,9 +12,9 @@ from latentbench.results.errors import UserError
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.sequence_coding.config import RunLengthConfig
 from latentbench.tokenizers.sequence_coding.run_length import RunLength, hold
-from latentbench.tokenizers.sequence_coding.tokenizer import RecodedTokenizer
+from latentbench.tokenizers.sequence_coding.run_length_config import RunLengthConfig
+from latentbench.tokenizers.sequence_coding.tokenizer import SequenceCodedTokenizer
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, MelSpec, Modality, SignalSpec
 
 WAVE = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(2048,), rate=16000.0)
@@ -104,7 +104,7 @@ def test_more_tolerance_gives_shorter_sequences(kind: str, bottleneck: dict[str,
     for tolerance in (0.0, 0.5, 4.0):
         other = build(replace(config, recoding=RunLengthConfig(tolerance=tolerance)))
         other.load_state_dict(tokenizer.state_dict())
-        assert isinstance(other, RecodedTokenizer)
+        assert isinstance(other, SequenceCodedTokenizer)
         with torch.no_grad():
             latents = other.eval().encode(x)
             assert other.decode(latents).shape == x.shape
@@ -119,7 +119,7 @@ def test_more_tolerance_gives_shorter_sequences(kind: str, bottleneck: dict[str,
 
 
 def test_any_codes_can_be_held() -> None:
-    config = resolve("fsq", WAVE, {"recoding": {"kind": "run_length", "tolerance": 0.5}, "width": 8})
+    config = resolve("fsq", WAVE, {"sequence_coding": {"kind": "run_length", "tolerance": 0.5}, "width": 8})
     assert config.spec.grid.codebook_sizes == (240, 16)
     tokenizer = build(config).eval()
     latents = tokenizer.encode(torch.randn(2, 1, 2048))
@@ -127,5 +127,7 @@ def test_any_codes_can_be_held() -> None:
 
 
 def test_continuous_latents_have_no_runs() -> None:
-    with pytest.raises(UserError, match=r"t.recoding: run_length recodes codes, and these latents are continuous"):
-        resolve("kl-vae", WAVE, {"recoding": {"kind": "run_length"}}, where="t")
+    with pytest.raises(
+        UserError, match=r"t.sequence_coding: run_length recodes codes, and these latents are continuous"
+    ):
+        resolve("kl-vae", WAVE, {"sequence_coding": {"kind": "run_length"}}, where="t")
