@@ -10,7 +10,13 @@ import torch
 from torch import Tensor
 
 from latentbench.bench.training import InterruptedTrainingError, train
-from latentbench.tokenizers.auxiliary.self_supervised import SelfSupervised, Views, covariance_penalty
+from latentbench.results.errors import UserError
+from latentbench.tokenizers.auxiliary.self_supervised import (
+    SelfSupervised,
+    Views,
+    covariance_penalty,
+    spread_hinge,
+)
 from latentbench.tokenizers.auxiliary.self_supervised_config import SelfSupervisedConfig
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.composed import ComposedTokenizer
@@ -160,6 +166,29 @@ def test_views_keep_the_geometry(signal: SignalSpec) -> None:
     assert not torch.allclose(view[0], x[0])
     hidden = Views(SelfSupervisedConfig(mask=0.5), (2,) * len(signal.shape), per_channel=per_channel)(x) == 0
     assert hidden.float().mean().item() == pytest.approx(0.5, abs=0.01)
+
+
+def test_the_hinge_counts_what_samples_share_as_nothing() -> None:
+    z = 3 * torch.randn(64, 4, 2, 2)
+    assert spread_hinge(z).item() == 0
+    assert spread_hinge(0.5 * z / z.std()).item() == pytest.approx(0.5, abs=0.05)
+    pattern = 3 * torch.randn(1, 4, 2, 2).expand(64, -1, -1, -1)
+    assert spread_hinge(pattern).item() == pytest.approx(0.99, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options", "more", "message"),
+    [
+        ("kl-vae", {}, {}, "backbone.shortcut must be false"),
+        ("kl-vae", {}, {"backbone": {"shortcut": False}}, "no loss would train a KL bottleneck's variances"),
+        ("semantic-vq", {"share": 1.0}, {}, "share must lie between 0 and 1"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    recipe: str, options: dict[str, object], more: dict[str, object], message: str, image: SignalSpec
+) -> None:
+    with pytest.raises(UserError, match=f"t.auxiliary.self_supervised: .*{message}"):
+        resolve(recipe, image, {"auxiliary": {"self_supervised": options}, **more}, where="t")
 
 
 @pytest.mark.slow

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from latentbench.results.errors import UserError
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.regularisers.alignment import Alignment, structure_loss
 from latentbench.tokenizers.regularisers.alignment_config import AlignmentConfig
 from latentbench.tokenizers.regularisers.targets import OrientedGradients, pooled
-from latentbench.tokenizers.spec import LatentGrid, LatentSpec, SignalSpec
+from latentbench.tokenizers.spec import Modality, SignalSpec
 
 
 def aligned(signal: SignalSpec, x: Tensor, **options: object) -> tuple[ComposedTokenizer, Alignment]:
@@ -69,8 +70,7 @@ def test_structure_compares_cosines_between_positions() -> None:
 
 
 def test_latents_without_places_are_compared_by_their_mean(image: SignalSpec) -> None:
-    spec = LatentSpec(signal=image, grids=(LatentGrid(shape=(7,), channels=4, topology="sequence"),))
-    regulariser = Alignment(AlignmentConfig(hidden=8), spec)
+    regulariser = Alignment(AlignmentConfig(hidden=8), resolve("titok", image, {"tokens": 7}))
     assert regulariser.grid == (1, 1)
     assert regulariser.target_features(torch.rand(3, 3, 16, 24)).shape == (3, 1, 1, 30)
 
@@ -95,3 +95,12 @@ def test_a_linear_probe_reads_more_of_the_features_from_aligned_latents(
         psnr[recipe] = quality(tokenizer)
     assert explained["aligned-vae"] > 1.4 * explained["kl-vae"]
     assert psnr["aligned-vae"] > psnr["kl-vae"] - 2.0
+
+
+def test_alexnet_needs_pictures(image: SignalSpec) -> None:
+    signal = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(2048,), rate=16000.0)
+    with pytest.raises(UserError, match='target "alexnet" is for images and frames, not waveform'):
+        resolve("aligned-vae", signal, {"regularisers": {"alignment": {"target": "alexnet"}}})
+    config = resolve("aligned-vae", image, {"regularisers": {"alignment": {"target": "alexnet"}}})
+    assert config.weights() == ("alexnet_lpips",)
+    assert resolve("aligned-vae", image, {}).weights() == ()
