@@ -56,7 +56,7 @@ def test_the_encoder_learns_from_the_self_supervised_loss_alone(signal: SignalSp
     tokenizer.on_train_start([x])
 
     def gradients(scale: float) -> list[Tensor]:
-        tokenizer.objective.terms = [(kind, scale, term) for kind, _, term in tokenizer.objective.terms]
+        tokenizer.objective.losses = [(kind, scale, loss) for kind, _, loss in tokenizer.objective.losses]
         tokenizer.zero_grad(set_to_none=True)
         torch.manual_seed(3)
         tokenizer.losses(x, group="model", step=0, steps=10)["loss"].backward()

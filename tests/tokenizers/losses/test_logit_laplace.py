@@ -48,5 +48,5 @@ def test_it_trains_in_every_modality(signal: SignalSpec) -> None:
 def test_a_scale_is_positive(image: SignalSpec) -> None:
     with pytest.raises(ValueError, match="scale must be positive"):
         LogitLaplaceConfig(scale=0.0)
-    with pytest.raises(UserError, match=r"objective\.dwt: defined for video, not image"):
+    with pytest.raises(UserError, match=r"losses\.dwt: defined for video, not image"):
         resolve("ae", image, {"losses": {"dwt": 1.0}})
