@@ -152,7 +152,7 @@ def test_the_order_of_a_suite_moves_no_key(mini: Suite) -> None:
     ("target", "kind"),
     [
         ("latentbench.tokenizers.config.TokenizerConfig", "tokenizer"),
-        ("latentbench.tokenizers.bottlenecks.config.KLConfig", "tokenizer"),
+        ("latentbench.tokenizers.bottlenecks.kl_config.KLConfig", "tokenizer"),
         ("latentbench.tasks.priors.config.FlowConfig", "prior"),
         ("latentbench.tasks.nets.config.EncoderConfig", "encoder"),
         ("latentbench.tasks.config.GenerationConfig", "generation"),

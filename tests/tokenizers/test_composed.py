@@ -20,7 +20,7 @@ from latentbench.tokenizers.spec import Modality, SignalSpec
 
 Sample = Callable[..., Tensor]
 # Codecs and recodings have tests of their own.
-COMPOSED = [name for name in recipe_names() if not {"codec", "recoding"} & set(load_recipe(name).table)]
+COMPOSED = [name for name in recipe_names() if not {"codec", "sequence_coding"} & set(load_recipe(name).table)]
 
 
 def small(recipe: str, signal: SignalSpec) -> TokenizerConfig:

@@ -70,7 +70,8 @@ def options(modality: str, backbone: str, bottleneck: str, decoder: str) -> dict
         "training": {"steps": 10},
     }
     chosen = DECODERS[decoder]
-    return table if chosen is None else {**table, "decoder": chosen}
+    key = "diffusion_decoder" if decoder == "diffusion" else "decoder"
+    return table if chosen is None else {**table, key: chosen}
 
 
 def topology(backbone: str, decoder: str) -> str:

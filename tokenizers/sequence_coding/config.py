@@ -21,7 +21,7 @@ class SequenceCodingConfig(Part):
     def unsupported_reason(self, inner: LatentSpec, *, regularisers: Collection[str]) -> str | None:
         """Why the codes of a tokenizer with these latents and kinds of regularisers can't be coded; else None."""
         if not inner.discrete:
-            return f"{self.kind} codes sequences of codes, and these latents are continuous"
+            return f"{self.kind} needs codes, and these latents are continuous"
         if len(inner.grids) > 1 or inner.grid.variable or inner.grid.topology == "set":
             return f"{self.kind} codes one grid or sequence of fixed length"
         return None

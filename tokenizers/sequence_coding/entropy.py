@@ -57,13 +57,13 @@ class Entropy(SequenceCoding):
     def decode_codes(self, sequences: Tensor, lengths: Tensor) -> tuple[Tensor, int]:
         rows, ends = sequences[:, 0].cpu().numpy(), lengths.cpu().numpy()
         heads, count = self.grid.heads, self.grid.positions * self.grid.heads
-        symbols, said = rans.decode(rows, ends, self._tables(), count)
-        for row in np.flatnonzero((said >= 0) & (said < count)):
+        symbols, determined = rans.decode(rows, ends, self._tables(), count)
+        for row in np.flatnonzero((determined >= 0) & (determined < count)):
             # What is missing repeats the last position that all heads have.
-            place = said[row] // heads * heads
+            place = determined[row] // heads * heads
             last = symbols[row, place - heads : place] if place else np.zeros(heads, dtype=np.int64)
             symbols[row, place:] = np.tile(last, (count - place) // heads)
-        broken = said != count
+        broken = determined != count
         plain = ends == self.longest
         symbols[plain], broken[plain] = self._unpacked(rows[plain])
         shaped = torch.from_numpy(symbols).view(-1, self.grid.positions, heads).transpose(1, 2)

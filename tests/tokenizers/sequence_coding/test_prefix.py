@@ -23,8 +23,8 @@ Sample = Callable[..., Tensor]
 SMALL = {"width": 16, "backbone": {"tokens": 8, "layers": 1, "attention_heads": 2}, "codebook_size": 16}
 
 
-def tokenizer_for(signal: SignalSpec, **recoding: object) -> SequenceCodedTokenizer:
-    tokenizer = build(resolve("adaptive-length", signal, {**SMALL, "recoding": recoding}))
+def tokenizer_for(signal: SignalSpec, **options: object) -> SequenceCodedTokenizer:
+    tokenizer = build(resolve("adaptive-length", signal, {**SMALL, "sequence_coding": options}))
     assert isinstance(tokenizer, SequenceCodedTokenizer)
     return tokenizer
 
@@ -95,10 +95,10 @@ def test_configuration(image: SignalSpec) -> None:
     config = resolve("adaptive-length", image, {"sequence_coding": {"choices": 3}})
     assert TokenizerConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
     assert config.versions()["recoding.prefix"] == 1
-    recoding = build(config).recoding
-    assert isinstance(recoding, Prefix)
-    assert recoding.lengths == (6, 11, 16)
-    assert recoding.budget == 11
+    coding = build(config).sequence_coding
+    assert isinstance(coding, Prefix)
+    assert coding.lengths == (6, 11, 16)
+    assert coding.budget == 11
     tokenizer = build(config)
     assert config.estimate_parameters() == sum(p.numel() for p in tokenizer.parameters())
 
