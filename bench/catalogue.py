@@ -11,6 +11,7 @@ from ..tasks.nets import nets
 from ..tasks.priors.config import priors
 from ..tasks.probes import probes
 from ..tasks.proxies import proxies
+from ..tokenizers.auxiliary.config import AUXILIARY
 from ..tokenizers.backbones.config import BACKBONES
 from ..tokenizers.bottlenecks.config import BOTTLENECKS
 from ..tokenizers.codecs.config import CODECS
@@ -133,6 +134,7 @@ TOPICS: dict[str, Callable[[], list[str]]] = {
     "codecs": _names(CODECS),
     "sequence_codings": _names(SEQUENCE_CODINGS),
     "losses": _names(LOSSES),
+    "auxiliary": _names(AUXILIARY),
     "regularisers": _names(REGULARISERS),
     "diffusion_decoders": _names(DIFFUSION_DECODERS),
     "metrics": _names(metrics),

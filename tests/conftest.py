@@ -16,6 +16,7 @@ from latentbench.tasks.nets import nets
 from latentbench.tasks.priors.config import priors
 from latentbench.tasks.probes import probes
 from latentbench.tasks.proxies import proxies
+from latentbench.tokenizers.auxiliary.config import AUXILIARY
 from latentbench.tokenizers.backbones.config import BACKBONES
 from latentbench.tokenizers.bottlenecks.config import BOTTLENECKS
 from latentbench.tokenizers.codecs.config import CODECS
@@ -27,6 +28,7 @@ from latentbench.tokenizers.sequence_coding.config import SEQUENCE_CODINGS
 
 REGISTRIES = (
     KINDS,
+    AUXILIARY,
     BACKBONES,
     BOTTLENECKS,
     CODECS,

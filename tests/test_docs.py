@@ -38,6 +38,7 @@ SHELL = ("sh", "bash", "console", "shell")
 
 # Pages whose Python examples another test runs.
 ELSEWHERE = {
+    "docs/auxiliary.md": "tests/tokenizers/test_docs.py",
     "docs/backbones.md": "tests/tokenizers/test_docs.py",
     "docs/bottlenecks.md": "tests/tokenizers/test_docs.py",
     "docs/codecs.md": "tests/tokenizers/test_docs.py",

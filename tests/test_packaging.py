@@ -58,6 +58,7 @@ ELSEWHERE = {
     "tasks/nets/resize.py": "tasks/nets/test_inception.py",
     "tasks/priors/code_prior.py": "tasks/priors/test_pixelcnn.py",  # and test_wavenet.py, the two that share it
     "tasks/priors/build.py": "tasks/priors/test_config.py",  # one line
+    "tokenizers/backbones/layers.py": "tokenizers/auxiliary/test_adversary.py",  # where the adaptive weight is measured
     "tokenizers/backbones/stages.py": "tokenizers/test_geometry.py",
     "tokenizers/bottlenecks/identity.py": "tokenizers/test_composed.py",  # x -> x, through the recipe
     "tokenizers/build.py": "tokenizers/test_composed.py",  # a few lines
@@ -67,20 +68,10 @@ ELSEWHERE = {
     "tokenizers/codecs/opus.py": "tokenizers/codecs/test_stream.py",
     "tokenizers/codecs/tokenizer.py": "tokenizers/codecs/test_stream.py",
     "tokenizers/cost.py": "tokenizers/test_composed.py",  # against the built module's own count
-    "tokenizers/diffusion_decoders/base.py": "tokenizers/diffusion_decoders/test_diffusion.py",  # a type
-    "tokenizers/diffusion_decoders/config.py": "tokenizers/diffusion_decoders/test_diffusion.py",  # data
     "tokenizers/diffusion_decoders/unet.py": "tokenizers/diffusion_decoders/test_diffusion.py",  # a network
     "tokenizers/interface.py": "tokenizers/test_composed.py",
-    "tokenizers/losses/config.py": "tokenizers/losses/test_objective.py",
-    "tokenizers/losses/terms.py": "tokenizers/losses/test_objective.py",
     "tokenizers/part.py": "tokenizers/test_recipe.py",
-    "tokenizers/regularisers/adversary_config.py": "tokenizers/regularisers/test_adversary.py",
-    "tokenizers/regularisers/auxiliary_config.py": "tokenizers/regularisers/test_auxiliary_decoder.py",
-    "tokenizers/regularisers/config.py": "tokenizers/regularisers/test_base.py",  # data, through a toy of every option
-    "tokenizers/regularisers/layers.py": "tokenizers/regularisers/test_adversary.py",  # which layer weighs
     "tokenizers/sequence_coding/tokenizer.py": "tokenizers/sequence_coding/test_bpe.py",
-    "tokenizers/regularisers/nested_config.py": "tokenizers/regularisers/test_nested_dropout.py",  # data
-    "tokenizers/regularisers/resolution_config.py": "tokenizers/regularisers/test_resolution_dropout.py",  # data
     "tokenizers/training.py": "bench/test_training.py",  # data: the loop's options
     "bench/kinds/": "bench/test_run.py",  # every kind of job, through a run of all of them
     "bench/job_context.py": "bench/test_worker.py",  # what a job may reach, through jobs

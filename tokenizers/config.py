@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from . import cost
+from .auxiliary.config import AUXILIARY, AuxiliaryObjectiveConfig
 from .backbones.config import BACKBONES, BackboneConfig
 from .backbones.patch_config import PatchConfig
 from .bottlenecks.config import BOTTLENECKS, BottleneckConfig
@@ -14,9 +15,9 @@ from .bottlenecks.identity_config import IdentityConfig
 from .codecs.config import CODECS, CodecConfig
 from .corruptions.config import CORRUPTIONS, CorruptionConfig
 from .cost import Cost
-from .diffusion_decoders.config import DIFFUSION_DECODERS, GenerativeConfig
+from .diffusion_decoders.config import DIFFUSION_DECODERS, DiffusionDecoderConfig
 from .geometry import Layout
-from .losses.config import LOSSES, TermConfig
+from .losses.config import LOSSES, LossConfig, WeightedPart
 from .part import P, Part, plain, read_part
 from .registry import Registry
 from .regularisers.config import REGULARISERS, RegulariserConfig
@@ -51,14 +52,15 @@ class TokenizerConfig:
     backbone: BackboneConfig
     bottleneck: BottleneckConfig
     decoder: BackboneConfig | None = None
-    losses: tuple[TermConfig, ...]
+    losses: tuple[LossConfig, ...]
     training: TrainingConfig
     codec: CodecConfig | None = None
     sequence_coding: SequenceCodingConfig | None = None
     corruption: CorruptionConfig | None = None
     latent_noise: float = 0.0
+    auxiliary: tuple[AuxiliaryObjectiveConfig, ...] = ()
     regularisers: tuple[RegulariserConfig, ...] = ()
-    diffusion_decoder: GenerativeConfig | None = None
+    diffusion_decoder: DiffusionDecoderConfig | None = None
 
     @classmethod
     def of_codec(cls, *, recipe: str, signal: SignalSpec, codec: CodecConfig) -> TokenizerConfig:
@@ -103,6 +105,11 @@ class TokenizerConfig:
         """The backbone whose second half decodes."""
         return self.decoder or self.backbone
 
+    @property
+    def auxiliary_objectives(self) -> tuple[AuxiliaryObjectiveConfig, ...]:
+        """Auxiliary objectives and regularisers, in the order in which they are built and run."""
+        return tuple(sorted((*self.auxiliary, *self.regularisers), key=lambda objective: objective.kind))
+
     def to_json(self) -> dict[str, Any]:
         """Plain, canonical data: every option of every part, so that equal data means an equal tokenizer."""
         if self.codec is not None:
@@ -115,15 +122,15 @@ class TokenizerConfig:
             "backbone": plain(self.backbone),
             "bottleneck": plain(self.bottleneck),
             "decoder": None if self.decoder is None else plain(self.decoder),
-            "losses": [plain(term) for term in self.losses],
+            "losses": [plain(loss) for loss in self.losses],
             "training": plain(self.training),
         }
         for key, part in self._optional().items():
             data[key] = plain(part)
         if self.latent_noise:
             data["latent_noise"] = self.latent_noise
-        if self.regularisers:
-            data["regularisers"] = [plain(regulariser) for regulariser in self.regularisers]
+        if self.auxiliary_objectives:  # in one list, and one name in `versions`: see `_JSON_NAMES`
+            data["regularisers"] = [plain(objective) for objective in self.auxiliary_objectives]
         return {_JSON_NAMES.get(key, key): value for key, value in data.items()}
 
     @classmethod
@@ -149,16 +156,23 @@ class TokenizerConfig:
             bottleneck=part("bottleneck", BottleneckConfig, BOTTLENECKS),
             decoder=optional("decoder", BackboneConfig, BACKBONES),
             losses=tuple(
-                part("losses", TermConfig, LOSSES, term) for term in data[_JSON_NAMES.get("losses", "losses")]
+                part("losses", LossConfig, LOSSES, item) for item in data[_JSON_NAMES.get("losses", "losses")]
             ),
             training=check(TrainingConfig, data["training"], where=f"{where}.training"),
             sequence_coding=optional("sequence_coding", SequenceCodingConfig, SEQUENCE_CODINGS),
             corruption=optional("corruption", CorruptionConfig, CORRUPTIONS),
             latent_noise=data.get("latent_noise", 0.0),
-            regularisers=tuple(
-                part("regularisers", RegulariserConfig, REGULARISERS, item) for item in data.get("regularisers", ())
+            auxiliary=tuple(
+                part("regularisers", AuxiliaryObjectiveConfig, AUXILIARY, item)
+                for item in data.get("regularisers", ())
+                if item["kind"] in AUXILIARY
             ),
-            diffusion_decoder=optional("diffusion_decoder", GenerativeConfig, DIFFUSION_DECODERS),
+            regularisers=tuple(
+                part("regularisers", RegulariserConfig, REGULARISERS, item)
+                for item in data.get("regularisers", ())
+                if item["kind"] not in AUXILIARY
+            ),
+            diffusion_decoder=optional("diffusion_decoder", DiffusionDecoderConfig, DIFFUSION_DECODERS),
         )
 
     def versions(self) -> dict[str, int]:
@@ -170,8 +184,8 @@ class TokenizerConfig:
             ("bottleneck", self.bottleneck),
             ("backbone", self.decoding),
             *self._optional().items(),
-            *(("regulariser", item) for item in self.regularisers),
-            *(("losses", term) for term in self.losses),
+            *(("regulariser", objective) for objective in self.auxiliary_objectives),
+            *(("losses", loss) for loss in self.losses),
         ]
         versions = {f"{_JSON_NAMES.get(name, name)}.{part.kind}": part.version for name, part in parts}
         return {"tokenizer": self.version, **versions}
@@ -187,12 +201,12 @@ class TokenizerConfig:
 
     def weights(self) -> tuple[str, ...]:
         """Weights files without which it can't be trained, by the names of `tokenizers/weights.py`."""
-        parts: list[TermConfig | RegulariserConfig] = [*self.losses, *self.regularisers]
+        parts: list[WeightedPart] = [*self.losses, *self.auxiliary_objectives]
         return tuple(sorted({name for part in parts for name in part.weights()}))
 
     def schedule_milestones(self) -> tuple[float, ...]:
         """Shares of the training at which the work of a step changes, the first 0."""
-        parts: list[RegulariserConfig | GenerativeConfig] = [*self.regularisers]
+        parts: list[AuxiliaryObjectiveConfig | DiffusionDecoderConfig] = [*self.auxiliary_objectives]
         if self.diffusion_decoder is not None:
             parts.append(self.diffusion_decoder)
         return tuple(sorted({0.0, *(share for part in parts for share in part.schedule_milestones() if 0 < share < 1)}))
@@ -223,8 +237,8 @@ class TokenizerConfig:
         if shortcut and not self.bottleneck.projects and outputs == self.channels:
             owner = self.backbone if self.backbone.has_shortcut() else self.decoding
             total += owner.shortcut_cost(self.signal, self.downsample, self.channels)
-        for regulariser in self.regularisers:
-            total += regulariser.cost(self)
+        for objective in self.auxiliary_objectives:
+            total += objective.cost(self)
         if self.diffusion_decoder is not None:
             total += self.diffusion_decoder.cost(self.signal)
         return total

@@ -8,7 +8,7 @@ from typing import Any
 from ..results.errors import UserError, unknown
 from .bottlenecks.config import BOTTLENECKS
 
-_WEIGHTED = ("losses", "regularisers")
+_WEIGHTED = ("losses", "auxiliary", "regularisers")
 _PARTS = (
     "backbone",
     "bottleneck",
@@ -36,7 +36,7 @@ RENAMED = {"objective": "losses", "recoding": "sequence_coding"}
 
 
 def normalise(options: Mapping[str, Any], *, where: str) -> dict[str, Any]:
-    """`options` with short names moved to their part and bare weights of losses and regularisers as tables.
+    """`options` with short names moved to their part and bare weights of losses and objectives as tables.
 
     Raises UserError for an unknown name, a part that is no table, and an option given twice.
     """

@@ -11,17 +11,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..results.errors import UserError, unknown
+from .auxiliary.config import AUXILIARY, AuxiliaryObjectiveConfig
 from .backbones.config import BACKBONES, BackboneConfig
 from .bottlenecks.config import BOTTLENECKS, BottleneckConfig
 from .codecs.config import CODECS, CodecConfig
 from .config import TokenizerConfig
 from .corruptions.config import CORRUPTIONS, CorruptionConfig
-from .diffusion_decoders.config import DIFFUSION_DECODERS, GenerativeConfig
+from .diffusion_decoders.config import DIFFUSION_DECODERS, DiffusionDecoderConfig
 from .geometry import read_downsample, require_tsr, solve_tsr
-from .losses.config import LOSSES, TermConfig
+from .losses.config import LOSSES, LossConfig, WeightedPart
 from .options import merge, merge_layer, normalise
 from .part import P, read_part
 from .registry import Registry
@@ -31,6 +32,10 @@ from .spec import Modality, SignalSpec
 from .training import TrainingConfig
 from .validation import check
 
+W = TypeVar("W", bound=WeightedPart)
+
+# Tables that hold several parts, by kind, with a weight each.
+_WEIGHTED: dict[str, Registry] = {"losses": LOSSES, "auxiliary": AUXILIARY, "regularisers": REGULARISERS}
 _ABOUT = ("title", "systems", "modalities", "claim", "base", "modality")
 
 
@@ -71,10 +76,10 @@ def resolve(recipe: str, signal: SignalSpec, options: Mapping[str, Any], *, wher
     """A recipe with `options` laid over it, as the complete configuration for `signal`.
 
     `options` are nested tables: `downsample` (an int or one per axis), `channels`, `tsr`, `backbone`, `bottleneck`,
-    `decoder`, `diffusion_decoder`, `losses`, `regularisers`, `training`, `codec`, `sequence_coding`, `corruption`,
-    `latent_noise`, and the short names of `options.normalise`. A given `tsr` is solved for the codes per position of a
-    quantiser that can have several, and for the channels of a continuous latent. Raises UserError with a path under
-    `where` for whatever is unknown, of a wrong type, or impossible.
+    `decoder`, `diffusion_decoder`, `losses`, `auxiliary`, `regularisers`, `training`, `codec`, `sequence_coding`,
+    `corruption`, `latent_noise`, and the short names of `options.normalise`. A given `tsr` is solved for the codes per
+    position of a quantiser that can have several, and for the channels of a continuous latent. Raises UserError with a
+    path under `where` for whatever is unknown, of a wrong type, or impossible.
     """
     loaded = load_recipe(recipe, where=_join(where, "recipe"))
     if signal.modality not in loaded.modalities:
@@ -118,7 +123,7 @@ class _Resolution:
         if layout.topology == "set" and len(bottleneck.grids(layout, channels)) > 1:
             reason = "a hierarchy of grids needs an order of its positions, and a set has none"
             raise UserError(f"{self._at('bottleneck')}: {reason}")
-        diffusion_decoder = self._for_signal("diffusion_decoder", GenerativeConfig, DIFFUSION_DECODERS)
+        diffusion_decoder = self._for_signal("diffusion_decoder", DiffusionDecoderConfig, DIFFUSION_DECODERS)
         config = TokenizerConfig(
             recipe=name,
             signal=signal,
@@ -131,9 +136,13 @@ class _Resolution:
             training=check(TrainingConfig, options.get("training", {}), where=self._at("training")),
             corruption=self._for_signal("corruption", CorruptionConfig, CORRUPTIONS),
             latent_noise=self._latent_noise(),
+            auxiliary=self._weighted("auxiliary", AuxiliaryObjectiveConfig),
+            regularisers=self._weighted("regularisers", RegulariserConfig),
             diffusion_decoder=diffusion_decoder,
         )
-        config = replace(config, regularisers=self._regularisers(config))
+        for table, objectives in (("auxiliary", config.auxiliary), ("regularisers", config.regularisers)):
+            for item in objectives:
+                self._require(f"{table}.{item.kind}", lambda item=item: item.unsupported_reason(config))  # type: ignore[misc]
         if "sequence_coding" not in options:
             return config
         coding = self._read("sequence_coding", SequenceCodingConfig, SEQUENCE_CODINGS)
@@ -169,32 +178,27 @@ class _Resolution:
         if key not in self.options:
             return None
         part: Any = self._read(key, base, registry)
-        self._require(key, lambda: _unsupported_reason(part, self.signal))
+        self._require(key, lambda: part.unsupported_reason(self.signal))
         return part
 
-    def _losses(self, *, optional: bool) -> tuple[TermConfig, ...]:
-        terms = self._weighted("losses", TermConfig, LOSSES)
-        if not terms and not optional:
-            raise UserError(f"{self._at('losses')}: no term has a weight above 0; known: {', '.join(LOSSES.names())}")
-        return terms
+    def _losses(self, *, optional: bool) -> tuple[LossConfig, ...]:
+        losses = self._weighted("losses", LossConfig)
+        if not losses and not optional:
+            raise UserError(f"{self._at('losses')}: no loss has a weight above 0; known: {', '.join(LOSSES.names())}")
+        return losses
 
-    def _regularisers(self, config: TokenizerConfig) -> tuple[RegulariserConfig, ...]:
-        regularisers = self._weighted("regularisers", RegulariserConfig, REGULARISERS)
-        for item in regularisers:
-            self._require(f"regularisers.{item.kind}", lambda item=item: _unsupported_reason(item, config))  # type: ignore[misc]
-        for item in regularisers:
-            others = {other.kind for other in regularisers if other is not item}
-            self._require(f"regularisers.{item.kind}", lambda item=item, others=others: item.compatible_with(others))  # type: ignore[misc]
-        return regularisers
-
-    def _weighted(self, key: str, base: type[P], registry: Registry) -> tuple[P, ...]:
+    def _weighted(self, key: str, base: type[W]) -> tuple[W, ...]:
         """The parts in the table `key`, one a kind, whose weight is not 0, in the order of their kinds."""
-        parts = []
+        parts: list[W] = []
+        registry = _WEIGHTED[key]
         for kind, table in sorted(self.options.get(key, {}).items()):
-            if kind not in registry:
-                raise unknown(registry.kind, kind, registry.names(), where=self._at(key))
             at = self._at(f"{key}.{kind}")
-            part: Any = self._read(f"{key}.{kind}", base, registry, _of_kind(kind, table, where=at))
+            if kind not in registry:
+                for other, others in _WEIGHTED.items():
+                    if kind in others:
+                        raise UserError(f"{at}: {kind!r} is no {registry.kind}; its place is {other}.{kind}")
+                raise unknown(registry.kind, kind, registry.names(), where=self._at(key))
+            part = self._read(f"{key}.{kind}", base, registry, _of_kind(kind, table, where=at))
             if part.weight == 0:
                 continue
             if self.signal.modality not in part.modalities:
@@ -255,12 +259,6 @@ class _Resolution:
 
     def _at(self, key: str) -> str:
         return _join(self.where, key)
-
-
-def _unsupported_reason(part: Any, context: Any) -> str | None:
-    check = part.unsupported_reason if hasattr(part, "unsupported_reason") else part.validate
-    reason: str | None = check(context)
-    return reason
 
 
 def _of_kind(kind: str, table: Mapping[str, Any], *, where: str) -> dict[str, Any]:

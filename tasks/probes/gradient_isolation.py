@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ...results.metric import Metric
+from ...tokenizers.auxiliary.base import AuxiliaryObjective, LossTerms, TrainingStep
 from ...tokenizers.composed import ComposedTokenizer
-from ...tokenizers.regularisers.base import LossTerms, Regulariser, TrainingStep
 from ...tokenizers.seeding import derive_seed
 from .interface import Probe, ProbeInput
 
@@ -57,13 +57,13 @@ class GradientIsolation(Probe):
         )
 
 
-class _Listener(Regulariser):
+class _Listener(AuxiliaryObjective):
     """Keeps the losses of the main decoder and adds nothing."""
 
     fidelity: Tensor
 
-    def losses(self, done: TrainingStep) -> LossTerms:
-        self.fidelity = done.fidelity
+    def losses(self, training_step: TrainingStep) -> LossTerms:
+        self.fidelity = training_step.fidelity
         return LossTerms()
 
 
@@ -86,11 +86,11 @@ def encoder_share(tokenizer: ComposedTokenizer, x: Tensor) -> float:
     """
     listener = _Listener()
     tokenizer.train()
-    tokenizer.regularisers["_listener"] = listener
+    tokenizer.auxiliary_objectives["_listener"] = listener
     try:
         tokenizer.losses(x, group="model", step=99, steps=100)
     finally:
-        del tokenizer.regularisers["_listener"]
+        del tokenizer.auxiliary_objectives["_listener"]
     before = [*tokenizer.encoder.parameters(), *tokenizer.project_in.parameters()]
     behind = [*tokenizer.decoder.parameters(), *tokenizer.project_out.parameters()]
     if tokenizer.diffusion_decoder is not None:

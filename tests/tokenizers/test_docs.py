@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from latentbench.results.errors import UserError
+from latentbench.tokenizers.auxiliary.config import AUXILIARY
 from latentbench.tokenizers.backbones.config import BACKBONES
 from latentbench.tokenizers.bottlenecks.config import BOTTLENECKS
 from latentbench.tokenizers.build import build
@@ -166,6 +167,7 @@ USED = {
     "bottlenecks.md": ({"bottleneck": {"kind": "sign"}, "channels": 8}, set()),
     "losses.md": ({"losses": {"edges": 0.5}}, set()),
     "diffusion_decoders.md": ({"diffusion_decoder": {"kind": "gaussian"}}, {"vqgan", "eq-vae"}),
+    "auxiliary.md": ({"auxiliary": {"mean": 0.1}}, {"vq-vae-2"}),
     "regularisers.md": ({"regularisers": {"smooth": 0.1}}, {"token-set"}),
     "corruptions.md": ({"corruption": {"kind": "contrast"}}, set()),
     "sequence_coding.md": ({"sequence_coding": {"kind": "trim"}}, {"token-set", "vq-vae-2"}),
@@ -210,6 +212,21 @@ def test_the_added_bottleneck_works_in_every_modality(signal: SignalSpec) -> Non
     assert torch.equal(tokenizer.decode(Latents(codes=latents.codes)), tokenizer.decode(latents))
 
 
+def test_the_added_objective_works_in_every_modality(signal: SignalSpec) -> None:
+    add("auxiliary.md")
+    tokenizer = build(resolve("ae", signal, {"auxiliary": {"mean": 0.5}, "channels": 4, "width": 8}))
+    x = draw(signal)
+    tokenizer.on_train_start([x])
+    losses = tokenizer.losses(x, group="model", step=0, steps=1)
+    head = tokenizer.auxiliary_objectives["mean"].head
+    predicted = head(tokenizer.encode(x).values.flatten(2).mean(2))
+    torch.testing.assert_close(losses["mean"], 0.5 * (predicted - x.flatten(2).mean(2)).square().mean())
+    losses["loss"].backward()
+    assert head.weight.grad.abs().max() > 0
+    tokenizer.drop_training_modules()
+    assert not list(tokenizer.auxiliary_objectives)
+
+
 def test_the_added_regulariser_works_in_every_modality(signal: SignalSpec) -> None:
     add("regularisers.md")
     config = resolve("ae", signal, {"regularisers": {"smooth": 0.5}, "channels": 4, "width": 8})
@@ -248,6 +265,7 @@ PARTS = {
     "bottlenecks.md": BOTTLENECKS,
     "losses.md": LOSSES,
     "diffusion_decoders.md": DIFFUSION_DECODERS,
+    "auxiliary.md": AUXILIARY,
     "regularisers.md": REGULARISERS,
     "corruptions.md": CORRUPTIONS,
     "codecs.md": CODECS,
@@ -264,7 +282,7 @@ def test_the_page_has_every_part_with_its_options_and_defaults(page: str) -> Non
         stated, weight = _options(rows[kind], rows)
         config = registry.get(kind)
         wanted = {field.name: field.default for field in fields(config)}
-        if page in ("losses.md", "regularisers.md"):  # whose weight the table's heading has
+        if page in ("losses.md", "auxiliary.md", "regularisers.md"):  # whose weight the table's heading has
             assert wanted.pop("weight") == weight
         assert {name: value for name, (value, _) in stated.items()} == {
             name: list(value) if isinstance(value, tuple) else value for name, value in wanted.items()

@@ -192,7 +192,7 @@ def test_another_kind_drops_the_options_of_the_first(image: SignalSpec) -> None:
         (
             "kl-vae",
             {"losses": {"l1": 0.0}},
-            "t.losses: no term has a weight above 0; known: dwt, huber, l1, l2, logit_laplace, lpips, mel, stft",
+            "t.losses: no loss has a weight above 0; known: dwt, huber, l1, l2, logit_laplace, lpips, mel, stft",
         ),
         ("kl-vae", {"losses": {"l1": -1.0}}, "t.losses.l1: weight must not be negative"),
         (
@@ -202,8 +202,8 @@ def test_another_kind_drops_the_options_of_the_first(image: SignalSpec) -> None:
         ),
         (
             "kl-vae",
-            {"regularisers": {"equivariance": {"kind": "adversary"}, "adversary": 1.0}},
-            "t.regularisers.equivariance.kind: it is 'equivariance', as the table's name says, and not 'adversary'",
+            {"regularisers": {"equivariance": {"kind": "alignment"}, "alignment": 1.0}},
+            "t.regularisers.equivariance.kind: it is 'equivariance', as the table's name says, and not 'alignment'",
         ),
         ("kl-vae", {"decoder": {"kind": ["diffusion"]}}, "t.decoder.kind: a name is wanted, got ['diffusion']"),
         ("kl-vae", {"training": {"step": 3}}, "t.training: step: unknown key; did you mean 'steps'?"),

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +18,7 @@ from torch.nn import functional as F
 from ..backbones.conv import conv, group_norm, to_channels_last
 from ..backbones.patch import DepthToSpace, depth_to_space, space_to_depth
 from ..backbones.stages import Stage
-from .config import TIME_FEATURES
-
-if TYPE_CHECKING:
-    from .config import DiffusionConfig
+from .diffusion_config import TIME_FEATURES, FlowDecoderConfig
 
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 # Times lie in [0, 1], and sinusoids are usually made for steps that count to a thousand.
@@ -44,7 +40,7 @@ class UNet(nn.Module):
     With `leaps` it also reads how far the sampler is going to step.
     """
 
-    def __init__(self, config: DiffusionConfig, levels: tuple[Stage, ...], *, channels: int, leaps: bool) -> None:
+    def __init__(self, config: FlowDecoderConfig, levels: tuple[Stage, ...], *, channels: int, leaps: bool) -> None:
         super().__init__()
         patch, rank = levels[0].stride, len(levels[0].shape)
         self.rank, self.patch = rank, patch

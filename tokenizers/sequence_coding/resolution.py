@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..composed import ComposedTokenizer
 from ..interface import Latents
-from ..regularisers.resolution_config import halves
 from ..regularisers.resolution_dropout import pooled, repeated
+from ..regularisers.resolution_dropout_config import halves
 from ..spec import LatentSpec
 from .adaptive import Adaptive
 from .resolution_config import ResolutionConfig

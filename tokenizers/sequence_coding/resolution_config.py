@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..regularisers.resolution_config import halves
+from ..regularisers.resolution_dropout_config import halves
 from ..spec import LatentSpec
 from .adaptive_config import AdaptiveConfig
 

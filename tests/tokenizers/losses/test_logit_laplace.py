@@ -8,8 +8,8 @@ from torch.distributions import Laplace, SigmoidTransform, TransformedDistributi
 
 from latentbench.results.errors import UserError
 from latentbench.tokenizers.build import build
-from latentbench.tokenizers.losses.config import LogitLaplaceConfig
 from latentbench.tokenizers.losses.logit_laplace import logit_laplace, to_unit
+from latentbench.tokenizers.losses.logit_laplace_config import LogitLaplaceConfig
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.spec import SignalSpec
 

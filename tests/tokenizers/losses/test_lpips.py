@@ -16,7 +16,8 @@ from torchvision.io import decode_image
 from latentbench.results.errors import UserError
 from latentbench.tasks.metrics.lpips import Lpips
 from latentbench.tasks.metrics.lpips import lpips as lpips_metric
-from latentbench.tokenizers.losses.lpips import LPIPS
+from latentbench.tokenizers.losses.lpips import LPIPS, Perceptual
+from latentbench.tokenizers.losses.lpips_config import LPIPSConfig
 from latentbench.tokenizers.spec import Modality, SignalSpec
 
 
@@ -118,3 +119,28 @@ def test_a_wrong_file_is_one_line(tmp_path: Path) -> None:
     save_file({"other": torch.zeros(1)}, tmp_path / "alexnet.safetensors")
     with pytest.raises(UserError, match=r"no tensor 'features\.0\.weight'"):
         LPIPS(tmp_path / "alexnet.safetensors")
+
+
+IMAGE = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(8, 8))
+
+
+def test_the_loss_is_the_mean_over_frames() -> None:
+    class Net(nn.Module):
+        def on(self, device: torch.device) -> Net:
+            return self
+
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            assert x.shape[1:] == (1, 8, 8)
+            return (x - y).abs().flatten(1).mean(1)
+
+    loss = Perceptual(LPIPSConfig(), IMAGE)
+    loss.net = Net()  # type: ignore[assignment]
+    x, y = torch.randn(2, 1, 5, 8, 8), torch.randn(2, 1, 5, 8, 8)
+    torch.testing.assert_close(loss(x, y), (x - y).abs().flatten(1).mean(1))
+    torch.testing.assert_close(loss(x[:, :, 0], y[:, :, 0]), (x - y)[:, :, 0].abs().flatten(1).mean(1))
+
+
+def test_weights_are_asked_for_only_when_training() -> None:
+    config = LPIPSConfig(weight=1.0)
+    assert config.weights() == ("alexnet_lpips",)
+    assert not isinstance(config.build(IMAGE), torch.nn.Module)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchaudio.functional import spectrogram
 
-from latentbench.tokenizers.regularisers.discriminators import (
+from latentbench.tokenizers.auxiliary.discriminators import (
     Discriminator,
     PatchDiscriminator,
     STFTDiscriminator,

@@ -15,11 +15,7 @@ from torch import Tensor, nn
 from latentbench.bench.training import InterruptedTrainingError, train
 from latentbench.results.errors import UserError
 from latentbench.tasks.interface import FitReport
-from latentbench.tokenizers.build import build
-from latentbench.tokenizers.composed import ComposedTokenizer
-from latentbench.tokenizers.config import TokenizerConfig
-from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.regularisers.adversary import (
+from latentbench.tokenizers.auxiliary.adversary import (
     Adversary,
     discriminator_loss,
     feature_distance,
@@ -27,7 +23,11 @@ from latentbench.tokenizers.regularisers.adversary import (
     gradient_penalty,
     gradient_ratio,
 )
-from latentbench.tokenizers.regularisers.base import LossTerms, TrainingStep
+from latentbench.tokenizers.auxiliary.base import LossTerms, TrainingStep
+from latentbench.tokenizers.build import build
+from latentbench.tokenizers.composed import ComposedTokenizer
+from latentbench.tokenizers.config import TokenizerConfig
+from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.spec import Modality, SignalSpec
 from latentbench.tokenizers.training import TrainingConfig
 
@@ -96,13 +96,13 @@ def test_the_gradient_penalty_of_a_linear_critic_is_half_its_squared_weights() -
 
 def tokenizer_with(signal: SignalSpec, options: object, recipe: str = "vq-vae", **more: object) -> ComposedTokenizer:
     torch.manual_seed(3)
-    tokenizer = build(resolve(recipe, signal, {"regularisers": {"adversary": options}, **more}))
+    tokenizer = build(resolve(recipe, signal, {"auxiliary": {"adversary": options}, **more}))
     assert isinstance(tokenizer, ComposedTokenizer)
     return tokenizer
 
 
 def adversary_of(tokenizer: ComposedTokenizer) -> Adversary:
-    adversary = tokenizer.regularisers["adversary"]
+    adversary = tokenizer.auxiliary_objectives["adversary"]
     assert isinstance(adversary, Adversary)
     return adversary
 
@@ -112,9 +112,9 @@ def passed(tokenizer: ComposedTokenizer, x: Tensor) -> tuple[TrainingStep, Losse
     adversary, seen = adversary_of(tokenizer), list[TrainingStep]()
     original = adversary.losses
 
-    def spy(done: TrainingStep) -> LossTerms:
-        seen.append(done)
-        return original(done)
+    def spy(training_step: TrainingStep) -> LossTerms:
+        seen.append(training_step)
+        return original(training_step)
 
     adversary.losses = spy  # type: ignore[method-assign]
     losses = dict(tokenizer.losses(x, group="model", step=0, steps=1))
@@ -135,20 +135,22 @@ def test_the_gradient_is_autograd_s(options: dict[str, object], signal: SignalSp
     options = {"start": 0.0, "width": 4, "layers": 2, **options}
     tokenizer, x = tokenizer_with(signal, options, width=8), sample(signal)
     tokenizer.on_train_start([x])
-    done, losses = passed(tokenizer, x)
+    training_step, losses = passed(tokenizer, x)
     adversary = adversary_of(tokenizer)
-    made = torch.cat([x, done.reconstruction], 1) if options.get("paired") else done.reconstruction
+    made = torch.cat([x, training_step.reconstruction], 1) if options.get("paired") else training_step.reconstruction
     real = torch.cat([x, x], 1) if options.get("paired") else x
     judged = adversary.discriminator(made)
     fooling = generator_loss(judged.logits, loss=str(options.get("loss", "hinge")))
     last = tokenizer.decoder.layers[-2].weight  # type: ignore[union-attr,index]
     factor = torch.ones(())
     if options.get("adaptive", True):
-        norms = [torch.autograd.grad(part, last, retain_graph=True)[0].norm() for part in (done.fidelity, fooling)]
+        norms = [
+            torch.autograd.grad(part, last, retain_graph=True)[0].norm() for part in (training_step.fidelity, fooling)
+        ]
         factor = norms[0] / (norms[1] + 1e-6)
         torch.testing.assert_close(losses["adaptive_weight"], factor, rtol=1e-4, atol=0)
     weight = float(options.get("weight", 1.0))  # type: ignore[arg-type]
-    total = done.fidelity + sum(done.bottled.losses.values()) + weight * factor * fooling
+    total = training_step.fidelity + sum(training_step.bottleneck_output.losses.values()) + weight * factor * fooling
     torch.testing.assert_close(losses["adversary"], weight * fooling.detach())
     if "feature_matching" in options:
         features = [feature.detach() for feature in adversary.discriminator(real).features]
@@ -168,10 +170,11 @@ def test_the_gradient_is_autograd_s(options: dict[str, object], signal: SignalSp
 
 def test_a_decoder_without_weights_is_balanced_at_its_output(image: SignalSpec, sample: Sample) -> None:
     tokenizer, x = tokenizer_with(image, {"start": 0.0, "width": 4, "layers": 1}, recipe="linear-ae"), sample(image)
-    done, losses = passed(tokenizer, x)
-    fooling = generator_loss(adversary_of(tokenizer).discriminator(done.reconstruction).logits, loss="hinge")
+    training_step, losses = passed(tokenizer, x)
+    fooling = generator_loss(adversary_of(tokenizer).discriminator(training_step.reconstruction).logits, loss="hinge")
     norms = [
-        torch.autograd.grad(part, done.reconstruction, retain_graph=True)[0].norm() for part in (done.fidelity, fooling)
+        torch.autograd.grad(part, training_step.reconstruction, retain_graph=True)[0].norm()
+        for part in (training_step.fidelity, fooling)
     ]
     torch.testing.assert_close(losses["adaptive_weight"], norms[0] / (norms[1] + 1e-6), rtol=1e-5, atol=0)
 
@@ -184,10 +187,10 @@ def test_the_discriminator_s_turn_leaves_the_tokenizer_alone(
     tokenizer.on_train_start([x])
     adversary = adversary_of(tokenizer)
     assert tokenizer.losses(x, group="discriminator", step=0, steps=1) == {}
-    done, _ = passed(tokenizer, x)
+    training_step, _ = passed(tokenizer, x)
     turn = tokenizer.losses(x, group="discriminator", step=0, steps=1)
     genuine = x.clone().requires_grad_()
-    made = done.reconstruction.detach()
+    made = training_step.reconstruction.detach()
     pairs = [torch.cat([x, other], 1) if options else other for other in (genuine, made)]
     if options:
         pairs[0] = torch.cat([genuine, genuine], 1)
@@ -270,7 +273,7 @@ def test_until_its_start_the_training_is_that_without_it_to_the_bit(
     assert all(same[6])
     assert not all(same[7])
     fresh = tokenizer_with(image, LATE, width=8).state_dict()
-    own = [k for k in fresh if k.startswith("regularisers.")]
+    own = [k for k in fresh if k.startswith("auxiliary_objectives.")]
     assert all(torch.equal(fresh[k], states["with", 6][k]) for k in own)
     moved = [k for k in own if not torch.equal(fresh[k], states["with", 7][k])]
     assert len(moved) >= len(own) - 1  # at first real and fake pull the last bias equally
@@ -316,7 +319,7 @@ def test_flops_are_counted_on_both_sides_of_the_start(image: SignalSpec, sample:
     [
         (
             {"net": "stft"},
-            "t.regularisers.adversary: net = 'stft' is for waveforms, not image; patch and style are for all",
+            "t.auxiliary.adversary: net = 'stft' is for waveforms, not image; patch and style are for all",
         ),
         ({"start": 1.0}, r"start must lie in \[0, 1\)"),
         ({"r1": -1.0}, "r1 must not be negative"),
@@ -328,12 +331,12 @@ def test_flops_are_counted_on_both_sides_of_the_start(image: SignalSpec, sample:
 )
 def test_a_mistake_is_one_line(options: dict[str, object], message: str, image: SignalSpec) -> None:
     with pytest.raises(UserError, match=message):
-        resolve("vq-vae", image, {"regularisers": {"adversary": options}}, where="t")
+        resolve("vq-vae", image, {"auxiliary": {"adversary": options}}, where="t")
 
 
 def test_the_recipe_s_net_follows_the_modality(signal: SignalSpec) -> None:
     config = resolve("vqgan", signal, {})
-    (adversary,) = config.regularisers
+    (adversary,) = config.auxiliary
     assert adversary.net_for(signal) == ("stft" if signal.modality is Modality.WAVEFORM else "patch")  # type: ignore[attr-defined]
     assert TokenizerConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 

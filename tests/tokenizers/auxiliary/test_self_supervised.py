@@ -10,12 +10,18 @@ import torch
 from torch import Tensor
 
 from latentbench.bench.training import InterruptedTrainingError, train
+from latentbench.results.errors import UserError
+from latentbench.tokenizers.auxiliary.self_supervised import (
+    SelfSupervised,
+    Views,
+    covariance_penalty,
+    spread_hinge,
+)
+from latentbench.tokenizers.auxiliary.self_supervised_config import SelfSupervisedConfig
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.regularisers.curation_config import SelfSupervisedConfig
-from latentbench.tokenizers.regularisers.self_supervised import SelfSupervised, Views, covariance_penalty
 from latentbench.tokenizers.spec import SignalSpec
 
 Sample = Callable[..., Tensor]
@@ -50,7 +56,7 @@ def test_the_encoder_learns_from_the_self_supervised_loss_alone(signal: SignalSp
     tokenizer.on_train_start([x])
 
     def gradients(scale: float) -> list[Tensor]:
-        tokenizer.objective.terms = [(kind, scale, term) for kind, _, term in tokenizer.objective.terms]
+        tokenizer.objective.losses = [(kind, scale, loss) for kind, _, loss in tokenizer.objective.losses]
         tokenizer.zero_grad(set_to_none=True)
         torch.manual_seed(3)
         tokenizer.losses(x, group="model", step=0, steps=10)["loss"].backward()
@@ -108,7 +114,7 @@ def test_frozen_weights_outlast_decay_average_and_interruption(
     assert not any(torch.equal(a, b) for a, b in zip(history[4], history[5], strict=True))
     for weights in (*history[6:], encoding(model)):
         assert all(torch.equal(a, b) for a, b in zip(weights, history[5], strict=True))
-    assert "self_supervised" not in model.regularisers
+    assert "self_supervised" not in model.auxiliary_objectives
 
 
 def test_a_single_step_trains_nothing_but_the_decoder(image: SignalSpec, sample: Sample, tmp_path: Path) -> None:
@@ -122,13 +128,13 @@ def test_the_loss_is_vicreg_at_every_position(image: SignalSpec, sample: Sample)
     tokenizer, _ = semantic(image)
     x = sample(image, 6)
     tokenizer.on_train_start([x])
-    regulariser = tokenizer.regularisers["self_supervised"]
+    regulariser = tokenizer.auxiliary_objectives["self_supervised"]
     assert isinstance(regulariser, SelfSupervised)
     views = [torch.randn(6, 3, 16, 24) for _ in range(2)]
     given = iter(views)
     regulariser.views = lambda signal: next(given)  # type: ignore[assignment]
     losses = tokenizer.losses(x, group="model", step=0, steps=10)
-    embedded = [regulariser.expander(tokenizer._features(v).movedim(1, -1)).flatten(1, 2).detach() for v in views]
+    embedded = [regulariser.expander(tokenizer.features(v).movedim(1, -1)).flatten(1, 2).detach() for v in views]
     a, b = embedded
     invariance = (a - b).square().mean()
     spread = covariance = torch.zeros(())
@@ -160,6 +166,29 @@ def test_views_keep_the_geometry(signal: SignalSpec) -> None:
     assert not torch.allclose(view[0], x[0])
     hidden = Views(SelfSupervisedConfig(mask=0.5), (2,) * len(signal.shape), per_channel=per_channel)(x) == 0
     assert hidden.float().mean().item() == pytest.approx(0.5, abs=0.01)
+
+
+def test_the_hinge_counts_what_samples_share_as_nothing() -> None:
+    z = 3 * torch.randn(64, 4, 2, 2)
+    assert spread_hinge(z).item() == 0
+    assert spread_hinge(0.5 * z / z.std()).item() == pytest.approx(0.5, abs=0.05)
+    pattern = 3 * torch.randn(1, 4, 2, 2).expand(64, -1, -1, -1)
+    assert spread_hinge(pattern).item() == pytest.approx(0.99, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options", "more", "message"),
+    [
+        ("kl-vae", {}, {}, "backbone.shortcut must be false"),
+        ("kl-vae", {}, {"backbone": {"shortcut": False}}, "no loss would train a KL bottleneck's variances"),
+        ("semantic-vq", {"share": 1.0}, {}, "share must lie between 0 and 1"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    recipe: str, options: dict[str, object], more: dict[str, object], message: str, image: SignalSpec
+) -> None:
+    with pytest.raises(UserError, match=f"t.auxiliary.self_supervised: .*{message}"):
+        resolve(recipe, image, {"auxiliary": {"self_supervised": options}, **more}, where="t")
 
 
 @pytest.mark.slow

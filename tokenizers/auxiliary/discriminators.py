@@ -24,14 +24,14 @@ _SLOPE = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """`logits`, one tensor `[B, 1, ...]` per scale, higher for what seems real; `features`, the layers before them."""
+    """`logits`, one tensor `[B, 1, ...]` per scale, higher for real; `features`, the hidden layers' outputs."""
 
     logits: tuple[Tensor, ...]
     features: tuple[Tensor, ...]
 
 
 class Discriminator(nn.Module):
-    """Judges signals `[B, C, *signal]`, float32. Without normalisation over positions, so that patches stay apart."""
+    """Judges signals `[B, C, *signal]`, float32. Nothing is normalised over positions: patches are independent."""
 
     def forward(self, signal: Tensor) -> Judgement:
         """`[B, C, *signal]` to logits and features."""
@@ -41,10 +41,10 @@ class Discriminator(nn.Module):
 class PatchDiscriminator(Discriminator):
     """Judges overlapping patches (PatchGAN, Isola et al. 2017, appendix 6.1.2): one logit per patch.
 
-    `layers` strided convolutions, one without a stride, and one that gives the logits; stride 2 and kernel 4 per axis
-    (waveforms 4 and 8), an axis that is shorter than two strides left as it is. Three layers see 70 positions, as in
-    the paper. Weights are normalised (Salimans and Kingma 2016) where the paper has batch norm, which would let a
-    patch's logit depend on everything else in the batch.
+    `layers` strided convolutions, one with stride 1, and one for the logits; stride 2 and kernel 4 per axis (waveforms
+    4 and 8), but stride 1 on an axis that is shorter than two strides. Three layers see 70 positions, as in the paper.
+    Weight norm (Salimans and Kingma 2016) replaces the paper's batch norm, by which a patch's logit would depend on
+    everything else in the batch.
     """
 
     def __init__(self, shape: Sequence[int], *, channels: int, width: int, layers: int) -> None:
@@ -87,7 +87,7 @@ class _PatchConv(nn.Module):
         super().__init__()
         padding = tuple((kernel - s) // 2 for s in stride)
         self.conv = weight_norm(_CONV[len(stride)](inputs, outputs, kernel, tuple(stride), padding))  # type: ignore[arg-type]
-        # What an even kernel lacks on an axis without stride is added at its end; F.pad counts axes from the last.
+        # On an axis of stride 1 an even kernel needs one more element at the end; F.pad counts axes from the last.
         self.extra = [n for s in reversed(stride) for n in (0, (kernel - s) % 2)]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,10 +97,10 @@ class _PatchConv(nn.Module):
 class StyleDiscriminator(Discriminator):
     """Judges whole signals: residual blocks after StyleGAN2 (Karras et al. 2020, fig. 7), one logit per sample.
 
-    Each block halves (waveforms: quarters) every axis longer than 4 and doubles the width; before the last convolution
-    comes one channel with the mean deviation over the batch (Karras et al. 2018, section 3), which tells a batch of
-    alike reconstructions. Pooling takes the place of the paper's blur, the usual initialisation that of its equalised
-    rates.
+    Each block halves (waveforms: quarters) every axis longer than 4 and doubles the width. The last convolution also
+    reads one channel with the mean deviation over the batch (Karras et al. 2018, section 3), which reveals a batch of
+    similar reconstructions. Average pooling replaces the paper's blur, and the usual initialisation its equalised
+    learning rates.
     """
 
     def __init__(self, shape: Sequence[int], *, channels: int, width: int, layers: int | None) -> None:
@@ -145,7 +145,7 @@ class _StyleBlock(nn.Module):
 
 
 def deviation_map(x: Tensor) -> Tensor:
-    """`[B, C, *grid]` to `[B, 1, *grid]`, all one number: the deviation over the batch, averaged over all elements."""
+    """`[B, C, *grid]` to `[B, 1, *grid]`, constant: the deviation over the batch, averaged over all elements."""
     # The tiny number keeps the root's gradient finite where all samples are alike.
     deviation = (x.var(0, correction=0) + 1e-8).sqrt().mean()
     return deviation.expand(x.shape[0], 1, *x.shape[2:])

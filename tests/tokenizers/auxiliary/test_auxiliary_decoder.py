@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from latentbench.results.errors import UserError
+from latentbench.tokenizers.auxiliary.auxiliary_decoder import AuxiliaryDecoder
+from latentbench.tokenizers.auxiliary.base import LossTerms, TrainingStep
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.regularisers.auxiliary_decoder import AuxiliaryDecoder
-from latentbench.tokenizers.regularisers.base import LossTerms, TrainingStep
 from latentbench.tokenizers.spec import SignalSpec
 
 Sample = Callable[..., Tensor]
@@ -25,13 +25,13 @@ ENCODING = ("down.weight", "down.bias", "names")
 
 def tokenizer_with(signal: SignalSpec, options: object, recipe: str = "ae", **more: object) -> ComposedTokenizer:
     torch.manual_seed(3)
-    tokenizer = build(resolve(recipe, signal, {"regularisers": {"auxiliary_decoder": options}, **more}))
+    tokenizer = build(resolve(recipe, signal, {"auxiliary": {"auxiliary_decoder": options}, **more}))
     assert isinstance(tokenizer, ComposedTokenizer)
     return tokenizer
 
 
 def auxiliary_of(tokenizer: ComposedTokenizer) -> AuxiliaryDecoder:
-    auxiliary = tokenizer.regularisers["auxiliary_decoder"]
+    auxiliary = tokenizer.auxiliary_objectives["auxiliary_decoder"]
     assert isinstance(auxiliary, AuxiliaryDecoder)
     return auxiliary
 
@@ -41,8 +41,8 @@ def passed(tokenizer: ComposedTokenizer, x: Tensor) -> tuple[TrainingStep, LossT
     auxiliary, seen = auxiliary_of(tokenizer), list[tuple[TrainingStep, LossTerms]]()
     original = auxiliary.losses
 
-    def spy(done: TrainingStep) -> LossTerms:
-        seen.append((done, original(done)))
+    def spy(training_step: TrainingStep) -> LossTerms:
+        seen.append((training_step, original(training_step)))
         return seen[0][1]
 
     auxiliary.losses = spy  # type: ignore[method-assign]
@@ -73,7 +73,7 @@ def test_only_the_auxiliary_loss_reaches_the_encoder(
     tokenizer, x = tokenizer_with(signal, options, recipe, width=8, **more), sample(signal)
     tokenizer.on_train_start([x])
     wake(tokenizer)
-    done, added = passed(tokenizer, x)
+    training_step, added = passed(tokenizer, x)
     own = [p for p in auxiliary_of(tokenizer).parameters() if p.requires_grad]
     encoder, decoder = (list(half.parameters()) for half in (tokenizer.encoder, tokenizer.decoder))
 
@@ -84,11 +84,11 @@ def test_only_the_auxiliary_loss_reaches_the_encoder(
 
     loss = torch.stack(list(added.losses.values())).sum()
     assert moved(loss, encoder) == {True}
-    assert moved(done.fidelity, encoder) == {False}
-    assert moved(done.fidelity, decoder) == {True}
+    assert moved(training_step.fidelity, encoder) == {False}
+    assert moved(training_step.fidelity, decoder) == {True}
     assert moved(loss, decoder) == {False}
     assert moved(loss, own) == {True}
-    assert moved(done.fidelity, own) == {False}
+    assert moved(training_step.fidelity, own) == {False}
 
 
 def test_its_loss_is_that_of_what_it_makes(image: SignalSpec, sample: Sample) -> None:
@@ -132,11 +132,11 @@ def test_it_reads_what_the_decoder_reads(image: SignalSpec, sample: Sample) -> N
     read: list[Tensor] = []
     for module in (tokenizer.project_out, auxiliary_of(tokenizer).project):
         module.register_forward_pre_hook(lambda module, args: read.append(args[0]))  # type: ignore[operator]
-    done, _ = passed(tokenizer, x)
+    training_step, _ = passed(tokenizer, x)
     assert torch.equal(*read)
     assert read[0].is_leaf
     assert not read[1].is_leaf
-    assert not torch.equal(read[0], done.bottled.values)
+    assert not torch.equal(read[0], training_step.bottleneck_output.values)
 
 
 def test_dropping_it_changes_no_output(signal: SignalSpec, sample: Sample) -> None:
@@ -163,7 +163,7 @@ def test_dropping_it_changes_no_output(signal: SignalSpec, sample: Sample) -> No
 
 
 def test_the_recipe_survives_json(signal: SignalSpec) -> None:
-    config = resolve("auxiliary-decoder", signal, {"regularisers": {"auxiliary_decoder": {"width": 24}}})
+    config = resolve("auxiliary-decoder", signal, {"auxiliary": {"auxiliary_decoder": {"width": 24}}})
     assert TokenizerConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
     assert config.versions()["regulariser.auxiliary_decoder"] == 1
     assert config.estimate_parameters() == resolve("kl-vae", signal, {}).estimate_parameters()
@@ -172,11 +172,11 @@ def test_the_recipe_survives_json(signal: SignalSpec) -> None:
 @pytest.mark.parametrize(
     ("recipe", "options", "message"),
     [
-        ("ae", {"width": 0}, "t.regularisers.auxiliary_decoder: width must be at least 1"),
+        ("ae", {"width": 0}, "t.auxiliary.auxiliary_decoder: width must be at least 1"),
         ("ae", {"loss": "l3"}, "loss: input should be 'objective', 'l1' or 'l2'"),
-        ("pca", {"width": 8}, "t.regularisers.auxiliary_decoder: backbone 'patch' has no width"),
+        ("pca", {"width": 8}, "t.auxiliary.auxiliary_decoder: backbone 'patch' has no width"),
     ],
 )
 def test_a_mistake_is_one_line(recipe: str, options: dict[str, object], message: str, image: SignalSpec) -> None:
     with pytest.raises(UserError, match=message):
-        resolve(recipe, image, {"regularisers": {"auxiliary_decoder": options}}, where="t")
+        resolve(recipe, image, {"auxiliary": {"auxiliary_decoder": options}}, where="t")

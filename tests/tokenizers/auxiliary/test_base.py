@@ -1,4 +1,4 @@
-"""What every regulariser can do to the tokenizer that trains with it, through one that does all of it."""
+"""What auxiliary objectives can do to the tokenizer that trains with them, through one that does all of it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from latentbench.bench.training import train
 from latentbench.results.errors import UserError
+from latentbench.tokenizers.auxiliary.base import LossTerms, TrainingStep
+from latentbench.tokenizers.auxiliary.config import TokenizerParts
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.regularisers.base import LossTerms, Regulariser, TrainingStep
+from latentbench.tokenizers.regularisers.base import Regulariser
 from latentbench.tokenizers.regularisers.config import REGULARISERS, RegulariserConfig
 from latentbench.tokenizers.spec import SignalSpec
 from latentbench.tokenizers.training import TrainingConfig
@@ -33,37 +35,35 @@ class ToyConfig(RegulariserConfig):
     version: ClassVar[int] = 3
 
     start: float = 0.5
-    kept: bool = False
+    keep: bool = False
 
-    def validate(self, config: TokenizerConfig) -> None:
-        if config.bottleneck.kind == "fsq":
-            raise ValueError("toy is not for fsq")
+    def unsupported_reason(self, tokenizer: TokenizerParts) -> str | None:
+        return "toy is not for fsq" if tokenizer.bottleneck.kind == "fsq" else None
 
-    def build(self, config: TokenizerConfig) -> Regulariser:
-        return (Kept if self.kept else Toy)(self)
+    def build(self, tokenizer: TokenizerParts) -> Regulariser:
+        return (KeptToy if self.keep else Toy)(self)
 
     def schedule_milestones(self) -> tuple[float, ...]:
         return (self.start,)
 
 
 class Toy(Regulariser):
-    """A rival with a player of its own, which sets in late, and a parameter that trains with the tokenizer."""
+    """A rival with a parameter group of its own, which starts late, and a parameter that trains with the tokenizer."""
 
     def __init__(self, config: ToyConfig) -> None:
         super().__init__()
         self.config = config
         self.rival = nn.Linear(3, 1)
         self.gain = nn.Parameter(torch.ones(()))
-        self.seen: list[str] = []
         self.last: Tensor | None = None
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"rival": list(self.rival.parameters())}
 
-    def losses(self, done: TrainingStep) -> LossTerms:
-        self.last = done.reconstruction.detach()
+    def losses(self, training_step: TrainingStep) -> LossTerms:
+        self.last = training_step.reconstruction.detach()
         return LossTerms(
-            losses={"toy": 0.1 * self.gain * done.values.square().mean()}, logs={"gain": self.gain.detach()}
+            losses={"toy": 0.1 * self.gain * training_step.values.square().mean()}, logs={"gain": self.gain.detach()}
         )
 
     def group_losses(self, group: str, *, step: int, steps: int) -> Mapping[str, Tensor]:
@@ -76,7 +76,7 @@ class Toy(Regulariser):
         return values * (lengths > 0).view(-1, 1, 1, 1)
 
 
-class Kept(Toy):
+class KeptToy(Toy):
     keep_at_inference = True
 
 
@@ -116,10 +116,10 @@ def test_the_same_seed_starts_the_tokenizer_the_same_with_and_without(image: Sig
     assert all(torch.equal(value, toy[name]) for name, value in plain.items())
 
 
-def test_its_parameters_join_the_tokenizer_s_and_its_player_s_do_not(image: SignalSpec) -> None:
+def test_its_parameters_join_the_tokenizer_s_and_its_group_s_do_not(image: SignalSpec) -> None:
     tokenizer = composed(configured(image, regularisers={"toy": 1.0}))
     param_groups = tokenizer.param_groups()
-    toy = tokenizer.regularisers["toy"]
+    toy = tokenizer.auxiliary_objectives["toy"]
     assert list(param_groups) == ["model", "rival"]
     assert any(p is toy.gain for p in param_groups["model"])
     assert not {id(p) for p in param_groups["model"]} & {id(p) for p in param_groups["rival"]}
@@ -133,7 +133,7 @@ def test_a_rival_that_sits_out_changes_and_costs_nothing_until_its_start(
 
     def trained(start: float, steps: int) -> tuple[ComposedTokenizer, float, list[str], dict[str, Tensor]]:
         tokenizer = composed(configured(image, regularisers={"toy": {"start": start}}))
-        rival = tokenizer.regularisers["toy"].rival
+        rival = tokenizer.auxiliary_objectives["toy"].rival
         before = rival.weight.detach().clone()
         folder = tmp_path / f"{start}-{steps}"
         folder.mkdir()
@@ -154,20 +154,20 @@ def test_a_rival_that_sits_out_changes_and_costs_nothing_until_its_start(
     assert always_flops - late_flops == pytest.approx(0.9 * 4 * (4 * 3 * 2 * 2))
 
 
-@pytest.mark.parametrize("kept", [False, True])
-def test_companions_are_gone_from_the_trained_tokenizer(image: SignalSpec, sample: Sample, kept: bool) -> None:
-    tokenizer = composed(configured(image, regularisers={"toy": {"kept": kept}}))
+@pytest.mark.parametrize("keep", [False, True])
+def test_only_what_inference_needs_is_in_the_trained_tokenizer(image: SignalSpec, sample: Sample, keep: bool) -> None:
+    tokenizer = composed(configured(image, regularisers={"toy": {"keep": keep}}))
     x = sample(image)
     tokenizer.on_train_start([x])
     tokenizer.eval()
     latents = tokenizer.encode(x)
     before = tokenizer.decode(latents)
     tokenizer.drop_training_modules()
-    assert any(name.startswith("regularisers.") for name in tokenizer.state_dict()) == kept
+    assert any(name.startswith("auxiliary_objectives.") for name in tokenizer.state_dict()) == keep
     assert torch.equal(tokenizer.decode(latents), before)
     short = Latents(values=latents.values, lengths=torch.tensor([0, 1, 1]))
     assert torch.equal(tokenizer.decode(short)[1:], before[1:])
-    assert torch.equal(tokenizer.decode(short)[0], before[0]) != kept
+    assert torch.equal(tokenizer.decode(short)[0], before[0]) != keep
 
 
 @pytest.mark.parametrize("flag", ["detaches_features", "detaches_values"])
@@ -175,7 +175,7 @@ def test_gradients_stop_where_it_says(
     image: SignalSpec, sample: Sample, flag: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Toy, flag, True)
-    monkeypatch.setattr(Toy, "losses", lambda self, done: LossTerms())
+    monkeypatch.setattr(Toy, "losses", lambda self, training_step: LossTerms())
     tokenizer = composed(configured(image, regularisers={"toy": 1.0}, bottleneck={"beta": 0.0}))
     x = sample(image)
     tokenizer.on_train_start([x])
@@ -208,3 +208,26 @@ def test_a_mistake_is_one_line(image: SignalSpec, recipe: str, options: dict[str
     with pytest.raises(UserError, match=message) as caught:
         resolve(recipe, image, {"regularisers": options}, where="suite.toml: tokenizers[0]")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("table", "kind", "place"),
+    [
+        ("regularisers", "adversary", "auxiliary.adversary"),
+        ("auxiliary", "equivariance", "regularisers.equivariance"),
+        ("losses", "auxiliary_decoder", "auxiliary.auxiliary_decoder"),
+    ],
+)
+def test_a_part_in_another_s_table_is_told_its_place(image: SignalSpec, table: str, kind: str, place: str) -> None:
+    with pytest.raises(UserError) as caught:
+        resolve("kl-vae", image, {table: {kind: 1.0}}, where="t")
+    assert str(caught.value).startswith(f"t.{table}.{kind}: {kind!r} is no ")
+    assert str(caught.value).endswith(f"; its place is {place}")
+
+
+def test_all_run_in_the_order_of_their_names(image: SignalSpec) -> None:
+    config = configured(image, regularisers={"toy": 1.0, "alignment": 1.0}, auxiliary={"adversary": 1.0})
+    kinds = ["adversary", "alignment", "toy"]
+    assert [objective.kind for objective in config.auxiliary_objectives] == kinds
+    assert list(composed(config).auxiliary_objectives) == kinds
+    assert TokenizerConfig.from_json(config.to_json()) == config

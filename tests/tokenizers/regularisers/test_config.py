@@ -1,4 +1,4 @@
-"""The recipes of curated latents in every modality, and what their options refuse."""
+"""The recipes of regularisers and of self-supervised features in every modality, and what their options refuse."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from latentbench.results.errors import UserError
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.regularisers.curation_config import EquivarianceConfig
 from latentbench.tokenizers.spec import Modality, SignalSpec
 
 RECIPES = {
@@ -37,17 +36,18 @@ def test_each_trains_in_every_modality(recipe: str, signal: SignalSpec, sample: 
             assert parameter.grad is not None, name
             assert bool(torch.isfinite(parameter.grad).all()), name
     tokenizer.drop_training_modules()
-    assert not any(name.startswith("regularisers") for name in tokenizer.state_dict())
+    assert not any(name.startswith("auxiliary_objectives") for name in tokenizer.state_dict())
     assert tokenizer.eval().decode(tokenizer.encode(x)).shape == x.shape
 
 
 @pytest.mark.parametrize("recipe", list(RECIPES))
 def test_the_tokenizer_starts_as_without_it(recipe: str, sample: Callable[..., Tensor]) -> None:
-    kind = next(iter(resolve(recipe, SQUARE, {}).regularisers)).kind
+    config = resolve(recipe, SQUARE, {})
+    table, objective = ("auxiliary", *config.auxiliary) if config.auxiliary else ("regularisers", *config.regularisers)
     weights = []
     for weight in (0.0, 1.0):
         torch.manual_seed(0)
-        tokenizer = build(resolve(recipe, SQUARE, {"width": 8, "regularisers": {kind: {"weight": weight}}}))
+        tokenizer = build(resolve(recipe, SQUARE, {"width": 8, table: {objective.kind: {"weight": weight}}}))
         tokenizer.drop_training_modules()
         weights.append(tokenizer.state_dict())
     assert weights[0].keys() == weights[1].keys()
@@ -61,21 +61,6 @@ def test_options_are_part_of_the_configuration() -> None:
     data = config.to_json()
     assert TokenizerConfig.from_json(json.loads(json.dumps(data))) == config
     assert config.versions()["regulariser.equivariance"] == 1
-
-
-@pytest.mark.parametrize(
-    ("signal", "options", "expected"),
-    [
-        (SQUARE, {}, ("rotate", "flip", "scale")),
-        (SQUARE, {"downsample": 16}, ("rotate", "flip")),
-        (SQUARE, {"bottleneck": {"kind": "vq"}, "channels": 8}, ("rotate", "flip")),
-        (SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(2048,), rate=16000.0), {}, ("shift",)),
-    ],
-)
-def test_transforms_suit_modality_and_geometry(
-    signal: SignalSpec, options: dict[str, object], expected: tuple[str, ...]
-) -> None:
-    assert EquivarianceConfig().chosen(resolve("kl-vae", signal, options)) == expected
 
 
 @pytest.mark.parametrize(
@@ -104,9 +89,6 @@ def test_transforms_suit_modality_and_geometry(
         ("kl-vae", "equivariance", {"match": "latent"}, {}, "collapses the latents unless guard is above 0"),
         ("vq-vae", "equivariance", {"match": "latent", "guard": 1.0}, {}, "needs continuous latents"),
         ("vq-vae-2", "equivariance", {}, {}, "the grids of a hierarchy have no transform in common"),
-        ("kl-vae", "self_supervised", {}, {}, "backbone.shortcut must be false"),
-        ("kl-vae", "self_supervised", {}, {"backbone": {"shortcut": False}}, "variances would never be learned"),
-        ("semantic-vq", "self_supervised", {"share": 1.0}, {}, "share must lie between 0 and 1"),
     ],
 )
 def test_what_makes_no_sense_is_refused(
@@ -116,17 +98,8 @@ def test_what_makes_no_sense_is_refused(
         resolve(recipe, SQUARE, {"regularisers": {kind: options}, **more}, where="t")
 
 
-def test_alexnet_needs_pictures() -> None:
-    signal = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(2048,), rate=16000.0)
-    with pytest.raises(UserError, match='target "alexnet" is for images and frames, not waveform'):
-        resolve("aligned-vae", signal, {"regularisers": {"alignment": {"target": "alexnet"}}})
-    config = resolve("aligned-vae", SQUARE, {"regularisers": {"alignment": {"target": "alexnet"}}})
-    assert config.weights() == ("alexnet_lpips",)
-    assert resolve("aligned-vae", SQUARE, {}).weights() == ()
-
-
 @pytest.mark.parametrize("kind", ["prior_in_the_loop", "alignment"])
-def test_a_sequence_of_tokens_is_curated_too(kind: str, sample: Callable[..., Tensor]) -> None:
+def test_a_sequence_of_tokens_is_regularised_too(kind: str, sample: Callable[..., Tensor]) -> None:
     options = {"backbone": {"width": 16, "attention_heads": 2, "layers": 1}, "codebook_size": 16}
     tokenizer = build(resolve("titok", SQUARE, {**options, "regularisers": {kind: {}}}))
     x = sample(SQUARE, 4)
@@ -146,28 +119,3 @@ def test_a_sequence_of_tokens_is_curated_too(kind: str, sample: Callable[..., Te
 def test_what_has_no_grid_or_order_is_refused(recipe: str, kind: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         resolve(recipe, SQUARE, {"regularisers": {kind: {}}})
-
-
-LATENT = {"match": "latent", "guard": 1.0}
-
-
-@pytest.mark.parametrize(
-    ("equivariance", "other", "message"),
-    [
-        ({}, "auxiliary_decoder", "brings the main decoder's gradient to the encoder, which auxiliary_decoder keeps"),
-        (LATENT, "self_supervised", "moves the encoder, which self_supervised trains alone"),
-        (LATENT, "auxiliary_decoder", ""),
-        ({}, "self_supervised", ""),
-    ],
-)
-def test_what_another_would_undo_is_refused(equivariance: dict[str, object], other: str, message: str) -> None:
-    options = {"backbone": {"shortcut": False}, "regularisers": {"equivariance": equivariance, other: {}}}
-    if message:
-        with pytest.raises(UserError, match=f"t.regularisers.equivariance: .*{message}"):
-            resolve("ae", SQUARE, options, where="t")
-        options["regularisers"] = {"equivariance": equivariance, other: 0}  # what is off undoes nothing
-    assert "equivariance" in {part.kind for part in resolve("ae", SQUARE, options, where="t").regularisers}
-
-
-def test_a_transformer_has_one_size() -> None:
-    assert EquivarianceConfig().chosen(resolve("vit-vae", SQUARE, {})) == ("rotate", "flip")
