@@ -10,8 +10,8 @@ from dataclasses import asdict
 from typing import Any
 
 from ..results.errors import UserError, unknown
-from ..tasks.priors.config import PriorConfig, choose, priors, resolve_prior
-from ..tasks.priors.presets import with_size
+from ..tasks.priors.config import PriorConfig, check_supported, choose, priors
+from ..tokenizers.options import merge
 from ..tokenizers.spec import LatentSpec
 from ..tokenizers.training import TrainingConfig
 from ..tokenizers.validation import check
@@ -50,7 +50,7 @@ def check_table(table: Mapping[str, Any], where: str) -> None:
     check(TrainingConfig, table.get("training", {}), where=f"{where}.training")
     for prior in table.keys() & priors.names():
         cls, place = priors.get(prior), f"{where}.{prior}"
-        check(cls, with_size(cls, table[prior], where=place), where=place)
+        check(cls, cls.with_size(table[prior], where=place), where=place)
 
 
 def named(layers: Sequence[Layer]) -> tuple[str, str]:
@@ -68,14 +68,16 @@ def configure(layers: Sequence[Layer], spec: LatentSpec) -> PriorConfig:
     A layer that gives `training.steps` takes back a budget in FLOPs that one below it gave. Raises UserError for a
     prior that can't model the latents, and for options that don't go together or don't suit the latents.
     """
-    wanted, where = named(layers)
-    name = choose(spec, None if wanted == AUTO else wanted, where=where)
-    cls = priors.get(name)
+    name, place = named(layers)
+    cls = priors.get(choose(spec, where=place) if name == AUTO else name, where=place)
     options: dict[str, Any] = {"training": asdict(cls().training)}
+    where = place
     for table, where in layers:
-        own = with_size(cls, table.get(name, {}), where=f"{where}.{name}")
-        options = merged(options, merged({"training": dict(table.get("training", {}))}, own))
-    return resolve_prior(name, options, spec, where=f"{where}.{name}")
+        own = cls.with_size(table.get(cls.kind, {}), where=f"{where}.{cls.kind}")
+        options = merge(options, merge({"training": table.get("training", {})}, own))
+    config: PriorConfig = check(cls, options, where=f"{where}.{cls.kind}")
+    check_supported(config, spec, where=place)
+    return config
 
 
 def check_axes(axes: Iterable[str], prior: PriorConfig, where: str) -> None:
@@ -83,8 +85,8 @@ def check_axes(axes: Iterable[str], prior: PriorConfig, where: str) -> None:
     for axis in axes:
         _, _, rest = axis.partition(".")
         head = rest.partition(".")[0]
-        if head in priors.names() and head != prior.name:
-            raise UserError(f"{where}: {axis} has no effect: the prior of these latents is {prior.name!r}")
+        if head in priors.names() and head != prior.kind:
+            raise UserError(f"{where}: {axis} has no effect: the prior of these latents is {prior.kind!r}")
 
 
 def check_classes(prior: PriorConfig, data: DataConfig, layers: Sequence[Layer]) -> None:
@@ -93,23 +95,12 @@ def check_classes(prior: PriorConfig, data: DataConfig, layers: Sequence[Layer])
     What only reading the data can tell is refused when the prior is trained.
     """
     classes = getattr(prior, "classes", 0)
-    found = class_count(data) if classes else None
-    if found is None or found == classes:
+    labels = class_count(data) if classes else None
+    if labels is None or labels == classes:
         return
-    said = (where for table, where in reversed(layers) if "classes" in table.get(prior.name, {}))
-    where = next(said, layers[0][1])
-    what = f"{data.label} has {found} classes; take classes = {found}" if found else f"{data.label} has no labels"
-    if not found and data.kind == "folder":
+    places = (where for table, where in reversed(layers) if "classes" in table.get(prior.kind, {}))
+    where = next(places, layers[0][1])
+    what = f"{data.label} has {labels} classes; take classes = {labels}" if labels else f"{data.label} has no labels"
+    if not labels and data.kind == "folder":
         what += " (a folder's classes are its sub-folders, two or more); take classes = 0"
-    raise UserError(f"{where}.{prior.name}: classes is {classes}, and {what}")
-
-
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `over` laid on top, tables merged key by key; `steps` without `flops` replaces a budget in FLOPs."""
-    result = dict(base)
-    for key, value in over.items():
-        old = result.get(key)
-        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    if "steps" in over and "flops" not in over and result.get("flops") is not None:
-        result["flops"] = None
-    return result
+    raise UserError(f"{where}.{prior.kind}: classes is {classes}, and {what}")

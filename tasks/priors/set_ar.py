@@ -16,7 +16,7 @@ from ...tokenizers.sets import arranged, order_of
 from ...tokenizers.spec import LatentSpec
 from .ar import ARPrior
 from .codes import DepthHead, Pick
-from .set_config import SetARConfig
+from .set_ar_config import SetARConfig
 
 
 class SetARPrior(ARPrior):
