@@ -17,11 +17,12 @@ from ..tasks.proxies import proxies
 from ..tokenizers import weights
 from ..tokenizers.corruptions.config import CORRUPTIONS
 from ..tokenizers.losses.config import LOSSES
+from ..tokenizers.options import merge
 from ..tokenizers.registry import declared_version
 from ..tokenizers.validation import check
 from .datasets import sources
 from .datasets.config import DataConfig, signal_spec
-from .grid import Cell, cells, merge
+from .grid import Cell, cells
 from .jobs import Job
 from .prior_options import check_axes, check_classes, check_table, configure
 from .suite import Suite
@@ -336,7 +337,7 @@ class _Planner:
         if self.suite.reconstruction.lpips == "on":
             weights.require("alexnet_lpips", where=f"{where}: reconstruction.lpips")
         for name in {name for p in planned for name in p.cell.tokenizer.weights()}:
-            weights.require(name, where=f"{where}: objective")
+            weights.require(name, where=f"{where}: losses")
 
 
 def _with_defaults(cls: type[EncoderConfig], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The tokenizer that is composed of parts: encoder, projection, bottleneck, projection, decoder, objective.
+"""The tokenizer that is composed of parts: encoder, projection, bottleneck, projection, decoder, losses.
 
 Shape legend: B batch, C channels, F features, *signal and *grid the axes of a signal and a latent.
 """
@@ -35,8 +35,7 @@ class ComposedTokenizer(TrainableTokenizer):
         self.config = config
         self._spec = config.spec
         features, rank = config.features, len(config.layout.shape)
-        wanted = config.decoder_features
-        given = config.bottleneck.outputs(config.channels, features)
+        outputs = config.bottleneck.outputs(config.channels, features)
         self.encoder = config.backbone.build_encoder(config.signal, config.downsample)
         self.bottleneck = config.bottleneck.build(config.spec, features=features)
         self.decoder = config.decoding.build_decoder(config.signal, config.downsample)
@@ -44,16 +43,16 @@ class ComposedTokenizer(TrainableTokenizer):
         self.project_out: nn.Module = nn.Identity()
         if not config.bottleneck.projects:
             self.project_in = pointwise(features, config.bottleneck.inputs(config.channels, features), rank)
-        if not config.bottleneck.projects or given != wanted:
-            self.project_out = pointwise(given, wanted, rank)
-        self.shortcut = self._make_shortcut(given)
-        self.objective = Objective(config.objective, config.signal)
+        if not config.bottleneck.projects or outputs != config.decoder_features:
+            self.project_out = pointwise(outputs, config.decoder_features, rank)
+        self.shortcut = self._make_shortcut(outputs)
+        self.objective = Objective(config.losses, config.signal)
         self.corruption = (
             None if config.corruption is None else config.corruption.build(config.signal, config.downsample)
         )
-        self.generative: GenerativeDecoder | None = None
-        if config.generative is not None:
-            self.generative = config.generative.build(config.signal)
+        self.diffusion_decoder: GenerativeDecoder | None = None
+        if config.diffusion_decoder is not None:
+            self.diffusion_decoder = config.diffusion_decoder.build(config.signal)
         # Last, so that a seed gives the other parts the same weights with and without them.
         self.regularisers = nn.ModuleDict({item.kind: item.build(config) for item in config.regularisers})
 
@@ -78,21 +77,30 @@ class ComposedTokenizer(TrainableTokenizer):
     def decode(self, latents: Latents) -> Tensor:
         """Latents to `[B, C, *signal]`, not clamped; reads the codes when there are no values.
 
-        With `lengths` only so many positions are there; what the others read is the regularisers' to say.
+        With `lengths` only the first positions count; regularisers decide what stands for the others.
         """
         return self._rendered(self._condition(latents))
 
+    def decode_values(self, values: Tensor) -> Tensor:
+        """What the feed-forward decoder makes of `[B, outputs, *grid]`, the output of the bottleneck."""
+        signal = self.decoder(self.project_out(values))
+        if self.shortcut is None or not self.config.decoding.has_shortcut():
+            return signal
+        return signal + self.shortcut.decode(values)
+
     def operating_points(self) -> Mapping[str, Callable[[Latents], Tensor]]:
-        """Those of the bottleneck, the regularisers and the generative decoder."""
+        """Those of the bottleneck, the regularisers and the diffusion decoder."""
         points = self.bottleneck.operating_points(self.decode)
         for regulariser in self._active():
             points |= regulariser.operating_points(self)
-        if self.generative is not None:
-            points |= {f"steps_{n}": partial(self._decode_in, steps=n) for n in self.generative.operating_points()}
+        if self.diffusion_decoder is not None:
+            points |= {
+                f"steps_{n}": partial(self._decode_in, steps=n) for n in self.diffusion_decoder.operating_points()
+            }
         return points
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
-        """The tokenizer with the regularisers' parameters ("model"), and the players that regularisers bring."""
+        """The tokenizer with the regularisers' parameters ("model"), and the groups that regularisers bring."""
         others: dict[str, list[nn.Parameter]] = {}
         for regulariser in self._active():
             others |= regulariser.param_groups()
@@ -108,9 +116,9 @@ class ComposedTokenizer(TrainableTokenizer):
             regulariser.on_train_start(self, batches)
 
     def losses(self, batch: Tensor, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
-        """The weighted terms of objective, bottleneck, generative decoder and regularisers, whose sum is "loss".
+        """The weighted terms of objective, bottleneck, diffusion decoder and regularisers, whose sum is "loss".
 
-        The objective compares with the clean batch. The player of a regulariser has losses of its own.
+        The objective compares with the clean batch. A regulariser's own group has losses of its own.
         """
         active = self._active()
         if group != "model":
@@ -125,16 +133,16 @@ class ComposedTokenizer(TrainableTokenizer):
             for regulariser in active:
                 features = regulariser.features(features)
             bottled = self.bottleneck(features)
-            values = self._read(bottled.values, active)
+            values = self._decoder_input(bottled.values, active)
         read = values
         if any(regulariser.detaches_values for regulariser in active):
             # A leaf with a gradient: torch's group norm on a CPU crashes where its channels-last input has none.
             read = values.detach().requires_grad_(values.requires_grad)
-        decoded = self._decoded(read).float()
+        decoded = self.decode_values(read).float()
         with torch.autocast(batch.device.type, enabled=False):
             terms = dict(self.objective(decoded, batch))
-            if self.generative is not None:
-                terms |= self.generative.losses(batch.float(), decoded, step=step, steps=steps)
+            if self.diffusion_decoder is not None:
+                terms |= self.diffusion_decoder.losses(batch.float(), decoded, step=step, steps=steps)
             fidelity = torch.stack(list(terms.values())).sum()
             terms |= bottled.losses
             logs = dict(bottled.logs)
@@ -163,12 +171,12 @@ class ComposedTokenizer(TrainableTokenizer):
         self.bottleneck.after_step(step=step, steps=steps)
         for regulariser in self._active():
             regulariser.after_step(step=step, steps=steps)
-        if self.generative is not None:
-            self.generative.after_step(step=step, steps=steps)
+        if self.diffusion_decoder is not None:
+            self.diffusion_decoder.after_step(step=step, steps=steps)
 
     @torch.no_grad()
     def on_train_end(self, batches: Iterable[Any]) -> None:
-        """Lets the regularisers have the last word on the trained weights."""
+        """Lets the regularisers change the trained weights."""
         for regulariser in self._active():
             regulariser.on_train_end(self)
 
@@ -176,31 +184,31 @@ class ComposedTokenizer(TrainableTokenizer):
         return self.config.schedule_milestones()
 
     def drop_training_modules(self) -> None:
-        """Drops the regularisers that are companions of training alone, and a generative decoder's teacher."""
+        """Drops the regularisers that only training needs, and a diffusion decoder's teacher."""
         for kind, regulariser in list(self.regularisers.items()):
             if isinstance(regulariser, Regulariser) and not regulariser.keep_at_inference:
                 del self.regularisers[kind]
-        if self.generative is not None:
-            self.generative.drop_training_modules()
+        if self.diffusion_decoder is not None:
+            self.diffusion_decoder.drop_training_modules()
 
-    def _make_shortcut(self, given: int) -> Shortcut | None:
+    def _make_shortcut(self, outputs: int) -> Shortcut | None:
         """The linear shortcut, and zeros where the halves that it runs around end."""
         config = self.config
-        ways = config.backbone.has_shortcut(), config.decoding.has_shortcut()
-        if not any(ways) or config.bottleneck.projects or given != config.channels:
+        encoding, decoding = config.backbone.has_shortcut(), config.decoding.has_shortcut()
+        if not (encoding or decoding) or config.bottleneck.projects or outputs != config.channels:
             return None
-        owner = config.backbone if ways[0] else config.decoding
+        owner = config.backbone if encoding else config.decoding
         shortcut = owner.build_shortcut(config.signal, config.downsample, config.channels)
-        if shortcut is not None and ways[0]:
-            _silence(self.project_in)
-        if shortcut is not None and ways[1]:
-            _silence(self.decoder)
+        if shortcut is not None and encoding:
+            _zero_last_layer(self.project_in)
+        if shortcut is not None and decoding:
+            _zero_last_layer(self.decoder)
         return shortcut
 
     def _active(self) -> list[Regulariser]:
         return [item for item in self.regularisers.values() if isinstance(item, Regulariser)]
 
-    def _read(self, values: Tensor, active: list[Regulariser]) -> Tensor:
+    def _decoder_input(self, values: Tensor, active: list[Regulariser]) -> Tensor:
         """What the decoder reads in a training pass, with the gradient's path to the features."""
         for regulariser in active:
             values = regulariser.values(values)
@@ -216,13 +224,13 @@ class ComposedTokenizer(TrainableTokenizer):
             if latents.lengths is not None:
                 for regulariser in self._active():
                     values = regulariser.truncate(values, latents.lengths)
-        return self._decoded(values)
+        return self.decode_values(values)
 
     def _rendered(self, condition: Tensor, steps: int | None = None) -> Tensor:
-        if self.generative is None:
+        if self.diffusion_decoder is None:
             return condition
         with torch.autocast(condition.device.type, enabled=False):
-            return self.generative.sample(condition.float(), steps=steps)
+            return self.diffusion_decoder.sample(condition.float(), steps=steps)
 
     def _decode_in(self, latents: Latents, *, steps: int) -> Tensor:
         return self._rendered(self._condition(latents), steps)
@@ -233,12 +241,6 @@ class ComposedTokenizer(TrainableTokenizer):
             return features
         channels = self.config.channels  # what follows them (log-variances) has no shortcut
         return torch.cat([features[:, :channels] + self.shortcut.encode(signal), features[:, channels:]], dim=1)
-
-    def _decoded(self, values: Tensor) -> Tensor:
-        signal = self.decoder(self.project_out(values))
-        if self.shortcut is None or not self.config.decoding.has_shortcut():
-            return signal
-        return signal + self.shortcut.decode(values)
 
 
 class _Features:
@@ -256,17 +258,17 @@ class _Features:
 
 
 def with_noise(values: Tensor, noise: float) -> Tensor:
-    """`[B, C, *grid]` with Gaussian noise of `noise` times each channel's deviation over the batch (B8).
+    """`[B, C, *grid]` with Gaussian noise of `noise` times each channel's deviation over the batch (latent noise, B8).
 
-    Relative, and by a deviation that takes no gradient, so that larger latents are no way around it; it is the noise
-    that a prior's errors are on latents normalised per channel.
+    The deviation takes no gradient, so the encoder can't escape the noise by larger latents. A prior's errors are such
+    noise, as it models latents that are normalised per channel.
     """
     axes = (0, *range(2, values.ndim))
     deviation = values.detach().float().std(axes, correction=0, keepdim=True)
     return values + noise * deviation.to(values.dtype) * torch.randn_like(values)
 
 
-def _silence(module: nn.Module) -> None:
+def _zero_last_layer(module: nn.Module) -> None:
     """Zeros in the last layer that has weights."""
     last = last_layer(module)
     for parameter in last.parameters() if last is not None else ():

@@ -1,7 +1,7 @@
-"""One registry for everything that has a name: parts, recipes, priors, tasks, metrics, nets, datasets.
+"""One registry for what has a name: parts, priors, metrics, proxies, probes, nets, data sources, engines.
 
-An entry names its object as "module:attribute" relative to the `latentbench` namespace (or as an absolute path for
-third parties) and is imported only when it is asked for, so that listing and planning need no torch.
+An entry is a class, or names one as "module:attribute" relative to the `latentbench` namespace (an absolute path for
+third parties) that is imported only when it is asked for.
 """
 
 from __future__ import annotations
@@ -24,19 +24,28 @@ class Registry:
     """Named things of one kind, loaded when first used.
 
     `kind` is the word used in messages ("bottleneck"); `group` the entry-point group that third parties publish to
-    (`latentbench.bottlenecks`). A name registered twice is an error, and an unknown name suggests its neighbour.
+    (`latentbench.bottlenecks`); `base` the class whose subclasses (or instances) are registered, None for no check. A
+    name registered twice is an error, and an unknown name suggests its neighbour.
     """
 
-    def __init__(self, kind: str, group: str, entries: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, kind: str, group: str, entries: dict[str, str] | None = None, *, base: type | None = None
+    ) -> None:
         self.kind = kind
         self.group = group
+        self.base = base
         self._entries: dict[str, Any] = {}
         self._plugins_seen = False
         for name, target in (entries or {}).items():
             self.add(name, target)
 
     def add(self, name: str, target: Any) -> None:
-        """Register `target` (an object, or "package.module:attribute"). Raises UserError on a collision."""
+        """Register `target` (an object, or "package.module:attribute").
+
+        Raises UserError on a collision, and for an object that is not of the registry's `base`.
+        """
+        if not isinstance(target, str):
+            self._check(name, target)
         if name in self._entries and self._entries[name] != target:
             raise UserError(f"{self.kind} {name!r} is registered twice: {self._entries[name]} and {target}")
         self._entries[name] = target
@@ -47,14 +56,19 @@ class Registry:
         return sorted(self._entries)
 
     def get(self, name: str, *, where: str = "") -> Any:
-        """The object called `name`. Raises UserError naming the nearest known name; `where` says where it was read."""
+        """The object called `name`; `where` says where the name was read.
+
+        Raises UserError naming the nearest known name, or for an object that is not of the registry's `base`.
+        """
         self._see_plugins()
         if name not in self._entries:
             raise unknown(self.kind, name, self._entries, where=where)
         target = self._entries[name]
         if isinstance(target, str):
             module, _, attribute = target.partition(":")
-            self._entries[name] = target = getattr(import_module(_absolute(module)), attribute)
+            target = getattr(import_module(_absolute(module)), attribute)
+            self._check(name, target)
+            self._entries[name] = target
         return target
 
     def version(self, name: str, *, where: str = "") -> int:
@@ -82,6 +96,13 @@ class Registry:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
+
+    def _check(self, name: str, target: Any) -> None:
+        if self.base is None or isinstance(target, self.base):
+            return
+        if not (isinstance(target, type) and issubclass(target, self.base)):
+            what = target.__name__ if isinstance(target, type) else repr(target)
+            raise UserError(f"{self.kind} {name!r}: {what} is no {self.base.__name__}; register a subclass of that")
 
     def _see_plugins(self) -> None:
         if not self._plugins_seen:

@@ -6,7 +6,6 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from ...tokenizers.part import resolve_target
 from ...tokenizers.spec import LatentSpec
 from ...tokenizers.training import TrainingConfig
 from .options import LikelihoodOptions, PatchOptions
@@ -72,5 +71,5 @@ class DiffusionPriorConfig(PatchOptions, LikelihoodOptions):
     def build_network(self, spec: LatentSpec) -> nn.Module:
         """The network `(x [B, C, *grid], t [B], condition [B, E] or None)` to the shape of x, C and grid those of the
         patches; imports torch."""
-        network: nn.Module = resolve_target(self.network, beside=type(self).__module__)(self, spec)
+        network: nn.Module = self._resolve("network")(self, spec)
         return network

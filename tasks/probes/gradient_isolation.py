@@ -93,8 +93,8 @@ def encoder_share(tokenizer: ComposedTokenizer, x: Tensor) -> float:
         del tokenizer.regularisers["_listener"]
     before = [*tokenizer.encoder.parameters(), *tokenizer.project_in.parameters()]
     behind = [*tokenizer.decoder.parameters(), *tokenizer.project_out.parameters()]
-    if tokenizer.generative is not None:
-        behind += tokenizer.generative.parameters()
+    if tokenizer.diffusion_decoder is not None:
+        behind += tokenizer.diffusion_decoder.parameters()
     norms = [_norm(listener.fidelity, part) for part in (before, behind)]
     return norms[0] / norms[1] if norms[1] > 0 else math.nan
 

@@ -20,8 +20,9 @@ from pathlib import Path
 
 import torch
 
-from latentbench.tokenizers.bottlenecks.quantiser_config import MultiHeadVQConfig
 from latentbench.tokenizers.bottlenecks.vq import VQ
+from latentbench.tokenizers.bottlenecks.vq_config import MultiHeadVQConfig
+from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 
 PEER = "vector-quantize-pytorch"
 
@@ -35,7 +36,9 @@ def runner(name: str, args: argparse.Namespace) -> Callable[[], None]:
     codebook = torch.randn(args.heads, args.codes, args.dim // args.heads, device=device)
     if name == "ours":
         config = MultiHeadVQConfig(codebook_size=args.codes, heads=args.heads, rule="ema", reset_after=0.0)
-        ours = VQ(config, channels=args.dim).to(device)
+        signal = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(side,))
+        spec = LatentSpec(signal=signal, grids=(LatentGrid(shape=(side,), channels=args.dim),))
+        ours = VQ(config, spec, features=args.dim).to(device)
         ours.codebook.data.copy_(codebook)
 
         def run() -> None:

@@ -66,11 +66,12 @@ def options(modality: str, backbone: str, bottleneck: str, decoder: str) -> dict
         "channels": 4,
         "backbone": HALVES[backbone],
         "bottleneck": {"kind": bottleneck.partition(",")[0], **BOTTLENECK[bottleneck]},
-        "objective": {"l1": 0.0, "l2": 1.0},
+        "losses": {"l1": 0.0, "l2": 1.0},
         "training": {"steps": 10},
     }
     chosen = DECODERS[decoder]
-    return table if chosen is None else {**table, "decoder": chosen}
+    key = "diffusion_decoder" if decoder == "diffusion" else "decoder"
+    return table if chosen is None else {**table, key: chosen}
 
 
 def topology(backbone: str, decoder: str) -> str:

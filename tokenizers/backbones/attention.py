@@ -177,7 +177,7 @@ class AxialEmbedding(nn.Module):
 
 
 class RotaryPositions(nn.Module):
-    """Positions as angles by which attention turns queries and keys, followed by `unplaced` inputs that it does not."""
+    """Positions as angles by which attention turns queries and keys; then `unplaced` inputs without one, at angle 0."""
 
     cos: Tensor
     sin: Tensor

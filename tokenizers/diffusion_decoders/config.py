@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from .base import GenerativeDecoder
 
 DIFFUSION_DECODERS = Registry(
-    "generative decoder",
-    "latentbench.generative_decoders",
+    "diffusion decoder",
+    "latentbench.diffusion_decoders",
     {
         "diffusion": "tokenizers.diffusion_decoders.config:DiffusionConfig",
     },

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from .terms import Term
 
 LOSSES = Registry(
-    "objective term",
-    "latentbench.objective_terms",
+    "loss",
+    "latentbench.losses",
     {
         "l1": "tokenizers.losses.config:L1Config",
         "l2": "tokenizers.losses.config:L2Config",

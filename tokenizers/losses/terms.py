@@ -57,7 +57,7 @@ class Perceptual:
             from ..weights import require
             from .lpips import LPIPS
 
-            self._net = LPIPS(require("alexnet_lpips", where="objective.lpips")).eval().requires_grad_(False)
+            self._net = LPIPS(require("alexnet_lpips", where="losses.lpips")).eval().requires_grad_(False)
         self._net.to(device)
         return self._net
 

@@ -64,7 +64,7 @@ class AdversaryConfig(RegulariserConfig):
         return "stft" if signal.modality is Modality.WAVEFORM else "patch"
 
     def validate(self, config: TokenizerConfig) -> None:
-        if config.generative is not None:
+        if config.diffusion_decoder is not None:
             raise ValueError("it judges reconstructions, and a generative decoder makes none in training")
         if self.net == "stft" and config.signal.modality is not Modality.WAVEFORM:
             raise ValueError(

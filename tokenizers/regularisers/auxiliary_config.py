@@ -51,7 +51,7 @@ class AuxiliaryDecoderConfig(RegulariserConfig):
     def terms(self, config: TokenizerConfig) -> tuple[TermConfig, ...]:
         """The loss terms that train it and the encoder."""
         if self.loss == "objective":
-            return config.objective
+            return config.losses
         return (L1Config(),) if self.loss == "l1" else (L2Config(),)
 
     def build(self, config: TokenizerConfig) -> Regulariser:

@@ -159,7 +159,7 @@ class EquivarianceConfig(RegulariserConfig):
                 raise ValueError('match = "latent" needs continuous latents; codes do not come nearer')
             if not self.guard:
                 raise ValueError('match = "latent" collapses the latents unless guard is above 0')
-        elif config.generative is not None:
+        elif config.diffusion_decoder is not None:
             raise ValueError("it compares decoded signals, and a generative decoder's first half gives none")
         for kind in self.transforms:
             if kind not in _TRANSFORMS[modality]:

@@ -55,7 +55,7 @@ class Equivariance(Regulariser):
 
     def _decoded(self, done: TrainingStep, part: slice, transform: Transform) -> Tensor:
         """The objective between decode(T(z)) and T(x)."""
-        reconstruction = done.tokenizer._decoded(transform.latent(done.bottled.values[part]))
+        reconstruction = done.tokenizer.decode_values(transform.latent(done.bottled.values[part]))
         terms = done.tokenizer.objective(reconstruction, transform.signal(done.signal[part]))
         return torch.stack(list(terms.values())).sum()
 

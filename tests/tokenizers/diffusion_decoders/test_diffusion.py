@@ -120,7 +120,10 @@ def test_the_sampler_solves_the_linear_flow_of_gaussians(variance: float, noise_
 
 
 def test_sampling_is_deterministic_and_independent_of_the_batch(signal: SignalSpec, sample: Sample) -> None:
-    tokenizer, x = build(resolve("diffusion-decoder", signal, {"width": 8, "decoder": {"width": 8}})), sample(signal)
+    tokenizer, x = (
+        build(resolve("diffusion-decoder", signal, {"width": 8, "diffusion_decoder": {"width": 8}})),
+        sample(signal),
+    )
     assert isinstance(tokenizer, ComposedTokenizer)
     tokenizer.on_train_start([x])
     awake(tokenizer)
@@ -153,7 +156,7 @@ def test_sampling_is_deterministic_and_independent_of_the_batch(signal: SignalSp
 def test_its_loss_alone_trains_the_whole_tokenizer(
     bottleneck: dict[str, Any], backbone: str, image: SignalSpec, sample: Sample
 ) -> None:
-    options = {"bottleneck": bottleneck, "backbone": {"kind": backbone}, "objective": {"l2": 0.0}}
+    options = {"bottleneck": bottleneck, "backbone": {"kind": backbone}, "losses": {"l2": 0.0}}
     tokenizer, x = build(resolve("diffusion-decoder", image, options)), sample(image)
     assert isinstance(tokenizer, ComposedTokenizer)
     tokenizer.on_train_start([x])
@@ -164,7 +167,7 @@ def test_its_loss_alone_trains_the_whole_tokenizer(
     for name, parameter in tokenizer.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
-    for part in (tokenizer.project_in, tokenizer.project_out, tokenizer.generative):
+    for part in (tokenizer.project_in, tokenizer.project_out, tokenizer.diffusion_decoder):
         assert part is not None
         assert all(p.grad is not None and p.grad.abs().max() > 0 for p in part.parameters())
 
@@ -227,7 +230,7 @@ def test_a_student_starts_as_the_flow_and_leaves_it_alone() -> None:
 
 
 def test_a_stripped_decoder_keeps_the_student_alone(image: SignalSpec, sample: Sample) -> None:
-    config, x = resolve("few-step-decoder", image, {"width": 8, "decoder": {"width": 8}}), sample(image)
+    config, x = resolve("few-step-decoder", image, {"width": 8, "diffusion_decoder": {"width": 8}}), sample(image)
     tokenizer = build(config)
     assert isinstance(tokenizer, ComposedTokenizer)
     awake(tokenizer)
@@ -236,7 +239,7 @@ def test_a_stripped_decoder_keeps_the_student_alone(image: SignalSpec, sample: S
         before = tokenizer.decode(tokenizer.encode(x))
         tokenizer.drop_training_modules()
         assert torch.equal(tokenizer.decode(tokenizer.encode(x)), before)
-    assert not any(name.startswith("generative.net.") for name in tokenizer.state_dict())
+    assert not any(name.startswith("diffusion_decoder.net.") for name in tokenizer.state_dict())
     again = build(config)
     again.drop_training_modules()
     again.load_state_dict(tokenizer.state_dict())
@@ -245,7 +248,7 @@ def test_a_stripped_decoder_keeps_the_student_alone(image: SignalSpec, sample: S
     assert config.schedule_milestones() == (0.0, 0.5)
     plain = resolve("diffusion-decoder", image, {})
     assert plain.schedule_milestones() == (0.0,)
-    half = resolve("diffusion-decoder", image, {"decoder": {"steps": 4}})
+    half = resolve("diffusion-decoder", image, {"diffusion_decoder": {"steps": 4}})
     none = resolve("kl-vae", image, {}).estimate_flops()
     assert plain.estimate_flops() - none == 2 * (half.estimate_flops() - none)
 
@@ -263,7 +266,7 @@ class Images:
 
 @pytest.mark.parametrize("stop", [3, 5, 8])
 def test_training_resumes_to_the_same_bits_across_the_switch(stop: int, tmp_path: Path) -> None:
-    options = {"width": 8, "decoder": {"width": 8, "multipliers": [1], "teacher_steps": 2}}
+    options = {"width": 8, "diffusion_decoder": {"width": 8, "multipliers": [1], "teacher_steps": 2}}
     config = resolve("few-step-decoder", IMAGE, {**options, "training": {"steps": 10, "batch_size": 4, "lr": 1e-2}})
     results = []
     for name, polls in (("whole", None), ("parts", stop)):
@@ -296,10 +299,10 @@ def test_training_resumes_to_the_same_bits_across_the_switch(stop: int, tmp_path
 @pytest.mark.slow
 def test_a_student_comes_closer_to_many_steps_than_the_flow_in_as_few() -> None:
     """On grain that no latent holds one step of the flow gives its mean, none; a student's gives grain."""
-    options = {"width": 8, "downsample": 4, "channels": 2, "decoder": {"width": 16, "multipliers": [1]}}
+    options = {"width": 8, "downsample": 4, "channels": 2, "diffusion_decoder": {"width": 16, "multipliers": [1]}}
     tokenizer = build(resolve("few-step-decoder", IMAGE, options))
     assert isinstance(tokenizer, ComposedTokenizer)
-    made = tokenizer.generative
+    made = tokenizer.diffusion_decoder
     assert isinstance(made, DiffusionDecoder)
     (images, held_out), steps = (0.5 * torch.randn(576, 2, 8, 8)).split([512, 64]), 100
     tokenizer.on_train_start(images.split(64))
@@ -335,7 +338,7 @@ def test_a_student_comes_closer_to_many_steps_than_the_flow_in_as_few() -> None:
 )
 def test_impossible_options(options: dict[str, object], message: str, image: SignalSpec) -> None:
     with pytest.raises(UserError, match=message):
-        resolve("diffusion-decoder", image, {"decoder": options})
+        resolve("diffusion-decoder", image, {"diffusion_decoder": options})
 
 
 def test_levels_end_where_nothing_is_left_to_divide() -> None:

@@ -102,7 +102,7 @@ def test_its_loss_is_that_of_what_it_makes(image: SignalSpec, sample: Sample) ->
         assert latents.values is not None
         made = auxiliary_of(tokenizer)(latents.values)
     assert losses["auxiliary_l2"].item() == pytest.approx(0.5 * (made - x).square().mean().item(), rel=1e-5)
-    same = tokenizer_with(image, {}, "vq-vae", width=8, objective={"l1": 0.5, "l2": 2.0})
+    same = tokenizer_with(image, {}, "vq-vae", width=8, losses={"l1": 0.5, "l2": 2.0})
     assert {"auxiliary_l1", "auxiliary_l2"} < set(same.losses(x, group="model", step=0, steps=1))
 
 

@@ -26,7 +26,7 @@ def only(**options: object) -> dict[str, object]:
 
 
 def test_the_loss_is_the_objective_of_the_transformed(image: SignalSpec, sample: Callable[..., Tensor]) -> None:
-    config = resolve("ae", image, {**only(weight=0.5, probability=0.5, transforms=["flip"]), "objective": {"l1": 0.3}})
+    config = resolve("ae", image, {**only(weight=0.5, probability=0.5, transforms=["flip"]), "losses": {"l1": 0.3}})
     tokenizer = build(config)
     assert isinstance(tokenizer, ComposedTokenizer)
     x = sample(image, 4)
@@ -34,7 +34,7 @@ def test_the_loss_is_the_objective_of_the_transformed(image: SignalSpec, sample:
     picked = x[:2]
     z = tokenizer.encode(picked).values
     assert z is not None
-    made, wanted = tokenizer._decoded(z.flip(-1)), picked.flip(-1)
+    made, wanted = tokenizer.decode_values(z.flip(-1)), picked.flip(-1)
     expected = 0.5 * (0.3 * (made - wanted).abs().mean() + (made - wanted).square().mean())
     torch.testing.assert_close(losses["equivariance"], expected)
 
@@ -49,7 +49,7 @@ def test_half_of_the_share_is_scaled(image: SignalSpec, sample: Callable[..., Te
 
 @pytest.mark.parametrize("kind", ["rotate", "flip", "scale", "shift"])
 def test_pixels_are_equivariant_and_their_error_is_none(kind: str) -> None:
-    tokenizer = build(resolve("ae", SQUARE, {**PIXELS, "objective": {"l2": 1.0}}))
+    tokenizer = build(resolve("ae", SQUARE, {**PIXELS, "losses": {"l2": 1.0}}))
     for parameter in tokenizer.parameters():  # the projections become identities
         parameter.data.copy_(torch.eye(3).view(3, 3, 1, 1) if parameter.ndim == 4 else torch.zeros(3))
     errors = equivariance_error(tokenizer, torch.rand(4, 3, 16, 16), transforms=[kind])
