@@ -136,7 +136,7 @@ class PatchOptions(PriorConfig):
         """One grid or sequence of continuous values, of fixed length and of `patch`'s rank."""
         reason = one_fixed_grid(spec) or needs_values(spec)
         if reason is None and self.patch is not None and len(self.patch) != len(spec.grid.shape):
-            return f"its patch {list(self.patch)} has {len(self.patch)} axes, and the latents {spec.grid.shape}"
+            return f"its patch {list(self.patch)} is not one size per axis of {list(spec.grid.shape)}"
         return reason
 
     def patch_for(self, spec: LatentSpec) -> tuple[int, ...]:

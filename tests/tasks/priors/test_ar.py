@@ -11,7 +11,7 @@ from torch import Tensor
 
 from latentbench.tasks.latents import LatentBatch
 from latentbench.tasks.priors.ar import ARPrior, delayed, undelayed
-from latentbench.tasks.priors.config import ARConfig
+from latentbench.tasks.priors.ar_config import ARConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 

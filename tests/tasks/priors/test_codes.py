@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from latentbench.tasks.priors import codes as module
+from latentbench.tasks.priors.ar_config import ARConfig
 from latentbench.tasks.priors.codes import (
     CodeEmbedding,
     DepthHead,
@@ -16,7 +17,6 @@ from latentbench.tasks.priors.codes import (
     inverse_cdf,
     picker,
 )
-from latentbench.tasks.priors.config import ARConfig
 
 
 def test_inverse_cdf_inverts() -> None:

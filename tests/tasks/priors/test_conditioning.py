@@ -8,9 +8,10 @@ from torch import Tensor
 
 from latentbench.results.errors import UserError
 from latentbench.tasks.latents import LatentBatch
+from latentbench.tasks.priors.ar_config import ARConfig
 from latentbench.tasks.priors.build import build_prior
 from latentbench.tasks.priors.conditioning import Labels, guided
-from latentbench.tasks.priors.config import ARConfig, resolve_prior
+from latentbench.tasks.priors.config import resolve_prior
 from latentbench.tasks.priors.interface import Prior
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec

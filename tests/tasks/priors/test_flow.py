@@ -8,7 +8,6 @@ from torch import Tensor
 
 from latentbench.results.systems import NORMAL_FLOW_LOSS
 from latentbench.tasks.latents import LatentBatch
-from latentbench.tasks.priors.config import FlowConfig
 from latentbench.tasks.priors.flow import (
     FlowPrior,
     integrate,
@@ -17,6 +16,7 @@ from latentbench.tasks.priors.flow import (
     patchify,
     unpatchify,
 )
+from latentbench.tasks.priors.flow_config import FlowConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from latentbench.tasks.latents import LatentBatch
-from latentbench.tasks.priors.discrete_config import HierarchicalConfig
 from latentbench.tasks.priors.hierarchical import HierarchicalPrior
+from latentbench.tasks.priors.hierarchical_config import HierarchicalConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 

@@ -9,7 +9,7 @@ import torch
 
 from latentbench.tasks.latents import LatentBatch
 from latentbench.tasks.priors.mar import MARPrior, mask, rounds
-from latentbench.tasks.priors.token_config import MARConfig
+from latentbench.tasks.priors.mar_config import MARConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from latentbench.tasks.latents import LatentBatch
 from latentbench.tasks.priors import maskgit as module
-from latentbench.tasks.priors.discrete_config import MaskGITConfig
 from latentbench.tasks.priors.maskgit import MaskGITPrior, schedule
+from latentbench.tasks.priors.maskgit_config import MaskGITConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 

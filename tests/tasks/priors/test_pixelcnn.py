@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from latentbench.tasks.latents import LatentBatch
-from latentbench.tasks.priors.discrete_config import PixelCNNConfig
 from latentbench.tasks.priors.pixelcnn import PixelCNNPrior, shifted
+from latentbench.tasks.priors.pixelcnn_config import PixelCNNConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 
