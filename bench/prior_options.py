@@ -33,9 +33,9 @@ def as_table(prior: Any, where: str) -> Mapping[str, Any]:
 
 
 def check_table(table: Mapping[str, Any], where: str) -> None:
-    """`name`, a `training` table for all priors, and a table of options per prior; used or not.
+    """Check a `[prior]`: `name`, a `training` table for all priors, a table of options per prior, even of unused ones.
 
-    Raises UserError with the place of what is wrong.
+    Raises UserError that starts with the place of the error.
     """
     for key, value in table.items():
         if key not in ("name", "training", *priors.names()):
@@ -54,7 +54,7 @@ def check_table(table: Mapping[str, Any], where: str) -> None:
 
 
 def named(layers: Sequence[Layer]) -> tuple[str, str]:
-    """The prior that the last layer with a `name` asks for ("auto": none does), and that layer's place."""
+    """The `name` in the last layer that has one ("auto" without any), and that layer's place."""
     for table, where in reversed(layers):
         if "name" in table:
             return str(table["name"]), where
@@ -62,11 +62,10 @@ def named(layers: Sequence[Layer]) -> tuple[str, str]:
 
 
 def configure(layers: Sequence[Layer], spec: LatentSpec) -> PriorConfig:
-    """The prior for these latents, each layer's options over those before; what a layer says of the one prior goes
-    before what it says of all.
+    """The prior for these latents; a later layer's options win, and in a layer those of this prior over those of all.
 
-    A layer that gives `training.steps` takes back a budget in FLOPs that one below it gave. Raises UserError for a
-    prior that can't model the latents, and for options that don't go together or don't suit the latents.
+    A layer's `training.steps` replaces a budget in FLOPs of an earlier layer. Raises UserError for a prior that can't
+    model the latents (with these options), and for options that contradict each other.
     """
     name, place = named(layers)
     cls = priors.get(choose(spec, where=place) if name == AUTO else name, where=place)
@@ -81,7 +80,7 @@ def configure(layers: Sequence[Layer], spec: LatentSpec) -> PriorConfig:
 
 
 def check_axes(axes: Iterable[str], prior: PriorConfig, where: str) -> None:
-    """Refuse an axis of another prior's options, which would make cells that differ in nothing but their name."""
+    """Raises UserError for an axis of another prior's options: its cells would differ in nothing but their name."""
     for axis in axes:
         _, _, rest = axis.partition(".")
         head = rest.partition(".")[0]
@@ -90,9 +89,9 @@ def check_axes(axes: Iterable[str], prior: PriorConfig, where: str) -> None:
 
 
 def check_classes(prior: PriorConfig, data: DataConfig, layers: Sequence[Layer]) -> None:
-    """Refuse a prior whose `classes` are not the data's: no labels, or another number of them.
+    """Raises UserError where the prior's `classes` are not the data's: no labels, or another number of them.
 
-    What only reading the data can tell is refused when the prior is trained.
+    Where only the data itself can tell, its labels are checked when the prior is trained.
     """
     classes = getattr(prior, "classes", 0)
     labels = class_count(data) if classes else None

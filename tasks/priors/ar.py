@@ -28,7 +28,7 @@ from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
 from .ar_config import ARConfig
 from .codes import CodeEmbedding, DepthHead, ParallelHead, Pick, codes_of, drawing_noise, guided_pick, picker
-from .conditioning import LabelledPrior
+from .conditioning import LabelledPrior, as_context
 from .heldout import NLL_BITS
 from .interface import evaluating
 from .noise import uniform
@@ -197,11 +197,6 @@ class ARPrior(LabelledPrior):
             return self.hidden(codes[:, :step], present=seen, context=context)[:, -1]
 
         return advance
-
-
-def as_context(vectors: Tensor | None) -> Tensor | None:
-    """Vectors `[B, D]` as what is added to the input of every step, `[B, 1, D]`; None without any."""
-    return None if vectors is None else vectors[:, None]
 
 
 def delayed(x: Tensor) -> Tensor:

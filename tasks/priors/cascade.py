@@ -2,7 +2,7 @@
 
 Ho et al. 2022 (cascaded diffusion), with rectified flows: p(low) by a flow, p(full | low) by a flow that sees the
 upsampled low resolution beside its noisy input. In training the low resolution is mixed with noise, so that the
-upsampler forgives the errors of the first flow (noise-conditioning augmentation).
+upsampler tolerates the errors of the first flow (noise-conditioning augmentation).
 
 Shape legend: B batch, C channels, D width, *grid the latents' axes, *low the low resolution's.
 """
@@ -16,14 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...tokenizers.backbones.time import time_features
+from ...tokenizers.backbones.time import logit_normal_times, time_features
 from ...tokenizers.interface import Latents
 from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
 from .cascade_config import CascadeConfig
 from .conditioning import LabelledPrior
 from .fields import Field, field_of, values_of
-from .flow import DiT, integrate, interpolate, logit_normal_times
+from .flow import DiT, integrate, interpolate
 from .flow_config import TIME_FEATURES
 from .heldout import TIMES, fixed_times, indices_of
 from .interface import evaluating
@@ -58,7 +58,7 @@ class CascadePrior(LabelledPrior):
             config.width,
         )
         self.add_labels(config.width)
-        # averages vary less than what they average: brought back to unit variance for the base flow
+        # averages vary less than the values they average: scaled to unit variance for the base flow
         self.register_buffer("spread", torch.ones(self.channels))
 
     def on_train_start(self, batches: Iterable[LatentBatch]) -> None:

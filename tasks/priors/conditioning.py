@@ -112,6 +112,11 @@ class LabelledPrior(Prior):
         return self.config.guidance != 1
 
 
+def as_context(vectors: Tensor | None) -> Tensor | None:
+    """Vectors `[B, D]` as what is added to the input of every step, `[B, 1, D]`; None without any."""
+    return None if vectors is None else vectors[:, None]
+
+
 def guided(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
     """unconditional + scale (conditional - unconditional): classifier-free guidance of logits, velocities or noise.
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...tokenizers.backbones.patch import depth_to_space, space_to_depth
+from ...tokenizers.backbones.time import stratified_times
 from ...tokenizers.interface import Latents
 from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
@@ -44,7 +45,7 @@ class DiffusionPrior(LabelledPrior):
     def losses(self, batch: LatentBatch, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """Weighted squared error of what is predicted, at one time per sample, stratified over the batch."""
         clean = values_of(batch)
-        t = (torch.arange(len(clean), device=clean.device) + torch.rand(len(clean), device=clean.device)) / len(clean)
+        t = stratified_times(len(clean), clean.device)
         return {"loss": self._errors(field_of(self.net, self.vectors(batch)), clean, torch.randn_like(clean), t).mean()}
 
     @torch.no_grad()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...tokenizers.backbones.attention import modulate
-from ...tokenizers.backbones.time import time_features
+from ...tokenizers.backbones.time import logit_normal_times, time_features
 from ...tokenizers.interface import Latents
 from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
@@ -30,6 +30,7 @@ from .heldout import NLL_ODE_BITS, TIMES, fixed_times
 from .interface import evaluating
 from .likelihood import nll_ode_bits
 from .noise import normal
+from .patches import counts
 from .transformer import Transformer, sincos
 
 
@@ -118,9 +119,8 @@ class DiT(nn.Module):
         super().__init__()
         self.shape, self.patch = shape, patch
         elements = channels * math.prod(patch)
-        tokens = tuple(-(-size // step) for size, step in zip(shape, patch, strict=True))
         self.embed = nn.Linear(elements + context_channels * math.prod(patch), width)
-        position = sincos(tokens, width) if ordered else torch.zeros(1, width)
+        position = sincos(counts(shape, patch), width) if ordered else torch.zeros(1, width)
         self.register_buffer("position", position, persistent=False)
         self.time = nn.Sequential(nn.Linear(TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         self.trunk = Transformer(width, layers, heads, causal=False, dropout=dropout, condition=width)
@@ -152,19 +152,19 @@ def patchify(x: Tensor, patch: tuple[int, ...]) -> Tensor:
     if any(over):
         x = F.pad(x, [amount for extra in reversed(over) for amount in (0, extra)])
     rank = len(patch)
-    counts = [size // step for size, step in zip(x.shape[2:], patch, strict=True)]
-    split = x.reshape(*x.shape[:2], *(n for pair in zip(counts, patch, strict=True) for n in pair))
+    tokens = counts(x.shape[2:], patch)
+    split = x.reshape(*x.shape[:2], *(n for pair in zip(tokens, patch, strict=True) for n in pair))
     order = (0, *range(2, 2 + 2 * rank, 2), 1, *range(3, 3 + 2 * rank, 2))
-    return split.permute(order).reshape(x.shape[0], math.prod(counts), -1)
+    return split.permute(order).reshape(x.shape[0], math.prod(tokens), -1)
 
 
 def unpatchify(tokens: Tensor, patch: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:
     """The inverse of `patchify` for a grid of `shape`."""
     rank = len(patch)
-    counts = [-(-size // step) for size, step in zip(shape, patch, strict=True)]
-    x = tokens.reshape(tokens.shape[0], *counts, -1, *patch)
+    tiles = counts(shape, patch)
+    x = tokens.reshape(tokens.shape[0], *tiles, -1, *patch)
     order = (0, 1 + rank, *(axis for i in range(rank) for axis in (1 + i, 2 + rank + i)))
-    full = [count * step for count, step in zip(counts, patch, strict=True)]
+    full = [count * step for count, step in zip(tiles, patch, strict=True)]
     x = x.permute(order).reshape(tokens.shape[0], -1, *full)
     for axis, size in enumerate(shape):
         x = x.narrow(2 + axis, 0, size)
@@ -176,12 +176,6 @@ def interpolate(clean: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor
     t = t.view(-1, *([1] * (clean.dim() - 1)))
     velocity = noise - clean
     return torch.addcmul(clean, t, velocity), velocity
-
-
-def logit_normal_times(n: int, mean: float, std: float, device: torch.device) -> Tensor:
-    """`[n]` times sigmoid(mean + std * normal), one from each of n equal strata of the distribution, in order."""
-    quantile = (torch.arange(n, device=device) + torch.rand(n, device=device)) / n
-    return torch.sigmoid(mean + std * torch.special.ndtri(quantile.clamp(1e-6, 1 - 1e-6)))
 
 
 def integrate(velocity: Callable[[Tensor, Tensor], Tensor], x: Tensor, *, steps: int, method: str) -> Tensor:

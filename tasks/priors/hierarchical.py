@@ -22,9 +22,9 @@ from ...tokenizers.backbones.attention import AxialEmbedding
 from ...tokenizers.interface import Latents
 from ...tokenizers.spec import LatentGrid, LatentSpec
 from ..latents import LatentBatch
-from .ar import ARPrior, as_context
+from .ar import ARPrior
 from .codes import CodeEmbedding, codes_of, drawing_noise, guided_pick, picker
-from .conditioning import LabelledPrior
+from .conditioning import LabelledPrior, as_context
 from .heldout import NLL_BITS
 from .hierarchical_config import HierarchicalConfig
 from .interface import evaluating

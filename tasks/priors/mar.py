@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...tokenizers.backbones.attention import MLP, modulate
-from ...tokenizers.backbones.time import time_features
+from ...tokenizers.backbones.time import stratified_times, time_features
 from ...tokenizers.interface import Latents
 from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
@@ -46,10 +46,9 @@ class MARPrior(TokenPrior):
     def losses(self, batch: LatentBatch, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """Mean squared error of the head's velocity over the tokens to predict, each at `repeats` random times."""
         tokens = self.tokens(batch)
-        size = len(tokens)
         masked = None
         if self.config.order == "random":
-            share = (torch.arange(size, device=tokens.device) + torch.rand(size, device=tokens.device)) / size
+            share = stratified_times(len(tokens), tokens.device)
             masked = mask(torch.rand(tokens.shape[:2], device=tokens.device), torch.cos(share * (math.pi / 2)))
         hidden = self._hidden(batch, tokens, masked)
         total = tokens.new_zeros(())

@@ -3,7 +3,7 @@
 A position is masked or seen with all its heads; the codes of a masked position follow each other through the same
 depth network as in `ar`, those of different masked positions are taken for independent. Training masks a share
 cos(pi r / 2) of the positions, r uniform. Sampling starts with all masked and reveals, in a few rounds, the positions
-whose drawn codes are surest.
+whose drawn codes are most certain.
 
 That sampler has no likelihood. The same network revealing one position at a time in random order has one, bounded by
 -log p(x) <= sum over m = 1 to N of E [-log p(one of the m masked | the rest)] (Uria et al. 2014; Hoogeboom et al. 2022,
@@ -22,12 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from ...tokenizers.backbones.attention import positions_of
+from ...tokenizers.backbones.time import stratified_times
 from ...tokenizers.interface import Latents
 from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
-from .ar import as_context
 from .codes import CodeEmbedding, DepthHead, Pick, codes_of, drawing_noise, guided_pick, picker
-from .conditioning import LabelledPrior
+from .conditioning import LabelledPrior, as_context
 from .heldout import HeldOutScore
 from .interface import evaluating
 from .maskgit_config import MaskGITConfig
@@ -89,8 +89,7 @@ class MaskGITPrior(LabelledPrior):
         codes = _flat(codes_of(batch))
         size, positions, heads = codes.shape
         device = codes.device
-        r = (torch.arange(size, device=device) + torch.rand(size, device=device)) / size
-        count = (torch.cos(math.pi / 2 * r) * positions).ceil().clamp(1, positions)
+        count = (torch.cos(math.pi / 2 * stratified_times(size, device)) * positions).ceil().clamp(1, positions)
         masked = torch.rand(size, positions, device=device).argsort(1).argsort(1) < count[:, None]
         loss = self.nll(codes, masked, as_context(self.vectors(batch))).sum() / (count.sum() * heads)
         return {"loss": loss, "bits_per_code": loss.detach() / math.log(2)}

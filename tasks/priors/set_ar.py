@@ -2,7 +2,7 @@
 
 A multiset is its codes in ascending order (lexicographic over the heads of a position), and every ascending sequence is
 one: a chain over such sequences in which a code that precedes the last has probability zero is a distribution of
-multisets. No order has to be summed out.
+multisets. No sum over orders is needed.
 
 Shape legend: B batch, N positions, H heads.
 """

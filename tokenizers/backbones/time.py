@@ -1,4 +1,4 @@
-"""Networks that are told a time: its sinusoidal features, their embedding, and a residual block that reads it.
+"""Times of diffusion and flows: their draw in training, their features and embedding, and a block that reads them.
 
 Shape legend: B batch, C channels, *grid the axes of a level, E embedding width.
 """
@@ -24,6 +24,19 @@ def time_features(t: Tensor, count: int) -> Tensor:
     exponents = torch.arange(half, device=t.device, dtype=torch.float32) / half
     angles = _TIME_SCALE * t.float()[:, None] * torch.exp(-math.log(_LONGEST_PERIOD) * exponents)
     return torch.cat((angles.cos(), angles.sin()), dim=-1)
+
+
+def stratified_times(n: int, device: torch.device) -> Tensor:
+    """`[n]` uniform times, one in each of n equal parts of [0, 1), in order."""
+    return (torch.arange(n, device=device) + torch.rand(n, device=device)) / n
+
+
+def logit_normal_times(n: int, mean: float, std: float, device: torch.device) -> Tensor:
+    """`[n]` times sigmoid(mean + std * normal), one from each of n equal strata of the distribution, in order.
+
+    The logit-normal training times of Esser et al. 2024 (arXiv 2403.03206, section 3.1).
+    """
+    return torch.sigmoid(mean + std * torch.special.ndtri(stratified_times(n, device).clamp(1e-6, 1 - 1e-6)))
 
 
 class TimeEmbedding(nn.Module):

@@ -60,12 +60,12 @@ def all_codes(latents: Latents) -> Tensor:
 
 def test_labels_are_dropped_in_training_alone() -> None:
     labels = Labels(3, 5, dropout=0.25)
-    wanted = torch.randint(3, (8000,))
+    drawn = torch.randint(3, (8000,))
     labels.train()
-    dropped = (labels(wanted) == labels.weight[3]).all(1).double().mean().item()
+    dropped = (labels(drawn) == labels.weight[3]).all(1).double().mean().item()
     assert dropped == pytest.approx(0.25, abs=0.02)
     labels.eval()
-    torch.testing.assert_close(labels(wanted), labels.weight[wanted])
+    torch.testing.assert_close(labels(drawn), labels.weight[drawn])
     torch.testing.assert_close(labels(labels.none(2)), labels.weight[3].expand(2, 5))
 
 

@@ -1,4 +1,4 @@
-"""Time features, and a block that reads them."""
+"""Training times, time features, and a block that reads them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from latentbench.tokenizers.backbones.time import TimeBlock, TimeEmbedding, time_features
+from latentbench.tokenizers.backbones.time import TimeBlock, TimeEmbedding, logit_normal_times, time_features
 
 
 def test_times_have_distinct_features() -> None:
@@ -16,6 +16,15 @@ def test_times_have_distinct_features() -> None:
     assert (torch.cdist(features, features) + torch.eye(101)).min() > 0.1
     expected = [math.cos(500.0), math.cos(5.0), math.sin(500.0), math.sin(5.0)]
     assert time_features(torch.tensor([0.5]), 4)[0].tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_times_are_logit_normal_and_stratified() -> None:
+    t = logit_normal_times(4000, 0.5, 2.0, torch.device("cpu"))
+    logit = torch.logit(t)
+    assert logit.mean().item() == pytest.approx(0.5, abs=0.02)
+    assert logit.std().item() == pytest.approx(2.0, abs=0.03)
+    few = torch.special.ndtr(torch.logit(logit_normal_times(8, 0.0, 1.0, torch.device("cpu"))))
+    assert (few * 8).floor().tolist() == list(range(8))
 
 
 def test_a_condition_joins_the_time_before_the_last_non_linearity() -> None:
