@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..results.errors import UserError, unknown
-from ..tasks.priors.config import PriorConfig, check_supported, choose, priors
+from ..tasks.priors.config import PriorConfig, choose, priors, resolve_prior
 from ..tokenizers.options import merge
 from ..tokenizers.spec import LatentSpec
 from ..tokenizers.training import TrainingConfig
@@ -67,16 +67,14 @@ def configure(layers: Sequence[Layer], spec: LatentSpec) -> PriorConfig:
     A layer's `training.steps` replaces a budget in FLOPs of an earlier layer. Raises UserError for a prior that can't
     model the latents (with these options), and for options that contradict each other.
     """
-    name, place = named(layers)
-    cls = priors.get(choose(spec, where=place) if name == AUTO else name, where=place)
+    name, named_at = named(layers)
+    cls = priors.get(choose(spec, where=named_at) if name == AUTO else name, where=named_at)
     options: dict[str, Any] = {"training": asdict(cls().training)}
-    where = place
+    where = named_at
     for table, where in layers:
         own = cls.with_size(table.get(cls.kind, {}), where=f"{where}.{cls.kind}")
         options = merge(options, merge({"training": table.get("training", {})}, own))
-    config: PriorConfig = check(cls, options, where=f"{where}.{cls.kind}")
-    check_supported(config, spec, where=place)
-    return config
+    return resolve_prior(cls.kind, options, spec, where=f"{where}.{cls.kind}", named_at=named_at)
 
 
 def check_axes(axes: Iterable[str], prior: PriorConfig, where: str) -> None:

@@ -19,7 +19,7 @@ class ARConfig(CodeTransformerOptions):
     network that predicts a position's heads in turn (None: as wide as the trunk; unused with one head). `positions` is
     how it knows where it is: "learned" embeddings per axis or "rotary" angles per axis. `order` is "raster", all heads
     of a position before the next, or "delay", head j a position behind head j - 1 and one step per position (as in
-    MusicGen; the codes of a step are taken for independent; see `ar.py`). `temperature`, `top_k` and `top_p` as in
+    MusicGen; the codes of a step are assumed independent; see `ar.py`). `temperature`, `top_k` and `top_p` as in
     `SamplingOptions`, labels as in `ClassConditional`.
     """
 

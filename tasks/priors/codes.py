@@ -56,7 +56,7 @@ class CodeEmbedding(nn.Module):
 
 
 class DepthHead(nn.Module):
-    """The codes of one position, head after head, given its summary: no two are taken for independent.
+    """The codes of one position, head after head, given its summary: no two are assumed independent.
 
     With one head a linear layer. With several: summary + embeddings of the heads drawn so far + which head it is,
     through residual MLPs, to that head's logits.

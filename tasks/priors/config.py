@@ -168,13 +168,17 @@ def check_supported(config: PriorConfig, spec: LatentSpec, *, where: str = "") -
     raise UserError(f"{prefix}prior {config.kind!r} can't model these latents: {reason}; {others}")
 
 
-def resolve_prior(name: str, options: Mapping[str, Any], spec: LatentSpec, *, where: str) -> PriorConfig:
+def resolve_prior(
+    name: str, options: Mapping[str, Any], spec: LatentSpec, *, where: str, named_at: str | None = None
+) -> PriorConfig:
     """The checked configuration of prior `name` ("auto": chosen by the latents' kind) for these latents.
 
     `options` is plain data from a suite; `size` among them stands for a named model size. Raises UserError that starts
-    with `where` on an unknown prior or option, a wrong type, or a prior that can't model the latents.
+    with `where` on an unknown option or a wrong type, and with `named_at` (None: `where`) on an unknown prior or one
+    that can't model the latents.
     """
-    cls = priors.get(choose(spec, where=where) if name == "auto" else name, where=where)
+    named_at = where if named_at is None else named_at
+    cls = priors.get(choose(spec, where=named_at) if name == "auto" else name, where=named_at)
     config: PriorConfig = check(cls, cls.with_size(options, where=where), where=where)
-    check_supported(config, spec, where=where)
+    check_supported(config, spec, where=named_at)
     return config

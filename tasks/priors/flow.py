@@ -182,10 +182,9 @@ def integrate(velocity: Callable[[Tensor, Tensor], Tensor], x: Tensor, *, steps:
     """Solve dx/dt = velocity(x, t) from t = 1 (noise x) to t = 0 in equal steps by "euler" or "heun"."""
     times = [1 - k / steps for k in range(steps)] + [0.0]
     for t, following in pairwise(times):
-        here = velocity(x, torch.full((len(x),), t, device=x.device))
+        slope = velocity(x, torch.full((len(x),), t, device=x.device))
         step = following - t
         if method == "heun":
-            there = velocity(x + step * here, torch.full((len(x),), following, device=x.device))
-            here = (here + there) / 2
-        x = x + step * here
+            slope = (slope + velocity(x + step * slope, torch.full((len(x),), following, device=x.device))) / 2
+        x = x + step * slope
     return x

@@ -1,9 +1,9 @@
 """Masked prediction over codes (MaskGIT; Chang et al. 2022): a bidirectional transformer fills in what is masked.
 
 A position is masked or seen with all its heads; the codes of a masked position follow each other through the same
-depth network as in `ar`, those of different masked positions are taken for independent. Training masks a share
+depth network as in `ar`, those of different masked positions are assumed independent. Training masks a share
 cos(pi r / 2) of the positions, r uniform. Sampling starts with all masked and reveals, in a few rounds, the positions
-whose drawn codes are most certain.
+whose drawn codes are the most confident.
 
 That sampler has no likelihood. The same network revealing one position at a time in random order has one, bounded by
 -log p(x) <= sum over m = 1 to N of E [-log p(one of the m masked | the rest)] (Uria et al. 2014; Hoogeboom et al. 2022,
@@ -128,10 +128,10 @@ class MaskGITPrior(LabelledPrior):
         places = torch.arange(positions, device=self.device).expand(n, -1)  # the masked ones, [B, M]
         for number, left in enumerate(rounds):
             twice = (torch.cat((codes, codes)), torch.cat((masked, masked))) if self.guides else (codes, masked)
-            drawn, sureness = self._draw(self.hidden(*twice, context), places, noise[:, number])
+            drawn, confidence = self._draw(self.hidden(*twice, context), places, noise[:, number])
             cooled = self.config.choice_temperature * (1 - (number + 1) / len(rounds))
-            sureness = sureness + cooled * gumbel[:, number].gather(1, places)
-            order = sureness.argsort(dim=1, descending=True, stable=True)
+            confidence = confidence + cooled * gumbel[:, number].gather(1, places)
+            order = confidence.argsort(dim=1, descending=True, stable=True)
             shown = order[:, : places.shape[1] - left]
             where = places.gather(1, shown)
             codes.scatter_(1, _wide(where, heads), drawn.gather(1, _wide(shown, heads)))
@@ -146,7 +146,7 @@ class MaskGITPrior(LabelledPrior):
         """
         times = self.config.evaluations
         rows, heads = len(places), len(self.sizes)
-        codes, sureness = [], []
+        codes, confidence = [], []
         size = max(1, _LOGITS_AT_ONCE // (times * rows * max(self.sizes)))
         for some in places.split(size, dim=1):
             here = hidden.gather(1, _wide(some.repeat(times, 1), hidden.shape[-1])).flatten(0, 1)
@@ -155,8 +155,8 @@ class MaskGITPrior(LabelledPrior):
             tally = _Tally(picker(self.config))
             self.head.draw(here, uniforms, out, guided_pick(tally, self.config.guidance) if self.guides else tally)
             codes.append(out[: some.numel()].view(*some.shape, heads))
-            sureness.append(tally.total.view(some.shape))
-        return torch.cat(codes, 1), torch.cat(sureness, 1)
+            confidence.append(tally.total.view(some.shape))
+        return torch.cat(codes, 1), torch.cat(confidence, 1)
 
 
 class _Tally:

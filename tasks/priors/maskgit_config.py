@@ -15,8 +15,8 @@ class MaskGITConfig(CodeTransformerOptions):
     """Masked prediction with a bidirectional transformer (MaskGIT; Chang et al. 2022) over one grid of codes.
 
     Transformer, `positions` and depth network as in `ar`; whole positions are masked, all heads together. Sampling
-    starts from nothing and reveals positions in `steps` rounds, the surest first, on a cosine schedule;
-    `choice_temperature` is the weight of Gumbel noise on that sureness, falling to zero over the rounds; codes are
+    starts from nothing and reveals positions in `steps` rounds, the most confident first, on a cosine schedule;
+    `choice_temperature` is the weight of Gumbel noise on that confidence, falling to zero over the rounds; codes are
     drawn with `temperature`, `top_k` and `top_p`. Labels as in `ClassConditional`.
     """
 

@@ -220,9 +220,8 @@ def integrate(
     step_size = span / steps
     times = [first - k * step_size for k in range(steps + 1)]
     for t, following in pairwise(times):
-        here = velocity(y, t, step_size)
+        slope = velocity(y, t, step_size)
         if solver == "heun":
-            there = velocity(y - step_size * here, following, step_size)
-            here = (here + there) / 2
-        y = y - step_size * here
+            slope = (slope + velocity(y - step_size * slope, following, step_size)) / 2
+        y = y - step_size * slope
     return y
