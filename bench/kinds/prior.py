@@ -16,13 +16,13 @@ class Prior(JobKind):
     requires = ("data", "tokenizer", "latents")
 
     def config(self, at: PlanContext) -> dict[str, Any]:
-        return {"prior": at.prior.name, "options": at.prior.identity(), "seed": at.cell.seed}
+        return {"prior": at.prior.kind, "options": at.prior.identity(), "seed": at.cell.seed}
 
     def versions(self, at: PlanContext) -> dict[str, int]:
-        return {"training": TrainingConfig.version, f"prior.{at.prior.name}": at.prior.version}
+        return {"training": TrainingConfig.version, f"prior.{at.prior.kind}": at.prior.version}
 
     def title(self, at: PlanContext) -> str:
-        return f"prior {at.prior.name} {at.cell.name}"
+        return f"prior {at.prior.kind} {at.cell.name}"
 
     def price(self, at: PlanContext) -> Price:
         training = at.prior.training

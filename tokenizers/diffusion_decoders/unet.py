@@ -13,25 +13,16 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..backbones.conv import conv, group_norm, to_channels_last
 from ..backbones.patch import DepthToSpace, depth_to_space, space_to_depth
 from ..backbones.stages import Stage
+from ..backbones.time import TimeBlock, TimeEmbedding, time_features
 from .diffusion_config import TIME_FEATURES, FlowDecoderConfig
 
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
-# Times lie in [0, 1], and sinusoids are usually made for steps that count to a thousand.
-_TIME_SCALE = 1000.0
-_LONGEST_PERIOD = 10_000.0
 
-
-def time_features(t: Tensor) -> Tensor:
-    """Times `[B]` in [0, 1] to cosines and sines of geometrically spaced frequencies, `[B, TIME_FEATURES]`."""
-    half = TIME_FEATURES // 2
-    exponents = torch.arange(half, device=t.device, dtype=torch.float32) / half
-    angles = _TIME_SCALE * t.float().unsqueeze(1) * torch.exp(-math.log(_LONGEST_PERIOD) * exponents)
-    return torch.cat([angles.cos(), angles.sin()], dim=1)
+_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 class UNet(nn.Module):
@@ -47,12 +38,10 @@ class UNet(nn.Module):
         elements, first = channels * math.prod(patch), levels[0].width
 
         def blocks(width: int) -> nn.ModuleList:
-            made = (
-                TimeBlock(width, rank, groups=config.groups, embedding=config.embedding) for _ in range(config.blocks)
-            )
-            return nn.ModuleList(made)
+            options = {"groups": config.groups, "embedding": config.embedding}
+            return nn.ModuleList(TimeBlock(width, width, rank, **options) for _ in range(config.blocks))
 
-        self.time = TimeEmbedding(config.embedding)
+        self.time = TimeEmbedding(config.embedding, features=TIME_FEATURES)
         self.leap = nn.Linear(TIME_FEATURES, config.embedding) if leaps else None
         if self.leap is not None:
             nn.init.zeros_(self.leap.weight)
@@ -76,7 +65,7 @@ class UNet(nn.Module):
         h = space_to_depth(torch.cat([x, condition], dim=1), self.patch)
         if self.rank in _CHANNELS_LAST:
             h = h.contiguous(memory_format=_CHANNELS_LAST[self.rank])
-        added = self.leap(time_features(leap)) if self.leap is not None and leap is not None else None
+        added = self.leap(time_features(leap, TIME_FEATURES)) if self.leap is not None and leap is not None else None
         embedding = self.time(t, added)
         h = self.stem(h)
         skips: list[Tensor] = []
@@ -91,38 +80,3 @@ class UNet(nn.Module):
             for block in self.outwards[number]:  # type: ignore[attr-defined]
                 h = block(h, embedding)
         return depth_to_space(self.out(h), self.patch)
-
-
-class TimeEmbedding(nn.Module):
-    """Features of a time through two layers, `[B]` to `[B, E]`, the last non-linearity applied."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first = nn.Linear(TIME_FEATURES, width)
-        self.second = nn.Linear(width, width)
-
-    def forward(self, t: Tensor, added: Tensor | None = None) -> Tensor:
-        """Embeddings of times; `identity_defaults` `[B, E]` joins before the last non-linearity."""
-        h = self.second(F.silu(self.first(time_features(t))))
-        return F.silu(h if added is None else h + added)
-
-
-class TimeBlock(nn.Module):
-    """`[B, width, *grid]` to the same shape, scaled and shifted by the time; starts as the identity."""
-
-    def __init__(self, width: int, rank: int, *, groups: int, embedding: int) -> None:
-        super().__init__()
-        self.norm1 = group_norm(width, groups)
-        self.conv1 = conv(width, width, (3,) * rank)
-        self.norm2 = group_norm(width, groups)
-        self.modulation = nn.Linear(embedding, 2 * width)
-        self.conv2 = conv(width, width, (3,) * rank)
-        for parameter in self.conv2.parameters():
-            nn.init.zeros_(parameter)
-
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """Scale and shift come from `embedding` `[B, E]`."""
-        h = self.norm2(self.conv1(F.silu(self.norm1(x))))
-        shape = (len(x), -1, *([1] * (x.dim() - 2)))
-        scale, shift = (part.view(shape) for part in self.modulation(embedding).chunk(2, dim=-1))
-        return x + self.conv2(F.silu(torch.addcmul(shift, h, 1 + scale)))
