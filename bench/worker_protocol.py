@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ _PROGRESS_SECONDS = 0.5
 class WorkerRequest:
     """One attempt at a job: `root` of the output, `cache` of decoded data, torch `device`, CPU `threads`, `log` file.
 
-    The log lies in `log/` in the job's folder.
+    The log lies in `log/` in the job's folder. `imports` are the user's modules and files that the worker has imported,
+    with the first digits of their SHA-256.
     """
 
     job: Job
@@ -38,6 +39,7 @@ class WorkerRequest:
     attempt: int
     log: str
     checkpoint_seconds: float
+    imports: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -56,7 +58,7 @@ class WorkerRequest:
         """The inverse. Raises ValueError on a job whose key is another here."""
         job = Job(**data["job"])
         if job.key != data["key"]:
-            raise ValueError(f"the order's key {data['key']} is not its job's {job.key}")
+            raise ValueError(f"the request's key {data['key']} is not its job's {job.key}")
         return cls(**{name: value for name, value in data.items() if name != "key"} | {"job": job})
 
 

@@ -24,7 +24,7 @@ import latentbench.bench
 from latentbench.bench import cli
 from latentbench.bench.datasets import open_dataset
 from latentbench.bench.plan import make_plan
-from latentbench.bench.run import run_suite
+from latentbench.bench.runner import run_suite
 from latentbench.bench.suite import _EntryHead, _Top, load_suite, suite_names
 from latentbench.results.store import Store
 from latentbench.tasks.config import GenerationConfig, ModelabilityConfig, ProbesConfig, ReconstructionConfig

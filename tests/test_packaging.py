@@ -94,7 +94,7 @@ ELSEWHERE = {
     "tokenizers/regularisers/nested_config.py": "tokenizers/regularisers/test_nested_dropout.py",  # data
     "tokenizers/regularisers/resolution_config.py": "tokenizers/regularisers/test_resolution_dropout.py",  # data
     "tokenizers/training.py": "bench/test_training.py",  # data: the loop's options
-    "bench/kinds/": "bench/test_run.py",  # every kind of job, through a run of all of them
+    "bench/kinds/": "bench/test_runner.py",  # every kind of job, through a run of all of them
     "bench/job_context.py": "bench/test_worker.py",  # what a job may reach, through jobs
     "tasks/priors/diffusion.py": "tasks/priors/test_continuous.py",  # every prior of continuous latents
     "tasks/priors/diffusion_config.py": "tasks/priors/test_continuous.py",

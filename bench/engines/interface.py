@@ -5,8 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from ...results.store import Store
+from ..imports import Import
 from ..jobs import Job
 
 
@@ -27,8 +30,29 @@ class Event:
     device: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class EngineSettings:
+    """What a run tells its engine.
+
+    `store` is the output folder and `cache` the decoded data sets' folder; `devices` and `jobs_per_device` are what
+    the user asked for (the engine looks for devices, wherever it has them); training writes a checkpoint every
+    `checkpoint_seconds`; workers import `imports` before any job.
+    """
+
+    store: Store
+    cache: Path
+    devices: str = "auto"
+    jobs_per_device: int | None = None
+    checkpoint_seconds: float = 30.0
+    imports: tuple[Import, ...] = ()
+
+
 class Engine(ABC):
-    """Executes jobs. Constructed with the engine's own settings; holds nothing between calls of `run`."""
+    """Executes jobs; holds nothing between calls of `run`."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        """Called before anything is planned. Raises UserError for devices that the engine does not have."""
+        self.settings = settings
 
     @abstractmethod
     def run(self, jobs: Mapping[str, Job]) -> Iterator[Event]:

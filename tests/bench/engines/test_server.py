@@ -19,14 +19,14 @@ import os, signal, sys, time
 from latentbench.bench import worker
 from latentbench.bench.engines import server
 
-def work(order):
+def work(request):
     print("hello from the worker")
     print("and its complaints", file=sys.stderr)
-    if order["do"] == "raise":
+    if request["do"] == "raise":
         raise ValueError("of no job's making")
-    if order["do"] == "read":
+    if request["do"] == "read":
         return len(sys.stdin.read())
-    if order["do"] == "wait":
+    if request["do"] == "wait":
         time.sleep(60)
     return 7
 
@@ -52,14 +52,14 @@ def answers(server: Server, count: int) -> dict[str, int]:
     return found
 
 
-def order(server: Server, tmp_path: Path, name: str, do: str) -> None:
-    server.order({"job": name, "attempt": 1, "order": {"do": do, "log": str(tmp_path / f"{name}.log")}})
+def submit(server: Server, tmp_path: Path, name: str, do: str) -> None:
+    server.submit({"job": name, "attempt": 1, "request": {"do": do, "log": str(tmp_path / f"{name}.log")}})
 
 
 def test_jobs_are_forked_logged_and_reported(server: Server, tmp_path: Path) -> None:
     for name in ("return", "raise", "read"):
-        order(server, tmp_path, name, name)
-    server.order({"job": "lost", "attempt": 1, "order": {"do": "return", "log": str(tmp_path / "no" / "such.log")}})
+        submit(server, tmp_path, name, name)
+    server.submit({"job": "lost", "attempt": 1, "request": {"do": "return", "log": str(tmp_path / "no" / "such.log")}})
     statuses = answers(server, 4)
     # the standard input of a worker is empty: the server's is its orders
     assert statuses == {"return": 7, "raise": os.EX_SOFTWARE, "read": 0, "lost": 74}
@@ -70,11 +70,11 @@ def test_jobs_are_forked_logged_and_reported(server: Server, tmp_path: Path) -> 
 
 
 def test_stop_and_the_end_of_input(server: Server, tmp_path: Path) -> None:
-    order(server, tmp_path, "asked", "wait")
+    submit(server, tmp_path, "asked", "wait")
     time.sleep(0.2)
     server.stop()
     assert answers(server, 1) == {"asked": -signal.SIGTERM}
-    order(server, tmp_path, "cut", "wait")
+    submit(server, tmp_path, "cut", "wait")
     started = time.monotonic()
     server.close()
     assert time.monotonic() - started < 5
@@ -83,7 +83,7 @@ def test_stop_and_the_end_of_input(server: Server, tmp_path: Path) -> None:
 
 def test_a_dead_server_is_noticed(server: Server, tmp_path: Path) -> None:
     server.process.kill()
-    order(server, tmp_path, "late", "return")  # is no error by itself
+    submit(server, tmp_path, "late", "return")  # is no error by itself
     with pytest.raises(ServerDiedError) as caught:
         answers(server, 1)
     assert caught.value.code == -signal.SIGKILL
@@ -102,7 +102,7 @@ server = Server()
 for _ in range(20):
     os.killpg(0, signal.SIGINT)
     time.sleep(0.05)
-server.order({{"job": "a", "attempt": 1, "order": {{"do": "return", "log": {str(tmp_path / "log")!r}}}}})
+server.submit({{"job": "a", "attempt": 1, "request": {{"do": "return", "log": {str(tmp_path / "log")!r}}}}})
 while not (found := server.read(1)):
     pass
 print(found[0]["status"])
@@ -116,14 +116,14 @@ server.close()
 
 def test_nothing_outlives_the_engine(tmp_path: Path) -> None:
     (tmp_path / "server.py").write_text(
-        SCRIPT.replace('"wait":', '"wait":\n        open(order["log"] + ".pid", "w").write(str(os.getpid()))')
+        SCRIPT.replace('"wait":', '"wait":\n        open(request["log"] + ".pid", "w").write(str(os.getpid()))')
     )
     code = f"""
 import sys, time
 from latentbench.bench.engines.client import Server
 Server.command = (sys.executable, "-P", {str(tmp_path / "server.py")!r})
 server = Server()
-server.order({{"job": "a", "attempt": 1, "order": {{"do": "wait", "log": {str(tmp_path / "log")!r}}}}})
+server.submit({{"job": "a", "attempt": 1, "request": {{"do": "wait", "log": {str(tmp_path / "log")!r}}}}})
 print(server.process.pid, flush=True)
 time.sleep(60)
 """
