@@ -14,8 +14,8 @@ from types import ModuleType
 from ..results.errors import UserError
 from ..tokenizers.registry import Registry
 
-# The modules that each imported module has brought along: what they register, workers register too.
-_brought_along: dict[str, set[str]] = {}
+# What this process has imported, by name, with the modules that came along: what they register, workers register too.
+_imported: dict[str, tuple[Import, set[str]]] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,19 +42,19 @@ def load_imports(names: Iterable[str]) -> tuple[Import, ...]:
 
 
 def repeat_imports(imports: Iterable[Import]) -> None:
-    """Import again, in another process, what `load_imports` did. Raises UserError, also when a file has changed."""
+    """Import in a worker what `load_imports` did in the command. Raises UserError, also when a file has changed."""
     for item in imports:
         # At the end: what is installed is found as before, and a script's own folder only in addition.
         if item.folder and item.folder not in sys.path:
             sys.path.append(item.folder)
         again = _load(item.name)
         if (again.file, again.sha256) != (item.file, item.sha256):
-            raise UserError(f"--import {item.name}: {again.file} is not the file that the run was planned with")
+            raise UserError(f"--import {item.name}: {again.file} is not what the run was planned with; run it again")
 
 
 def refuse_unrepeatable(lookups: Iterable[tuple[Registry, str]], imports: Sequence[Import]) -> None:
     """Raise UserError for a name in use that was added in this process by a module that workers don't import."""
-    repeated = {item.module for item in imports}.union(*(_brought_along.get(item.module, ()) for item in imports))
+    repeated = {item.module for item in imports}.union(*(_imported[item.name][1] for item in imports))
     for registry, name in sorted(lookups, key=lambda item: (item[0].kind, item[1])):
         module = registry.added_by(name)
         if module is not None and module not in repeated:
@@ -65,25 +65,29 @@ def refuse_unrepeatable(lookups: Iterable[tuple[Registry, str]], imports: Sequen
             raise UserError(f"{registry.kind} {name!r} was added by {module}, which workers don't import; {cure}")
 
 
-def _load(name: str) -> Import:
-    is_file = name.endswith(".py") or "/" in name
-    path = Path(name).resolve()
+def _load(asked_for: str) -> Import:
+    is_file = asked_for.endswith(".py") or "/" in asked_for
+    path = Path(asked_for).resolve()
+    name = str(path) if is_file else asked_for
+    if name in _imported:
+        return _imported[name][0]
     if is_file and not path.is_file():
-        raise UserError(f"--import {name}: no such file")
+        raise UserError(f"--import {asked_for}: no such file")
     before = set(sys.modules)
     try:
         module = _loaded_from(path) or _execute(path) if is_file else import_module(name)
-    except Exception as error:
-        raise UserError(f"--import {name}: {_cause(name, error)}") from error
-    _brought_along.setdefault(module.__name__, set()).update(set(sys.modules) - before)
+    except (Exception, SystemExit) as error:
+        raise UserError(f"--import {asked_for}: {_cause(name, error)}") from error
     file = getattr(module, "__file__", None) or ""
-    return Import(
-        name=str(path) if is_file else name,
+    imported = Import(
+        name=name,
         module=module.__name__,
         file=str(Path(file).resolve()) if file else "",
         sha256=hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else "",
         folder="" if is_file else _folder(module),
     )
+    _imported[name] = imported, set(sys.modules) - before
+    return imported
 
 
 def _loaded_from(path: Path) -> ModuleType | None:
@@ -120,7 +124,7 @@ def _folder(module: ModuleType) -> str:
     return str(Path(file).resolve().parent) if file else ""
 
 
-def _cause(name: str, error: Exception) -> str:
+def _cause(name: str, error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
         file = Path(*name.split(".")).with_suffix(".py")
         cure = f"--import {file}" if file.is_file() else "a file is named by its path, FILE.py"

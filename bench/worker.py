@@ -1,8 +1,13 @@
-"""What a worker process does: one job, from a request to a record. Forked by the engine's server."""
+"""What a worker process does: one job, from a request to a record.
+
+The local engine's server forks one per job. For other engines, `python -P -m latentbench.bench.worker` reads one
+`WorkerRequest` as JSON from standard input.
+"""
 
 from __future__ import annotations
 
 import errno
+import json
 import platform
 import resource
 import sys
@@ -18,6 +23,7 @@ from typing import Any
 from ..results.errors import UserError
 from ..results.record import Failure, InvalidRecord, Record, canonical
 from ..results.store import Store, atomic_write, remove_leftovers
+from .imports import repeat_imports
 from .signals import StopSignal
 from .worker_protocol import FAILED, FINISHED, INTERRUPTED, UNWRITABLE, ProgressFile, WorkerRequest, clean_attempt
 
@@ -50,6 +56,7 @@ def work(data: Mapping[str, Any]) -> int:
         identity = {"kind": job.kind, "key": job.key, "title": job.title, "config": dict(job.config)}
         identity |= {"versions": dict(job.versions), "depends": dict(job.depends), "runtime": dict(job.runtime)}
         atomic_write(folder / "config.json", canonical(identity))
+        repeat_imports(request.imports)
         outcome = _execute(request, store, stop)
         stop.hold()
     except (InterruptedTrainingError, KeyboardInterrupt) as stopped:
@@ -154,9 +161,10 @@ def _facts(request: WorkerRequest, started: datetime, seconds: float) -> dict[st
         "host": platform.node(),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         * (1 if sys.platform == "darwin" else 1024),
-        **({"imports": dict(request.imports)} if request.imports else {}),
         "versions": {name: _version(name) for name in ("latentbench", "torch", "torchvision", "torchaudio", "numpy")},
     }
+    if request.imports:
+        facts["imports"] = {item.name: item.sha256[:12] for item in request.imports}
     if request.device != "cpu" and torch.cuda.is_initialized():
         facts["device_name"] = torch.cuda.get_device_name()
         facts["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated()
@@ -168,3 +176,8 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "unknown"
+
+
+if __name__ == "__main__":
+    preload()
+    sys.exit(work(json.load(sys.stdin)))

@@ -6,11 +6,12 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..results.store import RECORD, remove_leftovers
+from .imports import Import
 from .jobs import Job
 
 # Exit codes of a worker; any other, or a signal, means that it died.
@@ -27,8 +28,7 @@ _PROGRESS_SECONDS = 0.5
 class WorkerRequest:
     """One attempt at a job: `root` of the output, `cache` of decoded data, torch `device`, CPU `threads`, `log` file.
 
-    The log lies in `log/` in the job's folder. `imports` are the user's modules and files that the worker has imported,
-    with the first digits of their SHA-256.
+    The log lies in `log/` in the job's folder. The worker imports `imports` first.
     """
 
     job: Job
@@ -39,7 +39,7 @@ class WorkerRequest:
     attempt: int
     log: str
     checkpoint_seconds: float
-    imports: Mapping[str, str] = field(default_factory=dict)
+    imports: tuple[Import, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -59,7 +59,9 @@ class WorkerRequest:
         job = Job(**data["job"])
         if job.key != data["key"]:
             raise ValueError(f"the request's key {data['key']} is not its job's {job.key}")
-        return cls(**{name: value for name, value in data.items() if name != "key"} | {"job": job})
+        imports = tuple(Import(**item) for item in data.get("imports", ()))
+        plain = {name: value for name, value in data.items() if name != "key"}
+        return cls(**plain | {"job": job, "imports": imports})
 
 
 def start_attempt(folder: Path) -> Path:

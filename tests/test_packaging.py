@@ -41,7 +41,6 @@ ELSEWHERE = {
     "bench/datasets/sounds.py": "bench/datasets/test_procedural.py",
     "bench/datasets/source.py": "bench/datasets/test_files.py",  # the interface, tested through a source
     "bench/engines/client.py": "bench/engines/test_local.py",  # both ends of one pipe, tested as one
-    "bench/engines/interface.py": "bench/engines/test_local.py",
     "tasks/probing.py": "tasks/probes/test_interface.py",  # the task, beside the probes that it makes
     "results/systems.py": "results/test_claims.py",  # data: the claims that are judged
     "results/errors.py": "bench/test_suite.py",  # its messages, where users meet them

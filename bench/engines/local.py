@@ -153,7 +153,7 @@ class _Scheduler:
             attempt=run.attempt,
             log=str(log),
             checkpoint_seconds=self.settings.checkpoint_seconds,
-            imports={item.name: item.sha256[:12] for item in self.settings.imports},
+            imports=self.settings.imports,
         )
 
     def _release(self, name: str) -> _Running:
