@@ -137,9 +137,8 @@ time.sleep(60)
     engine.kill()
     engine.communicate()
     time.sleep(0.3)
-    for process in (server, worker):
-        status = Path(f"/proc/{process}/stat")
-        assert not status.exists() or status.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    assert not alive(server)
+    assert not alive(worker)
 
 
 def test_messages_may_come_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,3 +148,35 @@ def test_messages_may_come_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server()
     assert answers(server, 3) == {"0": 0, "1": 0, "2": 0}
     server.close()
+
+
+def test_an_engine_that_dies_while_its_server_starts_leaves_none(tmp_path: Path) -> None:
+    # Killed before the server has asked the kernel to be told: the server finds another parent than it was started by.
+    (tmp_path / "server.py").write_text("import time\ntime.sleep(0.5)" + SCRIPT)
+    code = f"""
+import os, signal, sys
+from latentbench.bench.engines.client import Server
+Server.command = (sys.executable, "-P", {str(tmp_path / "server.py")!r})
+print(Server().process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    engine = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (engine.returncode, engine.stderr) == (-signal.SIGKILL, "")
+    assert not alive(int(engine.stdout))
+
+
+def test_an_engine_that_has_gone_is_no_traceback(tmp_path: Path) -> None:
+    script = tmp_path / "server.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, "-P", str(script), str(os.getpid()), "[]"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")
+
+
+def alive(process: int) -> bool:
+    """Whether it still runs; a moment later at the latest, it is gone with its pipes."""
+    status = Path(f"/proc/{process}/stat")
+    return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
