@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -55,9 +55,9 @@ class Engine(ABC):
         self.settings = settings
 
     @abstractmethod
-    def run(self, jobs: Mapping[str, Job]) -> Iterator[Event]:
+    def run(self, jobs: Mapping[str, Job]) -> Generator[Event, None, None]:
         """Execute `jobs` (id -> job, each after those it depends on; ones that are not in the mapping are done).
 
-        Yields events as they happen. A failing job is recorded and never stops the others. Closing the iterator (or
+        Yields events as they happen. A failing job is recorded and never stops the others. Closing the generator (or
         KeyboardInterrupt inside it) asks running jobs to checkpoint and stop, and waits for them.
         """

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +53,7 @@ class LocalEngine(Engine):
         super().__init__(settings)
         self.machine = hardware.machine(settings.devices, jobs_per_device=settings.jobs_per_device)
 
-    def run(self, jobs: Mapping[str, Job]) -> Iterator[Event]:
+    def run(self, jobs: Mapping[str, Job]) -> Generator[Event, None, None]:
         """See `Engine.run`. Raises UserError when the output can't be written: then no job has a chance."""
         if not jobs:
             return

@@ -54,6 +54,12 @@ def mini_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def as_toml() -> Callable[[Mapping[str, Any]], str]:
+    """Writes a table as TOML."""
+    return toml
+
+
 def toml(table: Mapping[str, Any]) -> str:
     """`table` as TOML."""
     return "".join(f"{key} = {_value(value)}\n" for key, value in table.items())

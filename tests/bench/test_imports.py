@@ -20,7 +20,6 @@ from latentbench.bench.imports import load_imports, refuse_unrepeatable, repeat_
 from latentbench.bench.runner import run_suite
 from latentbench.results.errors import UserError
 from latentbench.tokenizers.registry import Registry, recorded_lookups
-from tests.bench.conftest import toml
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -31,20 +30,29 @@ def example(page: str) -> str:
     return next(block for block in blocks if re.search(r"^\w+\.add\(", block, flags=re.MULTILINE))
 
 
-def suite(folder: Path, **changes: Any) -> Path:
-    table = {
-        "name": "own",
-        "tasks": ["generation"],
-        "data": {"name": "shapes", "size": 16, "samples": 64, "val": 32},
-        "tokenizers": [{"recipe": "vq-vae", "bottleneck": {"kind": "sign"}, "channels": 8, "width": 8}],
-        "training": {"steps": 2, "batch_size": 8},
-        "encoder": {"width": 8, "training": {"steps": 2, "batch_size": 8}},
-        "prior": {"name": "independent", "training": {"steps": 2, "batch_size": 8}},
-        "generation": {"samples": 32},
-    }
-    path = folder / "own.toml"
-    path.write_text(toml(table | changes))
-    return path
+Suite = Callable[..., Path]
+
+
+@pytest.fixture
+def suite(tmp_path: Path, as_toml: Callable[[Mapping[str, Any]], str]) -> Suite:
+    """Writes a suite of the parts below, with changes."""
+
+    def write(**changes: Any) -> Path:
+        table = {
+            "name": "own",
+            "tasks": ["generation"],
+            "data": {"name": "shapes", "size": 16, "samples": 64, "val": 32},
+            "tokenizers": [{"recipe": "vq-vae", "bottleneck": {"kind": "sign"}, "channels": 8, "width": 8}],
+            "training": {"steps": 2, "batch_size": 8},
+            "encoder": {"width": 8, "training": {"steps": 2, "batch_size": 8}},
+            "prior": {"name": "independent", "training": {"steps": 2, "batch_size": 8}},
+            "generation": {"samples": 32},
+        }
+        path = tmp_path / "own.toml"
+        path.write_text(as_toml(table | changes))
+        return path
+
+    return write
 
 
 def runs(out: Path, kind: str) -> list[dict[str, Any]]:
@@ -60,8 +68,8 @@ def parts(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_file_of_parts_is_known_to_workers(latentbench: Any, tmp_path: Path, parts: Path) -> None:
-    path = suite(tmp_path)
+def test_a_file_of_parts_is_known_to_workers(latentbench: Any, tmp_path: Path, parts: Path, suite: Suite) -> None:
+    path = suite()
     done = latentbench("run", path, "--out", "out", "--import", "my_parts.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (facts,) = runs(tmp_path / "out", "prior")
@@ -75,7 +83,7 @@ def test_a_file_of_parts_is_known_to_workers(latentbench: Any, tmp_path: Path, p
 
 
 @pytest.mark.slow
-def test_a_dotted_module_is_known_to_workers(latentbench: Any, tmp_path: Path, parts: Path) -> None:
+def test_a_dotted_module_is_known_to_workers(latentbench: Any, tmp_path: Path, parts: Path, suite: Suite) -> None:
     package = tmp_path / "lib" / "my_package"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
@@ -85,7 +93,7 @@ def test_a_dotted_module_is_known_to_workers(latentbench: Any, tmp_path: Path, p
     script = tmp_path / "script.py"
     script.write_text(
         f"import sys\nsys.path.insert(0, {str(package.parent)!r})\nfrom latentbench.bench import run\n"
-        f"print(len(run({str(suite(tmp_path))!r}, out='out', imports=['my_package.everything'])))\n"
+        f"print(len(run({str(suite())!r}, out='out', imports=['my_package.everything'])))\n"
     )
     done = latentbench.python(script, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
@@ -94,8 +102,8 @@ def test_a_dotted_module_is_known_to_workers(latentbench: Any, tmp_path: Path, p
 
 
 @pytest.mark.slow
-def test_a_script_may_import_itself_for_workers(latentbench: Any, tmp_path: Path, parts: Path) -> None:
-    path = suite(tmp_path)
+def test_a_script_may_import_itself_for_workers(latentbench: Any, tmp_path: Path, parts: Path, suite: Suite) -> None:
+    path = suite()
     call = "from latentbench.bench import run\n    print(len(run({!r}, out='out', imports={})))\n"
     parts.write_text(parts.read_text() + "\nif __name__ == '__main__':\n    " + call.format(str(path), "[__file__]"))
     done = latentbench.python(parts, cwd=tmp_path)
@@ -103,7 +111,7 @@ def test_a_script_may_import_itself_for_workers(latentbench: Any, tmp_path: Path
 
 
 def test_parts_of_this_process_alone_are_refused_before_anything_is_trained(
-    tmp_path: Path, parts: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, parts: Path, suite: Suite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "Server", None)
     monkeypatch.setattr("latentbench.bench.runner.fingerprint", None)
@@ -111,7 +119,7 @@ def test_parts_of_this_process_alone_are_refused_before_anything_is_trained(
     monkeypatch.setitem(sys.modules, "__main__", script)
     exec(parts.read_text(), script.__dict__)
     with pytest.raises(UserError) as caught:
-        run_suite(suite(tmp_path), out=tmp_path / "out")
+        run_suite(suite(), out=tmp_path / "out")
     assert str(caught.value) == (
         "bottleneck 'sign' was added by __main__, which workers don't import; put it into a file of its own and pass "
         "--import FILE.py, or run(..., imports=['FILE.py'])"
@@ -185,10 +193,12 @@ def test_an_import_that_fails_is_one_line(
 
 
 @pytest.mark.slow
-def test_an_import_that_only_workers_can_t_do_is_one_line(latentbench: Any, tmp_path: Path, parts: Path) -> None:
+def test_an_import_that_only_workers_can_t_do_is_one_line(
+    latentbench: Any, tmp_path: Path, parts: Path, suite: Suite
+) -> None:
     # by its directory, say: here by who it is told to be
     parts.write_text("import sys\nif 'server' in sys.argv[0]: raise OSError('not\\nhere')\n" + parts.read_text())
-    done = latentbench("run", suite(tmp_path), "--out", tmp_path / "out", "--import", parts)
+    done = latentbench("run", suite(), "--out", tmp_path / "out", "--import", parts)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == f"latentbench: in the job server: --import {parts}: OSError: not here"
     assert "Traceback" not in done.stderr
@@ -226,7 +236,7 @@ def install(folder: Path, points: Mapping[str, tuple[str, str, str]], name: str 
 
 @pytest.mark.slow
 def test_an_installed_package_s_parts_are_listed_and_run(
-    latentbench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    latentbench: Any, tmp_path: Path, suite: Suite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(latentbench.environment, "PYTHONPATH", str(install(tmp_path / "site", PACKAGE)))
     everything = latentbench("list").stdout
@@ -234,7 +244,6 @@ def test_an_installed_package_s_parts_are_listed_and_run(
         assert f"\n  {name} " in everything or f"\n  {name}\n" in everything, name
     sounds = {"name": "tones", "source": "sines", "modality": "waveform", "sample_rate": 8000, "seconds": 0.128}
     path = suite(
-        tmp_path,
         data=[
             {"name": "shapes", "size": 16, "samples": 64, "val": 32},
             {**sounds, "samples": 64},
@@ -260,7 +269,7 @@ def test_an_installed_package_s_parts_are_listed_and_run(
 
 @pytest.mark.slow
 def test_a_broken_package_is_named_and_spoils_nothing_else(
-    latentbench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mini_file: Path
+    latentbench: Any, tmp_path: Path, suite: Suite, monkeypatch: pytest.MonkeyPatch, mini_file: Path
 ) -> None:
     site = install(tmp_path / "site", {"latentbench.bottlenecks": PACKAGE["latentbench.bottlenecks"]})
     (site / "guest" / "bottlenecks.py").write_text("import no_such_dependency\n\n\nclass SignConfig:\n    pass\n")
@@ -271,7 +280,7 @@ def test_a_broken_package_is_named_and_spoils_nothing_else(
     )
     assert line in latentbench("list", "bottlenecks").stdout
     assert latentbench("plan", mini_file).returncode == 0
-    done = latentbench("plan", suite(tmp_path, prior={}))
+    done = latentbench("plan", suite(prior={}))
     assert done.returncode == 2
     assert done.stderr == f"latentbench: {tmp_path / 'own.toml'}: tokenizers[0].bottleneck.kind: {line}\n"
 

@@ -266,7 +266,7 @@ def test_closing_stops_the_workers(out: Path) -> None:
     server = server_of(workers[0])
     time.sleep(0.2)  # until their signal handlers are in place
     started = time.monotonic()
-    running.close()  # type: ignore[attr-defined]
+    running.close()
     assert time.monotonic() - started < 5
     assert not any(map(alive, [*workers, server]))
     assert run(out, job("a"), job("b"))  # the folder can be used at once
@@ -283,7 +283,7 @@ def test_an_exception_in_the_loop_stops_the_workers_too(out: Path) -> None:
     running = engine(out).run({a.id: a})
     with pytest.raises(KeyboardInterrupt):
         watch(running)
-    running.close()  # type: ignore[attr-defined]
+    running.close()
     assert not alive(pid(out, a))
 
 

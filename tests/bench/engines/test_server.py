@@ -162,6 +162,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
     engine = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert (engine.returncode, engine.stderr) == (-signal.SIGKILL, "")
+    deadline = time.monotonic() + 10
+    while alive(int(engine.stdout)) and time.monotonic() < deadline:
+        time.sleep(0.02)
     assert not alive(int(engine.stdout))
 
 
@@ -177,6 +180,5 @@ def test_an_engine_that_has_gone_is_no_traceback(tmp_path: Path) -> None:
 
 
 def alive(process: int) -> bool:
-    """Whether it still runs; a moment later at the latest, it is gone with its pipes."""
     status = Path(f"/proc/{process}/stat")
     return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
