@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ..results.metric import Metric
-from ..results.record import Record
+from ..results.record import JobResult, Record
 from ..results.store import Store
 from ..tasks.distances import Reference
 from ..tasks.interface import Context, FeatureNet, FitReport
@@ -39,16 +39,6 @@ from .signals import StopSignal
 from .training import train
 
 MODEL = "model.safetensors"
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobResult:
-    """What a job leaves: metrics, plain deterministic facts, artifact files, and volatile facts (`run`)."""
-
-    metrics: tuple[Metric, ...] = ()
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    artifacts: tuple[str, ...] = ()
-    run: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

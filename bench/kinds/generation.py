@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...results.errors import UserError
+from ...results.record import JobResult
 from ...tasks.config import GenerationConfig, samples_to_extrapolate
 from ...tasks.nets import nets
 from ...tokenizers import weights
 from ..grid import Cell
 from ..suite import Suite
-from .base import JobKind, PlanContext, Price
+from .base import JobContext, JobKind, PlanContext, Price
 from .measures import SCORE_VERSIONS, SHARED_VERSIONS
 from .reference import ENCODER, net_versions, references
-
-if TYPE_CHECKING:
-    from ..job_context import JobContext, JobResult
 
 
 class Generation(JobKind):
@@ -24,6 +22,7 @@ class Generation(JobKind):
 
     name, order, version, task = "generation", 80, 1, "default"
     options = GenerationConfig
+    requires = ("data", "tokenizer", "latents", "prior")
 
     def check(self, suite: Suite, cells: Sequence[Cell]) -> None:
         """Refuse a score that no net of the suite can give."""
@@ -59,8 +58,7 @@ class Generation(JobKind):
     def needs(self, at: PlanContext) -> dict[str, str]:
         """Also the split that samples are not compared with, as `<split>_reference.<net>`, where a score reads both."""
         options: GenerationConfig = at.suite.options[self.name]
-        needs = {role: at.need(role) for role in ("data", "tokenizer", "latents", "prior")}
-        needs |= references(at, options.reference)
+        needs = super().needs(at) | references(at, options.reference)
         if "memorisation" in options.scores:
             other = "val" if options.reference == "train" else "train"
             needs |= references(at, other, prefix=f"{other}_")
@@ -79,7 +77,6 @@ class Generation(JobKind):
 
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.generation import SAMPLES, generate
-        from ..job_context import JobResult
 
         trained = ctx.record("prior").config
         prior = ctx.loaded(ctx.untrained_prior(trained), "prior")

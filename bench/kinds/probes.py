@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ...results.record import JobResult
 from ...tasks.config import ProbesConfig
 from ...tasks.metrics import metrics
 from ...tasks.probes import probes
@@ -12,12 +13,9 @@ from ...tasks.proxies import proxies
 from ...tokenizers.corruptions.config import CORRUPTIONS
 from ...tokenizers.losses.config import LOSSES
 from ...tokenizers.validation import check, check_distinct
-from .base import JobKind, PlanContext, Price
+from .base import JobContext, JobKind, PlanContext, Price
 from .measures import SHARED_VERSIONS
 from .reference import net_versions, references
-
-if TYPE_CHECKING:
-    from ..job_context import JobContext, JobResult
 
 
 class Probes(JobKind):
@@ -25,6 +23,7 @@ class Probes(JobKind):
 
     name, order, version, task = "probes", 100, 1, "on request"
     options = ProbesConfig
+    requires = ("data", "tokenizer", "latents")
 
     def read(self, table: Mapping[str, Any], where: str) -> ProbesConfig:
         options: ProbesConfig = super().read(table, where)
@@ -48,7 +47,7 @@ class Probes(JobKind):
         }
 
     def needs(self, at: PlanContext) -> dict[str, str]:
-        return {role: at.need(role) for role in ("data", "latents", "tokenizer")} | references(at, "val")
+        return super().needs(at) | references(at, "val")
 
     def price(self, at: PlanContext) -> Price:
         forward, (_, n_val) = at.cell.tokenizer.estimate_flops(), at.counts
@@ -58,7 +57,6 @@ class Probes(JobKind):
         from ...tasks.probes.interface import ProbeInput
         from ...tasks.probing import probe
         from ...tokenizers.build import build
-        from ..job_context import JobResult
 
         config = check(ProbesConfig, {k: v for k, v in ctx.job.config.items() if k != "seed"}, where=self.name)
         tokenizer = ctx.tokenizer_config

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ...results.record import JobResult
 from ...tasks.config import ReconstructionConfig
 from ...tasks.metrics import metrics
 from ...tokenizers import weights
 from ..grid import Cell
 from ..suite import Suite
-from .base import JobKind, PlanContext, Price
+from .base import JobContext, JobKind, PlanContext, Price
 from .measures import SHARED_VERSIONS
 from .reference import net_versions, references
-
-if TYPE_CHECKING:
-    from ..job_context import JobContext, JobResult
 
 
 class Reconstruction(JobKind):
@@ -23,6 +21,7 @@ class Reconstruction(JobKind):
 
     name, order, version, task = "reconstruction", 60, 1, "default"
     options = ReconstructionConfig
+    requires = ("data", "tokenizer")
 
     def check(self, suite: Suite, cells: Sequence[Cell]) -> None:
         if suite.options[self.name].lpips == "on":
@@ -36,7 +35,7 @@ class Reconstruction(JobKind):
         return {self.name: self.version, **pairs, **SHARED_VERSIONS, **net_versions(at)}
 
     def needs(self, at: PlanContext) -> dict[str, str]:
-        return {"data": at.need("data"), "tokenizer": at.need("tokenizer"), **references(at, "val")}
+        return super().needs(at) | references(at, "val")
 
     def price(self, at: PlanContext) -> Price:
         options: ReconstructionConfig = at.suite.options[self.name]
@@ -45,7 +44,6 @@ class Reconstruction(JobKind):
 
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.reconstruction import PAIRS, reconstruct
-        from ..job_context import JobResult
 
         config = ReconstructionConfig(**ctx.job.config)
         extra = []
