@@ -24,7 +24,7 @@ import latentbench.bench
 from latentbench.bench import cli
 from latentbench.bench.datasets import open_dataset
 from latentbench.bench.plan import make_plan
-from latentbench.bench.run import run_suite
+from latentbench.bench.runner import run_suite
 from latentbench.bench.suite import _EntryHead, _Top, load_suite, suite_names
 from latentbench.results.store import Store
 from latentbench.tasks.config import GenerationConfig, ModelabilityConfig, ProbesConfig, ReconstructionConfig
@@ -45,6 +45,7 @@ ELSEWHERE = {
     "docs/codecs.md": "tests/tokenizers/test_docs.py",
     "docs/corruptions.md": "tests/tokenizers/test_docs.py",
     "docs/datasets.md": "tests/bench/datasets/test_docs.py",
+    "docs/engines.md": "tests/bench/engines/test_interface.py",
     "docs/diffusion_decoders.md": "tests/tokenizers/test_docs.py",
     "docs/losses.md": "tests/tokenizers/test_docs.py",
     "docs/metrics.md": "tests/tasks/metrics/test_interface.py",

@@ -29,7 +29,7 @@ TORCH_FREE = (
     "bench.catalogue",
     "bench.plan",
     "bench.prior_options",
-    "bench.run",
+    "bench.runner",
     "bench.suite",
     "bench.engines.local",
     "results.gallery",

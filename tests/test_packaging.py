@@ -41,7 +41,6 @@ ELSEWHERE = {
     "bench/datasets/sounds.py": "bench/datasets/test_procedural.py",
     "bench/datasets/source.py": "bench/datasets/test_files.py",  # the interface, tested through a source
     "bench/engines/client.py": "bench/engines/test_local.py",  # both ends of one pipe, tested as one
-    "bench/engines/interface.py": "bench/engines/test_local.py",
     "tasks/probing.py": "tasks/probes/test_interface.py",  # the task, beside the probes that it makes
     "results/systems.py": "results/test_claims.py",  # data: the claims that are judged
     "results/errors.py": "bench/test_suite.py",  # its messages, where users meet them
@@ -73,7 +72,7 @@ ELSEWHERE = {
     "tokenizers/part.py": "tokenizers/test_recipe.py",
     "tokenizers/sequence_coding/tokenizer.py": "tokenizers/sequence_coding/test_bpe.py",
     "tokenizers/training.py": "bench/test_training.py",  # data: the loop's options
-    "bench/kinds/": "bench/test_run.py",  # every kind of job, through a run of all of them
+    "bench/kinds/": "bench/test_runner.py",  # every kind of job, through a run of all of them
     "bench/job_context.py": "bench/test_worker.py",  # what a job may reach, through jobs
     "tasks/priors/diffwave.py": "tasks/priors/test_continuous.py",  # a network, through the prior that trains it
     "tasks/priors/diffusion.py": "tasks/priors/test_continuous.py",  # every prior of continuous latents

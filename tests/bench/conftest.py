@@ -54,6 +54,12 @@ def mini_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def as_toml() -> Callable[[Mapping[str, Any]], str]:
+    """Writes a table as TOML."""
+    return toml
+
+
 def toml(table: Mapping[str, Any]) -> str:
     """`table` as TOML."""
     return "".join(f"{key} = {_value(value)}\n" for key, value in table.items())
@@ -76,8 +82,15 @@ class Commands:
 
     def start(self, *arguments: Any, **options: Any) -> subprocess.Popen[str]:
         """Start the command; its output is captured as text."""
+        return self._start("-P", "-m", "latentbench.bench.cli", *arguments, **options)
+
+    def python(self, script: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a script to its end."""
+        return self._end(self._start(script, **options))
+
+    def _start(self, *arguments: Any, **options: Any) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "latentbench.bench.cli", *map(str, arguments)],
+            [sys.executable, *map(str, arguments)],
             **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options,
             text=True,
             env=self.environment,
@@ -87,7 +100,9 @@ class Commands:
 
     def __call__(self, *arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run the command to its end."""
-        process = self.start(*arguments, **options)
+        return self._end(self.start(*arguments, **options))
+
+    def _end(self, process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
         out, err = process.communicate(timeout=240)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 

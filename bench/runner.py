@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.text import Text
 
 from ..results.errors import UserError
 from ..results.store import Store, remove_leftovers
-from . import hardware
+from ..tokenizers.registry import recorded_lookups
 from .datasets import default_cache, fingerprint
 from .engines import engines
+from .engines.interface import Engine, EngineSettings
+from .imports import load_imports, refuse_unrepeatable
 from .jobs import Job
 from .plan import Plan, make_plan
 from .progress import Display, StderrConsole
@@ -47,20 +50,34 @@ def run_suite(
     devices: str = "auto",
     jobs_per_device: int | None = None,
     checkpoint_seconds: float = 30.0,
+    imports: Sequence[str] = (),
     console: Console | None = None,
 ) -> Outcome:
     """Run `suite` (a shipped name, a file or a mapping) to the end, or go on with it.
 
     `sets` are changes like `--set`; records go to `out` (default `runs/<suite>`). Jobs with a valid record are not
-    done again; failed ones are. Raises UserError for anything the user can mend, before anything is trained.
+    done again; failed ones are. `imports` are modules or files that register parts of the user's own, for this process
+    and for workers. Raises UserError for anything the user can mend, before anything is trained.
     """
     console = console or StderrConsole()
+    imported = load_imports(imports)
     loaded = load_suite(suite, sets)
     make_engine = engines.get(engine, where="--engine")
-    machine = hardware.machine(devices, jobs_per_device=jobs_per_device)
-    make_plan(loaded, {})  # refuses what is wrong with the suite before the data are read
     root = Path(out) if out is not None else Path("runs") / loaded.name
-    cache = default_cache()
+    cache, store = default_cache(), Store(root)
+    runner: Engine = make_engine(
+        EngineSettings(
+            store=store,
+            cache=cache,
+            devices=devices,
+            jobs_per_device=jobs_per_device,
+            checkpoint_seconds=checkpoint_seconds,
+            imports=imported,
+        )
+    )
+    with recorded_lookups() as lookups:
+        make_plan(loaded, {})  # refuses what is wrong with the suite before the data are read
+    refuse_unrepeatable(lookups, imported)
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -68,13 +85,11 @@ def run_suite(
         raise UserError(message) from None
     with _locked(root):
         plan = make_plan(loaded, _fingerprints(loaded, console, cache))
-        store = Store(root)
         store.write_suite(loaded.name, [p.to_json() for p in plan.cells])
         todo = {name: job for name, job in plan.jobs.items() if store.load(job.kind, job.key) is None}
         _tidy(store, [job for name, job in plan.jobs.items() if name not in todo])
         before = len(plan.jobs) - len(todo)
         display = Display(console=console, jobs=todo, total=len(todo), before=before)
-        runner = make_engine(store=store, machine=machine, cache=cache, checkpoint_seconds=checkpoint_seconds)
         events = runner.run(todo)
         try:
             with display:
@@ -101,20 +116,32 @@ def run(
     engine: str = "local",
     devices: str = "auto",
     jobs_per_device: int | None = None,
+    imports: Sequence[str] = (),
 ) -> pandas.DataFrame:
-    """Run `suite` and return its records as a frame, one row per cell (see docs/leaderboard.md for the columns)."""
+    """Run `suite` and return its records as a frame, one row per cell (see docs/leaderboard.md for the columns).
+
+    `imports` names the modules, or files that end in `.py`, which register parts of your own.
+    """
     from ..results.rows import frame, rows
 
-    outcome = run_suite(suite, sets=sets, out=out, engine=engine, devices=devices, jobs_per_device=jobs_per_device)
+    outcome = run_suite(
+        suite,
+        sets=sets,
+        out=out,
+        engine=engine,
+        devices=devices,
+        jobs_per_device=jobs_per_device,
+        imports=imports,
+    )
     return frame([row for row in rows([outcome.root]) if row["suite"] == outcome.suite.name])
 
 
 def _fingerprints(suite: Suite, console: Console, cache: Path) -> dict[str, str]:
-    found = {}
+    fingerprints = {}
     for data in suite.data:
-        with console.status(f"reading {data.label}"):  # shows nothing where there is no terminal
-            found[data.label] = fingerprint(data, cache=cache)
-    return found
+        with console.status(Text(f"reading {data.label}")):  # shows nothing where there is no terminal
+            fingerprints[data.label] = fingerprint(data, cache=cache)
+    return fingerprints
 
 
 def _tidy(store: Store, finished: Iterable[Job]) -> None:
@@ -132,11 +159,12 @@ def _tell_skipped(plan: Plan, store: Store, console: Console) -> None:
         record = store.load(job.kind, job.key)
         skipped = record.extra.get("skipped", []) if record else []
         if skipped:
-            console.print(f"{job.title}: {len(skipped)} files were skipped:", highlight=False)
-            for item in skipped[:10]:
-                console.print(f"  {item['file']}: {item['reason']}", highlight=False, soft_wrap=True, markup=False)
+            lines = [f"{job.title}: {len(skipped)} files were skipped:"]
+            lines += [f"  {item['file']}: {item['reason']}" for item in skipped[:10]]
             if len(skipped) > 10:
-                console.print(f"  and {len(skipped) - 10} more: see {store.job_folder(job.kind, job.key)}")
+                lines.append(f"  and {len(skipped) - 10} more: see {store.job_folder(job.kind, job.key)}")
+            for line in lines:
+                console.print(Text(line), soft_wrap=True)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from latentbench.bench import run
-from latentbench.bench.run import Outcome, run_suite
+from latentbench.bench.runner import Outcome, run_suite
 from latentbench.results.record import Failure, Record
 from latentbench.results.store import Store
 
