@@ -10,7 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+
+from latentbench.bench.datasets import open_dataset
+from latentbench.bench.suite import load_suite
+from latentbench.tasks.metrics.psnr import psnr
 
 _MINI: dict[str, Any] = {
     "name": "mini",
@@ -42,6 +48,18 @@ def mini_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("suite") / "mini.toml"
     path.write_text(toml(_MINI))
     return path
+
+
+@pytest.fixture
+def write_suite(tmp_path: Path) -> Callable[[Mapping[str, Any]], Path]:
+    """A function that writes a suite to a file."""
+
+    def write(suite: Mapping[str, Any]) -> Path:
+        path = tmp_path / f"{suite['name']}.toml"
+        path.write_text(toml(suite))
+        return path
+
+    return write
 
 
 def toml(table: Mapping[str, Any]) -> str:
@@ -106,6 +124,14 @@ def undisturbed(latentbench: Commands, mini_file: Path, tmp_path_factory: pytest
     done = latentbench("run", mini_file, "--out", out)
     assert done.returncode == 0, done.stderr
     return out
+
+
+@pytest.fixture(scope="session")
+def mean_image_psnr(cache: Path, mini_file: Path) -> float:
+    """The PSNR, in dB, of a tokenizer of the small suite that tells nothing: of the training split's mean image."""
+    data = open_dataset(load_suite(str(mini_file)).data[0], cache=cache)
+    train, val = (s.batch(np.arange(len(s)), torch.device("cpu")) for s in (data.train, data.val))
+    return float(psnr(train.mean(0).expand_as(val), val, data_range=2.0).mean())
 
 
 @pytest.fixture
