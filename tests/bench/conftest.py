@@ -10,8 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+
+from latentbench.bench.datasets import open_dataset
+from latentbench.bench.suite import load_suite
+from latentbench.tasks.metrics.psnr import psnr
 
 _MINI: dict[str, Any] = {
     "name": "mini",
@@ -29,15 +34,6 @@ _MINI: dict[str, Any] = {
     },
     "generation": {"samples": 32},
 }
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Tiny models on many threads wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -58,6 +54,18 @@ def mini_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def as_toml() -> Callable[[Mapping[str, Any]], str]:
     """Writes a table as TOML."""
     return toml
+
+
+@pytest.fixture
+def write_suite(tmp_path: Path) -> Callable[[Mapping[str, Any]], Path]:
+    """A function that writes a suite to a file."""
+
+    def write(suite: Mapping[str, Any]) -> Path:
+        path = tmp_path / f"{suite['name']}.toml"
+        path.write_text(toml(suite))
+        return path
+
+    return write
 
 
 def toml(table: Mapping[str, Any]) -> str:
@@ -131,6 +139,14 @@ def undisturbed(latentbench: Commands, mini_file: Path, tmp_path_factory: pytest
     done = latentbench("run", mini_file, "--out", out)
     assert done.returncode == 0, done.stderr
     return out
+
+
+@pytest.fixture(scope="session")
+def mean_image_psnr(cache: Path, mini_file: Path) -> float:
+    """The PSNR, in dB, of a tokenizer of the small suite that tells nothing: of the training split's mean image."""
+    data = open_dataset(load_suite(str(mini_file)).data[0], cache=cache)
+    train, val = (s.batch(np.arange(len(s)), torch.device("cpu")) for s in (data.train, data.val))
+    return float(psnr(train.mean(0).expand_as(val), val, data_range=2.0).mean())
 
 
 @pytest.fixture

@@ -183,7 +183,7 @@ def test_a_reader_that_has_seen_enough(latentbench: Latentbench) -> None:
 
 @pytest.mark.slow
 def test_a_run_prints_its_leaderboard_and_so_does_the_command(
-    latentbench: Latentbench, undisturbed: Path, mini_file: Path, tmp_path: Path
+    latentbench: Latentbench, undisturbed: Path, mini_file: Path, tmp_path: Path, mean_image_psnr: float
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(undisturbed, out)
@@ -196,8 +196,9 @@ def test_a_run_prints_its_leaderboard_and_so_does_the_command(
     assert done.stdout.startswith(again.stdout.rstrip())
     rows = json.loads(latentbench("leaderboard", out, "--format", "json").stdout)
     rows = rows["rows"] if isinstance(rows, dict) else rows
-    assert {row["recipe"] for row in rows} == {"kl-vae", "vq-vae"}
-    assert all(row["psnr"] > 5 for row in rows)
+    gain = {row["recipe"]: row["psnr"] - mean_image_psnr for row in rows}
+    assert gain.keys() == {"kl-vae", "vq-vae"}
+    assert min(gain.values()) > 3.5  # dB; see test_run.py
 
 
 @pytest.mark.slow

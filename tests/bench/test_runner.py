@@ -43,7 +43,7 @@ def content(path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_from_python_a_run_is_a_frame(mini: dict[str, Any], out: Path) -> None:
+def test_from_python_a_run_is_a_frame(mini: dict[str, Any], out: Path, mean_image_psnr: float) -> None:
     frame = run(mini, out=out)
     assert list(frame["recipe"]) == ["kl-vae", "vq-vae"]
     assert list(frame["tsr"]) == [12, 48]
@@ -51,7 +51,8 @@ def test_from_python_a_run_is_a_frame(mini: dict[str, Any], out: Path) -> None:
         frame
     )
     assert {"rfd_encoder_supervised", "gfd_encoder_supervised", "parameters"} <= set(frame)
-    assert (frame["psnr"] > 5).all()
+    # 60 steps of 8 images gain 7.9 dB (kl-vae) and 4.9 dB (vq-vae) over a tokenizer that tells nothing.
+    assert (frame["psnr"] - mean_image_psnr > [6.0, 3.5]).all()
     assert frame["nll_bits"].notna().tolist() == [False, True]
 
 

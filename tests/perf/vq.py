@@ -12,8 +12,7 @@ from __future__ import annotations
 import argparse
 import gc
 import multiprocessing
-import statistics
-import time
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +22,9 @@ import torch
 from latentbench.tokenizers.bottlenecks.vq import VQ
 from latentbench.tokenizers.bottlenecks.vq_config import MultiHeadVQConfig
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
+
+sys.path.append(str(Path(__file__).parent))  # with -P a script's folder is not on the path
+from timing import interleaved
 
 PEER = "vector-quantize-pytorch"
 
@@ -69,21 +71,6 @@ def runner(name: str, args: argparse.Namespace) -> Callable[[], None]:
     return run_theirs
 
 
-def timed(runners: dict[str, Callable[[], None]], rounds: int, cuda: bool) -> dict[str, float]:
-    """Median seconds, one run of each per round after a round that doesn't count."""
-    clock = time.perf_counter if cuda else time.process_time
-    seconds: dict[str, list[float]] = {name: [] for name in runners}
-    for turn in range(rounds + 1):
-        for name, run in runners.items():
-            start = clock()
-            run()
-            if cuda:
-                torch.cuda.synchronize()
-            if turn:
-                seconds[name].append(clock() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
-
-
 def peak_memory(name: str, args: argparse.Namespace, results: multiprocessing.SimpleQueue[float]) -> None:
     """MiB that one run adds to the resident set, or takes of the GPU."""
     run = runner(name, args)
@@ -118,7 +105,8 @@ def main() -> None:
         names.append(PEER)
     else:
         print(f"{PEER} is not installed: its row is left out")
-    seconds = timed({name: runner(name, args) for name in names}, args.rounds, args.device != "cpu")
+    runners = {name: runner(name, args) for name in names}
+    seconds, _ = interleaved(runners, args.rounds, device=args.device, cpu_seconds=True)
     context = multiprocessing.get_context("spawn")
     print(f"{args.tokens} tokens x {args.dim}, K = {args.codes}, {args.heads} heads, {args.device}")
     ours = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -154,15 +154,6 @@ def context(folder: Path, *nets: FeatureNet, **options: Any) -> Context:
 
     fields: dict[str, Any] = {"device": torch.device("cpu"), "seed": 0, "fit": fit, "folder": folder}
     return Context(**fields | options, nets={net.name: net.eval() for net in nets})
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Tiny tensors on many threads wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

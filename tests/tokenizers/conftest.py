@@ -15,39 +15,21 @@ from latentbench.bench.training import train
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.spec import MelSpec, Modality, SignalSpec
+from latentbench.tokenizers.spec import SignalSpec
 
-SIGNALS = {
-    "image": SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 24)),
-    "video": SignalSpec(modality=Modality.VIDEO, channels=3, shape=(4, 16, 8), rate=8.0),
-    "waveform": SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(2048,), rate=16000.0),
-    "spectrogram": SignalSpec(
-        modality=Modality.SPECTROGRAM,
-        channels=1,
-        shape=(16, 8),
-        rate=16000.0,
-        mel=MelSpec(sample_rate=16000, n_mels=16),
-        source_shape=(1, 2048),
-    ),
-}
+SHAPES = {"image": (16, 24), "video": (4, 16, 8), "waveform": (2048,), "spectrogram": (16, 8)}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-
-@pytest.fixture(params=list(SIGNALS))
-def signal(request: pytest.FixtureRequest) -> SignalSpec:
+@pytest.fixture(params=SHAPES)
+def signal(request: pytest.FixtureRequest, make_signal: Callable[..., SignalSpec]) -> SignalSpec:
     """The signal of each modality in turn."""
-    return SIGNALS[request.param]
+    return make_signal(request.param, SHAPES[request.param], rate=16_000.0)
 
 
 @pytest.fixture
-def image() -> SignalSpec:
+def image(make_signal: Callable[..., SignalSpec]) -> SignalSpec:
     """A small image."""
-    return SIGNALS["image"]
+    return make_signal("image", SHAPES["image"])
 
 
 @pytest.fixture

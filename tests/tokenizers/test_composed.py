@@ -146,6 +146,13 @@ def test_another_decoder(image: SignalSpec, sample: Sample) -> None:
     tokenizer, x = build(config), sample(image)
     assert tokenizer.decode(tokenizer.encode(x)).shape == x.shape
     assert config.estimate_parameters() == sum(p.numel() for p in tokenizer.parameters())
+    optimizer, losses = torch.optim.AdamW(tokenizer.parameters(), lr=1e-2), []
+    for step in range(30):
+        optimizer.zero_grad()
+        losses.append(tokenizer.losses(x, group="model", step=step, steps=30)["loss"])
+        losses[-1].backward()
+        optimizer.step()
+    assert losses[-1] < 0.6 * losses[0]  # the linear encoder and the convolutional decoder learn together
 
 
 @pytest.mark.parametrize("downsample", [[6, 10], [1, 1], [5, 3], [2, 30]])
