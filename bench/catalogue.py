@@ -79,7 +79,7 @@ def _prior(planned: PlannedCell, plan: Plan) -> dict[str, Any]:
     """The prior that a cell would train, and the FLOPs of its training."""
     if planned.prior is None:
         return {"prior": None, "prior_flops": None}
-    return {"prior": planned.prior.name, "prior_flops": plan.jobs[planned.jobs["prior"]].flops}
+    return {"prior": planned.prior.kind, "prior_flops": plan.jobs[planned.jobs["prior"]].flops}
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> str:

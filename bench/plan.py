@@ -55,7 +55,7 @@ class PlannedCell:
 
     def to_json(self) -> dict[str, Any]:
         """The cell as a run's folder keeps it."""
-        prior = None if self.prior is None else self.prior.name
+        prior = None if self.prior is None else self.prior.kind
         return self.cell.to_json() | {"prior": prior, "jobs": dict(self.jobs)}
 
 
@@ -201,10 +201,10 @@ class _Planner:
         if prior is not None:
             prior_job = self._add(
                 kind="prior",
-                config={"prior": prior.name, "options": prior.identity(), "seed": seed},
-                versions={"training": 1, f"prior.{prior.name}": prior.version},
+                config={"prior": prior.kind, "options": prior.identity(), "seed": seed},
+                versions={"training": 1, f"prior.{prior.kind}": prior.version},
                 depends={"data": data.id, "latents": ids["latents"], "tokenizer": tokenizer.id},
-                title=f"prior {prior.name} {cell.name}",
+                title=f"prior {prior.kind} {cell.name}",
                 runtime=runtime,
                 flops=prior.training.flops
                 or 3 * prior.forward_flops(spec) * prior.training.batch_size * prior.training.steps,

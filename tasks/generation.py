@@ -17,6 +17,7 @@ from .config import GenerationConfig
 from .distances import Reference, distances
 from .interface import Context, TaskResult
 from .latents import LatentSplit, LatentStore
+from .priors.heldout import HeldOutScore
 from .priors.interface import Prior
 from .reconstruction import net_features
 from .scores import classifier_of, sample_scores
@@ -25,14 +26,6 @@ from .tensors import save_tensors
 
 SAMPLES = "samples.safetensors"
 _HELD_OUT_BATCH = 64
-_DENSITY = "density of the normalised latents, per sample; may be negative; comparable on equal latents alone"
-# held-out scores that are likelihoods: unit and protocol
-_LIKELIHOODS = {
-    "nll_bits": ("bit", "exact, per sample"),
-    "nll_bound_bits": ("bit", "upper bound, per sample, of revealing one position at a time in random order"),
-    "nll_density_bits": ("bit", f"exact {_DENSITY}"),
-    "nll_ode_bits": ("bit", f"{_DENSITY}; by integrating the ODE"),
-}
 
 
 @torch.inference_mode()
@@ -115,14 +108,16 @@ def held_out(prior: Prior, split: LatentSplit, spec: LatentSpec, device: torch.d
         batch = split.batch(np.arange(start, min(start + _HELD_OUT_BATCH, len(split))), device)
         for name, values in prior.held_out(batch).items():
             scores.setdefault(name, []).append(values.double().cpu())
+    known = {score.name: score for score in prior.held_out_scores}
     found: list[Metric] = []
     for name, parts in scores.items():
         values = torch.cat(parts)
-        exact = name == "nll_bits"
-        unit, protocol = _LIKELIHOODS.get(name, ("", "the prior's own objective; comparable on equal latents alone"))
-        found.append(Metric.from_samples(name, values.tolist(), direction="lower", unit=unit, protocol=protocol))
-        if exact:
+        score = known.get(name, HeldOutScore(name=name))
+        found.append(
+            Metric.from_samples(name, values.tolist(), direction="lower", unit=score.unit, protocol=score.protocol)
+        )
+        if score.exact:
             per_element = (values / spec.signal.source_elements).tolist()
-            scaled = Metric.from_samples("nll_bits_per_element", per_element, direction="lower", unit="bit")
+            scaled = Metric.from_samples(f"{name}_per_element", per_element, direction="lower", unit="bit")
             found.append(replace(scaled, protocol="exact, of the latents alone, per element of the source signal"))
     return tuple(replace(metric, protocol=f"{metric.protocol}; validation split") for metric in found)

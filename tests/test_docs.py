@@ -29,7 +29,8 @@ from latentbench.bench.suite import _EntryHead, _Top, load_suite, suite_names
 from latentbench.results.store import Store
 from latentbench.tasks.config import GenerationConfig, ModelabilityConfig, ProbesConfig, ReconstructionConfig
 from latentbench.tasks.nets.config import EncoderConfig
-from latentbench.tasks.priors.config import ARConfig, FlowConfig
+from latentbench.tasks.priors.ar_config import ARConfig
+from latentbench.tasks.priors.flow_config import FlowConfig
 from latentbench.tokenizers.training import TrainingConfig
 
 ROOT = Path(__file__).parents[1]

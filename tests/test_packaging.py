@@ -74,11 +74,8 @@ ELSEWHERE = {
     "tokenizers/sequence_coding/tokenizer.py": "tokenizers/sequence_coding/test_bpe.py",
     "tokenizers/training.py": "bench/test_training.py",  # data: the loop's options
     "bench/work.py": "bench/test_run.py",  # every kind of job, through a run of all of them
+    "tasks/priors/diffwave.py": "tasks/priors/test_continuous.py",  # a network, through the prior that trains it
     "tasks/priors/diffusion.py": "tasks/priors/test_continuous.py",  # every prior of continuous latents
-    "tasks/priors/diffusion_config.py": "tasks/priors/test_continuous.py",
-    "tasks/priors/cascade_config.py": "tasks/priors/test_cascade.py",  # data
-    "tasks/priors/token_config.py": "tasks/priors/test_mar.py",  # data
-    "tasks/priors/wavenet_config.py": "tasks/priors/test_wavenet.py",  # data
     "tasks/priors/unet.py": "tasks/priors/test_continuous.py",  # a network, through the prior that trains it
     "tasks/priors/dilated.py": "tasks/priors/test_continuous.py",  # a network, through the priors that train it
     "tasks/priors/fields.py": "tasks/priors/test_likelihood.py",  # what a sampler and a likelihood integrate

@@ -12,7 +12,8 @@ from latentbench.bench.plan import Plan, make_plan
 from latentbench.bench.prior_options import configure
 from latentbench.bench.suite import load_suite
 from latentbench.results.errors import UserError
-from latentbench.tasks.priors.config import ARConfig, FlowConfig
+from latentbench.tasks.priors.ar_config import ARConfig
+from latentbench.tasks.priors.flow_config import FlowConfig
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 
 Suite = dict[str, Any]

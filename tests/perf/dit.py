@@ -19,7 +19,8 @@ from torch.nn import functional as F
 from latentbench.tasks.latents import LatentBatch
 from latentbench.tasks.priors.build import build_prior
 from latentbench.tasks.priors.config import resolve_prior
-from latentbench.tasks.priors.flow import interpolate, logit_normal_times
+from latentbench.tasks.priors.flow import interpolate
+from latentbench.tokenizers.backbones.time import logit_normal_times
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 

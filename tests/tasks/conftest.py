@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from latentbench.tasks.interface import Context, FeatureNet
 from latentbench.tasks.latents import LatentBatch
+from latentbench.tasks.priors.config import PriorConfig
+from latentbench.tasks.priors.heldout import NLL_BITS
 from latentbench.tasks.priors.interface import Prior
 from latentbench.tokenizers.interface import Latents, Tokenizer
 from latentbench.tokenizers.mel import LogMel
@@ -127,10 +129,10 @@ class Pixels(FeatureNet):
 class Replay(Prior):
     """A prior whose samples are given."""
 
-    kind = "continuous"
+    held_out_scores = (NLL_BITS,)
 
     def __init__(self, spec: LatentSpec, samples: Tensor) -> None:
-        super().__init__(spec)
+        super().__init__(PriorConfig(), spec)
         self.samples = nn.Parameter(samples, requires_grad=False)
 
     def losses(self, batch: LatentBatch, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:

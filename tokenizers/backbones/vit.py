@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..geometry import grid_shape
 from ..spec import SignalSpec
-from .attention import AxialEmbedding, Rotary, TransformerEncoder, rotary_angles
+from .attention import TransformerEncoder, positions_of
 from .patch import depth_to_space, space_to_depth
 from .set_shortcut import SetShortcut
 from .shortcut import LinearShortcut, Shortcut
@@ -29,27 +29,22 @@ _STD = 0.3
 class _Trunk(nn.Module):
     """What both halves share: blocks over P patches, and n tokens behind them."""
 
-    cos: Tensor
-    sin: Tensor
-
     def __init__(self, config: ViTConfig, signal: SignalSpec, downsample: tuple[int, ...]) -> None:
         super().__init__()
         self.grid, self.factors = grid_shape(signal, downsample), downsample
-        self.position = AxialEmbedding(self.grid, config.width, std=_STD) if config.positions == "learned" else None
-        if self.position is None:
-            angles = rotary_angles(self.grid, config.width // config.attention_heads)
-            zero = torch.zeros(config.tokens or 0, angles[0].shape[1])  # latent tokens have no position, so angle 0
-            self.register_buffer("cos", torch.cat((angles[0], zero + 1)), persistent=False)
-            self.register_buffer("sin", torch.cat((angles[1], zero)), persistent=False)
+        self.position = positions_of(
+            config.positions, self.grid, config.width, config.attention_heads, std=_STD, unplaced=config.tokens or 0
+        )
         self.blocks = TransformerEncoder(config.width, config.layers, config.attention_heads, config.inner)
 
     def with_positions(self, patches: Tensor) -> Tensor:
         """`[B, P, D]` with the patches' positions added."""
-        return patches if self.position is None else patches + self.position()
+        added = self.position()
+        return patches if added is None else patches + added
 
-    def rotary(self) -> Rotary | None:
-        """The angles of all N positions, where positions are angles."""
-        return None if self.position is not None else (self.cos, self.sin)
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, N, D]` through the blocks."""
+        return self.blocks(x, self.position.angles())
 
 
 class ViTEncoder(nn.Module):
@@ -67,9 +62,9 @@ class ViTEncoder(nn.Module):
         patches = space_to_depth(signal, self.trunk.factors).flatten(2).transpose(1, 2)
         x = self.trunk.with_positions(self.embed(patches))
         if self.tokens is None:
-            return self.trunk.blocks(x, self.trunk.rotary()).transpose(1, 2).unflatten(2, self.trunk.grid)
+            return self.trunk(x).transpose(1, 2).unflatten(2, self.trunk.grid)
         x = torch.cat((x, self.tokens.expand(len(x), -1, -1)), dim=1)
-        return self.trunk.blocks(x, self.trunk.rotary())[:, -len(self.tokens) :].transpose(1, 2)
+        return self.trunk(x)[:, -len(self.tokens) :].transpose(1, 2)
 
 
 class ViTDecoder(nn.Module):
@@ -95,7 +90,7 @@ class ViTDecoder(nn.Module):
         else:
             queries = self.trunk.with_positions(self.query.expand(len(rows), math.prod(self.trunk.grid), -1))
             x = torch.cat((queries, rows if self.order is None else rows + self.order), dim=1)
-        x = self.trunk.blocks(x, self.trunk.rotary())[:, : math.prod(self.trunk.grid)]
+        x = self.trunk(x)[:, : math.prod(self.trunk.grid)]
         return depth_to_space(self.head(x).transpose(1, 2).unflatten(2, self.trunk.grid), self.trunk.factors)
 
 

@@ -32,6 +32,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from ..backbones.time import logit_normal_times, stratified_times
 from ..spec import SignalSpec
 from .base import DiffusionDecoder
 from .diffusion_config import FlowDecoderConfig
@@ -55,10 +56,10 @@ class FlowDecoder(DiffusionDecoder):
         super().__init__()
         self.config = config
         levels = config.levels(signal)
-        self.net: UNet | None = UNet(config, levels, channels=signal.channels, leaps=False)
+        self.net: UNet | None = UNet(config, levels, channels=signal.channels, reads_step_size=False)
         self.student: UNet | None = None
         if config.distilled:
-            self.student = UNet(config, levels, channels=signal.channels, leaps=True)
+            self.student = UNet(config, levels, channels=signal.channels, reads_step_size=True)
         # The same noise for all samples, so that the decoded signal depends on the latents alone.
         noise = torch.randn(1, signal.channels, *signal.shape, generator=torch.Generator().manual_seed(_SEED))
         self.register_buffer("noise", noise, persistent=False)
@@ -111,7 +112,7 @@ class FlowDecoder(DiffusionDecoder):
             self.seen += 1
             self._square = None
         if self.student is not None and self.net is not None and step + 1 == self._start(steps):
-            self.student.load_state_dict(self.net.state_dict(), strict=False)  # the net has no `leap`
+            self.student.load_state_dict(self.net.state_dict(), strict=False)  # the net has no `step_size`
 
     def drop_training_modules(self) -> None:
         """Drops the flow if a student decodes."""
@@ -190,11 +191,9 @@ class FlowDecoder(DiffusionDecoder):
 
     def _times(self, n: int, device: torch.device) -> Tensor:
         """`[n]` training times, one from each of n equal strata of their distribution."""
-        quantile = (torch.arange(n, device=device) + torch.rand(n, device=device)) / n
         if self.config.times == "uniform":
-            return quantile
-        normal = torch.special.ndtri(quantile.clamp(1e-6, 1 - 1e-6))
-        return torch.sigmoid(self.config.time_mean + self.config.time_std * normal)
+            return stratified_times(n, device)
+        return logit_normal_times(n, self.config.time_mean, self.config.time_std, device)
 
     def _start(self, steps: int) -> int:
         """The step with which distillation begins."""
@@ -215,12 +214,11 @@ def integrate(
     `solver` is "euler" or "heun" (the trapezoidal rule, two evaluations per step).
     """
     first = start if isinstance(start, Tensor) else torch.full((len(y),), start, device=y.device)
-    leap = span / steps
-    times = [first - k * leap for k in range(steps + 1)]
+    step_size = span / steps
+    times = [first - k * step_size for k in range(steps + 1)]
     for t, following in pairwise(times):
-        here = velocity(y, t, leap)
+        slope = velocity(y, t, step_size)
         if solver == "heun":
-            there = velocity(y - leap * here, following, leap)
-            here = (here + there) / 2
-        y = y - leap * here
+            slope = (slope + velocity(y - step_size * slope, following, step_size)) / 2
+        y = y - step_size * slope
     return y

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ..auxiliary.base import LossTerms, TrainingStep
 from ..auxiliary.config import TokenizerParts
-from ..backbones.attention import MLP, AxialEmbedding
+from ..backbones.attention import MLP, Attention, AxialEmbedding
 from ..bottlenecks.base import Bottleneck
 from .base import Regulariser
 from .prior_in_the_loop_config import PriorInTheLoopConfig
@@ -122,22 +122,17 @@ class CausalPrior(nn.Module):
 
 
 class CausalBlock(nn.Module):
-    """x + causal attention(norm(x)), then x + mlp(norm(x))."""
+    """x + causal attention(norm(x)), then x + mlp(norm(x)); its norms have biases, unlike those of `Block`."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
+        self.attention = Attention(width, width // _HEAD_WIDTH, causal=True)
         self.mlp = MLP(width)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, N, D]` to the same."""
-        batch, length, width = x.shape
-        heads = self.qkv(self.norm1(x)).view(batch, length, 3, -1, _HEAD_WIDTH).permute(2, 0, 3, 1, 4)
-        query, key, value = heads.unbind()
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        x = x + self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+        x = x + self.attention(self.norm1(x))
         return x + self.mlp(self.norm2(x))
 
 

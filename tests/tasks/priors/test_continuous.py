@@ -61,7 +61,7 @@ def batch_of(values: Tensor, **rest: Tensor) -> LatentBatch:
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
 def test_every_rank_trains_and_samples(name: str, options: dict, shape: tuple[int, ...]) -> None:
     if name == "diffwave" and len(shape) > 1:
-        assert "one axis" in str(priors.get(name).unsupported_reason(grid(shape)))
+        assert "one axis" in str(priors.get(name)().unsupported_reason(grid(shape)))
         return
     prior = make(name, shape, **options)
     batch = batch_of(torch.randn(5, 3, *shape))
@@ -120,7 +120,7 @@ def test_flops_are_those_that_torch_counts(name: str, options: dict, patch: int,
         attention = 0
     elif name == "cascade":
         low = config.low(spec)
-        attention += full * math.prod(config.base().tokens_for(low)) ** 2 * width * layers
+        attention += full * math.prod(config.base().patches_for(low)) ** 2 * width * layers
     assert counter.get_total_flops() / 2 + attention == pytest.approx(config.forward_flops(spec), rel=1e-6)
 
 

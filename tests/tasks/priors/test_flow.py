@@ -8,15 +8,14 @@ from torch import Tensor
 
 from latentbench.results.systems import NORMAL_FLOW_LOSS
 from latentbench.tasks.latents import LatentBatch
-from latentbench.tasks.priors.config import FlowConfig
 from latentbench.tasks.priors.flow import (
     FlowPrior,
     integrate,
     interpolate,
-    logit_normal_times,
     patchify,
     unpatchify,
 )
+from latentbench.tasks.priors.flow_config import FlowConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 
@@ -85,15 +84,6 @@ def test_integration_of_a_gaussian_meets_its_closed_form(method: str, order: int
         errors.append((result - exact).abs().max().item())
     assert errors[1] < 0.03
     assert errors[0] / errors[1] == pytest.approx(2**order, rel=0.25)
-
-
-def test_times_are_logit_normal_and_stratified() -> None:
-    t = logit_normal_times(4000, 0.5, 2.0, torch.device("cpu"))
-    logit = torch.logit(t)
-    assert logit.mean().item() == pytest.approx(0.5, abs=0.02)
-    assert logit.std().item() == pytest.approx(2.0, abs=0.03)
-    few = torch.special.ndtr(torch.logit(logit_normal_times(8, 0.0, 1.0, torch.device("cpu"))))
-    assert (few * 8).floor().tolist() == list(range(8))
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from latentbench.results.errors import UserError
-from latentbench.tasks.priors.config import ARConfig
+from latentbench.tasks.priors.ar_config import ARConfig
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.interface import Latents
@@ -40,7 +40,7 @@ def test_a_sample_keeps_the_prefix_that_its_error_asks_for(signal: SignalSpec, s
     tokenizer, x = tokenizer_for(signal, rule=rule), mixed(signal, sample)
     assert tokenizer.spec.grid.shape == (8,)
     assert tokenizer.spec.grid.variable
-    assert ARConfig.unsupported_reason(tokenizer.spec) is None
+    assert ARConfig().unsupported_reason(tokenizer.spec) is None
     tokenizer.on_train_start([x])
     tokenizer.losses(x, group="model", step=0, steps=2)["loss"].backward()
     tokenizer.eval()

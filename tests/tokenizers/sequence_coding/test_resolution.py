@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from latentbench.results.errors import UserError
-from latentbench.tasks.priors.config import ARConfig
+from latentbench.tasks.priors.ar_config import ARConfig
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.interface import Latents
@@ -38,7 +38,7 @@ def test_a_sample_is_coarse_where_that_is_good_enough(signal: SignalSpec, sample
     assert isinstance(coding, Resolution)
     few, many = coding.lengths
     assert tokenizer.spec.grid.shape == (many,)
-    assert ARConfig.unsupported_reason(tokenizer.spec) is None
+    assert ARConfig().unsupported_reason(tokenizer.spec) is None
     means = x.flatten(2).mean(2).view(12, -1, *(1,) * (x.ndim - 2))
     x[::2] = means[::2] + 0.02 * x[::2]  # every other sample is nearly plain
     tokenizer.on_train_start([x])

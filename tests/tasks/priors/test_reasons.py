@@ -10,7 +10,8 @@ from latentbench.results.errors import UserError
 from latentbench.tasks.latents import LatentBatch
 from latentbench.tasks.priors.build import build_prior
 from latentbench.tasks.priors.config import choose, priors, resolve_prior
-from latentbench.tasks.priors.set_config import SetARConfig, SetFlowConfig
+from latentbench.tasks.priors.set_ar_config import SetARConfig
+from latentbench.tasks.priors.set_flow_config import SetFlowConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 
@@ -27,19 +28,19 @@ def test_sets_get_the_priors_of_sets_and_no_others() -> None:
     assert choose(spec()) == "set_flow"
     for name in priors:
         for latents in (spec(8), spec()):
-            unsupported_reason = priors.get(name).unsupported_reason(latents)
+            unsupported_reason = priors.get(name)().unsupported_reason(latents)
             assert (unsupported_reason is None) == (name == ("set_ar" if latents.discrete else "set_flow")), name
     for name in ("ar", "maskgit", "flow", "unet"):
         latents = spec(8) if name in ("ar", "maskgit") else spec()
         with pytest.raises(UserError, match=f"prior '{name}' can't model these latents: it models ordered positions"):
-            choose(latents, name)
+            resolve_prior(name, {}, latents, where="s")
 
 
 @pytest.mark.parametrize("name", ["set_ar", "set_flow"])
 def test_a_sequence_is_no_set(name: str) -> None:
     latents = spec(8, topology="sequence") if name == "set_ar" else spec(topology="sequence")
     with pytest.raises(UserError, match=f"prior '{name}' can't model these latents: it models sets, and these latents"):
-        choose(latents, name)
+        resolve_prior(name, {}, latents, where="s")
 
 
 @pytest.mark.parametrize("sizes", [(), (32,), (32, 16, 8)])

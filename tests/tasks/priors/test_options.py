@@ -1,4 +1,4 @@
-"""Options of the discrete priors: what they can model, refuse and cost; without torch."""
+"""Options of the priors: what they can model, refuse and cost, and their named sizes; without torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from latentbench.results.errors import UserError
 from latentbench.tasks.latents import LatentBatch
 from latentbench.tasks.priors.build import build_prior
-from latentbench.tasks.priors.config import choose, priors, resolve_prior
+from latentbench.tasks.priors.config import PriorConfig, choose, priors, resolve_prior
+from latentbench.tasks.priors.flow_config import FlowConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 
@@ -32,7 +33,7 @@ def able(latents: LatentSpec) -> set[str]:
     return {
         name
         for name in ("ar", "pixelcnn", "maskgit", "hierarchical")
-        if priors.get(name).unsupported_reason(latents) is None
+        if priors.get(name)().unsupported_reason(latents) is None
     }
 
 
@@ -131,3 +132,34 @@ def test_planning_needs_no_torch() -> None:
         "[priors.get(n) for n in ('pixelcnn', 'maskgit', 'hierarchical')]; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-P", "-c", code], check=True, timeout=60)
+
+
+def sized(codes: tuple[int, ...] = (), shape: tuple[int, ...] = (64,)) -> LatentSpec:
+    return spec(LatentGrid(shape=shape, channels=8, codebook_sizes=codes))
+
+
+def test_options_beside_a_size_win() -> None:
+    config = resolve_prior("flow", {"size": "s", "layers": 2}, sized(), where="suite")
+    assert (config.width, config.layers) == (192, 2)
+    assert FlowConfig.with_size({"layers": 2}, where="suite") == {"layers": 2}
+    assert resolve_prior("flow", {}, sized(), where="suite") == FlowConfig()
+
+
+def test_an_unknown_size_is_one_clear_line() -> None:
+    with pytest.raises(UserError, match=r"^suite: size: .*'l'"):
+        resolve_prior("flow", {"size": "l"}, sized(), where="suite")
+    with pytest.raises(UserError, match="no named sizes"):
+        PriorConfig.with_size({"size": "s"}, where="suite")
+
+
+@pytest.mark.parametrize("name", ["ar", "cascade", "diffwave", "flow", "givt", "mar", "unet", "wavenet"])
+def test_sizes_of_all_kinds_are_alike(name: str) -> None:
+    latents = sized((256,) if name in ("ar", "wavenet") else (), (8, 8) if name == "unet" else (64,))
+    parameters = []
+    for size in priors.get(name).sizes:
+        config = resolve_prior(name, {"size": size}, latents, where="suite")
+        if size != "m":  # large to build in a test
+            parameters.append(sum(p.numel() for p in build_prior(config, latents).parameters()))
+    assert len(parameters) == 2
+    assert 0.3e6 < parameters[0] < 1.8e6
+    assert 2e6 < parameters[1] < 9e6
