@@ -15,7 +15,7 @@ from latentbench.bench.training import train
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.spec import SignalSpec
+from latentbench.tokenizers.spec import Modality, SignalSpec
 
 SHAPES = {"image": (16, 24), "video": (4, 16, 8), "waveform": (2048,), "spectrogram": (16, 8)}
 

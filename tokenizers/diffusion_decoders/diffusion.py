@@ -56,10 +56,10 @@ class FlowDecoder(DiffusionDecoder):
         super().__init__()
         self.config = config
         levels = config.levels(signal)
-        self.net: UNet | None = UNet(config, levels, channels=signal.channels, leaps=False)
+        self.net: UNet | None = UNet(config, levels, channels=signal.channels, reads_step_size=False)
         self.student: UNet | None = None
         if config.distilled:
-            self.student = UNet(config, levels, channels=signal.channels, leaps=True)
+            self.student = UNet(config, levels, channels=signal.channels, reads_step_size=True)
         # The same noise for all samples, so that the decoded signal depends on the latents alone.
         noise = torch.randn(1, signal.channels, *signal.shape, generator=torch.Generator().manual_seed(_SEED))
         self.register_buffer("noise", noise, persistent=False)
@@ -112,7 +112,7 @@ class FlowDecoder(DiffusionDecoder):
             self.seen += 1
             self._square = None
         if self.student is not None and self.net is not None and step + 1 == self._start(steps):
-            self.student.load_state_dict(self.net.state_dict(), strict=False)  # the net has no `leap`
+            self.student.load_state_dict(self.net.state_dict(), strict=False)  # the net has no `step_size`
 
     def drop_training_modules(self) -> None:
         """Drops the flow if a student decodes."""

@@ -58,7 +58,7 @@ class GaussianField(nn.Module):
         super().__init__()
         self.variance, self.noise_std = variance, noise_std
 
-    def forward(self, y: Tensor, condition: Tensor, t: Tensor, leap: Tensor | None = None) -> Tensor:
+    def forward(self, y: Tensor, condition: Tensor, t: Tensor, step_size: Tensor | None = None) -> Tensor:
         k, t = self.noise_std, t.view(-1, 1, 1, 1)
         deviation = ((1 - t) ** 2 + (k * t) ** 2).sqrt()
         y = y * deviation
@@ -360,5 +360,5 @@ def test_levels_end_where_nothing_is_left_to_divide() -> None:
 def test_the_integrator_is_exact_on_straight_lines() -> None:
     y = torch.randn(3, 2)
     start = torch.tensor([1.0, 0.5, 0.75])
-    end = integrate(lambda y, t, leap: torch.ones_like(y), y, steps=3, start=start, span=0.5)
+    end = integrate(lambda y, t, step_size: torch.ones_like(y), y, steps=3, start=start, span=0.5)
     assert torch.allclose(end, y - 0.5)
