@@ -34,7 +34,7 @@ class Part:
         return self._resolve("builds")(self, *args, **kwargs)
 
     def _resolve(self, attribute: str) -> Any:
-        """The class that the class attribute `attribute` names, beside the configuration that says so."""
+        """What the class attribute `attribute` names, in the package of the class that sets it."""
         owner = next((cls for cls in type(self).__mro__ if attribute in vars(cls)), None)
         if owner is None:
             raise NotImplementedError(f"{type(self).__name__} has no `{attribute}`, the module that it configures")

@@ -188,7 +188,7 @@ def test_another_kind_drops_the_options_of_the_first(image: SignalSpec) -> None:
             't.bottleneck: solve = "closed-form" needs backbone "patch": PCA of \'conv\' is no autoencoder',
         ),
         ("kl-vae", {"losses": {"stft": 1.0}}, "t.losses.stft: defined for waveform, not image"),
-        ("kl-vae", {"losses": {"lpipz": 1.0}}, "t.losses: unknown objective term 'lpipz'; did you mean 'lpips'?"),
+        ("kl-vae", {"losses": {"lpipz": 1.0}}, "t.losses: unknown loss 'lpipz'; did you mean 'lpips'?"),
         (
             "kl-vae",
             {"losses": {"l1": 0.0}},

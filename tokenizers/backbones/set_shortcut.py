@@ -17,7 +17,7 @@ from .shortcut import Shortcut
 from .token_shortcut import TokenShortcut
 from .vit_config import ViTConfig
 
-# Digits are -2 and 2 beside contents of unit variance, so that tokens of one name are a cluster, and a digit that fits
+# Digits are -2 and 2 and contents have unit variance, so that tokens of one name are a cluster, and a digit that fits
 # multiplies a place's weight by e^8.
 _DIGIT = 2.0
 _SHARPNESS = 2.0

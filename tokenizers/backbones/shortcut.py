@@ -23,7 +23,7 @@ SAMPLES = 4096
 
 
 class Shortcut(nn.Module):
-    """A linear autoencoder beside a backbone's, whose outputs are added to the backbone's own, at either end."""
+    """A linear autoencoder in parallel to a backbone's: its outputs are added to the backbone's, at either end."""
 
     def encode(self, signal: Tensor) -> Tensor:
         """`[B, C, *signal]` to `[B, latents, *grid]`, float32."""
