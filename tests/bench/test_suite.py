@@ -264,7 +264,7 @@ def test_suites_about_priors_share_tokenizers_and_budgets() -> None:
         budgets.setdefault(cell.cell.label, set()).add(plan.jobs[cell.jobs["prior"]].flops)
     assert len(budgets) == 5
     assert len(set(map(frozenset, budgets.values()))) == 1  # equal FLOPs, on pixels and on latents
-    assert {cell.prior.name for cell in plan.cells if cell.prior} == {"flow", "cascade", "unet", "ar"}
+    assert {cell.prior.kind for cell in plan.cells if cell.prior} == {"flow", "cascade", "unet", "ar"}
     photos = make_plan(load_suite("photo-priors"), {})
-    assert {cell.prior.name for cell in photos.cells if cell.prior} == {"ar", "maskgit", "flow", "mar"}
+    assert {cell.prior.kind for cell in photos.cells if cell.prior} == {"ar", "maskgit", "flow", "mar"}
     assert len({cell.cell.tokenizer.spec.tsr for cell in photos.cells}) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -103,7 +104,7 @@ def test_sampling_flops() -> None:
 
 def test_planning_needs_no_torch() -> None:
     code = (
-        "import sys; from latentbench.tasks.priors.config import resolve_prior, priors; priors.get('ar'); "
+        "import sys; from latentbench.tasks.priors.config import priors; [priors.get(name) for name in priors]; "
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-P", "-c", code], check=True, timeout=60)
@@ -115,3 +116,28 @@ def test_all_priors_have_a_name_a_version_and_a_model() -> None:
         assert config.kind == name
         assert config.version >= 1
         assert issubclass(config()._resolve("builds"), Prior)
+
+
+SPECS = (
+    spec(4, sizes=(8, 5)),
+    spec(4),
+    replace(spec(2, sizes=(8,)), grids=(*spec(2, sizes=(8,)).grids, *spec(4, sizes=(5,)).grids)),
+    spec(4, sizes=(8,), topology="set"),
+    spec(4, topology="set"),
+)
+
+
+@pytest.mark.parametrize("name", sorted(priors))
+def test_every_likelihood_among_the_held_out_scores_is_declared(name: str) -> None:
+    options = {"likelihood": "hutchinson", "likelihood_steps": 1} if name in ("diffwave", "flow", "unet") else {}
+    config = priors.get(name)(**options)
+    latents_spec = next(s for s in SPECS if config.unsupported_reason(s) is None)
+    levels = []
+    for grid in latents_spec.grids:
+        codes = [torch.randint(k, (2, *grid.shape)) for k in grid.codebook_sizes]
+        levels.append(Latents(values=torch.randn(2, 4, *grid.shape), codes=torch.stack(codes, 1) if codes else None))
+    batch = LatentBatch(latents=replace(levels[0], rest=tuple(levels[1:])))
+    prior = build_prior(config, latents_spec)
+    declared = {score.name for score in prior.held_out_scores}
+    assert {score for score in prior.held_out(batch) if score.startswith("nll")} <= declared
+    assert all(score.unit == "bit" and "sample" in score.protocol for score in prior.held_out_scores)
