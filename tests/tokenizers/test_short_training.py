@@ -54,7 +54,7 @@ def train(recipe: str, options: dict[str, object], images: Tensor) -> TrainableT
         ("vq-vae", {"codebook_size": 64}, 14.5, 0.5),
         ("vq-vae", {"codebook_size": 64, "bottleneck": {"normalise": True}}, 14.5, 0.5),
         ("vq-vae-ema", {"codebook_size": 64}, 14.5, 0.5),
-        ("multi-head-vq", {"codebook_size": 64, "heads": 2}, 15.5, 0.5),
+        ("multi-head-vq", {"codebook_size": 64, "heads": 2}, 15.5, 0.4),
         ("titok", {"tokens": 16, "codebook_size": 64}, 14.5, 0.5),
         ("token-set", {"tokens": 16, "codebook_size": 256}, 14.5, 0.5),
         ("fsq", {"levels": [4, 4, 4]}, 14.5, 0.3),
