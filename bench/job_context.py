@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ..results.metric import Metric
 from ..results.record import Record
 from ..results.store import Store
 from ..tasks.distances import Reference
-from ..tasks.interface import Context, FeatureNet, FitReport
+from ..tasks.interface import Context, FeatureNet, FitReport, JobResult
 from ..tasks.latents import LatentStore
 from ..tasks.nets import nets
 from ..tasks.nets.config import EncoderConfig
@@ -39,16 +39,6 @@ from .signals import StopSignal
 from .training import train
 
 MODEL = "model.safetensors"
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobResult:
-    """What a job leaves: metrics, plain deterministic facts, artifact files, and volatile facts (`run`)."""
-
-    metrics: tuple[Metric, ...] = ()
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    artifacts: tuple[str, ...] = ()
-    run: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +123,6 @@ class JobContext:
             device=self.device,
             seed=self.seed,
             folder=self.folder,
-            fit=self.fit,
             progress=self.progress,
             nets=self.nets,
             references=references,
@@ -193,7 +182,7 @@ class JobContext:
 
     def _net(self, name: str) -> FeatureNet:
         if name != "encoder":
-            return nets.get(name).load(self.dataset.signal, self.device)
+            return nets.get(name)().load(self.dataset.signal, self.device)
         config = check(EncoderConfig, self.record("encoder").config["encoder"], where="encoder")
         trainer = EncoderTrainer(config, self.dataset.signal, len(self.dataset.classes))
         return self.loaded(trainer, "encoder").net()

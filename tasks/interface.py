@@ -13,9 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..results.metric import Metric
-from ..tokenizers.interface import Trainable
 from ..tokenizers.spec import SignalSpec
-from ..tokenizers.training import TrainingConfig
 
 Indices = np.ndarray
 
@@ -91,7 +89,6 @@ class FeatureNet(nn.Module):
     """
 
     name: str
-    version: int
     dim: int
     reads: Literal["signal", "waveform"] = "signal"
     protocol: str
@@ -117,12 +114,6 @@ class FitReport:
     seconds: float
 
 
-class Fit(Protocol):
-    """The one training loop, as a task sees it. Resumes by itself from the checkpoint in the job's folder."""
-
-    def __call__(self, model: Trainable, source: BatchSource, config: TrainingConfig, *, seed: int) -> FitReport: ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """What the harness gives a task beside the tokenizer and the data.
@@ -134,17 +125,17 @@ class Context:
     device: torch.device
     seed: int
     folder: Path
-    fit: Fit
     progress: Callable[[int, int, str], None] = lambda done, total, message: None
     nets: Mapping[str, FeatureNet] = field(default_factory=dict)
     references: Mapping[tuple[str, str], Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskResult:
-    """A task's metrics, further plain data worth keeping in the record (curves, per-channel statistics), and in `run`
-    what may differ between two runs of the same job (seconds)."""
+class JobResult:
+    """What a job leaves: metrics, further plain data worth keeping in the record (curves, per-channel statistics), the
+    names of files in its folder, and in `run` what may differ between two runs of the same job (seconds)."""
 
-    metrics: tuple[Metric, ...]
+    metrics: tuple[Metric, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
+    artifacts: tuple[str, ...] = ()
     run: Mapping[str, Any] = field(default_factory=dict)

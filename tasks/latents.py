@@ -20,7 +20,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from io import BytesIO, FileIO
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 import torch
@@ -266,7 +265,7 @@ class LatentSplit:
             scale = parts.get("scale")
             if scale is not None and not self.mode:
                 values = torch.addcmul(values, scale, self._noise(values, indices, number))
-            values = _normalise(values, moments)
+            values = _normalised(values, moments)
         codes = parts.get("codes")
         lengths = parts.get("lengths")
         return Latents(values=values, codes=None if codes is None else codes.long(), lengths=lengths)
@@ -277,23 +276,26 @@ class LatentSplit:
         return normal(self.seed, indices.tolist(), tuple(like.shape[1:]), stream=level).to(like.device)
 
     def _gather(self, number: int, indices: np.ndarray, device: torch.device) -> dict[str, Tensor]:
-        wanted = {k: a for k, a in self.levels[number].items() if not (k == "scale" and self.mode)}
+        parts = {k: a for k, a in self.levels[number].items() if not (k == "scale" and self.mode)}
         if device.type == "cuda" and self._fits():
             if device not in self._resident:
                 self._resident[device] = tuple(
-                    {k: _tensor(np.array(a)).to(device) for k, a in level.items()} for level in self.levels
+                    {k: as_tensor(a).to(device) for k, a in level.items()} for level in self.levels
                 )
             rows = torch.from_numpy(indices).to(device)
-            return {k: self._resident[device][number][k].index_select(0, rows) for k in wanted}
-        return {k: _tensor(a[indices]).to(device) for k, a in wanted.items()}
+            return {k: self._resident[device][number][k].index_select(0, rows) for k in parts}
+        return {k: as_tensor(a[indices]).to(device) for k, a in parts.items()}
 
     def _fits(self) -> bool:
         return sum(array.nbytes for level in self.levels for array in level.values()) <= _RESIDENT_BYTES
 
 
-def _tensor(array: np.ndarray) -> Tensor:
-    # torch has few kernels for uint16
-    return torch.from_numpy(array.astype(np.int32) if array.dtype == np.uint16 else array)
+def as_tensor(array: np.ndarray) -> Tensor:
+    """An array as a tensor of its own: a slice of a memory-mapped one is read-only. uint16 becomes int32, since torch
+    has few kernels for it."""
+    if array.dtype == np.uint16:
+        return torch.from_numpy(array.astype(np.int32))
+    return torch.from_numpy(array if array.flags.writeable else np.array(array))
 
 
 def _shaped(moments: tuple[Tensor, Tensor], like: Tensor) -> tuple[Tensor, Tensor]:
@@ -302,12 +304,12 @@ def _shaped(moments: tuple[Tensor, Tensor], like: Tensor) -> tuple[Tensor, Tenso
     return mean, std
 
 
-def _normalise(values: Tensor, moments: tuple[Tensor, Tensor]) -> Tensor:
+def _normalised(values: Tensor, moments: tuple[Tensor, Tensor]) -> Tensor:
     mean, std = _shaped(moments, values)
     return (values - mean) / std
 
 
-def _denormalise(values: Tensor, moments: tuple[Tensor, Tensor]) -> Tensor:
+def _denormalised(values: Tensor, moments: tuple[Tensor, Tensor]) -> Tensor:
     mean, std = _shaped(moments, values)
     return values * std + mean
 
@@ -350,31 +352,12 @@ class LatentStore:
         """Standard deviation `[C]` of the first grid's channels over the training split."""
         return None if self.moments[0] is None else self.moments[0][1]
 
-    @overload
-    def normalise(self, latents: Tensor) -> Tensor: ...
-    @overload
-    def normalise(self, latents: Latents) -> Latents: ...
-    def normalise(self, latents: Tensor | Latents) -> Tensor | Latents:
-        """Raw values to zero mean and unit variance per channel; a tensor counts as the first grid's values."""
-        return self._apply(_normalise, latents)
-
-    @overload
-    def denormalise(self, latents: Tensor) -> Tensor: ...
-    @overload
-    def denormalise(self, latents: Latents) -> Latents: ...
-    def denormalise(self, latents: Tensor | Latents) -> Tensor | Latents:
-        """The inverse of `normalise`: what a decoder reads. Codes pass through."""
-        return self._apply(_denormalise, latents)
-
-    def _apply(
-        self, change: Callable[[Tensor, tuple[Tensor, Tensor]], Tensor], latents: Tensor | Latents
-    ) -> Tensor | Latents:
-        if isinstance(latents, Tensor):
-            if self.moments[0] is None:
-                raise UserError("these latents are codes without values: there is nothing to normalise")
-            return change(latents, self.moments[0])
+    def denormalise(self, latents: Latents) -> Latents:
+        """A prior's latents, of zero mean and unit variance per channel, as the decoder reads them. Codes pass."""
         levels = [
-            level if level.values is None or moments is None else replace(level, values=change(level.values, moments))
+            level
+            if level.values is None or moments is None
+            else replace(level, values=_denormalised(level.values, moments))
             for level, moments in zip(latents.levels, self.moments, strict=True)
         ]
         return replace(levels[0], rest=tuple(levels[1:]))

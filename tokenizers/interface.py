@@ -46,7 +46,12 @@ class Latents:
 
 
 class Tokenizer(ABC):
-    """Encodes signals to latents and decodes latents to signals. A third-party tokenizer needs nothing more."""
+    """Encodes signals to latents and decodes latents to signals. A third-party tokenizer needs nothing more.
+
+    `undecodable` counts the samples decoded so far whose codes described no signal and became a fallback instead.
+    """
+
+    undecodable: int = 0
 
     @property
     @abstractmethod

@@ -38,11 +38,9 @@ class Modelability(JobKind):
 
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.modelability import measure
-        from ..job_context import JobResult
 
         config = check(ModelabilityConfig, ctx.job.config, where=self.name)
-        result, seconds = measure(ctx.latents, config, progress=ctx.progress)
-        return JobResult(metrics=result.metrics, extra=result.extra, run={"proxy_seconds": seconds})
+        return measure(ctx.latents, config, progress=ctx.progress)
 
 
 def _names(at: PlanContext) -> tuple[str, ...]:

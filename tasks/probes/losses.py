@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -16,12 +14,7 @@ KINDS = ("l1", "l2", "huber", "logit_laplace", "dwt", "stft", "mel")
 
 
 class Losses(Probe):
-    """`loss_<term>`: the mean over the validation split of each regression term that is defined on these signals."""
-
-    version: ClassVar[int] = 1
-
-    def unsupported_reason(self, probed: ProbeInput) -> str:
-        return ""
+    """See `LossesConfig`."""
 
     def measure(self, probed: ProbeInput) -> tuple[Metric, ...]:
         configs = [LOSSES.get(kind)() for kind in KINDS]
