@@ -24,7 +24,7 @@ def _signal(frames: int, size: int) -> SignalSpec:
 def test_recognises_dog_training(shared_data: Path, weights_folder: Path, read_clip: Callable[..., Tensor]) -> None:
     labels = (weights_folder / "kinetics400_label_map.txt").read_text().splitlines()
     clip = read_clip(shared_data / "video" / "sam2_01_dog.mp4", frames=16, size=224)
-    features = collect(nets.get("i3d").load(_signal(16, 224), CPU), [clip])
+    features = collect(nets.get("i3d")().load(_signal(16, 224), CPU), [clip])
     top = [labels[i] for i in features[0].topk(2).indices.tolist()]
     assert set(top) == {"training dog", "walking the dog"}
 
@@ -33,7 +33,7 @@ def test_recognises_dog_training(shared_data: Path, weights_folder: Path, read_c
 @pytest.mark.usefixtures("weights_folder")
 def test_short_clips_hold_their_last_frame_and_small_ones_are_resized() -> None:
     short = torch.rand(1, 3, 8, 32, 32) * 2 - 1
-    net = nets.get("i3d").load(_signal(8, 32), CPU)
+    net = nets.get("i3d")().load(_signal(8, 32), CPU)
     features = collect(net, [short])
     assert features.shape == (1, 400)
     assert "8 frames held to 9" in net.protocol
