@@ -42,7 +42,7 @@ def pair_metrics(signal: SignalSpec) -> list[PairMetric]:
 
 
 @dataclass
-class _Pass:
+class _Collected:
     """What a pass over the split collects: values per metric, features per net, code counts, KL, pairs to be stored."""
 
     values: dict[str, list[Tensor]] = field(default_factory=dict)
@@ -77,7 +77,7 @@ def reconstruct(
     total = min(config.samples or len(split), len(split))
     metrics = [*pair_metrics(signal), *extra_metrics]
     vocoder = LogMel(signal.mel).to(context.device) if signal.mel is not None else None
-    passed = _Pass()
+    collected = _Collected()
     groups = min(_GROUPS, total) if spec.discrete else 0
     histograms = [[CodeHistogram(grid.codebook_sizes) for _ in range(groups)] for grid in spec.grids]
     points = OperatingPoints(tokenizer.decode, tokenizer.operating_points(), signal, context.nets, context.device)
@@ -90,42 +90,42 @@ def reconstruct(
         ceiling = None if vocoder is None else vocoder.invert(truth, iterations=config.vocoder_iterations)
         if indices[0] < config.keep:
             count = config.keep - int(indices[0])
-            passed.pairs.append((truth[:count].cpu(), decoded[:count].cpu()))
+            collected.pairs.append((truth[:count].cpu(), decoded[:count].cpu()))
         for metric in metrics:
             name = metric.config.kind
             if metric.config.reads == "waveform":
-                passed.add(name, metric.values(heard, source, signal))
+                collected.add(name, metric.values(heard, source, signal))
                 if ceiling is not None:
-                    passed.add(f"{name}_vocoder", metric.values(ceiling, source, signal))
+                    collected.add(f"{name}_vocoder", metric.values(ceiling, source, signal))
             else:
-                passed.add(name, metric.values(decoded, truth, signal))
+                collected.add(name, metric.values(decoded, truth, signal))
         for name, net in context.nets.items():
-            passed.features.setdefault(name, []).append(net_features(net, decoded, heard))
+            collected.features.setdefault(name, []).append(net_features(net, decoded, heard))
         if latents.scale is not None and latents.values is not None:
-            passed.kl_bits.append(kl_bits_by_channel(latents.values, latents.scale).cpu())
-            passed.units.update(latents.values)
+            collected.kl_bits.append(kl_bits_by_channel(latents.values, latents.scale).cpu())
+            collected.units.update(latents.values)
         if latents.lengths is not None:
-            passed.lengths.append(latents.lengths.double().cpu())
+            collected.lengths.append(latents.lengths.double().cpu())
         for level, of_level in zip(latents.levels, histograms, strict=True):
             _count(level, indices, of_level)
         context.progress(int(indices[-1]) + 1, total, "reconstructing")
-    if passed.pairs:
-        truths, decodings = (torch.cat(parts) for parts in zip(*passed.pairs, strict=True))
+    if collected.pairs:
+        truths, decodings = (torch.cat(parts) for parts in zip(*collected.pairs, strict=True))
         save_tensors(context.folder / PAIRS, {"true": truths, "reconstructed": decodings})
-    results, extra = _summaries(metrics, passed, signal, config)
+    results, extra = _summaries(metrics, collected, signal, config)
     for name, net in context.nets.items():
-        features = torch.cat(passed.features[name])
+        features = torch.cat(collected.features[name])
         results += distances("r", net, features, references[name], note=_through(signal, config), seed=context.seed)
-    if passed.kl_bits:
-        posterior, by_channel = _posterior(passed)
+    if collected.kl_bits:
+        posterior, by_channel = _posterior(collected)
         results += posterior
         extra |= by_channel
     if groups:
         results += code_metrics(histograms[0]) if len(histograms) == 1 else _of_grids(histograms)
-    if passed.lengths:
+    if collected.lengths:
         per_position = sum(math.log2(size) for size in spec.grid.codebook_sizes)
         line = "sequences of varying length as stored: mean length x the sum of log2 of the codebook sizes"
-        bits = (torch.cat(passed.lengths) * per_position).tolist()
+        bits = (torch.cat(collected.lengths) * per_position).tolist()
         results.append(
             Metric.from_samples("stream_bits", bits, direction="none", unit="bit", protocol=line, role="rate")
         )
@@ -136,7 +136,7 @@ def reconstruct(
     return JobResult(
         metrics=tuple(replace(m, protocol=f"{m.protocol}; validation split") for m in results),
         extra=extra,
-        artifacts=(PAIRS,) if passed.pairs else (),
+        artifacts=(PAIRS,) if collected.pairs else (),
         run={"decode_seconds": latencies} if latencies else {},
     )
 
@@ -190,9 +190,9 @@ def _of_grids(histograms: Sequence[Sequence[CodeHistogram]]) -> list[Metric]:
     return results
 
 
-def _posterior(passed: _Pass) -> tuple[list[Metric], dict[str, Any]]:
+def _posterior(collected: _Collected) -> tuple[list[Metric], dict[str, Any]]:
     """How much a posterior says, and by channel, where a collapse shows."""
-    by_channel = torch.cat(passed.kl_bits)
+    by_channel = torch.cat(collected.kl_bits)
     bits = Metric.from_samples(
         "kl_bits",
         by_channel.sum(1).tolist(),
@@ -205,7 +205,7 @@ def _posterior(passed: _Pass) -> tuple[list[Metric], dict[str, Any]]:
     extra: dict[str, Any] = {"kl_bits_by_channel": by_channel.mean(0).tolist()}
     if len(by_channel) < 2:
         return [bits], extra
-    active = passed.units.active()
+    active = collected.units.active()
     extra["active_units_by_channel"] = active
     line = f"latent values whose posterior mean has a variance above {ACTIVE_VARIANCE:g} over samples"
     units = Metric(
@@ -221,16 +221,16 @@ def _posterior(passed: _Pass) -> tuple[list[Metric], dict[str, Any]]:
 
 
 def _summaries(
-    metrics: Sequence[PairMetric], passed: _Pass, signal: SignalSpec, config: ReconstructionConfig
+    metrics: Sequence[PairMetric], collected: _Collected, signal: SignalSpec, config: ReconstructionConfig
 ) -> tuple[list[Metric], dict[str, Any]]:
     results: list[Metric] = []
     extra: dict[str, Any] = {}
     for metric in metrics:
-        values = torch.cat(passed.values[metric.config.kind])
+        values = torch.cat(collected.values[metric.config.kind])
         summary = metric.summary(values, signal)
         if metric.config.reads == "waveform" and signal.mel is not None:
             summary = replace(summary, protocol=f"{summary.protocol}; {_through(signal, config)}")
-            ceiling = metric.summary(torch.cat(passed.values[f"{metric.config.kind}_vocoder"]), signal)
+            ceiling = metric.summary(torch.cat(collected.values[f"{metric.config.kind}_vocoder"]), signal)
             note = f"of the true mel {_through(signal, config)}: the vocoder's own"
             line, name = f"{ceiling.protocol}; {note}", f"{ceiling.name}_vocoder"
             results.append(replace(ceiling, name=name, protocol=line, direction="none", shown="asked"))

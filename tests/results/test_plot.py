@@ -31,6 +31,11 @@ def drawn(folder: Path, **options: Any) -> dict[str, Panel]:
     return {panel.title: panel for panel in panels(rows([folder]), **options)}
 
 
+def gfd_metric(value: float, protocol: str) -> Metric:
+    places: dict[str, Any] = {"direction": "lower", "unit": "u", "role": "distribution"}
+    return Metric(name="gfd_encoder", value=value, n=256, protocol=protocol, **places)
+
+
 @pytest.fixture
 def budgets(tmp_path: Path, add: Add) -> Path:
     """Two labels at three budgets of FLOPs with two seeds each, and one of them with two priors at each budget."""

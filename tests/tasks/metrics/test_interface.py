@@ -12,7 +12,8 @@ import torch
 
 from latentbench.results.errors import UserError
 from latentbench.tasks.distances import Reference
-from latentbench.tasks.metrics import metrics
+from latentbench.tasks.metrics import measures, metrics
+from latentbench.tasks.metrics.config import measure_versions
 from latentbench.tasks.metrics.interface import PairMetric, SampleSet, per_position
 from latentbench.tasks.scores import sample_scores
 from latentbench.tokenizers.spec import Modality, SignalSpec
@@ -74,3 +75,11 @@ def test_what_the_page_adds_works() -> None:
     samples = SampleSet(net=net, features=torch.ones(5, 2), reference=reference, splits={})
     (metric,), _ = sample_scores(("mean_shift",), samples)
     assert (metric.name, metric.value) == ("mean_shift_net", pytest.approx(2**0.5))
+
+
+def test_every_measure_moves_keys_once_its_version_rises(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = measure_versions()
+    for name in measures.names():
+        monkeypatch.setattr(measures.get(name), "version", 2)
+    assert before.keys() <= measure_versions().keys() == set(measures.names())
+    assert set(measure_versions().values()) == {2}
