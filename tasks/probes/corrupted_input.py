@@ -1,4 +1,4 @@
-"""How a tokenizer takes a signal that misses patches (A4)."""
+"""How a tokenizer takes a signal that misses patches (denoising autoencoder, A4)."""
 
 from __future__ import annotations
 

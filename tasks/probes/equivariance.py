@@ -1,5 +1,5 @@
 """Whether latents move with the signal: encoding what was turned or shifted, and decoding turned or shifted latents
-(B7; Kouzelis et al. 2025, arXiv 2502.09509; F10)."""
+(EQ-VAE, B7; Kouzelis et al. 2025, arXiv 2502.09509)."""
 
 from __future__ import annotations
 

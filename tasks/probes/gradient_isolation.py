@@ -1,4 +1,7 @@
-"""Whether what the main decoder learns from reaches the encoder (A17, B4), and what dropping companions changes."""
+"""Whether what the main decoder learns from reaches the encoder, and what dropping companions of training changes.
+
+Claimed of semantic-first quantisation (A17) and auxiliary decoders (B4).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether reconstructions keep the signals' high frequencies, which squared error alone lets go (A10, F3)."""
+"""Whether reconstructions keep the signals' high frequencies, which squared error alone lets go (VQGAN, A10)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a linear reader finds of the labels in the latents (B6, and V-information of labels)."""
+"""How well a linear reader tells the labels from the latents (aligned VAE, B6): the V-information of labels."""
 
 from __future__ import annotations
 

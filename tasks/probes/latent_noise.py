@@ -1,4 +1,4 @@
-"""How fast a decoder loses the signal when its latents are disturbed, as a prior's errors disturb them (B8, E)."""
+"""How fast a decoder loses the signal when its latents are disturbed, as a prior's errors disturb them."""
 
 from __future__ import annotations
 

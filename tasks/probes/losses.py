@@ -1,4 +1,4 @@
-"""The objective's terms as scores, so that each loss is judged by its own number (B1, B2; A2's squared error)."""
+"""The objective's terms as scores, so that each loss is judged by its own number."""
 
 from __future__ import annotations
 

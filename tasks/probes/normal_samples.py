@@ -1,4 +1,4 @@
-"""What a decoder makes of N(0, I): a sampler without a prior, which only latents shaped like it allow (A1, A3)."""
+"""What a decoder makes of N(0, I): a sampler without a prior, which latents shaped like it allow (KL-VAE, A3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a decoder of a set reads the order of its tokens (A15)."""
+"""Whether a decoder of a set reads the order of its tokens (token set, A15)."""
 
 from __future__ import annotations
 
