@@ -1,5 +1,17 @@
 """The harness: suites, planning, engines, artifacts, datasets, the training loop, the command line."""
 
-from .run import run
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .runner import run
 
 __all__ = ["run"]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when asked for, so that the command line can catch an interrupt before anything slow is imported.
+    if name == "run":
+        from .runner import run
+
+        return run
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

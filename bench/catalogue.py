@@ -11,6 +11,7 @@ from ..tasks.nets import nets
 from ..tasks.priors.config import priors
 from ..tasks.probes import probes
 from ..tasks.proxies import proxies
+from ..tokenizers.auxiliary.config import AUXILIARY
 from ..tokenizers.backbones.config import BACKBONES
 from ..tokenizers.bottlenecks.config import BOTTLENECKS
 from ..tokenizers.codecs.config import CODECS
@@ -79,7 +80,7 @@ def _prior(planned: PlannedCell, plan: Plan) -> dict[str, Any]:
     """The prior that a cell would train, and the FLOPs of its training."""
     if planned.prior is None:
         return {"prior": None, "prior_flops": None}
-    return {"prior": planned.prior.name, "prior_flops": plan.jobs[planned.jobs["prior"]].flops}
+    return {"prior": planned.prior.kind, "prior_flops": plan.jobs[planned.jobs["prior"]].flops}
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> str:
@@ -131,10 +132,11 @@ TOPICS: dict[str, Callable[[], list[str]]] = {
     "backbones": _names(BACKBONES),
     "bottlenecks": _names(BOTTLENECKS),
     "codecs": _names(CODECS),
-    "recodings": _names(SEQUENCE_CODINGS),
+    "sequence_codings": _names(SEQUENCE_CODINGS),
     "losses": _names(LOSSES),
+    "auxiliary": _names(AUXILIARY),
     "regularisers": _names(REGULARISERS),
-    "decoders": _names(DIFFUSION_DECODERS),
+    "diffusion_decoders": _names(DIFFUSION_DECODERS),
     "metrics": _names(metrics),
     "scores": _names(scores),
     "priors": _names(priors),

@@ -16,14 +16,17 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ..results.errors import UserError
+from .signals import ignore_interrupts
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The `latentbench` command; returns its exit code."""
-    arguments = _parser().parse_args(argv)
-    # A cluster's scheduler ends jobs with SIGTERM: checkpoint then, as for Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A cluster's scheduler ends jobs with SIGTERM, a closed terminal with SIGHUP: checkpoint then, as for Ctrl-C.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
+            signal.signal(number, signal.default_int_handler)
     try:
+        arguments = _parser().parse_args(argv)
         code = int(arguments.action(arguments))
         sys.stdout.flush()  # a reader that has gone is met here rather than at exit
         return code
@@ -31,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"latentbench: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        ignore_interrupts()  # whoever presses Ctrl-C five times sees one line
         print("latentbench: interrupted; the same command continues where it stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader (head, less) has seen enough
@@ -77,6 +81,18 @@ def _suite_options(command: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         dest="sets",
         help="change the suite: data.path=photos",
+    )
+    _import_option(command)
+
+
+def _import_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--import",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        dest="imports",
+        help="a module, or a FILE.py, that registers parts of your own; workers import it too",
     )
 
 
@@ -143,6 +159,7 @@ def _gallery_options(command: argparse.ArgumentParser) -> None:
 def _list_options(command: argparse.ArgumentParser) -> None:
     from .catalogue import TOPICS
 
+    _import_option(command)
     command.add_argument("topic", nargs="?", choices=TOPICS, metavar="|".join(TOPICS))
     command.add_argument(
         "--runs", type=Path, metavar="DIR", help="systems: a run of the suite `systems`, or a folder of runs"
@@ -163,7 +180,7 @@ _OPTIONS = {
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a whole number of at least 1 is wanted, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return int(text)
 
 
@@ -173,13 +190,13 @@ def _seconds(text: str) -> float:
     except ValueError:
         value = math.nan
     if not value >= 0:
-        raise argparse.ArgumentTypeError(f"a number of seconds is wanted, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a number of seconds, got {text!r}")
     return value
 
 
 def _run(arguments: argparse.Namespace) -> int:
     from ..results.leaderboard import leaderboard
-    from .run import run_suite
+    from .runner import run_suite
 
     outcome = run_suite(
         arguments.suite,
@@ -189,6 +206,7 @@ def _run(arguments: argparse.Namespace) -> int:
         devices=arguments.devices,
         jobs_per_device=arguments.jobs_per_device,
         checkpoint_seconds=arguments.checkpoint_seconds,
+        imports=arguments.imports,
     )
     print(leaderboard([outcome.root], where=[f"suite={outcome.suite.name}"]))
     print(f"\nrecords: {outcome.root}; this table again: latentbench leaderboard {outcome.root}")
@@ -203,9 +221,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _plan(arguments: argparse.Namespace) -> int:
     from .catalogue import plan_text
+    from .imports import load_imports
     from .plan import make_plan
     from .suite import load_suite
 
+    load_imports(arguments.imports)
     print(plan_text(make_plan(load_suite(arguments.suite, arguments.sets), {}), arguments.format))
     return 0
 
@@ -244,8 +264,10 @@ def _gallery(arguments: argparse.Namespace) -> int:
 
 def _list(arguments: argparse.Namespace) -> int:
     from .catalogue import listing
+    from .imports import load_imports
     from .systems import systems_markdown, systems_text
 
+    load_imports(arguments.imports)
     if arguments.topic == "systems":
         print((systems_markdown if arguments.format == "md" else systems_text)(arguments.runs))
         return 0

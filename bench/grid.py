@@ -9,6 +9,7 @@ from typing import Any
 
 from ..results.errors import UserError
 from ..tokenizers.config import TokenizerConfig
+from ..tokenizers.options import merge
 from ..tokenizers.recipe import load_recipe, resolve
 from .datasets.config import DataConfig, signal_spec
 from .prior_options import Layer, as_table, check_table
@@ -111,15 +112,6 @@ def cells(suite: Suite) -> tuple[Cell, ...]:
     if not found:
         raise UserError(f"{suite.where}: no tokenizer fits any of the data sets (see `modalities` and `data`)")
     return tuple(found)
-
-
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `over` laid on top, tables merged key by key."""
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        merged[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    return merged
 
 
 def _brief(value: Any) -> str:

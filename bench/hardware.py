@@ -46,10 +46,10 @@ def gpus() -> list[tuple[str, int]]:
     """Name and bytes of memory of every CUDA device, asked for in a fresh process (this one must not touch CUDA)."""
     answer = subprocess.run([sys.executable, "-P", "-c", _PROBE], capture_output=True, text=True, check=False)
     try:
-        found = json.loads(answer.stdout.splitlines()[-1]) if answer.returncode == 0 else []
+        devices = json.loads(answer.stdout.splitlines()[-1]) if answer.returncode == 0 else []
     except (IndexError, ValueError):
         return []
-    return [(name, memory) for name, memory in found]
+    return [(name, memory) for name, memory in devices]
 
 
 def machine(devices: str = "auto", *, jobs_per_device: int | None = None) -> Machine:
@@ -66,24 +66,24 @@ def machine(devices: str = "auto", *, jobs_per_device: int | None = None) -> Mac
     match = re.fullmatch(r"auto|cuda(?::(\d+(?:,\d+)*))?", devices)
     if match is None:
         raise UserError(f"--devices {devices}: expected auto, cpu, cuda, or cuda:0,1")
-    found = gpus()
-    if not found and devices == "auto":
+    present = gpus()
+    if not present and devices == "auto":
         return Machine(devices=(cpu,), cores=cores())
-    if not found:
+    if not present:
         raise UserError(f"--devices {devices}: no CUDA device was found")
-    wanted = [int(i) for i in match[1].split(",")] if match[1] else list(range(len(found)))
-    for i in wanted:
-        if i >= len(found):
-            raise UserError(f"--devices {devices}: there is no cuda:{i}; found {len(found)} CUDA devices")
-        if wanted.count(i) > 1:
-            raise UserError(f"--devices {devices}: cuda:{i} stands twice")
-    places = jobs_per_device or 4
+    numbers = [int(i) for i in match[1].split(",")] if match[1] else list(range(len(present)))
+    for i in numbers:
+        if i >= len(present):
+            raise UserError(f"--devices {devices}: there is no cuda:{i}; found {len(present)} CUDA devices")
+        if numbers.count(i) > 1:
+            raise UserError(f"--devices {devices}: cuda:{i} is named twice")
+    jobs = jobs_per_device or 4
     return Machine(
         devices=tuple(
-            Device(name=f"cuda:{i}", units=places, memory=int(found[i][1] * 0.9), title=found[i][0]) for i in wanted
+            Device(name=f"cuda:{i}", units=jobs, memory=int(present[i][1] * 0.9), title=present[i][0]) for i in numbers
         ),
         cores=cores(),
-        host_threads=max(1, cores() // (places * len(wanted))),
+        host_threads=max(1, cores() // (jobs * len(numbers))),
     )
 
 

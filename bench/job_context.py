@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ..results.metric import Metric
-from ..results.record import Record
+from ..results.record import JobResult, Record
 from ..results.store import Store
 from ..tasks.distances import Reference
-from ..tasks.interface import Context, FeatureNet, FitReport, JobResult
+from ..tasks.interface import Context, FeatureNet, FitReport
 from ..tasks.latents import LatentStore
 from ..tasks.nets import nets
 from ..tasks.nets.config import EncoderConfig

@@ -25,7 +25,7 @@ class PlannedCell:
 
     def to_json(self) -> dict[str, Any]:
         """The cell as a run's folder keeps it."""
-        prior = None if self.prior is None else self.prior.name
+        prior = None if self.prior is None else self.prior.kind
         return self.cell.to_json() | {"prior": prior, "jobs": dict(self.jobs)}
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..results.errors import UserError, unknown
 from ..tasks.priors.config import PriorConfig, choose, priors, resolve_prior
-from ..tasks.priors.presets import with_size
+from ..tokenizers.options import merge
 from ..tokenizers.spec import LatentSpec
 from ..tokenizers.training import TrainingConfig
 from ..tokenizers.validation import check
@@ -33,9 +33,9 @@ def as_table(prior: Any, where: str) -> Mapping[str, Any]:
 
 
 def check_table(table: Mapping[str, Any], where: str) -> None:
-    """`name`, a `training` table for all priors, and a table of options per prior; used or not.
+    """Check a `[prior]`: `name`, a `training` table for all priors, a table of options per prior, even of unused ones.
 
-    Raises UserError with the place of what is wrong.
+    Raises UserError that starts with the place of the error.
     """
     for key, value in table.items():
         if key not in ("name", "training", *priors.names()):
@@ -50,11 +50,11 @@ def check_table(table: Mapping[str, Any], where: str) -> None:
     check(TrainingConfig, table.get("training", {}), where=f"{where}.training")
     for prior in table.keys() & priors.names():
         cls, place = priors.get(prior), f"{where}.{prior}"
-        check(cls, with_size(cls, table[prior], where=place), where=place)
+        check(cls, cls.with_size(table[prior], where=place), where=place)
 
 
 def named(layers: Sequence[Layer]) -> tuple[str, str]:
-    """The prior that the last layer with a `name` asks for ("auto": none does), and that layer's place."""
+    """The `name` in the last layer that has one ("auto" without any), and that layer's place."""
     for table, where in reversed(layers):
         if "name" in table:
             return str(table["name"]), where
@@ -62,54 +62,42 @@ def named(layers: Sequence[Layer]) -> tuple[str, str]:
 
 
 def configure(layers: Sequence[Layer], spec: LatentSpec) -> PriorConfig:
-    """The prior for these latents, each layer's options over those before; what a layer says of the one prior goes
-    before what it says of all.
+    """The prior for these latents; a later layer's options win, and in a layer those of this prior over those of all.
 
-    A layer that gives `training.steps` takes back a budget in FLOPs that one below it gave. Raises UserError for a
-    prior that can't model the latents, and for options that don't go together or don't suit the latents.
+    A layer's `training.steps` replaces a budget in FLOPs of an earlier layer. Raises UserError for a prior that can't
+    model the latents (with these options), and for options that contradict each other.
     """
-    wanted, where = named(layers)
-    name = choose(spec, None if wanted == AUTO else wanted, where=where)
-    cls = priors.get(name)
+    name, named_at = named(layers)
+    cls = priors.get(choose(spec, where=named_at) if name == AUTO else name, where=named_at)
     options: dict[str, Any] = {"training": asdict(cls().training)}
+    where = named_at
     for table, where in layers:
-        own = with_size(cls, table.get(name, {}), where=f"{where}.{name}")
-        options = merged(options, merged({"training": dict(table.get("training", {}))}, own))
-    return resolve_prior(name, options, spec, where=f"{where}.{name}")
+        own = cls.with_size(table.get(cls.kind, {}), where=f"{where}.{cls.kind}")
+        options = merge(options, merge({"training": table.get("training", {})}, own))
+    return resolve_prior(cls.kind, options, spec, where=f"{where}.{cls.kind}", named_at=named_at)
 
 
 def check_axes(axes: Iterable[str], prior: PriorConfig, where: str) -> None:
-    """Refuse an axis of another prior's options, which would make cells that differ in nothing but their name."""
+    """Raises UserError for an axis of another prior's options: its cells would differ in nothing but their name."""
     for axis in axes:
         _, _, rest = axis.partition(".")
         head = rest.partition(".")[0]
-        if head in priors.names() and head != prior.name:
-            raise UserError(f"{where}: {axis} has no effect: the prior of these latents is {prior.name!r}")
+        if head in priors.names() and head != prior.kind:
+            raise UserError(f"{where}: {axis} has no effect: the prior of these latents is {prior.kind!r}")
 
 
 def check_classes(prior: PriorConfig, data: DataConfig, layers: Sequence[Layer]) -> None:
-    """Refuse a prior whose `classes` are not the data's: no labels, or another number of them.
+    """Raises UserError where the prior's `classes` are not the data's: no labels, or another number of them.
 
-    What only reading the data can tell is refused when the prior is trained.
+    Where only the data itself can tell, its labels are checked when the prior is trained.
     """
     classes = getattr(prior, "classes", 0)
-    found = class_count(data) if classes else None
-    if found is None or found == classes:
+    labels = class_count(data) if classes else None
+    if labels is None or labels == classes:
         return
-    said = (where for table, where in reversed(layers) if "classes" in table.get(prior.name, {}))
-    where = next(said, layers[0][1])
-    what = f"{data.label} has {found} classes; take classes = {found}" if found else f"{data.label} has no labels"
-    if not found and data.kind == "folder":
+    places = (where for table, where in reversed(layers) if "classes" in table.get(prior.kind, {}))
+    where = next(places, layers[0][1])
+    what = f"{data.label} has {labels} classes; take classes = {labels}" if labels else f"{data.label} has no labels"
+    if not labels and data.kind == "folder":
         what += " (a folder's classes are its sub-folders, two or more); take classes = 0"
-    raise UserError(f"{where}.{prior.name}: classes is {classes}, and {what}")
-
-
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `over` laid on top, tables merged key by key; `steps` without `flops` replaces a budget in FLOPs."""
-    result = dict(base)
-    for key, value in over.items():
-        old = result.get(key)
-        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
-    if "steps" in over and "flops" not in over and result.get("flops") is not None:
-        result["flops"] = None
-    return result
+    raise UserError(f"{where}.{prior.kind}: classes is {classes}, and {what}")

@@ -104,7 +104,9 @@ class Display:
         for row in self.rows.values():
             bar = ProgressBar(total=max(row.total, 1), completed=row.done, width=20)
             took = f"{time.monotonic() - row.started:.0f} s"
-            table.add_row(row.device, row.title, bar, f"{row.done}/{row.total}" if row.total else "", row.message, took)
+            steps = f"{row.done}/{row.total}" if row.total else ""
+            # Text: a title or message of somebody's own may look like rich's markup.
+            table.add_row(row.device, Text(row.title), bar, steps, Text(row.message), took)
         return Group(table, Text(self._summary(), style="bold"))
 
     def _summary(self) -> str:

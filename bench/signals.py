@@ -1,18 +1,42 @@
-"""A request to stop, made by SIGTERM: it cuts a job off, except where the job sees to it by itself. Torch-free."""
+"""Requests to stop: SIGTERM to a worker, and Ctrl-C once a run is stopping already. Torch-free.
+
+SIGTERM raises KeyboardInterrupt in a job, but inside `StopSignal.held`: there the job polls and stops by itself.
+"""
 
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 
-class StopSignal:
-    """Called, it says whether a stop was asked for.
+def ignore_interrupts() -> None:
+    """From now on nothing interrupts this process: it is ending. Does nothing in a thread, which gets no signals."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
 
-    The request raises KeyboardInterrupt wherever the job is, but inside `held` it only shows in the answer: the
-    training loop polls it and writes a checkpoint first.
+
+@contextmanager
+def interrupts_ignored() -> Iterator[None]:
+    """Inside, a second Ctrl-C does not cut off what the first one has begun."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    ignore_interrupts()
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+
+class StopSignal:
+    """Calling it returns whether a stop was requested.
+
+    The request raises KeyboardInterrupt wherever the job is, except inside `held`, where it is only noted: the training
+    loop polls it and writes a checkpoint first.
     """
 
     def __init__(self) -> None:
@@ -33,7 +57,7 @@ class StopSignal:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Inside, only note a request. One that nobody has answered by stopping cuts the job off at the end."""
+        """Inside, only note a request. If the block ends without stopping, KeyboardInterrupt is raised on exit."""
         self._held += 1
         try:
             yield

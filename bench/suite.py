@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..results.errors import UserError, unknown
-from ..tokenizers.options import OPTIONS
+from ..tokenizers.options import OPTIONS, RENAMED
 from ..tokenizers.spec import Modality
 from ..tokenizers.training import TrainingConfig
 from ..tokenizers.validation import check, check_distinct
@@ -259,7 +259,8 @@ class _EntryHead:
 
 def _entry(table: Mapping[str, Any], where: str, data_labels: list[str], tasks: Sequence[str]) -> TokenizerEntry:
     own = [item.name for item in fields(_EntryHead)]
-    _known(table, [*own, *OPTIONS], where)
+    # A renamed table passes here: the resolution of options says its new name.
+    _known({key: value for key, value in table.items() if key not in RENAMED}, [*own, *OPTIONS], where)
     head = check(_EntryHead, {k: v for k, v in table.items() if k in own}, where=where)
     for i, name in enumerate(head.data):
         if name not in data_labels:

@@ -31,7 +31,7 @@ from . import flops
 from .training_log import TrainingLog
 from .worker_protocol import CHECKPOINT
 
-# Long enough that a stage's share of the training is a step of its own.
+# The training's length when FLOPs are counted: every milestone falls on a step of its own.
 _PROBED_STEPS = 1_000_000
 
 
@@ -83,10 +83,7 @@ def train(
     loop = _Loop(model, source, config, seed=seed, device=device)
     checkpoint = folder / CHECKPOINT
     if not loop.resume(checkpoint):
-        torch.manual_seed(derive_seed(seed, "prepare"))
-        with torch.no_grad():
-            model.on_train_start(_Passes(source, config.batch_size, device))
-        loop.plan_steps()
+        loop.start()
         if loop.state.steps:
             loop.save(checkpoint, started)
     state = loop.state
@@ -112,10 +109,6 @@ def train(
         if asked:
             raise InterruptedTrainingError(f"stopped at step {state.step} of {state.steps}")
     loop.finish()
-    torch.manual_seed(derive_seed(seed, "conclude"))
-    with torch.no_grad():
-        model.on_train_end(_Passes(source, config.batch_size, device))
-    model.drop_training_modules()
     return FitReport(
         steps=state.steps,
         samples=state.steps * config.batch_size,
@@ -143,14 +136,21 @@ class _Loop:
         }
         self.parameters: list[Tensor] = [p for params in self.param_groups.values() for p in params]
         self.average = [p.detach().clone() for p in self.parameters] if config.ema else []
-        wanted = config.precision == "bfloat16" or (
+        bfloat16 = config.precision == "bfloat16" or (
             config.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
         )
-        self.autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
+        self.autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16)
         self._epoch = -1
         self._order = np.empty(0, dtype=np.int64)
 
-    def plan_steps(self) -> None:
+    def start(self) -> None:
+        """What comes before the first step of a training that does not go on from a checkpoint."""
+        torch.manual_seed(derive_seed(self.seed, "prepare"))
+        with torch.no_grad():
+            self.model.on_train_start(_Passes(self.source, self.config.batch_size, self.device))
+        self._plan_steps()
+
+    def _plan_steps(self) -> None:
         """Count the FLOPs of one step and turn a FLOP budget into steps."""
         if not self.param_groups or (self.config.steps == 0 and self.config.flops is None):
             return  # a closed form: `on_train_start` has done it all
@@ -190,7 +190,7 @@ class _Loop:
         return c.lr * (c.final_lr + (1 - c.final_lr) * 0.5 * (1 + math.cos(math.pi * share)))
 
     def step(self) -> None:
-        """One step of every player; the losses are summed on the device (nothing here waits for it)."""
+        """One step of every parameter group; the losses are summed on the device (nothing here waits for it)."""
         c, state = self.config, self.state
         torch.manual_seed(derive_seed(self.seed, "step", state.step))
         batch = self.source.batch(self._indices(state.step), self.device)
@@ -246,11 +246,15 @@ class _Loop:
             )
 
     def finish(self) -> None:
-        """Put the averaged weights in place and switch to eval mode."""
+        """Put the averaged weights in place, switch to eval mode and drop what only training needs."""
         if self.average and self.state.steps:
             with torch.no_grad():
                 torch._foreach_copy_(self.parameters, self.average)
         self.model.eval()
+        torch.manual_seed(derive_seed(self.seed, "conclude"))
+        with torch.no_grad():
+            self.model.on_train_end(_Passes(self.source, self.config.batch_size, self.device))
+        self.model.drop_training_modules()
 
     def _indices(self, step: int) -> np.ndarray:
         """Positions [step * B, (step + 1) * B) of the endless concatenation of shuffled epochs."""

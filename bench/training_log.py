@@ -39,10 +39,10 @@ def _line(row: Mapping[str, float], rate: float | None) -> str:
 
 def _rates(path: Path) -> dict[float, float]:
     """Samples per second by step, of the lines that are whole."""
-    found: dict[float, float] = {}
+    rates: dict[float, float] = {}
     with suppress(OSError):
         for line in path.read_text().splitlines():
             with suppress(ValueError, KeyError, TypeError):
                 row = json.loads(line)
-                found[row["step"]] = row["samples_per_second"]
-    return found
+                rates[row["step"]] = row["samples_per_second"]
+    return rates

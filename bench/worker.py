@@ -1,8 +1,13 @@
-"""What a worker process does: one job, from an order to a record. Forked by the engine's server."""
+"""What a worker process does: one job, from a request to a record.
+
+The local engine's server forks one per job. For other engines, `python -P -m latentbench.bench.worker` reads one
+`WorkerRequest` as JSON from standard input.
+"""
 
 from __future__ import annotations
 
 import errno
+import json
 import platform
 import resource
 import sys
@@ -18,6 +23,7 @@ from typing import Any
 from ..results.errors import UserError
 from ..results.record import Failure, InvalidRecord, Record, canonical
 from ..results.store import Store, atomic_write, remove_leftovers
+from .imports import repeat_imports
 from .signals import StopSignal
 from .worker_protocol import FAILED, FINISHED, INTERRUPTED, UNWRITABLE, ProgressFile, WorkerRequest, clean_attempt
 
@@ -34,15 +40,15 @@ def preload() -> None:
 
 
 def work(data: Mapping[str, Any]) -> int:
-    """Execute the order in `data` and write its record; the process's exit code (see `order`)."""
+    """Execute the `WorkerRequest` in `data` and write its record; returns the process's exit code."""
     from .training import InterruptedTrainingError
 
     started, clock = datetime.now(UTC), time.monotonic()
     stop = StopSignal()
     stop.listen()
-    order = WorkerRequest.from_json(data)
-    store, job, folder = Store(order.root), order.job, order.folder
-    _say(f"{started:%Y-%m-%d %H:%M:%S} {job.title} [{job.id}] attempt {order.attempt} on {order.device}")
+    request = WorkerRequest.from_json(data)
+    store, job, folder = Store(request.root), request.job, request.folder
+    _say(f"{started:%Y-%m-%d %H:%M:%S} {job.title} [{job.id}] attempt {request.attempt} on {request.device}")
     unwritable = False
     outcome: dict[str, Any]
     try:
@@ -50,7 +56,8 @@ def work(data: Mapping[str, Any]) -> int:
         identity = {"kind": job.kind, "key": job.key, "title": job.title, "config": dict(job.config)}
         identity |= {"versions": dict(job.versions), "depends": dict(job.depends), "runtime": dict(job.runtime)}
         atomic_write(folder / "config.json", canonical(identity))
-        outcome = _execute(order, store, stop)
+        repeat_imports(request.imports)
+        outcome = _execute(request, store, stop)
         stop.hold()
     except (InterruptedTrainingError, KeyboardInterrupt) as stopped:
         _say(str(stopped) or "stopped on request")
@@ -61,7 +68,7 @@ def work(data: Mapping[str, Any]) -> int:
         unwritable = _is_unwritable(error)
         outcome = {"status": "failed", "error": _failure(error)}
     seconds = time.monotonic() - clock
-    run = _facts(order, started, seconds) | outcome.pop("run", {})
+    run = _facts(request, started, seconds) | outcome.pop("run", {})
     facts: dict[str, Any] = {"kind": job.kind, "key": job.key, "config": dict(job.config), "run": run}
     facts["depends"] = tuple(sorted(job.depends.values()))
     try:
@@ -82,15 +89,15 @@ def work(data: Mapping[str, Any]) -> int:
     return FINISHED if outcome["status"] == "finished" else FAILED
 
 
-def _execute(order: WorkerRequest, store: Store, stop: StopSignal) -> dict[str, Any]:
+def _execute(request: WorkerRequest, store: Store, stop: StopSignal) -> dict[str, Any]:
     import torch
 
     from .job_context import JobContext
     from .kinds import KINDS
 
-    folder = order.folder
-    torch.set_num_threads(order.threads)
-    device = torch.device(order.device)
+    folder = request.folder
+    torch.set_num_threads(request.threads)
+    device = torch.device(request.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
         # Metrics and comparisons between cells are float32; matrix products in bf16 are asked for by autocast alone.
@@ -98,14 +105,14 @@ def _execute(order: WorkerRequest, store: Store, stop: StopSignal) -> dict[str, 
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = False
     ctx = JobContext(
-        job=order.job,
+        job=request.job,
         store=store,
         folder=folder,
-        cache=Path(order.cache),
+        cache=Path(request.cache),
         device=device,
         progress=ProgressFile(folder),
         stop=stop,
-        checkpoint_seconds=order.checkpoint_seconds,
+        checkpoint_seconds=request.checkpoint_seconds,
     )
     result = KINDS.get(ctx.job.kind)().run(ctx)
     sizes = {name: (folder / name).stat().st_size for name in result.artifacts}
@@ -140,7 +147,7 @@ def _failure(error: Exception) -> Failure:
     return Failure(type=name, message=" ".join(str(error).split()) or name, where=where)
 
 
-def _facts(order: WorkerRequest, started: datetime, seconds: float) -> dict[str, Any]:
+def _facts(request: WorkerRequest, started: datetime, seconds: float) -> dict[str, Any]:
     """The volatile part of a record: everything that may differ between two runs of the same job."""
     import torch
 
@@ -148,15 +155,17 @@ def _facts(order: WorkerRequest, started: datetime, seconds: float) -> dict[str,
         "seconds": round(seconds, 3),
         "started": started.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "attempt": order.attempt,
-        "device": order.device,
-        "threads": order.threads,
+        "attempt": request.attempt,
+        "device": request.device,
+        "threads": request.threads,
         "host": platform.node(),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         * (1 if sys.platform == "darwin" else 1024),
         "versions": {name: _version(name) for name in ("latentbench", "torch", "torchvision", "torchaudio", "numpy")},
     }
-    if order.device != "cpu" and torch.cuda.is_initialized():
+    if request.imports:
+        facts["imports"] = {item.name: item.sha256[:12] for item in request.imports}
+    if request.device != "cpu" and torch.cuda.is_initialized():
         facts["device_name"] = torch.cuda.get_device_name()
         facts["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated()
     return facts
@@ -167,3 +176,8 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "unknown"
+
+
+if __name__ == "__main__":
+    preload()
+    sys.exit(work(json.load(sys.stdin)))

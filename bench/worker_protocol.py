@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..results.store import RECORD, remove_leftovers
+from .imports import Import
 from .jobs import Job
 
 # Exit codes of a worker; any other, or a signal, means that it died.
@@ -27,7 +28,7 @@ _PROGRESS_SECONDS = 0.5
 class WorkerRequest:
     """One attempt at a job: `root` of the output, `cache` of decoded data, torch `device`, CPU `threads`, `log` file.
 
-    The log lies in `log/` in the job's folder.
+    The log lies in `log/` in the job's folder. The worker imports `imports` first.
     """
 
     job: Job
@@ -38,6 +39,7 @@ class WorkerRequest:
     attempt: int
     log: str
     checkpoint_seconds: float
+    imports: tuple[Import, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -56,8 +58,10 @@ class WorkerRequest:
         """The inverse. Raises ValueError on a job whose key is another here."""
         job = Job(**data["job"])
         if job.key != data["key"]:
-            raise ValueError(f"the order's key {data['key']} is not its job's {job.key}")
-        return cls(**{name: value for name, value in data.items() if name != "key"} | {"job": job})
+            raise ValueError(f"the request's key {data['key']} is not its job's {job.key}")
+        imports = tuple(Import(**item) for item in data.get("imports", ()))
+        plain = {name: value for name, value in data.items() if name != "key"}
+        return cls(**plain | {"job": job, "imports": imports})
 
 
 def start_attempt(folder: Path) -> Path:

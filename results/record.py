@@ -41,6 +41,17 @@ class InvalidRecord(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
+class JobResult:
+    """What a job gives to its record: metrics, plain deterministic facts (curves, per-channel statistics), the names of
+    artifact files in its folder, and in `run` what may differ between two runs of the same job (seconds)."""
+
+    metrics: tuple[Metric, ...] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    artifacts: tuple[str, ...] = ()
+    run: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Failure:
     """Why a job failed: the exception's type and message, and where it was raised (`file:line`, or a stage)."""
 

@@ -240,7 +240,7 @@ SYSTEMS: tuple[System, ...] = (
     ),
     System(
         id="B1",
-        options="objective.l1, .l2, .huber, .logit_laplace",
+        options="losses.l1, .l2, .huber, .logit_laplace",
         name="Regression losses",
         claim="each trains, and is best on its own number",
         comparisons=(
@@ -252,7 +252,7 @@ SYSTEMS: tuple[System, ...] = (
     ),
     System(
         id="B2",
-        options="objective.stft, .mel, .dwt, .lpips",
+        options="losses.stft, .mel, .dwt, .lpips",
         name="Perceptual losses",
         claim="each lowers its own distance: STFT and mel of sound, wavelets of video (LPIPS needs weights: not here)",
         comparisons=(

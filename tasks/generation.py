@@ -11,14 +11,16 @@ from torch import Tensor
 
 from ..results.gallery import SAMPLES
 from ..results.metric import Metric
+from ..results.record import JobResult
 from ..tokenizers.interface import Tokenizer
 from ..tokenizers.mel import LogMel
 from ..tokenizers.spec import LatentSpec
 from .config import GenerationConfig
 from .distances import Reference, distances
-from .interface import Context, JobResult
+from .interface import Context
 from .latents import LatentSplit, LatentStore
 from .metrics.interface import SampleSet
+from .priors.heldout import HeldOutScore
 from .priors.interface import Prior
 from .reconstruction import net_features
 from .scores import check_nets, sample_scores
@@ -26,14 +28,6 @@ from .stopwatch import Stopwatch, rate
 from .tensors import save_tensors
 
 _HELD_OUT_BATCH = 64
-_DENSITY = "density of the normalised latents, per sample; may be negative; comparable on equal latents alone"
-# held-out scores that are likelihoods: unit and protocol
-_LIKELIHOODS = {
-    "nll_bits": ("bit", "exact, per sample"),
-    "nll_bound_bits": ("bit", "upper bound, per sample, of revealing one position at a time in random order"),
-    "nll_density_bits": ("bit", f"exact {_DENSITY}"),
-    "nll_ode_bits": ("bit", f"{_DENSITY}; by integrating the ODE"),
-}
 
 
 @torch.inference_mode()
@@ -122,26 +116,24 @@ def held_out(prior: Prior, split: LatentSplit, spec: LatentSpec, device: torch.d
         batch = split.batch(np.arange(start, min(start + _HELD_OUT_BATCH, len(split))), device)
         for name, values in prior.held_out(batch).items():
             scores.setdefault(name, []).append(values.double().cpu())
+    known = {score.name: score for score in prior.held_out_scores}
     metrics: list[Metric] = []
     for name, parts in scores.items():
         values = torch.cat(parts)
-        exact = name == "nll_bits"
-        unit, protocol = _LIKELIHOODS.get(name, ("", "the prior's own objective; comparable on equal latents alone"))
-        metrics.append(
-            Metric.from_samples(name, values.tolist(), direction="lower", unit=unit, protocol=protocol, role="prior")
+        score = known.get(name, HeldOutScore(name=name))
+        metric = Metric.from_samples(
+            name, values.tolist(), direction="lower", unit=score.unit, protocol=score.protocol, role="prior"
         )
-        if exact:
-            per_element = (values / spec.signal.source_elements).tolist()
-            line = "exact, of the latents alone, per element of the source signal"
-            metrics.append(
-                Metric.from_samples(
-                    "nll_bits_per_element",
-                    per_element,
-                    direction="lower",
-                    unit="bit",
-                    protocol=line,
-                    role="prior",
-                    shown="asked",
-                )
+        metrics.append(metric)
+        if score.exact:
+            per_element = Metric.from_samples(
+                f"{name}_per_element",
+                (values / spec.signal.source_elements).tolist(),
+                direction="lower",
+                unit="bit",
+                protocol="exact, of the latents alone, per element of the source signal",
+                role="prior",
+                shown="asked",
             )
+            metrics.append(per_element)
     return tuple(replace(metric, protocol=f"{metric.protocol}; validation split") for metric in metrics)

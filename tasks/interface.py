@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..results.metric import Metric
 from ..tokenizers.spec import SignalSpec
 
 Indices = np.ndarray
@@ -128,14 +127,3 @@ class Context:
     progress: Callable[[int, int, str], None] = lambda done, total, message: None
     nets: Mapping[str, FeatureNet] = field(default_factory=dict)
     references: Mapping[tuple[str, str], Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobResult:
-    """What a job leaves: metrics, further plain data worth keeping in the record (curves, per-channel statistics), the
-    names of files in its folder, and in `run` what may differ between two runs of the same job (seconds)."""
-
-    metrics: tuple[Metric, ...] = ()
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    artifacts: tuple[str, ...] = ()
-    run: Mapping[str, Any] = field(default_factory=dict)

@@ -30,11 +30,11 @@ from ..results.store import atomic_file, atomic_write
 from ..tokenizers.interface import Latents, Tokenizer
 from ..tokenizers.spec import LatentGrid, LatentSpec
 from .interface import Indices, Split
+from .memory_mapped import MemoryMapped
 from .priors.noise import normal
 
 _STATISTICS = "statistics.json"
 _PARTS = ("values", "scale", "codes")
-_RESIDENT_BYTES = 2 << 30  # below this a split is kept on the GPU whole
 _VAL_NOISE_SEED = 0x7A1  # any number that seeds nothing else
 _CHUNK_BYTES = 64 << 20  # what the statistics read at a time
 
@@ -229,7 +229,10 @@ class LatentSplit:
     moments: tuple[tuple[Tensor, Tensor] | None, ...]
     mode: bool = False
     seed: int | None = None
-    _resident: dict[torch.device, tuple[dict[str, Tensor], ...]] = field(default_factory=dict, repr=False)
+    _mapped: tuple[dict[str, MemoryMapped], ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._mapped = tuple({k: MemoryMapped(array) for k, array in level.items()} for level in self.levels)
 
     @property
     def values(self) -> np.ndarray | None:
@@ -258,7 +261,8 @@ class LatentSplit:
         return LatentBatch(latents=latents, labels=labels, indices=torch.from_numpy(indices))
 
     def _level(self, number: int, indices: np.ndarray, device: torch.device) -> Latents:
-        parts = self._gather(number, indices, device)
+        stored = self._mapped[number].items()
+        parts = {k: array.batch(indices, device) for k, array in stored if not (k == "scale" and self.mode)}
         values = parts.get("values")
         moments = self.moments[number]
         if values is not None and moments is not None:
@@ -274,28 +278,6 @@ class LatentSplit:
         if self.seed is None:
             return torch.randn_like(like)
         return normal(self.seed, indices.tolist(), tuple(like.shape[1:]), stream=level).to(like.device)
-
-    def _gather(self, number: int, indices: np.ndarray, device: torch.device) -> dict[str, Tensor]:
-        parts = {k: a for k, a in self.levels[number].items() if not (k == "scale" and self.mode)}
-        if device.type == "cuda" and self._fits():
-            if device not in self._resident:
-                self._resident[device] = tuple(
-                    {k: as_tensor(a).to(device) for k, a in level.items()} for level in self.levels
-                )
-            rows = torch.from_numpy(indices).to(device)
-            return {k: self._resident[device][number][k].index_select(0, rows) for k in parts}
-        return {k: as_tensor(a[indices]).to(device) for k, a in parts.items()}
-
-    def _fits(self) -> bool:
-        return sum(array.nbytes for level in self.levels for array in level.values()) <= _RESIDENT_BYTES
-
-
-def as_tensor(array: np.ndarray) -> Tensor:
-    """An array as a tensor of its own: a slice of a memory-mapped one is read-only. uint16 becomes int32, since torch
-    has few kernels for it."""
-    if array.dtype == np.uint16:
-        return torch.from_numpy(array.astype(np.int32))
-    return torch.from_numpy(array if array.flags.writeable else np.array(array))
 
 
 def _shaped(moments: tuple[Tensor, Tensor], like: Tensor) -> tuple[Tensor, Tensor]:

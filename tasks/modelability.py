@@ -5,10 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import numpy as np
+import torch
+
 from ..results.metric import Metric
+from ..results.record import JobResult
 from .config import ModelabilityConfig
-from .interface import JobResult
-from .latents import LatentStore, as_tensor
+from .latents import LatentStore
+from .memory_mapped import MemoryMapped
 from .proxies import proxies
 from .proxies.interface import ProxyInput, compute
 
@@ -29,12 +33,12 @@ def measure(
     if split.values is None or latents.mean is None or latents.std is None:
         return JobResult(run={"proxy_seconds": {}})
     inputs = ProxyInput(
-        values=as_tensor(split.values[:n]).float(),
+        values=_first(n, split.values).float(),
         mean=latents.mean,
         std=latents.std,
-        codes=None if split.codes is None else as_tensor(split.codes[:n]).long(),
+        codes=None if split.codes is None else _first(n, split.codes).long(),
         codebook_sizes=grid.codebook_sizes,
-        labels=None if split.labels is None else as_tensor(split.labels[:n]).long(),
+        labels=None if split.labels is None else _first(n, split.labels).long(),
     )
     metrics: list[Metric] = []
     seconds: dict[str, float] = {}
@@ -50,3 +54,7 @@ def measure(
         progress(done + 1, len(config.proxies), name)
     extra = {"skipped": skipped} if skipped else {}
     return JobResult(metrics=tuple(metrics), extra=extra, run={"proxy_seconds": seconds})
+
+
+def _first(n: int, array: np.ndarray) -> torch.Tensor:
+    return MemoryMapped(array).batch(np.arange(n), torch.device("cpu"))

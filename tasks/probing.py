@@ -9,8 +9,8 @@ from dataclasses import replace
 import torch
 
 from ..results.metric import Metric
+from ..results.record import JobResult
 from .config import ProbesConfig
-from .interface import JobResult
 from .probes import probes
 from .probes.interface import Probe, ProbeInput
 

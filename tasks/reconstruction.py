@@ -17,12 +17,13 @@ from torch import Tensor
 
 from ..results.gallery import PAIRS
 from ..results.metric import Metric
+from ..results.record import JobResult
 from ..tokenizers.interface import Latents, Tokenizer
 from ..tokenizers.mel import LogMel
 from ..tokenizers.spec import Modality, SignalSpec
 from .config import ReconstructionConfig
 from .distances import Reference, distances
-from .interface import Context, Dataset, FeatureNet, JobResult, Split
+from .interface import Context, Dataset, FeatureNet, Split
 from .metrics import metrics as registry
 from .metrics.codes import CodeHistogram, code_metrics
 from .metrics.interface import PairMetric, per_position

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from latentbench.tasks.nets import nets
 from latentbench.tasks.priors.config import priors
 from latentbench.tasks.probes import probes
 from latentbench.tasks.proxies import proxies
+from latentbench.tokenizers.auxiliary.config import AUXILIARY
 from latentbench.tokenizers.backbones.config import BACKBONES
 from latentbench.tokenizers.bottlenecks.config import BOTTLENECKS
 from latentbench.tokenizers.codecs.config import CODECS
@@ -24,9 +27,11 @@ from latentbench.tokenizers.diffusion_decoders.config import DIFFUSION_DECODERS
 from latentbench.tokenizers.losses.config import LOSSES
 from latentbench.tokenizers.regularisers.config import REGULARISERS
 from latentbench.tokenizers.sequence_coding.config import SEQUENCE_CODINGS
+from latentbench.tokenizers.spec import MelSpec, Modality, SignalSpec
 
 REGISTRIES = (
     KINDS,
+    AUXILIARY,
     BACKBONES,
     BOTTLENECKS,
     CODECS,
@@ -54,6 +59,25 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data not present: {folder} (set LATENTBENCH_TEST_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def make_signal() -> Callable[..., SignalSpec]:
+    """`(modality, shape, rate=)`: a signal of that shape, sounds mono at `rate` Hz, clips at 8 frames a second."""
+    return _signal
+
+
+def _signal(modality: str, shape: tuple[int, ...], rate: float = 8000.0) -> SignalSpec:
+    kind = Modality(modality)
+    options: dict[str, Any] = {"modality": kind, "channels": 1 if kind.is_audio else 3, "shape": shape}
+    if kind is Modality.VIDEO:
+        options["rate"] = 8.0
+    if kind.is_audio:
+        options["rate"] = rate
+    if kind is Modality.SPECTROGRAM:
+        options["mel"] = mel = MelSpec(sample_rate=round(rate), n_mels=shape[0])
+        options["source_shape"] = (1, shape[1] * mel.hop)
+    return SignalSpec(**options)
 
 
 @pytest.fixture(autouse=True)

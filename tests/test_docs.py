@@ -24,12 +24,13 @@ import latentbench.bench
 from latentbench.bench import cli
 from latentbench.bench.datasets import open_dataset
 from latentbench.bench.plan import make_plan
-from latentbench.bench.run import run_suite
+from latentbench.bench.runner import run_suite
 from latentbench.bench.suite import _EntryHead, _Top, load_suite, suite_names
 from latentbench.results.store import Store
 from latentbench.tasks.config import GenerationConfig, ModelabilityConfig, ProbesConfig, ReconstructionConfig
 from latentbench.tasks.nets.config import EncoderConfig
-from latentbench.tasks.priors.config import ARConfig, FlowConfig
+from latentbench.tasks.priors.ar_config import ARConfig
+from latentbench.tasks.priors.flow_config import FlowConfig
 from latentbench.tokenizers.training import TrainingConfig
 
 ROOT = Path(__file__).parents[1]
@@ -38,11 +39,13 @@ SHELL = ("sh", "bash", "console", "shell")
 
 # Pages whose Python examples another test runs.
 ELSEWHERE = {
+    "docs/auxiliary.md": "tests/tokenizers/test_docs.py",
     "docs/backbones.md": "tests/tokenizers/test_docs.py",
     "docs/bottlenecks.md": "tests/tokenizers/test_docs.py",
     "docs/codecs.md": "tests/tokenizers/test_docs.py",
     "docs/corruptions.md": "tests/tokenizers/test_docs.py",
     "docs/datasets.md": "tests/bench/datasets/test_docs.py",
+    "docs/engines.md": "tests/bench/engines/test_interface.py",
     "docs/diffusion_decoders.md": "tests/tokenizers/test_docs.py",
     "docs/losses.md": "tests/tokenizers/test_docs.py",
     "docs/metrics.md": "tests/tasks/metrics/test_interface.py",

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from .codecs.tokenizer import CodecTokenizer
+from .composed import ComposedTokenizer
 from .config import TokenizerConfig
-
-if TYPE_CHECKING:
-    from .interface import TrainableTokenizer
+from .interface import TrainableTokenizer
+from .sequence_coding.tokenizer import SequenceCodedTokenizer
 
 
 def build(config: TokenizerConfig) -> TrainableTokenizer:
     """The tokenizer that `config` describes, with fresh weights from torch's global generator, on the CPU."""
     if config.codec is not None:
-        from .codecs.tokenizer import CodecTokenizer
-
         return CodecTokenizer(config)
-    if config.recoding is not None:
-        from .sequence_coding.tokenizer import RecodedTokenizer
-
-        return RecodedTokenizer(config)
-    from .composed import ComposedTokenizer
-
+    if config.sequence_coding is not None:
+        return SequenceCodedTokenizer(config)
     return ComposedTokenizer(config)

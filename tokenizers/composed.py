@@ -1,4 +1,4 @@
-"""The tokenizer that is composed of parts: encoder, projection, bottleneck, projection, decoder, objective.
+"""The tokenizer that is composed of parts: encoder, projection, bottleneck, projection, decoder, losses.
 
 Shape legend: B batch, C channels, F features, *signal and *grid the axes of a signal and a latent.
 """
@@ -12,14 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .auxiliary.base import AuxiliaryObjective, TrainingStep
 from .backbones.conv import pointwise
+from .backbones.layers import zero_last_layer
 from .backbones.shortcut import Shortcut
 from .config import TokenizerConfig
-from .diffusion_decoders.base import GenerativeDecoder
+from .diffusion_decoders.base import DiffusionDecoder
 from .interface import Latents, TrainableTokenizer
 from .losses.objective import Objective
-from .regularisers.base import Regulariser, TrainingStep
-from .regularisers.layers import last_layer
+from .regularisers.base import Regulariser
 from .sets import sorted_set, sorted_values
 from .spec import LatentSpec
 
@@ -35,8 +36,7 @@ class ComposedTokenizer(TrainableTokenizer):
         self.config = config
         self._spec = config.spec
         features, rank = config.features, len(config.layout.shape)
-        wanted = config.decoder_features
-        given = config.bottleneck.outputs(config.channels, features)
+        outputs = config.bottleneck.outputs(config.channels, features)
         self.encoder = config.backbone.build_encoder(config.signal, config.downsample)
         self.bottleneck = config.bottleneck.build(config.spec, features=features)
         self.decoder = config.decoding.build_decoder(config.signal, config.downsample)
@@ -44,18 +44,20 @@ class ComposedTokenizer(TrainableTokenizer):
         self.project_out: nn.Module = nn.Identity()
         if not config.bottleneck.projects:
             self.project_in = pointwise(features, config.bottleneck.inputs(config.channels, features), rank)
-        if not config.bottleneck.projects or given != wanted:
-            self.project_out = pointwise(given, wanted, rank)
-        self.shortcut = self._make_shortcut(given)
-        self.objective = Objective(config.objective, config.signal)
+        if not config.bottleneck.projects or outputs != config.decoder_features:
+            self.project_out = pointwise(outputs, config.decoder_features, rank)
+        self.shortcut = self._make_shortcut(outputs)
+        self.objective = Objective(config.losses, config.signal)
         self.corruption = (
             None if config.corruption is None else config.corruption.build(config.signal, config.downsample)
         )
-        self.generative: GenerativeDecoder | None = None
-        if config.generative is not None:
-            self.generative = config.generative.build(config.signal)
+        self.diffusion_decoder: DiffusionDecoder | None = None
+        if config.diffusion_decoder is not None:
+            self.diffusion_decoder = config.diffusion_decoder.build(config.signal)
         # Last, so that a seed gives the other parts the same weights with and without them.
-        self.regularisers = nn.ModuleDict({item.kind: item.build(config) for item in config.regularisers})
+        self.auxiliary_objectives = nn.ModuleDict(
+            {item.kind: item.build(config) for item in config.auxiliary_objectives}
+        )
 
     @property
     def spec(self) -> LatentSpec:
@@ -66,36 +68,49 @@ class ComposedTokenizer(TrainableTokenizer):
 
         A set comes in ascending order.
         """
-        features = self._features(signal)
+        features = self.features(signal)
         with torch.autocast(signal.device.type, enabled=False):
-            latents = self.bottleneck.encode(features.float())
+            latents = self.bottleneck.encode(features)
         return sorted_set(latents) if self._spec.topology == "set" else latents
 
     def features(self, signal: Tensor) -> Tensor:
         """What the bottleneck reads of `[B, C, *signal]`: `[B, inputs, *grid]` float32."""
-        return self._features(signal).float()
+        features = self.project_in(self.encoder(signal))
+        if self.shortcut is not None and self.config.backbone.has_shortcut():
+            channels = self.config.channels  # what follows them (log-variances) has no shortcut
+            shortcut = features[:, :channels] + self.shortcut.encode(signal)
+            features = torch.cat([shortcut, features[:, channels:]], dim=1)
+        return features.float()
+
+    def decode_values(self, values: Tensor) -> Tensor:
+        """The feed-forward decoder's output for what it reads: `[B, outputs, *grid]` to `[B, C, *signal]`."""
+        signal: Tensor = self.decoder(self.project_out(values))
+        if self.shortcut is None or not self.config.decoding.has_shortcut():
+            return signal
+        return signal + self.shortcut.decode(values)
 
     def decode(self, latents: Latents) -> Tensor:
         """Latents to `[B, C, *signal]`, not clamped; reads the codes when there are no values.
 
-        With `lengths` only so many positions are there; what the others read is the regularisers' to say.
+        With `lengths` only the first positions count; regularisers decide what stands for the others.
         """
         return self._rendered(self._condition(latents))
 
     def operating_points(self) -> Mapping[str, Callable[[Latents], Tensor]]:
-        """Those of the bottleneck, the regularisers and the generative decoder."""
+        """Those of the bottleneck, the regularisers and the diffusion decoder."""
         points = self.bottleneck.operating_points(self.decode)
-        for regulariser in self._active():
+        for regulariser in self._regularisers():
             points |= regulariser.operating_points(self)
-        if self.generative is not None:
-            points |= {f"steps_{n}": partial(self._decode_in, steps=n) for n in self.generative.operating_points()}
+        if self.diffusion_decoder is not None:
+            numbers = self.diffusion_decoder.operating_points()
+            points |= {f"steps_{n}": partial(self._decode_in, steps=n) for n in numbers}
         return points
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
-        """The tokenizer with the regularisers' parameters ("model"), and the players that regularisers bring."""
+        """ "model", the tokenizer's parameters, and the groups that auxiliary objectives train apart from it."""
         others: dict[str, list[nn.Parameter]] = {}
-        for regulariser in self._active():
-            others |= regulariser.param_groups()
+        for objective in self._objectives():
+            others |= objective.param_groups()
         apart = {id(parameter) for parameters in others.values() for parameter in parameters}
         return {"model": [p for p in self.parameters() if p.requires_grad and id(p) not in apart], **others}
 
@@ -104,47 +119,51 @@ class ComposedTokenizer(TrainableTokenizer):
         if self.shortcut is not None:
             self.shortcut.on_train_start(batches, whiten=self.bottleneck.whiten)
         self.bottleneck.on_train_start(_Features(self, batches))
-        for regulariser in self._active():
-            regulariser.on_train_start(self, batches)
+        for objective in self._objectives():
+            objective.on_train_start(self, batches)
 
     def losses(self, batch: Tensor, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
-        """The weighted terms of objective, bottleneck, generative decoder and regularisers, whose sum is "loss".
+        """The weighted losses of objective, bottleneck, diffusion decoder and auxiliary objectives; "loss" sums them.
 
-        The objective compares with the clean batch. The player of a regulariser has losses of its own.
+        The objective compares with the clean batch. Other groups than "model" have losses of their own.
         """
-        active = self._active()
+        objectives, regularisers = self._objectives(), self._regularisers()
         if group != "model":
-            owner = next(regulariser for regulariser in active if group in regulariser.param_groups())
+            owner = next(objective for objective in objectives if group in objective.param_groups())
             with torch.autocast(batch.device.type, enabled=False):
                 return owner.group_losses(group, step=step, steps=steps)
         corruption = self.corruption if self.training else None
-        features = self._features(batch if corruption is None else corruption(batch)).float()
-        if any(regulariser.detaches_features for regulariser in active):
+        features = self.features(batch if corruption is None else corruption(batch))
+        if any(objective.detaches_features for objective in objectives):
             features = features.detach()
         with torch.autocast(batch.device.type, enabled=False):
-            for regulariser in active:
+            for regulariser in regularisers:
                 features = regulariser.features(features)
-            bottled = self.bottleneck(features)
-            values = self._read(bottled.values, active)
+            output = self.bottleneck(features)
+            values = output.values
+            for regulariser in regularisers:
+                values = regulariser.values(values)
+            if self.training and self.config.latent_noise:
+                values = with_noise(values, self.config.latent_noise)
         read = values
-        if any(regulariser.detaches_values for regulariser in active):
+        if any(objective.detaches_values for objective in objectives):
             # A leaf with a gradient: torch's group norm on a CPU crashes where its channels-last input has none.
             read = values.detach().requires_grad_(values.requires_grad)
-        decoded = self._decoded(read).float()
+        decoded = self.decode_values(read).float()
         with torch.autocast(batch.device.type, enabled=False):
             terms = dict(self.objective(decoded, batch))
-            if self.generative is not None:
-                terms |= self.generative.losses(batch.float(), decoded, step=step, steps=steps)
+            if self.diffusion_decoder is not None:
+                terms |= self.diffusion_decoder.losses(batch.float(), decoded, step=step, steps=steps)
             fidelity = torch.stack(list(terms.values())).sum()
-            terms |= bottled.losses
-            logs = dict(bottled.logs)
-            for regulariser in active:
-                penalty = regulariser.losses(
+            terms |= output.losses
+            logs = dict(output.logs)
+            for objective in objectives:
+                added = objective.losses(
                     TrainingStep(
                         tokenizer=self,
                         signal=batch,
                         features=features,
-                        bottled=bottled,
+                        bottleneck_output=output,
                         values=values,
                         reconstruction=decoded,
                         fidelity=fidelity,
@@ -152,60 +171,56 @@ class ComposedTokenizer(TrainableTokenizer):
                         steps=steps,
                     )
                 )
-                terms |= penalty.losses
-                logs |= penalty.logs
+                terms |= added.losses
+                logs |= added.logs
             loss = torch.stack(list(terms.values())).sum()
         return {"loss": loss, **{name: term.detach() for name, term in terms.items()}, **logs}
 
     @torch.no_grad()
     def after_step(self, *, step: int, steps: int) -> None:
-        """The upkeep of the bottleneck (moving-average codes, dead codes), the regularisers and the decoder."""
+        """Updates of bottleneck (moving-average codes, dead codes), auxiliary objectives and diffusion decoder."""
         self.bottleneck.after_step(step=step, steps=steps)
-        for regulariser in self._active():
-            regulariser.after_step(step=step, steps=steps)
-        if self.generative is not None:
-            self.generative.after_step(step=step, steps=steps)
+        for objective in self._objectives():
+            objective.after_step(self, step=step, steps=steps)
+        if self.diffusion_decoder is not None:
+            self.diffusion_decoder.after_step(step=step, steps=steps)
 
     @torch.no_grad()
     def on_train_end(self, batches: Iterable[Any]) -> None:
-        """Lets the regularisers have the last word on the trained weights."""
-        for regulariser in self._active():
-            regulariser.on_train_end(self)
+        """Lets the auxiliary objectives change the trained weights."""
+        for objective in self._objectives():
+            objective.on_train_end(self)
 
     def schedule_milestones(self) -> tuple[float, ...]:
         return self.config.schedule_milestones()
 
     def drop_training_modules(self) -> None:
-        """Drops the regularisers that are companions of training alone, and a generative decoder's teacher."""
-        for kind, regulariser in list(self.regularisers.items()):
-            if isinstance(regulariser, Regulariser) and not regulariser.keep_at_inference:
-                del self.regularisers[kind]
-        if self.generative is not None:
-            self.generative.drop_training_modules()
+        """Drops the auxiliary objectives that inference does not need, and a diffusion decoder's teacher."""
+        for kind, objective in list(self.auxiliary_objectives.items()):
+            if isinstance(objective, AuxiliaryObjective) and not objective.keep_at_inference:
+                del self.auxiliary_objectives[kind]
+        if self.diffusion_decoder is not None:
+            self.diffusion_decoder.drop_training_modules()
 
-    def _make_shortcut(self, given: int) -> Shortcut | None:
+    def _make_shortcut(self, outputs: int) -> Shortcut | None:
         """The linear shortcut, and zeros where the halves that it runs around end."""
         config = self.config
-        ways = config.backbone.has_shortcut(), config.decoding.has_shortcut()
-        if not any(ways) or config.bottleneck.projects or given != config.channels:
+        encoding, decoding = config.backbone.has_shortcut(), config.decoding.has_shortcut()
+        if not (encoding or decoding) or config.bottleneck.projects or outputs != config.channels:
             return None
-        owner = config.backbone if ways[0] else config.decoding
+        owner = config.backbone if encoding else config.decoding
         shortcut = owner.build_shortcut(config.signal, config.downsample, config.channels)
-        if shortcut is not None and ways[0]:
-            _silence(self.project_in)
-        if shortcut is not None and ways[1]:
-            _silence(self.decoder)
+        if shortcut is not None and encoding:
+            zero_last_layer(self.project_in)
+        if shortcut is not None and decoding:
+            zero_last_layer(self.decoder)
         return shortcut
 
-    def _active(self) -> list[Regulariser]:
-        return [item for item in self.regularisers.values() if isinstance(item, Regulariser)]
+    def _objectives(self) -> list[AuxiliaryObjective]:
+        return [item for item in self.auxiliary_objectives.values() if isinstance(item, AuxiliaryObjective)]
 
-    def _read(self, values: Tensor, active: list[Regulariser]) -> Tensor:
-        """What the decoder reads in a training pass, with the gradient's path to the features."""
-        for regulariser in active:
-            values = regulariser.values(values)
-        noise = self.config.latent_noise if self.training else 0.0
-        return with_noise(values, noise) if noise else values
+    def _regularisers(self) -> list[Regulariser]:
+        return [item for item in self._objectives() if isinstance(item, Regulariser)]
 
     def _condition(self, latents: Latents) -> Tensor:
         """What the feed-forward decoder makes of latents; of a set the same bits, whatever its order."""
@@ -214,31 +229,18 @@ class ComposedTokenizer(TrainableTokenizer):
             values = self.bottleneck.expand(sorted_set(latents) if unordered else latents)
             values = sorted_values(values) if unordered else values
             if latents.lengths is not None:
-                for regulariser in self._active():
+                for regulariser in self._regularisers():
                     values = regulariser.truncate(values, latents.lengths)
-        return self._decoded(values)
+        return self.decode_values(values)
 
     def _rendered(self, condition: Tensor, steps: int | None = None) -> Tensor:
-        if self.generative is None:
+        if self.diffusion_decoder is None:
             return condition
         with torch.autocast(condition.device.type, enabled=False):
-            return self.generative.sample(condition.float(), steps=steps)
+            return self.diffusion_decoder.sample(condition.float(), steps=steps)
 
     def _decode_in(self, latents: Latents, *, steps: int) -> Tensor:
         return self._rendered(self._condition(latents), steps)
-
-    def _features(self, signal: Tensor) -> Tensor:
-        features = self.project_in(self.encoder(signal))
-        if self.shortcut is None or not self.config.backbone.has_shortcut():
-            return features
-        channels = self.config.channels  # what follows them (log-variances) has no shortcut
-        return torch.cat([features[:, :channels] + self.shortcut.encode(signal), features[:, channels:]], dim=1)
-
-    def _decoded(self, values: Tensor) -> Tensor:
-        signal = self.decoder(self.project_out(values))
-        if self.shortcut is None or not self.config.decoding.has_shortcut():
-            return signal
-        return signal + self.shortcut.decode(values)
 
 
 class _Features:
@@ -251,26 +253,19 @@ class _Features:
     def __iter__(self) -> Iterator[Tensor]:
         for batch in self.batches:
             with torch.no_grad():
-                features = self.tokenizer._features(batch)
-            yield features.float()
+                features = self.tokenizer.features(batch)
+            yield features
 
 
 def with_noise(values: Tensor, noise: float) -> Tensor:
-    """`[B, C, *grid]` with Gaussian noise of `noise` times each channel's deviation over the batch (B8).
+    """`[B, C, *grid]` with Gaussian noise of `noise` times each channel's deviation over the batch (latent noise, B8).
 
-    Relative, and by a deviation that takes no gradient, so that larger latents are no way around it; it is the noise
-    that a prior's errors are on latents normalised per channel.
+    The deviation takes no gradient, so the encoder can't escape the noise by larger latents. A prior's errors are such
+    noise, as it models latents that are normalised per channel.
     """
     axes = (0, *range(2, values.ndim))
     deviation = values.detach().float().std(axes, correction=0, keepdim=True)
     return values + noise * deviation.to(values.dtype) * torch.randn_like(values)
-
-
-def _silence(module: nn.Module) -> None:
-    """Zeros in the last layer that has weights."""
-    last = last_layer(module)
-    for parameter in last.parameters() if last is not None else ():
-        nn.init.zeros_(parameter)
 
 
 def _device(latents: Latents) -> torch.device:

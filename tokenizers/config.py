@@ -7,20 +7,27 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from . import cost
-from .backbones.config import BACKBONES, BackboneConfig, PatchConfig
-from .bottlenecks.config import BOTTLENECKS, BottleneckConfig, IdentityConfig
+from .auxiliary.config import AUXILIARY, AuxiliaryObjectiveConfig
+from .backbones.config import BACKBONES, BackboneConfig
+from .backbones.patch_config import PatchConfig
+from .bottlenecks.config import BOTTLENECKS, BottleneckConfig
+from .bottlenecks.identity_config import IdentityConfig
 from .codecs.config import CODECS, CodecConfig
 from .corruptions.config import CORRUPTIONS, CorruptionConfig
 from .cost import Cost
-from .diffusion_decoders.config import DIFFUSION_DECODERS, GenerativeConfig
+from .diffusion_decoders.config import DIFFUSION_DECODERS, DiffusionDecoderConfig
 from .geometry import Layout
-from .losses.config import LOSSES, TermConfig
-from .part import plain, read_part
+from .losses.config import LOSSES, LossConfig, WeightedPart
+from .part import P, Part, plain, read_part
+from .registry import Registry
 from .regularisers.config import REGULARISERS, RegulariserConfig
-from .sequence_coding.config import SEQUENCE_CODINGS, RecodingConfig
+from .sequence_coding.config import SEQUENCE_CODINGS, SequenceCodingConfig
 from .spec import LatentSpec, SignalSpec
 from .training import TrainingConfig
 from .validation import check
+
+# Names in the plain data that are not the attributes': keys move together with the next change of versions.
+_JSON_NAMES = {"losses": "objective", "sequence_coding": "recoding", "diffusion_decoder": "generative"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +36,11 @@ class TokenizerConfig:
 
     `downsample` has one factor per axis of the signal, `channels` are those of the latents, `decoder` None is the
     backbone's own second half. `recipe` is the name it came from, for tables. A `codec` is the whole tokenizer:
-    then the other parts are the trivial ones of `of_codec`, and not in its data. `recoding` makes shorter sequences of
-    a discrete tokenizer's codes. In training a `corruption` changes what the encoder reads, and `latent_noise` adds
-    noise of so many deviations of each channel to what the decoder reads. A `generative` decoder stands behind the
-    feed-forward one and turns its output into the signal. Parts that are off are not in the data.
+    then the other parts are the trivial ones of `of_codec`, and not in its data. A
+    `sequence_coding` turns a discrete tokenizer's codes into sequences of varying length. In training a `corruption`
+    changes what the encoder reads, and `latent_noise` adds Gaussian noise of so many standard deviations of each
+    channel to what the decoder reads. A `diffusion_decoder` turns the output of the feed-forward decoder into the
+    signal. Parts that are off are not in the data.
     """
 
     version: ClassVar[int] = 1
@@ -44,14 +52,15 @@ class TokenizerConfig:
     backbone: BackboneConfig
     bottleneck: BottleneckConfig
     decoder: BackboneConfig | None = None
-    objective: tuple[TermConfig, ...]
+    losses: tuple[LossConfig, ...]
     training: TrainingConfig
     codec: CodecConfig | None = None
-    recoding: RecodingConfig | None = None
+    sequence_coding: SequenceCodingConfig | None = None
     corruption: CorruptionConfig | None = None
     latent_noise: float = 0.0
+    auxiliary: tuple[AuxiliaryObjectiveConfig, ...] = ()
     regularisers: tuple[RegulariserConfig, ...] = ()
-    generative: GenerativeConfig | None = None
+    diffusion_decoder: DiffusionDecoderConfig | None = None
 
     @classmethod
     def of_codec(cls, *, recipe: str, signal: SignalSpec, codec: CodecConfig) -> TokenizerConfig:
@@ -63,7 +72,7 @@ class TokenizerConfig:
             channels=codec.grids(signal)[0].channels,
             backbone=PatchConfig(),
             bottleneck=IdentityConfig(),
-            objective=(),
+            losses=(),
             training=TrainingConfig(steps=0),
             codec=codec,
         )
@@ -74,7 +83,7 @@ class TokenizerConfig:
         if self.codec is not None:
             return LatentSpec(signal=self.signal, grids=self.codec.grids(self.signal))
         spec = LatentSpec(signal=self.signal, grids=self.bottleneck.grids(self.layout, self.channels))
-        return spec if self.recoding is None else self.recoding.spec(spec)
+        return spec if self.sequence_coding is None else self.sequence_coding.spec(spec)
 
     @property
     def layout(self) -> Layout:
@@ -96,22 +105,16 @@ class TokenizerConfig:
         """The backbone whose second half decodes."""
         return self.decoder or self.backbone
 
+    @property
+    def auxiliary_objectives(self) -> tuple[AuxiliaryObjectiveConfig, ...]:
+        """Auxiliary objectives and regularisers, in the order in which they are built and run."""
+        return tuple(sorted((*self.auxiliary, *self.regularisers), key=lambda objective: objective.kind))
+
     def to_json(self) -> dict[str, Any]:
         """Plain, canonical data: every option of every part, so that equal data means an equal tokenizer."""
         if self.codec is not None:
             return {"recipe": self.recipe, "signal": plain(self.signal), "codec": plain(self.codec)}
-        optional: dict[str, Any] = {}
-        if self.recoding is not None:
-            optional["recoding"] = plain(self.recoding)
-        if self.corruption is not None:
-            optional["corruption"] = plain(self.corruption)
-        if self.latent_noise:
-            optional["latent_noise"] = self.latent_noise
-        if self.regularisers:
-            optional["regularisers"] = [plain(regulariser) for regulariser in self.regularisers]
-        if self.generative is not None:
-            optional["generative"] = plain(self.generative)
-        return {
+        data: dict[str, Any] = {
             "recipe": self.recipe,
             "signal": plain(self.signal),
             "downsample": list(self.downsample),
@@ -119,82 +122,93 @@ class TokenizerConfig:
             "backbone": plain(self.backbone),
             "bottleneck": plain(self.bottleneck),
             "decoder": None if self.decoder is None else plain(self.decoder),
-            "objective": [plain(term) for term in self.objective],
+            "losses": [plain(loss) for loss in self.losses],
             "training": plain(self.training),
-            **optional,
         }
+        for key, part in self._optional().items():
+            data[key] = plain(part)
+        if self.latent_noise:
+            data["latent_noise"] = self.latent_noise
+        if self.auxiliary_objectives:  # in one list, and one name in `versions`: see `_JSON_NAMES`
+            data["regularisers"] = [plain(objective) for objective in self.auxiliary_objectives]
+        return {_JSON_NAMES.get(key, key): value for key, value in data.items()}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], *, where: str = "tokenizer") -> TokenizerConfig:
         """The inverse of `to_json`. Raises UserError with a path under `where` on data that is none."""
 
-        def backbone(key: str) -> BackboneConfig:
-            return read_part(BackboneConfig, BACKBONES, data[key], where=f"{where}.{key}")
+        def part(key: str, base: type[P], registry: Registry, table: Any = None) -> P:
+            stored = _JSON_NAMES.get(key, key)
+            return read_part(base, registry, data[stored] if table is None else table, where=f"{where}.{stored}")
+
+        def optional(key: str, base: type[P], registry: Registry) -> P | None:
+            return None if data.get(_JSON_NAMES.get(key, key)) is None else part(key, base, registry)
 
         signal = check(SignalSpec, data["signal"], where=f"{where}.signal")
         if "codec" in data:
-            codec = read_part(CodecConfig, CODECS, data["codec"], where=f"{where}.codec")
-            return cls.of_codec(recipe=data["recipe"], signal=signal, codec=codec)
-        recoding = corruption = generative = None
-        if "corruption" in data:
-            corruption = read_part(CorruptionConfig, CORRUPTIONS, data["corruption"], where=f"{where}.corruption")
-        if "generative" in data:
-            generative = read_part(
-                GenerativeConfig, DIFFUSION_DECODERS, data["generative"], where=f"{where}.generative"
-            )
-        if "recoding" in data:
-            recoding = read_part(RecodingConfig, SEQUENCE_CODINGS, data["recoding"], where=f"{where}.recoding")
+            return cls.of_codec(recipe=data["recipe"], signal=signal, codec=part("codec", CodecConfig, CODECS))
         return cls(
             recipe=data["recipe"],
             signal=signal,
             downsample=tuple(data["downsample"]),
             channels=data["channels"],
-            backbone=backbone("backbone"),
-            bottleneck=read_part(BottleneckConfig, BOTTLENECKS, data["bottleneck"], where=f"{where}.bottleneck"),
-            decoder=None if data["decoder"] is None else backbone("decoder"),
-            objective=tuple(
-                read_part(TermConfig, LOSSES, term, where=f"{where}.objective") for term in data["objective"]
+            backbone=part("backbone", BackboneConfig, BACKBONES),
+            bottleneck=part("bottleneck", BottleneckConfig, BOTTLENECKS),
+            decoder=optional("decoder", BackboneConfig, BACKBONES),
+            losses=tuple(
+                part("losses", LossConfig, LOSSES, item) for item in data[_JSON_NAMES.get("losses", "losses")]
             ),
             training=check(TrainingConfig, data["training"], where=f"{where}.training"),
-            recoding=recoding,
-            corruption=corruption,
+            sequence_coding=optional("sequence_coding", SequenceCodingConfig, SEQUENCE_CODINGS),
+            corruption=optional("corruption", CorruptionConfig, CORRUPTIONS),
             latent_noise=data.get("latent_noise", 0.0),
-            regularisers=tuple(
-                read_part(RegulariserConfig, REGULARISERS, item, where=f"{where}.regularisers")
+            auxiliary=tuple(
+                part("regularisers", AuxiliaryObjectiveConfig, AUXILIARY, item)
                 for item in data.get("regularisers", ())
+                if item["kind"] in AUXILIARY
             ),
-            generative=generative,
+            regularisers=tuple(
+                part("regularisers", RegulariserConfig, REGULARISERS, item)
+                for item in data.get("regularisers", ())
+                if item["kind"] not in AUXILIARY
+            ),
+            diffusion_decoder=optional("diffusion_decoder", DiffusionDecoderConfig, DIFFUSION_DECODERS),
         )
 
     def versions(self) -> dict[str, int]:
         """Version by part ("bottleneck.vq"): what a job's key needs beside the configuration."""
         if self.codec is not None:
             return {"tokenizer": self.version, f"codec.{self.codec.kind}": self.codec.version}
+        parts: list[tuple[str, Part]] = [
+            ("backbone", self.backbone),
+            ("bottleneck", self.bottleneck),
+            ("backbone", self.decoding),
+            *self._optional().items(),
+            *(("regulariser", objective) for objective in self.auxiliary_objectives),
+            *(("losses", loss) for loss in self.losses),
+        ]
+        versions = {f"{_JSON_NAMES.get(name, name)}.{part.kind}": part.version for name, part in parts}
+        return {"tokenizer": self.version, **versions}
+
+    def _optional(self) -> dict[str, Part]:
+        """The single parts that a tokenizer may lack, by the name of their attribute, those that it has."""
         parts = {
-            "tokenizer": self.version,
-            f"backbone.{self.backbone.kind}": self.backbone.version,
-            f"bottleneck.{self.bottleneck.kind}": self.bottleneck.version,
-            f"backbone.{self.decoding.kind}": self.decoding.version,
+            "sequence_coding": self.sequence_coding,
+            "corruption": self.corruption,
+            "diffusion_decoder": self.diffusion_decoder,
         }
-        if self.recoding is not None:
-            parts[f"recoding.{self.recoding.kind}"] = self.recoding.version
-        if self.corruption is not None:
-            parts[f"corruption.{self.corruption.kind}"] = self.corruption.version
-        if self.generative is not None:
-            parts[f"generative.{self.generative.kind}"] = self.generative.version
-        parts |= {f"regulariser.{item.kind}": item.version for item in self.regularisers}
-        return parts | {f"objective.{term.kind}": term.version for term in self.objective}
+        return {name: part for name, part in parts.items() if part is not None}
 
     def weights(self) -> tuple[str, ...]:
         """Weights files without which it can't be trained, by the names of `tokenizers/weights.py`."""
-        parts: list[TermConfig | RegulariserConfig] = [*self.objective, *self.regularisers]
+        parts: list[WeightedPart] = [*self.losses, *self.auxiliary_objectives]
         return tuple(sorted({name for part in parts for name in part.weights()}))
 
     def schedule_milestones(self) -> tuple[float, ...]:
         """Shares of the training at which the work of a step changes, the first 0."""
-        parts: list[RegulariserConfig | GenerativeConfig] = [*self.regularisers]
-        if self.generative is not None:
-            parts.append(self.generative)
+        parts: list[AuxiliaryObjectiveConfig | DiffusionDecoderConfig] = [*self.auxiliary_objectives]
+        if self.diffusion_decoder is not None:
+            parts.append(self.diffusion_decoder)
         return tuple(sorted({0.0, *(share for part in parts for share in part.schedule_milestones() if 0 < share < 1)}))
 
     def estimate_parameters(self) -> int:
@@ -208,23 +222,23 @@ class TokenizerConfig:
     def _cost(self) -> Cost:
         if self.codec is not None:
             return self.codec.cost(self.signal)
-        if self.recoding is not None:
-            return replace(self, recoding=None)._cost()
-        spec, features, wanted = self.spec, self.features, self.decoder_features
+        if self.sequence_coding is not None:
+            return replace(self, sequence_coding=None)._cost()
+        spec, features = self.spec, self.features
         total = self.backbone.encoder_cost(self.signal, self.downsample)
         total += self.bottleneck.cost(spec, features)
         total += self.decoding.decoder_cost(self.signal, self.downsample)
         if not self.bottleneck.projects:
             total += cost.pointwise(features, self.bottleneck.inputs(self.channels, features), self.layout.shape)
-        given = self.bottleneck.outputs(self.channels, features)
-        if not self.bottleneck.projects or given != wanted:
-            total += cost.pointwise(given, wanted, self.layout.shape)
+        outputs = self.bottleneck.outputs(self.channels, features)
+        if not self.bottleneck.projects or outputs != self.decoder_features:
+            total += cost.pointwise(outputs, self.decoder_features, self.layout.shape)
         shortcut = self.backbone.has_shortcut() or self.decoding.has_shortcut()
-        if shortcut and not self.bottleneck.projects and given == self.channels:
+        if shortcut and not self.bottleneck.projects and outputs == self.channels:
             owner = self.backbone if self.backbone.has_shortcut() else self.decoding
             total += owner.shortcut_cost(self.signal, self.downsample, self.channels)
-        for regulariser in self.regularisers:
-            total += regulariser.cost(self)
-        if self.generative is not None:
-            total += self.generative.cost(self.signal)
+        for objective in self.auxiliary_objectives:
+            total += objective.cost(self)
+        if self.diffusion_decoder is not None:
+            total += self.diffusion_decoder.cost(self.signal)
         return total

@@ -21,7 +21,7 @@ class Latents:
     """What `encode` returns and `decode` reads.
 
     `values` `[B, C, *grid]` float: what the decoder reads (a posterior's mode; quantised values of a discrete
-    tokenizer). `codes` `[B, H, *grid]` int64 for discrete tokenizers. Either may be None where the other says it all: a
+    tokenizer). `codes` `[B, H, *grid]` int64 for discrete tokenizers. Either may be None where the other is enough: a
     prior's samples of a discrete tokenizer carry codes alone. `scale` is the posterior's standard deviation, shaped
     like `values`, where there is one. `lengths` `[B]` counts the valid positions of variable-length sequences. `rest`
     holds the further grids of a hierarchy, coarse to fine.
@@ -46,7 +46,7 @@ class Latents:
 
 
 class Tokenizer(ABC):
-    """Encodes signals to latents and decodes latents to signals. A third-party tokenizer needs nothing more.
+    """Encodes signals to latents and decodes latents to signals. The tasks need no more of a tokenizer than this.
 
     `undecodable` counts the samples decoded so far whose codes described no signal and became a fallback instead.
     """
@@ -76,11 +76,11 @@ class Trainable(nn.Module):
     """What the one training loop trains: a tokenizer, a prior, a feature encoder.
 
     `param_groups` names the sets of parameters that are optimised in turn within a step (one for most; generator and
-    discriminator for an adversarial recipe). `losses` is called once per player and step.
+    discriminator for an adversarial recipe). `losses` is called once per group and step.
     """
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Parameter sets by player; by default one player, "model", with all trainable parameters."""
+        """Parameters by group; by default one group, "model", with all trainable parameters."""
         return {"model": [p for p in self.parameters() if p.requires_grad]}
 
     def on_train_start(self, batches: Iterable[Any]) -> None:
@@ -92,13 +92,13 @@ class Trainable(nn.Module):
     def losses(self, batch: Any, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """Scalars by name; "loss" is minimised, the rest is logged. `step` counts from 0 to `steps` - 1.
 
-        Without a "loss" the player sits this step out: its parameters stay as they are.
+        Without a "loss" the group skips this step: its parameters stay as they are.
         """
         raise NotImplementedError
 
     @torch.no_grad()
     def after_step(self, *, step: int, steps: int) -> None:
-        """Called after all players' optimiser steps (codebook upkeep that is no gradient step)."""
+        """Called after all groups' optimiser steps (codebook upkeep that is no gradient step)."""
 
     def on_train_end(self, batches: Iterable[Any]) -> None:
         """What is learned from the trained model without a gradient (merges of its codes). Called once, after the last

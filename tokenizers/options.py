@@ -6,9 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..results.errors import UserError, unknown
+from .bottlenecks.config import BOTTLENECKS
 
-_LOSSES = ("objective", "regularisers")
-_PARTS = ("backbone", "bottleneck", "decoder", *_LOSSES, "training", "codec", "recoding", "corruption")
+_WEIGHTED = ("losses", "auxiliary", "regularisers")
+_PARTS = (
+    "backbone",
+    "bottleneck",
+    "decoder",
+    "diffusion_decoder",
+    *_WEIGHTED,
+    "training",
+    "codec",
+    "sequence_coding",
+    "corruption",
+)
 _PLAIN = ("downsample", "channels", "tsr", "latent_noise")
 _SHORT = {
     "codebook_size": ("bottleneck", "codebook_size"),
@@ -20,31 +31,34 @@ _SHORT = {
     "quality": ("codec", "quality"),
 }
 OPTIONS = (*_PLAIN, *_PARTS, *_SHORT)
+# Tables by the names that they had once, for a message that says today's.
+RENAMED = {"objective": "losses", "recoding": "sequence_coding"}
 
 
 def normalise(options: Mapping[str, Any], *, where: str) -> dict[str, Any]:
-    """`options` with short names moved to their part and bare weights of losses and regularisers as tables.
+    """`options` with short names moved to their part and bare weights of losses and objectives as tables.
 
     Raises UserError for an unknown name, a part that is no table, and an option given twice.
     """
     result: dict[str, Any] = {}
     for name, value in options.items():
+        at = f"{where}.{name}" if where else name
+        if name in RENAMED:
+            raise UserError(f"{at}: this table is now called {RENAMED[name]}")
         if name not in OPTIONS:
             raise unknown("option", name, OPTIONS, where=where)
         if name in _PARTS:
             if not isinstance(value, Mapping):
-                at = f"{where}.{name}" if where else name
                 raise UserError(f"{at}: a table is wanted, got {value!r}")
             result[name] = {**value, **result.get(name, {})}
         elif name in _SHORT:
             part, key = _SHORT[name]
             if key in result.get(part, {}) or key in (options.get(part) or {}):
-                at = f"{where}.{name}" if where else name
                 raise UserError(f"{at}: the same as {part}.{key}, which is given too")
             result.setdefault(part, {})[key] = value
         else:
             result[name] = value
-    for part in _LOSSES:
+    for part in _WEIGHTED:
         if part in result:
             result[part] = {
                 kind: dict(value) if isinstance(value, Mapping) else {"weight": value}
@@ -53,31 +67,47 @@ def normalise(options: Mapping[str, Any], *, where: str) -> dict[str, Any]:
     return result
 
 
-def merge(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
-    """`layer` over `base`, tables key by key; both normalised.
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid over `base`, tables key by key.
 
-    A table of another `kind` replaces the one below it, whose options were for something else. What a TSR decides and
-    what decides a TSR replace each other, so that only what the same layer says about both can disagree.
+    Where both name a `kind` and the kinds differ, the table below is replaced, whose options were for something else. A
+    number of `steps` replaces a budget in `flops`.
     """
-    below = {key: dict(value) if isinstance(value, Mapping) else value for key, value in base.items()}
+    result = {key: dict(value) if isinstance(value, Mapping) else value for key, value in base.items()}
+    for key, value in over.items():
+        below = result.get(key)
+        if not isinstance(value, Mapping):
+            result[key] = value
+        elif isinstance(below, Mapping) and (
+            not below.get("kind") or value.get("kind", below["kind"]) == below["kind"]
+        ):
+            result[key] = merge(below, value)
+        else:
+            result[key] = dict(value)
+    if "steps" in over and "flops" not in over and result.get("flops") is not None:
+        result["flops"] = None
+    return result
+
+
+def merge_layer(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    """`merge` for the options of a tokenizer, both normalised, where a TSR and what gives one exclude each other.
+
+    A layer's `tsr` drops the channels and the codes per position that are set below it, and either of them drops a
+    `tsr` below it; only what one layer says about both is checked against each other.
+    """
+    below = dict(base)
+    codes = _codes_option(base, layer)
     if "tsr" in layer:
         below.pop("channels", None)
-        if isinstance(below.get("bottleneck"), Mapping):
-            for key in _counts(below):
-                below["bottleneck"].pop(key)
-    elif "channels" in layer or _counts(layer):
+        if codes is not None and isinstance(below.get("bottleneck"), Mapping):
+            below["bottleneck"] = {key: value for key, value in below["bottleneck"].items() if key != codes}
+    elif "channels" in layer or codes in layer.get("bottleneck", {}):
         below.pop("tsr", None)
-    for key, value in layer.items():
-        under = below.get(key)
-        if isinstance(value, Mapping) and isinstance(under, Mapping) and value.get("kind") in (None, under.get("kind")):
-            below[key] = merge(under, value)
-        else:
-            below[key] = dict(value) if isinstance(value, Mapping) else value
-    return below
+    return merge(below, layer)
 
 
-def _counts(table: Mapping[str, Any]) -> list[str]:
-    """The options that are a number of codes per position, and so decide a TSR (fsq's levels are a list)."""
-    bottleneck = table.get("bottleneck")
-    options = bottleneck if isinstance(bottleneck, Mapping) else {}
-    return [key for key in ("heads", "levels") if isinstance(options.get(key), int)]
+def _codes_option(*layers: Mapping[str, Any]) -> str | None:
+    """The option that is the number of codes per position, of the bottleneck that the last layer to name one names."""
+    kinds = [layer["bottleneck"].get("kind") for layer in layers if "bottleneck" in layer]
+    kind = next((kind for kind in reversed(kinds) if kind is not None), None)
+    return BOTTLENECKS.get(kind).tsr_option if isinstance(kind, str) and kind in BOTTLENECKS else None

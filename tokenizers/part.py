@@ -31,7 +31,14 @@ class Part:
 
     def build(self, *args: Any, **kwargs: Any) -> Any:
         """What this configures: the target, constructed with the configuration first. Imports torch."""
-        return resolve_target(self.builds, beside=type(self).__module__)(self, *args, **kwargs)
+        return self._resolve("builds")(self, *args, **kwargs)
+
+    def _resolve(self, attribute: str) -> Any:
+        """What the class attribute `attribute` names, in the package of the class that sets it."""
+        owner = next((cls for cls in type(self).__mro__ if attribute in vars(cls)), None)
+        if owner is None:
+            raise NotImplementedError(f"{type(self).__name__} has no `{attribute}`, the module that it configures")
+        return resolve_target(vars(owner)[attribute], beside=owner.__module__)
 
 
 def resolve_target(target: Any, *, beside: str) -> Any:

@@ -7,29 +7,35 @@ changes, and the rest are options like a suite's, with `[modality.<name>]` table
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..results.errors import UserError, unknown
+from .auxiliary.config import AUXILIARY, AuxiliaryObjectiveConfig
 from .backbones.config import BACKBONES, BackboneConfig
 from .bottlenecks.config import BOTTLENECKS, BottleneckConfig
 from .codecs.config import CODECS, CodecConfig
 from .config import TokenizerConfig
 from .corruptions.config import CORRUPTIONS, CorruptionConfig
-from .diffusion_decoders.config import DIFFUSION_DECODERS, GenerativeConfig
+from .diffusion_decoders.config import DIFFUSION_DECODERS, DiffusionDecoderConfig
 from .geometry import read_downsample, require_tsr, solve_tsr
-from .losses.config import LOSSES, TermConfig
-from .options import merge, normalise
-from .part import read_part
+from .losses.config import LOSSES, LossConfig, WeightedPart
+from .options import merge, merge_layer, normalise
+from .part import P, read_part
+from .registry import Registry
 from .regularisers.config import REGULARISERS, RegulariserConfig
-from .sequence_coding.config import SEQUENCE_CODINGS, RecodingConfig
+from .sequence_coding.config import SEQUENCE_CODINGS, SequenceCodingConfig
 from .spec import Modality, SignalSpec
 from .training import TrainingConfig
 from .validation import check
 
+W = TypeVar("W", bound=WeightedPart)
+
+# Tables that hold several parts, by kind, with a weight each.
+_WEIGHTED: dict[str, Registry] = {"losses": LOSSES, "auxiliary": AUXILIARY, "regularisers": REGULARISERS}
 _ABOUT = ("title", "systems", "modalities", "claim", "base", "modality")
 
 
@@ -70,10 +76,10 @@ def resolve(recipe: str, signal: SignalSpec, options: Mapping[str, Any], *, wher
     """A recipe with `options` laid over it, as the complete configuration for `signal`.
 
     `options` are nested tables: `downsample` (an int or one per axis), `channels`, `tsr`, `backbone`, `bottleneck`,
-    `decoder`, `objective`, `regularisers`, `training`, `codec`, `recoding`, `corruption`, `latent_noise`, and the short
-    names of `options.normalise`. A given `tsr` is solved for the codes per position of a quantiser that can have
-    several, and for the channels of a continuous latent. Raises UserError with a path under `where` for whatever is
-    unknown, of a wrong type, or impossible.
+    `decoder`, `diffusion_decoder`, `losses`, `auxiliary`, `regularisers`, `training`, `codec`, `sequence_coding`,
+    `corruption`, `latent_noise`, and the short names of `options.normalise`. A given `tsr` is solved for the codes per
+    position of a quantiser that can have several, and for the channels of a continuous latent. Raises UserError with a
+    path under `where` for whatever is unknown, of a wrong type, or impossible.
     """
     loaded = load_recipe(recipe, where=_join(where, "recipe"))
     if signal.modality not in loaded.modalities:
@@ -82,8 +88,8 @@ def resolve(recipe: str, signal: SignalSpec, options: Mapping[str, Any], *, wher
         )
     merged: dict[str, Any] = {}
     for layer in loaded.layers(signal.modality):
-        merged = merge(merged, normalise(layer, where=f"recipe {loaded.name}"))
-    merged = merge(merged, normalise(options, where=where))
+        merged = merge_layer(merged, normalise(layer, where=f"recipe {loaded.name}"))
+    merged = merge_layer(merged, normalise(options, where=where))
     return _Resolution(merged, signal, where).config(loaded.name)
 
 
@@ -100,15 +106,8 @@ class _Resolution:
         if "codec" in options:
             return self._codec(name)
         downsample = read_downsample(options.get("downsample", 1), signal, where=self._at("downsample"))
-        backbone = self._backbone("backbone", options.get("backbone", {"kind": "conv"}))
-        decoder = None
-        generative = self._generative()
-        if "decoder" in options and generative is None:
-            kind = options["decoder"].get("kind", options.get("backbone", {}).get("kind", "conv"))
-            if isinstance(kind, str) and kind not in BACKBONES:
-                raise unknown("decoder", kind, [*BACKBONES, *DIFFUSION_DECODERS], where=self._at("decoder.kind"))
-            other = kind != options.get("backbone", {}).get("kind", kind)  # whose options are not its own
-            decoder = self._backbone("decoder", merge({} if other else options.get("backbone", {}), options["decoder"]))
+        backbone = self._read("backbone", BackboneConfig, BACKBONES, options.get("backbone", {"kind": "conv"}))
+        decoder = self._decoder()
         try:
             layout = backbone.layout(signal, downsample)
             if decoder is not None and decoder.layout(signal, downsample) != layout:
@@ -117,12 +116,14 @@ class _Resolution:
         except ValueError as error:
             raise UserError(f"{self._at('downsample')}: {error}") from None
         bottleneck, channels = self._bottleneck(layout, features)
-        try:
-            bottleneck.validate(channels=channels, features=features, backbone=backbone.kind)
-            if layout.topology == "set" and len(bottleneck.grids(layout, channels)) > 1:
-                raise ValueError("a hierarchy of grids needs an order of its positions, and a set has none")
-        except ValueError as error:
-            raise UserError(f"{self._at('bottleneck')}: {error}") from None
+        self._require(
+            "bottleneck",
+            lambda: bottleneck.unsupported_reason(channels=channels, features=features, backbone=backbone.kind),
+        )
+        if layout.topology == "set" and len(bottleneck.grids(layout, channels)) > 1:
+            reason = "a hierarchy of grids needs an order of its positions, and a set has none"
+            raise UserError(f"{self._at('bottleneck')}: {reason}")
+        diffusion_decoder = self._for_signal("diffusion_decoder", DiffusionDecoderConfig, DIFFUSION_DECODERS)
         config = TokenizerConfig(
             recipe=name,
             signal=signal,
@@ -131,91 +132,85 @@ class _Resolution:
             backbone=backbone,
             bottleneck=bottleneck,
             decoder=decoder,
-            objective=self._objective(optional=generative is not None),
+            losses=self._losses(optional=diffusion_decoder is not None),
             training=check(TrainingConfig, options.get("training", {}), where=self._at("training")),
-            corruption=self._corruption(),
+            corruption=self._for_signal("corruption", CorruptionConfig, CORRUPTIONS),
             latent_noise=self._latent_noise(),
-            generative=generative,
+            auxiliary=self._weighted("auxiliary", AuxiliaryObjectiveConfig),
+            regularisers=self._weighted("regularisers", RegulariserConfig),
+            diffusion_decoder=diffusion_decoder,
         )
-        config = replace(config, regularisers=self._regularisers(config))
-        return self._recoded(config) if "recoding" in options else config
+        for table, objectives in (("auxiliary", config.auxiliary), ("regularisers", config.regularisers)):
+            for item in objectives:
+                self._require(f"{table}.{item.kind}", lambda item=item: item.unsupported_reason(config))  # type: ignore[misc]
+        if "sequence_coding" not in options:
+            return config
+        coding = self._read("sequence_coding", SequenceCodingConfig, SEQUENCE_CODINGS)
+        kinds = {regulariser.kind for regulariser in config.regularisers}
+        self._require("sequence_coding", lambda: coding.unsupported_reason(config.spec, regularisers=kinds))
+        return replace(config, sequence_coding=coding)
 
     def _codec(self, name: str) -> TokenizerConfig:
         """A codec has no other parts. A suite's training budget is for those that train, and no mistake here."""
         for key in self.options.keys() - {"codec", "training"}:
             raise UserError(f"{self._at(key)}: a codec is a whole tokenizer, and has none")
-        codec = read_part(CodecConfig, CODECS, self.options["codec"], where=self._at("codec"))
+        codec = self._read("codec", CodecConfig, CODECS)
         if self.signal.modality not in codec.modalities:
             raise UserError(f"{self._at('codec')}: {codec.kind!r} is for {', '.join(codec.modalities)}")
-        try:
-            codec.validate(self.signal)
-        except ValueError as error:
-            raise UserError(f"{self._at('codec')}: {error}") from None
+        self._require("codec", lambda: codec.unsupported_reason(self.signal))
         return TokenizerConfig.of_codec(recipe=name, signal=self.signal, codec=codec)
 
-    def _recoded(self, config: TokenizerConfig) -> TokenizerConfig:
-        recoding = read_part(RecodingConfig, SEQUENCE_CODINGS, self.options["recoding"], where=self._at("recoding"))
-        try:
-            recoding.validate(config.spec)
-            recoding.requires(config)
-        except ValueError as error:
-            raise UserError(f"{self._at('recoding')}: {error}") from None
-        return replace(config, recoding=recoding)
-
-    def _corruption(self) -> CorruptionConfig | None:
-        if "corruption" not in self.options:
+    def _decoder(self) -> BackboneConfig | None:
+        """Another backbone's second half, or the same backbone's with other options; None where nothing is said."""
+        if "decoder" not in self.options:
             return None
-        at = self._at("corruption")
-        corruption = read_part(CorruptionConfig, CORRUPTIONS, self.options["corruption"], where=at)
-        try:
-            corruption.validate(self.signal)
-        except ValueError as error:
-            raise UserError(f"{at}: {error}") from None
-        return corruption
+        table, first = self.options["decoder"], self.options.get("backbone", {})
+        kind = table.get("kind", first.get("kind", "conv"))
+        if isinstance(kind, str) and kind in DIFFUSION_DECODERS:
+            raise UserError(
+                f"{self._at('decoder.kind')}: {kind!r} is a diffusion decoder, whose table is diffusion_decoder"
+            )
+        other = kind != first.get("kind", kind)  # whose options are not its own
+        return self._read("decoder", BackboneConfig, BACKBONES, merge({} if other else first, table))
 
-    def _generative(self) -> GenerativeConfig | None:
-        """The generative decoder, where `decoder.kind` names one."""
-        table, at = self.options.get("decoder", {}), self._at("decoder")
-        if not isinstance(table.get("kind"), str) or table["kind"] not in DIFFUSION_DECODERS:
+    def _for_signal(self, key: str, base: type[P], registry: Registry) -> P | None:
+        """The part in the table `key`, where there is one and it supports the signal."""
+        if key not in self.options:
             return None
-        generative = read_part(GenerativeConfig, DIFFUSION_DECODERS, table, where=at)
-        try:
-            generative.validate(self.signal)
-        except ValueError as error:
-            raise UserError(f"{at}: {error}") from None
-        return generative
+        part: Any = self._read(key, base, registry)
+        self._require(key, lambda: part.unsupported_reason(self.signal))
+        return part
 
-    def _regularisers(self, config: TokenizerConfig) -> tuple[RegulariserConfig, ...]:
-        found: list[RegulariserConfig] = []
-        for kind, table in sorted(self.options.get("regularisers", {}).items()):
-            if kind not in REGULARISERS:
-                raise unknown(REGULARISERS.kind, kind, REGULARISERS.names(), where=self._at("regularisers"))
-            at = self._at(f"regularisers.{kind}")
-            regulariser = read_part(RegulariserConfig, REGULARISERS, _of_kind(kind, table, where=at), where=at)
-            if regulariser.weight == 0:
+    def _losses(self, *, optional: bool) -> tuple[LossConfig, ...]:
+        losses = self._weighted("losses", LossConfig)
+        if not losses and not optional:
+            raise UserError(f"{self._at('losses')}: no loss has a weight above 0; known: {', '.join(LOSSES.names())}")
+        return losses
+
+    def _weighted(self, key: str, base: type[W]) -> tuple[W, ...]:
+        """The parts in the table `key`, one a kind, whose weight is not 0, in the order of their kinds."""
+        parts: list[W] = []
+        registry = _WEIGHTED[key]
+        for kind, table in sorted(self.options.get(key, {}).items()):
+            at = self._at(f"{key}.{kind}")
+            if kind not in registry:
+                for other, others in _WEIGHTED.items():
+                    if kind in others:
+                        raise UserError(f"{at}: {kind!r} is no {registry.kind}; its place is {other}.{kind}")
+                raise unknown(registry.kind, kind, registry.names(), where=self._at(key))
+            part = self._read(f"{key}.{kind}", base, registry, _of_kind(kind, table, where=at))
+            if part.weight == 0:
                 continue
-            if self.signal.modality not in regulariser.modalities:
-                raise UserError(f"{at}: defined for {', '.join(regulariser.modalities)}, not {self.signal.modality}")
-            try:
-                regulariser.validate(config)
-            except ValueError as error:
-                raise UserError(f"{at}: {error}") from None
-            found.append(regulariser)
-        for regulariser in found:
-            try:
-                regulariser.compatible_with({other.kind for other in found if other is not regulariser})
-            except ValueError as error:
-                raise UserError(f"{self._at(f'regularisers.{regulariser.kind}')}: {error}") from None
-        return tuple(found)
+            if self.signal.modality not in part.modalities:
+                raise UserError(f"{at}: defined for {', '.join(part.modalities)}, not {self.signal.modality}")
+            parts.append(part)
+        return tuple(parts)
 
     def _latent_noise(self) -> float:
         noise = self.options.get("latent_noise", 0.0)
         if isinstance(noise, bool) or not isinstance(noise, int | float) or not 0 <= noise < float("inf"):
             raise UserError(f"{self._at('latent_noise')}: a number >= 0 is wanted, got {noise!r}")
         return float(noise)
-
-    def _backbone(self, key: str, table: Any) -> BackboneConfig:
-        return read_part(BackboneConfig, BACKBONES, table, where=self._at(key))
 
     def _bottleneck(self, layout: Any, features: int) -> tuple[BottleneckConfig, int]:
         """The bottleneck and the latent channels, with the TSR solved for whichever of them it decides."""
@@ -226,13 +221,13 @@ class _Resolution:
         ):
             if value is not None and (isinstance(value, bool) or not isinstance(value, kinds) or value <= 0):
                 raise UserError(f"{self._at(key)}: {what} is wanted, got {value!r}")
-        bottleneck = read_part(BottleneckConfig, BOTTLENECKS, table, where=self._at("bottleneck"))
+        bottleneck = self._read("bottleneck", BottleneckConfig, BOTTLENECKS, table)
         try:
             discrete = bool(bottleneck.codebook_sizes(channels or bottleneck.default_channels() or 1))
             option = bottleneck.tsr_option
             if tsr is not None and discrete and option is not None and option not in table:
                 solved = {**table, option: solve_tsr(tsr, self.signal, layout, what=option)}
-                bottleneck = read_part(BottleneckConfig, BOTTLENECKS, solved, where=self._at("bottleneck"))
+                bottleneck = self._read("bottleneck", BottleneckConfig, BOTTLENECKS, solved)
             elif tsr is not None and not discrete and channels is None:
                 limit = features if bottleneck.projects else None
                 channels = solve_tsr(tsr, self.signal, layout, what="channels", limit=limit)
@@ -249,23 +244,18 @@ class _Resolution:
             raise UserError(f"{self._at('tsr')}: {error}") from None
         return bottleneck, channels
 
-    def _objective(self, *, optional: bool) -> tuple[TermConfig, ...]:
-        terms = []
-        for kind, table in sorted(self.options.get("objective", {}).items()):
-            if kind not in LOSSES:
-                raise unknown(LOSSES.kind, kind, LOSSES.names(), where=self._at("objective"))
-            at = self._at(f"objective.{kind}")
-            term = read_part(TermConfig, LOSSES, _of_kind(kind, table, where=at), where=at)
-            if term.weight == 0:
-                continue
-            if self.signal.modality not in term.modalities:
-                raise UserError(f"{at}: defined for {', '.join(term.modalities)}, not {self.signal.modality}")
-            terms.append(term)
-        if not terms and not optional:
-            raise UserError(
-                f"{self._at('objective')}: no term has a weight above 0; known: {', '.join(LOSSES.names())}"
-            )
-        return tuple(terms)
+    def _read(self, key: str, base: type[P], registry: Registry, table: Any = None) -> P:
+        """The part that `table` describes, by default the options under `key`."""
+        return read_part(base, registry, self.options[key] if table is None else table, where=self._at(key))
+
+    def _require(self, key: str, reason: Callable[[], str | None]) -> None:
+        """Raises UserError at `key` where `reason` gives one, or itself fails with ValueError."""
+        try:
+            message = reason()
+        except ValueError as error:
+            message = str(error)
+        if message:
+            raise UserError(f"{self._at(key)}: {message}")
 
     def _at(self, key: str) -> str:
         return _join(self.where, key)

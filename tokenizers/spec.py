@@ -28,7 +28,7 @@ class Modality(StrEnum):
 
     @property
     def rank(self) -> int:
-        """How many axes a signal has beside batch and channels: 2, 3, 1, 2."""
+        """How many axes a signal has besides batch and channels: 2, 3, 1, 2."""
         return len(self.axes)
 
     @property

@@ -84,4 +84,4 @@ def _owner(cls: Any, path: list[str | int]) -> Any:
 def _dataclass_in(kind: Any) -> Any:
     if dataclasses.is_dataclass(kind):
         return kind
-    return next((found for found in map(_dataclass_in, get_args(kind)) if found is not None), None)
+    return next((inner for inner in map(_dataclass_in, get_args(kind)) if inner is not None), None)

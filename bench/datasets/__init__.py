@@ -30,7 +30,6 @@ __all__ = [
     "fingerprint",
     "open_dataset",
     "signal_spec",
-    "source_version",
     "sources",
 ]
 
@@ -43,11 +42,6 @@ sources = Registry(
         "torchvision": "bench.datasets.torchvision_sets:TorchvisionSource",
     },
 )
-
-
-def source_version(source: str) -> int:
-    """The version of what stands behind a `source` ("folder", "torchvision:CIFAR10"). Raises UserError when unknown."""
-    return sources.get(source.partition(":")[0], where="data.source").version
 
 
 def fingerprint(config: DataConfig, *, cache: Path | None = None, progress: Progress | None = None) -> str:
@@ -94,7 +88,7 @@ def open_dataset(
                 build(draft, config, source.read(config, cache=root, progress=progress), progress)
             folder = store.path(key)
         store.remember(fingerprint, key)
-        return load(folder, config, source, fingerprint)
+        return load(folder, config, fingerprint)
 
 
 def _names(config: DataConfig, cache: Path, progress: Progress) -> tuple[str, str]:

@@ -90,13 +90,6 @@ class Procedural:
             files=False,
         )
 
-    def masks(self, config: DataConfig, split: Literal["train", "val"], indices: np.ndarray) -> np.ndarray:
-        """`[B, *shape]` bool, True on structure; `[B, N]` in time for sounds. Costs no texture."""
-        shape = stored_shape(config)
-        uniforms = np.stack([_generator(config, split, int(i)).random(_uniforms(config)) for i in indices])
-        _simplify(config, uniforms, indices)
-        return _structure(config, uniforms, shape)[1]
-
 
 def _plain(config: DataConfig, indices: np.ndarray) -> np.ndarray:
     """Which samples have no texture and next to no structure, bool `[B]`."""

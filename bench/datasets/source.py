@@ -71,10 +71,3 @@ class Source(Protocol):
 
     def read(self, config: DataConfig, *, cache: Path, progress: Progress = silent) -> SourceReader:
         """Opens the source. Raises UserError when there is nothing to read."""
-
-
-class MaskedSource(Source, Protocol):
-    """A source that knows which part of a sample is structure."""
-
-    def masks(self, config: DataConfig, split: str, indices: np.ndarray) -> np.ndarray:
-        """`[B, *shape]` bool, True on structure; `[B, N]` in time for sounds."""

@@ -27,7 +27,7 @@ _QUOTED = 3
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _StoredItem:
     split: str | None
     start: int
     stop: int
@@ -43,7 +43,7 @@ def build(draft: PendingEntry, config: DataConfig, reading: SourceReader, progre
     if reading.samples is not None:
         draft.grow(reading.samples * sample_bytes)
         draft.shrink(reading.samples * sample_bytes)
-    kept: list[_Kept] = []
+    stored: list[_StoredItem] = []
     labels: list[np.ndarray] = []
     skipped = list(reading.skipped)
     file = draft.create("samples.bin")
@@ -60,7 +60,7 @@ def build(draft: PendingEntry, config: DataConfig, reading: SourceReader, progre
                 file.truncate()
                 skipped.append((item.name, str(reason)))
                 continue
-            kept.append(_Kept(quota.take(item, count), end, end + count))
+            stored.append(_StoredItem(quota.take(item, count), end, end + count))
             labels.append(_labels(item, count))
             end += count
             if quota.full:
@@ -68,7 +68,7 @@ def build(draft: PendingEntry, config: DataConfig, reading: SourceReader, progre
     progress(reading.total, reading.total, "decoding")
     if not end:
         raise _nothing(config, skipped)
-    train, val, notes = _split(config, kept, quota)
+    train, val, notes = _split(config, stored, quota)
     for name, rows in (("train", train), ("val", val)):
         np.save(draft.create(f"{name}.npy"), rows)
     label = np.concatenate(labels)
@@ -76,7 +76,7 @@ def build(draft: PendingEntry, config: DataConfig, reading: SourceReader, progre
         np.save(draft.create("labels.npy"), label)
     files = {
         "files": reading.total + len(reading.skipped) + reading.duplicates,
-        "used": len(kept),
+        "used": len(stored),
         "skipped": len(skipped),
         "duplicates": reading.duplicates,
     }
@@ -167,27 +167,27 @@ def _labels(item: Item, count: int) -> np.ndarray:
     return np.asarray(item.label, np.int64)[:count]
 
 
-def _split(config: DataConfig, kept: list[_Kept], quota: _Quota) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def _split(config: DataConfig, stored: list[_StoredItem], quota: _Quota) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Rows of the training and of the validation split, and notes on anything unusual."""
-    sides = {"train": [k for k in kept if k.split == "train"], "val": [k for k in kept if k.split == "val"]}
-    given = quota.val == 0
-    if given and not (sides["train"] and sides["val"]):
+    sides = {"train": [k for k in stored if k.split == "train"], "val": [k for k in stored if k.split == "val"]}
+    source_has_splits = quota.val == 0
+    if source_has_splits and not (sides["train"] and sides["val"]):
         missing = "validation" if sides["train"] else "training"
         raise UserError(f"data: source {config.source!r} gave no {missing} samples")
-    if len(kept) == 1 and not given:
-        return _divide(config, kept[0])
+    if len(stored) == 1 and not source_has_splits:
+        return _divide(config, stored[0])
     if not sides["train"]:
         sides["train"].append(sides["val"].pop())
     train, val = (
         np.concatenate([np.arange(k.start, k.stop) for k in sides[name]]).astype(np.int64) for name in ("train", "val")
     )
-    if not given:
+    if not source_has_splits:
         train = train[: config.samples]
         val = val[: config.val] if isinstance(config.val, int) else val
     return train, val, []
 
 
-def _divide(config: DataConfig, only: _Kept) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def _divide(config: DataConfig, only: _StoredItem) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """The split inside the only usable file: its end, in time or in the order of its tiles, is for validation."""
     count = only.stop - only.start
     if count < 2:
@@ -196,8 +196,8 @@ def _divide(config: DataConfig, only: _Kept) -> tuple[np.ndarray, np.ndarray, li
             f"data: one usable file with one sample can't be split into training and validation; "
             f"add files, or use {cure} or shorter samples"
         )
-    wanted = config.val if isinstance(config.val, int) else math.ceil(config.val * count)
-    cut = count - min(max(wanted, 1), count - 1)
+    val = config.val if isinstance(config.val, int) else math.ceil(config.val * count)
+    cut = count - min(max(val, 1), count - 1)
     rows = np.arange(only.start, only.stop, dtype=np.int64)
     note = "one usable file: its end is the validation split, so the two splits are not independent"
     return rows[:cut][: config.samples], rows[cut:], [note]

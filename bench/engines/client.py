@@ -1,4 +1,4 @@
-"""The engine's end of the fork server: starting it, ordering jobs, hearing how they ended. Torch-free."""
+"""The engine's end of the fork server: starting it, submitting jobs, hearing how they ended. Torch-free."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, ClassVar
+
+from ...results.errors import UserError
+from ..imports import Import
 
 _ALLOCATOR = {  # page faults cost 15-22 % of CPU steps: keep freed memory, use huge pages
     "MALLOC_MMAP_MAX_": "0",
@@ -28,17 +32,17 @@ class ServerDiedError(RuntimeError):
 
 
 class Server:
-    """A running server process (see `server`), started by `command`."""
+    """A running server process (see `server`), started by `command`; it and its jobs know what `imports` register."""
 
     command: ClassVar[Sequence[str]] = (sys.executable, "-P", "-m", f"{__package__}.server")
 
-    def __init__(self) -> None:
+    def __init__(self, imports: Sequence[Import] = ()) -> None:
         environment = {**_ALLOCATOR, **os.environ, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
         # Ctrl-C reaches the server too, perhaps before it can ignore it; what is blocked here is blocked there.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self.process = subprocess.Popen(
-                self.command,
+                [*self.command, str(os.getpid()), json.dumps([asdict(item) for item in imports])],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment,
@@ -47,25 +51,25 @@ class Server:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self._orders, self._events = self.process.stdin, self.process.stdout
+        self._requests, self._events = self.process.stdin, self.process.stdout
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._events, selectors.EVENT_READ)
         self._pending = b""
 
-    def order(self, data: Mapping[str, Any]) -> None:
-        """Have a job done. A server that has died is found out by the next `read`."""
+    def submit(self, request: Mapping[str, Any]) -> None:
+        """Have a job done: {"job", "attempt", "request"}. A server that has died is found out by the next `read`."""
         with contextlib.suppress(BrokenPipeError):
-            self._orders.write(json.dumps(data).encode() + b"\n")
-            self._orders.flush()
+            self._requests.write(json.dumps(request).encode() + b"\n")
+            self._requests.flush()
 
     def stop(self) -> None:
         """Ask all jobs to checkpoint and end."""
-        self.order({"stop": True})
+        self.submit({"stop": True})
 
     def read(self, timeout: float) -> list[dict[str, Any]]:
         """What jobs have ended, waiting for at most `timeout` seconds: {"job", "attempt", "status"}.
 
-        Raises ServerDiedError.
+        Raises ServerDiedError, and UserError for imports that fail there.
         """
         if not self._selector.select(timeout):
             return []
@@ -73,12 +77,16 @@ class Server:
         if not data:
             raise ServerDiedError(self.process.wait())
         *lines, self._pending = (self._pending + data).split(b"\n")
-        return [message for message in map(json.loads, lines) if "job" in message]
+        messages = list(map(json.loads, lines))
+        for message in messages:
+            if "error" in message:
+                raise UserError(f"in the job server: {message['error']}")
+        return [message for message in messages if "job" in message]
 
     def close(self) -> None:
         """End the server and, with it, whatever job still runs."""
         self._selector.close()
-        for pipe in (self._orders, self._events):
+        for pipe in (self._requests, self._events):
             with contextlib.suppress(OSError):
                 pipe.close()
         try:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from ...results.store import Store
+from ..imports import Import
 from ..jobs import Job
 
 
@@ -27,13 +30,34 @@ class Event:
     device: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class EngineSettings:
+    """What a run tells its engine.
+
+    `store` is the output folder and `cache` the decoded data sets' folder; `devices` and `jobs_per_device` are what
+    the user asked for (the engine looks for devices, wherever it has them); training writes a checkpoint every
+    `checkpoint_seconds`; workers import `imports` before any job.
+    """
+
+    store: Store
+    cache: Path
+    devices: str = "auto"
+    jobs_per_device: int | None = None
+    checkpoint_seconds: float = 30.0
+    imports: tuple[Import, ...] = ()
+
+
 class Engine(ABC):
-    """Executes jobs. Constructed with the engine's own settings; holds nothing between calls of `run`."""
+    """Executes jobs; holds nothing between calls of `run`."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        """Called before anything is planned. Raises UserError for devices that the engine does not have."""
+        self.settings = settings
 
     @abstractmethod
-    def run(self, jobs: Mapping[str, Job]) -> Iterator[Event]:
+    def run(self, jobs: Mapping[str, Job]) -> Generator[Event, None, None]:
         """Execute `jobs` (id -> job, each after those it depends on; ones that are not in the mapping are done).
 
-        Yields events as they happen. A failing job is recorded and never stops the others. Closing the iterator (or
+        Yields events as they happen. A failing job is recorded and never stops the others. Closing the generator (or
         KeyboardInterrupt inside it) asks running jobs to checkpoint and stop, and waits for them.
         """

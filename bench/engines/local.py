@@ -8,15 +8,16 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...results.errors import UserError
 from ...results.record import Failure, Record
-from ...results.store import Store
+from .. import hardware
 from ..hardware import Machine
 from ..jobs import Job
+from ..signals import interrupts_ignored
 from ..worker_protocol import (
     FAILED,
     INTERRUPTED,
@@ -27,7 +28,7 @@ from ..worker_protocol import (
     start_attempt,
 )
 from .client import Server, ServerDiedError
-from .interface import Engine, Event
+from .interface import Engine, EngineSettings, Event
 from .slots import Allocation, Slots
 
 ATTEMPTS = 3  # of a job whose process dies, and of a server that dies before any job has ended
@@ -39,43 +40,43 @@ _POLL_SECONDS = 0.25
 class _Running:
     job: Job
     folder: Path
-    place: Allocation
+    allocation: Allocation
     attempt: int
     started: float
     progress: tuple[int, int, str] | None = None
 
 
 class LocalEngine(Engine):
-    """Jobs as processes of this machine.
+    """Jobs as processes of this machine, on its own devices."""
 
-    `machine` says which devices and how much of each; `cache` is the decoded data sets' folder.
-    """
+    def __init__(self, settings: EngineSettings) -> None:
+        super().__init__(settings)
+        self.machine = hardware.machine(settings.devices, jobs_per_device=settings.jobs_per_device)
 
-    def __init__(self, *, store: Store, machine: Machine, cache: Path, checkpoint_seconds: float = 30.0) -> None:
-        self.store, self.machine, self.cache = store, machine, cache
-        self.checkpoint_seconds = checkpoint_seconds
-
-    def run(self, jobs: Mapping[str, Job]) -> Iterator[Event]:
+    def run(self, jobs: Mapping[str, Job]) -> Generator[Event, None, None]:
         """See `Engine.run`. Raises UserError when the output can't be written: then no job has a chance."""
         if not jobs:
             return
-        session = _Session(self, dict(jobs))
+        scheduler = _Scheduler(self.settings, self.machine, dict(jobs))
         try:
-            yield from session.events()
+            yield from scheduler.events()
         finally:
-            session.close()
+            with interrupts_ignored():
+                scheduler.close()
 
 
-class _Session:
-    def __init__(self, engine: LocalEngine, waiting: dict[str, Job]) -> None:
-        self.engine, self.waiting = engine, waiting
+class _Scheduler:
+    """One call of `run`: which jobs wait, which run and where, and which have failed."""
+
+    def __init__(self, settings: EngineSettings, machine: Machine, waiting: dict[str, Job]) -> None:
+        self.settings, self.store, self.waiting = settings, settings.store, waiting
         self.running: dict[str, _Running] = {}
         self.failed: set[str] = set()
         self.attempts: dict[str, int] = {}
         self.deaths: dict[str, int] = {}
         self.server_deaths = 0
-        self.slots = Slots(engine.machine)
-        self.server = Server()
+        self.slots = Slots(machine)
+        self.server = Server(settings.imports)
 
     def events(self) -> Iterator[Event]:
         while self.waiting or self.running:
@@ -109,7 +110,7 @@ class _Session:
         if self.server_deaths >= ATTEMPTS:
             raise UserError(f"{error}, {ATTEMPTS} times in a row; what it printed stands above")
         self.server.close()
-        self.server = Server()
+        self.server = Server(self.settings.imports)
         for name in list(self.running):
             yield from self._died(name, self._release(name), f"{error} and was started again", blame=False)
 
@@ -126,36 +127,38 @@ class _Session:
         for name, job in list(self.waiting.items()):
             if any(d in busy for d in job.depends.values()):
                 continue
-            place = self.slots.place(job)
-            if place is None:
+            allocation = self.slots.allocate(job)
+            if allocation is None:
                 continue
             attempt = self.attempts[name] = self.attempts.get(name, 0) + 1
-            folder = self.engine.store.job_folder(job.kind, job.key)
-            run = _Running(job=job, folder=folder, place=place, attempt=attempt, started=time.monotonic())
-            self.server.order({"job": name, "attempt": attempt, "order": self._order(run).to_json()})
+            folder = self.store.job_folder(job.kind, job.key)
+            started = time.monotonic()
+            run = _Running(job=job, folder=folder, allocation=allocation, attempt=attempt, started=started)
+            self.server.submit({"job": name, "attempt": attempt, "request": self._request(run).to_json()})
             del self.waiting[name]
             self.running[name] = run
-            yield Event(kind="started", job=name, device=place.slot.device)
+            yield Event(kind="started", job=name, device=allocation.slot.device)
 
-    def _order(self, run: _Running) -> WorkerRequest:
+    def _request(self, run: _Running) -> WorkerRequest:
         try:
             log = start_attempt(run.folder)
         except OSError as error:
             raise UserError(f"cannot write {run.folder}: {error.strerror or error}") from None
         return WorkerRequest(
             job=run.job,
-            root=str(self.engine.store.root),
-            cache=str(self.engine.cache),
-            device=run.place.slot.device,
-            threads=self.slots.threads(run.job, run.place.slot),
+            root=str(self.store.root),
+            cache=str(self.settings.cache),
+            device=run.allocation.slot.device,
+            threads=self.slots.threads(run.job, run.allocation.slot),
             attempt=run.attempt,
             log=str(log),
-            checkpoint_seconds=self.engine.checkpoint_seconds,
+            checkpoint_seconds=self.settings.checkpoint_seconds,
+            imports=self.settings.imports,
         )
 
     def _release(self, name: str) -> _Running:
         run = self.running.pop(name)
-        self.slots.release(run.place)
+        self.slots.release(run.allocation)
         return run
 
     def _ended(self, name: str, attempt: int, status: int) -> Iterator[Event]:
@@ -164,8 +167,8 @@ class _Session:
         run = self._release(name)
         job, seconds = run.job, time.monotonic() - run.started
         self.server_deaths = 0
-        record = self.engine.store.load_any(job.kind, job.key)
-        if self.engine.store.load(job.kind, job.key) is not None:
+        record = self.store.load_any(job.kind, job.key)
+        if self.store.load(job.kind, job.key) is not None:
             clean_attempt(run.folder)  # it may have been killed right after its record was written
             yield Event(kind="finished", job=name, seconds=seconds)
         elif status == UNWRITABLE:
@@ -186,15 +189,15 @@ class _Session:
             return
         self.failed.add(name)
         error = Failure(type="WorkerDied", message=f"{cause}, {ATTEMPTS} times")
-        self.engine.store.save(_failed(run.job, error))
+        self.store.save(_failed(run.job, error))
         yield Event(kind="failed", job=name, message=str(error), seconds=seconds)
 
     def _unwritable(self, job: Job, record: Record | None) -> None:
         """Report why a worker could not write. Where it could not even say so, this process meets the same obstacle."""
         if record is not None and record.error is not None:
             raise UserError(f"{job.title}: {record.error.message}")
-        self.engine.store.save(_failed(job, Failure(type="OSError", message="its files could not be written")))
-        raise UserError(f"{job.title}: a file could not be written below {self.engine.store.root}")
+        self.store.save(_failed(job, Failure(type="OSError", message="its files could not be written")))
+        raise UserError(f"{job.title}: a file could not be written below {self.store.root}")
 
     def _progress(self) -> Iterator[Event]:
         for name, run in self.running.items():

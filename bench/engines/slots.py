@@ -13,7 +13,7 @@ SMALL_STEP = 8e9
 
 @dataclass(kw_only=True)
 class DeviceSlot:
-    """A device with what is free on it: cores (CPU) or places (GPU), and bytes of memory."""
+    """A device with what is free on it: cores (CPU) or jobs at a time (GPU), and bytes of memory."""
 
     device: str
     units: int
@@ -41,7 +41,7 @@ class Slots:
         self.machine = machine
         self.slots = [DeviceSlot(device=d.name, units=d.units, memory=d.memory) for d in machine.devices]
 
-    def place(self, job: Job) -> Allocation | None:
+    def allocate(self, job: Job) -> Allocation | None:
         """Take what `job` needs of the emptiest slot with room for it, None when it has to wait.
 
         A job larger than any memory gets the largest device for itself rather than never.
@@ -55,10 +55,10 @@ class Slots:
                 return Allocation(slot=slot, units=units, memory=memory)
         return None
 
-    def release(self, place: Allocation) -> None:
+    def release(self, allocation: Allocation) -> None:
         """Give back what a job has taken."""
-        place.slot.free_units += place.units
-        place.slot.free_memory += place.memory
+        allocation.slot.free_units += allocation.units
+        allocation.slot.free_memory += allocation.memory
 
     def threads(self, job: Job, slot: DeviceSlot) -> int:
         """Threads of `job`, whatever runs beside it: numbers may depend on the thread count, never on packing."""

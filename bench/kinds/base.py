@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from ...results.record import JobResult
 from ...tasks.priors.config import PriorConfig
 from ...tokenizers.spec import LatentSpec
 from ...tokenizers.validation import check
@@ -17,7 +18,9 @@ from ..prior_options import check_axes, check_classes, configure
 from ..suite import Suite
 
 if TYPE_CHECKING:
-    from ..job_context import JobContext, JobResult
+    from ..job_context import JobContext
+else:
+    JobContext = Any  # it needs torch, which workers alone import
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +83,8 @@ class JobKind:
     `name` is the folder below `jobs/`, the suite's table of options and, for a task, what `tasks` names; `order` places
     it among the kinds, after those it needs. A `task` is done on request, or by "default" where a suite names no tasks;
     the other kinds are done where something needs them. `shared` jobs belong to a data set and not to a cell.
-    `version` rises when what `run` does gives other numbers; `options` is the dataclass of the suite's table.
+    `version` rises when what `run` does gives other numbers; `options` is the dataclass of the suite's table,
+    and `requires` names the kinds whose jobs, for the same cell, it reads.
     """
 
     name: ClassVar[str]
@@ -89,6 +93,7 @@ class JobKind:
     task: ClassVar[Literal["default", "on request"] | None] = None
     shared: ClassVar[bool] = False
     options: ClassVar[type | None] = None
+    requires: ClassVar[tuple[str, ...]] = ()
 
     def read(self, table: Mapping[str, Any], where: str) -> Any:
         """The suite's table as `options`. Raises UserError with the place of what is wrong."""
@@ -107,12 +112,13 @@ class JobKind:
         return {self.name: self.version}
 
     def needs(self, at: PlanContext) -> dict[str, str]:
-        """The jobs whose results it reads: id by role."""
-        raise NotImplementedError
+        """The jobs whose results it reads, id by role: by default one of each kind in `requires`."""
+        return {kind: at.need(kind) for kind in self.requires}
 
     def title(self, at: PlanContext) -> str:
         """What people read of it."""
-        return f"{self.name} {at.cell.tokenizer_name}"
+        subject = (at.data.label, *at.choice.values()) if self.shared else (at.cell.tokenizer_name,)
+        return " ".join((self.name, *subject))
 
     def price(self, at: PlanContext) -> Price:
         """What it is expected to take."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ...results.record import JobResult
 from ..datasets import sources
-from .base import JobKind, PlanContext
-
-if TYPE_CHECKING:
-    from ..job_context import JobContext, JobResult
+from .base import JobContext, JobKind, PlanContext
 
 
 class Data(JobKind):
@@ -22,14 +20,7 @@ class Data(JobKind):
     def versions(self, at: PlanContext) -> dict[str, int]:
         return {at.data.kind: sources.version(at.data.kind)}
 
-    def needs(self, at: PlanContext) -> dict[str, str]:
-        return {}
-
-    def title(self, at: PlanContext) -> str:
-        return f"data {at.data.label}"
-
     def run(self, ctx: JobContext) -> JobResult:
-        from ..job_context import JobResult
 
         data = ctx.dataset
         return JobResult(

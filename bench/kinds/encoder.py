@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ...results.record import JobResult
 from ...tasks.nets.config import EncoderConfig
+from ...tokenizers.options import merge
 from ...tokenizers.training import TrainingConfig
 from ...tokenizers.validation import check
 from ..datasets.config import signal_spec
-from ..grid import merge
-from .base import JobKind, PlanContext, Price
-
-if TYPE_CHECKING:
-    from ..job_context import JobContext, JobResult
+from .base import JobContext, JobKind, PlanContext, Price
 
 
 class Encoder(JobKind):
@@ -22,6 +20,7 @@ class Encoder(JobKind):
 
     name, order, version, shared = "encoder", 20, 1, True
     options = EncoderConfig
+    requires = ("data",)
 
     def read(self, table: Mapping[str, Any], where: str) -> EncoderConfig:
         return check(EncoderConfig, merge({"training": asdict(EncoderConfig().training)}, table), where=where)
@@ -31,12 +30,6 @@ class Encoder(JobKind):
 
     def versions(self, at: PlanContext) -> dict[str, int]:
         return {"training": TrainingConfig.version, "encoder": EncoderConfig.version}
-
-    def needs(self, at: PlanContext) -> dict[str, str]:
-        return {"data": at.need("data")}
-
-    def title(self, at: PlanContext) -> str:
-        return f"encoder {at.data.label}"
 
     def price(self, at: PlanContext) -> Price:
         encoder: EncoderConfig = at.suite.options["encoder"]

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...results.errors import UserError
+from ...results.record import JobResult
 from ...tasks.config import GenerationConfig
 from ...tasks.metrics.config import measure_versions, scores
 from ...tasks.nets import nets
 from ..grid import Cell
 from ..suite import Suite
-from .base import JobKind, PlanContext, Price
+from .base import JobContext, JobKind, PlanContext, Price
 from .reference import ENCODER, net_versions, references
-
-if TYPE_CHECKING:
-    from ..job_context import JobContext, JobResult
 
 
 class Generation(JobKind):
@@ -24,6 +22,7 @@ class Generation(JobKind):
 
     name, order, version, task = "generation", 80, 1, "default"
     options = GenerationConfig
+    requires = ("data", "tokenizer", "latents", "prior")
 
     def read(self, table: Mapping[str, Any], where: str) -> GenerationConfig:
         options: GenerationConfig = super().read(table, where)
@@ -54,8 +53,7 @@ class Generation(JobKind):
     def needs(self, at: PlanContext) -> dict[str, str]:
         """Also the split that samples are not compared with, as `<split>_reference.<net>`, where a score reads both."""
         options: GenerationConfig = at.suite.options[self.name]
-        needs = {role: at.need(role) for role in ("data", "tokenizer", "latents", "prior")}
-        needs |= references(at, options.reference)
+        needs = super().needs(at) | references(at, options.reference)
         if any(scores.get(name).both_splits for name in options.scores):
             other = "val" if options.reference == "train" else "train"
             needs |= references(at, other, prefix=f"{other}_")

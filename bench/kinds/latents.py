@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from .base import JobKind, PlanContext, Price
-
-if TYPE_CHECKING:
-    from ..job_context import JobContext, JobResult
+from ...results.record import JobResult
+from .base import JobContext, JobKind, PlanContext, Price
 
 
 class Latents(JobKind):
     """What priors, proxies and probes see of a tokenizer."""
 
     name, order, version = "latents", 50, 1
-
-    def needs(self, at: PlanContext) -> dict[str, str]:
-        return {"data": at.need("data"), "tokenizer": at.need("tokenizer")}
+    requires = ("data", "tokenizer")
 
     def price(self, at: PlanContext) -> Price:
         forward = at.cell.tokenizer.estimate_flops()
@@ -24,7 +18,6 @@ class Latents(JobKind):
 
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.latents import write_latents, write_statistics
-        from ..job_context import JobResult
 
         splits = {"train": ctx.dataset.train, "val": ctx.dataset.val}
         for name, split in splits.items():

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ...results.record import JobResult
 from ...tasks.config import ModelabilityConfig
 from ...tasks.proxies import proxies
 from ...tokenizers.validation import check, check_distinct
-from .base import JobKind, PlanContext
-
-if TYPE_CHECKING:
-    from ..job_context import JobContext, JobResult
+from .base import JobContext, JobKind, PlanContext
 
 
 class Modelability(JobKind):
@@ -19,6 +17,7 @@ class Modelability(JobKind):
 
     name, order, version, task = "modelability", 90, 1, "default"
     options = ModelabilityConfig
+    requires = ("data", "tokenizer", "latents")
 
     def read(self, table: Mapping[str, Any], where: str) -> ModelabilityConfig:
         options: ModelabilityConfig = super().read(table, where)
@@ -32,9 +31,6 @@ class Modelability(JobKind):
 
     def versions(self, at: PlanContext) -> dict[str, int]:
         return {self.name: self.version} | {name: proxies.version(name) for name in _names(at)}
-
-    def needs(self, at: PlanContext) -> dict[str, str]:
-        return {role: at.need(role) for role in ("data", "latents", "tokenizer")}
 
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.modelability import measure

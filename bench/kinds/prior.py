@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ...results.record import JobResult
 from ...tokenizers.training import TrainingConfig
-from .base import JobKind, PlanContext, Price
-
-if TYPE_CHECKING:
-    from ..job_context import JobContext, JobResult
+from .base import JobContext, JobKind, PlanContext, Price
 
 
 class Prior(JobKind):
     """Its versions are the prior's own and the training loop's."""
 
     name, order, version = "prior", 70, 1
+    requires = ("data", "tokenizer", "latents")
 
     def config(self, at: PlanContext) -> dict[str, Any]:
-        return {"prior": at.prior.name, "options": at.prior.identity(), "seed": at.cell.seed}
+        return {"prior": at.prior.kind, "options": at.prior.identity(), "seed": at.cell.seed}
 
     def versions(self, at: PlanContext) -> dict[str, int]:
-        return {"training": TrainingConfig.version, f"prior.{at.prior.name}": at.prior.version}
-
-    def needs(self, at: PlanContext) -> dict[str, str]:
-        return {role: at.need(role) for role in ("data", "latents", "tokenizer")}
+        return {"training": TrainingConfig.version, f"prior.{at.prior.kind}": at.prior.version}
 
     def title(self, at: PlanContext) -> str:
-        return f"prior {at.prior.name} {at.cell.name}"
+        return f"prior {at.prior.kind} {at.cell.name}"
 
     def price(self, at: PlanContext) -> Price:
         training = at.prior.training

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ...results.record import JobResult
 from ...tasks.config import ProbesConfig
 from ...tasks.metrics.config import measure_versions, metrics
 from ...tasks.probes import probes
 from ...tokenizers.validation import check, check_distinct
-from .base import JobKind, PlanContext, Price
+from .base import JobContext, JobKind, PlanContext, Price
 from .reference import net_versions, references
-
-if TYPE_CHECKING:
-    from ..job_context import JobContext, JobResult
 
 
 class Probes(JobKind):
@@ -21,6 +19,7 @@ class Probes(JobKind):
 
     name, order, version, task = "probes", 100, 1, "on request"
     options = ProbesConfig
+    requires = ("data", "tokenizer", "latents")
 
     def read(self, table: Mapping[str, Any], where: str) -> ProbesConfig:
         options: ProbesConfig = super().read(table, where)
@@ -45,7 +44,7 @@ class Probes(JobKind):
         }
 
     def needs(self, at: PlanContext) -> dict[str, str]:
-        return {role: at.need(role) for role in ("data", "latents", "tokenizer")} | references(at, "val")
+        return super().needs(at) | references(at, "val")
 
     def price(self, at: PlanContext) -> Price:
         forward, (_, n_val) = at.cell.tokenizer.estimate_flops(), at.counts

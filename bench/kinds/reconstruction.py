@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ...results.record import JobResult
 from ...tasks.config import ReconstructionConfig
 from ...tasks.metrics.config import LpipsConfig, measure_versions, metrics
 from ...tokenizers import weights
 from ..grid import Cell
 from ..suite import Suite
-from .base import JobKind, PlanContext, Price
+from .base import JobContext, JobKind, PlanContext, Price
 from .reference import net_versions, references
-
-if TYPE_CHECKING:
-    from ..job_context import JobContext, JobResult
 
 
 class Reconstruction(JobKind):
@@ -22,6 +20,7 @@ class Reconstruction(JobKind):
 
     name, order, version, task = "reconstruction", 60, 1, "default"
     options = ReconstructionConfig
+    requires = ("data", "tokenizer")
 
     def check(self, suite: Suite, cells: Sequence[Cell]) -> None:
         if suite.options[self.name].lpips == "on":
@@ -35,7 +34,7 @@ class Reconstruction(JobKind):
         return {self.name: self.version, **pairs, **measure_versions(), **net_versions(at)}
 
     def needs(self, at: PlanContext) -> dict[str, str]:
-        return {"data": at.need("data"), "tokenizer": at.need("tokenizer"), **references(at, "val")}
+        return super().needs(at) | references(at, "val")
 
     def price(self, at: PlanContext) -> Price:
         options: ReconstructionConfig = at.suite.options[self.name]

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...results.errors import UserError
+from ...results.record import JobResult
 from ...tasks.nets import nets
 from ...tasks.nets.config import EncoderConfig
 from ..datasets.config import DataConfig, signal_spec
 from ..grid import Cell
 from ..suite import Suite
-from .base import JobKind, PlanContext
-
-if TYPE_CHECKING:
-    from ..job_context import JobContext, JobResult
+from .base import JobContext, JobKind, PlanContext
 
 ENCODER = "encoder"
 
@@ -50,14 +48,10 @@ class ReferenceFeatures(JobKind):
         data = {"data": at.need("data")}
         return data | {"encoder": at.need("encoder")} if at.choice["net"] == ENCODER else data
 
-    def title(self, at: PlanContext) -> str:
-        return f"reference {at.data.label} {at.choice['net']} {at.choice['split']}"
-
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.distances import REFERENCE, Reference
         from ...tasks.features import collect
         from ...tasks.interface import batches
-        from ..job_context import JobResult
 
         name = ctx.job.config["split"]
         split = ctx.dataset.train if name == "train" else ctx.dataset.val

@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ...results.record import JobResult
 from ...tokenizers import weights
 from ...tokenizers.training import TrainingConfig
 from ..grid import Cell
 from ..suite import Suite
-from .base import JobKind, PlanContext, Price
-
-if TYPE_CHECKING:
-    from ..job_context import JobContext, JobResult
+from .base import JobContext, JobKind, PlanContext, Price
 
 
 class Tokenizer(JobKind):
     """Its versions are those of its parts and of the training loop."""
 
     name, order, version = "tokenizer", 40, 1
+    requires = ("data",)
 
     def check(self, suite: Suite, cells: Sequence[Cell]) -> None:
         for name in {name for cell in cells for name in cell.tokenizer.weights()}:
-            weights.require(name, where=f"{suite.where}: objective")
+            weights.require(name, where=f"{suite.where}: losses")
 
     def config(self, at: PlanContext) -> dict[str, Any]:
         return {"tokenizer": at.cell.tokenizer.to_json(), "seed": at.cell.seed}
 
     def versions(self, at: PlanContext) -> dict[str, int]:
         return {"training": TrainingConfig.version, **at.cell.tokenizer.versions()}
-
-    def needs(self, at: PlanContext) -> dict[str, str]:
-        return {"data": at.need("data")}
 
     def price(self, at: PlanContext) -> Price:
         """A backward pass costs two forward ones; memory: weights with optimiser and average, and activations."""

@@ -17,35 +17,34 @@ Shape legend: B batch, N positions, H heads, S steps (N, with delay N + H - 1), 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
-from ...tokenizers.backbones.attention import AxialEmbedding, rotary_angles
+from ...tokenizers.backbones.attention import positions_of
 from ...tokenizers.interface import Latents
 from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
+from .ar_config import ARConfig
 from .codes import CodeEmbedding, DepthHead, ParallelHead, Pick, codes_of, drawing_noise, guided_pick, picker
-from .conditioning import Labels
-from .config import ARConfig
-from .interface import Prior, evaluating
+from .conditioning import LabelledPrior, as_context
+from .heldout import NLL_BITS
+from .interface import evaluating
 from .noise import uniform
 from .transformer import Transformer
 
 _LOOK_EVERY = 16  # steps between looks whether all samples have ended: each look waits for the device
 
 
-class ARPrior(Prior):
+class ARPrior(LabelledPrior):
     """Next-code prediction over one grid of codes `[B, H, *grid]`, rank 1 to 3, or a sequence of varying length."""
 
-    kind = "discrete"
-    cos: Tensor
-    sin: Tensor
+    held_out_scores = (NLL_BITS,)
+    config: ARConfig
 
     def __init__(self, config: ARConfig, spec: LatentSpec) -> None:
-        super().__init__(spec)
-        self.config = config
+        super().__init__(config, spec)
         self.shape, self.sizes = spec.grid.shape, spec.grid.codebook_sizes
         self.variable, self.positions = spec.grid.variable, spec.grid.positions
         self.lag = len(self.sizes) - 1 if config.order == "delay" else 0
@@ -54,11 +53,7 @@ class ARPrior(Prior):
         places = (self.steps,) if self.lag else self.shape
         self.start = nn.Parameter(torch.randn(config.width) * 0.02)
         self.embedding = CodeEmbedding(self.sizes, config.width)
-        rotary = config.positions == "rotary"
-        self.position = None if rotary else AxialEmbedding(places, config.width)
-        angles = rotary_angles(places, config.width // config.attention_heads) if rotary else (None, None)
-        self.register_buffer("cos", angles[0], persistent=False)
-        self.register_buffer("sin", angles[1], persistent=False)
+        self.position = positions_of(config.positions, places, config.width, config.attention_heads)
         self.trunk = Transformer(
             config.width, config.layers, config.attention_heads, causal=True, dropout=config.dropout
         )
@@ -67,12 +62,7 @@ class ARPrior(Prior):
             self.head = ParallelHead(predicted, config.width)
         else:
             self.head = DepthHead(predicted, config.width, config.depth_width or config.width, config.depth_layers)
-        self.labels = Labels(config.classes, config.width, dropout=config.label_dropout) if config.classes else None
-
-    def on_train_start(self, batches: Iterable[LatentBatch]) -> None:
-        """Take the histogram of labels, where it is conditioned on them."""
-        if self.labels is not None:
-            self.labels.count(batches)
+        self.add_labels(config.width)
 
     def hidden(self, codes: Tensor, *, present: Tensor | None = None, context: Tensor | None = None) -> Tensor:
         """Summaries `[B, n + 1, D]` of what precedes steps 0 to n, from the codes of steps 0 to n - 1, `[B, n, H]`.
@@ -83,11 +73,12 @@ class ARPrior(Prior):
         start = self.start.expand(codes.shape[0], 1, -1)
         x = torch.cat((start, self.embedding(codes, present)), dim=1) if codes.shape[1] else start
         length = x.shape[1]
-        if self.position is not None:
-            x = x + self.position()[:length]
+        positions = self.position()
+        if positions is not None:
+            x = x + positions[:length]
         if context is not None:
             x = x + context[:, :length]
-        return self.trunk(x, rotary=self._rotary(0, length))
+        return self.trunk(x, rotary=self.position.angles(0, length))
 
     def nll(self, codes: Tensor, *, lengths: Tensor | None = None, context: Tensor | None = None) -> Tensor:
         """-log p in nats of every code given all before it: `[B, H, *grid]` to `[B, S, H]`.
@@ -127,8 +118,7 @@ class ARPrior(Prior):
         return {"nll_bits": nats.flatten(1).double().sum(1) / math.log(2)}
 
     def _nats(self, batch: LatentBatch) -> Tensor:
-        context = None if self.labels is None else self.labels(self.labels.of(batch))[:, None]
-        return self.nll(codes_of(batch), lengths=batch.latents.lengths, context=context)
+        return self.nll(codes_of(batch), lengths=batch.latents.lengths, context=as_context(self.vectors(batch)))
 
     def _predicted(self, batch: LatentBatch) -> Tensor | int:
         """How many codes and end symbols a batch holds."""
@@ -144,13 +134,10 @@ class ARPrior(Prior):
         Sequences of varying length come with `lengths` `[B]`, and zeros behind their ends.
         """
         noise = drawing_noise(uniform(seed, indices, (self.steps, len(self.sizes)))).to(self.device)
-        context, pick, n = None, picker(self.config), len(indices)
-        if self.labels is not None:
-            labels = self.labels.draw(indices, seed=seed)
-            if self.config.guidance != 1:
-                labels, noise = torch.cat((labels, self.labels.none(n))), torch.cat((noise, noise))
-                pick = guided_pick(pick, self.config.guidance)
-            context = self.labels(labels)[:, None]
+        pick, n = picker(self.config), len(indices)
+        if self.guides:
+            noise, pick = torch.cat((noise, noise)), guided_pick(pick, self.config.guidance)
+        context = as_context(self.drawn_vectors(indices, seed=seed))
         codes, lengths = self.draw(noise, pick, context=context, cached=cached)
         return Latents(codes=codes[:n], lengths=None if lengths is None else lengths[:n])
 
@@ -188,7 +175,7 @@ class ARPrior(Prior):
 
     def _cached_step(self, batch: int, context: Tensor | None) -> Callable[[Tensor, Tensor | None, int], Tensor]:
         cache = self.trunk.cache(batch, self.steps)
-        positions = None if self.position is None else self.position()
+        positions = self.position()
 
         def advance(codes: Tensor, present: Tensor | None, step: int) -> Tensor:
             if step == 0:
@@ -200,7 +187,7 @@ class ARPrior(Prior):
                 x = x + positions[step]
             if context is not None:
                 x = x + (context[:, step : step + 1] if context.shape[1] > 1 else context)
-            return self.trunk(x, rotary=self._rotary(step, step + 1), cache=cache)[:, 0]
+            return self.trunk(x, rotary=self.position.angles(step, step + 1), cache=cache)[:, 0]
 
         return advance
 
@@ -210,9 +197,6 @@ class ARPrior(Prior):
             return self.hidden(codes[:, :step], present=seen, context=context)[:, -1]
 
         return advance
-
-    def _rotary(self, start: int, end: int) -> tuple[Tensor, Tensor] | None:
-        return None if self.position is not None else (self.cos[start:end], self.sin[start:end])
 
 
 def delayed(x: Tensor) -> Tensor:

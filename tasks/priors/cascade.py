@@ -2,7 +2,7 @@
 
 Ho et al. 2022 (cascaded diffusion), with rectified flows: p(low) by a flow, p(full | low) by a flow that sees the
 upsampled low resolution beside its noisy input. In training the low resolution is mixed with noise, so that the
-upsampler forgives the errors of the first flow (noise-conditioning augmentation).
+upsampler tolerates the errors of the first flow (noise-conditioning augmentation).
 
 Shape legend: B batch, C channels, D width, *grid the latents' axes, *low the low resolution's.
 """
@@ -16,31 +16,31 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...tokenizers.backbones.time import logit_normal_times, time_features
 from ...tokenizers.interface import Latents
 from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
 from .cascade_config import CascadeConfig
-from .fields import Field, field_of, labels_for
-from .flow import DiT, integrate, interpolate, logit_normal_times
+from .conditioning import LabelledPrior
+from .fields import Field, field_of, values_of
+from .flow import DiT, integrate, interpolate
+from .flow_config import TIME_FEATURES
 from .heldout import TIMES, fixed_times, indices_of
-from .interface import Prior, evaluating
+from .interface import evaluating
 from .noise import normal
-from .transformer import timestep_embedding
 
-_TIME_FEATURES = 256
 _AUGMENT_SEED = 0xCA5CADE
 _BATCHES = 32  # enough to know a variance
 
 
-class CascadePrior(Prior):
+class CascadePrior(LabelledPrior):
     """Two flows over one grid of values `[B, C, *grid]`, rank 1 to 3."""
 
-    kind = "continuous"
+    config: CascadeConfig
     spread: Tensor
 
     def __init__(self, config: CascadeConfig, spec: LatentSpec) -> None:
-        super().__init__(spec)
-        self.config = config
+        super().__init__(config, spec)
         self.channels, self.shape = spec.grid.channels, spec.grid.shape
         low, base = config.low(spec), config.base()
         self.factors, self.low_shape = config.factors(spec), low.grid.shape
@@ -53,35 +53,34 @@ class CascadePrior(Prior):
                 config.patch_for(spec),
                 **sizes,
                 dropout=config.dropout,
-                given=self.channels,
+                context_channels=self.channels,
             ),
             config.width,
         )
-        self.labels = labels_for(config, config.width)
-        # averages vary less than what they average: brought back to unit variance for the base flow
+        self.add_labels(config.width)
+        # averages vary less than the values they average: scaled to unit variance for the base flow
         self.register_buffer("spread", torch.ones(self.channels))
 
     def on_train_start(self, batches: Iterable[LatentBatch]) -> None:
         """Measure how much the low resolution varies, and count the training labels."""
         total, squares, count = torch.zeros(self.channels).double(), torch.zeros(self.channels).double(), 0
         for batch in islice(batches, _BATCHES):
-            low = averaged(_values(batch), self.factors).double().transpose(0, 1).flatten(1).cpu()
+            low = averaged(values_of(batch), self.factors).double().transpose(0, 1).flatten(1).cpu()
             total, squares, count = total + low.sum(1), squares + low.square().sum(1), count + low.shape[1]
         variance = squares / max(count, 1) - (total / max(count, 1)) ** 2
         self.spread.copy_(variance.clamp_min(1e-6).sqrt())
-        if self.labels is not None:
-            self.labels.count(batches)
+        super().on_train_start(batches)
 
     def losses(self, batch: LatentBatch, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """The sum of both networks' squared velocity errors, each at one time per sample."""
-        clean = _values(batch)
+        clean = values_of(batch)
         low = self._low(clean)
         n, device, config = len(clean), clean.device, self.config
         times = [logit_normal_times(n, config.time_mean, config.time_std, device) for _ in range(2)]
         level = torch.rand(n, device=device) * config.augment
-        base = _errors(field_of(self.base, self.labels, batch), low, torch.randn_like(low), times[0]).mean()
-        given, _ = interpolate(low, torch.randn_like(low), level)
-        upper = self._upper(given, level, source=batch)
+        base = _errors(field_of(self.base, self.vectors(batch)), low, torch.randn_like(low), times[0]).mean()
+        noisy_low, _ = interpolate(low, torch.randn_like(low), level)
+        upper = self._upper(noisy_low, level, self.vectors(batch))
         full = _errors(upper, clean, torch.randn_like(clean), times[1]).mean()
         return {"loss": base + full, "base_loss": base.detach(), "upper_loss": full.detach()}
 
@@ -91,16 +90,16 @@ class CascadePrior(Prior):
 
         At fixed times and noise; neither is a likelihood nor comparable across latents.
         """
-        clean = _values(batch)
+        clean = values_of(batch)
         low = self._low(clean)
         noise = normal(_AUGMENT_SEED, indices_of(clean, batch.indices), tuple(low.shape[1:])).to(low)
         level = torch.full((len(clean),), self.config.augment_at, device=clean.device)
         full, base = clean.new_zeros(len(clean)), clean.new_zeros(len(clean))
         with evaluating(self):
-            upper = self._upper(interpolate(low, noise, level)[0], level, source=batch)
+            upper = self._upper(interpolate(low, noise, level)[0], level, self.vectors(batch))
             for t, added in fixed_times(clean, batch.indices):
                 full += _errors(upper, clean, added, t)
-            lower = field_of(self.base, self.labels, batch)
+            lower = field_of(self.base, self.vectors(batch))
             for t, added in fixed_times(low, batch.indices):
                 base += _errors(lower, low, added, t)
         return {"flow_loss": full / TIMES, "base_flow_loss": base / TIMES}
@@ -111,11 +110,11 @@ class CascadePrior(Prior):
         config = self.config
         options = {"steps": config.steps, "method": config.sampler}
         low_noise = normal(seed, indices, (self.channels, *self.low_shape), stream=1).to(self.device)
-        field = field_of(self.base, self.labels, indices, seed=seed, guidance=config.guidance)
-        low = integrate(field, low_noise, **options)  # type: ignore[arg-type]
+        vectors = self.drawn_vectors(indices, seed=seed)
+        low = integrate(field_of(self.base, vectors, guidance=config.guidance), low_noise, **options)  # type: ignore[arg-type]
         added = normal(seed, indices, tuple(low.shape[1:]), stream=2).to(self.device)
         level = torch.full((len(low),), config.augment_at, device=low.device)
-        upper = self._upper(interpolate(low, added, level)[0], level, source=indices, seed=seed)
+        upper = self._upper(interpolate(low, added, level)[0], level, vectors, guidance=config.guidance)
         noise = normal(seed, indices, (self.channels, *self.shape)).to(self.device)
         return Latents(values=integrate(upper, noise, **options))  # type: ignore[arg-type]
 
@@ -123,16 +122,15 @@ class CascadePrior(Prior):
         """The low resolution `[B, C, *low]` at unit variance."""
         return averaged(clean, self.factors) / self.spread.view(1, -1, *([1] * len(self.factors)))
 
-    def _upper(self, low: Tensor, level: Tensor, *, source: LatentBatch | range, seed: int = 0) -> Field:
+    def _upper(self, low: Tensor, level: Tensor, vectors: Tensor | None, *, guidance: float = 1.0) -> Field:
         """The upsampler's velocity given the noisy low resolution; guided in sampling as the base is."""
-        given = repeated(low, self.factors)
-        guidance = self.config.guidance if isinstance(source, range) else 1.0
+        context = repeated(low, self.factors)
 
         def net(x: Tensor, t: Tensor, vector: Tensor | None = None) -> Tensor:
-            times = len(x) // len(given)  # 2 where guidance makes both predictions in one batch
-            return self.upper(x, t, _tiled(given, times), _tiled(level, times), vector)
+            times = len(x) // len(context)  # 2 where guidance makes both predictions in one batch
+            return self.upper(x, t, _tiled(context, times), _tiled(level, times), vector)
 
-        return field_of(net, self.labels, source, seed=seed, guidance=guidance)
+        return field_of(net, vectors, guidance=guidance)
 
 
 class Upsampler(nn.Module):
@@ -141,12 +139,12 @@ class Upsampler(nn.Module):
     def __init__(self, net: DiT, width: int) -> None:
         super().__init__()
         self.net = net
-        self.level = nn.Sequential(nn.Linear(_TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width))
+        self.level = nn.Sequential(nn.Linear(TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width))
 
-    def forward(self, x: Tensor, t: Tensor, given: Tensor, level: Tensor, vector: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, context: Tensor, level: Tensor, vector: Tensor | None) -> Tensor:
         """Noisy `[B, C, *grid]`, times `[B]`, the low resolution `[B, C, *grid]` and its noise level `[B]`."""
-        condition = self.level(timestep_embedding(level, _TIME_FEATURES))
-        return self.net(torch.cat((x, given), dim=1), t, condition if vector is None else condition + vector)
+        condition = self.level(time_features(level, TIME_FEATURES))
+        return self.net(torch.cat((x, context), dim=1), t, condition if vector is None else condition + vector)
 
 
 def averaged(x: Tensor, factors: tuple[int, ...]) -> Tensor:
@@ -170,10 +168,3 @@ def _errors(field: Field, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     """Squared velocity error, mean per sample: `[B]`."""
     x, target = interpolate(clean, noise, t)
     return (field(x, t).float() - target).square().flatten(1).mean(1)
-
-
-def _values(batch: LatentBatch) -> Tensor:
-    values = batch.latents.values
-    if values is None:
-        raise ValueError("the cascade needs continuous values")
-    return values

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-from ...results.errors import UserError
 from ...tokenizers.spec import LatentSpec
-from .config import FlowConfig
-
-if TYPE_CHECKING:
-    from .interface import Prior
+from .flow_config import TIME_FEATURES, FlowConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +19,9 @@ class CascadeConfig(FlowConfig):
     section 4.2); sampling mixes in `augment_at`. Everything else is as for `flow`, for both networks.
     """
 
-    name: ClassVar[str] = "cascade"
+    kind: ClassVar[str] = "cascade"
     version: ClassVar[int] = 3
+    builds: ClassVar[str | type] = "cascade:CascadePrior"
 
     factor: int = 4
     augment: float = 0.5
@@ -44,11 +41,12 @@ class CascadeConfig(FlowConfig):
         """The sampling settings."""
         return f"{super().protocol}, factor {self.factor}, augmented {self.augment_at:g}"
 
-    def fits(self, spec: LatentSpec) -> None:
-        """Raises UserError when no axis can be reduced, or `patch` has another rank than the grid."""
-        super().fits(spec)
-        if max(self.factors(spec)) == 1:
-            raise UserError(f"prior cascade: no axis of {spec.grid.shape} has a divisor from 2 to factor {self.factor}")
+    def unsupported_reason(self, spec: LatentSpec) -> str | None:
+        """One grid or sequence of continuous values, of fixed length, with an axis that can be reduced."""
+        reason = super().unsupported_reason(spec)
+        if reason is None and max(self.factors(spec)) == 1:
+            return f"no axis of {spec.grid.shape} has a divisor from 2 to factor {self.factor}"
+        return reason
 
     def factors(self, spec: LatentSpec) -> tuple[int, ...]:
         """By how much each axis is reduced."""
@@ -71,12 +69,6 @@ class CascadeConfig(FlowConfig):
 
     def forward_flops(self, spec: LatentSpec) -> float:
         """Both networks."""
-        d, elements = self.width, spec.grid.channels * math.prod(self.patch_for(spec))
-        extra = 2 * math.prod(self.tokens_for(spec)) * elements * d + 2 * (256 * d + d * d)
+        d, elements = self.width, self.patch_elements(spec)
+        extra = 2 * math.prod(self.patches_for(spec)) * elements * d + 2 * (TIME_FEATURES * d + d * d)
         return super().forward_flops(spec) + extra + self.base().forward_flops(self.low(spec))
-
-    def build(self, spec: LatentSpec) -> Prior:
-        """A `CascadePrior`."""
-        from .cascade import CascadePrior
-
-        return CascadePrior(self, spec)

@@ -11,11 +11,14 @@ from torch import Tensor
 
 from ..latents import LatentBatch
 from .codes import codes_of
+from .heldout import NLL_BITS
 from .interface import Prior, evaluating
 
 
 class CodePrior(Prior):
     """A prior with an exact likelihood of every code given all before it. A subclass adds `nll` and `sample_at`."""
+
+    held_out_scores = (NLL_BITS,)
 
     @abstractmethod
     def nll(self, codes: Tensor) -> Tensor:

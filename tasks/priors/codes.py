@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from ...tokenizers.backbones.attention import MLP
 from ..latents import LatentBatch
 from .conditioning import guided
+from .options import SamplingOptions
 
 _LOGITS_AT_ONCE = 1 << 25  # elements; beyond this the loss goes in chunks whose logits are recomputed backward
 
@@ -55,7 +56,7 @@ class CodeEmbedding(nn.Module):
 
 
 class DepthHead(nn.Module):
-    """The codes of one position, head after head, given its summary: no two are taken for independent.
+    """The codes of one position, head after head, given its summary: no two are assumed independent.
 
     With one head a linear layer. With several: summary + embeddings of the heads drawn so far + which head it is,
     through residual MLPs, to that head's logits.
@@ -88,12 +89,12 @@ class DepthHead(nn.Module):
             if head > 0:
                 assert self.embedding is not None
                 state = state + self.embedding.one(codes[..., head - 1], head - 1)
-            features, wanted = self._refine(state, head).flatten(0, 1), codes[..., head]
+            features, targets = self._refine(state, head).flatten(0, 1), codes[..., head]
             floors = None if least is None else least.of(head).flatten()
-            nats = _cross_entropy(features, cast(nn.Linear, layer), wanted.flatten(), floors)
+            nats = _cross_entropy(features, cast(nn.Linear, layer), targets.flatten(), floors)
             columns.append(nats.view(codes.shape[:2]))
             if least is not None:
-                least.take(wanted, head)
+                least.take(targets, head)
         return torch.stack(columns, dim=-1)
 
     def draw(self, hidden: Tensor, noise: Tensor, out: Tensor, pick: Pick, *, before: Tensor | None = None) -> None:
@@ -127,18 +128,21 @@ class DepthHead(nn.Module):
 
 
 class _Least:
-    """The least code of each head that keeps a position from preceding `before` `[..., H]`, head after head."""
+    """The smallest code that each head may have so that a position does not come before `before` `[..., H]`.
+
+    Positions are compared head after head: a head is bounded only while all heads before it are equal to `before`'s.
+    """
 
     def __init__(self, before: Tensor) -> None:
         self.before = before
         self.tied = torch.ones(before.shape[:-1], dtype=torch.bool, device=before.device)
 
     def of(self, head: int) -> Tensor:
-        """`[...]`: the code before where all heads so far are equal to it, else 0."""
+        """The bounds `[...]` of a head: its code in `before` where all heads so far are equal, else 0."""
         return self.before[..., head] * self.tied
 
     def take(self, codes: Tensor, head: int) -> None:
-        """Goes on to the next head with this one's codes `[...]`."""
+        """Note the codes `[...]` of `head`; after this the next head's bounds are known."""
         self.tied = self.tied & (codes == self.before[..., head])
 
 
@@ -179,9 +183,9 @@ def _cross_entropy(features: Tensor, layer: nn.Linear, targets: Tensor, floors: 
     Codes below `floors` `[M]` are impossible.
     """
 
-    def piece(rows: Tensor, wanted: Tensor, floor: Tensor | None = None) -> Tensor:
+    def piece(rows: Tensor, target: Tensor, floor: Tensor | None = None) -> Tensor:
         logits = layer(rows).float()
-        return F.cross_entropy(logits if floor is None else _floored(logits, floor), wanted, reduction="none")
+        return F.cross_entropy(logits if floor is None else _floored(logits, floor), target, reduction="none")
 
     size = max(1, _LOGITS_AT_ONCE // layer.out_features)
     parts = [features, targets, *([] if floors is None else [floors])]
@@ -205,18 +209,7 @@ def codes_of(batch: LatentBatch, level: int = 0) -> Tensor:
     return codes
 
 
-class Sampling(Protocol):
-    """The options that shape logits: those of `ARConfig` and of every configuration in `discrete_config.py`."""
-
-    @property
-    def temperature(self) -> float: ...
-    @property
-    def top_k(self) -> int: ...
-    @property
-    def top_p(self) -> float: ...
-
-
-def picker(config: Sampling) -> Pick:
+def picker(config: SamplingOptions) -> Pick:
     """Draw by inverse CDF from logits divided by the temperature and cut by `top_k` and `top_p`."""
 
     def pick(logits: Tensor, noise: Tensor) -> Tensor:
@@ -236,7 +229,7 @@ def guided_pick(pick: Pick, scale: float) -> Pick:
     return both
 
 
-def filter_logits(logits: Tensor, config: Sampling) -> Tensor:
+def filter_logits(logits: Tensor, config: SamplingOptions) -> Tensor:
     """Logits `[B, K]` with those outside `top_k` and then `top_p` (Holtzman et al. 2020) at minus infinity.
 
     The likeliest code always stays.
@@ -256,8 +249,8 @@ def filter_logits(logits: Tensor, config: Sampling) -> Tensor:
 def inverse_cdf(logits: Tensor, noise: Tensor) -> Tensor:
     """Codes `[B]` drawn from softmax(logits `[B, K]`) with one uniform number in [0, 1) each, noise `[B]`."""
     cumulative = logits.softmax(dim=-1).cumsum(dim=-1)
-    wanted = noise[:, None] * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, wanted, right=True)[:, 0].clamp_(max=logits.shape[-1] - 1)
+    level = noise[:, None] * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, level, right=True)[:, 0].clamp_(max=logits.shape[-1] - 1)
 
 
 def drawing_noise(uniform: Tensor) -> Tensor:

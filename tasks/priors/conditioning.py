@@ -1,5 +1,4 @@
-"""Class labels for priors: their embedding with dropout, where sampling takes them from, guidance between two
-predictions.
+"""Priors that are conditioned on class labels: the labels' embedding, their draw in sampling, and guidance.
 
 Shape legend: B batch, D width.
 """
@@ -15,6 +14,8 @@ from torch.nn import functional as F
 
 from ...results.errors import UserError
 from ..latents import LatentBatch
+from .config import ClassConditional
+from .interface import Prior
 from .noise import generator
 
 _LABELS = 0x1ABE1  # the stream of a sample's generator that its label is drawn from
@@ -45,8 +46,8 @@ class Labels(nn.Module):
         for batch in batches:
             labels = self.of(batch).cpu()
             if int(labels.min()) < 0 or int(labels.max()) >= self.classes:
-                found = f"{int(labels.min())} to {int(labels.max())}"
-                raise UserError(f"prior: classes is {self.classes}, and the data's labels run from {found}")
+                span = f"{int(labels.min())} to {int(labels.max())}"
+                raise UserError(f"prior: classes is {self.classes}, and the data's labels run from {span}")
             total += torch.bincount(labels, minlength=self.classes)
         self.counts.copy_(total)
 
@@ -73,6 +74,47 @@ class Labels(nn.Module):
         shares = (counts if counts.sum() > 0 else np.ones_like(counts)).cumsum()
         places = np.array([generator(seed, int(i), _LABELS).random() for i in indices]) * shares[-1]
         return torch.from_numpy(np.searchsorted(shares, places, side="right")).to(self.weight.device)
+
+
+class LabelledPrior(Prior):
+    """A prior whose options are `ClassConditional`.
+
+    A subclass calls `add_labels` at the end of its constructor: parameters are drawn in order.
+    """
+
+    config: ClassConditional
+    labels: Labels | None
+
+    def add_labels(self, width: int) -> None:
+        """Make the table of labels' vectors of `width`, where the options ask for labels."""
+        config = self.config
+        self.labels = Labels(config.classes, width, dropout=config.label_dropout) if config.classes else None
+
+    def on_train_start(self, batches: Iterable[LatentBatch]) -> None:
+        """Count the training labels, from which samples take theirs."""
+        if self.labels is not None:
+            self.labels.count(batches)
+
+    def vectors(self, batch: LatentBatch) -> Tensor | None:
+        """The vectors `[B, D]` of a batch's labels, or None without labels."""
+        return None if self.labels is None else self.labels(self.labels.of(batch))
+
+    def drawn_vectors(self, indices: range, *, seed: int) -> Tensor | None:
+        """The vectors of the labels of samples; with guidance `[2B, D]`, "no label" in the second half."""
+        if self.labels is None:
+            return None
+        labels = self.labels.draw(indices, seed=seed)
+        return self.labels(torch.cat((labels, self.labels.none(len(labels)))) if self.guides else labels)
+
+    @property
+    def guides(self) -> bool:
+        """Whether sampling needs two predictions, with labels and without."""
+        return self.config.guidance != 1
+
+
+def as_context(vectors: Tensor | None) -> Tensor | None:
+    """Vectors `[B, D]` as what is added to the input of every step, `[B, 1, D]`; None without any."""
+    return None if vectors is None else vectors[:, None]
 
 
 def guided(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:

@@ -8,48 +8,45 @@ Shape legend: B batch, C channels, *grid the latents' axes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...tokenizers.backbones.patch import depth_to_space, space_to_depth
+from ...tokenizers.backbones.time import stratified_times
 from ...tokenizers.interface import Latents
 from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
 from . import schedule
-from .diffusion_config import DiffusionConfig
-from .fields import Field, field_of, labels_for
+from .conditioning import LabelledPrior
+from .diffusion_config import DiffusionPriorConfig
+from .fields import Field, field_of, values_of
 from .flow import integrate
-from .heldout import fixed_times
-from .interface import Prior, evaluating
+from .heldout import NLL_ODE_BITS, fixed_times
+from .interface import evaluating
 from .likelihood import nll_ode_bits
 from .noise import normal
 
 
-class DiffusionPrior(Prior):
+class DiffusionPrior(LabelledPrior):
     """Diffusion over one grid of values `[B, C, *grid]`, rank 1 to 3."""
 
-    kind = "continuous"
+    held_out_scores = (NLL_ODE_BITS,)
+    config: DiffusionPriorConfig
 
-    def __init__(self, config: DiffusionConfig, spec: LatentSpec) -> None:
-        super().__init__(spec)
-        self.config = config
+    def __init__(self, config: DiffusionPriorConfig, spec: LatentSpec) -> None:
+        super().__init__(config, spec)
         self.channels, self.shape = spec.grid.channels, spec.grid.shape
         self.net = Patched(config.build_network(spec), config.patch_for(spec), self.shape)
-        self.labels = labels_for(config, config.embedding)
-
-    def on_train_start(self, batches: Iterable[LatentBatch]) -> None:
-        """Count the training labels, from which samples take theirs."""
-        if self.labels is not None:
-            self.labels.count(batches)
+        self.add_labels(config.embedding)
 
     def losses(self, batch: LatentBatch, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """Weighted squared error of what is predicted, at one time per sample, stratified over the batch."""
-        clean = _values(batch)
-        t = (torch.arange(len(clean), device=clean.device) + torch.rand(len(clean), device=clean.device)) / len(clean)
-        return {"loss": self._errors(field_of(self.net, self.labels, batch), clean, torch.randn_like(clean), t).mean()}
+        clean = values_of(batch)
+        t = stratified_times(len(clean), clean.device)
+        return {"loss": self._errors(field_of(self.net, self.vectors(batch)), clean, torch.randn_like(clean), t).mean()}
 
     @torch.no_grad()
     def held_out(self, batch: LatentBatch) -> dict[str, Tensor]:
@@ -58,9 +55,9 @@ class DiffusionPrior(Prior):
         Not a likelihood, and not comparable across latents, predictions or weightings. With `likelihood`, also
         "nll_ode_bits" `[B]`: see `likelihood.nll_ode_bits`. Given the label where there is one.
         """
-        clean, config = _values(batch), self.config
+        clean, config = values_of(batch), self.config
         with evaluating(self):
-            field = field_of(self.net, self.labels, batch)
+            field = field_of(self.net, self.vectors(batch))
             errors = [self._errors(field, clean, noise, t) for t, noise in fixed_times(clean, batch.indices)]
             scores = {"diffusion_loss": torch.stack(errors).mean(dim=0)}
             if config.likelihood != "off":
@@ -77,7 +74,7 @@ class DiffusionPrior(Prior):
     def sample_at(self, indices: range, *, seed: int) -> Latents:
         """Values `[B, C, *grid]` of the samples `indices`."""
         shape, config = (self.channels, *self.shape), self.config
-        field = field_of(self.net, self.labels, indices, seed=seed, guidance=config.guidance)
+        field = field_of(self.net, self.drawn_vectors(indices, seed=seed), guidance=config.guidance)
         velocity = self._velocity(field, clip=config.clip)
         x = normal(seed, indices, shape).to(self.device)
         if config.sampler == "ddim":
@@ -113,11 +110,11 @@ class DiffusionPrior(Prior):
         """Weighted squared error, mean per sample: `[B]`."""
         config = self.config
         output = field(schedule.noised(clean, noise, t), t).float()
-        wanted = schedule.target(clean, noise, t, config.prediction)
+        target = schedule.target(clean, noise, t, config.prediction)
         weight = schedule.loss_weight(
             t, config.prediction, config.weighting, snr_clip=config.snr_clip, p2_gamma=config.p2_gamma
         )
-        return weight * (output - wanted).square().flatten(1).mean(1)
+        return weight * (output - target).square().flatten(1).mean(1)
 
 
 class Patched(nn.Module):
@@ -139,10 +136,3 @@ class Patched(nn.Module):
         for axis, size in enumerate(self.shape):
             x = x.narrow(2 + axis, 0, size)
         return x
-
-
-def _values(batch: LatentBatch) -> Tensor:
-    values = batch.latents.values
-    if values is None:
-        raise ValueError("a diffusion prior needs continuous values")
-    return values

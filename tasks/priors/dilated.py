@@ -12,8 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .unet import TimeEmbedding
-
 
 class GatedLayer(nn.Module):
     """tanh(a) sigmoid(b) of a dilated convolution; its projection goes to the residual path and to the skips.
@@ -100,22 +98,3 @@ class DilatedStack(nn.Module):
             total = skip if total is None else total + skip
         assert total is not None
         return total * math.sqrt(1 / len(self.layers))
-
-
-class DilatedDenoiser(nn.Module):
-    """What is predicted from a noisy sequence and its time; zero at the start of training."""
-
-    def __init__(self, channels: int, *, width: int, layers: int, cycle: int, dropout: float) -> None:
-        super().__init__()
-        self.time = TimeEmbedding(4 * width)
-        self.stem = nn.Conv1d(channels, width, 1)
-        self.stack = DilatedStack(width, layers, cycle, causal=False, embedding=4 * width, dropout=dropout)
-        self.hidden = nn.Conv1d(width, width, 1)
-        self.out = nn.Conv1d(width, channels, 1)
-        for parameter in self.out.parameters():
-            nn.init.zeros_(parameter)
-
-    def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
-        """`[B, C, N]` and times `[B]` to `[B, C, N]`; `condition` `[B, E]` is added to the time's embedding."""
-        h = self.stack(F.silu(self.stem(x)), self.time(t, condition))
-        return self.out(F.silu(self.hidden(F.silu(h))))

@@ -11,39 +11,32 @@ import torch
 from torch import Tensor
 
 from ..latents import LatentBatch
-from .conditioning import Labels, guided
-from .config import ClassConditional
+from .conditioning import guided
 
 Field = Callable[[Tensor, Tensor], Tensor]  # noisy latents [B, ...] and times [B] to the shape of the latents
 
 
-def labels_for(config: ClassConditional, width: int) -> Labels | None:
-    """The label embedding that the options ask for, None without labels."""
-    return Labels(config.classes, width, dropout=config.label_dropout) if config.classes else None
+def values_of(batch: LatentBatch) -> Tensor:
+    """The values `[B, C, *grid]` of a batch."""
+    values = batch.latents.values
+    if values is None:
+        raise ValueError("a continuous prior needs values")
+    return values
 
 
-def field_of(
-    net: Callable[..., Tensor],
-    labels: Labels | None,
-    source: LatentBatch | range,
-    *,
-    seed: int = 0,
-    guidance: float = 1.0,
-) -> Field:
-    """`net(x, t, condition)` for the labels of a batch, or for those drawn for the samples `source`.
+def field_of(net: Callable[..., Tensor], vectors: Tensor | None, *, guidance: float = 1.0) -> Field:
+    """`net(x, t, vectors)`, or `net(x, t)` without vectors `[B, E]`.
 
-    With `guidance` other than 1 both predictions are made in one batch, with and without labels.
+    With `guidance` other than 1 both predictions are made in one batch: vectors are `[2B, E]`, the second half those of
+    "no label".
     """
-    if labels is None:
+    if vectors is None:
         return lambda x, t: net(x, t)
-    drawn = labels.draw(source, seed=seed) if isinstance(source, range) else labels.of(source)
-    vectors = labels(drawn)
     if guidance == 1.0:
         return lambda x, t: net(x, t, vectors)
-    both = torch.cat((vectors, labels(labels.none(len(drawn)))))
 
     def field(x: Tensor, t: Tensor) -> Tensor:
-        conditional, unconditional = net(torch.cat((x, x)), torch.cat((t, t)), both).chunk(2)
+        conditional, unconditional = net(torch.cat((x, x)), torch.cat((t, t)), vectors).chunk(2)
         return guided(conditional, unconditional, guidance)
 
     return field

@@ -10,7 +10,7 @@ Shape legend: B batch, C channels, *grid the latents' axes, N tokens, P patch el
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import ClassVar
 
@@ -18,29 +18,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...tokenizers.backbones.attention import modulate
+from ...tokenizers.backbones.time import logit_normal_times, time_features
 from ...tokenizers.interface import Latents
 from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
-from .config import FlowConfig
-from .fields import Field, field_of, labels_for
-from .heldout import TIMES, fixed_times
-from .interface import Prior, evaluating
+from .conditioning import LabelledPrior
+from .fields import Field, field_of, values_of
+from .flow_config import TIME_FEATURES, FlowConfig
+from .heldout import NLL_ODE_BITS, TIMES, fixed_times
+from .interface import evaluating
 from .likelihood import nll_ode_bits
 from .noise import normal
-from .transformer import Transformer, modulate, sincos, timestep_embedding
+from .patches import counts
+from .transformer import Transformer, sincos
 
-_TIME_FEATURES = 256
 
-
-class FlowPrior(Prior):
+class FlowPrior(LabelledPrior):
     """Flow matching over one grid of values `[B, C, *grid]`, rank 1 to 3."""
 
-    kind = "continuous"
+    held_out_scores = (NLL_ODE_BITS,)
     ordered: ClassVar[bool] = True
+    config: FlowConfig
 
     def __init__(self, config: FlowConfig, spec: LatentSpec) -> None:
-        super().__init__(spec)
-        self.config = config
+        super().__init__(config, spec)
         self.channels, self.shape = spec.grid.channels, spec.grid.shape
         self.net = DiT(
             self.channels,
@@ -52,18 +54,13 @@ class FlowPrior(Prior):
             dropout=config.dropout,
             ordered=self.ordered,
         )
-        self.labels = labels_for(config, config.width)
-
-    def on_train_start(self, batches: Iterable[LatentBatch]) -> None:
-        """Count the training labels, from which samples take theirs."""
-        if self.labels is not None:
-            self.labels.count(batches)
+        self.add_labels(config.width)
 
     def losses(self, batch: LatentBatch, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """Mean squared error of the velocity, at one time per sample."""
-        clean = _values(batch)
+        clean = values_of(batch)
         t = logit_normal_times(len(clean), self.config.time_mean, self.config.time_std, clean.device)
-        field = field_of(self.net, self.labels, batch)
+        field = field_of(self.net, self.vectors(batch))
         return {"loss": self._errors(field, clean, torch.randn_like(clean), t).mean()}
 
     @torch.no_grad()
@@ -74,10 +71,10 @@ class FlowPrior(Prior):
         sample's index. Not a likelihood, and not comparable across latents. With `likelihood`, also "nll_ode_bits"
         `[B]`: see `likelihood.nll_ode_bits`. Given the label where there is one.
         """
-        clean, config = _values(batch), self.config
+        clean, config = values_of(batch), self.config
         total = clean.new_zeros(len(clean))
         with evaluating(self):
-            field = field_of(self.net, self.labels, batch)
+            field = field_of(self.net, self.vectors(batch))
             for t, noise in fixed_times(clean, batch.indices):
                 total += self._errors(field, clean, noise, t)
             scores = {"flow_loss": total / TIMES}
@@ -91,7 +88,7 @@ class FlowPrior(Prior):
     def sample_at(self, indices: range, *, seed: int) -> Latents:
         """Values `[B, C, *grid]` of the samples `indices`."""
         noise = normal(seed, indices, (self.channels, *self.shape)).to(self.device)
-        field = field_of(self.net, self.labels, indices, seed=seed, guidance=self.config.guidance)
+        field = field_of(self.net, self.drawn_vectors(indices, seed=seed), guidance=self.config.guidance)
         return Latents(values=integrate(field, noise, steps=self.config.steps, method=self.config.sampler))
 
     def _errors(self, field: Field, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
@@ -116,17 +113,16 @@ class DiT(nn.Module):
         layers: int,
         heads: int,
         dropout: float = 0.0,
-        given: int = 0,
+        context_channels: int = 0,
         ordered: bool = True,
     ) -> None:
         super().__init__()
         self.shape, self.patch = shape, patch
         elements = channels * math.prod(patch)
-        tokens = tuple(-(-size // step) for size, step in zip(shape, patch, strict=True))
-        self.embed = nn.Linear(elements + given * math.prod(patch), width)
-        position = sincos(tokens, width) if ordered else torch.zeros(1, width)
+        self.embed = nn.Linear(elements + context_channels * math.prod(patch), width)
+        position = sincos(counts(shape, patch), width) if ordered else torch.zeros(1, width)
         self.register_buffer("position", position, persistent=False)
-        self.time = nn.Sequential(nn.Linear(_TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.time = nn.Sequential(nn.Linear(TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         self.trunk = Transformer(width, layers, heads, causal=False, dropout=dropout, condition=width)
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.modulation = nn.Linear(width, 2 * width)
@@ -138,9 +134,9 @@ class DiT(nn.Module):
     def forward(self, x: Tensor, t: Tensor, vector: Tensor | None = None) -> Tensor:
         """Noisy latents `[B, C, *grid]` and times `[B]` to the velocity, shaped like x.
 
-        `vector` `[B, D]` conditions beside the time. A network made with `given` channels expects them after x's own.
+        `vector` `[B, D]` conditions beside the time. With `context_channels`, x has those after the latents' own.
         """
-        condition = self.time(timestep_embedding(t, _TIME_FEATURES))
+        condition = self.time(time_features(t, TIME_FEATURES))
         if vector is not None:
             condition = condition + vector
         tokens = self.embed(patchify(x, self.patch)) + self.position
@@ -156,19 +152,19 @@ def patchify(x: Tensor, patch: tuple[int, ...]) -> Tensor:
     if any(over):
         x = F.pad(x, [amount for extra in reversed(over) for amount in (0, extra)])
     rank = len(patch)
-    counts = [size // step for size, step in zip(x.shape[2:], patch, strict=True)]
-    split = x.reshape(*x.shape[:2], *(n for pair in zip(counts, patch, strict=True) for n in pair))
+    tokens = counts(x.shape[2:], patch)
+    split = x.reshape(*x.shape[:2], *(n for pair in zip(tokens, patch, strict=True) for n in pair))
     order = (0, *range(2, 2 + 2 * rank, 2), 1, *range(3, 3 + 2 * rank, 2))
-    return split.permute(order).reshape(x.shape[0], math.prod(counts), -1)
+    return split.permute(order).reshape(x.shape[0], math.prod(tokens), -1)
 
 
 def unpatchify(tokens: Tensor, patch: tuple[int, ...], shape: tuple[int, ...]) -> Tensor:
     """The inverse of `patchify` for a grid of `shape`."""
     rank = len(patch)
-    counts = [-(-size // step) for size, step in zip(shape, patch, strict=True)]
-    x = tokens.reshape(tokens.shape[0], *counts, -1, *patch)
+    tiles = counts(shape, patch)
+    x = tokens.reshape(tokens.shape[0], *tiles, -1, *patch)
     order = (0, 1 + rank, *(axis for i in range(rank) for axis in (1 + i, 2 + rank + i)))
-    full = [count * step for count, step in zip(counts, patch, strict=True)]
+    full = [count * step for count, step in zip(tiles, patch, strict=True)]
     x = x.permute(order).reshape(tokens.shape[0], -1, *full)
     for axis, size in enumerate(shape):
         x = x.narrow(2 + axis, 0, size)
@@ -182,27 +178,13 @@ def interpolate(clean: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor
     return torch.addcmul(clean, t, velocity), velocity
 
 
-def logit_normal_times(n: int, mean: float, std: float, device: torch.device) -> Tensor:
-    """`[n]` times sigmoid(mean + std * normal), one from each of n equal strata of the distribution, in order."""
-    quantile = (torch.arange(n, device=device) + torch.rand(n, device=device)) / n
-    return torch.sigmoid(mean + std * torch.special.ndtri(quantile.clamp(1e-6, 1 - 1e-6)))
-
-
 def integrate(velocity: Callable[[Tensor, Tensor], Tensor], x: Tensor, *, steps: int, method: str) -> Tensor:
     """Solve dx/dt = velocity(x, t) from t = 1 (noise x) to t = 0 in equal steps by "euler" or "heun"."""
     times = [1 - k / steps for k in range(steps)] + [0.0]
     for t, following in pairwise(times):
-        here = velocity(x, torch.full((len(x),), t, device=x.device))
+        slope = velocity(x, torch.full((len(x),), t, device=x.device))
         step = following - t
         if method == "heun":
-            there = velocity(x + step * here, torch.full((len(x),), following, device=x.device))
-            here = (here + there) / 2
-        x = x + step * here
+            slope = (slope + velocity(x + step * slope, torch.full((len(x),), following, device=x.device))) / 2
+        x = x + step * slope
     return x
-
-
-def _values(batch: LatentBatch) -> Tensor:
-    values = batch.latents.values
-    if values is None:
-        raise ValueError("the flow prior needs continuous values")
-    return values

@@ -19,9 +19,10 @@ from ...tokenizers.interface import Latents
 from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
 from .codes import drawing_noise, inverse_cdf
+from .givt_config import GIVTConfig
+from .heldout import NLL_DENSITY_BITS
 from .interface import evaluating
 from .noise import normal, uniform
-from .token_config import GIVTConfig
 from .tokens import TokenPrior
 
 _ONE = math.log(math.e - 1)  # softplus of it is 1
@@ -30,9 +31,11 @@ _ONE = math.log(math.e - 1)  # softplus of it is 1
 class GIVTPrior(TokenPrior):
     """Exact density over one grid of values `[B, C, *grid]`, rank 1 to 3."""
 
+    held_out_scores = (NLL_DENSITY_BITS,)
+    config: GIVTConfig
+
     def __init__(self, config: GIVTConfig, spec: LatentSpec) -> None:
         super().__init__(config, spec, causal=True)
-        self.config = config
         self.head = MixtureHead(config.width, self.elements, config.mixtures, config.min_scale)
 
     def nll(self, batch: LatentBatch) -> Tensor:
@@ -60,7 +63,7 @@ class GIVTPrior(TokenPrior):
         """Values `[B, C, *grid]` of the samples `indices`, one token after another with a KV cache."""
         noise = normal(seed, indices, (self.count, self.elements)).to(self.device)
         which = drawing_noise(uniform(seed, indices, (self.count,), stream=1)).to(self.device)
-        vector = self.drawn_vectors(indices, seed=seed, guidance=1.0)
+        vector = self.drawn_vectors(indices, seed=seed)
         step = self.trunk.stepper(len(indices), self.count, vector)
         tokens = torch.empty_like(noise)
         last: Tensor | None = None

@@ -1,8 +1,9 @@
-"""Times and noise at which held-out objectives are measured: fixed by each sample's index."""
+"""Held-out scores: what each is, and the times and noise of objectives, which are fixed by each sample's index."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,6 +13,25 @@ from .noise import generator, normal
 TIMES = 8
 _SEED = 0x1A7E47
 _NOISE_STREAM, _TIME_STREAM = 0, 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutScore:
+    """What a prior's held-out score is (lower is better), for the record: by default, its own objective.
+
+    An `exact` code length is also reported per element of the source signal.
+    """
+
+    name: str
+    unit: str = ""
+    protocol: str = "the prior's own objective; comparable on equal latents alone"
+    exact: bool = False
+
+
+_DENSITY = "density of the normalised latents, per sample; may be negative; comparable on equal latents alone"
+NLL_BITS = HeldOutScore(name="nll_bits", unit="bit", protocol="exact, per sample", exact=True)
+NLL_DENSITY_BITS = HeldOutScore(name="nll_density_bits", unit="bit", protocol=f"exact {_DENSITY}")
+NLL_ODE_BITS = HeldOutScore(name="nll_ode_bits", unit="bit", protocol=f"{_DENSITY}; by integrating the ODE")
 
 
 def indices_of(values: Tensor, indices: Tensor | None) -> list[int]:

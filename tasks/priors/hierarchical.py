@@ -10,7 +10,7 @@ Shape legend: B batch, N positions of a grid, H its heads, D width.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import cast
 
@@ -24,44 +24,40 @@ from ...tokenizers.spec import LatentGrid, LatentSpec
 from ..latents import LatentBatch
 from .ar import ARPrior
 from .codes import CodeEmbedding, codes_of, drawing_noise, guided_pick, picker
-from .conditioning import Labels
-from .discrete_config import HierarchicalConfig
-from .interface import Prior, evaluating
+from .conditioning import LabelledPrior, as_context
+from .heldout import NLL_BITS
+from .hierarchical_config import HierarchicalConfig
+from .interface import evaluating
 from .noise import uniform
 from .transformer import Transformer
 
 
-class HierarchicalPrior(Prior):
+class HierarchicalPrior(LabelledPrior):
     """Next-code prediction over several grids of codes, coarse to fine."""
 
-    kind = "discrete"
+    held_out_scores = (NLL_BITS,)
+    config: HierarchicalConfig
 
     def __init__(self, config: HierarchicalConfig, spec: LatentSpec) -> None:
-        super().__init__(spec)
-        self.config = config
+        super().__init__(config, spec)
         self.grids = nn.ModuleList(ARPrior(config.grid_config, replace(spec, grids=(grid,))) for grid in spec.grids)
         self.readers = nn.ModuleList(
             Reader(coarse, fine.shape, config) for coarse, fine in zip(spec.grids, spec.grids[1:], strict=False)
         )
-        self.labels = Labels(config.classes, config.width, dropout=config.label_dropout) if config.classes else None
-
-    def on_train_start(self, batches: Iterable[LatentBatch]) -> None:
-        """Take the histogram of labels, where it is conditioned on them."""
-        if self.labels is not None:
-            self.labels.count(batches)
+        self.add_labels(config.width)
 
     def nll(self, codes: list[Tensor], context: Tensor | None = None) -> list[Tensor]:
         """-log p in nats of every code given all before it, per grid: `[B, H, *grid]` to `[B, N, H]`.
 
         `context` `[B, 1, D]` (a label) is added to every input of every grid.
         """
-        found = []
+        nats = []
         known = context
         for number, (ar, here) in enumerate(zip(self._ars, codes, strict=True)):
-            found.append(ar.nll(here, context=known))
+            nats.append(ar.nll(here, context=known))
             if number < len(self.readers):
                 known = self._next(number, here, known, context)
-        return found
+        return nats
 
     def losses(self, batch: LatentBatch, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """Mean nats per code over all grids as "loss", and bits per code of each grid."""
@@ -81,17 +77,14 @@ class HierarchicalPrior(Prior):
     @torch.no_grad()
     def sample_at(self, indices: range, *, seed: int, cached: bool = True) -> Latents:
         """Codes of the samples `indices`, grid after grid; without `cached`, each step recomputes its grid's prefix."""
-        n, pick, times, context = len(indices), picker(self.config), 1, None
-        if self.labels is not None:
-            labels = self.labels.draw(indices, seed=seed)
-            if self.config.guidance != 1:
-                labels, times = torch.cat((labels, self.labels.none(n))), 2
-                pick = guided_pick(pick, self.config.guidance)
-            context = self.labels(labels)[:, None]
+        n, pick = len(indices), picker(self.config)
+        if self.guides:
+            pick = guided_pick(pick, self.config.guidance)
+        context = as_context(self.drawn_vectors(indices, seed=seed))
         known, levels = context, []
         for number, ar in enumerate(self._ars):
             noise = drawing_noise(uniform(seed, indices, (ar.steps, len(ar.sizes)), stream=number)).to(self.device)
-            codes, _ = ar.draw(noise.repeat(times, 1, 1), pick, context=known, cached=cached)
+            codes, _ = ar.draw(noise.repeat(self.config.evaluations, 1, 1), pick, context=known, cached=cached)
             levels.append(Latents(codes=codes[:n]))
             if number < len(self.readers):
                 known = self._next(number, codes, known, context)
@@ -102,12 +95,12 @@ class HierarchicalPrior(Prior):
         return [cast(ARPrior, ar) for ar in self.grids]
 
     def _next(self, number: int, codes: Tensor, known: Tensor | None, context: Tensor | None) -> Tensor:
-        found: Tensor = self.readers[number](codes, known)
-        return found if context is None else found + context
+        features: Tensor = self.readers[number](codes, known)
+        return features if context is None else features + context
 
     def _nats(self, batch: LatentBatch) -> list[Tensor]:
-        context = None if self.labels is None else self.labels(self.labels.of(batch))[:, None]
-        return self.nll([codes_of(batch, level) for level in range(len(self.grids))], context)
+        codes = [codes_of(batch, level) for level in range(len(self.grids))]
+        return self.nll(codes, as_context(self.vectors(batch)))
 
 
 class Reader(nn.Module):

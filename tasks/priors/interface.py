@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,19 +17,22 @@ from torch import Tensor
 from ...tokenizers.interface import Latents, Trainable
 from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
+from .config import PriorConfig
+from .heldout import HeldOutScore
 
 
 class Prior(Trainable):
     """A generative model of frozen latents.
 
-    A subclass sets `kind`, implements `losses`, `held_out` and `sample_at`; `sample` slices and joins.
+    A subclass implements `losses`, `held_out` and `sample_at`; `sample` slices and joins. `held_out_scores` says what
+    those scores of `held_out` are that are not simply its objective.
     """
 
-    kind: ClassVar[Literal["discrete", "continuous"]]
+    held_out_scores: ClassVar[tuple[HeldOutScore, ...]] = ()
 
-    def __init__(self, spec: LatentSpec) -> None:
+    def __init__(self, config: PriorConfig, spec: LatentSpec) -> None:
         super().__init__()
-        self.spec = spec
+        self.config, self.spec = config, spec
 
     @property
     def device(self) -> torch.device:
@@ -43,8 +46,8 @@ class Prior(Trainable):
 
     @abstractmethod
     def held_out(self, batch: LatentBatch) -> dict[str, Tensor]:
-        """Per-sample scores `[B]` of unseen latents: "nll_bits" (exact, bits per sample) where the prior has a
-        likelihood, else "flow_loss" (its objective at times and noise that are fixed by the sample's index)."""
+        """Per-sample scores `[B]` of unseen latents by name: "nll_bits" (exact, bits per sample) where the prior has
+        a likelihood, else its objective at times and noise that are fixed by the sample's index."""
         raise NotImplementedError
 
     @abstractmethod

@@ -36,15 +36,15 @@ def nll_ode_bits(
     with torch.inference_mode(False), torch.enable_grad():
         x = values.detach().clone()
         probe = None if exact else _signs(x, indices)
-        gained = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        integral = torch.zeros(len(x), dtype=torch.float64, device=x.device)
         for k in range(steps):
-            here, growth = _slope_and_divergence(slope, x, k / steps, probe)
-            there, growth_there = _slope_and_divergence(slope, x + here / steps, (k + 1) / steps, probe)
-            x = x + (here + there) / (2 * steps)
-            gained += (growth + growth_there) / (2 * steps)
+            v, divergence = _slope_and_divergence(slope, x, k / steps, probe)
+            next_v, next_divergence = _slope_and_divergence(slope, x + v / steps, (k + 1) / steps, probe)
+            x = x + (v + next_v) / (2 * steps)
+            integral += (divergence + next_divergence) / (2 * steps)
         flat = x.double().flatten(1)
         log_noise = -0.5 * (flat.square() + math.log(2 * math.pi)).sum(1)
-        return -(log_noise + gained) / math.log(2)
+        return -(log_noise + integral) / math.log(2)
 
 
 def _slope_and_divergence(

@@ -16,20 +16,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...tokenizers.backbones.attention import MLP
+from ...tokenizers.backbones.attention import MLP, modulate
+from ...tokenizers.backbones.time import stratified_times, time_features
 from ...tokenizers.interface import Latents
 from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
-from .conditioning import guided
+from .fields import field_of
 from .flow import integrate, interpolate
+from .flow_config import TIME_FEATURES
 from .heldout import indices_of
 from .interface import evaluating
+from .mar_config import MARConfig
 from .noise import normal, uniform
-from .token_config import MARConfig
 from .tokens import TokenPrior
-from .transformer import modulate, timestep_embedding
 
-_TIME_FEATURES = 256
 _HELD_OUT_TIMES = 8
 _HELD_OUT_SEED = 0x3A12
 
@@ -37,18 +37,18 @@ _HELD_OUT_SEED = 0x3A12
 class MARPrior(TokenPrior):
     """Masked or causal prediction over one grid of values `[B, C, *grid]`, rank 1 to 3."""
 
+    config: MARConfig
+
     def __init__(self, config: MARConfig, spec: LatentSpec) -> None:
         super().__init__(config, spec, causal=config.order == "raster")
-        self.config = config
         self.head = FlowHead(self.elements, config.width, config.head_width or config.width, config.head_layers)
 
     def losses(self, batch: LatentBatch, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """Mean squared error of the head's velocity over the tokens to predict, each at `repeats` random times."""
         tokens = self.tokens(batch)
-        size = len(tokens)
         masked = None
         if self.config.order == "random":
-            share = (torch.arange(size, device=tokens.device) + torch.rand(size, device=tokens.device)) / size
+            share = stratified_times(len(tokens), tokens.device)
             masked = mask(torch.rand(tokens.shape[:2], device=tokens.device), torch.cos(share * (math.pi / 2)))
         hidden = self._hidden(batch, tokens, masked)
         total = tokens.new_zeros(())
@@ -84,26 +84,25 @@ class MARPrior(TokenPrior):
     def sample_at(self, indices: range, *, seed: int) -> Latents:
         """Values `[B, C, *grid]` of the samples `indices`."""
         noise = normal(seed, indices, (self.count, self.elements)).to(self.device)
-        vector = self.drawn_vectors(indices, seed=seed, guidance=self.config.guidance)
+        vector = self.drawn_vectors(indices, seed=seed)
         if self.config.order == "raster":
             return Latents(values=self.values(self._in_order(noise, vector)))
         order = uniform(seed, indices, (self.count,), stream=1).argsort(dim=1).to(self.device)
         return Latents(values=self.values(self._in_rounds(noise, order, vector)))
 
     def _in_order(self, noise: Tensor, vector: Tensor | None) -> Tensor:
-        doubled = self.config.guidance != 1.0
-        step = self.trunk.stepper(len(noise) * (2 if doubled else 1), self.count, vector)
+        step = self.trunk.stepper(len(noise) * self.config.evaluations, self.count, vector)
         tokens = torch.empty_like(noise)
         last: Tensor | None = None
         for position in range(self.count):
             drawn = self._draw(step(last, position), noise[:, position]) * self.inside[position]
             tokens[:, position] = drawn
-            last = torch.cat((drawn, drawn)) if doubled else drawn
+            last = torch.cat((drawn, drawn)) if self.guides else drawn
         return tokens
 
     def _in_rounds(self, noise: Tensor, order: Tensor, vector: Tensor | None) -> Tensor:
         """Tokens in the random `order` `[B, N]`, more of them the more are known (cosine schedule)."""
-        batch, doubled = len(noise), self.config.guidance != 1.0
+        batch, doubled = len(noise), self.guides
         tokens = torch.zeros_like(noise)
         known = torch.zeros(order.shape, dtype=torch.bool, device=order.device)
         for start, end in rounds(self.count, self.config.iterations):
@@ -112,23 +111,19 @@ class MARPrior(TokenPrior):
             index = places[..., None]
             hidden = self.trunk.around(seen, where, vector)
             rows = (torch.cat((index, index)) if doubled else index).expand(-1, -1, hidden.shape[-1])
-            wanted = index.expand(-1, -1, self.elements)
-            flat = self._draw(hidden.gather(1, rows).flatten(0, 1), noise.gather(1, wanted).flatten(0, 1))
-            tokens.scatter_(1, wanted, flat.unflatten(0, (batch, -1)) * self.inside[places])
+            columns = index.expand(-1, -1, self.elements)
+            flat = self._draw(hidden.gather(1, rows).flatten(0, 1), noise.gather(1, columns).flatten(0, 1))
+            tokens.scatter_(1, columns, flat.unflatten(0, (batch, -1)) * self.inside[places])
             known.scatter_(1, places, True)
         return tokens
 
     def _draw(self, hidden: Tensor, noise: Tensor) -> Tensor:
         """Tokens `[M, P]` from noise `[M, P]` and summaries `[M, D]`, `[2M, D]` when guided."""
-        scale = self.config.guidance
-        summary = self.head.summary(hidden)
 
-        def field(x: Tensor, t: Tensor) -> Tensor:
-            if scale == 1.0:
-                return self.head(x, t, summary).float()
-            conditional, unconditional = self.head(torch.cat((x, x)), torch.cat((t, t)), summary).float().chunk(2)
-            return guided(conditional, unconditional, scale)
+        def velocity(x: Tensor, t: Tensor, summary: Tensor) -> Tensor:
+            return self.head(x, t, summary).float()
 
+        field = field_of(velocity, self.head.summary(hidden), guidance=self.config.guidance)
         return integrate(field, noise, steps=self.config.head_steps, method="euler")
 
     def _hidden(self, batch: LatentBatch, tokens: Tensor, masked: Tensor | None) -> Tensor:
@@ -156,7 +151,7 @@ class FlowHead(nn.Module):
         super().__init__()
         self.embed = nn.Linear(elements, inner)
         self.summary = nn.Linear(width, inner)
-        self.time = nn.Sequential(nn.Linear(_TIME_FEATURES, inner), nn.SiLU(), nn.Linear(inner, inner))
+        self.time = nn.Sequential(nn.Linear(TIME_FEATURES, inner), nn.SiLU(), nn.Linear(inner, inner))
         self.blocks = nn.ModuleList(HeadBlock(inner) for _ in range(layers))
         self.norm = nn.LayerNorm(inner, elementwise_affine=False, eps=1e-6)
         self.modulation = nn.Linear(inner, 2 * inner)
@@ -167,7 +162,7 @@ class FlowHead(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, summary: Tensor) -> Tensor:
         """Noisy tokens `[M, P]`, times `[M]` and summaries through `summary`, `[M, W]`, to velocities `[M, P]`."""
-        condition = F.silu(self.time(timestep_embedding(t, _TIME_FEATURES)) + summary)
+        condition = F.silu(self.time(time_features(t, TIME_FEATURES)) + summary)
         h = self.embed(x)
         for block in self.blocks:
             h = block(h, condition)
@@ -206,11 +201,11 @@ def rounds(count: int, iterations: int) -> list[tuple[int, int]]:
     iterations there are as many rounds as tokens.
     """
     iterations = min(iterations, count)
-    found, start = [], 0
+    spans, start = [], 0
     for k in range(iterations):
         left = iterations - 1 - k
         planned = count - math.floor(count * math.cos(math.pi / 2 * (k + 1) / iterations)) if left else count
         end = min(max(planned, start + 1), count - left)
-        found.append((start, end))
+        spans.append((start, end))
         start = end
-    return found
+    return spans

@@ -1,9 +1,9 @@
 """Masked prediction over codes (MaskGIT; Chang et al. 2022): a bidirectional transformer fills in what is masked.
 
 A position is masked or seen with all its heads; the codes of a masked position follow each other through the same
-depth network as in `ar`, those of different masked positions are taken for independent. Training masks a share
+depth network as in `ar`, those of different masked positions are assumed independent. Training masks a share
 cos(pi r / 2) of the positions, r uniform. Sampling starts with all masked and reveals, in a few rounds, the positions
-whose drawn codes are surest.
+whose drawn codes are the most confident.
 
 That sampler has no likelihood. The same network revealing one position at a time in random order has one, bounded by
 -log p(x) <= sum over m = 1 to N of E [-log p(one of the m masked | the rest)] (Uria et al. 2014; Hoogeboom et al. 2022,
@@ -21,14 +21,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...tokenizers.backbones.attention import AxialEmbedding, rotary_angles
+from ...tokenizers.backbones.attention import positions_of
+from ...tokenizers.backbones.time import stratified_times
 from ...tokenizers.interface import Latents
 from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
 from .codes import CodeEmbedding, DepthHead, Pick, codes_of, drawing_noise, guided_pick, picker
-from .conditioning import Labels
-from .discrete_config import MaskGITConfig
-from .interface import Prior, evaluating
+from .conditioning import LabelledPrior, as_context
+from .heldout import HeldOutScore
+from .interface import evaluating
+from .maskgit_config import MaskGITConfig
 from .noise import generator, uniform
 from .transformer import Transformer
 
@@ -36,36 +38,30 @@ _HELD_OUT_MASKS = 16
 _HELD_OUT_SEED = 0x3A5C
 _CODES, _CHOICE = 0, 1  # streams of the sampling noise
 _LOGITS_AT_ONCE = 1 << 25
+_NLL_BOUND_BITS = HeldOutScore(
+    name="nll_bound_bits",
+    unit="bit",
+    protocol="upper bound, per sample, of revealing one position at a time in random order",
+)
 
 
-class MaskGITPrior(Prior):
+class MaskGITPrior(LabelledPrior):
     """Prediction of masked codes over one grid `[B, H, *grid]`, rank 1 to 3."""
 
-    kind = "discrete"
-    cos: Tensor
-    sin: Tensor
+    held_out_scores = (_NLL_BOUND_BITS,)
+    config: MaskGITConfig
 
     def __init__(self, config: MaskGITConfig, spec: LatentSpec) -> None:
-        super().__init__(spec)
-        self.config = config
+        super().__init__(config, spec)
         self.shape, self.sizes = spec.grid.shape, spec.grid.codebook_sizes
         self.embedding = CodeEmbedding(self.sizes, config.width)
         self.mask = nn.Parameter(torch.randn(config.width) * 0.02)
-        rotary = config.positions == "rotary"
-        self.position = None if rotary else AxialEmbedding(self.shape, config.width)
-        angles = rotary_angles(self.shape, config.width // config.attention_heads) if rotary else (None, None)
-        self.register_buffer("cos", angles[0], persistent=False)
-        self.register_buffer("sin", angles[1], persistent=False)
+        self.position = positions_of(config.positions, self.shape, config.width, config.attention_heads)
         self.trunk = Transformer(
             config.width, config.layers, config.attention_heads, causal=False, dropout=config.dropout
         )
         self.head = DepthHead(self.sizes, config.width, config.depth_width or config.width, config.depth_layers)
-        self.labels = Labels(config.classes, config.width, dropout=config.label_dropout) if config.classes else None
-
-    def on_train_start(self, batches: Iterable[LatentBatch]) -> None:
-        """Take the histogram of labels, where it is conditioned on them."""
-        if self.labels is not None:
-            self.labels.count(batches)
+        self.add_labels(config.width)
 
     def hidden(self, codes: Tensor, masked: Tensor, context: Tensor | None = None) -> Tensor:
         """Summaries `[B, N, D]` from the codes `[B, N, H]` that are not `masked` (bool `[B, N]`).
@@ -73,11 +69,12 @@ class MaskGITPrior(Prior):
         `context` `[B, 1, D]` is added to every position.
         """
         x = torch.where(masked[..., None], self.mask, self.embedding(codes))
-        if self.position is not None:
-            x = x + self.position()
+        positions = self.position()
+        if positions is not None:
+            x = x + positions
         if context is not None:
             x = x + context
-        return self.trunk(x, rotary=None if self.position is not None else (self.cos, self.sin))
+        return self.trunk(x, rotary=self.position.angles())
 
     def nll(self, codes: Tensor, masked: Tensor, context: Tensor | None = None) -> Tensor:
         """-log p in nats of each masked position's codes given all that are seen: `[B, N, H]` and `[B, N]` to `[B, N]`.
@@ -92,10 +89,9 @@ class MaskGITPrior(Prior):
         codes = _flat(codes_of(batch))
         size, positions, heads = codes.shape
         device = codes.device
-        r = (torch.arange(size, device=device) + torch.rand(size, device=device)) / size
-        wanted = (torch.cos(math.pi / 2 * r) * positions).ceil().clamp(1, positions)
-        masked = torch.rand(size, positions, device=device).argsort(1).argsort(1) < wanted[:, None]
-        loss = self.nll(codes, masked, self._context(batch)).sum() / (wanted.sum() * heads)
+        count = (torch.cos(math.pi / 2 * stratified_times(size, device)) * positions).ceil().clamp(1, positions)
+        masked = torch.rand(size, positions, device=device).argsort(1).argsort(1) < count[:, None]
+        loss = self.nll(codes, masked, as_context(self.vectors(batch))).sum() / (count.sum() * heads)
         return {"loss": loss, "bits_per_code": loss.detach() / math.log(2)}
 
     @torch.no_grad()
@@ -113,10 +109,9 @@ class MaskGITPrior(Prior):
         counts, masks = counts.to(codes.device), masks.to(codes.device)
         nats = torch.zeros(size, dtype=torch.float64, device=codes.device)
         with evaluating(self):
-            context = self._context(batch)
+            context = as_context(self.vectors(batch))
             for k in range(rounds):
-                found = self.nll(codes, masks[:, k], context)
-                nats += found.double().sum(1) * positions / counts[:, k]
+                nats += self.nll(codes, masks[:, k], context).double().sum(1) * positions / counts[:, k]
         return {"nll_bound_bits": nats / rounds / math.log(2)}
 
     @torch.no_grad()
@@ -127,20 +122,16 @@ class MaskGITPrior(Prior):
         noise = drawing_noise(uniform(seed, indices, (len(rounds), positions, heads), stream=_CODES)).to(self.device)
         choice = uniform(seed, indices, (len(rounds), positions), stream=_CHOICE).clamp_(1e-7, 1 - 1e-7)
         gumbel = (-(-choice.log()).log()).to(self.device)
-        guided = self.labels is not None and self.config.guidance != 1
-        context = None
-        if self.labels is not None:
-            labels = self.labels.draw(indices, seed=seed)
-            context = self.labels(torch.cat((labels, self.labels.none(n))) if guided else labels)[:, None]
+        context = as_context(self.drawn_vectors(indices, seed=seed))
         codes = torch.zeros(n, positions, heads, dtype=torch.long, device=self.device)
         masked = torch.ones(n, positions, dtype=torch.bool, device=self.device)
         places = torch.arange(positions, device=self.device).expand(n, -1)  # the masked ones, [B, M]
         for number, left in enumerate(rounds):
-            twice = (torch.cat((codes, codes)), torch.cat((masked, masked))) if guided else (codes, masked)
-            drawn, sureness = self._draw(self.hidden(*twice, context), places, noise[:, number], guided)
+            twice = (torch.cat((codes, codes)), torch.cat((masked, masked))) if self.guides else (codes, masked)
+            drawn, confidence = self._draw(self.hidden(*twice, context), places, noise[:, number])
             cooled = self.config.choice_temperature * (1 - (number + 1) / len(rounds))
-            sureness = sureness + cooled * gumbel[:, number].gather(1, places)
-            order = sureness.argsort(dim=1, descending=True, stable=True)
+            confidence = confidence + cooled * gumbel[:, number].gather(1, places)
+            order = confidence.argsort(dim=1, descending=True, stable=True)
             shown = order[:, : places.shape[1] - left]
             where = places.gather(1, shown)
             codes.scatter_(1, _wide(where, heads), drawn.gather(1, _wide(shown, heads)))
@@ -148,27 +139,24 @@ class MaskGITPrior(Prior):
             places = places.gather(1, order[:, places.shape[1] - left :])
         return Latents(codes=codes.transpose(1, 2).reshape(n, heads, *self.shape))
 
-    def _draw(self, hidden: Tensor, places: Tensor, noise: Tensor, guided: bool) -> tuple[Tensor, Tensor]:
+    def _draw(self, hidden: Tensor, places: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Codes `[B, M, H]` for the positions `places` `[B, M]`, and the log-probability `[B, M]` of each position's.
 
-        `hidden` has two rows per sample, with labels and without, when `guided`.
+        With guidance `hidden` has two rows per sample, with labels and without.
         """
-        times = 2 if guided else 1
+        times = self.config.evaluations
         rows, heads = len(places), len(self.sizes)
-        codes, sureness = [], []
+        codes, confidence = [], []
         size = max(1, _LOGITS_AT_ONCE // (times * rows * max(self.sizes)))
         for some in places.split(size, dim=1):
             here = hidden.gather(1, _wide(some.repeat(times, 1), hidden.shape[-1])).flatten(0, 1)
             uniforms = noise.gather(1, _wide(some, heads)).repeat(times, 1, 1).flatten(0, 1)
             out = torch.zeros(len(here), heads, dtype=torch.long, device=here.device)
             tally = _Tally(picker(self.config))
-            self.head.draw(here, uniforms, out, guided_pick(tally, self.config.guidance) if guided else tally)
+            self.head.draw(here, uniforms, out, guided_pick(tally, self.config.guidance) if self.guides else tally)
             codes.append(out[: some.numel()].view(*some.shape, heads))
-            sureness.append(tally.total.view(some.shape))
-        return torch.cat(codes, 1), torch.cat(sureness, 1)
-
-    def _context(self, batch: LatentBatch) -> Tensor | None:
-        return None if self.labels is None else self.labels(self.labels.of(batch))[:, None]
+            confidence.append(tally.total.view(some.shape))
+        return torch.cat(codes, 1), torch.cat(confidence, 1)
 
 
 class _Tally:
@@ -187,13 +175,12 @@ class _Tally:
 def schedule(positions: int, steps: int) -> list[int]:
     """How many positions are still masked after each round: floor(N cos(pi t / 2 T)), at least one fewer each time."""
     total = min(steps, positions)
-    left = [math.floor(positions * math.cos(math.pi / 2 * t / total)) for t in range(1, total + 1)]
-    found: list[int] = []
-    for t, count in enumerate(left, start=1):
+    planned = [math.floor(positions * math.cos(math.pi / 2 * t / total)) for t in range(1, total + 1)]
+    left: list[int] = []
+    for t, count in enumerate(planned, start=1):
         # enough must stay for one in every round to come
-        count = max(count, total - t)
-        found.append(min(count, (found[-1] if found else positions) - 1))
-    return [*found[:-1], 0]
+        left.append(min(max(count, total - t), (left[-1] if left else positions) - 1))
+    return [*left[:-1], 0]
 
 
 def _held_out_masks(indices: Iterable[int], rounds: int, positions: int) -> tuple[Tensor, Tensor]:

@@ -27,11 +27,11 @@ from ...tokenizers.interface import Latents
 from ...tokenizers.spec import LatentSpec
 from .code_prior import CodePrior
 from .codes import CodeEmbedding, DepthHead, drawing_noise, picker
-from .discrete_config import PixelCNNConfig
 from .noise import uniform
+from .pixelcnn_config import PixelCNNConfig
 
 _CONVOLUTIONS: tuple[Any, ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-Allocation = tuple[int, ...]
+Place = tuple[int, ...]
 
 
 class PixelCNNPrior(CodePrior):
@@ -40,11 +40,10 @@ class PixelCNNPrior(CodePrior):
     The heads of a position follow each other through the same depth network as in `ar`.
     """
 
-    kind = "discrete"
+    config: PixelCNNConfig
 
     def __init__(self, config: PixelCNNConfig, spec: LatentSpec) -> None:
-        super().__init__(spec)
-        self.config = config
+        super().__init__(config, spec)
         self.shape, self.sizes = spec.grid.shape, spec.grid.codebook_sizes
         rank, width = len(self.shape), config.width
         self.embedding = CodeEmbedding(self.sizes, width)
@@ -124,7 +123,7 @@ class PixelCNNPrior(CodePrior):
 
         return advance
 
-    def _place(self, position: int) -> Allocation:
+    def _place(self, position: int) -> Place:
         place = []
         for size in reversed(self.shape):
             position, at = divmod(position, size)
@@ -159,7 +158,7 @@ class GatedLayer(nn.Module):
             after.append(x + self._gate(total, axis))
         return after
 
-    def at(self, before: list[Tensor], after: list[Tensor], axis: int, place: Allocation) -> Tensor:
+    def at(self, before: list[Tensor], after: list[Tensor], axis: int, place: Place) -> Tensor:
         """What `forward` gives for stack `axis` where the axes up to `axis` are at `place`: `[B, C, 1, .., *later]`.
 
         `before` and `after` hold what is known of this layer's and the next layer's stacks.
@@ -188,15 +187,15 @@ def _padded(x: Tensor, axis: int, before: int) -> Tensor:
     return F.pad(x, [amount for a in reversed(range(rank)) for amount in (before if a == axis else 0, 0)])
 
 
-def _slice(place: Allocation) -> tuple[slice, ...]:
+def _slice(place: Place) -> tuple[slice, ...]:
     """The index of all samples and channels where the first axes are at `place`, axes kept."""
     return (slice(None), slice(None), *(slice(at, at + 1) for at in place))
 
 
-def _at(place: Allocation) -> tuple[slice | int, ...]:
+def _at(place: Place) -> tuple[slice | int, ...]:
     """The index of all samples and channels at one place."""
     return (slice(None), slice(None), *place)
 
 
-def _back(place: Allocation, axis: int) -> Allocation:
+def _back(place: Place, axis: int) -> Place:
     return tuple(at - (a == axis) for a, at in enumerate(place))

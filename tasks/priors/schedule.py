@@ -94,14 +94,14 @@ def ddpm(v: Callable[[Tensor, Tensor], Tensor], x: Tensor, *, steps: int, noise:
     `noise(k)` gives the normal noise of step k, shaped like x; the last step adds none.
     """
     for k in range(steps):
-        here, there = (ANGLE_START + ANGLE_SPAN * (1 - j / steps) for j in (k, k + 1))
+        phi, later_phi = (ANGLE_START + ANGLE_SPAN * (1 - j / steps) for j in (k, k + 1))
         t = torch.full((len(x),), 1 - k / steps, device=x.device, dtype=x.dtype)
         clean, _ = clean_and_noise(v(x, t), x, t)
         if k == steps - 1:
             return clean
-        ratio = math.cos(here) / math.cos(there)
-        added = math.sin(here) ** 2 - ratio**2 * math.sin(there) ** 2  # variance of x_t given x_s
-        share = math.sin(there) ** 2 / math.sin(here) ** 2
-        x = ratio * share * x + math.cos(there) * added / math.sin(here) ** 2 * clean
+        ratio = math.cos(phi) / math.cos(later_phi)
+        added = math.sin(phi) ** 2 - ratio**2 * math.sin(later_phi) ** 2  # variance of x_t given x_s
+        share = math.sin(later_phi) ** 2 / math.sin(phi) ** 2
+        x = ratio * share * x + math.cos(later_phi) * added / math.sin(phi) ** 2 * clean
         x = x + math.sqrt(added * share) * noise(k)
     return x

@@ -2,7 +2,7 @@
 
 A multiset is its codes in ascending order (lexicographic over the heads of a position), and every ascending sequence is
 one: a chain over such sequences in which a code that precedes the last has probability zero is a distribution of
-multisets. No order has to be summed out.
+multisets. No sum over orders is needed.
 
 Shape legend: B batch, N positions, H heads.
 """
@@ -16,7 +16,7 @@ from ...tokenizers.sets import arranged, order_of
 from ...tokenizers.spec import LatentSpec
 from .ar import ARPrior
 from .codes import DepthHead, Pick
-from .set_config import SetARConfig
+from .set_ar_config import SetARConfig
 
 
 class SetARPrior(ARPrior):

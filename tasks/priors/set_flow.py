@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from ...tokenizers.spec import LatentSpec
 from .flow import FlowPrior
-from .set_config import SetFlowConfig
+from .set_flow_config import SetFlowConfig
 
 
 class SetFlowPrior(FlowPrior):

@@ -6,7 +6,7 @@ Shape legend: B batch, N tokens, P values per token, D width, C channels, *grid 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -14,64 +14,42 @@ from torch import Tensor, nn
 from ...tokenizers.backbones.attention import AxialEmbedding
 from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
-from .fields import labels_for
+from .conditioning import LabelledPrior
+from .fields import values_of
 from .flow import patchify, unpatchify
-from .interface import Prior
-from .token_config import TokenConfig
+from .options import TokenTransformerOptions
 from .transformer import Transformer
 
 
-class TokenPrior(Prior):
+class TokenPrior(LabelledPrior):
     """A prior over the tokens of one grid of values `[B, C, *grid]`, rank 1 to 3."""
 
-    kind = "continuous"
     inside: Tensor
 
-    def __init__(self, config: TokenConfig, spec: LatentSpec, *, causal: bool) -> None:
-        super().__init__(spec)
+    def __init__(self, config: TokenTransformerOptions, spec: LatentSpec, *, causal: bool) -> None:
+        super().__init__(config, spec)
         self.shape, self.patch = spec.grid.shape, config.patch_for(spec)
-        self.elements = config.token_elements(spec)
-        self.count = math.prod(config.tokens_for(spec))
-        self.trunk = TokenTrunk(self.elements, config.tokens_for(spec), config, causal=causal)
-        self.labels = labels_for(config, config.width)
+        self.elements = config.patch_elements(spec)
+        self.count = math.prod(config.patches_for(spec))
+        self.trunk = TokenTrunk(self.elements, config.patches_for(spec), config, causal=causal)
+        self.add_labels(config.width)
         # 0 where a patch reaches beyond the grid
         inside = patchify(torch.ones(1, spec.grid.channels, *self.shape), self.patch)[0]
         self.register_buffer("inside", inside, persistent=False)
 
-    def on_train_start(self, batches: Iterable[LatentBatch]) -> None:
-        """Count the training labels, from which samples take theirs."""
-        if self.labels is not None:
-            self.labels.count(batches)
-
     def tokens(self, batch: LatentBatch) -> Tensor:
         """The batch's values as tokens `[B, N, P]`."""
-        values = batch.latents.values
-        if values is None:
-            raise ValueError("a prior of continuous tokens needs continuous values")
-        return patchify(values, self.patch)
+        return patchify(values_of(batch), self.patch)
 
     def values(self, tokens: Tensor) -> Tensor:
         """Tokens `[B, N, P]` as values `[B, C, *grid]`."""
         return unpatchify(tokens, self.patch, self.shape)
 
-    def vectors(self, batch: LatentBatch) -> Tensor | None:
-        """What the batch's labels say, `[B, D]`, or None."""
-        return None if self.labels is None else self.labels(self.labels.of(batch))
-
-    def drawn_vectors(self, indices: range, *, seed: int, guidance: float) -> Tensor | None:
-        """The same for samples to draw; with guidance `[2B, D]`, "no label" in the second half."""
-        if self.labels is None:
-            return None
-        labels = self.labels.draw(indices, seed=seed)
-        if guidance != 1.0:
-            labels = torch.cat((labels, self.labels.none(len(labels))))
-        return self.labels(labels)
-
 
 class TokenTrunk(nn.Module):
     """A transformer over tokens: causal, or with full attention over known and masked ones."""
 
-    def __init__(self, elements: int, grid: tuple[int, ...], config: TokenConfig, *, causal: bool) -> None:
+    def __init__(self, elements: int, grid: tuple[int, ...], config: TokenTransformerOptions, *, causal: bool) -> None:
         super().__init__()
         width = config.width
         self.start = nn.Parameter(torch.randn(width) * 0.02)

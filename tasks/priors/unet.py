@@ -13,13 +13,15 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ...tokenizers.backbones.conv import conv, group_norm, pointwise, to_channels_last
+from ...tokenizers.backbones.attention import Attention
+from ...tokenizers.backbones.conv import conv, group_norm, to_channels_last
 from ...tokenizers.backbones.patch import depth_to_space
 from ...tokenizers.backbones.stages import Stage
+from ...tokenizers.backbones.time import TimeBlock, TimeEmbedding
+from ...tokenizers.spec import LatentSpec
 from .diffusion_config import TIME_FEATURES
-from .transformer import Attention, timestep_embedding
+from .unet_config import UNetConfig
 
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
@@ -27,25 +29,18 @@ _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 class UNet(nn.Module):
     """What is predicted from noisy latents and their time; zero at the start of training."""
 
-    def __init__(
-        self,
-        channels: int,
-        levels: tuple[Stage, ...],
-        *,
-        blocks: int,
-        heads: int,
-        groups: int,
-        dropout: float,
-        embedding: int,
-    ) -> None:
+    def __init__(self, config: UNetConfig, spec: LatentSpec) -> None:
         super().__init__()
+        channels, levels = config.patch_elements(spec), config.levels(spec)
+        blocks, groups = config.blocks, config.groups
         self.rank = len(levels[0].shape)
         kernel = (3,) * self.rank
 
         def block(inputs: int, width: int) -> TimeBlock:
-            return TimeBlock(inputs, width, self.rank, groups=groups, embedding=embedding, dropout=dropout)
+            options = {"groups": groups, "embedding": config.embedding, "dropout": config.dropout}
+            return TimeBlock(inputs, width, self.rank, **options)  # type: ignore[arg-type]
 
-        self.time = TimeEmbedding(embedding)
+        self.time = TimeEmbedding(config.embedding, features=TIME_FEATURES)
         self.stem = conv(channels, levels[0].width, kernel)
         self.levels = nn.ModuleList(nn.ModuleList(block(s.width, s.width) for _ in range(blocks)) for s in levels)
         self.downs = nn.ModuleList()
@@ -53,11 +48,12 @@ class UNet(nn.Module):
         self.rises = nn.ModuleList()
         for outer, inner in pairwise(levels):
             self.downs.append(conv(outer.width, inner.width, inner.kernel, inner.stride))
-            self.rises.append(Rise(inner, outer))
+            self.rises.append(Upsample(inner, outer))
             up = [block(2 * outer.width, outer.width), *(block(outer.width, outer.width) for _ in range(blocks - 1))]
             self.ups.append(nn.ModuleList(up))
         coarse = levels[-1].width
         self.middle = nn.ModuleList([block(coarse, coarse), block(coarse, coarse)])
+        heads = config.heads_for(levels)
         self.attention = GridAttention(coarse, heads, groups) if heads else None
         last = conv(levels[0].width, channels, kernel)
         for parameter in last.parameters():
@@ -89,43 +85,6 @@ class UNet(nn.Module):
         return self.out(x)
 
 
-class TimeEmbedding(nn.Module):
-    """Sinusoidal features of a time through two layers, `[B]` to `[B, E]`, the non-linearity applied."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first = nn.Linear(TIME_FEATURES, width)
-        self.second = nn.Linear(width, width)
-
-    def forward(self, t: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Embeddings of times, with `condition` `[B, E]` added before the last non-linearity."""
-        h = self.second(F.silu(self.first(timestep_embedding(t, TIME_FEATURES))))
-        return F.silu(h if condition is None else h + condition)
-
-
-class TimeBlock(nn.Module):
-    """`[B, inputs, *grid]` to `[B, width, *grid]`; starts as the identity, a projection where widths differ."""
-
-    def __init__(self, inputs: int, width: int, rank: int, *, groups: int, embedding: int, dropout: float) -> None:
-        super().__init__()
-        self.norm1 = group_norm(inputs, groups)
-        self.conv1 = conv(inputs, width, (3,) * rank)
-        self.norm2 = group_norm(width, groups)
-        self.modulation = nn.Linear(embedding, 2 * width)
-        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
-        self.conv2 = conv(width, width, (3,) * rank)
-        self.skip = pointwise(inputs, width, rank) if inputs != width else nn.Identity()
-        for parameter in self.conv2.parameters():
-            nn.init.zeros_(parameter)
-
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """Scale and shift come from `embedding` `[B, E]`."""
-        h = self.norm2(self.conv1(F.silu(self.norm1(x))))
-        shape = (len(x), -1, *([1] * (x.dim() - 2)))
-        scale, shift = (part.view(shape) for part in self.modulation(embedding).chunk(2, dim=-1))
-        return self.skip(x) + self.conv2(self.dropout(F.silu(torch.addcmul(shift, h, 1 + scale))))
-
-
 class GridAttention(nn.Module):
     """x + attention over all positions of the grid."""
 
@@ -141,7 +100,7 @@ class GridAttention(nn.Module):
         return x + tokens.transpose(1, 2).reshape(x.shape)
 
 
-class Rise(nn.Module):
+class Upsample(nn.Module):
     """From a level to the next finer one: a sub-pixel convolution, cut to the finer grid where sizes are odd."""
 
     def __init__(self, inner: Stage, outer: Stage) -> None:

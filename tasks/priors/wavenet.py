@@ -25,11 +25,11 @@ from .wavenet_config import WaveNetConfig
 class WaveNetPrior(CodePrior):
     """Next-code prediction over codes `[B, H, N]`."""
 
-    kind = "discrete"
+    config: WaveNetConfig
 
     def __init__(self, config: WaveNetConfig, spec: LatentSpec) -> None:
-        super().__init__(spec)
-        self.config, self.sizes, self.positions = config, spec.grid.codebook_sizes, spec.grid.positions
+        super().__init__(config, spec)
+        self.sizes, self.positions = spec.grid.codebook_sizes, spec.grid.positions
         self.start = nn.Parameter(torch.randn(config.width))
         self.embedding = CodeEmbedding(self.sizes, config.width)
         # convolutions without a norm need inputs of unit size

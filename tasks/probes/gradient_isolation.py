@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ...results.metric import Metric
+from ...tokenizers.auxiliary.base import AuxiliaryObjective, LossTerms, TrainingStep
 from ...tokenizers.composed import ComposedTokenizer
-from ...tokenizers.regularisers.base import LossTerms, Regulariser, TrainingStep
 from ...tokenizers.seeding import derive_seed
 from .interface import Probe, ProbeInput
 
@@ -56,13 +56,13 @@ class GradientIsolation(Probe):
         )
 
 
-class _Listener(Regulariser):
+class _Listener(AuxiliaryObjective):
     """Keeps the losses of the main decoder and adds nothing."""
 
     fidelity: Tensor
 
-    def losses(self, done: TrainingStep) -> LossTerms:
-        self.fidelity = done.fidelity
+    def losses(self, training_step: TrainingStep) -> LossTerms:
+        self.fidelity = training_step.fidelity
         return LossTerms()
 
 
@@ -85,15 +85,15 @@ def encoder_share(tokenizer: ComposedTokenizer, x: Tensor) -> float:
     """
     listener = _Listener()
     tokenizer.train()
-    tokenizer.regularisers["_listener"] = listener
+    tokenizer.auxiliary_objectives["_listener"] = listener
     try:
         tokenizer.losses(x, group="model", step=99, steps=100)
     finally:
-        del tokenizer.regularisers["_listener"]
+        del tokenizer.auxiliary_objectives["_listener"]
     before = [*tokenizer.encoder.parameters(), *tokenizer.project_in.parameters()]
     behind = [*tokenizer.decoder.parameters(), *tokenizer.project_out.parameters()]
-    if tokenizer.generative is not None:
-        behind += tokenizer.generative.parameters()
+    if tokenizer.diffusion_decoder is not None:
+        behind += tokenizer.diffusion_decoder.parameters()
     norms = [_norm(listener.fidelity, part) for part in (before, behind)]
     return norms[0] / norms[1] if norms[1] > 0 else math.nan
 

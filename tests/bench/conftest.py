@@ -10,8 +10,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+
+from latentbench.bench.datasets import open_dataset
+from latentbench.bench.suite import load_suite
+from latentbench.tasks.metrics.psnr import psnr
 
 _MINI: dict[str, Any] = {
     "name": "mini",
@@ -31,15 +36,6 @@ _MINI: dict[str, Any] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Tiny models on many threads wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def mini() -> dict[str, Any]:
     """A suite of two cells on 16-pixel images with every task; a copy that a test may change."""
@@ -52,6 +48,24 @@ def mini_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("suite") / "mini.toml"
     path.write_text(toml(_MINI))
     return path
+
+
+@pytest.fixture
+def as_toml() -> Callable[[Mapping[str, Any]], str]:
+    """Writes a table as TOML."""
+    return toml
+
+
+@pytest.fixture
+def write_suite(tmp_path: Path) -> Callable[[Mapping[str, Any]], Path]:
+    """A function that writes a suite to a file."""
+
+    def write(suite: Mapping[str, Any]) -> Path:
+        path = tmp_path / f"{suite['name']}.toml"
+        path.write_text(toml(suite))
+        return path
+
+    return write
 
 
 def toml(table: Mapping[str, Any]) -> str:
@@ -76,8 +90,15 @@ class Commands:
 
     def start(self, *arguments: Any, **options: Any) -> subprocess.Popen[str]:
         """Start the command; its output is captured as text."""
+        return self._start("-P", "-m", "latentbench.bench.cli", *arguments, **options)
+
+    def python(self, script: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a script to its end."""
+        return self._end(self._start(script, **options))
+
+    def _start(self, *arguments: Any, **options: Any) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "latentbench.bench.cli", *map(str, arguments)],
+            [sys.executable, *map(str, arguments)],
             **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options,
             text=True,
             env=self.environment,
@@ -87,7 +108,9 @@ class Commands:
 
     def __call__(self, *arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run the command to its end."""
-        process = self.start(*arguments, **options)
+        return self._end(self.start(*arguments, **options))
+
+    def _end(self, process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
         out, err = process.communicate(timeout=240)
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
@@ -116,6 +139,14 @@ def undisturbed(latentbench: Commands, mini_file: Path, tmp_path_factory: pytest
     done = latentbench("run", mini_file, "--out", out)
     assert done.returncode == 0, done.stderr
     return out
+
+
+@pytest.fixture(scope="session")
+def mean_image_psnr(cache: Path, mini_file: Path) -> float:
+    """The PSNR, in dB, of a tokenizer of the small suite that tells nothing: of the training split's mean image."""
+    data = open_dataset(load_suite(str(mini_file)).data[0], cache=cache)
+    train, val = (s.batch(np.arange(len(s)), torch.device("cpu")) for s in (data.train, data.val))
+    return float(psnr(train.mean(0).expand_as(val), val, data_range=2.0).mean())
 
 
 @pytest.fixture

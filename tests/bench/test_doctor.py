@@ -29,13 +29,24 @@ def test_versions_devices_and_cache(page: str, tmp_path: Path) -> None:
     assert f"{tmp_path / 'not' / 'yet'}: 0.00 of 7 GB used" in page
 
 
-def test_weights_found_and_missing(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = [name for name, _, _ in weights.doctor_rows()]
-    assert {"inception", "i3d", "yamnet", "musicnn", "mobilenet_v2"} <= set(names)
-    assert sum("missing; for" in line for line in page.splitlines()) == len(names)
-    (tmp_path / "yamnet.safetensors").touch()
-    found = [name for name, path, _ in weights.doctor_rows() if path]
-    assert all(f"{name:14} found: " in doctor.examine() for name in found)
+@pytest.mark.parametrize("name", weights.known)
+def test_weights_found_and_missing(page: str, tmp_path: Path, name: str) -> None:
+    """Of all known weights, under each of their file names, exactly the file that is there is reported as found."""
+    missing = [f"  {row:14} missing; for {file.what}" for row, file in weights.known.items()]
+    assert [line for line in page.splitlines() if "; for " in line] == missing
+    for filename in reversed(weights.known[name].filenames):  # the best last, so that it is preferred
+        path = tmp_path / filename
+        path.touch()
+        assert [(row, file) for row, file, _ in weights.doctor_rows() if file is not None] == [(name, path)]
+        expected = [
+            f"  {row:14} {f'found: {path}' if row == name else 'missing'}; for {file.what}"
+            for row, file in weights.known.items()
+        ]
+        assert [line for line in doctor.examine().splitlines() if "; for " in line] == expected
+
+
+def test_every_kind_of_weights_is_known() -> None:
+    assert {"inception", "alexnet_lpips", "i3d", "yamnet", "musicnn", "mobilenet_v2"} <= set(weights.known)
 
 
 def test_a_package_that_is_not_there() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from latentbench.bench.grid import cells, merge, shown
+from latentbench.bench.grid import cells, shown
 from latentbench.bench.suite import load_suite
 from latentbench.results.errors import UserError
 from latentbench.tokenizers.spec import Modality
@@ -94,9 +94,5 @@ def test_labels_tell_entries_of_one_recipe_apart() -> None:
     assert names(data=DATA[:2], tokenizers=apart) == ["pictures kl-vae seed=0", "clips kl-vae seed=0"]
 
 
-def test_merge_and_shown() -> None:
-    assert merge({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 4}, "d": {"e": 5}}) == {
-        "a": {"b": 4, "c": 2},
-        "d": {"e": 5},
-    }
+def test_shown() -> None:
     assert [shown(x) for x in (4, [2, 4, 4], [4, 4], "a", (1.5,))] == [4, "2x4x4", 4, "a", 1.5]

@@ -84,7 +84,7 @@ def test_a_name_that_is_none(devices: str) -> None:
 def test_a_gpu_that_is_not_there() -> None:
     with pytest.raises(UserError, match=r"^--devices cuda:0,2: there is no cuda:2; found 2 CUDA devices$"):
         hardware.machine("cuda:0,2")
-    with pytest.raises(UserError, match=r"^--devices cuda:1,1: cuda:1 stands twice$"):
+    with pytest.raises(UserError, match=r"^--devices cuda:1,1: cuda:1 is named twice$"):
         hardware.machine("cuda:1,1")
 
 

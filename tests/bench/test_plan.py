@@ -11,7 +11,8 @@ import pytest
 from latentbench.bench.datasets import sources
 from latentbench.bench.plan import Plan, make_plan
 from latentbench.bench.suite import load_suite
-from latentbench.tasks.priors.config import ARConfig, FlowConfig
+from latentbench.tasks.priors.ar_config import ARConfig
+from latentbench.tasks.priors.flow_config import FlowConfig
 
 Suite = dict[str, Any]
 
@@ -152,8 +153,8 @@ def test_the_order_of_a_suite_moves_no_key(mini: Suite) -> None:
     ("target", "kind"),
     [
         ("latentbench.tokenizers.config.TokenizerConfig", "tokenizer"),
-        ("latentbench.tokenizers.bottlenecks.config.KLConfig", "tokenizer"),
-        ("latentbench.tasks.priors.config.FlowConfig", "prior"),
+        ("latentbench.tokenizers.bottlenecks.kl_config.KLConfig", "tokenizer"),
+        ("latentbench.tasks.priors.flow_config.FlowConfig", "prior"),
         ("latentbench.tasks.nets.config.EncoderConfig", "encoder"),
         ("latentbench.bench.kinds.generation.Generation", "generation"),
         ("latentbench.bench.kinds.reconstruction.Reconstruction", "reconstruction"),
@@ -184,7 +185,7 @@ def test_a_given_budget_leaves_the_rest_of_a_trainee_s_own_training(mini: Suite)
         own.weight_decay,
     )
     assert (trained["flow"]["steps"], trained["flow"]["lr"]) == (10, 0.5)
-    assert trained["flow"]["betas"] == FlowConfig().training.betas
+    assert tuple(trained["flow"]["betas"]) == FlowConfig().training.betas
     (encoder,) = (job.config["encoder"]["training"] for job in jobs if job.kind == "encoder")
     assert (encoder["steps"], encoder["lr"], encoder["ema"]) == (10, 2e-3, 0.99)
 

@@ -9,10 +9,11 @@ import pytest
 
 from latentbench.bench.jobs import Job
 from latentbench.bench.plan import Plan, make_plan
-from latentbench.bench.prior_options import configure, merged
+from latentbench.bench.prior_options import configure
 from latentbench.bench.suite import load_suite
 from latentbench.results.errors import UserError
-from latentbench.tasks.priors.config import ARConfig, FlowConfig
+from latentbench.tasks.priors.ar_config import ARConfig
+from latentbench.tasks.priors.flow_config import FlowConfig
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 
 Suite = dict[str, Any]
@@ -74,7 +75,6 @@ def test_steps_take_back_a_budget_in_flops_and_flops_one_in_steps() -> None:
     assert (later.steps, later.flops) == (5, None)
     later = configure([({"training": {"steps": 5}}, "a"), ({"training": {"flops": 1e9}}, "b")], CODES).training
     assert later.flops == 1e9
-    assert merged({"a": {"b": 1}}, {"a": {"c": 2}}) == {"a": {"b": 1, "c": 2}}
 
 
 def test_an_entry_may_name_its_prior(mini: Suite) -> None:

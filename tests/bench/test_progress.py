@@ -97,3 +97,21 @@ def test_a_reader_that_goes_away_ends_the_show_alone() -> None:
         for event in EVENTS:
             display.see(event)
     assert display.finished == 1
+
+
+@pytest.mark.parametrize("name", ["[/x]", "[/red]", "d[link=http://example.org]"])
+def test_a_name_that_looks_like_markup_is_shown_as_it_is(terminal: Console, name: str) -> None:
+    job = Job(kind="tokenizer", config={}, versions={}, title=f"tokenizer {name}", flops=1e9)
+    events = [
+        Event(kind="started", job="a", device="cpu"),
+        Event(kind="progress", job="a", done=1, total=2, message=f"loss {name}"),
+    ]
+    with Display(console=terminal, jobs={"a": job}, total=1, before=0) as display:
+        for event in events:
+            display.see(event)
+        with terminal.capture() as capture:
+            terminal.print(display._table())
+        assert f"tokenizer {name}" in capture.get()
+        assert f"loss {name}" in capture.get()
+        display.see(Event(kind="failed", job="a", message=name))
+    assert f"failed tokenizer {name}: {name}" in terminal.file.getvalue()  # type: ignore[attr-defined]

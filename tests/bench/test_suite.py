@@ -72,7 +72,8 @@ MESSAGES: list[tuple[dict[str, Any], str]] = [
     ({"prior": {"flow": 3}}, "suite: prior.flow: a table is wanted, got 3"),
     ({"prior": {"name": 3}}, 'suite: prior.name: should be a prior\'s name or "auto", got 3'),
     ({"tokenizers": kl(tsr="a")}, "suite: tokenizers[0].tsr: a number > 0 is wanted, got 'a'"),
-    ({"tokenizers": kl(objective=3)}, "suite: tokenizers[0].objective: a table is wanted, got 3"),
+    ({"tokenizers": kl(objective={"l1": 1})}, "suite: tokenizers[0].objective: this table is now called losses"),
+    ({"tokenizers": kl(losses=3)}, "suite: tokenizers[0].losses: a table is wanted, got 3"),
     (
         {"tokenizers": kl(grid={"tsr": 12})},
         "suite: tokenizers[0]: grid.tsr: an axis is a non-empty list of values, got 12",
@@ -263,7 +264,7 @@ def test_suites_about_priors_share_tokenizers_and_budgets() -> None:
         budgets.setdefault(cell.cell.label, set()).add(plan.jobs[cell.jobs["prior"]].flops)
     assert len(budgets) == 5
     assert len(set(map(frozenset, budgets.values()))) == 1  # equal FLOPs, on pixels and on latents
-    assert {cell.prior.name for cell in plan.cells if cell.prior} == {"flow", "cascade", "unet", "ar"}
+    assert {cell.prior.kind for cell in plan.cells if cell.prior} == {"flow", "cascade", "unet", "ar"}
     photos = make_plan(load_suite("photo-priors"), {})
-    assert {cell.prior.name for cell in photos.cells if cell.prior} == {"ar", "maskgit", "flow", "mar"}
+    assert {cell.prior.kind for cell in photos.cells if cell.prior} == {"ar", "maskgit", "flow", "mar"}
     assert len({cell.cell.tokenizer.spec.tsr for cell in photos.cells}) == 1

@@ -9,7 +9,7 @@ import pytest
 
 from latentbench.bench import cli, systems
 from latentbench.bench.plan import make_plan
-from latentbench.bench.run import run_suite
+from latentbench.bench.runner import run_suite
 from latentbench.bench.suite import load_suite
 from latentbench.bench.systems import HEAD, last_run, systems_markdown, systems_text
 from latentbench.results.claims import SCALED, Finding

@@ -14,7 +14,7 @@ import pytest
 
 from latentbench.bench import worker, worker_protocol
 from latentbench.bench.datasets import fingerprint
-from latentbench.bench.job_context import JobContext, JobResult
+from latentbench.bench.job_context import JobContext
 from latentbench.bench.jobs import Job
 from latentbench.bench.kinds.data import Data
 from latentbench.bench.plan import make_plan
@@ -23,7 +23,7 @@ from latentbench.bench.training import DivergedError, InterruptedTrainingError
 from latentbench.bench.worker_protocol import CHECKPOINT, WorkerRequest, start_attempt
 from latentbench.results.errors import UserError
 from latentbench.results.metric import Metric
-from latentbench.results.record import Record
+from latentbench.results.record import JobResult, Record
 from latentbench.results.store import Store, atomic_write
 
 Order_ = Callable[..., WorkerRequest]

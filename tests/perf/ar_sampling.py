@@ -9,9 +9,9 @@ installed loses its row. At the end, what our cache gains over recomputing the p
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,26 +25,10 @@ from latentbench.tasks.priors.interface import Prior
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 
+sys.path.append(str(Path(__file__).parent))  # with -P a script's folder is not on the path
+from timing import interleaved, parameters, train_step
+
 Runner = Callable[[], object]
-
-
-def interleaved(runners: dict[str, Runner], rounds: int, device: torch.device) -> dict[str, float]:
-    """Median seconds of each runner, one of each per round after a round that doesn't count."""
-    seconds: dict[str, list[float]] = {name: [] for name in runners}
-    for turn in range(rounds + 1):
-        for name, run in runners.items():
-            _wait(device)
-            start = time.perf_counter()
-            run()
-            _wait(device)
-            if turn:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def table(title: str, seconds: dict[str, float], tokens: int) -> None:
@@ -53,19 +37,6 @@ def table(title: str, seconds: dict[str, float], tokens: int) -> None:
     print(f"\n{title}")
     for name, value in seconds.items():
         print(f"  {name:<28}{value * 1e3:10.1f} ms {tokens / value:10.0f} tok/s   {value / ours:6.2f} x ours")
-
-
-def step(model: nn.Module, loss: Callable[[], Tensor]) -> Runner:
-    """A training step: forward, backward, clipping, AdamW."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-
-    def run() -> None:
-        optimizer.zero_grad()
-        loss().backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-
-    return run
 
 
 def prior(options: dict[str, Any], codebook: int, tokens: int) -> Prior:
@@ -89,7 +60,7 @@ def cache_gain(
         return sample
 
     samplers = {"ours": run("cached", True), "ours, no cache": run("uncached", False)}
-    table(f"sampling {batch} x {tokens} tokens", interleaved(samplers, rounds, device), batch * tokens)
+    table(f"sampling {batch} x {tokens} tokens", interleaved(samplers, rounds, device=device)[0], batch * tokens)
     first, second = drawn["cached"], drawn["uncached"]
     assert first is not None
     assert second is not None
@@ -160,12 +131,12 @@ def main() -> None:
 
     print(f"batch {batch} x {n} tokens, {k} codes, {device}, {torch.get_num_threads()} threads")
     for name, model in models.items():
-        print(f"  {name:<28}{sum(p.numel() for p in model.parameters()) / 1e6:8.2f} M parameters")
-    steps = {name: step(models[name].train(), loss) for name, loss in losses.items()}
-    table("training step", interleaved(steps, args.rounds, device), batch * n)
+        print(f"  {name:<28}{parameters(model) / 1e6:8.2f} M parameters")
+    steps = {name: train_step(models[name], loss) for name, loss in losses.items()}
+    table("training step", interleaved(steps, args.rounds, device=device)[0], batch * n)
     for model in models.values():
         model.eval()
-    table("sampling", interleaved(samplers, args.rounds, device), batch * n)
+    table("sampling", interleaved(samplers, args.rounds, device=device)[0], batch * n)
     cache_gain(options, k, args.cache_tokens, args.cache_batch, max(1, args.rounds // 2), device)
 
 

@@ -8,9 +8,8 @@ Same latents, batch, width, depth and optimiser, interleaved rounds, medians. Wi
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
+import sys
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -19,22 +18,13 @@ from torch.nn import functional as F
 from latentbench.tasks.latents import LatentBatch
 from latentbench.tasks.priors.build import build_prior
 from latentbench.tasks.priors.config import resolve_prior
-from latentbench.tasks.priors.flow import interpolate, logit_normal_times
+from latentbench.tasks.priors.flow import interpolate
+from latentbench.tokenizers.backbones.time import logit_normal_times
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 
-
-def step(model: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
-    """A training step: forward, backward, clipping, AdamW."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-
-    def run() -> None:
-        optimizer.zero_grad()
-        loss().backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-
-    return run
+sys.path.append(str(Path(__file__).parent))  # with -P a script's folder is not on the path
+from timing import interleaved, parameters, train_step
 
 
 def main() -> None:
@@ -83,21 +73,10 @@ def main() -> None:
         losses["diffusers DiT"] = peer_loss
 
     print(f"batch {args.batch}, {args.size}x{args.size} tokens, {device}, {torch.get_num_threads()} threads")
-    seconds: dict[str, list[float]] = {name: [] for name in models}
-    steps = {name: step(models[name].train(), loss) for name, loss in losses.items()}
-    for turn in range(args.rounds + 1):
-        for name, run in steps.items():
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            start = time.perf_counter()
-            run()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            if turn:
-                seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    steps = {name: train_step(models[name], loss) for name, loss in losses.items()}
+    medians, _ = interleaved(steps, args.rounds, device=device)
     for name, value in medians.items():
-        million = sum(p.numel() for p in models[name].parameters()) / 1e6
+        million = parameters(models[name]) / 1e6
         rate = args.batch / value
         print(
             f"  {name:<16}{million:6.2f} M {value * 1e3:9.1f} ms {rate:9.1f} samples/s {value / medians['ours']:6.2f} x"

@@ -7,15 +7,17 @@ skipped.
 
 from __future__ import annotations
 
-import statistics
 import sys
-import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from latentbench.tasks.metrics.frechet import FrechetReference, frechet_distance, frechet_metric
+
+sys.path.append(str(Path(__file__).parent))  # with -P a script's folder is not on the path
+from timing import interleaved
 
 
 def pytorch_fid_like(x: torch.Tensor, y: torch.Tensor) -> float:
@@ -58,28 +60,12 @@ def main(n: int = 1000, d: int = 2048, rounds: int = 3) -> None:
         "torch-fidelity": lambda: torch_fidelity(x, y),
         "pytorch-fid (scipy sqrtm)": lambda: pytorch_fid_like(x, y),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    values: dict[str, float] = {}
-    for round_ in range(rounds):
-        for name, run in runs.items():
-            if round_ and seconds[name] and seconds[name][0] > 8:
-                continue  # one run of the slow peers says enough
-            try:
-                start = time.perf_counter()
-                value = run()
-            except ImportError as error:
-                if not round_:
-                    print(f"{name}: skipped, {error}")
-                continue
-            seconds[name].append(time.perf_counter() - start)
-            values[name] = float(value or 0.0)
-    ours = statistics.median(seconds["ours, reference cached"])
+    medians, values = interleaved(runs, rounds, patience=8)  # one run of a slow peer says enough
+    ours = medians["ours, reference cached"]
     print(f"Fréchet distance, {n}+{n} features of {d}, float64, {torch.get_num_threads()} threads")
-    for name, times in seconds.items():
-        if times:
-            median = statistics.median(times)
-            relative = values[name] / values["ours, reference cached"] - 1
-            print(f"{name:30s} {median:8.3f} s  x{median / ours:7.1f}  value {values[name]:.9g} ({relative:+.1e})")
+    for name, median in medians.items():
+        relative = values[name] / values["ours, reference cached"] - 1
+        print(f"{name:30s} {median:8.3f} s  x{median / ours:7.1f}  value {values[name]:.9g} ({relative:+.1e})")
 
 
 if __name__ == "__main__":

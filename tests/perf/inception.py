@@ -5,10 +5,8 @@ LATENTBENCH_WEIGHTS=<folder> python tests/perf/inception.py [images per batch] [
 
 from __future__ import annotations
 
-import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import torch
@@ -17,6 +15,9 @@ from latentbench.tasks.nets import nets
 from latentbench.tasks.nets.resize import tf1_matrix, tf1_resize
 from latentbench.tokenizers import weights
 from latentbench.tokenizers.spec import Modality, SignalSpec
+
+sys.path.append(str(Path(__file__).parent))  # with -P a script's folder is not on the path
+from timing import interleaved
 
 
 def main() -> None:
@@ -50,14 +51,9 @@ def main() -> None:
     print(f"{n} images of 64 px a call, {rounds} rounds, {torch.get_num_threads()} threads; medians, images a second")
     with torch.inference_mode():
         for name, pair in rows.items():
-            error = float((pair[0]() - pair[1]()).abs().max())
-            seconds: tuple[list[float], list[float]] = ([], [])
-            for _ in range(rounds):
-                for call, kept in zip(pair, seconds, strict=True):
-                    start = time.perf_counter()
-                    call()
-                    kept.append(time.perf_counter() - start)
-            ours, theirs = (n / statistics.median(kept) for kept in seconds)
+            medians, values = interleaved(dict(zip(("ours", "theirs"), pair, strict=True)), rounds)
+            error = float((values["ours"] - values["theirs"]).abs().max())
+            ours, theirs = n / medians["ours"], n / medians["theirs"]
             print(
                 f"{name:14} ours {ours:8.1f}  torch-fidelity {theirs:8.1f}  {ours / theirs:.2f}x  (max |d| {error:.1e})"
             )

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import statistics
 import sys
-import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
 from latentbench.tasks.metrics.kid import kid, kid_metric, subset_indices
+
+sys.path.append(str(Path(__file__).parent))  # with -P a script's folder is not on the path
+from timing import interleaved
 
 
 def loop(x: torch.Tensor, y: torch.Tensor, size: int) -> float:
@@ -46,26 +49,12 @@ def main(n: int = 1000, size: int = 500, rounds: int = 5) -> None:
         "loop over subsets": lambda: loop(x, y, size),
         "torch-fidelity": lambda: torch_fidelity(x, y, size),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    values: dict[str, float] = {}
-    for round_ in range(rounds):
-        for name, run in runs.items():
-            try:
-                start = time.perf_counter()
-                value = run()
-            except ImportError as error:
-                if not round_:
-                    print(f"{name}: skipped, {error}")
-                continue
-            seconds[name].append(time.perf_counter() - start)
-            values[name] = float(value or 0.0)
-    ours = statistics.median(seconds["ours"])
+    medians, values = interleaved(runs, rounds)
+    ours = medians["ours"]
     print(f"KID, 100 subsets of {size} from {n}+{n} features of 2048, {torch.get_num_threads()} threads")
-    for name, times in seconds.items():
-        if times:
-            median = statistics.median(times)
-            relative = values[name] / values["ours"] - 1
-            print(f"{name:20s} {median:7.3f} s  x{median / ours:5.1f}  value {values[name]:.9g} ({relative:+.1e})")
+    for name, median in medians.items():
+        relative = values[name] / values["ours"] - 1
+        print(f"{name:20s} {median:7.3f} s  x{median / ours:5.1f}  value {values[name]:.9g} ({relative:+.1e})")
 
 
 if __name__ == "__main__":

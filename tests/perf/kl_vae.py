@@ -11,9 +11,9 @@ with channels last. Without diffusers its rows are left out.
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -24,18 +24,8 @@ from latentbench.tokenizers.build import build
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.spec import Modality, SignalSpec
 
-
-def step(model: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
-    """A training step: forward, backward, clipping, AdamW."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-
-    def run() -> None:
-        optimizer.zero_grad()
-        loss().backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-
-    return run
+sys.path.append(str(Path(__file__).parent))  # with -P a script's folder is not on the path
+from timing import interleaved, parameters, train_step
 
 
 def ours(stem: int, args: argparse.Namespace, images: Tensor) -> tuple[nn.Module, Callable[[], Tensor]]:
@@ -90,26 +80,16 @@ def main() -> None:
         rows["diffusers, channels last"] = peer(args, images, last=True)
     except ImportError:
         print("diffusers is not installed: its rows are left out")
-    steps = {name: step(*row) for name, row in rows.items()}
-    clock = time.process_time if args.device == "cpu" else time.perf_counter
-    seconds: dict[str, list[float]] = {name: [] for name in rows}
-    for turn in range(args.rounds + 1):
-        for name, run in steps.items():
-            start = clock()
-            run()
-            if args.device != "cpu":
-                torch.cuda.synchronize()
-            if turn:
-                seconds[name].append(clock() - start)
-    first = statistics.median(seconds["ours, strided stem"])
+    steps = {name: train_step(*row) for name, row in rows.items()}
+    medians, _ = interleaved(steps, args.rounds, device=args.device, cpu_seconds=True)
+    first = medians["ours, strided stem"]
     print(f"batch {args.batch} at {args.size} px, {args.device}")
     for name, (model, loss) in rows.items():
         with FlopCounterMode(display=False) as counter:
             loss().backward()
-        median = statistics.median(seconds[name])
-        parameters = sum(p.numel() for p in model.parameters()) / 1e6
+        median = medians[name]
         print(
-            f"  {name:<26}{parameters:6.2f} M {median * 1e3:9.1f} ms {args.batch / median:9.1f} img/s"
+            f"  {name:<26}{parameters(model) / 1e6:6.2f} M {median * 1e3:9.1f} ms {args.batch / median:9.1f} img/s"
             f" {counter.get_total_flops() / median / 1e9:8.1f} GFLOP/s {median / first:6.2f} x the time of ours"
         )
 

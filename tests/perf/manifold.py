@@ -6,15 +6,17 @@ reference whose radii were computed before.
 
 from __future__ import annotations
 
-import statistics
 import sys
-import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
 from latentbench.tasks.metrics.balls import Manifold
 from latentbench.tasks.metrics.manifold import manifold_metrics
+
+sys.path.append(str(Path(__file__).parent))  # with -P a script's folder is not on the path
+from timing import interleaved
 
 Pair = tuple[float, float]
 
@@ -41,25 +43,12 @@ def main(n: int = 1000, dim: int = 2048, rounds: int = 7) -> None:
         "ours, radii known": lambda: ours_against(reference),
         "torch-fidelity": lambda: torch_fidelity(x, y),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    values: dict[str, Pair] = {}
-    for round_ in range(rounds):
-        for name, run in runs.items():
-            try:
-                start = time.perf_counter()
-                values[name] = run()
-            except ImportError as error:
-                if not round_:
-                    print(f"{name}: skipped, {error}")
-                continue
-            seconds[name].append(time.perf_counter() - start)
-    ours = statistics.median(seconds["ours"])
+    medians, values = interleaved(runs, rounds)
+    ours = medians["ours"]
     print(f"precision and recall, k = 3, {n}+{n} features of {dim}, {torch.get_num_threads()} threads")
-    for name, times in seconds.items():
-        if times:
-            median = statistics.median(times)
-            precision, recall = values[name]
-            print(f"{name:30s} {median:7.3f} s  x{median / ours:5.2f}  precision {precision:.4f}  recall {recall:.4f}")
+    for name, median in medians.items():
+        precision, recall = values[name]
+        print(f"{name:30s} {median:7.3f} s  x{median / ours:5.2f}  precision {precision:.4f}  recall {recall:.4f}")
 
 
 if __name__ == "__main__":

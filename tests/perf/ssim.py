@@ -5,14 +5,16 @@ The same uint8 pairs, interleaved, medians. torchmetrics averages over a reflect
 
 from __future__ import annotations
 
-import statistics
 import sys
-import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
 from latentbench.tasks.metrics.ssim import ssim
+
+sys.path.append(str(Path(__file__).parent))  # with -P a script's folder is not on the path
+from timing import interleaved
 
 
 def pytorch_msssim(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -39,27 +41,12 @@ def main(pairs: int = 1000, size: int = 64, rounds: int = 5) -> None:
         "pytorch-msssim": lambda: pytorch_msssim(x, y),
         "torchmetrics": lambda: torchmetrics(x, y),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    values: dict[str, torch.Tensor] = {}
-    for round_ in range(rounds):
-        for name, run in runs.items():
-            try:
-                if not round_:
-                    run()
-                start = time.perf_counter()
-                values[name] = run()
-            except ImportError as error:
-                if not round_:
-                    print(f"{name}: skipped, {error}")
-                continue
-            seconds[name].append(time.perf_counter() - start)
-    ours = statistics.median(seconds["ours"])
+    medians, values = interleaved(runs, rounds)
+    ours = medians["ours"]
     print(f"SSIM, {pairs} pairs of {size} px, 3 channels, {torch.get_num_threads()} threads")
-    for name, times in seconds.items():
-        if times:
-            median = statistics.median(times)
-            apart = float((values[name] - values["ours"]).abs().max())
-            print(f"{name:16s} {pairs / median:8.0f} pairs/s  x{median / ours:5.1f}  largest difference {apart:.1e}")
+    for name, median in medians.items():
+        apart = float((values[name] - values["ours"]).abs().max())
+        print(f"{name:16s} {pairs / median:8.0f} pairs/s  x{median / ours:5.1f}  largest difference {apart:.1e}")
 
 
 if __name__ == "__main__":

@@ -81,16 +81,16 @@ def sweep(suite: Path, folder: Path) -> list[dict[str, Any]]:
 
 def scripts(suite: Path, folder: Path, cells: int, tasks: list[list[str]]) -> list[dict[str, Any]]:
     """A process per cell and entry of `tasks`, each with a cache of its own; a row of numbers per cell."""
-    found: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for cell in range(cells):
         row: dict[str, Any] = {}
-        for number, wanted in enumerate(tasks):
+        for number, group in enumerate(tasks):
             own = folder / f"{cell}-{number}"
-            order = [__file__, "--cell", str(cell), "--tasks", *wanted]
+            order = [__file__, "--cell", str(cell), "--tasks", *group]
             order += ["--suite", str(suite), "--out", str(own / "out")]
             row |= json.loads(_python(order, own / "cache").splitlines()[-1])
-        found.append(row)
-    return found
+        rows.append(row)
+    return rows
 
 
 def script(suite: str, cell: int, tasks: list[str], out: Path) -> dict[str, float | None]:

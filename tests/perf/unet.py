@@ -10,9 +10,8 @@ them the share of a step's FLOPs: where the peer spends more or fewer of them on
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
+import sys
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -26,30 +25,16 @@ from latentbench.tasks.priors.config import resolve_prior
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 
+sys.path.append(str(Path(__file__).parent))  # with -P a script's folder is not on the path
+from timing import interleaved, parameters, train_step
+
 MULTIPLIERS = (1, 2, 3)
 BLOCKS = 2
 GROUPS = 8
 
 
-def step(model: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
-    """A training step: forward, backward, clipping, AdamW."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-
-    def run() -> None:
-        optimizer.zero_grad()
-        loss().backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-
-    return run
-
-
-def count(model: nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())
-
-
-def peer_of(parameters: int, *, size: int, channels: int) -> nn.Module:
-    """diffusers' U-Net with attention at its coarsest level and as near to `parameters` as its width allows."""
+def peer_of(size_of_ours: int, *, size: int, channels: int) -> nn.Module:
+    """diffusers' U-Net, attention at its coarsest level, of the width whose parameters come nearest `size_of_ours`."""
     from diffusers import UNet2DModel
 
     def build(width: int) -> nn.Module:
@@ -65,7 +50,7 @@ def peer_of(parameters: int, *, size: int, channels: int) -> nn.Module:
             attention_head_dim=None,
         )
 
-    return min((build(width) for width in range(GROUPS, 128, GROUPS)), key=lambda m: abs(count(m) - parameters))
+    return min((build(width) for width in range(GROUPS, 128, GROUPS)), key=lambda m: abs(parameters(m) - size_of_ours))
 
 
 def main() -> None:
@@ -94,7 +79,7 @@ def main() -> None:
     losses = {"ours": lambda: ours.losses(batch, group="model", step=0, steps=1)["loss"]}
 
     try:
-        peer = peer_of(count(ours), size=args.size, channels=args.channels).to(device)
+        peer = peer_of(parameters(ours), size=args.size, channels=args.channels).to(device)
     except ImportError:
         print("diffusers is not installed: its row is left out")
     else:
@@ -102,8 +87,8 @@ def main() -> None:
         def peer_loss() -> Tensor:
             t = torch.rand(args.batch, device=device)
             noise = torch.randn_like(values)
-            wanted = schedule.target(values, noise, t, "v")
-            return F.mse_loss(peer(schedule.noised(values, noise, t), t * 1000).sample, wanted)
+            goal = schedule.target(values, noise, t, "v")
+            return F.mse_loss(peer(schedule.noised(values, noise, t), t * 1000).sample, goal)
 
         models["diffusers UNet2D"] = peer
         losses["diffusers UNet2D"] = peer_loss
@@ -114,22 +99,11 @@ def main() -> None:
         with flops.counter() as counter:
             loss().backward()
         work[name] = counter.get_total_flops()
-    seconds: dict[str, list[float]] = {name: [] for name in models}
-    steps = {name: step(models[name].train(), loss) for name, loss in losses.items()}
-    for turn in range(args.rounds + 1):
-        for name, run in steps.items():
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            start = time.perf_counter()
-            run()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            if turn:
-                seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    steps = {name: train_step(models[name], loss) for name, loss in losses.items()}
+    medians, _ = interleaved(steps, args.rounds, device=device)
     for name, value in medians.items():
         print(
-            f"  {name:<18}{count(models[name]) / 1e6:6.2f} M {work[name] / 1e9:8.1f} GFLOP {value * 1e3:9.1f} ms "
+            f"  {name:<18}{parameters(models[name]) / 1e6:6.2f} M {work[name] / 1e9:8.1f} GFLOP {value * 1e3:9.1f} ms "
             f"{args.batch / value:9.1f} samples/s {value / medians['ours']:6.2f} x"
         )
 

@@ -12,16 +12,19 @@ from __future__ import annotations
 import argparse
 import gc
 import multiprocessing
-import statistics
-import time
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
-from latentbench.tokenizers.bottlenecks.quantiser_config import MultiHeadVQConfig
 from latentbench.tokenizers.bottlenecks.vq import VQ
+from latentbench.tokenizers.bottlenecks.vq_config import MultiHeadVQConfig
+from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
+
+sys.path.append(str(Path(__file__).parent))  # with -P a script's folder is not on the path
+from timing import interleaved
 
 PEER = "vector-quantize-pytorch"
 
@@ -35,7 +38,9 @@ def runner(name: str, args: argparse.Namespace) -> Callable[[], None]:
     codebook = torch.randn(args.heads, args.codes, args.dim // args.heads, device=device)
     if name == "ours":
         config = MultiHeadVQConfig(codebook_size=args.codes, heads=args.heads, rule="ema", reset_after=0.0)
-        ours = VQ(config, channels=args.dim).to(device)
+        signal = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(side,))
+        spec = LatentSpec(signal=signal, grids=(LatentGrid(shape=(side,), channels=args.dim),))
+        ours = VQ(config, spec, features=args.dim).to(device)
         ours.codebook.data.copy_(codebook)
 
         def run() -> None:
@@ -64,21 +69,6 @@ def runner(name: str, args: argparse.Namespace) -> Callable[[], None]:
         (values.sum() + loss.sum()).backward()
 
     return run_theirs
-
-
-def timed(runners: dict[str, Callable[[], None]], rounds: int, cuda: bool) -> dict[str, float]:
-    """Median seconds, one run of each per round after a round that doesn't count."""
-    clock = time.perf_counter if cuda else time.process_time
-    seconds: dict[str, list[float]] = {name: [] for name in runners}
-    for turn in range(rounds + 1):
-        for name, run in runners.items():
-            start = clock()
-            run()
-            if cuda:
-                torch.cuda.synchronize()
-            if turn:
-                seconds[name].append(clock() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
 def peak_memory(name: str, args: argparse.Namespace, results: multiprocessing.SimpleQueue[float]) -> None:
@@ -115,7 +105,8 @@ def main() -> None:
         names.append(PEER)
     else:
         print(f"{PEER} is not installed: its row is left out")
-    seconds = timed({name: runner(name, args) for name in names}, args.rounds, args.device != "cpu")
+    runners = {name: runner(name, args) for name in names}
+    seconds, _ = interleaved(runners, args.rounds, device=args.device, cpu_seconds=True)
     context = multiprocessing.get_context("spawn")
     print(f"{args.tokens} tokens x {args.dim}, K = {args.codes}, {args.heads} heads, {args.device}")
     ours = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from latentbench.tasks.interface import Context, FeatureNet
 from latentbench.tasks.latents import LatentBatch
+from latentbench.tasks.priors.config import PriorConfig
+from latentbench.tasks.priors.heldout import NLL_BITS
 from latentbench.tasks.priors.interface import Prior
 from latentbench.tokenizers.interface import Latents, Tokenizer
 from latentbench.tokenizers.mel import LogMel
@@ -127,10 +129,10 @@ class Pixels(FeatureNet):
 class Replay(Prior):
     """A prior whose samples are given."""
 
-    kind = "continuous"
+    held_out_scores = (NLL_BITS,)
 
     def __init__(self, spec: LatentSpec, samples: Tensor) -> None:
-        super().__init__(spec)
+        super().__init__(PriorConfig(), spec)
         self.samples = nn.Parameter(samples, requires_grad=False)
 
     def losses(self, batch: LatentBatch, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
@@ -149,15 +151,6 @@ def context(folder: Path, *nets: FeatureNet, **options: Any) -> Context:
 
     fields: dict[str, Any] = {"device": torch.device("cpu"), "seed": 0, "folder": folder}
     return Context(**fields | options, nets={net.name: net.eval() for net in nets})
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Tiny tensors on many threads wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from latentbench.results.record import JobResult
 from latentbench.tasks.config import GenerationConfig
 from latentbench.tasks.distances import Reference
 from latentbench.tasks.generation import SAMPLES, generate, held_out
-from latentbench.tasks.interface import JobResult
 from latentbench.tasks.latents import LatentStore, write_latents, write_statistics
 
 CPU = torch.device("cpu")

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 from latentbench.results.metric import Metric
+from latentbench.results.record import JobResult
 from latentbench.tasks.config import ReconstructionConfig
 from latentbench.tasks.distances import Reference
-from latentbench.tasks.interface import JobResult
 from latentbench.tasks.metrics.psnr import CAP_DB
 from latentbench.tasks.reconstruction import PAIRS, reconstruct
 from latentbench.tokenizers.interface import Latents

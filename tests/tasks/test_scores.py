@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from latentbench.bench.plan import make_plan
-from latentbench.bench.run import run_suite
+from latentbench.bench.runner import run_suite
 from latentbench.bench.suite import load_suite
 from latentbench.results.errors import UserError
 from latentbench.results.store import Store

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,15 @@ from latentbench.results.errors import UserError
 from latentbench.tasks.tensors import save_tensors
 
 
-@pytest.fixture
+@contextmanager
 def full_disk() -> Iterator[None]:
-    """No file may grow beyond 1000 bytes."""
+    """No file may grow beyond 1000 bytes; no longer than needed, since the test run's own log is a file too."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_round_trip_of_views_shared_and_channels_last(tmp_path: Path) -> None:
@@ -34,10 +37,10 @@ def test_round_trip_of_views_shared_and_channels_last(tmp_path: Path) -> None:
         assert file.metadata() == {"note": "n"}
 
 
-@pytest.mark.usefixtures("full_disk")
 def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path: Path) -> None:
     save_tensors(tmp_path / "x", {"a": torch.ones(3)})
-    with pytest.raises(UserError, match=f"^cannot write {tmp_path}/x: File too large$") as caught:
+    message = f"^cannot write {tmp_path}/x: File too large$"
+    with full_disk(), pytest.raises(UserError, match=message) as caught:
         save_tensors(tmp_path / "x", {"a": torch.ones(3000)})
     assert isinstance(caught.value.__cause__, OSError)
     assert torch.equal(load_file(tmp_path / "x")["a"], torch.ones(3))

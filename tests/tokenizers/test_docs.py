@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from latentbench.results.errors import UserError
+from latentbench.tokenizers.auxiliary.config import AUXILIARY
 from latentbench.tokenizers.backbones.config import BACKBONES
 from latentbench.tokenizers.bottlenecks.config import BOTTLENECKS
 from latentbench.tokenizers.build import build
@@ -68,7 +69,7 @@ def test_the_added_backbone_works_in_every_modality(signal: SignalSpec) -> None:
 
 def test_the_added_loss_works_in_every_modality(signal: SignalSpec) -> None:
     add("losses.md")
-    config = resolve("ae", signal, {"objective": {"edges": 0.5}, "channels": 4, "width": 8})
+    config = resolve("ae", signal, {"losses": {"edges": 0.5}, "channels": 4, "width": 8})
     tokenizer = build(config)
     x = draw(signal)
     losses = tokenizer.losses(x, group="model", step=0, steps=1)
@@ -83,7 +84,7 @@ def test_the_added_loss_works_in_every_modality(signal: SignalSpec) -> None:
 
 def test_the_added_decoder_works_in_every_modality(signal: SignalSpec) -> None:
     add("diffusion_decoders.md")
-    config = resolve("kl-vae", signal, {"decoder": {"kind": "gaussian"}, "channels": 4, "width": 8})
+    config = resolve("kl-vae", signal, {"diffusion_decoder": {"kind": "gaussian"}, "channels": 4, "width": 8})
     tokenizer = build(config)
     assert sum(p.numel() for p in tokenizer.parameters()) == config.estimate_parameters()
     x = draw(signal)
@@ -95,7 +96,7 @@ def test_the_added_decoder_works_in_every_modality(signal: SignalSpec) -> None:
     torch.testing.assert_close(noise[0], noise[1], atol=1e-5, rtol=0)
     assert 0.8 < noise.std() < 1.2
     # The loss is least where the deviation is that of the error.
-    decoder = tokenizer.generative
+    decoder = tokenizer.diffusion_decoder
     error = (x - condition).detach()
     with torch.no_grad():
         decoder.log_std.copy_(error.square().mean((0, *range(2, x.ndim))).log().view_as(decoder.log_std) / 2)
@@ -137,10 +138,10 @@ def test_the_added_codec_works_in_every_modality(signal: SignalSpec) -> None:
     assert (decoded - x).abs().max() <= 1 / 63 + 1e-6
 
 
-def test_the_added_recoding_works_in_every_modality(signal: SignalSpec) -> None:
+def test_the_added_sequence_coding_works_in_every_modality(signal: SignalSpec) -> None:
     add("sequence_coding.md")
     config = resolve(
-        "multi-head-vq", signal, {"recoding": {"kind": "trim"}, "heads": 2, "codebook_size": 4, "width": 8}
+        "multi-head-vq", signal, {"sequence_coding": {"kind": "trim"}, "heads": 2, "codebook_size": 4, "width": 8}
     )
     assert config.spec.grid.variable
     tokenizer = build(config)
@@ -154,21 +155,22 @@ def test_the_added_recoding_works_in_every_modality(signal: SignalSpec) -> None:
     codes[0] = 3
     codes[1].view(2, -1)[:, positions // 2 :] = torch.tensor([[1], [2]])
     codes[1].view(2, -1)[1, positions // 2 - 1] = 0
-    sequences, lengths = tokenizer.recoding.encode(codes)
+    sequences, lengths = tokenizer.sequence_coding.encode_codes(codes)
     assert lengths.tolist() == [1, positions // 2 + 1]
     assert not sequences[0, :, 1:].any()
-    assert torch.equal(tokenizer.recoding.decode(sequences, lengths)[0], codes)
+    assert torch.equal(tokenizer.sequence_coding.decode_codes(sequences, lengths)[0], codes)
 
 
 # Options by which an example is used, and the recipes that the page (or the recipe's own needs) leaves out.
 USED = {
     "backbones.md": ({"backbone": {"kind": "patch_mlp"}}, {"pca", "nested-dropout", "adaptive-length"}),
     "bottlenecks.md": ({"bottleneck": {"kind": "sign"}, "channels": 8}, set()),
-    "losses.md": ({"objective": {"edges": 0.5}}, set()),
-    "diffusion_decoders.md": ({"decoder": {"kind": "gaussian"}}, {"vqgan", "eq-vae"}),
+    "losses.md": ({"losses": {"edges": 0.5}}, set()),
+    "diffusion_decoders.md": ({"diffusion_decoder": {"kind": "gaussian"}}, {"vqgan", "eq-vae"}),
+    "auxiliary.md": ({"auxiliary": {"mean": 0.1}}, {"vq-vae-2"}),
     "regularisers.md": ({"regularisers": {"smooth": 0.1}}, {"token-set"}),
     "corruptions.md": ({"corruption": {"kind": "contrast"}}, set()),
-    "sequence_coding.md": ({"recoding": {"kind": "trim"}}, {"token-set", "vq-vae-2"}),
+    "sequence_coding.md": ({"sequence_coding": {"kind": "trim"}}, {"token-set", "vq-vae-2"}),
 }
 
 
@@ -210,6 +212,21 @@ def test_the_added_bottleneck_works_in_every_modality(signal: SignalSpec) -> Non
     assert torch.equal(tokenizer.decode(Latents(codes=latents.codes)), tokenizer.decode(latents))
 
 
+def test_the_added_objective_works_in_every_modality(signal: SignalSpec) -> None:
+    add("auxiliary.md")
+    tokenizer = build(resolve("ae", signal, {"auxiliary": {"mean": 0.5}, "channels": 4, "width": 8}))
+    x = draw(signal)
+    tokenizer.on_train_start([x])
+    losses = tokenizer.losses(x, group="model", step=0, steps=1)
+    head = tokenizer.auxiliary_objectives["mean"].head
+    predicted = head(tokenizer.encode(x).values.flatten(2).mean(2))
+    torch.testing.assert_close(losses["mean"], 0.5 * (predicted - x.flatten(2).mean(2)).square().mean())
+    losses["loss"].backward()
+    assert head.weight.grad.abs().max() > 0
+    tokenizer.drop_training_modules()
+    assert not list(tokenizer.auxiliary_objectives)
+
+
 def test_the_added_regulariser_works_in_every_modality(signal: SignalSpec) -> None:
     add("regularisers.md")
     config = resolve("ae", signal, {"regularisers": {"smooth": 0.5}, "channels": 4, "width": 8})
@@ -248,6 +265,7 @@ PARTS = {
     "bottlenecks.md": BOTTLENECKS,
     "losses.md": LOSSES,
     "diffusion_decoders.md": DIFFUSION_DECODERS,
+    "auxiliary.md": AUXILIARY,
     "regularisers.md": REGULARISERS,
     "corruptions.md": CORRUPTIONS,
     "codecs.md": CODECS,
@@ -264,7 +282,7 @@ def test_the_page_has_every_part_with_its_options_and_defaults(page: str) -> Non
         stated, weight = _options(rows[kind], rows)
         config = registry.get(kind)
         wanted = {field.name: field.default for field in fields(config)}
-        if page in ("losses.md", "regularisers.md"):  # whose weight the table's heading has
+        if page in ("losses.md", "auxiliary.md", "regularisers.md"):  # whose weight the table's heading has
             assert wanted.pop("weight") == weight
         assert {name: value for name, (value, _) in stated.items()} == {
             name: list(value) if isinstance(value, tuple) else value for name, value in wanted.items()

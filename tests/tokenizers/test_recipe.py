@@ -95,13 +95,13 @@ def test_options_reach_their_parts(image: SignalSpec) -> None:
     config = resolve(
         "vq-vae",
         image,
-        {"width": 8, "codebook_size": 32, "decoder": {"width": 24}, "objective": {"l2": 0.5}, "training": {"steps": 7}},
+        {"width": 8, "codebook_size": 32, "decoder": {"width": 24}, "losses": {"l2": 0.5}, "training": {"steps": 7}},
     )
     assert config.backbone.width == 8  # type: ignore[attr-defined]
     assert config.decoder is not None
     assert config.decoder.width == 24  # type: ignore[attr-defined]
     assert config.bottleneck.codebook_size == 32  # type: ignore[attr-defined]
-    assert {term.kind: term.weight for term in config.objective} == {"l1": 1.0, "l2": 0.5}
+    assert {term.kind: term.weight for term in config.losses} == {"l1": 1.0, "l2": 0.5}
     assert config.training.steps == 7
 
 
@@ -187,23 +187,23 @@ def test_another_kind_drops_the_options_of_the_first(image: SignalSpec) -> None:
             {"backbone": {"kind": "conv"}},
             't.bottleneck: solve = "closed-form" needs backbone "patch": PCA of \'conv\' is no autoencoder',
         ),
-        ("kl-vae", {"objective": {"stft": 1.0}}, "t.objective.stft: defined for waveform, not image"),
-        ("kl-vae", {"objective": {"lpipz": 1.0}}, "t.objective: unknown objective term 'lpipz'; did you mean 'lpips'?"),
+        ("kl-vae", {"losses": {"stft": 1.0}}, "t.losses.stft: defined for waveform, not image"),
+        ("kl-vae", {"losses": {"lpipz": 1.0}}, "t.losses: unknown loss 'lpipz'; did you mean 'lpips'?"),
         (
             "kl-vae",
-            {"objective": {"l1": 0.0}},
-            "t.objective: no term has a weight above 0; known: dwt, huber, l1, l2, logit_laplace, lpips, mel, stft",
+            {"losses": {"l1": 0.0}},
+            "t.losses: no loss has a weight above 0; known: dwt, huber, l1, l2, logit_laplace, lpips, mel, stft",
         ),
-        ("kl-vae", {"objective": {"l1": -1.0}}, "t.objective.l1: weight must not be negative"),
+        ("kl-vae", {"losses": {"l1": -1.0}}, "t.losses.l1: weight must not be negative"),
         (
             "kl-vae",
-            {"objective": {"l1": {"kind": "l2"}}},
-            "t.objective.l1.kind: it is 'l1', as the table's name says, and not 'l2'",
+            {"losses": {"l1": {"kind": "l2"}}},
+            "t.losses.l1.kind: it is 'l1', as the table's name says, and not 'l2'",
         ),
         (
             "kl-vae",
-            {"regularisers": {"equivariance": {"kind": "adversary"}, "adversary": 1.0}},
-            "t.regularisers.equivariance.kind: it is 'equivariance', as the table's name says, and not 'adversary'",
+            {"regularisers": {"equivariance": {"kind": "alignment"}, "alignment": 1.0}},
+            "t.regularisers.equivariance.kind: it is 'equivariance', as the table's name says, and not 'alignment'",
         ),
         ("kl-vae", {"decoder": {"kind": ["diffusion"]}}, "t.decoder.kind: a name is wanted, got ['diffusion']"),
         ("kl-vae", {"training": {"step": 3}}, "t.training: step: unknown key; did you mean 'steps'?"),
@@ -268,7 +268,7 @@ def test_weights_and_versions(image: SignalSpec) -> None:
     plain = resolve("kl-vae", image, {})
     assert plain.weights() == ()
     assert plain.versions() == {"tokenizer": 1, "backbone.conv": 1, "bottleneck.kl": 1, "objective.l1": 1}
-    perceptual = resolve("kl-vae", image, {"objective": {"lpips": 1.0}})
+    perceptual = resolve("kl-vae", image, {"losses": {"lpips": 1.0}})
     assert perceptual.weights() == ("alexnet_lpips",)
 
 

@@ -36,6 +36,20 @@ def test_a_collision_is_an_error() -> None:
         registry.add("a", "x:z")
 
 
+def test_what_is_of_another_kind_is_refused_where_it_is_registered_or_asked_for() -> None:
+    entries = {"bool": "builtins:bool", "text": "builtins:str", "one": "math:pi"}
+    registry = Registry("thing", "latentbench.none", entries, base=int)
+    assert registry.get("bool") is bool
+    with pytest.raises(UserError, match=r"^thing 'text': str is no int; register a subclass of that$"):
+        registry.get("text")
+    with pytest.raises(UserError, match=r"^thing 'one': 3\.14\d* is no int"):
+        registry.get("one")
+    with pytest.raises(UserError, match="thing 'mine': dict is no int"):
+        registry.add("mine", dict)
+    registry.add("zero", 0)
+    assert registry.get("zero") == 0
+
+
 @pytest.mark.parametrize("registry", [metrics, proxies], ids=["metrics", "proxies"])
 def test_versions_read_from_source_are_those_of_the_classes(registry: Registry) -> None:
     for name in registry.names():

@@ -103,7 +103,7 @@ def test_values_of_a_set_are_sorted() -> None:
     ("options", "message"),
     [
         ({"bottleneck": {"kind": "vq_vae_2"}}, "t.bottleneck: a hierarchy of grids needs an order"),
-        ({"recoding": {"kind": "bpe"}}, "t.recoding: bpe recodes one grid or sequence"),
+        ({"sequence_coding": {"kind": "bpe"}}, "t.sequence_coding: bpe codes one grid or sequence"),
     ],
 )
 def test_what_needs_an_order_is_refused(image: SignalSpec, options: dict[str, Any], message: str) -> None:

@@ -1,4 +1,4 @@
-"""What transformers are made of, here and in the priors: fused attention, MLPs, positions on grids of any rank.
+"""What transformers are made of, here and in the priors: attention with a cache, MLPs, positions on grids of any rank.
 
 Shape legend: B batch, N positions, D width, h attention heads, d = D / h, R rank of the grid.
 """
@@ -28,39 +28,102 @@ class MLP(nn.Module):
         return self.down(F.gelu(self.up(x)))
 
 
-class SelfAttention(nn.Module):
-    """Multi-head self-attention over all positions, through `scaled_dot_product_attention`."""
+class KVCache:
+    """Keys and values of all layers for up to `length` positions, allocated once: `[L, B, h, N, d]`."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, layers: int, batch: int, heads: int, length: int, dim: int, like: Tensor) -> None:
+        self.keys = like.new_empty(layers, batch, heads, length, dim)
+        self.values = like.new_empty(layers, batch, heads, length, dim)
+        self.length = 0
+
+    def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Store `[B, h, n, d]` at the next positions of `layer`; all keys and values so far, as views."""
+        end = self.length + key.shape[2]
+        self.keys[layer, :, :, self.length : end] = key
+        self.values[layer, :, :, self.length : end] = value
+        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention through `scaled_dot_product_attention`; causal, or over all positions."""
+
+    def __init__(self, width: int, heads: int, *, causal: bool = False, dropout: float = 0.0) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.causal, self.dropout = heads, causal, dropout
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
 
-    def forward(self, x: Tensor, rotary: Rotary | None = None) -> Tensor:
-        """`[B, N, D]` to the same; `rotary` are the angles of the N positions."""
+    def forward(
+        self, x: Tensor, *, rotary: Rotary | None = None, cache: KVCache | None = None, layer: int = 0
+    ) -> Tensor:
+        """`[B, N, D]` to the same; `rotary` are the angles of the N positions.
+
+        With `cache`, x is the next positions alone and attends to all cached ones too.
+        """
         batch, length, width = x.shape
-        query, key, value = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        # chunks of the last axis: their gradients are put together in one copy, not in two
+        parts = self.qkv(x).chunk(3, dim=-1)
+        query, key, value = (part.view(batch, length, self.heads, -1).transpose(1, 2) for part in parts)
         if rotary is not None:
             query, key = rotate(query, rotary), rotate(key, rotary)
-        out = F.scaled_dot_product_attention(query, key, value)
+        causal = self.causal and length > 1
+        if cache is not None:
+            if length > 1 and cache.length > 0:
+                raise ValueError("a cache takes several positions at once only while it is empty")
+            key, value = cache.extend(layer, key, value)
+        dropout = self.dropout if self.training else 0.0
+        out = F.scaled_dot_product_attention(query, key, value, is_causal=causal, dropout_p=dropout)
         return self.out(out.transpose(1, 2).reshape(batch, length, width))
 
 
-class EncoderBlock(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)), the MLP of `inner` (None: 4 x width).
 
-    def __init__(self, width: int, heads: int, inner: int) -> None:
+    With `condition` (a width), shift, scale and gate of both branches come from a conditioning vector through a
+    zero-initialised layer: the block starts as the identity (adaLN-zero; Peebles & Xie 2023, section 3.2).
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        inner: int | None = None,
+        causal: bool = False,
+        dropout: float = 0.0,
+        condition: int | None = None,
+    ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(width, bias=False, eps=1e-6)
-        self.attention = SelfAttention(width, heads)
-        self.norm2 = nn.LayerNorm(width, bias=False, eps=1e-6)
+        affine = condition is None
+        self.norm1 = nn.LayerNorm(width, elementwise_affine=affine, bias=False, eps=1e-6)
+        self.attention = Attention(width, heads, causal=causal, dropout=dropout)
+        self.norm2 = nn.LayerNorm(width, elementwise_affine=affine, bias=False, eps=1e-6)
         self.mlp = MLP(width, inner)
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.modulation = nn.Linear(condition, 6 * width) if condition is not None else None
 
-    def forward(self, x: Tensor, rotary: Rotary | None = None) -> Tensor:
-        """`[B, N, D]` to the same."""
-        x = x + self.attention(self.norm1(x), rotary)
-        return x + self.mlp(self.norm2(x))
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        condition: Tensor | None = None,
+        rotary: Rotary | None = None,
+        cache: KVCache | None = None,
+        layer: int = 0,
+    ) -> Tensor:
+        """`[B, N, D]` to the same; `condition` is `[B, D']` with its non-linearity applied."""
+        if self.modulation is None:
+            x = x + self.dropout(self.attention(self.norm1(x), rotary=rotary, cache=cache, layer=layer))
+            return x + self.dropout(self.mlp(self.norm2(x)))
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition).unsqueeze(1).chunk(6, dim=-1)
+        inner = self.attention(modulate(self.norm1(x), shift1, scale1), rotary=rotary, cache=cache, layer=layer)
+        x = torch.addcmul(x, gate1, self.dropout(inner))
+        return torch.addcmul(x, gate2, self.dropout(self.mlp(modulate(self.norm2(x), shift2, scale2))))
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """x (1 + scale) + shift; shapes `[B, N, D]`, `[B, 1, D]`."""
+    return torch.addcmul(shift, x, 1 + scale)
 
 
 class TransformerEncoder(nn.Module):
@@ -68,7 +131,7 @@ class TransformerEncoder(nn.Module):
 
     def __init__(self, width: int, layers: int, heads: int, inner: int) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(EncoderBlock(width, heads, inner) for _ in range(layers))
+        self.blocks = nn.ModuleList(Block(width, heads, inner=inner) for _ in range(layers))
         self.norm = nn.LayerNorm(width, bias=False, eps=1e-6)
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear):
@@ -83,7 +146,7 @@ class TransformerEncoder(nn.Module):
     def forward(self, x: Tensor, rotary: Rotary | None = None) -> Tensor:
         """`[B, N, D]` to the same."""
         for block in self.blocks:
-            x = block(x, rotary)
+            x = block(x, rotary=rotary)
         return self.norm(x)
 
 
@@ -108,6 +171,42 @@ class AxialEmbedding(nn.Module):
             total = total + axis.view(*(-1 if i == number else 1 for i in range(len(self.shape))), self.width)
         assert isinstance(total, Tensor)
         return total.reshape(-1, self.width)
+
+    def angles(self, start: int = 0, end: int | None = None) -> None:
+        """None: learned positions are added to the input, and attention turns nothing."""
+
+
+class RotaryPositions(nn.Module):
+    """Positions as angles by which attention turns queries and keys; then `unplaced` inputs without one, at angle 0."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def __init__(self, shape: tuple[int, ...], dim: int, *, unplaced: int = 0) -> None:
+        super().__init__()
+        cos, sin = rotary_angles(shape, dim)
+        zeros = torch.zeros(unplaced, cos.shape[1])
+        self.register_buffer("cos", torch.cat((cos, zeros + 1)), persistent=False)
+        self.register_buffer("sin", torch.cat((sin, zeros)), persistent=False)
+
+    def forward(self) -> None:
+        """None: nothing is added to the input."""
+
+    def angles(self, start: int = 0, end: int | None = None) -> Rotary:
+        """Cosines and sines of the positions `start` to `end` (None: the last)."""
+        return self.cos[start:end], self.sin[start:end]
+
+
+def positions_of(
+    kind: str, shape: tuple[int, ...], width: int, heads: int, *, std: float = 0.02, unplaced: int = 0
+) -> AxialEmbedding | RotaryPositions:
+    """Positions of the `kind` "learned" or "rotary", of which a network uses both ways.
+
+    Called, they give what is added to its inputs; `angles` gives what its attention turns by. One of the two is None.
+    """
+    if kind == "learned":
+        return AxialEmbedding(shape, width, std=std)
+    return RotaryPositions(shape, width // heads, unplaced=unplaced)
 
 
 def rotary_angles(shape: tuple[int, ...], dim: int, *, base: float = 10000.0) -> Rotary:

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..spec import SignalSpec
+from .conv_config import ConvConfig
 from .patch import DepthToSpace
-from .stages import Stage
-
-if TYPE_CHECKING:
-    from .config import ConvConfig
 
 _CONV: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
@@ -66,12 +63,12 @@ class ResidualBlock(nn.Module):
 class ConvEncoder(nn.Module):
     """`[B, C, *signal]` to `[B, features, *grid]`."""
 
-    def __init__(self, stages: Sequence[Stage], *, channels: int, config: ConvConfig) -> None:
+    def __init__(self, config: ConvConfig, signal: SignalSpec, downsample: tuple[int, ...]) -> None:
         super().__init__()
-        self.rank = len(stages[0].shape)
+        self.rank = len(signal.shape)
         layers: list[nn.Module] = []
-        width = channels
-        for stage in stages:
+        width = signal.channels
+        for stage in config.stages(signal, downsample):
             layers.append(conv(width, stage.width, stage.kernel, stage.stride))
             width = stage.width
             layers.extend(ResidualBlock(width, self.rank, config.groups) for _ in range(config.blocks))
@@ -87,18 +84,18 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """`[B, features, *grid]` to `[B, C, *signal]`: the encoder's stages outwards."""
+    """`[B, features, *grid]` to `[B, C, *signal]`: the encoder's stages in reverse."""
 
-    def __init__(self, stages: Sequence[Stage], *, channels: int, config: ConvConfig) -> None:
+    def __init__(self, config: ConvConfig, signal: SignalSpec, downsample: tuple[int, ...]) -> None:
         super().__init__()
-        rank = len(stages[0].shape)
+        rank, stages = len(signal.shape), config.stages(signal, downsample)
         layers: list[nn.Module] = []
         for index in reversed(range(len(stages))):
             stage = stages[index]
             layers.extend(ResidualBlock(stage.width, rank, config.groups) for _ in range(config.blocks))
             if index == 0:
                 layers += [group_norm(stage.width, config.groups), nn.SiLU()]
-            outputs = stages[index - 1].width if index else channels
+            outputs = stages[index - 1].width if index else signal.channels
             layers.append(conv(stage.width, outputs * math.prod(stage.stride), (3,) * rank))
             layers.append(DepthToSpace(stage.stride))
         self.layers = nn.Sequential(*layers)

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from ..spec import SignalSpec
+from .patch_config import PatchConfig
+
 
 def space_to_depth(x: Tensor, factors: Sequence[int]) -> Tensor:
     """`[B, C, *(n_i * f_i)]` to `[B, prod(f) * C, *n]`; the channel index runs over the patch, then over C."""
@@ -27,20 +30,8 @@ def depth_to_space(x: Tensor, factors: Sequence[int]) -> Tensor:
     return patches.permute(order).reshape(batch, *merged, -1).movedim(-1, 1)
 
 
-class SpaceToDepth(nn.Module):
-    """`space_to_depth` as an encoder."""
-
-    def __init__(self, factors: Sequence[int]) -> None:
-        super().__init__()
-        self.factors = tuple(factors)
-
-    def forward(self, signal: Tensor) -> Tensor:
-        """`[B, C, *signal]` to `[B, prod(f) * C, *grid]`."""
-        return space_to_depth(signal, self.factors)
-
-
 class DepthToSpace(nn.Module):
-    """`depth_to_space` as a decoder or an upsampling."""
+    """`depth_to_space` as a module: the upsampling of a sub-pixel convolution."""
 
     def __init__(self, factors: Sequence[int]) -> None:
         super().__init__()
@@ -49,3 +40,22 @@ class DepthToSpace(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """`[B, prod(f) * C, *grid]` to `[B, C, *signal]`."""
         return depth_to_space(features, self.factors)
+
+
+class PatchEncoder(nn.Module):
+    """`space_to_depth` as an encoder."""
+
+    def __init__(self, config: PatchConfig, signal: SignalSpec, downsample: tuple[int, ...]) -> None:
+        super().__init__()
+        self.factors = downsample
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """`[B, C, *signal]` to `[B, prod(f) * C, *grid]`."""
+        return space_to_depth(signal, self.factors)
+
+
+class PatchDecoder(DepthToSpace):
+    """`depth_to_space` as a decoder."""
+
+    def __init__(self, config: PatchConfig, signal: SignalSpec, downsample: tuple[int, ...]) -> None:
+        super().__init__(downsample)

@@ -1,7 +1,7 @@
-"""A linear shortcut around an autoencoder whose latents are a set: tokens carry the name of their place.
+"""A linear shortcut around an autoencoder whose latents are a set: each token carries the name of its place.
 
-The first channels of a token are a name, started as the binary digits of the token's number; the rest is what
-`TokenShortcut` has there. Decoding puts the tokens back by name, a token softly to each place, and sums: the order in
+The first channels of a token are a name, started as the binary digits of the token's number; the rest are
+those of `TokenShortcut`. Decoding puts the tokens back by name, a token softly to each place, and sums: the order in
 which they come doesn't matter.
 """
 
@@ -12,10 +12,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from ..spec import SignalSpec
 from .shortcut import Shortcut
 from .token_shortcut import TokenShortcut
+from .vit_config import ViTConfig
 
-# Digits are -2 and 2 beside contents of unit variance, so that tokens of one name are a cluster, and a digit that fits
+# Digits are -2 and 2 and contents have unit variance, so that tokens of one name are a cluster, and a digit that fits
 # multiplies a place's weight by e^8.
 _DIGIT = 2.0
 _SHARPNESS = 2.0
@@ -24,9 +26,10 @@ _SHARPNESS = 2.0
 class SetShortcut(Shortcut):
     """`[B, C, *signal]` to a set of tokens `[B, latents, n]` and back."""
 
-    def __init__(self, inner: TokenShortcut, *, digits: int) -> None:
+    def __init__(self, config: ViTConfig, signal: SignalSpec, downsample: tuple[int, ...], latents: int) -> None:
         super().__init__()
-        self.inner = inner
+        digits = config.digits
+        self.inner = inner = TokenShortcut(config, signal, downsample, latents - digits)
         numbers = torch.arange(inner.tokens).unsqueeze(1) >> torch.arange(digits)
         names = (2.0 * (numbers & 1) - 1.0) * _DIGIT
         self.names = nn.Parameter(names)

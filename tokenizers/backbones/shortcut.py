@@ -1,18 +1,21 @@
 """A linear shortcut around an autoencoder: patches to latents and back, started at the patches' PCA.
 
 The encoder's and the decoder's own outputs start at zero, so training begins at the best linear autoencoder of the same
-rank and learns what is beyond it. The idea of a shortcut from space to channels is DC-AE's (Chen et al. 2024, arXiv
+rank and learns what is nonlinear. The idea of a shortcut from space to channels is DC-AE's (Chen et al. 2024, arXiv
 2410.10733, residual autoencoding), which averages channels; this one projects on principal components.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from ..bottlenecks.linear import per_position, principal_components
+from ..spec import SignalSpec
+from .config import BackboneConfig
 from .patch import depth_to_space, space_to_depth
 
 # Enough to know the covariance of patches of a few hundred elements.
@@ -20,7 +23,7 @@ SAMPLES = 4096
 
 
 class Shortcut(nn.Module):
-    """A linear autoencoder around a backbone's, with latents of the same shape."""
+    """A linear autoencoder in parallel to a backbone's: its outputs are added to the backbone's, at either end."""
 
     def encode(self, signal: Tensor) -> Tensor:
         """`[B, C, *signal]` to `[B, latents, *grid]`, float32."""
@@ -38,24 +41,22 @@ class Shortcut(nn.Module):
 class LinearShortcut(Shortcut):
     """`[B, C, *signal]` to `[B, latents, *grid]` and back: one matrix each way per patch of the downsampling's size."""
 
-    def __init__(self, factors: Sequence[int], *, channels: int, latents: int) -> None:
+    def __init__(self, config: BackboneConfig, signal: SignalSpec, downsample: tuple[int, ...], latents: int) -> None:
         super().__init__()
-        self.factors = tuple(factors)
-        elements = channels
-        for factor in self.factors:
-            elements *= factor
+        self.factors = downsample
+        elements = signal.channels * math.prod(downsample)
         self.down = nn.Linear(elements, latents)
         self.up = nn.Linear(latents, elements)
 
     def encode(self, signal: Tensor) -> Tensor:
         """`[B, C, *signal]` to `[B, latents, *grid]`, float32."""
         with torch.autocast(signal.device.type, enabled=False):
-            return _per_position(self.down, space_to_depth(signal.float(), self.factors))
+            return per_position(self.down, space_to_depth(signal.float(), self.factors))
 
     def decode(self, values: Tensor) -> Tensor:
         """`[B, latents, *grid]` to `[B, C, *signal]`, float32."""
         with torch.autocast(values.device.type, enabled=False):
-            return depth_to_space(_per_position(self.up, values.float()), self.factors)
+            return depth_to_space(per_position(self.up, values.float()), self.factors)
 
     @torch.no_grad()
     def on_train_start(self, signals: Iterable[Tensor], *, whiten: bool) -> None:
@@ -64,8 +65,6 @@ class LinearShortcut(Shortcut):
         With `whiten` every latent has unit variance; else all are divided by one number, so that distances between
         latents stay those between patches. Latents beyond the patch's rank start at zero.
         """
-        from ..bottlenecks.linear import principal_components
-
         rank = min(self.down.out_features, self.down.in_features)
         patches = (space_to_depth(x.float(), self.factors) for x in first(signals, SAMPLES))
         mean, components, variances = principal_components(patches, rank)
@@ -79,10 +78,6 @@ class LinearShortcut(Shortcut):
         self.down.bias[:rank] = -(scaled @ mean).to(self.down.bias.dtype)
         self.up.weight[:, :rank] = (components * deviations.unsqueeze(1)).T.to(self.up.weight.dtype)
         self.up.bias.copy_(mean)
-
-
-def _per_position(layer: nn.Linear, x: Tensor) -> Tensor:
-    return F.linear(x.movedim(1, -1), layer.weight, layer.bias).movedim(-1, 1)
 
 
 def first(batches: Iterable[Tensor], count: int) -> Iterator[Tensor]:

@@ -24,7 +24,7 @@ class Stage:
 def plan_stages(
     shape: Sequence[int], downsample: Sequence[int], *, widths: Sequence[int], stem: int, stride: int
 ) -> tuple[Stage, ...]:
-    """Stages from the signal inwards: a stem that strides by up to `stem`, then strides of up to `stride` per axis.
+    """Stages from signal to latents: a stem with strides up to `stem`, then strides up to `stride` per axis.
 
     A prime factor larger than that gets a stage of its own. Axes with fewer factors than others are strided early,
     where striding saves most. The last of `widths` repeats.
@@ -56,10 +56,10 @@ def split_factor(factor: int, largest: int) -> tuple[int, ...]:
 
 
 def _primes(n: int) -> list[int]:
-    found, divisor = [], 2
+    factors, divisor = [], 2
     while divisor <= math.isqrt(n):
         while n % divisor == 0:
-            found.append(divisor)
+            factors.append(divisor)
             n //= divisor
         divisor += 1
-    return sorted([*found, *([n] if n > 1 else [])], reverse=True)
+    return sorted([*factors, *([n] if n > 1 else [])], reverse=True)

@@ -1,7 +1,7 @@
 """A linear shortcut around an autoencoder without a grid: the whole signal to tokens and back, started at its PCA.
 
 Patches keep their first principal components, which bounds the size of what follows: principal components of the whole
-signal, dealt out to the tokens one after the other, so that every token holds a strong one and its weaker ones.
+signal, dealt out to the tokens in turn, strongest first, so that every token gets strong and weak ones.
 """
 
 from __future__ import annotations
@@ -12,28 +12,31 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from ..bottlenecks.linear import principal_components
 from ..geometry import grid_shape
 from ..spec import SignalSpec
 from .patch import depth_to_space, space_to_depth
 from .shortcut import SAMPLES, Shortcut, first
+from .vit_config import ViTConfig
 
 
 class TokenShortcut(Shortcut):
-    """`[B, C, *signal]` to `[B, latents, n]` and back, through `kept` numbers per patch. P patches, n tokens."""
+    """`[B, C, *signal]` to `[B, latents, n]` and back, through the patches' first principal components. n tokens."""
 
-    def __init__(
-        self, signal: SignalSpec, downsample: tuple[int, ...], *, kept: int, tokens: int, latents: int
-    ) -> None:
+    def __init__(self, config: ViTConfig, signal: SignalSpec, downsample: tuple[int, ...], latents: int) -> None:
         super().__init__()
+        if config.tokens is None:
+            raise ValueError("without tokens the latents lie on the grid of patches, whose shortcut is LinearShortcut")
         self.grid, self.factors = grid_shape(signal, downsample), downsample
-        self.tokens, self.latents = tokens, latents
+        self.tokens, self.latents = config.tokens, latents
+        components = config.shortcut_components(signal, downsample)
         elements = signal.channels * math.prod(downsample)
         patches = math.prod(self.grid)
-        whole = kept == elements  # nothing to bound: no layers of its own for the patches
-        self.patch_down = None if whole else nn.Linear(elements, kept)
-        self.patch_up = None if whole else nn.Linear(kept, elements)
-        self.down = nn.Linear(patches * kept, tokens * latents)
-        self.up = nn.Linear(tokens * latents, patches * kept)
+        whole = components == elements  # nothing to bound: no layers of its own for the patches
+        self.patch_down = None if whole else nn.Linear(elements, components)
+        self.patch_up = None if whole else nn.Linear(components, elements)
+        self.down = nn.Linear(patches * components, self.tokens * latents)
+        self.up = nn.Linear(self.tokens * latents, patches * components)
 
     def encode(self, signal: Tensor) -> Tensor:
         """`[B, C, *signal]` to `[B, latents, n]`, float32."""
@@ -54,8 +57,6 @@ class TokenShortcut(Shortcut):
         With `whiten` every latent has unit variance; else each token's are divided by one number, so that tokens are
         alike in size and share a codebook. Latents beyond the signals' rank start at zero.
         """
-        from ..bottlenecks.linear import principal_components
-
         if self.patch_down is not None and self.patch_up is not None:
             patches = (space_to_depth(x.float(), self.factors) for x in first(signals, SAMPLES))
             mean, components, _ = principal_components(patches, self.patch_down.out_features)
@@ -80,7 +81,7 @@ class TokenShortcut(Shortcut):
         self.up.bias.copy_(mean)
 
     def _rows(self, signal: Tensor) -> Tensor:
-        """`[B, C, *signal]` to what is kept of its patches, `[B, P x kept]`."""
+        """`[B, C, *signal]` to the patches' principal components, `[B, patches x components]`."""
         patches = space_to_depth(signal, self.factors).flatten(2).transpose(1, 2)
         return (patches if self.patch_down is None else self.patch_down(patches)).flatten(1)
 

@@ -1,7 +1,7 @@
 """A transformer over patches, with features on their grid or in learned latent tokens.
 
 The latent tokens are those of TiTok (Yu et al. 2024, arXiv 2406.07550, section 3.2): they join the patches in the
-encoder, leave it alone, and are read in the decoder beside mask tokens that have the patches' positions.
+encoder and alone leave it; the decoder reads them together with mask tokens that have the patches' positions.
 
 Shape legend: B batch, P patches, n tokens, N = P + n, D width, *grid the grid of patches.
 """
@@ -9,76 +9,71 @@ Shape legend: B batch, P patches, n tokens, N = P + n, D width, *grid the grid o
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from ..geometry import grid_shape
 from ..spec import SignalSpec
-from .attention import AxialEmbedding, Rotary, TransformerEncoder, rotary_angles
+from .attention import TransformerEncoder, positions_of
 from .patch import depth_to_space, space_to_depth
+from .set_shortcut import SetShortcut
+from .shortcut import LinearShortcut, Shortcut
+from .token_shortcut import TokenShortcut
+from .vit_config import ViTConfig
 
-if TYPE_CHECKING:
-    from .vit_config import ViTConfig
-
-# Patches of signals in [-1, 1] embed to about this size: positions and tokens that start smaller go unheard.
+# About the size of embedded patches of signals in [-1, 1]: attention ignores positions and tokens that start smaller.
 _STD = 0.3
 
 
 class _Trunk(nn.Module):
     """What both halves share: blocks over P patches, and n tokens behind them."""
 
-    cos: Tensor
-    sin: Tensor
-
-    def __init__(self, signal: SignalSpec, downsample: tuple[int, ...], config: ViTConfig) -> None:
+    def __init__(self, config: ViTConfig, signal: SignalSpec, downsample: tuple[int, ...]) -> None:
         super().__init__()
         self.grid, self.factors = grid_shape(signal, downsample), downsample
-        self.position = AxialEmbedding(self.grid, config.width, std=_STD) if config.positions == "learned" else None
-        if self.position is None:
-            angles = rotary_angles(self.grid, config.width // config.attention_heads)
-            still = torch.zeros(config.tokens or 0, angles[0].shape[1])  # tokens are nowhere: they are not turned
-            self.register_buffer("cos", torch.cat((angles[0], still + 1)), persistent=False)
-            self.register_buffer("sin", torch.cat((angles[1], still)), persistent=False)
+        self.position = positions_of(
+            config.positions, self.grid, config.width, config.attention_heads, std=_STD, unplaced=config.tokens or 0
+        )
         self.blocks = TransformerEncoder(config.width, config.layers, config.attention_heads, config.inner)
 
-    def placed(self, patches: Tensor) -> Tensor:
+    def with_positions(self, patches: Tensor) -> Tensor:
         """`[B, P, D]` with the patches' positions added."""
-        return patches if self.position is None else patches + self.position()
+        added = self.position()
+        return patches if added is None else patches + added
 
-    def rotary(self) -> Rotary | None:
-        """The angles of all N positions, where positions are angles."""
-        return None if self.position is not None else (self.cos, self.sin)
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, N, D]` through the blocks."""
+        return self.blocks(x, self.position.angles())
 
 
 class ViTEncoder(nn.Module):
     """`[B, C, *signal]` to features `[B, D, *grid]`, or `[B, D, n]` of the learned tokens."""
 
-    def __init__(self, signal: SignalSpec, downsample: tuple[int, ...], config: ViTConfig) -> None:
+    def __init__(self, config: ViTConfig, signal: SignalSpec, downsample: tuple[int, ...]) -> None:
         super().__init__()
         elements = signal.channels * math.prod(downsample)
         self.embed = nn.Linear(elements, config.width)
-        self.trunk = _Trunk(signal, downsample, config)
+        self.trunk = _Trunk(config, signal, downsample)
         self.tokens = None if config.tokens is None else nn.Parameter(torch.randn(config.tokens, config.width) * _STD)
 
     def forward(self, signal: Tensor) -> Tensor:
         """`[B, C, *signal]` to `[B, D, *grid]` or `[B, D, n]`."""
         patches = space_to_depth(signal, self.trunk.factors).flatten(2).transpose(1, 2)
-        x = self.trunk.placed(self.embed(patches))
+        x = self.trunk.with_positions(self.embed(patches))
         if self.tokens is None:
-            return self.trunk.blocks(x, self.trunk.rotary()).transpose(1, 2).unflatten(2, self.trunk.grid)
+            return self.trunk(x).transpose(1, 2).unflatten(2, self.trunk.grid)
         x = torch.cat((x, self.tokens.expand(len(x), -1, -1)), dim=1)
-        return self.trunk.blocks(x, self.trunk.rotary())[:, -len(self.tokens) :].transpose(1, 2)
+        return self.trunk(x)[:, -len(self.tokens) :].transpose(1, 2)
 
 
 class ViTDecoder(nn.Module):
     """`[B, D, *grid]` or `[B, D, n]` to `[B, C, *signal]`. Tokens of a set have no positions."""
 
-    def __init__(self, signal: SignalSpec, downsample: tuple[int, ...], config: ViTConfig) -> None:
+    def __init__(self, config: ViTConfig, signal: SignalSpec, downsample: tuple[int, ...]) -> None:
         super().__init__()
         elements = signal.channels * math.prod(downsample)
-        self.trunk = _Trunk(signal, downsample, config)
+        self.trunk = _Trunk(config, signal, downsample)
         self.query: nn.Parameter | None = None
         self.order: nn.Parameter | None = None
         if config.tokens is not None:
@@ -91,9 +86,19 @@ class ViTDecoder(nn.Module):
         """`[B, D, *grid]` or `[B, D, n]` to `[B, C, *signal]`."""
         rows = features.flatten(2).transpose(1, 2)
         if self.query is None:
-            x = self.trunk.placed(rows)
+            x = self.trunk.with_positions(rows)
         else:
-            queries = self.trunk.placed(self.query.expand(len(rows), math.prod(self.trunk.grid), -1))
+            queries = self.trunk.with_positions(self.query.expand(len(rows), math.prod(self.trunk.grid), -1))
             x = torch.cat((queries, rows if self.order is None else rows + self.order), dim=1)
-        x = self.trunk.blocks(x, self.trunk.rotary())[:, : math.prod(self.trunk.grid)]
+        x = self.trunk(x)[:, : math.prod(self.trunk.grid)]
         return depth_to_space(self.head(x).transpose(1, 2).unflatten(2, self.trunk.grid), self.trunk.factors)
+
+
+def vit_shortcut(config: ViTConfig, signal: SignalSpec, downsample: tuple[int, ...], latents: int) -> Shortcut | None:
+    """The linear shortcut that fits the latents' topology; None for a set with too few channels for a name."""
+    if config.tokens is None:
+        return LinearShortcut(config, signal, downsample, latents)
+    if latents <= config.digits:
+        return None
+    kind = SetShortcut if config.topology == "set" else TokenShortcut
+    return kind(config, signal, downsample, latents)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from .. import cost
 from ..cost import Cost
@@ -12,12 +12,7 @@ from ..geometry import Layout, grid_shape
 from ..spec import SignalSpec
 from .config import BackboneConfig
 
-if TYPE_CHECKING:
-    from torch import nn
-
-    from .shortcut import Shortcut
-
-# Numbers per signal that the linear shortcut of learned tokens keeps of the patches before it mixes them.
+# The linear shortcut of learned tokens mixes at most this many principal components of the patches of a signal.
 SHORTCUT_INPUTS = 1024
 
 
@@ -30,7 +25,7 @@ class ViTConfig(BackboneConfig):
 
     Without `tokens` the features lie on the grid of patches. With `tokens` = n, n learned latent tokens join the
     patches in the encoder and alone leave it (TiTok; Yu et al. 2024): n features in a row, whatever the patches are.
-    The decoder reads them beside one query per patch. With `topology` "set" it knows no order of the tokens.
+    The decoder reads them together with one query per patch. With `topology` "set" it does not know their order.
 
     With `shortcut` a linear autoencoder runs around either half, started at PCA (of patches; with tokens, of the whole
     signal), and the halves start at zero, as in `conv`. Tokens of a set spend a few channels on a name that tells them
@@ -39,6 +34,9 @@ class ViTConfig(BackboneConfig):
 
     kind: ClassVar[str] = "vit"
     version: ClassVar[int] = 1
+    encoder: ClassVar[str | type] = "vit:ViTEncoder"
+    decoder: ClassVar[str | type] = "vit:ViTDecoder"
+    shortcut_target: ClassVar[str | type] = "vit:vit_shortcut"
 
     width: int = 64
     layers: int = 3
@@ -82,35 +80,12 @@ class ViTConfig(BackboneConfig):
     def features(self, signal: SignalSpec, downsample: tuple[int, ...]) -> int:
         return self.width
 
-    def build_encoder(self, signal: SignalSpec, downsample: tuple[int, ...]) -> nn.Module:
-        from .vit import ViTEncoder
-
-        return ViTEncoder(signal, downsample, self)
-
-    def build_decoder(self, signal: SignalSpec, downsample: tuple[int, ...]) -> nn.Module:
-        from .vit import ViTDecoder
-
-        return ViTDecoder(signal, downsample, self)
-
-    def build_shortcut(self, signal: SignalSpec, downsample: tuple[int, ...], latents: int) -> Shortcut | None:
-        if self.tokens is None:
-            return super().build_shortcut(signal, downsample, latents)
-        from .set_shortcut import SetShortcut
-        from .token_shortcut import TokenShortcut
-
-        contents = latents - self.digits
-        if contents < 1:
-            return None
-        kept = self.kept(signal, downsample)
-        shortcut = TokenShortcut(signal, downsample, kept=kept, tokens=self.tokens, latents=contents)
-        return shortcut if self.topology == "sequence" else SetShortcut(shortcut, digits=self.digits)
-
     @property
     def digits(self) -> int:
         """Channels that the name of a set's token takes: the binary digits of the last one's number."""
         return (self.tokens - 1).bit_length() if self.tokens is not None and self.topology == "set" else 0
 
-    def kept(self, signal: SignalSpec, downsample: tuple[int, ...]) -> int:
+    def shortcut_components(self, signal: SignalSpec, downsample: tuple[int, ...]) -> int:
         """Principal components of each patch that the shortcut of learned tokens mixes."""
         elements, patches = self._patches(signal, downsample)
         return max(1, min(elements, SHORTCUT_INPUTS // patches))
@@ -134,13 +109,13 @@ class ViTConfig(BackboneConfig):
         elements, patches = self._patches(signal, downsample)
         if latents <= self.digits:
             return Cost()
-        kept, rows = self.kept(signal, downsample), self.tokens * (latents - self.digits)
-        total = cost.pointwise(patches * kept, rows, (1,)) + cost.pointwise(rows, patches * kept, (1,))
+        components, rows = self.shortcut_components(signal, downsample), self.tokens * (latents - self.digits)
+        total = cost.pointwise(patches * components, rows, (1,)) + cost.pointwise(rows, patches * components, (1,))
         if self.topology == "set":
             names = Cost(parameters=self.tokens * (2 * self.digits + 1))
             total += names + Cost(flops=2.0 * self.tokens**2 * latents)
-        if kept < elements:
-            total += cost.pointwise(elements, kept, (patches,)) + cost.pointwise(kept, elements, (patches,))
+        if components < elements:
+            total += cost.pointwise(elements, components, (patches,)) + cost.pointwise(components, elements, (patches,))
         return total
 
     def _patches(self, signal: SignalSpec, downsample: tuple[int, ...]) -> tuple[int, int]:

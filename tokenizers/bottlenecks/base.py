@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..interface import Latents
+from ..spec import LatentSpec
+from .config import BottleneckConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +29,14 @@ class BottleneckOutput:
 class Bottleneck(nn.Module):
     """Turns features `[B, inputs, *grid]` into latents, and latents into what the decoder reads. Runs in float32.
 
-    `whiten` says whether it wants features of unit variance; not so nearest-code search, which minimises distances.
+    Constructed by `BottleneckConfig.build` for latents of `spec`; `features` are the backbone's channels. `whiten` says
+    whether it is best started on features of unit variance; nearest-code search is not, as it minimises distances.
     """
 
     whiten: ClassVar[bool] = True
+
+    def __init__(self, config: BottleneckConfig, spec: LatentSpec, *, features: int) -> None:
+        super().__init__()
 
     def forward(self, features: Tensor) -> BottleneckOutput:
         """The training pass (stochastic where the method is)."""

@@ -1,52 +1,30 @@
-"""Configurations of the bottlenecks: what turns features into latents and says how many bits they hold. No torch."""
+"""What configurations of bottlenecks share, and the registry of them. No torch.
+
+A bottleneck turns features into latents, and says how many bits they hold.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar
 
-from .. import cost
 from ..cost import Cost
 from ..geometry import Layout
 from ..part import Part
 from ..registry import Registry
 from ..spec import LatentGrid, LatentSpec
 
-if TYPE_CHECKING:
-    from .base import Bottleneck
-
-BOTTLENECKS = Registry(
-    "bottleneck",
-    "latentbench.bottlenecks",
-    {
-        "identity": "tokenizers.bottlenecks.config:IdentityConfig",
-        "linear": "tokenizers.bottlenecks.config:LinearConfig",
-        "kl": "tokenizers.bottlenecks.config:KLConfig",
-        "vq": "tokenizers.bottlenecks.quantiser_config:VQConfig",
-        "multi_head_vq": "tokenizers.bottlenecks.quantiser_config:MultiHeadVQConfig",
-        "fsq": "tokenizers.bottlenecks.quantiser_config:FSQConfig",
-        "rvq": "tokenizers.bottlenecks.quantiser_config:RVQConfig",
-        "lfq": "tokenizers.bottlenecks.quantiser_config:LFQConfig",
-        "vq_vae_2": "tokenizers.bottlenecks.quantiser_config:VQVAE2Config",
-        "vq_reg": "tokenizers.bottlenecks.quantiser_config:VQRegConfig",
-    },
-)
-
 
 class BottleneckConfig(Part):
     """What a bottleneck makes of `inputs` channels per position: latents of `channels` channels, and perhaps codes.
 
-    A continuous bottleneck needs only `build`. `projects` is True for one that maps the backbone's features to the
-    latents and back by itself; the others get a 1x1 projection on either side. `tsr_option` names the option that
-    is the number of codes per position, which a TSR decides; None for one whose number is fixed.
+    A continuous bottleneck needs only `builds`, the module that is constructed with the configuration, the latents'
+    `LatentSpec` and `features`, the backbone's channels. `projects` is True for one that maps the backbone's features
+    to the latents and back by itself; the others get a 1x1 projection on either side. `tsr_option` names the option
+    that is the number of codes per position, which a TSR decides; None for one whose number is fixed.
     """
 
     projects: ClassVar[bool] = False
     tsr_option: ClassVar[str | None] = None
-
-    def build(self, spec: LatentSpec, *, features: int) -> Bottleneck:
-        """The module for latents of this spec; `features` are the backbone's channels."""
-        raise NotImplementedError
 
     def default_channels(self) -> int | None:
         """Latent channels where neither the recipe nor the user says; None when one of them must."""
@@ -76,75 +54,38 @@ class BottleneckConfig(Part):
             ),
         )
 
-    def validate(self, *, channels: int, features: int, backbone: str) -> None:
-        """Raises ValueError with the reason when the bottleneck can't have so many channels on this backbone."""
+    def unsupported_reason(self, *, channels: int, features: int, backbone: str) -> str | None:
+        """Why the bottleneck can't have so many channels on this backbone; None where it can."""
+        return None
 
     def cost(self, spec: LatentSpec, features: int) -> Cost:
         """Parameters and forward FLOPs per sample."""
         return Cost()
 
 
-@dataclass(frozen=True, kw_only=True)
-class IdentityConfig(BottleneckConfig):
-    """The plain autoencoder's bottleneck: fewer elements, nothing else (A1)."""
-
-    kind: ClassVar[str] = "identity"
-    version: ClassVar[int] = 1
-
-    def build(self, spec: LatentSpec, *, features: int) -> Bottleneck:
-        from .identity import Identity
-
-        return Identity()
-
-
-@dataclass(frozen=True, kw_only=True)
-class LinearConfig(BottleneckConfig):
-    """Two affine maps between features and latents (A2); `solve` says whether PCA gives them or training."""
-
-    kind: ClassVar[str] = "linear"
-    version: ClassVar[int] = 1
-    projects: ClassVar[bool] = True
-
-    solve: Literal["closed-form", "trained"] = "trained"
-
-    def build(self, spec: LatentSpec, *, features: int) -> Bottleneck:
-        from .linear import Linear
-
-        return Linear(self, features=features, channels=spec.grid.channels)
-
-    def validate(self, *, channels: int, features: int, backbone: str) -> None:
-        if channels > features:
-            raise ValueError(f"a linear bottleneck keeps at most the backbone's {features} features, not {channels}")
-        if self.solve == "closed-form" and backbone != "patch":
-            raise ValueError(f'solve = "closed-form" needs backbone "patch": PCA of {backbone!r} is no autoencoder')
-
-    def cost(self, spec: LatentSpec, features: int) -> Cost:
-        there = cost.pointwise(features, spec.grid.channels, spec.grid.shape)
-        return there + cost.pointwise(spec.grid.channels, features, spec.grid.shape)
+BOTTLENECKS = Registry(
+    "bottleneck",
+    "latentbench.bottlenecks",
+    {
+        "identity": "tokenizers.bottlenecks.identity_config:IdentityConfig",
+        "linear": "tokenizers.bottlenecks.linear_config:LinearConfig",
+        "kl": "tokenizers.bottlenecks.kl_config:KLConfig",
+        "vq": "tokenizers.bottlenecks.vq_config:VQConfig",
+        "multi_head_vq": "tokenizers.bottlenecks.vq_config:MultiHeadVQConfig",
+        "fsq": "tokenizers.bottlenecks.fsq_config:FSQConfig",
+        "rvq": "tokenizers.bottlenecks.rvq_config:RVQConfig",
+        "lfq": "tokenizers.bottlenecks.lfq_config:LFQConfig",
+        "vq_vae_2": "tokenizers.bottlenecks.vq_vae_2_config:VQVAE2Config",
+        "vq_reg": "tokenizers.bottlenecks.vq_reg_config:VQRegConfig",
+    },
+    base=BottleneckConfig,
+)
 
 
-@dataclass(frozen=True, kw_only=True)
-class KLConfig(BottleneckConfig):
-    """A diagonal Gaussian posterior, its KL to N(0, I) weighted by `beta` (A3).
-
-    `beta` weighs the KL summed over a sample against the reconstruction error summed over it. The log-variance starts
-    near `initial_logvar`: a posterior that starts as wide as the prior spends a short training on narrowing.
-    """
-
-    kind: ClassVar[str] = "kl"
-    version: ClassVar[int] = 1
-
-    beta: float = 1e-6
-    initial_logvar: float = -6.0
-
-    def __post_init__(self) -> None:
-        if self.beta < 0:
-            raise ValueError("beta must not be negative")
-
-    def inputs(self, channels: int, features: int) -> int:
-        return 2 * channels
-
-    def build(self, spec: LatentSpec, *, features: int) -> Bottleneck:
-        from .kl import KL
-
-        return KL(self, elements=spec.signal.elements)
+def indivisible(channels: int, heads: int) -> str | None:
+    """Why `channels` can't be dealt out evenly to `heads`, with the nearest numbers that can; None where they can."""
+    if channels % heads == 0:
+        return None
+    down, up = channels - channels % heads, channels - channels % heads + heads
+    near = f"{down} or {up}" if down else f"{up}"
+    return f"channels {channels} is not divisible by heads {heads}; nearest: {near}"

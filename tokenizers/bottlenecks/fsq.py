@@ -1,17 +1,14 @@
-"""Finite scalar quantisation (A8): Mentzer et al. 2023 (arXiv 2309.15505), section 3."""
+"""Finite scalar quantisation (FSQ, A8): Mentzer et al. 2023 (arXiv 2309.15505), section 3."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ..interface import Latents
+from ..spec import LatentSpec
 from .base import Bottleneck, BottleneckOutput
-
-if TYPE_CHECKING:
-    from .quantiser_config import FSQConfig
+from .fsq_config import FSQConfig
 
 # The bound reaches a little past the outermost levels, which otherwise only an infinite feature would choose.
 _SLACK = 1e-3
@@ -32,8 +29,8 @@ class FSQ(Bottleneck):
     levels: Tensor
     radix: Tensor
 
-    def __init__(self, config: FSQConfig) -> None:
-        super().__init__()
+    def __init__(self, config: FSQConfig, spec: LatentSpec, *, features: int) -> None:
+        super().__init__(config, spec, features=features)
         levels = torch.tensor(config.levels)
         half = (levels - 1) * (1 + _SLACK) / 2
         offset = torch.where(levels % 2 == 0, 0.5, 0.0)

@@ -1,4 +1,4 @@
-"""No bottleneck but the number of elements (A1)."""
+"""The bottleneck of the plain autoencoder (AE, A1): only the number of elements."""
 
 from __future__ import annotations
 

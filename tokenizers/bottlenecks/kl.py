@@ -1,17 +1,14 @@
-"""The KL-regularised Gaussian bottleneck (A3): Kingma and Welling 2013 (arXiv 1312.6114), appendix B."""
+"""The KL-regularised Gaussian bottleneck (KL-VAE, A3): Kingma and Welling 2013 (arXiv 1312.6114), appendix B."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ..interface import Latents
+from ..spec import LatentSpec
 from .base import Bottleneck, BottleneckOutput
-
-if TYPE_CHECKING:
-    from .config import KLConfig
+from .kl_config import KLConfig
 
 # As in LDM's autoencoder: beyond these a float32 variance or its inverse is of no use.
 LOGVAR_RANGE = (-30.0, 20.0)
@@ -32,11 +29,11 @@ class KL(Bottleneck):
     is likewise a mean over the signal's elements, so beta weighs sum against sum.
     """
 
-    def __init__(self, config: KLConfig, *, elements: int) -> None:
-        super().__init__()
+    def __init__(self, config: KLConfig, spec: LatentSpec, *, features: int) -> None:
+        super().__init__(config, spec, features=features)
         self.beta = config.beta
         self.initial_logvar = config.initial_logvar
-        self.elements = elements
+        self.elements = spec.signal.elements
 
     def forward(self, features: Tensor) -> BottleneckOutput:
         mean, logvar = self._moments(features)

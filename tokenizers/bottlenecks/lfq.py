@@ -1,19 +1,16 @@
-"""Lookup-free, binary quantisation (A8): Yu et al. 2023 (MAGVIT-v2, arXiv 2310.05737), section 3.1."""
+"""Lookup-free, binary quantisation (LFQ, A8): Yu et al. 2023 (MAGVIT-v2, arXiv 2310.05737), section 3.1."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..interface import Latents
+from ..spec import LatentSpec
 from .base import Bottleneck, BottleneckOutput
+from .lfq_config import LFQConfig
 from .quantise import straight_through
-
-if TYPE_CHECKING:
-    from .quantiser_config import LFQConfig
 
 _SURE = 1e-6
 
@@ -37,8 +34,8 @@ def bit_entropies(features: Tensor, temperature: float) -> tuple[Tensor, Tensor]
 def code_diversity(features: Tensor, temperature: float, heads: int) -> Tensor:
     """H of E[q(z)] over the heads' codes, exactly, in nats per bit: `[B, C, *grid]` to a scalar, a mean over heads.
 
-    As bits are independent given z, q(c|z) is the product of what its first and its last bits have: the mean over
-    positions of all 2^d codes is one product of matrices `[2^(d/2), positions]`, and q itself is never built.
+    As bits are independent given z, q(c|z) is the product of the probabilities of its first and of its last bits: the
+    mean over positions of all 2^d codes is one product of matrices `[2^(d/2), positions]`, and q itself is never built.
     """
     logits = 4 / temperature * features.flatten(2).transpose(1, 2).flatten(0, 1).unflatten(1, (heads, -1))
     bits = logits.shape[2]
@@ -60,17 +57,17 @@ class LFQ(Bottleneck):
     """Every channel is one bit, its sign: values are -1 and 1 (zero counts as -1), gradients pass straight through.
 
     A head's code is sum over its channels of 2^i [z_i > 0], its first channel the lowest bit. Losses:
-    entropy x (E[H(q)] - diversity H(E[q])) per bit (equation 4; see `bit_entropies`) makes each choice sure and all
+    entropy x (E[H(q)] - diversity H(E[q])) per bit (equation 4; see `bit_entropies`) makes each choice certain and all
     codes used, and commitment x mean (z - sign z)^2. With `joint` the second entropy is the codes' own (see
     `code_diversity`) instead of its upper bound by independent bits. The implicit codebook is never built.
     """
 
     radix: Tensor
 
-    def __init__(self, config: LFQConfig, *, channels: int) -> None:
-        super().__init__()
+    def __init__(self, config: LFQConfig, spec: LatentSpec, *, features: int) -> None:
+        super().__init__(config, spec, features=features)
         self.config = config
-        self.register_buffer("radix", 2 ** torch.arange(channels // config.heads), persistent=False)
+        self.register_buffer("radix", 2 ** torch.arange(spec.grid.channels // config.heads), persistent=False)
 
     def forward(self, features: Tensor) -> BottleneckOutput:
         config, x = self.config, features.float()

@@ -1,18 +1,16 @@
-"""The linear autoencoder (A2), trained or solved: its least-squares optimum is PCA (Baldi and Hornik 1989)."""
+"""The linear autoencoder, trained or solved (PCA, A2): its least-squares optimum is PCA (Baldi and Hornik 1989)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from ..interface import Latents
+from ..spec import LatentSpec
 from .base import Bottleneck, BottleneckOutput
-
-if TYPE_CHECKING:
-    from .config import LinearConfig
+from .linear_config import LinearConfig
 
 
 def principal_components(features: Iterable[Tensor], rank: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -44,21 +42,21 @@ def principal_components(features: Iterable[Tensor], rank: int) -> tuple[Tensor,
 class Linear(Bottleneck):
     """z = W x + b, and x' = V z + c. Closed form: W = V^T are the principal components, c the mean, b = -W c."""
 
-    def __init__(self, config: LinearConfig, *, features: int, channels: int) -> None:
-        super().__init__()
+    def __init__(self, config: LinearConfig, spec: LatentSpec, *, features: int) -> None:
+        super().__init__(config, spec, features=features)
         self.solved = config.solve == "closed-form"
-        self.down = nn.Linear(features, channels)
-        self.up = nn.Linear(channels, features)
+        self.down = nn.Linear(features, spec.grid.channels)
+        self.up = nn.Linear(spec.grid.channels, features)
         self.requires_grad_(not self.solved)
 
     def forward(self, features: Tensor) -> BottleneckOutput:
-        return BottleneckOutput(values=_per_position(self.up, _per_position(self.down, features)))
+        return BottleneckOutput(values=per_position(self.up, per_position(self.down, features)))
 
     def encode(self, features: Tensor) -> Latents:
-        return Latents(values=_per_position(self.down, features))
+        return Latents(values=per_position(self.down, features))
 
     def expand(self, latents: Latents) -> Tensor:
-        return _per_position(self.up, super().expand(latents))
+        return per_position(self.up, super().expand(latents))
 
     @torch.no_grad()
     def on_train_start(self, features: Iterable[Tensor]) -> None:
@@ -71,5 +69,6 @@ class Linear(Bottleneck):
         self.up.bias.copy_(mean)
 
 
-def _per_position(layer: nn.Linear, x: Tensor) -> Tensor:
+def per_position(layer: nn.Linear, x: Tensor) -> Tensor:
+    """`layer` at every position: `[B, inputs, *grid]` to `[B, outputs, *grid]`."""
     return layer(x.movedim(1, -1)).movedim(-1, 1)

@@ -1,22 +1,21 @@
-"""Residual vector quantisation with quantiser dropout (A7): Zeghidour et al. 2021 (arXiv 2107.03312), algorithm 1."""
+"""Residual vector quantisation, quantiser dropout (RVQ, A7): Zeghidour et al. 2021 (arXiv 2107.03312), algorithm 1."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..interface import Latents
+from ..spec import LatentSpec
 from .base import Bottleneck, BottleneckOutput
 from .quantise import straight_through
+from .rvq_config import RVQConfig
 from .vq import VQ
-
-if TYPE_CHECKING:
-    from .quantiser_config import RVQConfig
 
 
 class RVQ(Bottleneck):
@@ -29,10 +28,10 @@ class RVQ(Bottleneck):
 
     whiten: ClassVar[bool] = False
 
-    def __init__(self, config: RVQConfig, *, channels: int) -> None:
-        super().__init__()
+    def __init__(self, config: RVQConfig, spec: LatentSpec, *, features: int) -> None:
+        super().__init__(config, spec, features=features)
         self.dropout = config.dropout
-        self.stages = nn.ModuleList(VQ(config, channels=channels) for _ in range(config.levels))
+        self.stages = nn.ModuleList(VQ(config, spec, features=features) for _ in range(config.levels))
 
     def forward(self, features: Tensor) -> BottleneckOutput:
         residual = features
@@ -61,7 +60,7 @@ class RVQ(Bottleneck):
         Raises ValueError for more heads than stages, or none.
         """
         if not 1 <= codes.shape[1] <= len(self.stages):
-            raise ValueError(f"codes of 1 to {len(self.stages)} stages are wanted, got {codes.shape[1]}")
+            raise ValueError(f"codes of 1 to {len(self.stages)} stages expected, got {codes.shape[1]}")
         values = [stage.lookup(head) for stage, head in zip(self._quantisers(), codes.split(1, dim=1), strict=False)]
         return torch.stack(values).sum(0)
 
@@ -72,18 +71,18 @@ class RVQ(Bottleneck):
     @torch.no_grad()
     def on_train_start(self, features: Iterable[Tensor]) -> None:
         """Each stage starts on the residuals of those before it, of the features that the first stage asked for."""
-        kept: list[Tensor] = []
+        residuals: list[Tensor] = []
 
         def seen() -> Iterator[Tensor]:
             for batch in features:
-                kept.append(batch)
+                residuals.append(batch)
                 yield batch
 
         stages = self._quantisers()
         stages[0].on_train_start(seen())
         for before, stage in pairwise(stages):
-            kept = [batch - before.lookup(_codes(before, batch)) for batch in kept]
-            stage.on_train_start(kept)
+            residuals = [batch - before.lookup(_codes(before, batch)) for batch in residuals]
+            stage.on_train_start(residuals)
 
     @torch.no_grad()
     def after_step(self, *, step: int, steps: int) -> None:

@@ -1,20 +1,19 @@
-"""Vector quantisation (A5, and A6 with several heads): van den Oord et al. 2017 (arXiv 1711.00937)."""
+"""Vector quantisation (VQ-VAE, A5; multi-head VQ, A6): van den Oord et al. 2017 (arXiv 1711.00937)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..interface import Latents
+from ..spec import LatentSpec
 from .base import Bottleneck, BottleneckOutput
 from .quantise import k_means, look_up, nearest, random_rows, straight_through, sums_per_code
-
-if TYPE_CHECKING:
-    from .quantiser_config import VQConfig
+from .vq_config import VQConfig
 
 # Lloyd's algorithm sees this many features per code: enough for a start, bounded for large codebooks.
 _ROWS_PER_CODE = 32
@@ -37,11 +36,13 @@ class VQ(Bottleneck):
     sums: Tensor
     idle: Tensor
 
-    def __init__(self, config: VQConfig, *, channels: int) -> None:
-        super().__init__()
+    def __init__(self, config: VQConfig, spec: LatentSpec, *, features: int) -> None:
+        super().__init__(config, spec, features=features)
         self.config = config
         heads, size = config.codebooks, config.codebook_size
-        self.codebook = nn.Parameter(torch.randn(heads, size, channels // heads), requires_grad=config.rule == "loss")
+        self.codebook = nn.Parameter(
+            torch.randn(heads, size, spec.grid.channels // heads), requires_grad=config.rule == "loss"
+        )
         self.register_buffer("idle", torch.zeros(heads, size))
         if config.rule == "ema":
             self.register_buffer("counts", torch.ones(heads, size))
@@ -76,11 +77,11 @@ class VQ(Bottleneck):
     @torch.no_grad()
     def on_train_start(self, features: Iterable[Tensor]) -> None:
         heads, size, _ = self.codebook.shape
-        parts, wanted = [], _ROWS_PER_CODE * size
+        parts, missing = [], _ROWS_PER_CODE * size
         for batch in features:
             parts.append(self._rows(batch))
-            wanted -= parts[-1].shape[1]
-            if wanted <= 0:
+            missing -= parts[-1].shape[1]
+            if missing <= 0:
                 break
         if parts:
             codes = k_means(torch.cat(parts, dim=1), size, self.config.kmeans, spherical=self.config.normalise)

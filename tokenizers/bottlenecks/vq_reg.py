@@ -1,4 +1,4 @@
-"""VQ-reg (A11): quantisation as the decoder's first layer, Rombach et al. 2022 (arXiv 2112.10752), section 3.1."""
+"""VQ-reg (A11), quantisation as the decoder's first layer, Rombach et al. 2022 (arXiv 2112.10752), section 3.1."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class VQReg(VQ):
     def expand(self, latents: Latents) -> Tensor:
         """The nearest codes of `values`, `[B, C, *grid]`."""
         if latents.values is None:
-            raise ValueError("the latents of vq_reg are continuous: values are wanted")
+            raise ValueError("the latents of vq_reg are continuous, and these have no values")
         quantised = super().encode(latents.values).values
         assert quantised is not None
         return quantised

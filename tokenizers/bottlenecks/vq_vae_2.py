@@ -1,19 +1,18 @@
-"""Two grids of codes, coarse and fine (A9), after VQ-VAE-2: Razavi et al. 2019 (arXiv 1906.00446), section 3.1."""
+"""Two grids of codes, coarse and fine, after VQ-VAE-2 (A9): Razavi et al. 2019 (arXiv 1906.00446), section 3.1."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..interface import Latents
+from ..spec import LatentSpec
 from .base import Bottleneck, BottleneckOutput
 from .vq import VQ
-
-if TYPE_CHECKING:
-    from .quantiser_config import VQVAE2Config
+from .vq_vae_2_config import VQVAE2Config
 
 _CONV: dict[int, tuple[Any, Any]] = {
     1: (nn.Conv1d, nn.ConvTranspose1d),
@@ -23,22 +22,23 @@ _CONV: dict[int, tuple[Any, Any]] = {
 
 
 class VQVAE2(Bottleneck):
-    """A coarse grid that says what it can, and a fine one that is conditioned on it and says the rest.
+    """A coarse grid of codes, and a fine one for what the coarse one leaves over.
 
     top = VQ(down(x)), bottom = VQ(x - sg[up(top)]), and the decoder reads up(top) + bottom. `down` and `up` are linear,
     learned with everything else, and start as averaging and copying. The losses are those of both quantisers, summed.
-    There the bottom is quantised from features beside the decoded top, here from what the top leaves over.
+    The paper quantises the bottom from features next to the decoded top, we from what the top leaves over.
     """
 
     whiten: ClassVar[bool] = False
 
-    def __init__(self, config: VQVAE2Config, *, channels: int, factors: tuple[int, ...]) -> None:
-        super().__init__()
+    def __init__(self, config: VQVAE2Config, spec: LatentSpec, *, features: int) -> None:
+        super().__init__(config, spec, features=features)
+        channels, factors = spec.grid.channels, config.factors(spec.grids[-1].shape)
         down, up = _CONV[len(factors)]
         self.down = down(channels, channels, factors, factors)
         self.up = up(channels, channels, factors, factors)
-        self.top = VQ(config, channels=channels)
-        self.bottom = VQ(config, channels=channels)
+        self.top = VQ(config, spec, features=features)
+        self.bottom = VQ(config, spec, features=features)
         with torch.no_grad():
             copy = torch.eye(channels).view(channels, channels, *(1,) * len(factors))
             self.down.weight.copy_(copy.expand_as(self.down.weight) / self.down.weight[0, 0].numel())
@@ -61,22 +61,22 @@ class VQVAE2(Bottleneck):
     def expand(self, latents: Latents) -> Tensor:
         """Both grids, by their values or their codes, as `[B, C, *grid]` on the fine grid."""
         if len(latents.levels) != 2:
-            raise ValueError(f"latents of two grids are wanted, got {len(latents.levels)}")
+            raise ValueError(f"latents of two grids expected, got {len(latents.levels)}")
         top, bottom = latents.levels
         fine: Tensor = self.up(self.top.expand(top)) + self.bottom.expand(bottom)
         return fine
 
     @torch.no_grad()
     def on_train_start(self, features: Iterable[Tensor]) -> None:
-        kept: list[Tensor] = []
+        batches: list[Tensor] = []
 
         def coarse() -> Iterator[Tensor]:
             for batch in features:
-                kept.append(batch)
+                batches.append(batch)
                 yield self.down(batch)
 
         self.top.on_train_start(coarse())
-        self.bottom.on_train_start(batch - self.up(self.top.encode(self.down(batch)).values) for batch in kept)
+        self.bottom.on_train_start(batch - self.up(self.top.encode(self.down(batch)).values) for batch in batches)
 
     @torch.no_grad()
     def after_step(self, *, step: int, steps: int) -> None:

@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from torch import Tensor
 
 from ..interface import Latents
+from ..spec import SignalSpec
+from .config import CodecConfig
 
 
 class Codec(ABC):
@@ -17,6 +19,9 @@ class Codec(ABC):
     """
 
     undecodable: int = 0
+
+    def __init__(self, config: CodecConfig, signal: SignalSpec) -> None:
+        self.signal = signal
 
     @abstractmethod
     def encode(self, signal: Tensor) -> Latents:

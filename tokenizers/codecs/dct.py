@@ -1,11 +1,11 @@
-"""Blockwise DCT with uniform quantisation, of signals of rank 1 to 3 (A19).
+"""Blockwise DCT with uniform quantisation, of signals of rank 1 to 3, the core of JPEG (codecs, A19).
 
 Shape legend: B batch, C channels, K coefficients coded per block and channel, *blocks blocks per axis.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
 
 import torch
 from torch import Tensor
@@ -14,10 +14,7 @@ from torch.nn import functional as F
 from ..interface import Latents
 from ..spec import SignalSpec
 from .base import Codec
-from .config import dct_rows
-
-if TYPE_CHECKING:
-    from .config import DCTConfig
+from .dct_config import DCTConfig, dct_rows
 
 
 class DCT(Codec):
@@ -28,8 +25,9 @@ class DCT(Codec):
     """
 
     def __init__(self, config: DCTConfig, signal: SignalSpec) -> None:
+        super().__init__(config, signal)
         coefficients = config.coefficients(signal)
-        self.signal, self.block, self.blocks = signal, config.downsample(signal), config.blocks(signal)
+        self.block, self.blocks = config.downsample(signal), config.blocks(signal)
         self._bases = [torch.tensor(list(dct_rows(size)), dtype=torch.float64).float() for size in self.block]
         strides = [1]
         for size in reversed(self.block[1:]):
@@ -49,10 +47,7 @@ class DCT(Codec):
     def decode(self, latents: Latents) -> Tensor:
         values = latents.values if latents.values is not None else self._values(latents.codes)
         values = values.float().unflatten(1, (self.signal.channels, -1))
-        size = 1
-        for length in self.block:
-            size *= length
-        full = values.new_zeros(*values.shape[:2], size, *self.blocks)
+        full = values.new_zeros(*values.shape[:2], math.prod(self.block), *self.blocks)
         full[:, :, self._index.to(values.device)] = values
         return self.inverse(full)
 

@@ -1,20 +1,17 @@
-"""H.264 (A19): x264 and FFmpeg's decoder through PyAV, in memory and without a container."""
+"""H.264 (codecs, A19): x264 and FFmpeg's decoder through PyAV, in memory and without a container."""
 
 from __future__ import annotations
 
 import re
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..spec import SignalSpec
+from .h264_config import H264Config
 from .stream import StreamCodec, UndecodableError, from_bytes, to_bytes
-
-if TYPE_CHECKING:
-    from .config import H264Config
 
 # Kinds of NAL units (ITU-T H.264, table 7-1).
 _SEI, _SPS, _PPS = 6, 7, 8

@@ -1,4 +1,4 @@
-"""The signal itself as latents (A20)."""
+"""The signal itself as latents (identity, A20)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from ..interface import Latents
 from .base import Codec
 
 
-class Identity(Codec):
-    """Nothing is done."""
+class IdentityCodec(Codec):
+    """The signal's values are the latents' values."""
 
     def encode(self, signal: Tensor) -> Latents:
         return Latents(values=signal)

@@ -1,17 +1,13 @@
-"""JPEG (A19): ITU-T T.81, baseline, through torchvision's libjpeg."""
+"""JPEG (codecs, A19): ITU-T T.81, baseline, through torchvision's libjpeg."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ..spec import SignalSpec
+from .jpeg_config import JPEGConfig
 from .stream import StreamCodec, UndecodableError, from_bytes, to_bytes
-
-if TYPE_CHECKING:
-    from .config import JPEGConfig
 
 _END = b"\xff\xd9"
 

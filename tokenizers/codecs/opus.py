@@ -1,20 +1,18 @@
-"""Opus (A19): RFC 6716, libopus through PyAV, in memory and without a container."""
+"""Opus (codecs, A19): RFC 6716, libopus through PyAV, in memory and without a container."""
 
 from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..spec import SignalSpec
+from .opus_config import OpusConfig
 from .stream import StreamCodec, UndecodableError
-
-if TYPE_CHECKING:
-    from .config import OpusConfig
 
 _LEGAL_RATES = (8000, 12000, 16000, 24000, 48000)
 _DECODED_RATE = 48000

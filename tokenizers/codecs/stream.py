@@ -1,4 +1,4 @@
-"""Byte streams as latents: what all codecs that write bytes share (A19).
+"""Byte streams as latents: what all codecs that write bytes share.
 
 Shape legend: B batch, L longest stream, C channels.
 """
@@ -14,7 +14,7 @@ from ...results.errors import UserError
 from ..interface import Latents
 from ..spec import Modality, SignalSpec
 from .base import Codec
-from .config import StreamConfig
+from .stream_config import StreamConfig
 
 
 class UndecodableError(Exception):
@@ -29,8 +29,9 @@ class StreamCodec(Codec):
     """
 
     def __init__(self, config: StreamConfig, signal: SignalSpec) -> None:
+        super().__init__(config, signal)
         (grid,) = config.grids(signal)
-        self.kind, self.signal = config.kind, signal
+        self.kind = config.kind
         self.longest, self.raw_bytes = grid.shape[0], config.raw_bytes(signal)
 
     @abstractmethod

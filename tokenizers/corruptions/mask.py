@@ -8,6 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..spec import SignalSpec
+from .mask_config import MaskConfig
+
 
 class Mask:
     """Sets round(ratio x patches) patches of every sample to 0, the middle of the signal's range.
@@ -34,3 +37,10 @@ class Mask:
         for axis, (size, patch) in enumerate(zip(signal.shape[2:], self.patch, strict=True), start=2):
             mask = mask.repeat_interleave(patch, dim=axis, output_size=mask.shape[axis] * patch).narrow(axis, 0, size)
         return mask
+
+
+class MaskCorruption(Mask):
+    """`Mask` as a corruption: by default a patch is what one latent position covers."""
+
+    def __init__(self, config: MaskConfig, signal: SignalSpec, downsample: tuple[int, ...]) -> None:
+        super().__init__(config.patch or downsample, ratio=config.ratio)

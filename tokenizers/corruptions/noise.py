@@ -5,12 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..spec import SignalSpec
+from .noise_config import NoiseConfig
+
 
 class Noise:
     """x + sigma e with e from N(0, I), not clamped."""
 
-    def __init__(self, sigma: float) -> None:
-        self.sigma = sigma
+    def __init__(self, config: NoiseConfig, signal: SignalSpec, downsample: tuple[int, ...]) -> None:
+        self.sigma = config.sigma
 
     def __call__(self, signal: Tensor) -> Tensor:
         """`[B, C, *signal]` with noise."""

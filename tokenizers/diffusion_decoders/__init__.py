@@ -1,1 +1,1 @@
-"""Generative decoders: conditional generative models that turn a decoder's output into the signal."""
+"""Diffusion decoders: conditional generative models that turn the feed-forward decoder's output into the signal."""

@@ -1,4 +1,4 @@
-"""What a generative decoder is to the tokenizer that holds it."""
+"""What a diffusion decoder is to the tokenizer that holds it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 
 
-class GenerativeDecoder(nn.Module):
-    """Turns a condition `[B, C, *signal]`, the feed-forward decoder's output, into the signal. Runs in float32."""
+class DiffusionDecoder(nn.Module):
+    """Turns a condition, the feed-forward decoder's output `[B, C, *signal]`, into the signal. Runs in float32."""
 
     def losses(self, signal: Tensor, condition: Tensor, *, step: int, steps: int) -> Mapping[str, Tensor]:
-        """Scalars that join the tokenizer's loss; `condition` carries the gradient to the rest of it."""
+        """Scalars that are added to the tokenizer's loss; through `condition` their gradient reaches the rest of it."""
         raise NotImplementedError
 
     def sample(self, condition: Tensor, *, steps: int | None = None) -> Tensor:
-        """`[B, C, *signal]`, deterministic and sample by sample independent of the batch; `steps` as configured."""
+        """`[B, C, *signal]`: deterministic, and each sample independent of the batch; `steps` None as configured."""
         raise NotImplementedError
 
     def operating_points(self) -> tuple[int, ...]:
@@ -25,7 +25,7 @@ class GenerativeDecoder(nn.Module):
 
     @torch.no_grad()
     def after_step(self, *, step: int, steps: int) -> None:
-        """Upkeep after the optimiser's step."""
+        """Updates without a gradient, after the optimisers' steps."""
 
     def drop_training_modules(self) -> None:
         """Drops what only training needs (a teacher)."""

@@ -1,42 +1,30 @@
-"""Configurations of the generative decoders (B9, B10). No torch."""
+"""The base of the diffusion decoders' configurations, and their registry. No torch."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar, Literal
-
-from .. import cost
-from ..backbones.stages import Stage
 from ..cost import Cost
 from ..part import Part
 from ..registry import Registry
 from ..spec import SignalSpec
 
-if TYPE_CHECKING:
-    from .base import GenerativeDecoder
-
 DIFFUSION_DECODERS = Registry(
-    "generative decoder",
-    "latentbench.generative_decoders",
+    "diffusion decoder",
+    "latentbench.diffusion_decoders",
     {
-        "diffusion": "tokenizers.diffusion_decoders.config:DiffusionConfig",
+        "diffusion": "tokenizers.diffusion_decoders.diffusion_config:FlowDecoderConfig",
     },
 )
 
-TIME_FEATURES = 64
 
+class DiffusionDecoderConfig(Part):
+    """A conditional generative model of the signal, conditioned on the feed-forward decoder's output.
 
-class GenerativeConfig(Part):
-    """A conditional generative model of the signal, conditioned on what the feed-forward decoder gives."""
+    `build(signal)` gives its module for signals of that specification.
+    """
 
-    def validate(self, signal: SignalSpec) -> None:
-        """Raises ValueError with the reason when such signals can't be decoded so."""
-
-    def build(self, signal: SignalSpec) -> GenerativeDecoder:
-        """The module for such signals."""
-        raise NotImplementedError
+    def unsupported_reason(self, signal: SignalSpec) -> str | None:
+        """Why it can't decode such signals; None where it can."""
+        return None
 
     def cost(self, signal: SignalSpec) -> Cost:
         """Parameters, and FLOPs of decoding one sample."""
@@ -45,128 +33,3 @@ class GenerativeConfig(Part):
     def schedule_milestones(self) -> tuple[float, ...]:
         """Shares of the training at which the work of a step changes: FLOPs are counted at each."""
         return ()
-
-
-# The average of the weights holds the untrained student too; later, too little training is left to forget it.
-_LATEST_DISTILLATION = 0.7
-
-
-@dataclass(frozen=True, kw_only=True)
-class DiffusionConfig(GenerativeConfig):
-    """A rectified flow from noise around the condition to the signal (B9), perhaps distilled to few steps (B10).
-
-    The network is a U-Net on patches of `patch` positions per axis (2, on a waveform 4; fewer where that does not
-    divide an axis). Level i has `width` x `multipliers[i]` channels and `blocks` residual blocks each way; levels are
-    `stride` apart (2, on a waveform 4). Sampling takes `steps` evaluations by "euler", or twice as many by "heun".
-
-    `weight` weighs its loss, which is on the scale of `l2`. Training times are uniform, or sigmoids of normal numbers
-    of mean `time_mean` and deviation `time_std`, so mostly in between (Esser et al. 2024, arXiv 2403.03206, section
-    3.1). The noise's deviation is `noise_std` times that of what the condition misses.
-
-    From the share `distill_start` of the training on (0: never) a second network learns to go the way that the flow
-    takes in `teacher_steps` steps in `student_steps`, a half, a quarter... of them. It then is the one that decodes, in
-    `student_steps`.
-    """
-
-    kind: ClassVar[str] = "diffusion"
-    version: ClassVar[int] = 1
-
-    width: int = 32
-    multipliers: tuple[int, ...] = (1, 2)
-    blocks: int = 1
-    groups: int = 8
-    patch: int | None = None
-    stride: int | None = None
-    steps: int = 8
-    solver: Literal["euler", "heun"] = "euler"
-    weight: float = 1.0
-    times: Literal["uniform", "logit_normal"] = "logit_normal"
-    time_mean: float = 0.0
-    time_std: float = 1.0
-    noise_std: float = 1.0
-    distill_start: float = 0.0
-    student_steps: int = 2
-    teacher_steps: int = 8
-
-    def __post_init__(self) -> None:
-        for name in ("width", "blocks", "groups", "patch", "steps", "student_steps", "teacher_steps"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1")
-        if self.stride is not None and self.stride < 2:
-            raise ValueError("stride must be at least 2")
-        if not self.multipliers or min(self.multipliers) < 1:
-            raise ValueError("multipliers must be one or more whole numbers >= 1")
-        for name in ("weight", "time_std", "noise_std"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive")
-        if not 0 <= self.distill_start <= _LATEST_DISTILLATION:
-            raise ValueError(f"distill_start must lie in [0, {_LATEST_DISTILLATION}]")
-        if self.student_steps & (self.student_steps - 1):
-            raise ValueError("student_steps must be a power of two")
-        if self.teacher_steps % self.student_steps:
-            raise ValueError(f"teacher_steps must be a multiple of student_steps, {self.student_steps}")
-
-    @property
-    def embedding(self) -> int:
-        """Width of the time's embedding."""
-        return 4 * self.width
-
-    @property
-    def distilled(self) -> bool:
-        """Whether a few-step student decodes."""
-        return self.distill_start > 0
-
-    @property
-    def evaluations(self) -> int:
-        """Evaluations of the network that decoding takes."""
-        if self.distilled:
-            return self.student_steps
-        return self.steps * (2 if self.solver == "heun" else 1)
-
-    def levels(self, signal: SignalSpec) -> tuple[Stage, ...]:
-        """Patch, widths and grids from the signal inwards; levels that could not be coarser are left out."""
-        waveform = signal.modality.rank == 1
-        most = self.patch or (4 if waveform else 2)
-        stride = self.stride or (4 if waveform else 2)
-        found: list[Stage] = []
-        shape = signal.shape
-        for multiplier in self.multipliers:
-            factors = tuple(max(f for f in range(1, most + 1) if size % f == 0) for size in shape)
-            if found and max(factors) == 1:
-                break
-            shape = tuple(size // factor for size, factor in zip(shape, factors, strict=True))
-            found.append(Stage(stride=factors, width=self.width * multiplier, shape=shape))
-            most = stride
-        return tuple(found)
-
-    def build(self, signal: SignalSpec) -> GenerativeDecoder:
-        from .diffusion import DiffusionDecoder
-
-        return DiffusionDecoder(self, signal)
-
-    def cost(self, signal: SignalSpec) -> Cost:
-        """That of the network which decodes; a teacher is gone by then."""
-        once = self._network_cost(signal)
-        return Cost(parameters=once.parameters, flops=self.evaluations * once.flops)
-
-    def schedule_milestones(self) -> tuple[float, ...]:
-        return (self.distill_start,) if self.distilled else ()
-
-    def _network_cost(self, signal: SignalSpec) -> Cost:
-        levels = self.levels(signal)
-        kernel, embedding = (3,) * len(signal.shape), self.embedding
-        elements = signal.channels * math.prod(levels[0].stride)
-        total = cost.conv(2 * elements, levels[0].width, kernel, levels[0].shape)
-        total += cost.pointwise(TIME_FEATURES, embedding, (1,)) + cost.pointwise(embedding, embedding, (1,))
-        if self.distilled:
-            total += cost.pointwise(TIME_FEATURES, embedding, (1,))
-        for level in (*levels, *levels[:-1]):
-            half = cost.norm(level.width) + cost.conv(level.width, level.width, kernel, level.shape)
-            block = half + half + cost.pointwise(embedding, 2 * level.width, (1,))
-            for _ in range(self.blocks):
-                total += block
-        for outer, inner in pairwise(levels):
-            total += cost.conv(outer.width, inner.width, inner.kernel, inner.shape)
-            total += cost.conv(inner.width, outer.width * math.prod(inner.stride), kernel, inner.shape)
-        return total + cost.norm(levels[0].width) + cost.conv(levels[0].width, elements, kernel, levels[0].shape)

@@ -1,23 +1,24 @@
-"""A diffusion decoder (B9), and its distillation to few steps (B10): a rectified flow of what a condition misses.
+"""A diffusion decoder (B9) and its distillation to few steps (B10): a rectified flow of what the condition misses.
 
 DiTo (Chen et al. 2025, arXiv 2501.18593), SWYCC (Birodkar et al. 2024, arXiv 2409.02529) and epsilon-VAE (Zhao et al.
 2024, arXiv 2410.04081) decode latents by a flow or diffusion that is trained on squared errors alone. Here the flow
 refines the feed-forward decoder's output c, as in Whang et al. 2022 (arXiv 2112.02475): with the residual
-u = (x - c) / s, s its deviation so far, the path is y_t = (1 - t) u + t k e, the data at t = 0 and noise of deviation
+u = (x - c) / s, s its running deviation, the path is y_t = (1 - t) u + t k e, the data at t = 0 and noise of deviation
 k = `noise_std` at t = 1 (Liu et al. 2022, arXiv 2209.03003), and the sample is c + s y_0.
 
-The velocity v = k e - u is not predicted from scratch. For white u of variance 1 the best linear guess from y is
+The network does not predict the whole velocity v = k e - u. For white u of variance 1 its best linear estimate is
 
     E[v | y_t] = a y_t,   a = (k^2 t - (1 - t)) / q,   q = Var y_t = (1 - t)^2 + k^2 t^2,
 
-and what is left, v - a y_t = b f with b = k / sqrt(q), has the target f = ((1 - t) e - k t u) / sqrt(q) of variance 1
+and the rest, v - a y_t = b f with b = k / sqrt(q), gives the target f = ((1 - t) e - k t u) / sqrt(q) of variance 1
 (for k = 1 the trigonometric velocity of Salimans & Ho 2022, arXiv 2202.00512; the scaling is that of Karras et al.
-2022, arXiv 2206.00364). The network reads y_t / sqrt(q) and predicts f, from 0 at the start. So at t = 1, where q = k^2
-and a = b = 1, one step gives c - s f: the condition itself at the start of training, its mean correction (the least
-squared error) later. More steps sample; at the start they give white noise of the residual's size around the condition.
+2022, arXiv 2206.00364). The network reads y_t / sqrt(q) and predicts f; it starts at 0. So at t = 1, where q = k^2 and
+a = b = 1, one step gives c - s f: at the start of training the condition itself, later the condition with its mean
+correction (the least squared error). More steps give a sample; at the start of training that is the condition plus
+white noise of the residual's size.
 
 The loss is s^2 |v' - v|^2, on the signal's scale: at t = 1 it is the squared error of the one-step reconstruction, so
-that it may stand beside `l2` on the condition.
+that it can be added to `l2` of the condition.
 
 Shape legend: B batch, C channels, *signal the signal's axes.
 """
@@ -27,41 +28,39 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from .base import GenerativeDecoder
+from ..backbones.time import logit_normal_times, stratified_times
+from ..spec import SignalSpec
+from .base import DiffusionDecoder
+from .diffusion_config import FlowDecoderConfig
 from .unet import UNet
 
-if TYPE_CHECKING:
-    from ..spec import SignalSpec
-    from .config import DiffusionConfig
-
-# Numbers of steps whose quality and latency are reported; none at all is the condition.
+# Numbers of steps whose quality and latency are reported; with 0 the condition is decoded as it is.
 POINTS = (0, 1, 2, 4, 8)
-# The deviation of what the condition misses follows the batches at this rate; the floor is 60 dB below the signal.
+# Moving average and floor (60 dB below the signal) of the residual's deviation.
 _DECAY, _FLOOR = 0.99, 1e-3
 _SEED = 0
 
 
-class DiffusionDecoder(GenerativeDecoder):
-    """The flow, and after the switch a student of few steps, which then decodes."""
+class FlowDecoder(DiffusionDecoder):
+    """A rectified flow, and from `distill_start` on a student of few steps, which then decodes."""
 
     noise: Tensor
     scale: Tensor
     seen: Tensor
 
-    def __init__(self, config: DiffusionConfig, signal: SignalSpec) -> None:
+    def __init__(self, config: FlowDecoderConfig, signal: SignalSpec) -> None:
         super().__init__()
         self.config = config
         levels = config.levels(signal)
-        self.net: UNet | None = UNet(config, levels, channels=signal.channels, leaps=False)
+        self.net: UNet | None = UNet(config, levels, channels=signal.channels, reads_step_size=False)
         self.student: UNet | None = None
         if config.distilled:
-            self.student = UNet(config, levels, channels=signal.channels, leaps=True)
-        # One draw for all samples: what is decoded depends on the latents alone.
+            self.student = UNet(config, levels, channels=signal.channels, reads_step_size=True)
+        # The same noise for all samples, so that the decoded signal depends on the latents alone.
         noise = torch.randn(1, signal.channels, *signal.shape, generator=torch.Generator().manual_seed(_SEED))
         self.register_buffer("noise", noise, persistent=False)
         self.register_buffer("scale", torch.zeros(()))
@@ -69,9 +68,9 @@ class DiffusionDecoder(GenerativeDecoder):
         self._square: Tensor | None = None
 
     def losses(self, signal: Tensor, condition: Tensor, *, step: int, steps: int) -> Mapping[str, Tensor]:
-        """ "flow", and from the switch on "distillation", squared errors on the signal's scale."""
+        """ "flow", and once distillation has begun "distillation": squared errors on the signal's scale."""
         if self.net is None:
-            raise ValueError("a stripped decoder is trained no further")
+            raise ValueError("without its training modules the decoder can't be trained any further")
         config = self.config
         residual = signal - condition
         square = residual.detach().square().mean()
@@ -81,8 +80,7 @@ class DiffusionDecoder(GenerativeDecoder):
         clean, noise = residual / scale, torch.randn_like(residual)
         t = self._times(len(signal), signal.device)
         noisy = self._path(clean, noise, t)
-        wanted = self._target(clean, noise, t)
-        error = self._raw(self.net, noisy, condition, t) - wanted
+        error = self._raw(self.net, noisy, condition, t) - self._target(clean, noise, t)
         losses = {"flow": config.weight * self._error(error, t, scale)}
         if self.student is not None and step >= self._start(steps):
             error, t = self._student_error(self.student, clean.detach(), noise, condition.detach())
@@ -90,23 +88,23 @@ class DiffusionDecoder(GenerativeDecoder):
         return losses
 
     def sample(self, condition: Tensor, *, steps: int | None = None) -> Tensor:
-        """`[B, C, *signal]` from the one noise, in `steps` equal steps; 0 of them leave the condition."""
+        """`[B, C, *signal]` in `steps` equal steps from the fixed noise; 0 steps give the condition."""
         if steps == 0:
             return condition
         start = self.config.noise_std * self.noise.expand_as(condition)
         steps = steps or (self.config.student_steps if self.student is not None else self.config.steps)
         if self.student is not None:
-            way = integrate(self._leap_of(self.student, condition), start, steps=steps)
+            residual = integrate(self._student_velocity(self.student, condition), start, steps=steps)
         else:
-            way = integrate(self._flow(condition), start, steps=steps, solver=self.config.solver)
-        return condition + self.scale * way
+            residual = integrate(self._flow_velocity(condition), start, steps=steps, solver=self.config.solver)
+        return condition + self.scale * residual
 
     def operating_points(self) -> tuple[int, ...]:
         return POINTS
 
     @torch.no_grad()
     def after_step(self, *, step: int, steps: int) -> None:
-        """The residual's deviation follows the batch's; at the switch the student starts from the flow's weights."""
+        """Updates the residual's deviation; before distillation begins the student takes over the flow's weights."""
         if self._square is not None:
             decay = torch.clamp((1 + self.seen) / (10 + self.seen), max=_DECAY)
             square = torch.where(self.seen > 0, torch.lerp(self._square, self.scale.square(), decay), self._square)
@@ -114,28 +112,24 @@ class DiffusionDecoder(GenerativeDecoder):
             self.seen += 1
             self._square = None
         if self.student is not None and self.net is not None and step + 1 == self._start(steps):
-            self.student.load_state_dict(self.net.state_dict(), strict=False)  # the net has no `leap`
+            self.student.load_state_dict(self.net.state_dict(), strict=False)  # the net has no `step_size`
 
     def drop_training_modules(self) -> None:
-        """Drops the flow where a student decodes."""
+        """Drops the flow if a student decodes."""
         if self.student is not None:
             self.net = None
 
-    def flow_sample(self, condition: Tensor, *, steps: int) -> Tensor:
-        """`sample` by the flow also where a student decodes: what the student is to match."""
-        start = self.config.noise_std * self.noise.expand_as(condition)
-        return condition + self.scale * integrate(self._flow(condition), start, steps=steps, solver=self.config.solver)
-
     def _student_error(self, student: UNet, clean: Tensor, noise: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """The student's errors, and the times `[B]` at which its steps start, against where the flow goes from there.
+        """The student's errors against the flow, and the times `[B]` at which its steps start.
 
-        A step of the student is regressed on the mean velocity of the flow's `teacher_steps` (its share of them), from
-        the signal's own noisy version: of one step Luhman & Luhman 2021 (arXiv 2101.02388), of several Salimans & Ho
-        2022, in one round instead of by halves. The step's size is an input, so that one network serves several numbers
-        of steps (Frans et al. 2024, arXiv 2410.12557); each has an equal part of the batch.
+        One step of the student is regressed on the mean velocity of the `teacher_steps` / count steps of the flow over
+        the same span, starting from the noisy signal: Luhman & Luhman 2021 (arXiv 2101.02388) for one step, Salimans &
+        Ho 2022 for several, here in one round instead of by repeated halving. The step size is an input, so that one
+        network serves several numbers of steps (Frans et al. 2024, arXiv 2410.12557), each on an equal part of the
+        batch.
         """
         counts = [2**power for power in range(self.config.student_steps.bit_length())]
-        wanted, times, leaps, starts = [], [], [], []
+        targets, times, step_sizes, starts = [], [], [], []
         parts = zip(*(x.tensor_split(len(counts)) for x in (clean, noise, condition)), counts, strict=True)
         for clean_part, noise_part, condition_part, count in parts:
             if len(clean_part) == 0:
@@ -143,33 +137,37 @@ class DiffusionDecoder(GenerativeDecoder):
             t = 1 - torch.randint(count, (len(clean_part),), device=clean.device) / count
             y = self._path(clean_part, noise_part, t)
             with torch.no_grad():
-                flow = self._flow(condition_part)
-                end = integrate(flow, y, steps=self.config.teacher_steps // count, start=t, span=1 / count)
+                velocity = self._flow_velocity(condition_part)
+                end = integrate(velocity, y, steps=self.config.teacher_steps // count, start=t, span=1 / count)
                 skip, gain, _ = self._coefficients(t, y)
-                wanted.append(((y - end) * count - skip * y) / gain)
+                targets.append(((y - end) * count - skip * y) / gain)
             times.append(t)
-            leaps.append(torch.full_like(t, 1 / count))
+            step_sizes.append(torch.full_like(t, 1 / count))
             starts.append(y)
         t = torch.cat(times)
-        return self._raw(student, torch.cat(starts), condition, t, torch.cat(leaps)) - torch.cat(wanted), t
+        return self._raw(student, torch.cat(starts), condition, t, torch.cat(step_sizes)) - torch.cat(targets), t
 
-    def _flow(self, condition: Tensor) -> Callable[[Tensor, Tensor, float], Tensor]:
+    def _flow_velocity(self, condition: Tensor) -> Callable[[Tensor, Tensor, float], Tensor]:
+        """The flow's velocity at (y, t); the step size does not matter."""
         net = self.net
-        if net is None:
-            raise ValueError("the flow is gone from a stripped decoder that has a student")
-        return lambda y, t, leap: self._velocity(self._raw(net, y, condition, t), y, t)
+        assert net is not None
+        return lambda y, t, step_size: self._velocity(self._raw(net, y, condition, t), y, t)
 
-    def _leap_of(self, student: UNet, condition: Tensor) -> Callable[[Tensor, Tensor, float], Tensor]:
-        """The student's mean velocity over a step."""
-        return lambda y, t, leap: self._velocity(self._raw(student, y, condition, t, torch.full_like(t, leap)), y, t)
+    def _student_velocity(self, student: UNet, condition: Tensor) -> Callable[[Tensor, Tensor, float], Tensor]:
+        """The student's mean velocity over a step from (y, t)."""
+        return lambda y, t, step_size: self._velocity(
+            self._raw(student, y, condition, t, torch.full_like(t, step_size)), y, t
+        )
 
     def _velocity(self, raw: Tensor, y: Tensor, t: Tensor) -> Tensor:
+        """a y + b f, the velocity for a predicted f."""
         skip, gain, _ = self._coefficients(t, y)
         return skip * y + gain * raw
 
-    def _raw(self, net: UNet, y: Tensor, condition: Tensor, t: Tensor, leap: Tensor | None = None) -> Tensor:
+    def _raw(self, net: UNet, y: Tensor, condition: Tensor, t: Tensor, step_size: Tensor | None = None) -> Tensor:
+        """A network's prediction of f."""
         _, _, deviation = self._coefficients(t, y)
-        return net(y / deviation, condition, t, leap).float()
+        return net(y / deviation, condition, t, step_size).float()
 
     def _coefficients(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """a, b and sqrt(q) at times `[B]`, shaped to multiply `like`."""
@@ -193,11 +191,9 @@ class DiffusionDecoder(GenerativeDecoder):
 
     def _times(self, n: int, device: torch.device) -> Tensor:
         """`[n]` training times, one from each of n equal strata of their distribution."""
-        quantile = (torch.arange(n, device=device) + torch.rand(n, device=device)) / n
         if self.config.times == "uniform":
-            return quantile
-        normal = torch.special.ndtri(quantile.clamp(1e-6, 1 - 1e-6))
-        return torch.sigmoid(self.config.time_mean + self.config.time_std * normal)
+            return stratified_times(n, device)
+        return logit_normal_times(n, self.config.time_mean, self.config.time_std, device)
 
     def _start(self, steps: int) -> int:
         """The step with which distillation begins."""
@@ -218,12 +214,11 @@ def integrate(
     `solver` is "euler" or "heun" (the trapezoidal rule, two evaluations per step).
     """
     first = start if isinstance(start, Tensor) else torch.full((len(y),), start, device=y.device)
-    leap = span / steps
-    times = [first - k * leap for k in range(steps + 1)]
+    step_size = span / steps
+    times = [first - k * step_size for k in range(steps + 1)]
     for t, following in pairwise(times):
-        here = velocity(y, t, leap)
+        slope = velocity(y, t, step_size)
         if solver == "heun":
-            there = velocity(y - leap * here, following, leap)
-            here = (here + there) / 2
-        y = y - leap * here
+            slope = (slope + velocity(y - step_size * slope, following, step_size)) / 2
+        y = y - step_size * slope
     return y

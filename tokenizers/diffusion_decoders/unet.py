@@ -1,7 +1,7 @@
 """A small U-Net of any rank on patches of a signal: the network of the diffusion decoder.
 
 Residual blocks modulated by the time (Dhariwal & Nichol 2021, arXiv 2105.05233), skip connections that are added,
-sub-pixel convolutions upwards. Space to depth comes first and its inverse last, so that nothing runs at full size.
+sub-pixel convolutions on the way up. Space to depth comes first and its inverse last: nothing runs at full size.
 
 Shape legend: B batch, C channels, *signal and *grid the axes of a signal and of a level, E embedding width.
 """
@@ -10,81 +10,68 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..backbones.conv import conv, group_norm, to_channels_last
 from ..backbones.patch import DepthToSpace, depth_to_space, space_to_depth
 from ..backbones.stages import Stage
-from .config import TIME_FEATURES
-
-if TYPE_CHECKING:
-    from .config import DiffusionConfig
+from ..backbones.time import TimeBlock, TimeEmbedding, time_features
+from .diffusion_config import TIME_FEATURES, FlowDecoderConfig
 
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
-# Times lie in [0, 1], and sinusoids are usually made for steps that count to a thousand.
-_TIME_SCALE = 1000.0
-_LONGEST_PERIOD = 10_000.0
-
-
-def time_features(t: Tensor) -> Tensor:
-    """Times `[B]` in [0, 1] to cosines and sines of geometrically spaced frequencies, `[B, TIME_FEATURES]`."""
-    half = TIME_FEATURES // 2
-    exponents = torch.arange(half, device=t.device, dtype=torch.float32) / half
-    angles = _TIME_SCALE * t.float().unsqueeze(1) * torch.exp(-math.log(_LONGEST_PERIOD) * exponents)
-    return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
 class UNet(nn.Module):
     """From a noisy signal, a condition and a time to a tensor like the signal; zero at the start of training.
 
-    With `leaps` it also reads how far the sampler is going to step.
+    With `reads_step_size` it also reads the size of the sampler's next step.
     """
 
-    def __init__(self, config: DiffusionConfig, levels: tuple[Stage, ...], *, channels: int, leaps: bool) -> None:
+    def __init__(
+        self, config: FlowDecoderConfig, levels: tuple[Stage, ...], *, channels: int, reads_step_size: bool
+    ) -> None:
         super().__init__()
         patch, rank = levels[0].stride, len(levels[0].shape)
         self.rank, self.patch = rank, patch
         elements, first = channels * math.prod(patch), levels[0].width
 
         def blocks(width: int) -> nn.ModuleList:
-            made = (
-                TimeBlock(width, rank, groups=config.groups, embedding=config.embedding) for _ in range(config.blocks)
-            )
-            return nn.ModuleList(made)
+            options = {"groups": config.groups, "embedding": config.embedding}
+            return nn.ModuleList(TimeBlock(width, width, rank, **options) for _ in range(config.blocks))
 
-        self.time = TimeEmbedding(config.embedding)
-        self.leap = nn.Linear(TIME_FEATURES, config.embedding) if leaps else None
-        if self.leap is not None:
-            nn.init.zeros_(self.leap.weight)
-            nn.init.zeros_(self.leap.bias)
+        self.time = TimeEmbedding(config.embedding, features=TIME_FEATURES)
+        self.step_size = nn.Linear(TIME_FEATURES, config.embedding) if reads_step_size else None
+        if self.step_size is not None:
+            nn.init.zeros_(self.step_size.weight)
+            nn.init.zeros_(self.step_size.bias)
         self.stem = conv(2 * elements, first, (3,) * rank)
-        self.inwards = nn.ModuleList(blocks(level.width) for level in levels)
+        self.down_blocks = nn.ModuleList(blocks(level.width) for level in levels)
         self.downs = nn.ModuleList(conv(a.width, b.width, b.kernel, b.stride) for a, b in pairwise(levels))
         self.ups = nn.ModuleList(
             nn.Sequential(conv(b.width, a.width * math.prod(b.stride), (3,) * rank), DepthToSpace(b.stride))
             for a, b in pairwise(levels)
         )
-        self.outwards = nn.ModuleList(blocks(level.width) for level in levels[:-1])
+        self.up_blocks = nn.ModuleList(blocks(level.width) for level in levels[:-1])
         last = conv(first, elements, (3,) * rank)
         for parameter in last.parameters():
             nn.init.zeros_(parameter)
         self.out = nn.Sequential(group_norm(first, config.groups), nn.SiLU(), last)
         to_channels_last(self, rank)
 
-    def forward(self, x: Tensor, condition: Tensor, t: Tensor, leap: Tensor | None = None) -> Tensor:
-        """`x` and `condition` `[B, C, *signal]`, times `t` and step sizes `leap` `[B]` to the shape of x."""
+    def forward(self, x: Tensor, condition: Tensor, t: Tensor, step_size: Tensor | None = None) -> Tensor:
+        """`x` and `condition` `[B, C, *signal]`, times `t` and step sizes `[B]` to the shape of x."""
         h = space_to_depth(torch.cat([x, condition], dim=1), self.patch)
         if self.rank in _CHANNELS_LAST:
             h = h.contiguous(memory_format=_CHANNELS_LAST[self.rank])
-        added = self.leap(time_features(leap)) if self.leap is not None and leap is not None else None
+        added = None
+        if self.step_size is not None and step_size is not None:
+            added = self.step_size(time_features(step_size, TIME_FEATURES))
         embedding = self.time(t, added)
         h = self.stem(h)
         skips: list[Tensor] = []
-        for number, blocks in enumerate(self.inwards):
+        for number, blocks in enumerate(self.down_blocks):
             if number:
                 skips.append(h)
                 h = self.downs[number - 1](h)
@@ -92,41 +79,6 @@ class UNet(nn.Module):
                 h = block(h, embedding)
         for number in reversed(range(len(self.ups))):
             h = skips[number] + self.ups[number](h)
-            for block in self.outwards[number]:  # type: ignore[attr-defined]
+            for block in self.up_blocks[number]:  # type: ignore[attr-defined]
                 h = block(h, embedding)
         return depth_to_space(self.out(h), self.patch)
-
-
-class TimeEmbedding(nn.Module):
-    """Features of a time through two layers, `[B]` to `[B, E]`, the last non-linearity applied."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.first = nn.Linear(TIME_FEATURES, width)
-        self.second = nn.Linear(width, width)
-
-    def forward(self, t: Tensor, added: Tensor | None = None) -> Tensor:
-        """Embeddings of times; `identity_defaults` `[B, E]` joins before the last non-linearity."""
-        h = self.second(F.silu(self.first(time_features(t))))
-        return F.silu(h if added is None else h + added)
-
-
-class TimeBlock(nn.Module):
-    """`[B, width, *grid]` to the same shape, scaled and shifted by the time; starts as the identity."""
-
-    def __init__(self, width: int, rank: int, *, groups: int, embedding: int) -> None:
-        super().__init__()
-        self.norm1 = group_norm(width, groups)
-        self.conv1 = conv(width, width, (3,) * rank)
-        self.norm2 = group_norm(width, groups)
-        self.modulation = nn.Linear(embedding, 2 * width)
-        self.conv2 = conv(width, width, (3,) * rank)
-        for parameter in self.conv2.parameters():
-            nn.init.zeros_(parameter)
-
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """Scale and shift come from `embedding` `[B, E]`."""
-        h = self.norm2(self.conv1(F.silu(self.norm1(x))))
-        shape = (len(x), -1, *([1] * (x.dim() - 2)))
-        scale, shift = (part.view(shape) for part in self.modulation(embedding).chunk(2, dim=-1))
-        return x + self.conv2(F.silu(torch.addcmul(shift, h, 1 + scale)))

@@ -14,7 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...results.errors import UserError
-from ..weights import digest, load
+from ..spec import SignalSpec
+from ..weights import digest, load, require
+from .base import Loss
+from .lpips_config import LPIPSConfig
 
 _LAYERS = (0, 3, 6, 8, 10)  # AlexNet's convolutions in torchvision's `features`
 _GEOMETRY = ((4, 2), (1, 2), (1, 1), (1, 1), (1, 1))  # stride, padding
@@ -78,6 +81,39 @@ class LPIPS(nn.Module):
         if x.shape != y.shape:
             raise UserError(f"lpips: the images differ in shape: {list(x.shape)} and {list(y.shape)}")
         return self.distance(self.features(x), self.features(y))
+
+
+class LazyLPIPS:
+    """LPIPS, loaded at its first use: a trained tokenizer opens without the weights file.
+
+    It is no module, which keeps the network out of the tokenizer's parameters, which are counted and saved.
+    """
+
+    def __init__(self, *, where: str) -> None:
+        """`where` is the option that needs it, for the error message."""
+        self.where = where
+        self._net: LPIPS | None = None
+
+    def on(self, device: torch.device) -> LPIPS:
+        """The network on `device`. Raises UserError when the weights are missing."""
+        if self._net is None:
+            self._net = LPIPS(require("alexnet_lpips", where=self.where))
+        return self._net.to(device)
+
+
+class Perceptual(Loss):
+    """LPIPS of images, or of a clip's frames, averaged."""
+
+    def __init__(self, config: LPIPSConfig, signal: SignalSpec) -> None:
+        super().__init__(config, signal)
+        self.net = LazyLPIPS(where="losses.lpips")
+
+    def __call__(self, reconstruction: Tensor, signal: Tensor) -> Tensor:
+        net = self.net.on(signal.device)
+        if signal.ndim == 4:
+            return net(reconstruction, signal)
+        frames = [x.movedim(2, 1).flatten(0, 1) for x in (reconstruction, signal)]
+        return net(*frames).view(len(signal), -1).mean(1)
 
 
 def _heads() -> Path:

@@ -1,4 +1,4 @@
-"""A weighted sum of loss terms."""
+"""A weighted sum of losses."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ..spec import SignalSpec
-from .config import TermConfig
+from .config import LossConfig
 
 
 class Objective:
-    """loss = sum of weight x term, each the mean over the batch of a loss per sample (see `terms`)."""
+    """The sum of weight x loss, each loss the mean over the batch of one value per sample (see `Loss`)."""
 
-    def __init__(self, terms: Sequence[TermConfig], signal: SignalSpec) -> None:
-        self.terms = [(term.kind, term.weight, term.build(signal)) for term in terms]
+    def __init__(self, losses: Sequence[LossConfig], signal: SignalSpec) -> None:
+        self.losses = [(loss.kind, loss.weight, loss.build(signal)) for loss in losses]
 
     def __call__(self, reconstruction: Tensor, signal: Tensor) -> dict[str, Tensor]:
-        """The weighted terms by name, scalars; both `[B, C, *signal]`, compared in float32."""
+        """The weighted losses by name, scalars; both `[B, C, *signal]`, compared in float32."""
         reconstruction, signal = reconstruction.float(), signal.float()
-        return {kind: weight * term(reconstruction, signal).mean() for kind, weight, term in self.terms}
+        return {kind: weight * loss(reconstruction, signal).mean() for kind, weight, loss in self.losses}

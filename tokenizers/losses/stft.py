@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from ...results.errors import UserError
-from ..spec import MelSpec
+from ..spec import MelSpec, SignalSpec
+from .base import Loss
+from .stft_config import MelConfig
 
 SIZES: tuple[tuple[int, int], ...] = ((512, 128), (1024, 256), (2048, 512))
 # Power below which a bin counts as empty; float32 noise of a full-scale tone lies above it.
@@ -22,11 +24,29 @@ FLOOR_POWER = 1e-8
 SILENCE = 1e-3
 
 
+class MultiResolutionSTFT(Loss):
+    """See `multi_resolution_stft`, at its default resolutions."""
+
+    def __call__(self, reconstruction: Tensor, signal: Tensor) -> Tensor:
+        return multi_resolution_stft(reconstruction, signal)
+
+
+class LogMel(Loss):
+    """See `log_mel_distance`, at the signal's sample rate."""
+
+    def __init__(self, config: MelConfig, signal: SignalSpec) -> None:
+        super().__init__(config, signal)
+        self.mel = MelSpec(sample_rate=int(signal.rate or 16000))
+
+    def __call__(self, reconstruction: Tensor, signal: Tensor) -> Tensor:
+        return log_mel_distance(reconstruction, signal, mel=self.mel)
+
+
 def fit_sizes(length: int, sizes: Sequence[tuple[int, int]] = SIZES) -> tuple[tuple[int, int], ...]:
     """The (window, hop) pairs, in samples, used on signals of `length` samples.
 
-    A window longer than the signal is halved, its hop with it, until it fits; duplicates fall out. Raises UserError for
-    signals under 4 samples.
+    A window longer than the signal is halved, its hop with it, until it fits; duplicates are dropped. Raises UserError
+    for signals under 4 samples.
     """
     if length < 4:
         raise UserError(f"spectral distances need at least 4 samples, got {length}")
@@ -41,7 +61,7 @@ def fit_sizes(length: int, sizes: Sequence[tuple[int, int]] = SIZES) -> tuple[tu
 def magnitudes(x: Tensor, sizes: Sequence[tuple[int, int]] = SIZES) -> tuple[Tensor, ...]:
     """`[B, C, N]` to magnitude spectra `[B, C, F, T]`, one per resolution, not below 1e-4 (where the gradient is 0).
 
-    Of a target they may be computed once and given to `multi_resolution_stft` many times.
+    Those of a target can be computed once and passed to `multi_resolution_stft` many times.
     """
     return tuple(_power(x, window, hop).sqrt() for window, hop in fit_sizes(x.shape[-1], sizes))
 
@@ -104,7 +124,7 @@ def log_mel_distance(x: Tensor, y: Tensor, *, mel: MelSpec, target: Tensor | Non
     return (log_mel(x, mel=mel) - target).abs().flatten(1).mean(1)
 
 
-# What is kept was perhaps first asked for in inference mode, and is wanted for a gradient later.
+# Not in inference mode: the cached tensor may be needed for a gradient later.
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)
 def mel_filters(mel: MelSpec) -> Tensor:
@@ -120,7 +140,7 @@ def mel_filters(mel: MelSpec) -> Tensor:
     return torch.minimum(rising, falling).clamp_min(0).float()
 
 
-# Copied to a device once: a copy in every step would wait for it.
+# Copied to a device once: a copy in every step would synchronise with it.
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)
 def _placed_filters(mel: MelSpec, device: torch.device, dtype: torch.dtype) -> Tensor:

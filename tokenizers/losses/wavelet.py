@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from .base import Loss
+
 
 def haar(clip: Tensor) -> Tensor:
     """One level of the orthonormal 3D Haar transform: `[B, C, T, H, W]` to `[B, 8 C, T/2, H/2, W/2]`.
@@ -23,9 +25,11 @@ def haar(clip: Tensor) -> Tensor:
     return bands.flatten(1, 2)
 
 
-def dwt_l1(reconstruction: Tensor, signal: Tensor) -> Tensor:
-    """Mean |difference| over the eight Haar sub-bands: `[B, C, T, H, W]` twice to `[B]`.
+class DWT(Loss):
+    """Mean |difference| over the eight Haar sub-bands of `[B, C, T, H, W]`.
 
-    Against an L1 of pixels, what moves and what is fine weighs as much as what is smooth.
+    Unlike in an L1 of pixels, motion and fine detail weigh as much as smooth areas.
     """
-    return haar(reconstruction - signal).abs().flatten(1).mean(1)
+
+    def __call__(self, reconstruction: Tensor, signal: Tensor) -> Tensor:
+        return haar(reconstruction - signal).abs().flatten(1).mean(1)

@@ -1,1 +1,1 @@
-"""Regularisers: what shapes a latent space beside the bottleneck and the objective."""
+"""Regularisers: auxiliary objectives that shape a latent space."""

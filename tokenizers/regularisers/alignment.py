@@ -6,23 +6,22 @@ Shape legend: B batch, C channels of the latents, E those of the target, *grid t
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .base import LossTerms, Regulariser, TrainingStep
+from ..auxiliary.base import LossTerms, TrainedTokenizer, TrainingStep
+from ..auxiliary.config import TokenizerParts
+from ..backbones.shortcut import first
+from .alignment_config import AlignmentConfig
+from .base import Regulariser
 from .targets import build_target, pooled
 
-if TYPE_CHECKING:
-    from ..composed import ComposedTokenizer
-    from ..spec import LatentSpec
-    from .curation_config import AlignmentConfig
-
-# Enough to know the mean and deviation of every feature.
+# Enough to estimate the mean and deviation of every feature.
 _SAMPLES = 1024
-# Positions of a sample between which cosines are compared; more are thinned out evenly.
+# At most about this many positions of a sample are compared with each other, evenly spaced.
 _COMPARED = 256
 
 
@@ -30,16 +29,16 @@ class Alignment(Regulariser):
     """weight x (mean of max(0, 1 - margin - cos(P z, f)) + structure x `structure_loss`).
 
     f are the frozen net's features, averaged onto the latent grid and normalised by their mean and deviation over the
-    training split's first thousand samples; z the latents, P the projection. Latents that are no grid are compared by
-    their mean over the positions with the features' mean over the signal.
+    training split's first thousand samples; z the latents, P the projection. Where the latents are not a grid, their
+    mean over positions is compared with the features' mean over the signal.
     """
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, config: AlignmentConfig, spec: LatentSpec) -> None:
+    def __init__(self, config: AlignmentConfig, tokenizer: TokenizerParts) -> None:
         super().__init__()
-        self.config = config
+        self.config, spec = config, tokenizer.spec
         self.target = build_target(config.target, spec)
         self.grid = spec.grid.shape if spec.grid.topology == "grid" else (1,) * spec.signal.modality.rank
         channels, features = spec.grid.channels, self.target.channels
@@ -52,28 +51,23 @@ class Alignment(Regulariser):
         self.register_buffer("deviation", torch.ones(features))
 
     @torch.no_grad()
-    def on_train_start(self, tokenizer: ComposedTokenizer, batches: Iterable[Any]) -> None:
-        """The features' mean and deviation over the first samples, pooled as they will be."""
-        rows, seen = [], 0
-        for batch in batches:
-            rows.append(self._features(batch).flatten(0, -2).double())
-            seen += len(batch)
-            if seen >= _SAMPLES:
-                break
+    def on_train_start(self, tokenizer: TrainedTokenizer, batches: Iterable[Any]) -> None:
+        """The mean and deviation of the pooled features over the first samples."""
+        rows = [self.target_features(batch).flatten(0, -2).double() for batch in first(batches, _SAMPLES)]
         if rows:
-            every = torch.cat(rows)
-            self.mean.copy_(every.mean(0))
-            # A feature that never varies says nothing; divided by 1 it stays 0.
-            deviation = every.std(0, correction=0)
+            features = torch.cat(rows)
+            self.mean.copy_(features.mean(0))
+            # A constant feature carries no information; divided by 1 it stays 0.
+            deviation = features.std(0, correction=0)
             self.deviation.copy_(torch.where(deviation > 1e-6, deviation, 1.0))
 
-    def losses(self, done: TrainingStep) -> LossTerms:
-        values = done.bottled.values
+    def losses(self, training_step: TrainingStep) -> LossTerms:
+        values = training_step.bottleneck_output.values
         z = values.movedim(1, -1)
         if len(self.grid) != values.ndim - 2 or values.shape[2:] != self.grid:
             z = z.flatten(1, -2).mean(1).view(len(values), *self.grid, -1)
         with torch.no_grad():
-            target = (self._features(done.signal) - self.mean) / self.deviation
+            target = (self.target_features(training_step.signal) - self.mean) / self.deviation
         cosine = F.cosine_similarity(self.project(z), target, dim=-1)
         loss = (1 - self.config.margin - cosine).clamp_min(0).mean()
         if self.config.structure:
@@ -82,7 +76,7 @@ class Alignment(Regulariser):
             losses={"alignment": self.config.weight * loss}, logs={"alignment_cosine": cosine.mean().detach()}
         )
 
-    def _features(self, signal: Tensor) -> Tensor:
+    def target_features(self, signal: Tensor) -> Tensor:
         """The target's features on the latent grid, `[B, *grid, E]`, not normalised."""
         return pooled(self.target(signal.float()), self.grid).movedim(1, -1)
 

@@ -8,19 +8,16 @@ Shape legend: B batch, N positions in raster order, C channels, H heads, K codes
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..backbones.attention import MLP, AxialEmbedding
-from .base import LossTerms, Regulariser, TrainingStep
-
-if TYPE_CHECKING:
-    from ..bottlenecks.base import Bottleneck
-    from ..spec import LatentSpec
-    from .curation_config import PriorInTheLoopConfig
+from ..auxiliary.base import LossTerms, TrainingStep
+from ..auxiliary.config import TokenizerParts
+from ..backbones.attention import MLP, Attention, AxialEmbedding
+from ..bottlenecks.base import Bottleneck
+from .base import Regulariser
+from .prior_in_the_loop_config import PriorInTheLoopConfig
 
 _TINY = 1e-8
 _HEAD_WIDTH = 16
@@ -29,22 +26,22 @@ _HEAD_WIDTH = 16
 class PriorInTheLoop(Regulariser):
     """weight x rate / elements: the nats that the prior needs for a sample's latents, over the signal's elements.
 
-    Continuous latents are normalised per channel by the batch's moments, through which the gradient passes: the loss
-    does not depend on their scale, so that smaller latents are no way to a lower one. They are then read with noise of
-    `resolution` deviations, as the decoder reads them: what is finer than that noise carries nothing past it, so
-    neither is hiding the signal below it. The rate is the negative log-likelihood less the noise's own entropy,
-    which is at least 0 on average, and 0 only for latents that the ones before them tell.
+    Continuous latents are normalised per channel by the batch's moments, and the gradient passes through the moments:
+    the loss does not depend on the latents' scale, so shrinking them does not lower it. Prior and decoder then read
+    them with noise of `resolution` deviations, which hides whatever is finer, so the signal can't be moved below the
+    resolution either. The rate is the negative log-likelihood minus the entropy of the noise: at least 0 on average,
+    and 0 only for latents that the preceding ones determine.
 
-    Codes cost their cross-entropy. The context's gradient takes the quantiser's straight-through path, as in LARP. That
-    of the target is the gradient of its soft assignment: each code k in proportion to exp(-|x - e_k|^2 / (2 s^2)), s^2
-    the codes' variance per channel, for the value as it is; a feature moves towards codes that the prior expects.
+    Codes cost their cross-entropy. The context's gradient takes the quantiser's straight-through path, as in LARP. The
+    target's gradient is that of its soft assignment, which weighs code k in proportion to exp(-|x - e_k|^2 / (2 s^2)),
+    s^2 the codes' variance per channel, at the quantised value: a feature moves towards codes that the prior expects.
     """
 
-    def __init__(self, config: PriorInTheLoopConfig, spec: LatentSpec) -> None:
+    def __init__(self, config: PriorInTheLoopConfig, tokenizer: TokenizerParts) -> None:
         super().__init__()
-        grid = spec.grid
+        grid = tokenizer.spec.grid
         self.config = config
-        self.elements = spec.signal.elements
+        self.elements = tokenizer.signal.elements
         self.sizes = grid.codebook_sizes
         outputs = sum(self.sizes) if self.sizes else 2 * grid.channels
         self.prior = CausalPrior(grid.channels, outputs, grid.shape, width=config.width, layers=config.layers)
@@ -55,16 +52,17 @@ class PriorInTheLoop(Regulariser):
         _, deviation = moments(values)
         return values + self.config.resolution * deviation * torch.randn_like(values)
 
-    def losses(self, done: TrainingStep) -> LossTerms:
-        nats = self._code_nats(done) if self.sizes else self._rate(done.bottled.values)
+    def losses(self, training_step: TrainingStep) -> LossTerms:
+        values = training_step.bottleneck_output.values
+        nats = self._code_nats(training_step) if self.sizes else self.rate(values)
         loss = self.config.weight / self.elements * nats
         return LossTerms(losses={"prior": loss}, logs={"prior_nats": nats.detach()})
 
-    def _rate(self, values: Tensor) -> Tensor:
-        """Mean over the batch of the nats of `[B, C, *grid]` at the resolution."""
+    def rate(self, values: Tensor) -> Tensor:
+        """Mean over the batch of the nats of continuous latents `[B, C, *grid]` at the resolution."""
         mean, deviation = moments(values)
         noise = self.config.resolution
-        # Unit variance with the noise on top: a channel that is constant is all noise, and costs nothing.
+        # Unit variance, noise included: a constant channel is nothing but noise, and costs nothing.
         scale = (1 + noise**2) ** -0.5
         z = scale * ((values - mean) / deviation + noise * torch.randn_like(values))
         z = z.flatten(2).mT
@@ -74,11 +72,11 @@ class PriorInTheLoop(Regulariser):
         rate = 0.5 * ((z - expected).square() / variance + (variance / floor).log() - 1)
         return rate.flatten(1).sum(1).mean()
 
-    def _code_nats(self, done: TrainingStep) -> Tensor:
+    def _code_nats(self, training_step: TrainingStep) -> Tensor:
         """Mean over the batch of the nats of all codes."""
-        bottleneck, values = done.tokenizer.bottleneck, done.bottled.values
+        bottleneck, values = training_step.tokenizer.bottleneck, training_step.bottleneck_output.values
         with torch.no_grad():
-            codes = bottleneck.encode(done.features).codes
+            codes = bottleneck.encode(training_step.features).codes
             assert codes is not None
             tables = code_values(bottleneck, self.sizes, values.ndim)
         tokens, chosen = values.flatten(2).mT, codes.flatten(2)
@@ -87,7 +85,7 @@ class PriorInTheLoop(Regulariser):
         for head, (table, scores) in enumerate(zip(tables, logits, strict=True)):
             log_q = F.log_softmax(scores, dim=-1)
             hard = -log_q.gather(-1, chosen[:, head].unsqueeze(-1))
-            # The forward value of `own` is this head's part of the values, its gradient that of all of them.
+            # The value of `own` is this head's part of the values, its gradient that of the whole.
             own = F.embedding(chosen[:, head], table) + tokens - tokens.detach()
             variance = table.var(0, correction=0)
             spread = variance.sum() / (variance > 0).sum().clamp_min(1) + _TINY
@@ -124,22 +122,17 @@ class CausalPrior(nn.Module):
 
 
 class CausalBlock(nn.Module):
-    """x + causal attention(norm(x)), then x + mlp(norm(x))."""
+    """x + causal attention(norm(x)), then x + mlp(norm(x)); its norms have biases, unlike those of `Block`."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
+        self.attention = Attention(width, width // _HEAD_WIDTH, causal=True)
         self.mlp = MLP(width)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, N, D]` to the same."""
-        batch, length, width = x.shape
-        heads = self.qkv(self.norm1(x)).view(batch, length, 3, -1, _HEAD_WIDTH).permute(2, 0, 3, 1, 4)
-        query, key, value = heads.unbind()
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        x = x + self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+        x = x + self.attention(self.norm1(x))
         return x + self.mlp(self.norm2(x))
 
 
@@ -153,9 +146,9 @@ def moments(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def code_values(bottleneck: Bottleneck, sizes: tuple[int, ...], ndim: int) -> list[Tensor]:
-    """What each code adds to the values, per head `[K, C]`, up to a constant: a code's values less those of code 0.
+    """What each code adds to the values, up to a constant, per head `[K, C]`: its values minus those of code 0.
 
-    Values are sums over the heads, whether these have channels of their own or share them (residual stages).
+    Values are sums over the heads, whether heads have channels of their own or share them (residual stages).
     """
     tables = []
     device = next((t.device for t in (*bottleneck.parameters(), *bottleneck.buffers())), torch.device("cpu"))

@@ -1,19 +1,16 @@
 """Resolution dropout (A14): training at two resolutions of the latent grid, as in CAT (arXiv 2501.03120).
 
-Shape legend: B batch, C channels, *grid the latent's axes, *coarse the same divided by the factors.
+Shape legend: B batch, C channels, *grid the latent's axes, *coarse those axes divided by the factors.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
+from ..auxiliary.config import TokenizerParts
 from .base import Regulariser
-
-if TYPE_CHECKING:
-    from .resolution_config import ResolutionDropoutConfig
+from .resolution_dropout_config import ResolutionDropoutConfig, halves
 
 
 class ResolutionDropout(Regulariser):
@@ -22,9 +19,9 @@ class ResolutionDropout(Regulariser):
     Encoder and decoder keep their one resolution: the bottleneck gives the positions of a block the same value.
     """
 
-    def __init__(self, config: ResolutionDropoutConfig, factors: tuple[int, ...]) -> None:
+    def __init__(self, config: ResolutionDropoutConfig, tokenizer: TokenizerParts) -> None:
         super().__init__()
-        self.probability, self.factors = config.probability, factors
+        self.probability, self.factors = config.probability, halves(tokenizer.layout.shape)
 
     def features(self, features: Tensor) -> Tensor:
         if not self.training:

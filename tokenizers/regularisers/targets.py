@@ -1,4 +1,4 @@
-"""Frozen features that latents are aligned with: of a net, or made by hand where there are no weights.
+"""Frozen features that latents are aligned with: those of a network, or hand-crafted ones, which need no weights.
 
 Shape legend: B batch, C channels, E features, *signal the axes of a signal, *places those of the features.
 """
@@ -6,17 +6,15 @@ Shape legend: B batch, C channels, E features, *signal the axes of a signal, *pl
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from ..spec import MelSpec, Modality
-
-if TYPE_CHECKING:
-    from ..losses.lpips import LPIPS
-    from ..spec import LatentSpec
+from ..losses.lpips import LazyLPIPS
+from ..losses.stft import log_mel
+from ..spec import LatentSpec, MelSpec, Modality
 
 _ORIENTATIONS = 8
 _SCALES = 3
@@ -25,7 +23,7 @@ _ALEXNET = (64, 192, 384, 256, 256)
 
 
 class Target:
-    """A frozen function of signals, `[B, C, *signal]` to a list of maps `[B, e, *places]` with `channels` e in all."""
+    """A frozen function of signals, `[B, C, *signal]` to a list of maps `[B, e, *places]`; `channels` sums e."""
 
     channels: int
 
@@ -45,16 +43,17 @@ def build_target(name: str, spec: LatentSpec) -> Target:
 
 
 def pooled(maps: list[Tensor], grid: tuple[int, ...]) -> Tensor:
-    """All maps averaged onto `grid` (repeated where it is finer) and joined: `[B, E, *grid]`."""
+    """All maps averaged onto `grid` (repeated where it is finer) and concatenated: `[B, E, *grid]`."""
     pool = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d)[len(grid) - 1]
     return torch.cat([pool(x, grid) for x in maps], dim=1)  # type: ignore[arg-type]
 
 
 class OrientedGradients(Target):
-    """Energies of the gradient by orientation, and in all, at three scales of the brightness, with its local mean.
+    """Energies of the brightness gradient by orientation and in total, and the local brightness, at three scales.
 
     After Dalal and Triggs 2005, without their blocks: each gradient votes with its length for the two nearest of eight
-    orientations in [0, pi). The scales halve the size. Logarithms of 1e-2 + energy: faint edges count as well.
+    orientations in [0, pi). Each scale has half the size of the one before. Energies enter as ln(1e-2 + energy), so
+    that faint edges count as well.
     """
 
     channels = _SCALES * (_ORIENTATIONS + 2)
@@ -64,11 +63,7 @@ class OrientedGradients(Target):
 
     def __call__(self, signal: Tensor) -> list[Tensor]:
         grey = signal.mean(1, keepdim=True)
-        if not self.video:
-            return self._maps(grey)
-        frames = len(signal), signal.shape[2]
-        maps = self._maps(grey.transpose(1, 2).flatten(0, 1))
-        return [x.unflatten(0, frames).transpose(1, 2) for x in maps]
+        return of_frames(self._maps, grey) if self.video else self._maps(grey)
 
     def _maps(self, grey: Tensor) -> list[Tensor]:
         maps = []
@@ -82,7 +77,7 @@ class OrientedGradients(Target):
 
 
 def orientations(grey: Tensor) -> Tensor:
-    """Gradient lengths by orientation, `[B, 1, H, W]` to `[B, 8, H, W]`; edges repeat, so that borders are no edges."""
+    """Gradient lengths by orientation, `[B, 1, H, W]` to `[B, 8, H, W]`; border pixels repeat: borders are no edges."""
     padded = F.pad(grey, (1, 1, 1, 1), mode="replicate")
     dx = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
     dy = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
@@ -105,38 +100,24 @@ class LogMelEnergies(Target):
         self.mel = MelSpec(sample_rate=rate, n_mels=_MELS, n_fft=min(window, length), hop=hop)
 
     def __call__(self, signal: Tensor) -> list[Tensor]:
-        from ..losses.stft import log_mel
-
         return [log_mel(signal.mean(1, keepdim=True), mel=self.mel).flatten(1, 2)]
 
 
 class AlexNetFeatures(Target):
-    """The five maps of AlexNet that LPIPS compares (Zhang et al. 2018), of images or of every frame.
-
-    The net is loaded at the first use and kept out of the tokenizer's modules, whose parameters are counted and saved.
-    """
+    """The five maps of AlexNet that LPIPS compares (Zhang et al. 2018), of images or of every frame."""
 
     channels = sum(_ALEXNET)
 
     def __init__(self, *, video: bool) -> None:
+        self.net = LazyLPIPS(where="regularisers.alignment")
         self.video = video
-        self._net: LPIPS | None = None
 
     def __call__(self, signal: Tensor) -> list[Tensor]:
-        net = self._load(signal.device)
-        if not self.video:
-            return net.features(signal)
-        frames = len(signal), signal.shape[2]
-        maps = net.features(signal.transpose(1, 2).flatten(0, 1))
-        return [x.unflatten(0, frames).transpose(1, 2) for x in maps]
+        maps = self.net.on(signal.device).features
+        return of_frames(maps, signal) if self.video else maps(signal)
 
-    def _load(self, device: torch.device) -> LPIPS:
-        if self._net is None:
-            from ..losses.lpips import LPIPS
-            from ..weights import require
 
-            net: nn.Module = LPIPS(require("alexnet_lpips", where="regularisers.alignment")).eval()
-            assert isinstance(net, LPIPS)
-            self._net = net
-        self._net.to(device)
-        return self._net
+def of_frames(maps: Callable[[Tensor], list[Tensor]], clip: Tensor) -> list[Tensor]:
+    """Maps of every frame of a clip `[B, C, T, H, W]`: a list of `[B, e, T, *places]`."""
+    frames = len(clip), clip.shape[2]
+    return [x.unflatten(0, frames).transpose(1, 2) for x in maps(clip.transpose(1, 2).flatten(0, 1))]

@@ -18,7 +18,10 @@ from ..spec import Modality
 
 @dataclass(frozen=True)
 class Transform:
-    """`signal` acts on `[B, C, *signal]`, `latent` on `[B, C, *grid]`; equivariant is who makes them the same."""
+    """`signal` acts on `[B, C, *signal]`, `latent` on `[B, C, *grid]`.
+
+    An encoder E is equivariant if latent(E(x)) = E(signal(x)).
+    """
 
     signal: Callable[[Tensor], Tensor]
     latent: Callable[[Tensor], Tensor]
@@ -27,9 +30,9 @@ class Transform:
 def draw(kind: str, modality: Modality, signal: Sequence[int], grid: Sequence[int], *, whole: bool) -> Transform:
     """A random transform of the kind for signals and latents of these shapes, from torch's global generator.
 
-    "rotate" turns by 90, 180 or 270 degrees, by 180 alone where a side or the downsampling differs between height and
-    width. "shift" is circular along the last axis (images, frames: along both), uniform over all lengths; `whole`
-    leaves those by whole latent positions. The others have nothing to draw.
+    "rotate" turns by 90, 180 or 270 degrees, only by 180 where height and width differ in size or downsampling. "shift"
+    is circular along the last axis (images, frames: both axes), uniform over all lengths, with `whole` over whole
+    latent positions. The others are the same every time.
     """
     if kind == "rotate":
         square = signal[-1] == signal[-2] and grid[-1] == grid[-2]
@@ -65,9 +68,9 @@ def turn(quarters: int) -> Transform:
 
 
 def shift(lengths: Sequence[tuple[int, int]]) -> Transform:
-    """A circular shift of the last axes: for each of them (elements of the signal, elements per latent position).
+    """A circular shift of the last axes: for each (length in elements of the signal, elements per latent position).
 
-    A latent moves by a fraction of a position as the linear blend of its two neighbours.
+    A shift by a fraction of a latent position blends two neighbours linearly.
     """
 
     def signal(x: Tensor) -> Tensor:

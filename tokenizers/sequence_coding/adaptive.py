@@ -6,26 +6,23 @@ Shape legend: B batch, H heads, L positions of the whole grid, n of a candidate,
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ..composed import ComposedTokenizer
 from ..spec import LatentSpec
-from .base import Recoding
-
-if TYPE_CHECKING:
-    from ..composed import ComposedTokenizer
-    from .adaptive_config import AdaptiveConfig, Rule
+from .adaptive_config import AdaptiveConfig, Rule
+from .base import SequenceCoding
 
 # Halvings of the interval in which a level is sought: to a float32's own precision and beyond.
 _HALVINGS = 40
 
 
-class Adaptive(Recoding):
+class Adaptive(SequenceCoding):
     """Sequences `[B, H, L]` of as many codes as `rule` and `level` say (see `choose`).
 
-    The error is the mean square over the sample, of the reconstruction clamped to [-1, 1]. Before `learn` the level is
+    The error is the mean square over the sample, of the reconstruction clamped to [-1, 1]. Before `fit` the level is
     0: no error is accepted that more codes would lessen. A subclass says what the candidates are.
     """
 
@@ -42,19 +39,19 @@ class Adaptive(Recoding):
         raise NotImplementedError
 
     @torch.no_grad()
-    def learn(self, tokenizer: ComposedTokenizer, signals: Iterable[Tensor]) -> None:
+    def fit(self, tokenizer: ComposedTokenizer, signals: Iterable[Tensor]) -> None:
         errors = torch.cat([self._tried(tokenizer, signal)[1].cpu() for signal in signals])
         self.level.copy_(calibrated(errors, torch.tensor(self.lengths), self.budget, self.rule))
 
     @torch.no_grad()
-    def recode(self, tokenizer: ComposedTokenizer, signal: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, tokenizer: ComposedTokenizer, signal: Tensor) -> tuple[Tensor, Tensor]:
         tried, errors = self._tried(tokenizer, signal)
         known = torch.tensor(self.lengths, device=signal.device)
         choice = choose(errors, known, self.level, self.rule)
         sequences = torch.zeros_like(tried[-1])
         for number, codes in enumerate(tried):
-            kept = sequences[:, :, : codes.shape[2]]
-            kept.copy_(torch.where((choice == number).view(-1, 1, 1), codes, kept))
+            prefix = sequences[:, :, : codes.shape[2]]
+            prefix.copy_(torch.where((choice == number).view(-1, 1, 1), codes, prefix))
         return sequences, known[choice]
 
     def _tried(self, tokenizer: ComposedTokenizer, signal: Tensor) -> tuple[list[Tensor], Tensor]:

@@ -1,4 +1,4 @@
-"""Merged codes (A16): byte pair encoding (Gage 1994; Sennrich et al. 2016, arXiv 1508.07909) over code sequences.
+"""Merged codes (BPE, A16): byte pair encoding (Gage 1994; Sennrich et al. 2016, arXiv 1508.07909) over code sequences.
 
 Shape legend: B batch, H heads, *grid positions, S = positions x H symbols, V vocabulary, M = V - sum of codebooks.
 """
@@ -7,25 +7,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..spec import LatentSpec
-from .base import Recoding
-from .config import PRIVATE
-
-if TYPE_CHECKING:
-    from .config import BPEConfig
+from .base import SequenceCoding
+from .bpe_config import PRIVATE, BPEConfig
 
 
-class BPE(Recoding):
+class BPE(SequenceCoding):
     """Symbols are the heads' codes, the heads of a position in turn; head j's codes follow those of the heads before.
 
-    `merges` `[M, 2]` are the pairs in the order in which they are merged (-1: no more were worth it); merge m makes the
-    symbol base + m.
+    `merges` `[M, 2]` are the pairs in the order in which they are merged (-1: no pair is left that occurs twice); merge
+    m makes the symbol base + m.
     """
 
     merges: Tensor
@@ -37,10 +34,10 @@ class BPE(Recoding):
         self.register_buffer("merges", torch.full((config.vocabulary - self.base, 2), -1))
         starts = np.cumsum([0, *inner.grid.codebook_sizes])
         self._starts, self._sizes = torch.from_numpy(starts[:-1]), torch.tensor(inner.grid.codebook_sizes)
-        self._made: tuple[Any, list[np.ndarray]] | None = None
+        self._model: tuple[Any, list[np.ndarray]] | None = None
 
     @torch.no_grad()
-    def fit(self, codes: Iterable[Tensor]) -> None:
+    def fit_codes(self, codes: Iterable[Tensor]) -> None:
         from tokenizers import Tokenizer, models, trainers
 
         model = Tokenizer(models.BPE())
@@ -62,9 +59,9 @@ class BPE(Recoding):
         self.merges.fill_(-1)
         if rows:
             self.merges[: len(rows)] = torch.tensor(rows, device=self.merges.device)
-        self._made = None
+        self._model = None
 
-    def encode(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+    def encode_codes(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         model, _ = self._tables()
         rows = [encoding.ids for encoding in model.encode_batch(list(self._texts(codes)))]
         lengths = torch.tensor([len(row) for row in rows])
@@ -73,22 +70,22 @@ class BPE(Recoding):
             sequence[0, : len(row)] = torch.tensor(row)
         return sequences.to(codes.device), lengths.to(codes.device)
 
-    def decode(self, sequences: Tensor, lengths: Tensor) -> tuple[Tensor, int]:
+    def decode_codes(self, sequences: Tensor, lengths: Tensor) -> tuple[Tensor, int]:
         _, expansions = self._tables()
-        wanted, heads = self.grid.positions * self.grid.heads, self.grid.heads
-        malformed, symbols = 0, np.zeros((len(sequences), wanted), dtype=np.int64)
+        count, heads = self.grid.positions * self.grid.heads, self.grid.heads
+        malformed, symbols = 0, np.zeros((len(sequences), count), dtype=np.int64)
         for out, row, length in zip(symbols, sequences[:, 0].cpu().numpy(), lengths.tolist(), strict=True):
-            found = [expansions[code] for code in row[:length]]
-            flat = np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
-            malformed += len(flat) != wanted
-            out[: len(flat)] = flat[:wanted]
+            parts = [expansions[code] for code in row[:length]]
+            flat = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+            malformed += len(flat) != count
+            out[: len(flat)] = flat[:count]
             out[len(flat) :] = flat[-1] if len(flat) else 0
         codes = torch.from_numpy(symbols).view(-1, self.grid.positions, heads) - self._starts
         # A sampled sequence may put one head's code in another's place.
         legal = codes.clamp_min(0).minimum(self._sizes - 1)
-        strange = int((legal != codes).flatten(1).any(1).sum()) if heads > 1 else 0
+        misplaced = int((legal != codes).flatten(1).any(1).sum()) if heads > 1 else 0
         shaped = legal.movedim(1, 2).reshape(len(sequences), heads, *self.grid.shape)
-        return shaped.to(sequences.device), min(len(sequences), malformed + strange)
+        return shaped.to(sequences.device), min(len(sequences), malformed + misplaced)
 
     def _texts(self, codes: Tensor) -> Iterator[str]:
         """Each sample's symbols in raster order, one private-use character each."""
@@ -98,7 +95,7 @@ class BPE(Recoding):
 
     def _tables(self) -> tuple[Any, list[np.ndarray]]:
         """The library's merger, and each code's symbols."""
-        if self._made is None:
+        if self._model is None:
             from tokenizers import Tokenizer, models
 
             vocabulary = {_character(i): i for i in range(self.base)}
@@ -114,12 +111,12 @@ class BPE(Recoding):
                 names.append(names[first] + names[second])
                 vocabulary[names[-1]] = len(vocabulary)
                 expansions.append(np.concatenate([expansions[first], expansions[second]]))
-            self._made = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs)), expansions
-        return self._made
+            self._model = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs)), expansions
+        return self._model
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
-        self._made = None
+        self._model = None
 
 
 def _character(symbol: int) -> str:

@@ -1,4 +1,4 @@
-"""Entropy-coded codes (A19, F6): the same bits as the code sequence, in as few bytes as their frequencies allow.
+"""Entropy coding of codes (A19, F6): the same content in as few bytes as the codes' frequencies allow.
 
 Shape legend: B batch, H heads, *grid positions, P their number, S = P x H symbols, L the longest sequence in bytes.
 """
@@ -6,7 +6,6 @@ Shape legend: B batch, H heads, *grid positions, P their number, S = P x H symbo
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,17 +13,15 @@ from torch import Tensor
 
 from ..spec import LatentSpec
 from . import rans
-from .base import Recoding
-
-if TYPE_CHECKING:
-    from .config import EntropyConfig
+from .base import SequenceCoding
+from .entropy_config import EntropyConfig
 
 
-class Entropy(Recoding):
+class Entropy(SequenceCoding):
     """Sequences `[B, 1, L]` of bytes: codes in raster order, the heads of a position in turn, through `rans`.
 
-    `frequencies` `[sum K]` are the heads' code frequencies in the training split, one head's behind the other's. A
-    sample that they would make as long as its plain bits or longer is stored as those, which its length L tells.
+    `frequencies` `[sum K]` are the heads' code frequencies in the training split, head after head. A sample that would
+    become at least as long as its plain bits is stored as those, and recognised by its length L.
     """
 
     frequencies: Tensor
@@ -37,7 +34,7 @@ class Entropy(Recoding):
         self.register_buffer("frequencies", torch.cat(even))
 
     @torch.no_grad()
-    def fit(self, codes: Iterable[Tensor]) -> None:
+    def fit_codes(self, codes: Iterable[Tensor]) -> None:
         sizes = self.grid.codebook_sizes
         counts = [torch.zeros(size, dtype=torch.long) for size in sizes]
         for batch in codes:
@@ -45,7 +42,7 @@ class Entropy(Recoding):
                 count += torch.bincount(batch[:, head].flatten(), minlength=sizes[head]).cpu()
         self.frequencies.copy_(torch.cat([torch.from_numpy(rans.scaled(count.numpy())) for count in counts]))
 
-    def encode(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+    def encode_codes(self, codes: Tensor) -> tuple[Tensor, Tensor]:
         symbols = codes.flatten(2).transpose(1, 2).flatten(1).cpu().numpy()
         streams, lengths = rans.encode(symbols, self._tables())
         sequences = np.zeros((len(symbols), self.longest), dtype=np.int64)
@@ -57,16 +54,16 @@ class Entropy(Recoding):
         shaped = torch.from_numpy(sequences).unsqueeze(1)
         return shaped.to(codes.device), torch.from_numpy(lengths).to(codes.device)
 
-    def decode(self, sequences: Tensor, lengths: Tensor) -> tuple[Tensor, int]:
+    def decode_codes(self, sequences: Tensor, lengths: Tensor) -> tuple[Tensor, int]:
         rows, ends = sequences[:, 0].cpu().numpy(), lengths.cpu().numpy()
         heads, count = self.grid.heads, self.grid.positions * self.grid.heads
-        symbols, said = rans.decode(rows, ends, self._tables(), count)
-        for row in np.flatnonzero((said >= 0) & (said < count)):
-            # What is missing repeats the last position that is there in all heads.
-            place = said[row] // heads * heads
+        symbols, determined = rans.decode(rows, ends, self._tables(), count)
+        for row in np.flatnonzero((determined >= 0) & (determined < count)):
+            # What is missing repeats the last position that all heads have.
+            place = determined[row] // heads * heads
             last = symbols[row, place - heads : place] if place else np.zeros(heads, dtype=np.int64)
             symbols[row, place:] = np.tile(last, (count - place) // heads)
-        broken = said != count
+        broken = determined != count
         plain = ends == self.longest
         symbols[plain], broken[plain] = self._unpacked(rows[plain])
         shaped = torch.from_numpy(symbols).view(-1, self.grid.positions, heads).transpose(1, 2)
@@ -95,7 +92,7 @@ class Entropy(Recoding):
         )
 
     def _unpacked(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The inverse, and where the bytes `[n, L]` are none that `_packed` makes (codes above the last become it)."""
+        """The inverse, and which rows `[n, L]` `_packed` can't have made (codes above the largest become it)."""
         widths = self._widths()
         bits = np.unpackbits(rows.astype(np.uint8), axis=1)
         used = self.grid.positions * sum(widths)

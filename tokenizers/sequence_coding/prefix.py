@@ -6,16 +6,13 @@ Shape legend: B batch, H heads, L positions.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ..composed import ComposedTokenizer
 from ..interface import Latents
 from .adaptive import Adaptive
-
-if TYPE_CHECKING:
-    from ..composed import ComposedTokenizer
 
 
 class Prefix(Adaptive):
@@ -25,11 +22,11 @@ class Prefix(Adaptive):
         codes = self.codes(tokenizer, signal)
         flat = codes.flatten(2)
         for count in self.lengths:
-            kept = torch.full((len(codes),), count, device=codes.device)
-            yield flat[:, :, :count], tokenizer.decode(Latents(codes=codes, lengths=kept))
+            lengths = torch.full((len(codes),), count, device=codes.device)
+            yield flat[:, :, :count], tokenizer.decode(Latents(codes=codes, lengths=lengths))
 
-    def restore(self, sequences: Tensor, lengths: Tensor) -> tuple[Latents, int]:
-        """Prefixes as they are: every length but none at all (which counts as one, and as malformed) is one."""
+    def decode(self, sequences: Tensor, lengths: Tensor) -> tuple[Latents, int]:
+        """Prefixes as they are; an empty sequence is malformed, and is decoded as a prefix of one position."""
         empty = int((lengths < 1).sum())
         codes = sequences.reshape(len(sequences), self.grid.heads, *self.grid.shape)
         return Latents(codes=codes, lengths=lengths.clamp_min(1)), empty

@@ -1,10 +1,14 @@
 """An entropy coder with static frequencies: rANS (Duda 2013, arXiv 1311.2540), byte by byte, many rows at once.
 
-A row's state x is one unsigned 32-bit integer below 2^31. To code a symbol of frequency f, whose predecessors' sum to
-c, of 2^bits: x <- (x div f) 2^bits + x mod f + c, after as many low bytes as keep it below 2^31 have left. Decoding is
-the inverse, last symbol first; so symbols are coded from the last to the first, and read in their order. The state
-starts at 1 and is written without leading zeros: a row takes its information content and at most `bits` bits (what the
-first symbol coded may waste) and a byte more; some 1.5 bytes in the mean.
+A row's state x is one unsigned 32-bit integer below 2^31. To code a symbol of frequency f out of 2^bits, where the
+frequencies of the symbols before it in the table sum to c: low bytes are written until the result stays below 2^31,
+then x <- (x div f) 2^bits + x mod f + c. Decoding is the inverse, last symbol first; so symbols are coded from the last
+to the first, and read in their order. The state starts at 1 and is written without leading zeros: a row takes its
+information content, at most `bits` bits (which the first symbol coded may waste) and a byte more; on average about 1.5
+bytes more than its information content.
+
+The library `constriction` is no substitute: its streams are 32-bit words, so up to three bytes longer, and it decodes a
+truncated stream to the end without saying which symbols the bytes still determine.
 
 Shape legend: B rows, S symbols per row, W the longest row's bytes.
 """
@@ -91,33 +95,33 @@ def encode(symbols: np.ndarray, tables: Sequence[Frequencies]) -> tuple[np.ndarr
 def decode(
     streams: np.ndarray, lengths: np.ndarray, tables: Sequence[Frequencies], count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The inverse: `count` symbols `[B, S]` int64, and how many of each row's the bytes still say anything about.
+    """The inverse: `count` symbols `[B, S]` int64, and how many of each row's symbols the bytes determine.
 
-    That is `count` for what `encode` made, -1 for a row that says all of them but is no such stream (bytes are left
-    over, or the state does not end where it began), and otherwise the symbols before the bytes ran out.
+    That is `count` for a stream of `encode`, -1 for a row that describes all symbols but is no such stream (bytes are
+    left over, or the state does not end where it began), and otherwise the symbols before the bytes ran out.
     """
     rows = len(streams)
     bytes_ = streams.astype(np.uint32)
     state, read = np.zeros(rows, dtype=np.uint32), np.zeros(rows, dtype=np.int64)
     symbols = np.zeros((rows, count), dtype=np.int64)
-    said = np.zeros(rows, dtype=np.int64)
+    determined = np.zeros(rows, dtype=np.int64)
 
     def refill() -> None:
-        while len(hungry := np.flatnonzero((state < _LOW) & (read < lengths))):
-            state[hungry] = (state[hungry] << _BYTE) | bytes_[hungry, read[hungry]]
-            read[hungry] += 1
+        while len(low := np.flatnonzero((state < _LOW) & (read < lengths))):
+            state[low] = (state[low] << _BYTE) | bytes_[low, read[low]]
+            read[low] += 1
 
     refill()
     for place in range(count):
         table = tables[place % len(tables)]
         slot = state & np.uint32((1 << table.bits) - 1)
-        found = np.searchsorted(table.starts, slot, side="right") - 1
-        symbols[:, place] = found
+        symbol = np.searchsorted(table.starts, slot, side="right") - 1
+        symbols[:, place] = symbol
         before = state
-        state = table.counts[found] * (state >> np.uint32(table.bits)) + (slot - table.starts[found])
-        said[(state != before) | (read < lengths)] = place + 1
+        state = table.counts[symbol] * (state >> np.uint32(table.bits)) + (slot - table.starts[symbol])
+        determined[(state != before) | (read < lengths)] = place + 1
         refill()
     whole = (state == 1) & (read == lengths)
-    said[whole] = count
-    said[~whole & (said == count)] = -1
-    return symbols, said
+    determined[whole] = count
+    determined[~whole & (determined == count)] = -1
+    return symbols, determined

@@ -6,24 +6,21 @@ Shape legend: B batch, H heads, *grid positions, L their number, *coarse the gri
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ..composed import ComposedTokenizer
 from ..interface import Latents
-from ..regularisers.resolution_config import halves
 from ..regularisers.resolution_dropout import pooled, repeated
+from ..regularisers.resolution_dropout_config import halves
 from ..spec import LatentSpec
 from .adaptive import Adaptive
-
-if TYPE_CHECKING:
-    from ..composed import ComposedTokenizer
-    from .adaptive_config import ResolutionConfig
+from .resolution_config import ResolutionConfig
 
 
 class Resolution(Adaptive):
-    """Sequences `[B, H, L]`: the coarse grid's codes, or the whole grid's, in raster order. The length tells which."""
+    """Sequences `[B, H, L]`: the coarse grid's codes, or the whole grid's, in raster order. The length says which."""
 
     def __init__(self, config: ResolutionConfig, inner: LatentSpec) -> None:
         super().__init__(config, inner)
@@ -36,10 +33,10 @@ class Resolution(Adaptive):
             with torch.autocast(signal.device.type, enabled=False):
                 codes = tokenizer.bottleneck.encode(pooled(features, factors)).codes
             if codes is None:
-                raise ValueError("only codes can be recoded")
+                raise ValueError("only codes can be coded as a sequence")
             yield codes.flatten(2), tokenizer.decode(Latents(codes=repeated(codes, factors)))
 
-    def restore(self, sequences: Tensor, lengths: Tensor) -> tuple[Latents, int]:
+    def decode(self, sequences: Tensor, lengths: Tensor) -> tuple[Latents, int]:
         """The whole grid's codes; a sequence of another length than the two repeats its last code up to the next."""
         few, many = self.lengths
         places = torch.arange(many, device=sequences.device)

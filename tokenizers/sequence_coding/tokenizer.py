@@ -1,4 +1,4 @@
-"""A discrete tokenizer whose codes are recoded: trained as ever, its sequences shorter (A14, A16, A18, A19)."""
+"""A discrete tokenizer whose codes are coded as sequences: trained like any other, its latents shorter."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from ..interface import Latents, TrainableTokenizer
 from ..spec import LatentSpec
 
 
-class RecodedTokenizer(TrainableTokenizer):
-    """`inner` is the composed tokenizer and all that is trained; `recoding` learns from its codes afterwards.
+class SequenceCodedTokenizer(TrainableTokenizer):
+    """`inner` is the composed tokenizer and all that is trained; `sequence_coding` learns from its codes afterwards.
 
-    `undecodable` counts the samples decoded so far whose sequences did not describe exactly one grid of codes.
+    `undecodable` counts the samples decoded so far whose sequences were malformed.
     """
 
     def __init__(self, config: TokenizerConfig) -> None:
         super().__init__()
-        if config.recoding is None:
-            raise ValueError("a RecodedTokenizer needs a recoding")
+        if config.sequence_coding is None:
+            raise ValueError("a SequenceCodedTokenizer needs a sequence coding")
         self.config = config
-        self.inner = ComposedTokenizer(replace(config, recoding=None))
-        self.recoding = config.recoding.build(self.inner.spec)
+        self.inner = ComposedTokenizer(replace(config, sequence_coding=None))
+        self.sequence_coding = config.sequence_coding.build(self.inner.spec)
         self._spec = config.spec
         self.undecodable = 0
 
@@ -38,20 +38,20 @@ class RecodedTokenizer(TrainableTokenizer):
     @torch.no_grad()
     def encode(self, signal: Tensor) -> Latents:
         """`[B, C, *signal]` to sequences `codes` `[B, R, L]` with `lengths`; no values."""
-        codes, lengths = self.recoding.recode(self.inner, signal)
+        codes, lengths = self.sequence_coding.encode(self.inner, signal)
         return Latents(codes=codes, lengths=lengths)
 
     def decode(self, latents: Latents) -> Tensor:
         """Sequences to `[B, C, *signal]`; without lengths every position counts."""
         codes = latents.codes
         if codes is None:
-            raise ValueError("a recoded tokenizer reads codes")
+            raise ValueError("a sequence-coded tokenizer reads codes")
         lengths = latents.lengths
         if lengths is None:
             lengths = torch.full((len(codes),), codes.shape[2], device=codes.device)
-        restored, malformed = self.recoding.restore(codes, lengths)
+        inner, malformed = self.sequence_coding.decode(codes, lengths)
         self.undecodable += malformed
-        return self.inner.decode(restored)
+        return self.inner.decode(inner)
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         return self.inner.param_groups()
@@ -75,6 +75,6 @@ class RecodedTokenizer(TrainableTokenizer):
 
     @torch.no_grad()
     def on_train_end(self, batches: Iterable[Any]) -> None:
-        """Lets the recoding learn from what the trained tokenizer makes of the training split."""
+        """Fits the sequence coding to what the trained tokenizer makes of the training split."""
         self.inner.on_train_end(batches)
-        self.recoding.learn(self.inner, batches)
+        self.sequence_coding.fit(self.inner, batches)

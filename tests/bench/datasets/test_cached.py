@@ -9,6 +9,7 @@ import torch
 
 from latentbench.bench.datasets import DataConfig, open_dataset
 from latentbench.tasks.interface import Dataset, batches
+from latentbench.tasks.memory_mapped import MemoryMapped
 from latentbench.tokenizers.spec import Modality
 
 CPU = torch.device("cpu")
@@ -41,10 +42,9 @@ def test_a_batch_is_the_callers_own(cache: Path) -> None:
 def test_extremes_of_the_integers(cache: Path) -> None:
     data = open_dataset(DataConfig(samples=50, val=10, size=16), cache=cache)
     split = data.train
-    split._samples = np.array([0, 255], np.uint8).reshape(2, 1, 1, 1)
-    split._rows = np.arange(2)
+    split._samples = MemoryMapped(np.array([0, 255], np.uint8).reshape(2, 1, 1, 1))
     assert split.batch(np.arange(2), CPU).flatten().tolist() == [-1.0, 1.0]
-    split._samples = np.array([-32768, 16384], np.int16).reshape(2, 1, 1)
+    split._samples = MemoryMapped(np.array([-32768, 16384], np.int16).reshape(2, 1, 1))
     assert split.batch(np.arange(2), CPU).flatten().tolist() == [-1.0, 0.5]
 
 
@@ -59,10 +59,10 @@ def test_pickles_for_another_process(modality: Modality, cache: Path) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("share", [0.0, 0.05])
 def test_gpu_gives_the_same(share: float, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("latentbench.bench.datasets.cached.RESIDENT_SHARE", share)
+    monkeypatch.setattr("latentbench.tasks.memory_mapped.RESIDENT_SHARE", share)
     gpu = torch.device("cuda")
     for modality in Modality:
         data = open_dataset(DataConfig(samples=50, val=10, size=16, modality=modality), cache=cache)
         indices = np.array([4, 2, 49])
         torch.testing.assert_close(data.train.batch(indices, gpu).cpu(), data.train.batch(indices, CPU))
-        assert (data.train._resident[gpu] is None) == (share == 0.0)
+        assert (data.train._samples._resident[gpu] is None) == (share == 0.0)

@@ -135,10 +135,6 @@ def test_opened_data_set_holds_the_parts(modality: Modality, cache: Path) -> Non
         assert torch.equal(signal, source)
     assert data.train.labels is not None
     assert data.train.labels[indices].tolist() == made.label.tolist()
-    masks = data.train.masks(indices)
-    assert masks is not None
-    assert np.array_equal(masks, made.mask)
-    assert data.val.masks(np.array([0])) is not None
 
 
 def test_spectrogram_shares_the_waveforms_entry(cache: Path) -> None:
@@ -165,9 +161,3 @@ def test_mixed_complexity_leaves_every_other_sample_plain(modality: Modality) ->
         assert (colours == colours[:, :, :1]).all()
         background = np.median(even.structure[1::2].reshape(20, 3, -1), axis=2)
         np.testing.assert_allclose(colours[:, :, 0], background, atol=1e-6)
-
-
-def test_masks_know_of_mixed_complexity(tmp_path: Path) -> None:
-    data = open_dataset(config(Modality.IMAGE, complexity="mixed"), cache=tmp_path)
-    made = parts(config(Modality.IMAGE, complexity="mixed"), "val", np.arange(10))
-    assert np.array_equal(np.asarray(data.val.masks(np.arange(10))), made.mask)

@@ -14,7 +14,7 @@ import pytest
 
 from latentbench.bench.engines import engines, local
 from latentbench.bench.engines.client import Server
-from latentbench.bench.engines.interface import Event
+from latentbench.bench.engines.interface import EngineSettings, Event
 from latentbench.bench.engines.local import LocalEngine
 from latentbench.bench.engines.slots import SMALL_STEP
 from latentbench.bench.hardware import Device, Machine
@@ -34,25 +34,25 @@ from latentbench.results.record import Failure, Record
 from latentbench.results.store import Store
 
 def work(data):
-    order = WorkerRequest.from_json(data)
-    job, do = order.job, order.job.config
-    print("attempt", order.attempt, "threads", order.threads, flush=True)
-    (order.folder / f"pid-{order.attempt}").write_text(str(os.getpid()))
-    (order.folder / "started").write_text(repr(time.monotonic()))
+    request = WorkerRequest.from_json(data)
+    job, do = request.job, request.job.config
+    print("attempt", request.attempt, "threads", request.threads, flush=True)
+    (request.folder / f"pid-{request.attempt}").write_text(str(os.getpid()))
+    (request.folder / "started").write_text(repr(time.monotonic()))
     signal.signal(signal.SIGTERM, lambda *_: os._exit(75))
-    if order.attempt <= do.get("deaths", 0):
+    if request.attempt <= do.get("deaths", 0):
         os.kill(os.getpid(), signal.SIGKILL)
     if "progress" in do:
-        ProgressFile(order.folder)(*do["progress"])
+        ProgressFile(request.folder)(*do["progress"])
     deadline = time.monotonic() + do.get("seconds", 0)
     while time.monotonic() < deadline:
         time.sleep(0.01)
-    (order.folder / "ended").write_text(repr(time.monotonic()))
+    (request.folder / "ended").write_text(repr(time.monotonic()))
     if "exit" in do:
         return do["exit"]
     error = Failure(type="ValueError", message=do["error"]) if "error" in do else None
     status = "failed" if error else "finished"
-    Store(order.root).save(Record(kind=job.kind, key=job.key, status=status, config=do, error=error))
+    Store(request.root).save(Record(kind=job.kind, key=job.key, status=status, config=do, error=error))
     return UNWRITABLE if do.get("unwritable") else 1 if error else 0
 
 worker.preload = lambda: None
@@ -82,7 +82,9 @@ def job(name: str, *needs: Job, step_flops: float = 0.0, memory: int = 1, **do: 
 
 def engine(out: Path, *, units: int = 2, memory: int = 100) -> LocalEngine:
     machine = Machine(devices=(Device(name="cpu", units=units, memory=memory),), cores=8)
-    return LocalEngine(store=Store(out), machine=machine, cache=out / "cache")
+    local_engine = LocalEngine(EngineSettings(store=Store(out), cache=out / "cache", devices="cpu"))
+    local_engine.machine = machine
+    return local_engine
 
 
 def run(out: Path, *jobs: Job, **options: Any) -> list[Event]:
@@ -264,7 +266,7 @@ def test_closing_stops_the_workers(out: Path) -> None:
     server = server_of(workers[0])
     time.sleep(0.2)  # until their signal handlers are in place
     started = time.monotonic()
-    running.close()  # type: ignore[attr-defined]
+    running.close()
     assert time.monotonic() - started < 5
     assert not any(map(alive, [*workers, server]))
     assert run(out, job("a"), job("b"))  # the folder can be used at once
@@ -281,7 +283,7 @@ def test_an_exception_in_the_loop_stops_the_workers_too(out: Path) -> None:
     running = engine(out).run({a.id: a})
     with pytest.raises(KeyboardInterrupt):
         watch(running)
-    running.close()  # type: ignore[attr-defined]
+    running.close()
     assert not alive(pid(out, a))
 
 

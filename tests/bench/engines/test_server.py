@@ -19,14 +19,14 @@ import os, signal, sys, time
 from latentbench.bench import worker
 from latentbench.bench.engines import server
 
-def work(order):
+def work(request):
     print("hello from the worker")
     print("and its complaints", file=sys.stderr)
-    if order["do"] == "raise":
+    if request["do"] == "raise":
         raise ValueError("of no job's making")
-    if order["do"] == "read":
+    if request["do"] == "read":
         return len(sys.stdin.read())
-    if order["do"] == "wait":
+    if request["do"] == "wait":
         time.sleep(60)
     return 7
 
@@ -52,14 +52,14 @@ def answers(server: Server, count: int) -> dict[str, int]:
     return found
 
 
-def order(server: Server, tmp_path: Path, name: str, do: str) -> None:
-    server.order({"job": name, "attempt": 1, "order": {"do": do, "log": str(tmp_path / f"{name}.log")}})
+def submit(server: Server, tmp_path: Path, name: str, do: str) -> None:
+    server.submit({"job": name, "attempt": 1, "request": {"do": do, "log": str(tmp_path / f"{name}.log")}})
 
 
 def test_jobs_are_forked_logged_and_reported(server: Server, tmp_path: Path) -> None:
     for name in ("return", "raise", "read"):
-        order(server, tmp_path, name, name)
-    server.order({"job": "lost", "attempt": 1, "order": {"do": "return", "log": str(tmp_path / "no" / "such.log")}})
+        submit(server, tmp_path, name, name)
+    server.submit({"job": "lost", "attempt": 1, "request": {"do": "return", "log": str(tmp_path / "no" / "such.log")}})
     statuses = answers(server, 4)
     # the standard input of a worker is empty: the server's is its orders
     assert statuses == {"return": 7, "raise": os.EX_SOFTWARE, "read": 0, "lost": 74}
@@ -70,11 +70,11 @@ def test_jobs_are_forked_logged_and_reported(server: Server, tmp_path: Path) -> 
 
 
 def test_stop_and_the_end_of_input(server: Server, tmp_path: Path) -> None:
-    order(server, tmp_path, "asked", "wait")
+    submit(server, tmp_path, "asked", "wait")
     time.sleep(0.2)
     server.stop()
     assert answers(server, 1) == {"asked": -signal.SIGTERM}
-    order(server, tmp_path, "cut", "wait")
+    submit(server, tmp_path, "cut", "wait")
     started = time.monotonic()
     server.close()
     assert time.monotonic() - started < 5
@@ -83,7 +83,7 @@ def test_stop_and_the_end_of_input(server: Server, tmp_path: Path) -> None:
 
 def test_a_dead_server_is_noticed(server: Server, tmp_path: Path) -> None:
     server.process.kill()
-    order(server, tmp_path, "late", "return")  # is no error by itself
+    submit(server, tmp_path, "late", "return")  # is no error by itself
     with pytest.raises(ServerDiedError) as caught:
         answers(server, 1)
     assert caught.value.code == -signal.SIGKILL
@@ -102,7 +102,7 @@ server = Server()
 for _ in range(20):
     os.killpg(0, signal.SIGINT)
     time.sleep(0.05)
-server.order({{"job": "a", "attempt": 1, "order": {{"do": "return", "log": {str(tmp_path / "log")!r}}}}})
+server.submit({{"job": "a", "attempt": 1, "request": {{"do": "return", "log": {str(tmp_path / "log")!r}}}}})
 while not (found := server.read(1)):
     pass
 print(found[0]["status"])
@@ -116,14 +116,14 @@ server.close()
 
 def test_nothing_outlives_the_engine(tmp_path: Path) -> None:
     (tmp_path / "server.py").write_text(
-        SCRIPT.replace('"wait":', '"wait":\n        open(order["log"] + ".pid", "w").write(str(os.getpid()))')
+        SCRIPT.replace('"wait":', '"wait":\n        open(request["log"] + ".pid", "w").write(str(os.getpid()))')
     )
     code = f"""
 import sys, time
 from latentbench.bench.engines.client import Server
 Server.command = (sys.executable, "-P", {str(tmp_path / "server.py")!r})
 server = Server()
-server.order({{"job": "a", "attempt": 1, "order": {{"do": "wait", "log": {str(tmp_path / "log")!r}}}}})
+server.submit({{"job": "a", "attempt": 1, "request": {{"do": "wait", "log": {str(tmp_path / "log")!r}}}}})
 print(server.process.pid, flush=True)
 time.sleep(60)
 """
@@ -137,9 +137,8 @@ time.sleep(60)
     engine.kill()
     engine.communicate()
     time.sleep(0.3)
-    for process in (server, worker):
-        status = Path(f"/proc/{process}/stat")
-        assert not status.exists() or status.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    assert not alive(server)
+    assert not alive(worker)
 
 
 def test_messages_may_come_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,3 +148,37 @@ def test_messages_may_come_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server()
     assert answers(server, 3) == {"0": 0, "1": 0, "2": 0}
     server.close()
+
+
+def test_an_engine_that_dies_while_its_server_starts_leaves_none(tmp_path: Path) -> None:
+    # Killed before the server has asked the kernel to be told: the server finds another parent than it was started by.
+    (tmp_path / "server.py").write_text("import time\ntime.sleep(0.5)" + SCRIPT)
+    code = f"""
+import os, signal, sys
+from latentbench.bench.engines.client import Server
+Server.command = (sys.executable, "-P", {str(tmp_path / "server.py")!r})
+print(Server().process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    engine = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (engine.returncode, engine.stderr) == (-signal.SIGKILL, "")
+    deadline = time.monotonic() + 10
+    while alive(int(engine.stdout)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not alive(int(engine.stdout))
+
+
+def test_an_engine_that_has_gone_is_no_traceback(tmp_path: Path) -> None:
+    script = tmp_path / "server.py"
+    script.write_text(SCRIPT)
+    command = [sys.executable, "-P", str(script), str(os.getpid()), "[]"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")
+
+
+def alive(process: int) -> bool:
+    status = Path(f"/proc/{process}/stat")
+    return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -14,23 +15,17 @@ from latentbench.tasks.features import collect
 from latentbench.tasks.interface import Indices, Split, batches
 from latentbench.tasks.nets.config import EncoderConfig, encoder_name
 from latentbench.tasks.nets.encoder import EncoderTrainer, LabelledSource, contrast_logits
-from latentbench.tokenizers.spec import MelSpec, Modality, SignalSpec
+from latentbench.tokenizers.spec import Modality, SignalSpec
 from latentbench.tokenizers.validation import check
 
 CPU = torch.device("cpu")
-SIGNALS = {
-    "image": SignalSpec(modality=Modality.IMAGE, channels=3, shape=(32, 32)),
-    "video": SignalSpec(modality=Modality.VIDEO, channels=3, shape=(8, 16, 16), rate=8.0),
-    "waveform": SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(4000,), rate=8000.0),
-    "spectrogram": SignalSpec(
-        modality=Modality.SPECTROGRAM,
-        channels=1,
-        shape=(32, 20),
-        rate=8000.0,
-        mel=MelSpec(sample_rate=8000, n_mels=32),
-        source_shape=(1, 5120),
-    ),
-}
+SHAPES = {"image": (32, 32), "video": (8, 16, 16), "waveform": (4000,), "spectrogram": (32, 20)}
+
+
+@pytest.fixture
+def signal(name: str, make_signal: Callable[..., SignalSpec]) -> SignalSpec:
+    """The signal of the modality `name` of a test."""
+    return make_signal(name, SHAPES[name])
 
 
 class Toys:
@@ -88,9 +83,8 @@ def _probe(model: EncoderTrainer, train: Toys, val: Toys) -> float:
     return float(((y @ weight).argmax(1) == val.kinds).float().mean())
 
 
-@pytest.mark.parametrize("name", SIGNALS)
-def test_supervised_learns_the_classes(name: str) -> None:
-    signal = SIGNALS[name]
+@pytest.mark.parametrize("name", SHAPES)
+def test_supervised_learns_the_classes(name: str, signal: SignalSpec) -> None:
     model = EncoderTrainer(EncoderConfig(width=16, dim=32), signal, classes=4)
     assert model.name == "encoder_supervised" == encoder_name(4)
     _train(model, Toys(signal, 256, 0), steps=60)
@@ -101,25 +95,32 @@ def test_supervised_learns_the_classes(name: str) -> None:
     assert held["n"] == 128
 
 
-@pytest.mark.parametrize("name", ["image", "waveform"])
-def test_self_supervised_finds_views_and_beats_random_features(name: str) -> None:
-    signal = SIGNALS[name]
+@pytest.mark.parametrize(("name", "seeds"), [pytest.param("image", 3, marks=pytest.mark.slow), ("waveform", 1)])
+def test_self_supervised_finds_views_and_beats_random_features(name: str, signal: SignalSpec, seeds: int) -> None:
+    """Means over trainings: of one training on images, what it gains is not far above the noise."""
     train, val = Toys(signal, 256, 0, labelled=False), Toys(signal, 128, 1, labelled=False)
-    model = EncoderTrainer(EncoderConfig(width=16, dim=32), signal, classes=0)
-    assert model.name == "encoder_selfsup" == encoder_name(0) == encoder_name(1)
-    random, before = _probe(model, train, val), model.held_out(val)
-    _train(model, train, steps=80)
-    after = model.held_out(val)
-    assert after == model.held_out(val)  # seeded
-    assert after["contrastive_accuracy"] > before["contrastive_accuracy"] + 0.05
-    assert after["contrastive_accuracy"] > 5 * after["chance"]
+    before, after, random, trained = ([] for _ in range(4))
+    for seed in range(seeds):
+        torch.manual_seed(seed)
+        model = EncoderTrainer(EncoderConfig(width=16, dim=32), signal, classes=0)
+        assert model.name == "encoder_selfsup" == encoder_name(0) == encoder_name(1)
+        random.append(_probe(model, train, val))
+        before.append(model.held_out(val)["contrastive_accuracy"])
+        _train(model, train, steps=80)
+        held_out = model.held_out(val)
+        assert held_out == model.held_out(val)  # seeded
+        after.append(held_out["contrastive_accuracy"])
+        trained.append(_probe(model, train, val))
+    # Measured for seeds 0 to 3: 2.4 times as often as before on images (7 times chance), 2.6 times on waveforms.
+    assert np.mean(after) > 1.5 * np.mean(before)
+    assert np.mean(after) > 4 * held_out["chance"]
     if name == "image":  # pure tones are told apart by any filters on a log-mel
-        assert _probe(model, train, val) > random + 0.05
+        assert np.mean(trained) > np.mean(random) + 0.04  # measured: 0.09
 
 
-@pytest.mark.parametrize("name", SIGNALS)
-def test_net_and_its_state(name: str) -> None:
-    signal, config = SIGNALS[name], EncoderConfig()
+@pytest.mark.parametrize("name", SHAPES)
+def test_net_and_its_state(name: str, signal: SignalSpec) -> None:
+    config = EncoderConfig()
     model = EncoderTrainer(config, signal, classes=0)
     net = model.net()
     x = Toys(signal, 3, 0).data
@@ -135,11 +136,11 @@ def test_net_and_its_state(name: str) -> None:
     assert float((net(x * 0.5) - features).norm() / features.norm()) > 0.02
 
 
-@pytest.mark.parametrize("name", SIGNALS)
-def test_estimated_flops_equal_the_counted(name: str) -> None:
+@pytest.mark.parametrize("name", SHAPES)
+def test_estimated_flops_equal_the_counted(name: str, signal: SignalSpec) -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
-    signal, config = SIGNALS[name], EncoderConfig()
+    config = EncoderConfig()
     net = EncoderTrainer(config, signal, classes=0).net()
     x = torch.zeros(1, signal.channels, *signal.shape)
     picture = net.front(x)
@@ -177,8 +178,8 @@ def test_contrastive_loss_is_nt_xent() -> None:
     assert float(loss) == pytest.approx(np.mean(terms), rel=1e-5)
 
 
-def test_labelled_source() -> None:
-    toys = Toys(SIGNALS["image"], 6, 0)
+def test_labelled_source(make_signal: Callable[..., SignalSpec]) -> None:
+    toys = Toys(make_signal("image", SHAPES["image"]), 6, 0)
     x, labels = LabelledSource(toys).batch(np.array([4, 1]), CPU)
     assert torch.equal(x, toys.data[[4, 1]])
     assert labels.tolist() == toys.kinds[[4, 1]].tolist()

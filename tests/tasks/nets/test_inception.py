@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,6 +81,27 @@ def test_features_equal_torch_fidelity(photos: Tensor, peer: nn.Module) -> None:
         torch.testing.assert_close(net(_signal(smaller)), peer(smaller)[0], atol=1e-4, rtol=0)
     half_steps = _signal(photos[:1]) + 0.45 / 127.5  # rounds to the same uint8
     torch.testing.assert_close(net(half_steps), ours[:1], atol=1e-5, rtol=0)
+
+
+def test_random_weights_equal_torch_fidelity(tmp_path: Path, random_weights: Callable[..., dict[str, Tensor]]) -> None:
+    """Without the real weights: the same random ones in both."""
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    class Peer(FeatureExtractorInceptionV3):
+        def load_state_dict(self, *_: Any, **__: Any) -> None:
+            """Nothing to load yet: the shapes are needed first."""
+
+    torch.save({}, tmp_path / "empty.pth")
+    peer = Peer("peer", ["2048"], feature_extractor_weights_path=str(tmp_path / "empty.pth"))
+    shapes = {name: tuple(tensor.shape) for name, tensor in peer.state_dict().items()}
+    nn.Module.load_state_dict(peer, random_weights("inception", shapes))
+    uint8 = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8)  # smooth at 299 pixels, so that features differ
+    net = nets.get("inception").load(_spec(5, 7), CPU)
+    with torch.inference_mode():
+        ours, theirs = net(_signal(uint8)), peer(uint8)[0]
+    assert ours.shape == (2, 2048)
+    assert float((theirs[0] - theirs[1]).norm() / theirs.norm()) > 0.02
+    assert float((ours - theirs).norm() / theirs.norm()) < 1e-5
 
 
 class _Images(torch.utils.data.Dataset[Tensor]):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -19,6 +21,80 @@ ELECTRONIC, AMBIENT, HIP_HOP = 4, 28, 33  # positions in the Million Song Datase
 
 def _signal(samples: int, rate: int = 16_000) -> SignalSpec:
     return SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(samples,), rate=rate)
+
+
+def _shapes() -> dict[str, tuple[int, ...]]:
+    """The tensors of the released file."""
+    kernels: list[tuple[int, ...]] = [(7, 38, 1, 204), (7, 67, 1, 204), (128, 1, 1, 51), (64, 1, 1, 51), (32, 1, 1, 51)]
+    kernels += [(7, 561, 1, 64), (7, 64, 1, 64), (7, 64, 1, 64)]
+    shapes: dict[str, tuple[int, ...]] = {}
+    for i, kernel in enumerate(kernels):
+        name = f"conv2d_{i}" if i else "conv2d"
+        shapes |= {f"{name}/kernel": kernel, f"{name}/bias": kernel[-1:]}
+    for i, width in enumerate((1, 204, 204, 51, 51, 51, 64, 64, 64, 1506, 200)):
+        name = f"batch_normalization_{i}" if i else "batch_normalization"
+        shapes |= {f"{name}/{part}": (width,) for part in ("beta", "gamma", "moving_mean", "moving_variance")}
+    for name, shape in (("dense", (1506, 200)), ("dense_1", (200, 50))):
+        shapes |= {f"{name}/kernel": shape, f"{name}/bias": shape[-1:]}
+    return shapes
+
+
+def _by_hand(t: dict[str, Tensor], wave: np.ndarray) -> Tensor:
+    """The penultimate layer for one patch of a waveform `[N]` at 16 kHz: the published graph, [time, ...], float64."""
+    around = np.pad(wave, 256, mode="reflect")
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(512) / 512)
+    power = np.array([np.abs(np.fft.rfft(around[256 * i : 256 * i + 512] * hann)) ** 2 for i in range(187)])
+
+    def hertz(mel: float) -> float:
+        return mel * 200 / 3 if mel < 15 else 1000 * math.exp((mel - 15) * math.log(6.4) / 27)
+
+    top = 15 + 27 * math.log(8) / math.log(6.4)
+    edges = [hertz(top * i / 97) for i in range(98)]
+    bank = np.zeros((257, 96))
+    for i in range(96):
+        low, centre, high = edges[i : i + 3]
+        for k in range(257):
+            f = k * 8000 / 256
+            bank[k, i] = max(0.0, min((f - low) / (centre - low), (high - f) / (high - centre))) * 2 / (high - low)
+    patch = torch.from_numpy(np.log10(10_000 * (power @ bank) + 1))
+
+    def norm(x: Tensor, i: int) -> Tensor:
+        """Batch norm of the last axis."""
+        name = f"batch_normalization_{i}" if i else "batch_normalization"
+        parts = ("moving_mean", "moving_variance", "gamma", "beta")
+        mean, var, gamma, beta = (t[f"{name}/{part}"].double() for part in parts)
+        return (x - mean) / (var + 0.001).sqrt() * gamma + beta
+
+    def conv(x: Tensor, i: int, before: int, after: int) -> Tensor:
+        """`[T, F]` by a kernel `[t, f, 1, out]` to `[T', F', out]`, zeros before and after in time alone."""
+        name = f"conv2d_{i}" if i else "conv2d"
+        kernel = t[f"{name}/kernel"].double()
+        x = torch.cat([torch.zeros(before, x.shape[1]), x, torch.zeros(after, x.shape[1])])
+        windows = x.double().unfold(0, kernel.shape[0], 1).unfold(1, kernel.shape[1], 1)  # [T', F', t, f]
+        return (torch.einsum("abtf,tfo->abo", windows, kernel[:, :, 0]) + t[f"{name}/bias"].double()).relu()
+
+    patch = norm(patch[:, :, None], 0)[:, :, 0]
+    pads = [(3, 3), (3, 3), (63, 64), (31, 32), (15, 16)]
+    front = torch.cat([norm(conv(patch, i, *pads[i]), i + 1).amax(1) for i in range(5)], 1)  # [187, 561]
+    one = norm(conv(front, 5, 3, 3)[:, 0], 6)
+    two = norm(conv(one, 6, 3, 3)[:, 0], 7) + one
+    three = norm(conv(two, 7, 3, 3)[:, 0], 8) + two
+    every = torch.cat([front, one, two, three], 1)
+    pooled = torch.stack([every.max(0).values, every.mean(0)], 1).flatten()
+    return norm((norm(pooled, 9) @ t["dense/kernel"].double() + t["dense/bias"].double()).relu(), 10)
+
+
+def test_random_weights_equal_the_published_graph(random_weights: Callable[..., dict[str, Tensor]]) -> None:
+    tensors = random_weights("musicnn", _shapes())
+    samples = 187 * 256 - 100
+    wave = torch.randn(1, 1, samples) * torch.linspace(0.001, 0.3, samples)
+    net = nets.get("musicnn").load(_signal(samples), CPU)
+    ours, expected = net(wave)[0].double(), _by_hand(tensors, wave[0, 0].double().numpy())
+    assert ours.shape == (200,)
+    assert float((ours - expected).norm() / expected.norm()) < 1e-5
+    assert float(expected.std()) > 0.05
+    tags = torch.sigmoid(expected @ tensors["dense_1/kernel"].double() + tensors["dense_1/bias"].double())
+    torch.testing.assert_close(net.tags(ours[None].float())[0].double(), tags, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.usefixtures("weights_folder")

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import csv
+import math
+import os
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from latentbench.tasks.features import collect
@@ -33,6 +38,86 @@ def test_mel_filters_are_triangles_on_the_mel_axis() -> None:
     assert float(matrix[frequencies < 125].abs().max()) == 0
     assert float(matrix[frequencies > 7500].abs().max()) == 0
     assert bool((matrix.argmax(0).diff() >= 0).all())
+
+
+def _shapes() -> dict[str, tuple[int, ...]]:
+    """The tensors of the released file: int8 with a scale per output, but for a few layers in float."""
+    shapes: dict[str, tuple[int, ...]] = {"layer1.conv.weight": (32, 1, 3, 3), "layer1.conv.bias": (32,)}
+    channels = (32, 64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
+    for layer, (i, o) in enumerate(pairwise(channels), start=2):
+        for name, shape in ((f"layer{layer}.dw", (i, 1, 3, 3)), (f"layer{layer}.pw", (o, i, 1, 1))):
+            shapes[f"{name}.bias"] = shape[:1]
+            if shape[1] == 1 and layer < 4:
+                shapes[f"{name}.weight"] = shape
+            else:
+                shapes |= {f"{name}.weight_int8": shape, f"{name}.weight_scale": shape[:1]}
+    return shapes | {"dense.weight_int8": (521, 1024), "dense.weight_scale": (521,), "dense.bias": (521,)}
+
+
+def _by_hand(t: dict[str, Tensor], wave: np.ndarray) -> np.ndarray:
+    """The embedding of one waveform `[N]` at 16 kHz: the published features and layers one by one, in float64."""
+
+    def weight(name: str) -> Tensor:
+        if f"{name}.weight" in t:
+            return t[f"{name}.weight"].double()
+        scales = t[f"{name}.weight_scale"].double()
+        return torch.stack([scales[i] * row.double() for i, row in enumerate(t[f"{name}.weight_int8"])])
+
+    # 15600 samples are a patch of 96 frames of 400 samples, 160 apart; the next begins 48 frames later.
+    patches = 1 + max(0, math.ceil((len(wave) - 15_600) / 7680))
+    wave = np.concatenate([wave, np.zeros(15_600 + (patches - 1) * 7680 - len(wave))])
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)
+    frames = [wave[i : i + 400] * hann for i in range(0, len(wave) - 399, 160)]
+    spectra = [np.abs(np.fft.rfft(frame, 512)) for frame in frames]
+
+    def mel(hertz: float) -> float:
+        return 1127 * math.log(1 + hertz / 700)
+
+    edges = np.linspace(mel(125), mel(7500), 66)
+    bank = np.zeros((257, 64))
+    for k in range(1, 257):
+        m = mel(k * 8000 / 256)
+        for i in range(64):
+            low, centre, high = edges[i : i + 3]
+            bank[k, i] = max(0.0, min((m - low) / (centre - low), (high - m) / (high - centre)))
+    logs = np.log(np.array(spectra) @ bank + 0.001)
+    x = torch.from_numpy(np.stack([logs[48 * p : 48 * p + 96] for p in range(patches)]))[:, None]
+
+    def same(x: Tensor, name: str, stride: int, groups: int) -> Tensor:
+        """Zeros around for 3 x 3; with stride 2 on an even size only behind."""
+        pads = []
+        for size in (x.shape[3], x.shape[2]):
+            before = 0 if stride == 2 and size % 2 == 0 else 1
+            pads += [before, 1]
+        x = torch.nn.functional.pad(x, pads)
+        return torch.nn.functional.conv2d(x, weight(name), t[f"{name}.bias"].double(), stride, groups=groups).relu()
+
+    x = same(x, "layer1.conv", 2, 1)
+    for layer in range(2, 15):
+        x = same(x, f"layer{layer}.dw", 2 if layer in (3, 5, 7, 13) else 1, x.shape[1])
+        x = torch.einsum("oi,bihw->bohw", weight(f"layer{layer}.pw")[:, :, 0, 0], x)
+        x = (x + t[f"layer{layer}.pw.bias"].double()[:, None, None]).relu()
+    assert x.shape[2:] == (3, 2)
+    return x.numpy().mean((2, 3)).mean(0)
+
+
+def test_random_weights_equal_the_published_net(random_weights: Callable[..., dict[str, Tensor]]) -> None:
+    shapes = _shapes()
+    tensors = random_weights("yamnet", shapes)
+    for name, shape in shapes.items():
+        if name.endswith("_int8"):  # integers of standard deviation 73: keep the size of what flows through
+            scale = tensors[name.replace("_int8", "_scale")]
+            scale.copy_((1 + scale) * (2 / math.prod(shape[1:])) ** 0.5 / 73)
+    save_file(tensors, Path(os.environ["LATENTBENCH_WEIGHTS"]) / "yamnet_int8.safetensors")
+    wave = torch.randn(1, 1, 20_000) * torch.linspace(0.01, 0.3, 20_000)
+    net = _load(1, 20_000, 16_000)
+    ours, expected = net(wave)[0].double(), torch.from_numpy(_by_hand(tensors, wave[0, 0].double().numpy()))
+    assert ours.shape == (1024,)
+    assert float((ours - expected).norm() / expected.norm()) < 1e-5
+    assert float((expected > 0).double().mean()) > 0.2
+    logits = expected @ (tensors["dense.weight_int8"].double() * tensors["dense.weight_scale"].double()[:, None]).T
+    classes = torch.sigmoid(logits + tensors["dense.bias"].double())
+    torch.testing.assert_close(net.classes(ours[None].float())[0].double(), classes, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.usefixtures("weights_folder")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from latentbench.tasks.latents import LatentBatch
 from latentbench.tasks.priors.ar import ARPrior, delayed, undelayed
-from latentbench.tasks.priors.config import ARConfig
+from latentbench.tasks.priors.ar_config import ARConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 
@@ -184,12 +184,12 @@ def everything_up_to(length: int, sizes: tuple[int, ...]) -> Latents:
     """All sequences of at most `length` positions; anything behind their ends."""
     codes, lengths = [], []
     for n in range(length + 1):
-        found = list(itertools.product(*(range(size) for size in sizes for _ in range(n))))
-        padded = torch.zeros(len(found), len(sizes), length, dtype=torch.long)
-        padded[..., :n] = torch.tensor(found, dtype=torch.long).view(len(found), len(sizes), n)
+        rows = list(itertools.product(*(range(size) for size in sizes for _ in range(n))))
+        padded = torch.zeros(len(rows), len(sizes), length, dtype=torch.long)
+        padded[..., :n] = torch.tensor(rows, dtype=torch.long).view(len(rows), len(sizes), n)
         padded[..., n:] = torch.randint(min(sizes), padded[..., n:].shape)
         codes.append(padded)
-        lengths += [n] * len(found)
+        lengths += [n] * len(rows)
     return Latents(codes=torch.cat(codes), lengths=torch.tensor(lengths))
 
 

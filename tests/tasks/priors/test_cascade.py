@@ -1,4 +1,4 @@
-"""The cascade: its low resolution, its noise, and that the upsampler uses what it is given."""
+"""The cascade: its low resolution, its noise, and that the upsampler uses its input."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def test_the_low_resolution_has_unit_variance() -> None:
     assert prior._low(values).std().item() == pytest.approx(1, abs=0.03)
 
 
-def test_the_upsampler_depends_on_what_it_is_given_and_on_its_noise() -> None:
+def test_the_upsampler_depends_on_the_low_resolution_and_on_its_noise() -> None:
     prior = CascadePrior(CascadeConfig(width=16, layers=1, attention_heads=2), spec(8, 8)).eval()
     with torch.no_grad():
         for parameter in prior.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
     x, t, low = torch.randn(2, 2, 8, 8), torch.rand(2), torch.randn(2, 2, 2, 2)
     quiet, loud = torch.tensor([0.1, 0.1]), torch.tensor([0.5, 0.5])
-    first = prior._upper(low, quiet, source=range(2))(x, t)
-    assert (prior._upper(low + 1, quiet, source=range(2))(x, t) - first).abs().max() > 1e-3
-    assert (prior._upper(low, loud, source=range(2))(x, t) - first).abs().max() > 1e-4
+    first = prior._upper(low, quiet, None)(x, t)
+    assert (prior._upper(low + 1, quiet, None)(x, t) - first).abs().max() > 1e-3
+    assert (prior._upper(low, loud, None)(x, t) - first).abs().max() > 1e-4

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from latentbench.tasks.priors import codes as module
+from latentbench.tasks.priors.ar_config import ARConfig
 from latentbench.tasks.priors.codes import (
     CodeEmbedding,
     DepthHead,
@@ -16,7 +17,6 @@ from latentbench.tasks.priors.codes import (
     inverse_cdf,
     picker,
 )
-from latentbench.tasks.priors.config import ARConfig
 
 
 def test_inverse_cdf_inverts() -> None:
@@ -27,10 +27,10 @@ def test_inverse_cdf_inverts() -> None:
 
 def test_top_k_and_top_p_keep_what_they_say() -> None:
     logits = torch.tensor([[0.1, 0.4, 0.3, 0.2], [0.97, 0.01, 0.01, 0.01]]).log()
-    kept = filter_logits(logits, ARConfig(top_k=2)).isfinite()
-    assert kept[0].tolist() == [False, True, True, False]
-    kept = filter_logits(logits, ARConfig(top_p=0.75)).isfinite()
-    assert kept.tolist() == [[False, True, True, True], [True, False, False, False]]
+    allowed = filter_logits(logits, ARConfig(top_k=2)).isfinite()
+    assert allowed[0].tolist() == [False, True, True, False]
+    allowed = filter_logits(logits, ARConfig(top_p=0.75)).isfinite()
+    assert allowed.tolist() == [[False, True, True, True], [True, False, False, False]]
     assert torch.equal(filter_logits(logits, ARConfig()), logits)
 
 
@@ -49,18 +49,18 @@ def test_likelihood_and_drawing_agree(head: DepthHead | ParallelHead) -> None:
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.5)
-    hidden, wanted = torch.randn(1, 1, 8), torch.tensor([[[2, 0, 3]]])
+    hidden, codes = torch.randn(1, 1, 8), torch.tensor([[[2, 0, 3]]])
     seen: list[Tensor] = []
 
     def follow(logits: Tensor, noise: Tensor) -> Tensor:
-        code = wanted[0, :, len(seen)]
+        code = codes[0, :, len(seen)]
         seen.append(-logits.log_softmax(-1)[0, code])
         return code
 
     out = torch.zeros(1, 3, dtype=torch.long)
     head.draw(hidden[0], torch.zeros(1, 3), out, follow)
-    assert torch.equal(out, wanted[0])
-    torch.testing.assert_close(torch.cat(seen), head.nll(hidden, wanted)[0, 0])
+    assert torch.equal(out, codes[0])
+    torch.testing.assert_close(torch.cat(seen), head.nll(hidden, codes)[0, 0])
     other = head.nll(hidden, torch.tensor([[[1, 0, 3]]]))[0, 0]
     depends = (other - torch.cat(seen)).abs() > 1e-4
     assert depends.tolist() == [True, isinstance(head, DepthHead), isinstance(head, DepthHead)]

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from latentbench.results.errors import UserError
 from latentbench.tasks.latents import LatentBatch
+from latentbench.tasks.priors.ar_config import ARConfig
 from latentbench.tasks.priors.build import build_prior
 from latentbench.tasks.priors.conditioning import Labels, guided
-from latentbench.tasks.priors.config import ARConfig, resolve_prior
+from latentbench.tasks.priors.config import resolve_prior
 from latentbench.tasks.priors.interface import Prior
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
@@ -59,12 +60,12 @@ def all_codes(latents: Latents) -> Tensor:
 
 def test_labels_are_dropped_in_training_alone() -> None:
     labels = Labels(3, 5, dropout=0.25)
-    wanted = torch.randint(3, (8000,))
+    drawn = torch.randint(3, (8000,))
     labels.train()
-    dropped = (labels(wanted) == labels.weight[3]).all(1).double().mean().item()
+    dropped = (labels(drawn) == labels.weight[3]).all(1).double().mean().item()
     assert dropped == pytest.approx(0.25, abs=0.02)
     labels.eval()
-    torch.testing.assert_close(labels(wanted), labels.weight[wanted])
+    torch.testing.assert_close(labels(drawn), labels.weight[drawn])
     torch.testing.assert_close(labels(labels.none(2)), labels.weight[3].expand(2, 5))
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from latentbench.tasks.latents import LatentBatch
 from latentbench.tasks.priors.givt import GIVTPrior, MixtureHead
-from latentbench.tasks.priors.token_config import GIVTConfig
+from latentbench.tasks.priors.givt_config import GIVTConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 

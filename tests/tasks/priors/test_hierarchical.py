@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from latentbench.tasks.latents import LatentBatch
-from latentbench.tasks.priors.discrete_config import HierarchicalConfig
 from latentbench.tasks.priors.hierarchical import HierarchicalPrior
+from latentbench.tasks.priors.hierarchical_config import HierarchicalConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 
@@ -20,9 +20,9 @@ THREE: Grids = [((1, 2), (5, 3)), ((2, 3), (7,)), ((4, 5), (4, 6))]
 
 
 def make(grids: Grids, *, spread: float = 0.3, **options) -> HierarchicalPrior:
-    made = tuple(LatentGrid(shape=shape, channels=4, codebook_sizes=sizes) for shape, sizes in grids)
+    levels = tuple(LatentGrid(shape=shape, channels=4, codebook_sizes=sizes) for shape, sizes in grids)
     config = HierarchicalConfig(**{"width": 16, "layers": 2, "attention_heads": 2, **options})
-    prior = HierarchicalPrior(config, LatentSpec(signal=SIGNAL, grids=made))
+    prior = HierarchicalPrior(config, LatentSpec(signal=SIGNAL, grids=levels))
     with torch.no_grad():
         for parameter in prior.parameters():
             parameter.add_(torch.randn_like(parameter) * spread)

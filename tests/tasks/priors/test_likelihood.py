@@ -10,9 +10,9 @@ from torch import Tensor
 
 from latentbench.tasks.latents import LatentBatch
 from latentbench.tasks.priors.build import build_prior
-from latentbench.tasks.priors.config import FlowConfig
-from latentbench.tasks.priors.diffusion_config import UNetConfig
+from latentbench.tasks.priors.flow_config import FlowConfig
 from latentbench.tasks.priors.likelihood import nll_ode_bits
+from latentbench.tasks.priors.unet_config import UNetConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 

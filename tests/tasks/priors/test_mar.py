@@ -9,7 +9,7 @@ import torch
 
 from latentbench.tasks.latents import LatentBatch
 from latentbench.tasks.priors.mar import MARPrior, mask, rounds
-from latentbench.tasks.priors.token_config import MARConfig
+from latentbench.tasks.priors.mar_config import MARConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 
@@ -28,13 +28,13 @@ def make(order: str, shape: tuple[int, ...] = (2, 3), **options) -> MARPrior:
 
 @pytest.mark.parametrize(("count", "iterations"), [(1, 8), (6, 16), (64, 8), (256, 16), (7, 7), (5, 1)])
 def test_rounds_cover_all_tokens_once_few_first(count: int, iterations: int) -> None:
-    found = rounds(count, iterations)
-    assert len(found) == min(count, iterations)
-    assert found[0][0] == 0
-    assert found[-1][1] == count
-    sizes = [end - start for start, end in found]
+    spans = rounds(count, iterations)
+    assert len(spans) == min(count, iterations)
+    assert spans[0][0] == 0
+    assert spans[-1][1] == count
+    sizes = [end - start for start, end in spans]
     assert min(sizes) >= 1
-    assert all(a[1] == b[0] for a, b in pairwise(found))
+    assert all(a[1] == b[0] for a, b in pairwise(spans))
     if count >= 64:
         assert sizes[0] < sizes[-1]
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from latentbench.tasks.latents import LatentBatch
 from latentbench.tasks.priors import maskgit as module
-from latentbench.tasks.priors.discrete_config import MaskGITConfig
 from latentbench.tasks.priors.maskgit import MaskGITPrior, schedule
+from latentbench.tasks.priors.maskgit_config import MaskGITConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 
@@ -131,7 +131,7 @@ def test_one_position_a_round_in_random_order_samples_the_model() -> None:
     assert ((counts - expected).abs() < 4.5 * standard_error + 1e-4).all()
 
 
-def test_without_noise_the_surest_positions_come_first() -> None:
+def test_without_noise_the_most_confident_positions_come_first() -> None:
     prior = make((5,), (6,), steps=5, choice_temperature=0.0, temperature=1e-4)
     with torch.no_grad():
         codes, masked = torch.zeros(1, 5, 1, dtype=torch.long), torch.ones(1, 5, dtype=torch.bool)

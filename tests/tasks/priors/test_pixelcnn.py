@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from latentbench.tasks.latents import LatentBatch
-from latentbench.tasks.priors.discrete_config import PixelCNNConfig
 from latentbench.tasks.priors.pixelcnn import PixelCNNPrior, shifted
+from latentbench.tasks.priors.pixelcnn_config import PixelCNNConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 
@@ -47,17 +47,17 @@ def test_probabilities_of_all_grids_sum_to_one(shape: tuple, sizes: tuple) -> No
 
 def seen_from(prior: PixelCNNPrior, position: int) -> Tensor:
     """Which positions `[N]` the summary of `position` has a gradient to."""
-    kept: list[Tensor] = []
+    outputs: list[Tensor] = []
 
     def keep(module: torch.nn.Module, args: object, output: Tensor) -> Tensor:
-        kept.append(output.detach().requires_grad_())
-        return kept[-1]
+        outputs.append(output.detach().requires_grad_())
+        return outputs[-1]
 
     handle = prior.embedding.register_forward_hook(keep)
     codes = torch.zeros(1, len(prior.sizes), *prior.shape, dtype=torch.long)
     hidden = prior.hidden(codes)[0, position]
     handle.remove()
-    (gradient,) = torch.autograd.grad(hidden.sum(), kept[0], allow_unused=True)
+    (gradient,) = torch.autograd.grad(hidden.sum(), outputs[0], allow_unused=True)
     return gradient[0].abs().sum(-1) > 0
 
 

@@ -50,8 +50,8 @@ def test_signal_and_noise_keep_the_variance_and_the_cut_ratio() -> None:
 def test_predictions_are_exact_inverses(prediction: str) -> None:
     clean, noise = draw()
     x = schedule.noised(clean, noise, T)
-    wanted = schedule.target(clean, noise, T, prediction)
-    v = schedule.velocity(wanted, x, T, prediction)
+    output = schedule.target(clean, noise, T, prediction)
+    v = schedule.velocity(output, x, T, prediction)
     torch.testing.assert_close(v, schedule.target(clean, noise, T, "v"), atol=1e-9, rtol=1e-9)
     back = schedule.clean_and_noise(v, x, T)
     torch.testing.assert_close(back[0], clean, atol=1e-9, rtol=1e-9)

@@ -12,7 +12,7 @@ from torch import Tensor
 from latentbench.tasks.latents import LatentBatch
 from latentbench.tasks.priors import codes as codes_module
 from latentbench.tasks.priors.set_ar import SetARPrior
-from latentbench.tasks.priors.set_config import SetARConfig
+from latentbench.tasks.priors.set_ar_config import SetARConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.sets import arranged, order_of
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec

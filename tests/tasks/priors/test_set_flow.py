@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from latentbench.tasks.latents import LatentBatch
-from latentbench.tasks.priors.set_config import SetFlowConfig
 from latentbench.tasks.priors.set_flow import SetFlowPrior
+from latentbench.tasks.priors.set_flow_config import SetFlowConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 

@@ -87,7 +87,7 @@ def test_flops_and_bad_options() -> None:
     with pytest.raises(ValueError, match="cycle"):
         WaveNetConfig(cycle=0)
     grid = LatentGrid(shape=(4, 4), channels=4, codebook_sizes=(8,))
-    assert "one axis" in str(WaveNetConfig.unsupported_reason(LatentSpec(signal=SIGNAL, grids=(grid,))))
+    assert "one axis" in str(WaveNetConfig().unsupported_reason(LatentSpec(signal=SIGNAL, grids=(grid,))))
 
 
 @pytest.mark.slow

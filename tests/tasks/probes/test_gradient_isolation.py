@@ -53,9 +53,9 @@ def test_a_decoder_of_detached_values_reaches_no_encoder(toys: SimpleNamespace) 
         for parameter in tokenizer.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     assert encoder_share(tokenizer, x) > 0
-    tokenizer.regularisers["detached"] = Detached()
+    tokenizer.auxiliary_objectives["detached"] = Detached()
     assert encoder_share(tokenizer, x) == 0.0
-    assert "_listener" not in tokenizer.regularisers
+    assert "_listener" not in tokenizer.auxiliary_objectives
 
 
 def test_an_auxiliary_decoder_isolates_the_encoder(toys: SimpleNamespace, probed: Any, measured: Any) -> None:

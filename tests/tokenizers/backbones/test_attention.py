@@ -9,27 +9,31 @@ import torch
 
 from latentbench.tokenizers.backbones.attention import (
     MLP,
+    Attention,
     AxialEmbedding,
-    EncoderBlock,
-    SelfAttention,
+    Block,
     TransformerEncoder,
     coordinates,
+    positions_of,
     rotary_angles,
     rotate,
 )
 
 
-def test_attention_is_the_formula() -> None:
-    layer = SelfAttention(12, 3)
+@pytest.mark.parametrize("causal", [True, False])
+def test_attention_is_the_formula(causal: bool) -> None:
+    layer = Attention(12, 3, causal=causal)
     x = torch.randn(2, 5, 12)
     query, key, value = (part.view(2, 5, 3, 4).transpose(1, 2) for part in layer.qkv(x).split(12, dim=-1))
     logits = query @ key.transpose(-1, -2) / math.sqrt(4)
+    if causal:
+        logits = logits.masked_fill(torch.ones(5, 5).triu(1).bool(), -math.inf)
     expected = layer.out((logits.softmax(-1) @ value).transpose(1, 2).reshape(2, 5, 12))
     torch.testing.assert_close(layer(x), expected)
 
 
 def test_a_block_is_two_residual_branches() -> None:
-    block, x = EncoderBlock(8, 2, 12), torch.randn(2, 5, 8)
+    block, x = Block(8, 2, inner=12), torch.randn(2, 5, 8)
     middle = x + block.attention(block.norm1(x))
     torch.testing.assert_close(block(x), middle + block.mlp(block.norm2(middle)))
     assert block.mlp.up.out_features == 12
@@ -56,6 +60,17 @@ def test_rotary_logits_depend_on_the_offset_alone() -> None:
 
     assert logit((3, 3), (1, 2)) == pytest.approx(logit((5, 4), (3, 3)), abs=1e-4)
     assert abs(logit((3, 3), (1, 2)) - logit((3, 3), (2, 1))) > 1e-3
+
+
+def test_positions_are_added_or_angles_never_both() -> None:
+    learned, rotary = (positions_of(kind, (2, 3), 8, 2, unplaced=2) for kind in ("learned", "rotary"))
+    assert learned().shape == (6, 8)
+    assert learned.angles() is None
+    assert rotary() is None
+    assert not rotary.state_dict()
+    x = torch.randn(1, 2, 8, 4)
+    torch.testing.assert_close(rotate(x, rotary.angles())[..., 6:, :], x[..., 6:, :])  # no position, no turn
+    torch.testing.assert_close(rotate(x, rotary.angles())[..., 2:5, :], rotate(x[..., 2:5, :], rotary.angles(2, 5)))
 
 
 @pytest.mark.parametrize("shape", [(7,), (3, 4), (2, 3, 2)])

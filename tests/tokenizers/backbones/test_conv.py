@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from latentbench.tokenizers.backbones.config import ConvConfig
 from latentbench.tokenizers.backbones.conv import ResidualBlock
+from latentbench.tokenizers.backbones.conv_config import ConvConfig
 from latentbench.tokenizers.spec import Modality, SignalSpec
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from latentbench.tokenizers.backbones.set_shortcut import SetShortcut
-from latentbench.tokenizers.backbones.token_shortcut import TokenShortcut
+from latentbench.tokenizers.backbones.vit_config import ViTConfig
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.recipe import resolve
@@ -18,10 +18,9 @@ IMAGE = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(8, 8))
 
 @pytest.fixture
 def shortcut() -> SetShortcut:
-    inner = TokenShortcut(IMAGE, (4, 4), kept=48, tokens=6, latents=2)
-    made = SetShortcut(inner, digits=3)
-    made.on_train_start([torch.randn(100, 3, 8, 8)], whiten=False)
-    return made
+    shortcut = SetShortcut(ViTConfig(tokens=6, topology="set"), IMAGE, (4, 4), 5)
+    shortcut.on_train_start([torch.randn(100, 3, 8, 8)], whiten=False)
+    return shortcut
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from latentbench.tokenizers.backbones.conv_config import ConvConfig
 from latentbench.tokenizers.backbones.patch import space_to_depth
 from latentbench.tokenizers.backbones.shortcut import LinearShortcut
 from latentbench.tokenizers.build import build
@@ -29,7 +30,7 @@ def pca_error(images: Tensor, rank: int) -> float:
 @pytest.mark.parametrize("whiten", [True, False])
 @torch.no_grad()
 def test_it_starts_as_pca(images: Tensor, whiten: bool) -> None:
-    shortcut = LinearShortcut((4, 4), channels=3, latents=6)
+    shortcut = LinearShortcut(ConvConfig(), IMAGE, (4, 4), 6)
     shortcut.on_train_start(images.split(10), whiten=whiten)
     z = shortcut.encode(images)
     error = float((shortcut.decode(z) - images).double().square().mean())
@@ -45,7 +46,7 @@ def test_it_starts_as_pca(images: Tensor, whiten: bool) -> None:
 
 @torch.no_grad()
 def test_more_latents_than_the_patch_has_elements(images: Tensor) -> None:
-    shortcut = LinearShortcut((1, 1), channels=3, latents=5)
+    shortcut = LinearShortcut(ConvConfig(), IMAGE, (1, 1), 5)
     shortcut.on_train_start([images], whiten=True)
     torch.testing.assert_close(shortcut.decode(shortcut.encode(images)), images, atol=1e-4, rtol=0)
 

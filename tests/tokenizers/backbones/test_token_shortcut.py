@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from latentbench.tokenizers.backbones.token_shortcut import TokenShortcut
+from latentbench.tokenizers.backbones.vit_config import ViTConfig
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.spec import Modality, SignalSpec
@@ -30,7 +31,7 @@ def pca_error(images: Tensor, rank: int) -> float:
 @pytest.mark.parametrize("whiten", [True, False])
 @torch.no_grad()
 def test_it_starts_as_pca_of_the_signal(images: Tensor, whiten: bool) -> None:
-    shortcut = TokenShortcut(IMAGE, (4, 4), kept=48, tokens=5, latents=3)
+    shortcut = TokenShortcut(ViTConfig(tokens=5), IMAGE, (4, 4), 3)
     assert shortcut.patch_down is None
     shortcut.on_train_start(images.split(64), whiten=whiten)
     z = shortcut.encode(images)
@@ -47,7 +48,7 @@ def test_it_starts_as_pca_of_the_signal(images: Tensor, whiten: bool) -> None:
 
 @torch.no_grad()
 def test_the_first_tokens_hold_the_most(images: Tensor) -> None:
-    shortcut = TokenShortcut(IMAGE, (4, 4), kept=48, tokens=4, latents=2)
+    shortcut = TokenShortcut(ViTConfig(tokens=4), IMAGE, (4, 4), 2)
     shortcut.on_train_start([images], whiten=False)
     z, errors = shortcut.encode(images), []
     for kept in range(5):
@@ -58,8 +59,9 @@ def test_the_first_tokens_hold_the_most(images: Tensor) -> None:
 
 
 @torch.no_grad()
-def test_large_signals_go_through_components_of_their_patches(images: Tensor) -> None:
-    shortcut = TokenShortcut(IMAGE, (4, 4), kept=6, tokens=8, latents=12)
+def test_large_signals_go_through_components_of_their_patches(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("latentbench.tokenizers.backbones.vit_config.SHORTCUT_INPUTS", 96)
+    shortcut = TokenShortcut(ViTConfig(tokens=8), IMAGE, (4, 4), 12)
     shortcut.on_train_start([images], whiten=False)
     error = float((shortcut.decode(shortcut.encode(images)) - images).square().mean())
     # all 96 numbers that are left of the patches are kept: what is lost is lost within the patches

@@ -8,14 +8,22 @@ import pytest
 import torch
 
 from latentbench.tokenizers.bottlenecks.fsq import FSQ
-from latentbench.tokenizers.bottlenecks.quantiser_config import FSQConfig
+from latentbench.tokenizers.bottlenecks.fsq_config import FSQConfig
+from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
+
+
+def latent(channels: int) -> LatentSpec:
+    """Latents of so many channels, of a small image."""
+    signal = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
+    return LatentSpec(signal=signal, grids=(LatentGrid(shape=(4, 4), channels=channels),))
+
 
 LEVELS = [(8, 6, 5), (2,), (3, 2, 4), (8, 5, 5, 5), (7,)]
 
 
 @pytest.mark.parametrize("levels", LEVELS)
 def test_codes_and_values_are_a_bijection(levels: tuple[int, ...]) -> None:
-    fsq = FSQ(FSQConfig(levels=levels))
+    fsq = FSQ(FSQConfig(levels=levels), latent(len(levels)), features=len(levels))
     codes = torch.arange(math.prod(levels)).view(1, 1, -1)
     values = fsq.lookup(codes)
     assert values.shape == (1, len(levels), math.prod(levels))
@@ -31,7 +39,7 @@ def test_codes_and_values_are_a_bijection(levels: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("levels", LEVELS)
 def test_every_level_is_reached(levels: tuple[int, ...]) -> None:
-    fsq = FSQ(FSQConfig(levels=levels))
+    fsq = FSQ(FSQConfig(levels=levels), latent(len(levels)), features=len(levels))
     x = torch.linspace(-20, 20, 4001).expand(1, len(levels), -1)
     values = fsq.encode(x).values
     assert values is not None
@@ -42,12 +50,12 @@ def test_every_level_is_reached(levels: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("levels", LEVELS)
 def test_zero_maps_to_zero(levels: tuple[int, ...]) -> None:
-    fsq = FSQ(FSQConfig(levels=levels))
+    fsq = FSQ(FSQConfig(levels=levels), latent(len(levels)), features=len(levels))
     assert fsq.encode(torch.zeros(1, len(levels), 1)).values.abs().max() == 0  # type: ignore[union-attr]
 
 
 def test_the_gradient_is_that_of_the_bound() -> None:
-    fsq = FSQ(FSQConfig(levels=(5, 7)))
+    fsq = FSQ(FSQConfig(levels=(5, 7)), latent(2), features=2)
     x = torch.randn(2, 2, 9, requires_grad=True)
     fsq(x).values.sum().backward()
     reach, centre = fsq.reach.view(1, -1, 1), fsq.centre.view(1, -1, 1)
@@ -55,7 +63,7 @@ def test_the_gradient_is_that_of_the_bound() -> None:
 
 
 def test_training_values_are_the_encoded_ones() -> None:
-    fsq = FSQ(FSQConfig())
+    fsq = FSQ(FSQConfig(), latent(3), features=3)
     x = torch.randn(4, 3, 6)
     torch.testing.assert_close(fsq(x).values, fsq.encode(x).values)
 
@@ -68,7 +76,7 @@ def test_an_independent_library_gives_the_same_codes_and_gradients(levels: tuple
     y = x.clone().requires_grad_()
     x.requires_grad_()
     values, codes = theirs(y.movedim(1, -1))
-    fsq = FSQ(FSQConfig(levels=levels))
+    fsq = FSQ(FSQConfig(levels=levels), latent(len(levels)), features=len(levels))
     latents = fsq.encode(x)
     assert torch.equal(latents.codes[:, 0], codes.long())  # type: ignore[index]
     torch.testing.assert_close(latents.values.movedim(1, -1), values)  # type: ignore[union-attr]

@@ -11,9 +11,15 @@ from torch.nn import functional as F
 
 from latentbench.results.errors import UserError
 from latentbench.tokenizers.bottlenecks.lfq import LFQ, bit_entropies, code_diversity
-from latentbench.tokenizers.bottlenecks.quantiser_config import LFQConfig
+from latentbench.tokenizers.bottlenecks.lfq_config import LFQConfig
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.spec import Modality, SignalSpec
+from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
+
+
+def latent(channels: int) -> LatentSpec:
+    """Latents of so many channels, of a small image."""
+    signal = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
+    return LatentSpec(signal=signal, grids=(LatentGrid(shape=(4, 4), channels=channels),))
 
 
 def over_all_codes(x: Tensor, temperature: float) -> Tensor:
@@ -50,7 +56,7 @@ def test_extreme_features_have_finite_entropies_and_gradients() -> None:
 
 @pytest.mark.parametrize("heads", [1, 2])
 def test_codes_and_values_are_a_bijection(heads: int) -> None:
-    lfq = LFQ(LFQConfig(heads=heads), channels=6)
+    lfq = LFQ(LFQConfig(heads=heads), latent(6), features=6)
     codes = torch.stack(torch.meshgrid(*[torch.arange(2 ** (6 // heads))] * heads, indexing="ij")).flatten(1)
     values = lfq.lookup(codes.unsqueeze(0))
     assert values.shape == (1, 6, 64)
@@ -62,13 +68,17 @@ def test_codes_and_values_are_a_bijection(heads: int) -> None:
 
 
 def test_the_first_channel_is_the_lowest_bit() -> None:
-    lfq = LFQ(LFQConfig(), channels=3)
+    lfq = LFQ(LFQConfig(), latent(3), features=3)
     assert lfq.encode(torch.tensor([[0.5, -1.0, 0.1]]).unsqueeze(-1)).codes.item() == 1 + 4  # type: ignore[union-attr]
 
 
 def test_gradients_pass_straight_through_and_losses_are_what_they_say() -> None:
     config = LFQConfig(entropy=0.3, diversity=2.0, commitment=0.5, temperature=0.7)
-    lfq, x, gradient = LFQ(config, channels=4), torch.randn(2, 4, 5, requires_grad=True), torch.randn(2, 4, 5)
+    lfq, x, gradient = (
+        LFQ(config, latent(4), features=4),
+        torch.randn(2, 4, 5, requires_grad=True),
+        torch.randn(2, 4, 5),
+    )
     bottled = lfq(x)
     bottled.values.backward(gradient, retain_graph=True)
     assert torch.equal(x.grad, gradient)  # type: ignore[arg-type]
@@ -87,7 +97,7 @@ def test_an_independent_library_gives_the_same_codes_and_gradients(heads: int) -
     # Its first channel is the highest bit: each head's channels go in backwards.
     order = torch.arange(6).view(heads, -1).flip(1).flatten()
     values, codes, _ = theirs(y[:, order])
-    lfq = LFQ(LFQConfig(heads=heads), channels=6)
+    lfq = LFQ(LFQConfig(heads=heads), latent(6), features=6)
     latents = lfq.encode(x)
     assert torch.equal(latents.codes.movedim(1, -1), codes.view(3, 4, 5, heads))  # type: ignore[union-attr]
     torch.testing.assert_close(latents.values[:, order], values)  # type: ignore[index]
@@ -115,7 +125,9 @@ def test_the_codes_own_entropy_is_that_over_all_codes(bits: int, heads: int) -> 
     exact = code_diversity(x, 0.7, heads)
     torch.testing.assert_close(exact, torch.stack(expected).mean())
     assert exact <= bit_entropies(x, 0.7)[1] + 1e-6
-    joint = LFQ(LFQConfig(heads=heads, joint=True, temperature=0.7, diversity=2.0), channels=bits * heads)(x)
+    joint = LFQ(
+        LFQConfig(heads=heads, joint=True, temperature=0.7, diversity=2.0), latent(bits * heads), features=bits * heads
+    )(x)
     torch.testing.assert_close(joint.losses["entropy"], 0.1 * (bit_entropies(x, 0.7)[0] - 2 * exact))
 
 
@@ -135,7 +147,7 @@ def test_an_independent_library_gives_the_same_entropies_and_gradients(heads: in
     order = torch.arange(6).view(heads, -1).flip(1).flatten()
     theirs(y[:, order], inv_temperature=1.5)[2].backward()
     config = LFQConfig(heads=heads, joint=True, entropy=1.0, diversity=2.0, temperature=1 / 1.5, commitment=0.0)
-    loss = LFQ(config, channels=6)(x).losses["entropy"] * (6 // heads)  # theirs is in nats per code
+    loss = LFQ(config, latent(6), features=6)(x).losses["entropy"] * (6 // heads)  # theirs is in nats per code
     loss.backward()
     # It cuts shares below 1e-5 before their logarithm.
     torch.testing.assert_close(loss, theirs(y[:, order], inv_temperature=1.5)[2], rtol=1e-4, atol=1e-4)
@@ -152,5 +164,5 @@ def test_the_later_option_is_in_the_data_only_where_it_is_on() -> None:
 
 
 def test_whole_codes_of_many_bits_are_too_many_to_count() -> None:
-    with pytest.raises(ValueError, match="joint counts all codes of a head: at most 12 bits, not 18"):
-        LFQConfig(joint=True).validate(channels=18, features=32, backbone="conv")
+    reason = LFQConfig(joint=True).unsupported_reason(channels=18, features=32, backbone="conv")
+    assert reason == "joint counts all codes of a head: at most 12 bits, not 18"

@@ -7,18 +7,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from latentbench.tokenizers.bottlenecks.quantiser_config import RVQConfig
 from latentbench.tokenizers.bottlenecks.rvq import RVQ
+from latentbench.tokenizers.bottlenecks.rvq_config import RVQConfig
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.spec import Modality, SignalSpec
+from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
+
+
+def latent(channels: int) -> LatentSpec:
+    """Latents of so many channels, of a small image."""
+    signal = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
+    return LatentSpec(signal=signal, grids=(LatentGrid(shape=(4, 4), channels=channels),))
+
 
 DIM, SIZE, LEVELS = 6, 16, 4
 
 
 def quantiser(**options: object) -> RVQ:
-    return RVQ(RVQConfig(**{"codebook_size": SIZE, "levels": LEVELS, "dropout": 0.0} | options), channels=DIM)  # type: ignore[arg-type]
+    return RVQ(
+        RVQConfig(**{"codebook_size": SIZE, "levels": LEVELS, "dropout": 0.0} | options), latent(DIM), features=DIM
+    )  # type: ignore[arg-type]
 
 
 def features(batch: int = 4) -> Tensor:
@@ -147,7 +156,7 @@ def test_stages_that_were_left_out_keep_their_codes() -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"levels": 0}, "levels"), ({"dropout": 1.5}, "dropout"), ({"normalise": True}, "no place on the unit sphere")],
+    [({"levels": 0}, "levels"), ({"dropout": 1.5}, "dropout"), ({"normalise": True}, "not lie on the unit sphere")],
 )
 def test_impossible_options(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):

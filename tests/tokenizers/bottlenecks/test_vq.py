@@ -7,8 +7,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from latentbench.tokenizers.bottlenecks.quantiser_config import MultiHeadVQConfig, VQConfig
 from latentbench.tokenizers.bottlenecks.vq import VQ
+from latentbench.tokenizers.bottlenecks.vq_config import MultiHeadVQConfig, VQConfig
+from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
+
+
+def latent(channels: int) -> LatentSpec:
+    """Latents of so many channels, of a small image."""
+    signal = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
+    return LatentSpec(signal=signal, grids=(LatentGrid(shape=(4, 4), channels=channels),))
+
 
 DIM, SIZE = 6, 16
 
@@ -30,7 +38,7 @@ def naive(x: Tensor, codebook: Tensor, commitment: float) -> tuple[Tensor, Tenso
 
 
 def test_codes_values_and_gradients_are_those_of_a_naive_implementation() -> None:
-    vq = VQ(VQConfig(codebook_size=SIZE), channels=DIM)
+    vq = VQ(VQConfig(codebook_size=SIZE), latent(DIM), features=DIM)
     x, weight = features().requires_grad_(), features()
     bottled = vq(x)
     (sum(bottled.losses.values()) + (bottled.values * weight).sum()).backward()
@@ -46,7 +54,7 @@ def test_codes_values_and_gradients_are_those_of_a_naive_implementation() -> Non
 
 
 def test_gradients_are_exactly_the_straight_through_formula() -> None:
-    vq = VQ(VQConfig(codebook_size=SIZE, commitment=0.5), channels=DIM)
+    vq = VQ(VQConfig(codebook_size=SIZE, commitment=0.5), latent(DIM), features=DIM)
     x, gradient = features().requires_grad_(), features()
     bottled = vq(x)
     bottled.values.backward(gradient, retain_graph=True)
@@ -76,7 +84,7 @@ def test_codes_and_gradients_of_an_independent_library(normalise: bool) -> None:
         commitment_weight=0.25,
         rotation_trick=False,
     )
-    vq = VQ(VQConfig(codebook_size=SIZE, normalise=normalise), channels=DIM)
+    vq = VQ(VQConfig(codebook_size=SIZE, normalise=normalise), latent(DIM), features=DIM)
     codebook = F.normalize(torch.randn(1, SIZE, DIM), dim=-1)
     with torch.no_grad():
         vq.codebook.copy_(codebook)
@@ -105,7 +113,7 @@ def test_codes_and_gradients_of_an_independent_library(normalise: bool) -> None:
 
 def test_moving_averages_follow_the_closed_form() -> None:
     decay = 0.8
-    vq = VQ(VQConfig(codebook_size=4, rule="ema", decay=decay, reset_after=0.0), channels=DIM)
+    vq = VQ(VQConfig(codebook_size=4, rule="ema", decay=decay, reset_after=0.0), latent(DIM), features=DIM)
     counts, sums = vq.counts.clone(), vq.sums.clone()
     for step in range(3):
         x = features()
@@ -121,7 +129,7 @@ def test_moving_averages_follow_the_closed_form() -> None:
 
 
 def test_a_dead_code_becomes_a_feature_of_the_batch() -> None:
-    vq = VQ(VQConfig(codebook_size=4, reset_after=10.0), channels=DIM)
+    vq = VQ(VQConfig(codebook_size=4, reset_after=10.0), latent(DIM), features=DIM)
     with torch.no_grad():
         vq.codebook[0, 0] = 1e3
     before = vq.codebook.detach().clone()
@@ -138,7 +146,7 @@ def test_a_dead_code_becomes_a_feature_of_the_batch() -> None:
 
 
 def test_no_code_is_replaced_in_the_last_fifth() -> None:
-    vq = VQ(VQConfig(codebook_size=4, reset_after=0.001), channels=DIM)
+    vq = VQ(VQConfig(codebook_size=4, reset_after=0.001), latent(DIM), features=DIM)
     with torch.no_grad():
         vq.codebook[0, 0] = 1e3
     before = vq.codebook.detach().clone()
@@ -148,7 +156,7 @@ def test_no_code_is_replaced_in_the_last_fifth() -> None:
 
 
 def test_prepare_starts_the_codebook_on_features() -> None:
-    vq = VQ(VQConfig(codebook_size=SIZE), channels=DIM)
+    vq = VQ(VQConfig(codebook_size=SIZE), latent(DIM), features=DIM)
     batches = [features() + 5 for _ in range(4)]
     vq.on_train_start(batches)
     assert (vq.codebook.mean() - 5).abs() < 0.3
@@ -157,7 +165,7 @@ def test_prepare_starts_the_codebook_on_features() -> None:
 
 
 def test_normalised_values_lie_on_the_sphere() -> None:
-    vq = VQ(VQConfig(codebook_size=SIZE, normalise=True), channels=DIM)
+    vq = VQ(VQConfig(codebook_size=SIZE, normalise=True), latent(DIM), features=DIM)
     x = features()
     values = vq.encode(x).values
     assert values is not None
@@ -167,13 +175,13 @@ def test_normalised_values_lie_on_the_sphere() -> None:
 
 @pytest.mark.parametrize("normalise", [False, True])
 def test_heads_are_independent_quantisers_of_their_channels(normalise: bool) -> None:
-    product = VQ(MultiHeadVQConfig(codebook_size=SIZE, heads=3, normalise=normalise), channels=DIM)
+    product = VQ(MultiHeadVQConfig(codebook_size=SIZE, heads=3, normalise=normalise), latent(DIM), features=DIM)
     x = features()
     latents = product.encode(x)
     assert latents.codes is not None
     assert latents.values is not None
     for head in range(3):
-        single = VQ(VQConfig(codebook_size=SIZE, normalise=normalise), channels=DIM // 3)
+        single = VQ(VQConfig(codebook_size=SIZE, normalise=normalise), latent(DIM // 3), features=DIM // 3)
         with torch.no_grad():
             single.codebook.copy_(product.codebook[head : head + 1])
         part = single.encode(x[:, 2 * head : 2 * head + 2])
@@ -182,7 +190,7 @@ def test_heads_are_independent_quantisers_of_their_channels(normalise: bool) -> 
 
 
 def test_codes_give_the_values_they_came_with() -> None:
-    vq = VQ(MultiHeadVQConfig(codebook_size=SIZE, heads=2), channels=DIM)
+    vq = VQ(MultiHeadVQConfig(codebook_size=SIZE, heads=2), latent(DIM), features=DIM)
     latents = vq.encode(features())
     assert torch.equal(vq.lookup(latents.codes), latents.values)  # type: ignore[arg-type]
     assert torch.equal(vq.encode(latents.values).codes, latents.codes)  # type: ignore[arg-type]

@@ -5,21 +5,29 @@ from __future__ import annotations
 import pytest
 import torch
 
-from latentbench.tokenizers.bottlenecks.quantiser_config import VQConfig, VQRegConfig
 from latentbench.tokenizers.bottlenecks.vq import VQ
+from latentbench.tokenizers.bottlenecks.vq_config import VQConfig
 from latentbench.tokenizers.bottlenecks.vq_reg import VQReg
+from latentbench.tokenizers.bottlenecks.vq_reg_config import VQRegConfig
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.spec import Modality, SignalSpec
+from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
+
+
+def latent(channels: int) -> LatentSpec:
+    """Latents of so many channels, of a small image."""
+    signal = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
+    return LatentSpec(signal=signal, grids=(LatentGrid(shape=(4, 4), channels=channels),))
+
 
 SIGNAL = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
 
 
 @pytest.mark.parametrize("normalise", [False, True])
 def test_it_decodes_what_vq_decodes_from_continuous_latents(normalise: bool) -> None:
-    reg = VQReg(VQRegConfig(codebook_size=8, normalise=normalise), channels=4)
-    vq = VQ(VQConfig(codebook_size=8, normalise=normalise), channels=4)
+    reg = VQReg(VQRegConfig(codebook_size=8, normalise=normalise), latent(4), features=4)
+    vq = VQ(VQConfig(codebook_size=8, normalise=normalise), latent(4), features=4)
     vq.load_state_dict(reg.state_dict())
     x = torch.randn(2, 4, 3, 3)
     latents = reg.encode(x)
@@ -41,5 +49,5 @@ def test_the_latents_are_continuous_and_a_sample_near_a_code_decodes_as_that_cod
     exact = codes[torch.randint(4, (2, 4, 4))].movedim(-1, 1)
     near = exact + 1e-3 * torch.randn_like(exact)
     assert torch.equal(tokenizer.decode(Latents(values=near)), tokenizer.decode(Latents(values=exact)))
-    with pytest.raises(ValueError, match="values are wanted"):
+    with pytest.raises(ValueError, match="these have no values"):
         tokenizer.decode(Latents(codes=torch.zeros(2, 1, 4, 4, dtype=torch.int64)))

@@ -6,15 +6,20 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from latentbench.tokenizers.bottlenecks.quantiser_config import VQVAE2Config
 from latentbench.tokenizers.bottlenecks.vq_vae_2 import VQVAE2
+from latentbench.tokenizers.bottlenecks.vq_vae_2_config import VQVAE2Config
+from latentbench.tokenizers.geometry import Layout
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.spec import Modality, SignalSpec
+from latentbench.tokenizers.spec import LatentSpec, Modality, SignalSpec
 
 
 def bottleneck(factors: tuple[int, ...] = (2, 2)) -> VQVAE2:
-    return VQVAE2(VQVAE2Config(codebook_size=8), channels=4, factors=factors)
+    config = VQVAE2Config(codebook_size=8)
+    shape = tuple(8 if factor == config.factor else 7 for factor in factors)
+    signal = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(32, 32))
+    spec = LatentSpec(signal=signal, grids=config.grids(Layout(shape=shape), 4))
+    return VQVAE2(config, spec, features=4)
 
 
 def test_it_starts_as_the_mean_and_what_it_leaves_over() -> None:

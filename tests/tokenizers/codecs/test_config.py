@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from latentbench.results.errors import UserError
-from latentbench.tokenizers.codecs.config import DCTConfig, JPEGConfig, dct_rows
+from latentbench.tokenizers.codecs.dct_config import DCTConfig, dct_rows
+from latentbench.tokenizers.codecs.jpeg_config import JPEGConfig
 from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.spec import MelSpec, Modality, SignalSpec
@@ -123,7 +124,12 @@ def test_quality_is_a_short_name() -> None:
         ("jpeg", IMAGE, {"codec": {"kind": "opus"}}, "t.codec: 'opus' is for waveform"),
         ("jpeg", IMAGE, {"downsample": 4}, "t.downsample: a codec is a whole tokenizer, and has none"),
         ("jpeg", IMAGE, {"width": 4}, "t.backbone: a codec is a whole tokenizer, and has none"),
-        ("jpeg", IMAGE, {"recoding": {"kind": "bpe"}}, "t.recoding: a codec is a whole tokenizer, and has none"),
+        (
+            "jpeg",
+            IMAGE,
+            {"sequence_coding": {"kind": "bpe"}},
+            "t.sequence_coding: a codec is a whole tokenizer, and has none",
+        ),
         ("dct", IMAGE, {"codec": {"block": [8]}}, "t.codec: block [8] must have one entry per axis of image"),
         ("dct", IMAGE, {"codec": {"step": 100.0}}, "t.codec: step 100 rounds every coefficient to 0"),
         ("h264", VIDEO, {"codec": {"crf": 60}}, "t.codec: crf must lie in 0..51"),

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from latentbench.tokenizers.build import build
-from latentbench.tokenizers.codecs.config import DCTConfig
 from latentbench.tokenizers.codecs.dct import DCT
+from latentbench.tokenizers.codecs.dct_config import DCTConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.spec import Modality, SignalSpec

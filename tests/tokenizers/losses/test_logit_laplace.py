@@ -8,8 +8,8 @@ from torch.distributions import Laplace, SigmoidTransform, TransformedDistributi
 
 from latentbench.results.errors import UserError
 from latentbench.tokenizers.build import build
-from latentbench.tokenizers.losses.config import LogitLaplaceConfig
 from latentbench.tokenizers.losses.logit_laplace import logit_laplace, to_unit
+from latentbench.tokenizers.losses.logit_laplace_config import LogitLaplaceConfig
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.spec import SignalSpec
 
@@ -38,7 +38,7 @@ def test_what_leaves_the_range_is_pulled_back() -> None:
 
 
 def test_it_trains_in_every_modality(signal: SignalSpec) -> None:
-    options = {"width": 8, "objective": {"l2": 0.0, "l1": 0.0, "stft": 0.0, "mel": 0.0, "logit_laplace": 0.5}}
+    options = {"width": 8, "losses": {"l2": 0.0, "l1": 0.0, "stft": 0.0, "mel": 0.0, "logit_laplace": 0.5}}
     tokenizer = build(resolve("ae", signal, options))
     losses = tokenizer.losses(torch.rand(2, signal.channels, *signal.shape), group="model", step=0, steps=1)
     losses["loss"].backward()
@@ -48,5 +48,5 @@ def test_it_trains_in_every_modality(signal: SignalSpec) -> None:
 def test_a_scale_is_positive(image: SignalSpec) -> None:
     with pytest.raises(ValueError, match="scale must be positive"):
         LogitLaplaceConfig(scale=0.0)
-    with pytest.raises(UserError, match=r"objective\.dwt: defined for video, not image"):
-        resolve("ae", image, {"objective": {"dwt": 1.0}})
+    with pytest.raises(UserError, match=r"losses\.dwt: defined for video, not image"):
+        resolve("ae", image, {"losses": {"dwt": 1.0}})

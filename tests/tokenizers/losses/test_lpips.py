@@ -16,7 +16,8 @@ from torchvision.io import decode_image
 from latentbench.results.errors import UserError
 from latentbench.tasks.metrics.config import LpipsConfig
 from latentbench.tasks.metrics.lpips import lpips as lpips_metric
-from latentbench.tokenizers.losses.lpips import LPIPS
+from latentbench.tokenizers.losses.lpips import LPIPS, Perceptual
+from latentbench.tokenizers.losses.lpips_config import LPIPSConfig
 from latentbench.tokenizers.spec import Modality, SignalSpec
 
 
@@ -35,10 +36,10 @@ def peer(trunk: Path) -> nn.Module:
     package = pytest.importorskip("lpips")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torchvision deprecations inside the package
-        made = package.LPIPS(net="alex", pnet_rand=True, verbose=False)
+        peer = package.LPIPS(net="alex", pnet_rand=True, verbose=False)
     tensors = load_file(trunk)
-    made.net.load_state_dict({k: tensors["features." + k.split(".", 1)[1]] for k in made.net.state_dict()})
-    return made
+    peer.net.load_state_dict({k: tensors["features." + k.split(".", 1)[1]] for k in peer.net.state_dict()})
+    return peer
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,26 @@ def photos(shared_data: Path) -> Tensor:
 
 def _noisy(x: Tensor) -> Tensor:
     return (x + 0.2 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))).clamp(-1, 1)
+
+
+@pytest.mark.filterwarnings("ignore")  # torchvision deprecations inside the package
+def test_random_weights_equal_the_package(tmp_path: Path) -> None:
+    """Without the real weights: the same random trunk in both, with the package's own heads."""
+    package = pytest.importorskip("lpips")
+    peer = package.LPIPS(net="alex", pnet_rand=True, verbose=False)
+    names = {key: "features." + key.split(".", 1)[1] for key in peer.net.state_dict()}
+    save_file({names[key]: tensor for key, tensor in peer.net.state_dict().items()}, tmp_path / "alexnet.safetensors")
+    ours = LPIPS(tmp_path / "alexnet.safetensors")
+    x = torch.rand(3, 3, 64, 48) * 2 - 1
+    y = _noisy(x)
+    expected = peer(x, y).flatten()
+    assert float(expected.min()) > 0
+    torch.testing.assert_close(ours(x, y), expected, atol=0, rtol=1e-4)
+    pair = (y.clone().requires_grad_(), y.clone().requires_grad_())
+    ours(x, pair[0]).sum().backward()
+    peer(x, pair[1]).sum().backward()
+    assert pair[0].grad is not None
+    torch.testing.assert_close(pair[0].grad, pair[1].grad, atol=1e-8, rtol=1e-3)
 
 
 @pytest.mark.parametrize("size", [(128, 96), (64, 64), (32, 32)])
@@ -119,3 +140,28 @@ def test_a_wrong_file_is_one_line(tmp_path: Path) -> None:
     save_file({"other": torch.zeros(1)}, tmp_path / "alexnet.safetensors")
     with pytest.raises(UserError, match=r"no tensor 'features\.0\.weight'"):
         LPIPS(tmp_path / "alexnet.safetensors")
+
+
+IMAGE = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(8, 8))
+
+
+def test_the_loss_is_the_mean_over_frames() -> None:
+    class Net(nn.Module):
+        def on(self, device: torch.device) -> Net:
+            return self
+
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            assert x.shape[1:] == (1, 8, 8)
+            return (x - y).abs().flatten(1).mean(1)
+
+    loss = Perceptual(LPIPSConfig(), IMAGE)
+    loss.net = Net()  # type: ignore[assignment]
+    x, y = torch.randn(2, 1, 5, 8, 8), torch.randn(2, 1, 5, 8, 8)
+    torch.testing.assert_close(loss(x, y), (x - y).abs().flatten(1).mean(1))
+    torch.testing.assert_close(loss(x[:, :, 0], y[:, :, 0]), (x - y)[:, :, 0].abs().flatten(1).mean(1))
+
+
+def test_weights_are_asked_for_only_when_training() -> None:
+    config = LPIPSConfig(weight=1.0)
+    assert config.weights() == ("alexnet_lpips",)
+    assert not isinstance(config.build(IMAGE), torch.nn.Module)

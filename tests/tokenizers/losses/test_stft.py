@@ -8,6 +8,7 @@ import torch
 from scipy import signal
 
 from latentbench.results.errors import UserError
+from latentbench.tokenizers.losses.objective import Objective
 from latentbench.tokenizers.losses.stft import (
     fit_sizes,
     log_mel,
@@ -16,7 +17,10 @@ from latentbench.tokenizers.losses.stft import (
     mel_filters,
     multi_resolution_stft,
 )
-from latentbench.tokenizers.spec import MelSpec
+from latentbench.tokenizers.losses.stft_config import MelConfig, STFTConfig
+from latentbench.tokenizers.spec import MelSpec, Modality, SignalSpec
+
+SOUND = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(4096,), rate=16000.0)
 
 
 def scipy_magnitudes(x: np.ndarray, window: int, hop: int) -> np.ndarray:
@@ -137,3 +141,21 @@ def test_a_score_in_inference_mode_leaves_gradients_to_later_losses() -> None:
     (log_mel_distance(y, 2 * x, mel=mel) + multi_resolution_stft(y, 2 * x, sizes=sizes)).sum().backward()
     assert y.grad is not None
     assert y.grad.abs().max() > 0
+
+
+def test_both_losses_fall_to_zero_on_equal_sounds_and_pass_gradients() -> None:
+    x = (0.3 * torch.randn(2, 1, 4096)).requires_grad_()
+    objective = Objective((STFTConfig(), MelConfig()), SOUND)
+    assert {name: loss.item() for name, loss in objective(x.detach(), x.detach()).items()} == {"stft": 0.0, "mel": 0.0}
+    torch.stack(list(objective(x, 0.3 * torch.randn(2, 1, 4096)).values())).sum().backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+    assert x.grad.abs().max() > 0
+
+
+def test_the_mel_loss_reads_the_signals_sample_rate() -> None:
+    """The same samples at half the rate lie an octave lower, in other mel bands."""
+    slow = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(4096,), rate=8000.0)
+    x, y = 0.3 * torch.randn(1, 1, 4096), 0.3 * torch.randn(1, 1, 4096)
+    for spec, rate in ((SOUND, 16000), (slow, 8000)):
+        assert torch.equal(MelConfig().build(spec)(x, y), log_mel_distance(x, y, mel=MelSpec(sample_rate=rate)))

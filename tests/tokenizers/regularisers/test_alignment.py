@@ -10,20 +10,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from latentbench.results.errors import UserError
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.regularisers.alignment import Alignment, structure_loss
-from latentbench.tokenizers.regularisers.curation_config import AlignmentConfig
+from latentbench.tokenizers.regularisers.alignment_config import AlignmentConfig
 from latentbench.tokenizers.regularisers.targets import OrientedGradients, pooled
-from latentbench.tokenizers.spec import LatentGrid, LatentSpec, SignalSpec
+from latentbench.tokenizers.spec import Modality, SignalSpec
 
 
 def aligned(signal: SignalSpec, x: Tensor, **options: object) -> tuple[ComposedTokenizer, Alignment]:
     tokenizer = build(resolve("ae", signal, {"width": 8, "channels": 4, "regularisers": {"alignment": options}}))
     assert isinstance(tokenizer, ComposedTokenizer)
     tokenizer.on_train_start(x.split(2))
-    regulariser = tokenizer.regularisers["alignment"]
+    regulariser = tokenizer.auxiliary_objectives["alignment"]
     assert isinstance(regulariser, Alignment)
     return tokenizer, regulariser
 
@@ -31,7 +32,7 @@ def aligned(signal: SignalSpec, x: Tensor, **options: object) -> tuple[ComposedT
 def test_features_are_normalised_over_the_training_split(signal: SignalSpec, sample: Callable[..., Tensor]) -> None:
     x = sample(signal, 6)
     _, regulariser = aligned(signal, x)
-    f = ((regulariser._features(x) - regulariser.mean) / regulariser.deviation).flatten(0, -2)
+    f = ((regulariser.target_features(x) - regulariser.mean) / regulariser.deviation).flatten(0, -2)
     varying = f.std(0) > 0.1
     assert varying.float().mean().item() > 0.8
     torch.testing.assert_close(f[:, varying].mean(0), torch.zeros(int(varying.sum())), atol=1e-3, rtol=0)
@@ -69,10 +70,9 @@ def test_structure_compares_cosines_between_positions() -> None:
 
 
 def test_latents_without_places_are_compared_by_their_mean(image: SignalSpec) -> None:
-    spec = LatentSpec(signal=image, grids=(LatentGrid(shape=(7,), channels=4, topology="sequence"),))
-    regulariser = Alignment(AlignmentConfig(hidden=8), spec)
+    regulariser = Alignment(AlignmentConfig(hidden=8), resolve("titok", image, {"tokens": 7}))
     assert regulariser.grid == (1, 1)
-    assert regulariser._features(torch.rand(3, 3, 16, 24)).shape == (3, 1, 1, 30)
+    assert regulariser.target_features(torch.rand(3, 3, 16, 24)).shape == (3, 1, 1, 30)
 
 
 @pytest.mark.slow
@@ -95,3 +95,12 @@ def test_a_linear_probe_reads_more_of_the_features_from_aligned_latents(
         psnr[recipe] = quality(tokenizer)
     assert explained["aligned-vae"] > 1.4 * explained["kl-vae"]
     assert psnr["aligned-vae"] > psnr["kl-vae"] - 2.0
+
+
+def test_alexnet_needs_pictures(image: SignalSpec) -> None:
+    signal = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(2048,), rate=16000.0)
+    with pytest.raises(UserError, match='target "alexnet" is for images and frames, not waveform'):
+        resolve("aligned-vae", signal, {"regularisers": {"alignment": {"target": "alexnet"}}})
+    config = resolve("aligned-vae", image, {"regularisers": {"alignment": {"target": "alexnet"}}})
+    assert config.weights() == ("alexnet_lpips",)
+    assert resolve("aligned-vae", image, {}).weights() == ()

@@ -14,15 +14,17 @@ from latentbench.tokenizers.build import build
 from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.regularisers.nested_config import NestedDropoutConfig
 from latentbench.tokenizers.regularisers.nested_dropout import NestedDropout
-from latentbench.tokenizers.spec import SignalSpec
+from latentbench.tokenizers.regularisers.nested_dropout_config import NestedDropoutConfig
+from latentbench.tokenizers.spec import Modality, SignalSpec
 
 Sample = Callable[..., Tensor]
+IMAGE = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
 
 
-def made(tokens: int = 6, **options: Any) -> NestedDropout:
-    return NestedDropout(NestedDropoutConfig(**options), tokens=tokens, width=2)
+def nested_dropout(tokens: int = 6, **options: Any) -> NestedDropout:
+    parts = {"tokens": tokens, "bottleneck": {"kind": "identity"}, "channels": 2}
+    return NestedDropout(NestedDropoutConfig(**options), resolve("titok", IMAGE, parts))
 
 
 def lengths_of(values: Tensor) -> Tensor:
@@ -41,19 +43,19 @@ def lengths_of(values: Tensor) -> Tensor:
     ],
 )
 def test_lengths_follow_their_distribution(options: dict[str, Any], shares: dict[int, float]) -> None:
-    lengths = lengths_of(made(**options).values(torch.ones(6000, 2, 6)))
+    lengths = lengths_of(nested_dropout(**options).values(torch.ones(6000, 2, 6)))
     for length in range(1, 7):
         assert (lengths == length).float().mean().item() == pytest.approx(shares.get(length, 0.0), abs=0.025)
 
 
 def test_nothing_is_hidden_out_of_training() -> None:
-    part, values = made().eval(), torch.randn(4, 2, 6)
+    part, values = nested_dropout().eval(), torch.randn(4, 2, 6)
     assert torch.equal(part.values(values), values)
 
 
 @pytest.mark.parametrize("mask", ["zeros", "learned"])
 def test_what_is_hidden_is_the_mask_and_sends_no_gradient(mask: Any) -> None:
-    part = made(mask=mask)
+    part = nested_dropout(mask=mask)
     if part.mask is not None:
         with torch.no_grad():
             part.mask.copy_(torch.tensor([3.0, 4.0]))
@@ -106,8 +108,8 @@ def test_any_prefix_decodes(mask: str, signal: SignalSpec, sample: Sample) -> No
 @pytest.mark.parametrize(
     ("recipe", "options", "message"),
     [
-        ("vq-vae", {}, "regularisers.nested_dropout: a grid has no prefix"),
-        ("vq-vae-2", {}, "regularisers.nested_dropout: a hierarchy has no prefix"),
+        ("vq-vae", {}, "regularisers.nested_dropout: no prefix of a grid describes the whole signal"),
+        ("vq-vae-2", {}, "regularisers.nested_dropout: no prefix of a hierarchy describes"),
         ("token-set", {}, "regularisers.nested_dropout: a set has no prefix"),
         ("titok", {"tokens": 1}, "regularisers.nested_dropout: one token has no shorter prefix"),
         ("titok", {"weight": 1.5}, "regularisers.nested_dropout: weight is the share"),

@@ -12,10 +12,11 @@ from torch.nn import functional as F
 from latentbench.results.errors import UserError
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.regularisers.resolution_config import ResolutionDropoutConfig, halves
 from latentbench.tokenizers.regularisers.resolution_dropout import ResolutionDropout, pooled, repeated
-from latentbench.tokenizers.spec import SignalSpec
+from latentbench.tokenizers.regularisers.resolution_dropout_config import ResolutionDropoutConfig, halves
+from latentbench.tokenizers.spec import Modality, SignalSpec
 
+SQUARE = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
 TORCHS = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
@@ -28,7 +29,7 @@ def test_pooling_and_repeating_are_torchs(shape: tuple[int, ...]) -> None:
 
 
 def test_a_share_of_the_samples_is_coarse_in_training_alone() -> None:
-    dropout = ResolutionDropout(ResolutionDropoutConfig(probability=0.25), (2, 2))
+    dropout = ResolutionDropout(ResolutionDropoutConfig(probability=0.25), resolve("vq-vae", SQUARE, {"downsample": 4}))
     x = torch.randn(4000, 2, 4, 4)
     y = dropout.features(x)
     coarse = (y != x).flatten(1).any(1)

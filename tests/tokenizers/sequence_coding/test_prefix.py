@@ -10,22 +10,22 @@ import torch
 from torch import Tensor
 
 from latentbench.results.errors import UserError
-from latentbench.tasks.priors.config import ARConfig
+from latentbench.tasks.priors.ar_config import ARConfig
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.sequence_coding.prefix import Prefix
-from latentbench.tokenizers.sequence_coding.tokenizer import RecodedTokenizer
+from latentbench.tokenizers.sequence_coding.tokenizer import SequenceCodedTokenizer
 from latentbench.tokenizers.spec import SignalSpec
 
 Sample = Callable[..., Tensor]
 SMALL = {"width": 16, "backbone": {"tokens": 8, "layers": 1, "attention_heads": 2}, "codebook_size": 16}
 
 
-def tokenizer_for(signal: SignalSpec, **recoding: object) -> RecodedTokenizer:
-    tokenizer = build(resolve("adaptive-length", signal, {**SMALL, "recoding": recoding}))
-    assert isinstance(tokenizer, RecodedTokenizer)
+def tokenizer_for(signal: SignalSpec, **options: object) -> SequenceCodedTokenizer:
+    tokenizer = build(resolve("adaptive-length", signal, {**SMALL, "sequence_coding": options}))
+    assert isinstance(tokenizer, SequenceCodedTokenizer)
     return tokenizer
 
 
@@ -40,7 +40,7 @@ def test_a_sample_keeps_the_prefix_that_its_error_asks_for(signal: SignalSpec, s
     tokenizer, x = tokenizer_for(signal, rule=rule), mixed(signal, sample)
     assert tokenizer.spec.grid.shape == (8,)
     assert tokenizer.spec.grid.variable
-    assert ARConfig.unsupported_reason(tokenizer.spec) is None
+    assert ARConfig().unsupported_reason(tokenizer.spec) is None
     tokenizer.on_train_start([x])
     tokenizer.losses(x, group="model", step=0, steps=2)["loss"].backward()
     tokenizer.eval()
@@ -54,7 +54,7 @@ def test_a_sample_keeps_the_prefix_that_its_error_asks_for(signal: SignalSpec, s
         assert latents.codes.shape == (12, 1, 8)
         assert latents.lengths.double().mean() <= 4.5
         assert len(latents.lengths.unique()) > 1
-        level = tokenizer.recoding.level.item()  # type: ignore[union-attr]
+        level = tokenizer.sequence_coding.level.item()  # type: ignore[union-attr]
         assert whole.codes is not None
         for row, length in enumerate(latents.lengths.tolist()):
             assert torch.equal(latents.codes[row, :, :length], whole.codes[row, :, :length])
@@ -92,13 +92,13 @@ def test_every_length_but_none_is_a_prefix(image: SignalSpec) -> None:
 
 
 def test_configuration(image: SignalSpec) -> None:
-    config = resolve("adaptive-length", image, {"recoding": {"choices": 3}})
+    config = resolve("adaptive-length", image, {"sequence_coding": {"choices": 3}})
     assert TokenizerConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
     assert config.versions()["recoding.prefix"] == 1
-    recoding = build(config).recoding
-    assert isinstance(recoding, Prefix)
-    assert recoding.lengths == (6, 11, 16)
-    assert recoding.budget == 11
+    coding = build(config).sequence_coding
+    assert isinstance(coding, Prefix)
+    assert coding.lengths == (6, 11, 16)
+    assert coding.budget == 11
     tokenizer = build(config)
     assert config.estimate_parameters() == sum(p.numel() for p in tokenizer.parameters())
 
@@ -114,5 +114,5 @@ def test_configuration(image: SignalSpec) -> None:
 )
 def test_a_mistake_gets_one_line(image: SignalSpec, recipe: str, options: dict[str, object], message: str) -> None:
     with pytest.raises(UserError) as caught:
-        resolve(recipe, image, {"recoding": {"kind": "prefix", **options}}, where="t")
-    assert str(caught.value) == f"t.recoding: {message}"
+        resolve(recipe, image, {"sequence_coding": {"kind": "prefix", **options}}, where="t")
+    assert str(caught.value) == f"t.sequence_coding: {message}"

@@ -10,35 +10,35 @@ import torch
 from torch import Tensor
 
 from latentbench.results.errors import UserError
-from latentbench.tasks.priors.config import ARConfig
+from latentbench.tasks.priors.ar_config import ARConfig
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.regularisers.resolution_dropout import repeated
 from latentbench.tokenizers.sequence_coding.resolution import Resolution
-from latentbench.tokenizers.sequence_coding.tokenizer import RecodedTokenizer
+from latentbench.tokenizers.sequence_coding.tokenizer import SequenceCodedTokenizer
 from latentbench.tokenizers.spec import Modality, SignalSpec
 
 Sample = Callable[..., Tensor]
 IMAGE = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
 
 
-def tokenizer_for(signal: SignalSpec, **recoding: object) -> RecodedTokenizer:
-    options = {"width": 8, "codebook_size": 16, "recoding": recoding}
-    tokenizer = build(resolve("adaptive-resolution", signal, options))
-    assert isinstance(tokenizer, RecodedTokenizer)
+def tokenizer_for(signal: SignalSpec, **options: object) -> SequenceCodedTokenizer:
+    table = {"width": 8, "codebook_size": 16, "sequence_coding": options}
+    tokenizer = build(resolve("adaptive-resolution", signal, table))
+    assert isinstance(tokenizer, SequenceCodedTokenizer)
     return tokenizer
 
 
 @pytest.mark.parametrize("rule", ["threshold", "slope"])
 def test_a_sample_is_coarse_where_that_is_good_enough(signal: SignalSpec, sample: Sample, rule: str) -> None:
     tokenizer, x = tokenizer_for(signal, rule=rule), sample(signal, 12)
-    recoding = tokenizer.recoding
-    assert isinstance(recoding, Resolution)
-    few, many = recoding.lengths
+    coding = tokenizer.sequence_coding
+    assert isinstance(coding, Resolution)
+    few, many = coding.lengths
     assert tokenizer.spec.grid.shape == (many,)
-    assert ARConfig.unsupported_reason(tokenizer.spec) is None
+    assert ARConfig().unsupported_reason(tokenizer.spec) is None
     means = x.flatten(2).mean(2).view(12, -1, *(1,) * (x.ndim - 2))
     x[::2] = means[::2] + 0.02 * x[::2]  # every other sample is nearly plain
     tokenizer.on_train_start([x])
@@ -53,20 +53,20 @@ def test_a_sample_is_coarse_where_that_is_good_enough(signal: SignalSpec, sample
         assert set(latents.lengths.tolist()) == {few, many}
         assert latents.lengths.double().mean() <= (few + many) / 2
         # those that gain most from the fine grid have it
-        restored, malformed = recoding.restore(latents.codes, latents.lengths)
+        restored, malformed = coding.decode(latents.codes, latents.lengths)
         assert malformed == 0
         assert restored.codes is not None
         fine = latents.lengths == many
         assert whole.codes is not None
         assert torch.equal(restored.codes[fine], whole.codes[fine])
         blocks = restored.codes[~fine]
-        slices = tuple(slice(None, None, factor) for factor in recoding.factors)
-        assert torch.equal(repeated(blocks[(slice(None), slice(None), *slices)], recoding.factors), blocks)
+        slices = tuple(slice(None, None, factor) for factor in coding.factors)
+        assert torch.equal(repeated(blocks[(slice(None), slice(None), *slices)], coding.factors), blocks)
         decoded = tokenizer.decode(latents)
         assert torch.equal(decoded, tokenizer.inner.decode(restored))
         errors = (decoded.clamp(-1, 1) - x).square().flatten(1).mean(1)
         if rule == "threshold":
-            assert (errors[~fine] <= recoding.level * (1 + 1e-4)).all()
+            assert (errors[~fine] <= coding.level * (1 + 1e-4)).all()
         other = build(tokenizer.config)
         other.load_state_dict(tokenizer.state_dict())
         assert torch.equal(other.eval().encode(x).codes, latents.codes)  # type: ignore[arg-type]
@@ -74,9 +74,9 @@ def test_a_sample_is_coarse_where_that_is_good_enough(signal: SignalSpec, sample
 
 
 def test_any_sequence_decodes_and_is_counted() -> None:
-    recoding = tokenizer_for(IMAGE).recoding
+    coding = tokenizer_for(IMAGE).sequence_coding
     codes = torch.arange(16).expand(5, 1, 16).clone()
-    restored, malformed = recoding.restore(codes, torch.tensor([0, 3, 4, 7, 16]))
+    restored, malformed = coding.decode(codes, torch.tensor([0, 3, 4, 7, 16]))
     assert malformed == 3
     assert restored.codes is not None
     assert restored.codes[0].unique().tolist() == [0]
@@ -90,10 +90,10 @@ def test_any_sequence_decodes_and_is_counted() -> None:
 def test_an_odd_axis_keeps_its_size() -> None:
     signal = SignalSpec(modality=Modality.VIDEO, channels=3, shape=(3, 16, 8), rate=8.0)
     config = resolve("adaptive-resolution", signal, {"downsample": [1, 4, 4]})
-    recoding = build(config).recoding
-    assert isinstance(recoding, Resolution)
-    assert recoding.lengths == (6, 24)
-    assert recoding.coarse == (3, 2, 1)
+    coding = build(config).sequence_coding
+    assert isinstance(coding, Resolution)
+    assert coding.lengths == (6, 24)
+    assert coding.coarse == (3, 2, 1)
     assert TokenizerConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 
 
@@ -114,14 +114,14 @@ def test_several_heads_stay_together() -> None:
 @pytest.mark.parametrize(
     ("recipe", "options", "message"),
     [
-        ("vq-vae", {"downsample": 16}, "recoding: a grid of 1x1 has no axis of even size to halve"),
-        ("titok", {}, "recoding: only a grid has a resolution, and these latents are a sequence"),
-        ("kl-vae", {}, "recoding: resolution recodes codes, and these latents are continuous"),
-        ("vq-vae", {"recoding": {"budget": 3}}, "recoding: budget 3 must lie between 4 and 16 positions"),
+        ("vq-vae", {"downsample": 16}, "sequence_coding: a grid of 1x1 has no axis of even size to halve"),
+        ("titok", {}, "sequence_coding: only a grid has a resolution, and these latents are a sequence"),
+        ("kl-vae", {}, "sequence_coding: resolution needs codes, and these latents are continuous"),
+        ("vq-vae", {"sequence_coding": {"budget": 3}}, "sequence_coding: budget 3 must lie between 4 and 16 positions"),
     ],
 )
 def test_a_mistake_gets_one_line(recipe: str, options: dict[str, object], message: str) -> None:
-    recoding = {"kind": "resolution", **options.get("recoding", {})}  # type: ignore[dict-item]
+    coding = {"kind": "resolution", **options.get("sequence_coding", {})}  # type: ignore[dict-item]
     with pytest.raises(UserError) as caught:
-        resolve(recipe, IMAGE, {**options, "recoding": recoding}, where="t")
+        resolve(recipe, IMAGE, {**options, "sequence_coding": coding}, where="t")
     assert str(caught.value) == f"t.{message}"

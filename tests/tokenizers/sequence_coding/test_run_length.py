@@ -12,9 +12,9 @@ from latentbench.results.errors import UserError
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.sequence_coding.config import RunLengthConfig
 from latentbench.tokenizers.sequence_coding.run_length import RunLength, hold
-from latentbench.tokenizers.sequence_coding.tokenizer import RecodedTokenizer
+from latentbench.tokenizers.sequence_coding.run_length_config import RunLengthConfig
+from latentbench.tokenizers.sequence_coding.tokenizer import SequenceCodedTokenizer
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, MelSpec, Modality, SignalSpec
 
 WAVE = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(2048,), rate=16000.0)
@@ -27,7 +27,7 @@ def spec(*sizes: int, shape: tuple[int, ...] = (24,)) -> LatentSpec:
 def test_runs_are_those_of_itertools() -> None:
     codes = torch.randint(2, (5, 1, 24))
     codes[4] = 1
-    sequences, lengths = RunLength(RunLengthConfig(longest=100), spec(2)).encode(codes)
+    sequences, lengths = RunLength(RunLengthConfig(longest=100), spec(2)).encode_codes(codes)
     for row, sequence, length in zip(codes[:, 0].tolist(), sequences.tolist(), lengths.tolist(), strict=True):
         expected = [(code, len(list(run)) - 1) for code, run in itertools.groupby(row)]
         assert list(zip(*(part[:length] for part in sequence), strict=True)) == expected
@@ -38,29 +38,29 @@ def test_runs_are_those_of_itertools() -> None:
 @pytest.mark.parametrize(("sizes", "shape"), [((3,), (24,)), ((2, 3), (4, 6)), ((2,), (2, 3, 4))])
 def test_codes_come_back(longest: int, sizes: tuple[int, ...], shape: tuple[int, ...]) -> None:
     inner = spec(*sizes, shape=shape)
-    recoding = RunLength(RunLengthConfig(longest=longest), inner)
+    coding = RunLength(RunLengthConfig(longest=longest), inner)
     codes = torch.stack([torch.randint(size, (7, *shape)) for size in sizes], 1)
     codes[0] = 0
-    sequences, lengths = recoding.encode(codes)
+    sequences, lengths = coding.encode_codes(codes)
     grid = RunLengthConfig(longest=longest).grid(inner)
     assert grid.codebook_sizes == (*sizes, longest)
     assert sequences.shape == (7, grid.heads, *grid.shape)
     assert (sequences.amax((0, 2)) < torch.tensor(grid.codebook_sizes)).all()
     assert int(lengths[0]) == -(-24 // longest)
-    restored, malformed = recoding.decode(sequences, lengths)
+    restored, malformed = coding.decode_codes(sequences, lengths)
     assert torch.equal(restored, codes)
     assert malformed == 0
 
 
 def test_any_sequence_decodes_and_is_counted() -> None:
-    recoding = RunLength(RunLengthConfig(longest=4), spec(5))
+    coding = RunLength(RunLengthConfig(longest=4), spec(5))
     sequences = torch.stack([torch.randint(5, (30, 24)), torch.randint(4, (30, 24))], 1)
-    codes, malformed = recoding.decode(sequences, torch.randint(25, (30,)))
+    codes, malformed = coding.decode_codes(sequences, torch.randint(25, (30,)))
     assert codes.shape == (30, 1, 24)
     assert 0 <= codes.min() <= codes.max() < 5
     assert 20 < malformed <= 30
     short = torch.tensor([[[2, 3, 0, 0], [1, 0, 0, 0]]])
-    codes, malformed = RunLength(RunLengthConfig(longest=4), spec(5, shape=(4,))).decode(short, torch.tensor([2]))
+    codes, malformed = RunLength(RunLengthConfig(longest=4), spec(5, shape=(4,))).decode_codes(short, torch.tensor([2]))
     assert (codes.tolist(), malformed) == ([[[2, 2, 3, 3]]], 1)
 
 
@@ -102,9 +102,9 @@ def test_more_tolerance_gives_shorter_sequences(kind: str, bottleneck: dict[str,
     tokenizer.eval()
     means = []
     for tolerance in (0.0, 0.5, 4.0):
-        other = build(replace(config, recoding=RunLengthConfig(tolerance=tolerance)))
+        other = build(replace(config, sequence_coding=RunLengthConfig(tolerance=tolerance)))
         other.load_state_dict(tokenizer.state_dict())
-        assert isinstance(other, RecodedTokenizer)
+        assert isinstance(other, SequenceCodedTokenizer)
         with torch.no_grad():
             latents = other.eval().encode(x)
             assert other.decode(latents).shape == x.shape
@@ -119,7 +119,7 @@ def test_more_tolerance_gives_shorter_sequences(kind: str, bottleneck: dict[str,
 
 
 def test_any_codes_can_be_held() -> None:
-    config = resolve("fsq", WAVE, {"recoding": {"kind": "run_length", "tolerance": 0.5}, "width": 8})
+    config = resolve("fsq", WAVE, {"sequence_coding": {"kind": "run_length", "tolerance": 0.5}, "width": 8})
     assert config.spec.grid.codebook_sizes == (240, 16)
     tokenizer = build(config).eval()
     latents = tokenizer.encode(torch.randn(2, 1, 2048))
@@ -127,5 +127,5 @@ def test_any_codes_can_be_held() -> None:
 
 
 def test_continuous_latents_have_no_runs() -> None:
-    with pytest.raises(UserError, match=r"t.recoding: run_length recodes codes, and these latents are continuous"):
-        resolve("kl-vae", WAVE, {"recoding": {"kind": "run_length"}}, where="t")
+    with pytest.raises(UserError, match=r"t.sequence_coding: run_length needs codes, and these latents are continuous"):
+        resolve("kl-vae", WAVE, {"sequence_coding": {"kind": "run_length"}}, where="t")

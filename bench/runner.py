@@ -1,0 +1,183 @@
+"""Running a suite: plan it, do what has no valid record, and tell how it went. Torch-free."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
+
+from ..results.errors import UserError
+from ..results.store import Store, remove_leftovers
+from ..tokenizers.registry import recorded_lookups
+from .datasets import default_cache, fingerprint
+from .engines import engines
+from .engines.interface import Engine, EngineSettings
+from .imports import load_imports, refuse_unrepeatable
+from .jobs import Job
+from .plan import Plan, make_plan
+from .progress import Display, StderrConsole
+from .suite import Suite, load_suite
+from .worker_protocol import clean_attempt
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended: where its records are, and how many jobs were done before, finished, failed, skipped."""
+
+    suite: Suite
+    root: Path
+    before: int
+    finished: int
+    failed: int
+    skipped: int
+
+
+def run_suite(
+    suite: str | Path | Mapping[str, Any],
+    *,
+    sets: Sequence[str] = (),
+    out: str | Path | None = None,
+    engine: str = "local",
+    devices: str = "auto",
+    jobs_per_device: int | None = None,
+    checkpoint_seconds: float = 30.0,
+    imports: Sequence[str] = (),
+    console: Console | None = None,
+) -> Outcome:
+    """Run `suite` (a shipped name, a file or a mapping) to the end, or go on with it.
+
+    `sets` are changes like `--set`; records go to `out` (default `runs/<suite>`). Jobs with a valid record are not
+    done again; failed ones are. `imports` are modules or files that register parts of the user's own, for this process
+    and for workers. Raises UserError for anything the user can mend, before anything is trained.
+    """
+    console = console or StderrConsole()
+    imported = load_imports(imports)
+    loaded = load_suite(suite, sets)
+    make_engine = engines.get(engine, where="--engine")
+    root = Path(out) if out is not None else Path("runs") / loaded.name
+    cache, store = default_cache(), Store(root)
+    runner: Engine = make_engine(
+        EngineSettings(
+            store=store,
+            cache=cache,
+            devices=devices,
+            jobs_per_device=jobs_per_device,
+            checkpoint_seconds=checkpoint_seconds,
+            imports=imported,
+        )
+    )
+    with recorded_lookups() as lookups:
+        make_plan(loaded, {})  # refuses what is wrong with the suite before the data are read
+    refuse_unrepeatable(lookups, imported)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"the cache {cache} can't be written: {error.strerror}; set LATENTBENCH_CACHE to another folder"
+        raise UserError(message) from None
+    with _locked(root):
+        plan = make_plan(loaded, _fingerprints(loaded, console, cache))
+        store.write_suite(loaded.name, [p.to_json() for p in plan.cells])
+        todo = {name: job for name, job in plan.jobs.items() if store.load(job.kind, job.key) is None}
+        _tidy(store, [job for name, job in plan.jobs.items() if name not in todo])
+        before = len(plan.jobs) - len(todo)
+        display = Display(console=console, jobs=todo, total=len(todo), before=before)
+        events = runner.run(todo)
+        try:
+            with display:
+                for event in events:
+                    display.see(event)
+        finally:
+            events.close()
+        _tell_skipped(plan, store, console)
+    return Outcome(
+        suite=loaded,
+        root=root,
+        before=before,
+        finished=display.finished,
+        failed=display.failed,
+        skipped=display.skipped,
+    )
+
+
+def run(
+    suite: str | Path | Mapping[str, Any],
+    *,
+    sets: Sequence[str] = (),
+    out: str | Path | None = None,
+    engine: str = "local",
+    devices: str = "auto",
+    jobs_per_device: int | None = None,
+    imports: Sequence[str] = (),
+) -> pandas.DataFrame:
+    """Run `suite` and return its records as a frame, one row per cell (see docs/leaderboard.md for the columns).
+
+    `imports` names the modules, or files that end in `.py`, which register parts of your own.
+    """
+    from ..results.rows import frame, rows
+
+    outcome = run_suite(
+        suite,
+        sets=sets,
+        out=out,
+        engine=engine,
+        devices=devices,
+        jobs_per_device=jobs_per_device,
+        imports=imports,
+    )
+    return frame([row for row in rows([outcome.root]) if row["suite"] == outcome.suite.name])
+
+
+def _fingerprints(suite: Suite, console: Console, cache: Path) -> dict[str, str]:
+    fingerprints = {}
+    for data in suite.data:
+        with console.status(Text(f"reading {data.label}")):  # shows nothing where there is no terminal
+            fingerprints[data.label] = fingerprint(data, cache=cache)
+    return fingerprints
+
+
+def _tidy(store: Store, finished: Iterable[Job]) -> None:
+    """Remove what a killed run has left: its last job may have died right after its record was written."""
+    remove_leftovers(store.suite_path("").parent)
+    for job in finished:
+        clean_attempt(store.job_folder(job.kind, job.key))
+
+
+def _tell_skipped(plan: Plan, store: Store, console: Console) -> None:
+    """Name the files that could not be used, so that nobody has to find them in a log."""
+    for job in plan.jobs.values():
+        if job.kind != "data":
+            continue
+        record = store.load(job.kind, job.key)
+        skipped = record.extra.get("skipped", []) if record else []
+        if skipped:
+            lines = [f"{job.title}: {len(skipped)} files were skipped:"]
+            lines += [f"  {item['file']}: {item['reason']}" for item in skipped[:10]]
+            if len(skipped) > 10:
+                lines.append(f"  and {len(skipped) - 10} more: see {store.job_folder(job.kind, job.key)}")
+            for line in lines:
+                console.print(Text(line), soft_wrap=True)
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Hold `root` for this run: two runs at once would do the same jobs twice. The kernel frees it however we end."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        file = (root / ".lock").open("a")
+    except OSError as error:
+        raise UserError(f"--out {root}: can't be written: {error.strerror}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"--out {root}: another run is using it; wait for it or choose another --out") from None
+        yield

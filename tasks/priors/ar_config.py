@@ -1,0 +1,54 @@
+"""Options of the autoregressive transformer. Needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from ...tokenizers.spec import LatentSpec
+from .config import ClassConditional
+from .options import CodeTransformerOptions
+from .reasons import needs_codes, one_ordered_grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class ARConfig(CodeTransformerOptions):
+    """Autoregressive transformer over codes, position after position, the heads of a position one after the other.
+
+    `width`, `layers`, `attention_heads` and `dropout` shape the trunk; `depth_width` and `depth_layers` the small
+    network that predicts a position's heads in turn (None: as wide as the trunk; unused with one head). `positions` is
+    how it knows where it is: "learned" embeddings per axis or "rotary" angles per axis. `order` is "raster", all heads
+    of a position before the next, or "delay", head j a position behind head j - 1 and one step per position (as in
+    MusicGen; the codes of a step are assumed independent; see `ar.py`). `temperature`, `top_k` and `top_p` as in
+    `SamplingOptions`, labels as in `ClassConditional`.
+    """
+
+    kind: ClassVar[str] = "ar"
+    version: ClassVar[int] = 2
+    identity_defaults: ClassVar[frozenset[str]] = ClassConditional.identity_defaults | {"order"}
+    builds: ClassVar[str | type] = "ar:ARPrior"
+
+    positions: Literal["learned", "rotary"] = "learned"
+    order: Literal["raster", "delay"] = "raster"
+
+    def unsupported_reason(self, spec: LatentSpec) -> str | None:
+        """One grid of codes, or a sequence of fixed or varying length."""
+        reason = one_ordered_grid(spec) or needs_codes(spec)
+        if reason is None and spec.grid.variable and spec.grid.topology != "sequence":
+            return "of varying length it models sequences alone, and these latents are a grid"
+        return reason
+
+    @property
+    def sampling_settings(self) -> str:
+        """An order other than raster, and how codes are drawn."""
+        order = "" if self.order == "raster" else f"{self.order} order, "
+        return order + super().sampling_settings
+
+    def forward_flops(self, spec: LatentSpec) -> float:
+        """Transformer and heads of one sample (of the greatest length)."""
+        sizes = list(spec.grid.codebook_sizes)
+        lag = len(sizes) - 1 if self.order == "delay" else 0
+        n, d = spec.grid.positions + lag, self.width
+        sizes[0] += spec.grid.variable
+        trunk = self.trunk_flops(n, causal=True)
+        return float(trunk + (2 * n * d * sum(sizes) if lag else self.depth_flops(n, d, sizes)))

@@ -1,0 +1,121 @@
+"""The recipes of regularisers and of self-supervised features in every modality, and what their options refuse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from latentbench.results.errors import UserError
+from latentbench.tokenizers.build import build
+from latentbench.tokenizers.config import TokenizerConfig
+from latentbench.tokenizers.recipe import resolve
+from latentbench.tokenizers.spec import Modality, SignalSpec
+
+RECIPES = {
+    "prior-in-the-loop": "prior",
+    "aligned-vae": "alignment",
+    "eq-vae": "equivariance",
+    "semantic-vq": "self_supervised",
+}
+SQUARE = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
+
+
+@pytest.mark.parametrize("recipe", list(RECIPES))
+def test_each_trains_in_every_modality(recipe: str, signal: SignalSpec, sample: Callable[..., Tensor]) -> None:
+    tokenizer, x = build(resolve(recipe, signal, {"width": 8})), sample(signal, 4)
+    tokenizer.on_train_start([x])
+    losses = tokenizer.losses(x, group="model", step=0, steps=4)
+    assert losses[RECIPES[recipe]].item() > 0
+    losses["loss"].backward()
+    for name, parameter in tokenizer.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, name
+            assert bool(torch.isfinite(parameter.grad).all()), name
+    tokenizer.drop_training_modules()
+    assert not any(name.startswith("auxiliary_objectives") for name in tokenizer.state_dict())
+    assert tokenizer.eval().decode(tokenizer.encode(x)).shape == x.shape
+
+
+@pytest.mark.parametrize("recipe", list(RECIPES))
+def test_the_tokenizer_starts_as_without_it(recipe: str, sample: Callable[..., Tensor]) -> None:
+    config = resolve(recipe, SQUARE, {})
+    table, objective = ("auxiliary", *config.auxiliary) if config.auxiliary else ("regularisers", *config.regularisers)
+    weights = []
+    for weight in (0.0, 1.0):
+        torch.manual_seed(0)
+        tokenizer = build(resolve(recipe, SQUARE, {"width": 8, table: {objective.kind: {"weight": weight}}}))
+        tokenizer.drop_training_modules()
+        weights.append(tokenizer.state_dict())
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_options_are_part_of_the_configuration() -> None:
+    config = resolve(
+        "eq-vae", SQUARE, {"regularisers": {"equivariance": {"transforms": ["flip"], "probability": 0.25}}}
+    )
+    data = config.to_json()
+    assert TokenizerConfig.from_json(json.loads(json.dumps(data))) == config
+    assert config.versions()["regulariser.equivariance"] == 1
+
+
+@pytest.mark.parametrize(
+    ("recipe", "kind", "options", "more", "message"),
+    [
+        ("kl-vae", "prior_in_the_loop", {"width": 20}, {}, "width must be a multiple of 16"),
+        ("kl-vae", "prior_in_the_loop", {"resolution": 0.0}, {}, r"resolution must lie in \(0, 1\]"),
+        ("kl-vae", "alignment", {"margin": 1.0}, {}, r"margin must lie in \[0, 1\)"),
+        ("kl-vae", "alignment", {"target": "dino"}, {}, "target: input should be 'handmade' or 'alexnet'"),
+        ("vq-vae-2", "alignment", {}, {}, "one grid of latents, and 'vq_vae_2' has 2"),
+        ("kl-vae", "equivariance", {"transforms": ["reverse"]}, {}, "'reverse' does not suit image; known: rotate"),
+        (
+            "kl-vae",
+            "equivariance",
+            {"transforms": ["scale"]},
+            {"downsample": 16},
+            "'scale' halves the latents, and 1x1",
+        ),
+        (
+            "vq-vae",
+            "equivariance",
+            {"transforms": ["scale"]},
+            {},
+            "'scale' averages latents, and the mean of two codes",
+        ),
+        ("kl-vae", "equivariance", {"match": "latent"}, {}, "collapses the latents unless guard is above 0"),
+        ("vq-vae", "equivariance", {"match": "latent", "guard": 1.0}, {}, "needs continuous latents"),
+        ("vq-vae-2", "equivariance", {}, {}, "the grids of a hierarchy have no transform in common"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    recipe: str, kind: str, options: dict[str, object], more: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UserError, match=f"t.regularisers.{kind}: .*{message}"):
+        resolve(recipe, SQUARE, {"regularisers": {kind: options}, **more}, where="t")
+
+
+@pytest.mark.parametrize("kind", ["prior_in_the_loop", "alignment"])
+def test_a_sequence_of_tokens_is_regularised_too(kind: str, sample: Callable[..., Tensor]) -> None:
+    options = {"backbone": {"width": 16, "attention_heads": 2, "layers": 1}, "codebook_size": 16}
+    tokenizer = build(resolve("titok", SQUARE, {**options, "regularisers": {kind: {}}}))
+    x = sample(SQUARE, 4)
+    tokenizer.on_train_start([x])
+    losses = tokenizer.losses(x, group="model", step=0, steps=4)
+    assert losses[{"prior_in_the_loop": "prior"}.get(kind, kind)].item() > 0
+    losses["loss"].backward()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "kind", "message"),
+    [
+        ("token-set", "prior_in_the_loop", "a causal prior needs an order, and a set has none"),
+        ("titok", "equivariance", "a sequence of latents does not turn with the signal"),
+    ],
+)
+def test_what_has_no_grid_or_order_is_refused(recipe: str, kind: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        resolve(recipe, SQUARE, {"regularisers": {kind: {}}})

@@ -1,0 +1,1 @@
+"""Auxiliary objectives: what else trains with a tokenizer, beside its own losses."""

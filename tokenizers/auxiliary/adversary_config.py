@@ -1,0 +1,71 @@
+"""Configuration of the adversarial loss. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from ..spec import Modality, SignalSpec
+from .config import AuxiliaryObjectiveConfig, TokenizerParts
+
+Net = Literal["patch", "style", "stft"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversaryConfig(AuxiliaryObjectiveConfig):
+    """A discriminator that learns to tell reconstructions from signals, and a loss for fooling it: VQGAN (A10), other
+    adversarial losses (B3).
+
+    `net` is "patch" (any signal), "style" (any) or "stft" (waveforms); "auto" takes stft for waveforms and patch for
+    all else. Nothing of it runs before the share `start` of the training. With `adaptive` its weight is `weight` times
+    the ratio of the gradients of fidelity and adversary at the decoder's last layer (Esser et al. 2021, eq. 7). With
+    `paired` the discriminator sees a signal and its reconstruction together, or the signal twice. `feature_matching`
+    weighs the relative distance of the discriminator's features, `r1` the penalty on its gradient at real signals.
+    `width` is that of the first layer; `layers` counts the strided layers: by default 3, in "style" as many as bring
+    every axis to 4 or less. `windows` (samples) are those of stft, halved until they fit the signal.
+    """
+
+    kind: ClassVar[str] = "adversary"
+    version: ClassVar[int] = 1
+    builds = "adversary:Adversary"
+
+    net: Literal["auto", "patch", "style", "stft"] = "auto"
+    loss: Literal["hinge", "softplus"] = "hinge"
+    start: float = 0.3
+    adaptive: bool = True
+    paired: bool = False
+    feature_matching: float = 0.0
+    r1: float = 0.0
+    width: int = 32
+    layers: int | None = None
+    windows: tuple[int, ...] = (2048, 1024, 512)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.start < 1:
+            raise ValueError("start must lie in [0, 1)")
+        for name in ("feature_matching", "r1"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative")
+        for name in ("width", "layers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1")
+        if not self.windows or min(self.windows) < 16:
+            raise ValueError("windows must be one or more sizes of at least 16 samples")
+
+    def net_for(self, signal: SignalSpec) -> Net:
+        """The discriminator that such signals get."""
+        if self.net != "auto":
+            return self.net
+        return "stft" if signal.modality is Modality.WAVEFORM else "patch"
+
+    def unsupported_reason(self, tokenizer: TokenizerParts) -> str | None:
+        if tokenizer.diffusion_decoder is not None:
+            return "it judges reconstructions, and a diffusion decoder makes none in training"
+        if self.net == "stft" and tokenizer.signal.modality is not Modality.WAVEFORM:
+            return f"net = 'stft' is for waveforms, not {tokenizer.signal.modality}; patch and style are for all"
+        return None
+
+    def schedule_milestones(self) -> tuple[float, ...]:
+        return (self.start,)

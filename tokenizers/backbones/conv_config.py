@@ -1,0 +1,91 @@
+"""Configuration of the convolutional backbone. No torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .. import cost
+from ..cost import Cost
+from ..spec import SignalSpec
+from .config import BackboneConfig
+from .stages import Stage, plan_stages
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvConfig(BackboneConfig):
+    """A convolutional residual autoencoder of any rank, the LDM autoencoder (Rombach et al. 2022) without attention.
+
+    Stage i has `width` x `multipliers[i]` channels (the last repeats) and `blocks` residual blocks. The first
+    convolution strides by up to `stem` per axis, so that nothing runs at full resolution (the largest lever on a CPU;
+    1 turns that off), later stages by up to `stride`; by default 2 and 2, and 4 and 8 on a waveform. Downsampling
+    factors need not be powers of two. Group norms have up to `groups` groups. With `shortcut` a linear map of patches
+    runs around either half, started at their PCA, and the halves themselves start at zero: small budgets then end above
+    the linear autoencoder instead of below it.
+    """
+
+    kind: ClassVar[str] = "conv"
+    version: ClassVar[int] = 1
+    encoder: ClassVar[str | type] = "conv:ConvEncoder"
+    decoder: ClassVar[str | type] = "conv:ConvDecoder"
+
+    width: int = 32
+    multipliers: tuple[int, ...] = (1, 2, 4)
+    blocks: int = 1
+    stem: int | None = None
+    stride: int | None = None
+    groups: int = 8
+    shortcut: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("width", "groups", "stem"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1")
+        if self.blocks < 0:
+            raise ValueError("blocks must be at least 0")
+        if self.stride is not None and self.stride < 2:
+            raise ValueError("stride must be at least 2")
+        if not self.multipliers or min(self.multipliers) < 1:
+            raise ValueError("multipliers must be one or more whole numbers >= 1")
+
+    def has_shortcut(self) -> bool:
+        return self.shortcut
+
+    def stages(self, signal: SignalSpec, downsample: tuple[int, ...]) -> tuple[Stage, ...]:
+        """Strides, widths and grids, from the signal down to the latents; the first is the stem."""
+        waveform = signal.modality.rank == 1
+        return plan_stages(
+            signal.shape,
+            downsample,
+            widths=[self.width * m for m in self.multipliers],
+            stem=self.stem if self.stem is not None else (4 if waveform else 2),
+            stride=self.stride if self.stride is not None else (8 if waveform else 2),
+        )
+
+    def features(self, signal: SignalSpec, downsample: tuple[int, ...]) -> int:
+        return self.stages(signal, downsample)[-1].width
+
+    def encoder_cost(self, signal: SignalSpec, downsample: tuple[int, ...]) -> Cost:
+        total, width = Cost(), signal.channels
+        for stage in self.stages(signal, downsample):
+            total += cost.conv(width, stage.width, stage.kernel, stage.shape) + self._blocks_cost(stage)
+            width = stage.width
+        return total + cost.norm(width)
+
+    def decoder_cost(self, signal: SignalSpec, downsample: tuple[int, ...]) -> Cost:
+        stages = self.stages(signal, downsample)
+        total = Cost()
+        for stage, outer in zip(reversed(stages), (*reversed(stages[:-1]), None), strict=True):
+            total += self._blocks_cost(stage)
+            outputs = (outer.width if outer else signal.channels) * math.prod(stage.stride)
+            total += cost.conv(stage.width, outputs, (3,) * len(stage.shape), stage.shape)
+        return total + cost.norm(stages[0].width)
+
+    def _blocks_cost(self, stage: Stage) -> Cost:
+        half = cost.norm(stage.width) + cost.conv(stage.width, stage.width, (3,) * len(stage.shape), stage.shape)
+        total = Cost()
+        for _ in range(2 * self.blocks):
+            total += half
+        return total
