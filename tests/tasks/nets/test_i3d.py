@@ -121,7 +121,7 @@ def test_random_weights_equal_the_published_graph(random_weights: Callable[..., 
     tensors = random_weights("i3d", _shapes())
     levels = torch.randint(0, 256, (2, 3, 5, 4, 4)).float()
     clip = torch.nn.functional.interpolate(levels, (17, 224, 224), mode="nearest") / 127.5 - 1
-    net = nets.get("i3d").load(_signal(17, 224), CPU)
+    net = nets.get("i3d")().load(_signal(17, 224), CPU)
     ours, expected = net(clip), _by_hand(tensors, clip)
     assert ours.shape == (2, 400)
     assert float((ours - expected).norm() / expected.norm()) < 1e-5

@@ -96,7 +96,7 @@ def test_random_weights_equal_torch_fidelity(tmp_path: Path, random_weights: Cal
     shapes = {name: tuple(tensor.shape) for name, tensor in peer.state_dict().items()}
     nn.Module.load_state_dict(peer, random_weights("inception", shapes))
     uint8 = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8)  # smooth at 299 pixels, so that features differ
-    net = nets.get("inception").load(_spec(5, 7), CPU)
+    net = nets.get("inception")().load(_spec(5, 7), CPU)
     with torch.inference_mode():
         ours, theirs = net(_signal(uint8)), peer(uint8)[0]
     assert ours.shape == (2, 2048)

@@ -88,7 +88,7 @@ def test_random_weights_equal_the_published_graph(random_weights: Callable[..., 
     tensors = random_weights("musicnn", _shapes())
     samples = 187 * 256 - 100
     wave = torch.randn(1, 1, samples) * torch.linspace(0.001, 0.3, samples)
-    net = nets.get("musicnn").load(_signal(samples), CPU)
+    net = nets.get("musicnn")().load(_signal(samples), CPU)
     ours, expected = net(wave)[0].double(), _by_hand(tensors, wave[0, 0].double().numpy())
     assert ours.shape == (200,)
     assert float((ours - expected).norm() / expected.norm()) < 1e-5
