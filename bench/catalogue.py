@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ..tasks.metrics import metrics
+from ..tasks.metrics import metrics, scores
 from ..tasks.nets import nets
 from ..tasks.priors.config import priors
 from ..tasks.probes import probes
@@ -138,6 +138,7 @@ TOPICS: dict[str, Callable[[], list[str]]] = {
     "regularisers": _names(REGULARISERS),
     "diffusion_decoders": _names(DIFFUSION_DECODERS),
     "metrics": _names(metrics),
+    "scores": _names(scores),
     "priors": _names(priors),
     "kinds": _names(KINDS),
     "tasks": lambda: list(tasks()),

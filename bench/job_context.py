@@ -123,7 +123,6 @@ class JobContext:
             device=self.device,
             seed=self.seed,
             folder=self.folder,
-            fit=self.fit,
             progress=self.progress,
             nets=self.nets,
             references=references,
@@ -183,7 +182,7 @@ class JobContext:
 
     def _net(self, name: str) -> FeatureNet:
         if name != "encoder":
-            return nets.get(name).load(self.dataset.signal, self.device)
+            return nets.get(name)().load(self.dataset.signal, self.device)
         config = check(EncoderConfig, self.record("encoder").config["encoder"], where="encoder")
         trainer = EncoderTrainer(config, self.dataset.signal, len(self.dataset.classes))
         return self.loaded(trainer, "encoder").net()

@@ -2,50 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from typing import get_args
 
 from .errors import UserError, unknown
-from .groups import Group, direction_of
+from .groups import Group, detail, direction_of
+from .metric import Role, Shown
 from .rows import BASE, COST, IDENTITY, SPEC, column_names, metric_names
 
-# The default metrics in their order on the page.
-_METRICS = (
-    r"si_sdr",
-    r"psnr",
-    r"ssim",
-    r"lpips(_\w+)?",
-    r"stft_distance",
-    r"mel_distance",
-    r"temporal_error",
-    r"rfid|rfd_\w+",
-    r"gfid|gfd_\w+",
-    r"gkid|gkd_\w+",
-    r"(fid|fd)_infinity(_\w+)?",
-    r"precision_\w+",
-    r"recall_\w+",
-    r"density_\w+",
-    r"coverage_\w+",
-    r"inception_score",
-    r"nearest_train_ratio_\w+",
-    r"memorised_share_\w+",
-    r"undecodable",
-    r"nll_bits",
-    r"nll_(bound|density|ode)_bits",
-    r"(flow|diffusion|masked)_loss",
-    r"viv",
-    r"high_frequency_share_\d+",
-    r"local_correlation",
-    r"effective_rank",
-    r"codebook_use",
-    r"codebook_perplexity",
-)
-_DISTORTION = re.compile(r"si_sdr|psnr|stft_distance|mel_distance|ssim|lpips(_\w+)?|temporal_error")
-_DISTANCE = re.compile(r"[rg](fid|kid|(fd|kd)_\w+)|(fid|fd)_infinity(_\w+)?")
-# Of a tokenizer's further ways to decode: shown when asked for.
-_POINT = re.compile(r"\w+_(depth|prefix|steps|resolution)_\d+")
-_BY_COUNT = re.compile(r"[rg](fid|kid|(fd|kd)_\w+)|(precision|recall|density|coverage)_\w+|inception_score")
+# In the order of the page: what was stored, how well it came back, what a prior made of it, what explains that.
+_ROLES: tuple[Role, ...] = get_args(Role)
+# A table is read for these, and for what declares no role: two protocols in one table are refused.
+_COMPARED: tuple[Role, ...] = ("distortion", "distribution", "generation", "")
 
 SHORT = {
     "bits_per_sample": "bits",
@@ -59,27 +28,30 @@ SHORT = {
 
 
 def default_columns(groups: Sequence[Group]) -> list[str]:
-    """The columns of a table in print: TSR, elements, bits, rate (nominal and measured); distortion; distances of
-    reconstructions and samples; the prior's loss; a few proxies; parameters and seconds."""
+    """The columns of a table in print: TSR, elements, bits, rate (nominal and measured), parameters and seconds; then
+    the metrics that are not for those who ask, by role."""
     timed = any(group.mean("bitrate") is not None for group in groups)
-    rate = "bitrate" if timed else "bits_per_element"
-    present = _measured(groups)
-    present = [name for name in present if not _POINT.fullmatch(name)]
-    metrics = [name for pattern in _METRICS for name in present if re.fullmatch(pattern, name)]
-    first = ["tsr", "elements", "bits_per_sample", rate, "rate_bits", "stream_bits", "parameters", "seconds"]
-    names = [*first, *dict.fromkeys(metrics)]
+    rates = ["tsr", "elements", "bits_per_sample", "bitrate" if timed else "bits_per_element"]
+    metrics = _by_role(groups)
+    stored = [name for name in metrics if role_of(groups, name) == "rate"]
+    names = dict.fromkeys([*rates, *stored, "parameters", "seconds", *metrics])
     return [name for name in names if any(group.mean(name) is not None for group in groups)]
 
 
-def must_agree(metric: str) -> bool:
-    """True for metrics that tables are read for, distortions and distances: a table with two protocols of one of them
-    is refused. Of others (proxies, losses, use of codes) that nobody asked for, the column is left out."""
-    return _DISTORTION.fullmatch(metric) is not None or _DISTANCE.fullmatch(metric) is not None
+def role_of(groups: Sequence[Group], metric: str) -> Role:
+    """What the metric is about, as its records say."""
+    return _place(groups, metric)[0]
 
 
-def depends_on_count(metric: str) -> bool:
+def must_agree(groups: Sequence[Group], metric: str) -> bool:
+    """True for metrics that tables are read for: a table with two protocols of one of them is refused. Of others
+    (proxies, a prior's losses, use of codes) that nobody asked for, the column is left out."""
+    return role_of(groups, metric) in _COMPARED
+
+
+def depends_on_count(groups: Sequence[Group], metric: str) -> bool:
     """True for metrics whose expectation changes with the number of samples: titles name it, `gfd_<net>@256`."""
-    return _BY_COUNT.fullmatch(metric) is not None
+    return role_of(groups, metric) == "distribution"
 
 
 def chosen_columns(groups: Sequence[Group], columns: str | Sequence[str] | None, known: Sequence[str]) -> list[str]:
@@ -93,30 +65,29 @@ def chosen_columns(groups: Sequence[Group], columns: str | Sequence[str] | None,
     present = _measured(groups)
     if columns == "all":
         return [name for name in (*SPEC, *present, *COST) if any(group.mean(name) is not None for group in groups)]
-    wanted = matching(columns, known)
     flat = {name for name in BASE if name not in IDENTITY}
-    return [name for name in wanted if name in present or name in flat]
+    return [name for name in matching(columns, known) if name in present or name in flat]
 
 
 def matching(columns: str | Sequence[str], known: Sequence[str]) -> list[str]:
     """The names in `columns` (a list, or text with commas), with patterns filled in. Raises UserError if unknown."""
     names = columns.split(",") if isinstance(columns, str) else columns
-    wanted: list[str] = []
+    matches: list[str] = []
     for name in (name.strip() for name in names):
-        found = [column for column in known if fnmatchcase(column, name)]
-        if not found:
+        matching_name = [column for column in known if fnmatchcase(column, name)]
+        if not matching_name:
             raise unknown("column", name, known)
-        wanted += found
-    return list(dict.fromkeys(wanted))
+        matches += matching_name
+    return list(dict.fromkeys(matches))
 
 
 def primary(groups: Sequence[Group]) -> str | None:
-    """The metric that a table is ranked by unless told: its first distortion metric, else its first with a
-    direction."""
-    directed = [name for name in _measured(groups) if direction_of(groups, name) != "none"]
-    order = [name for pattern in _METRICS for name in directed if re.fullmatch(pattern, name)]
-    distortion = [name for name in order if _DISTORTION.fullmatch(name)]
-    return next(iter([*distortion, *order, *directed]), None)
+    """The metric that a table is ranked by unless told: its first distortion, else the first that it shows, else any;
+    always one with a direction."""
+    order = dict.fromkeys([*_by_role(groups), *_measured(groups)])
+    directed = [name for name in order if direction_of(groups, name) != "none"]
+    distortions = [name for name in directed if role_of(groups, name) == "distortion"]
+    return next(iter([*distortions, *directed]), None)
 
 
 def front_axes(groups: Sequence[Group], axes: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
@@ -144,6 +115,18 @@ def front_axes(groups: Sequence[Group], axes: Sequence[str] | None, known: Seque
 def known_columns(groups: Sequence[Group]) -> list[str]:
     """All flat columns of the groups' rows together."""
     return column_names([row for group in groups for row in group.rows])
+
+
+def _by_role(groups: Sequence[Group]) -> list[str]:
+    """The metrics that tables show unless told, by role, those that lead their role first."""
+    places = {name: _place(groups, name) for name in _measured(groups)}
+    shown = [name for name, (_, when) in places.items() if when != "asked"]
+    return sorted(shown, key=lambda name: (_ROLES.index(places[name][0]), places[name][1] != "first"))
+
+
+def _place(groups: Sequence[Group], metric: str) -> tuple[Role, Shown]:
+    facts = detail(groups, metric) or {}
+    return facts.get("role", ""), facts.get("shown", "default")
 
 
 def _measured(groups: Sequence[Group]) -> list[str]:

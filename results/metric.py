@@ -9,6 +9,13 @@ from typing import Any, Literal
 
 Direction = Literal["higher", "lower", "none"]
 
+# What a metric is about, in the order in which tables show it. "distribution" metrics compare sets, so that their
+# expectation depends on the number of samples; "generation" holds what else is said of samples. "" is not known: a
+# record from before there were roles, or a part that declares none.
+Role = Literal["rate", "distortion", "distribution", "generation", "prior", "modelability", "latents", "probe", ""]
+# Whether a table shows it unless told: "first" before others of its role, and as what the table is ranked by.
+Shown = Literal["first", "default", "asked"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
@@ -17,7 +24,7 @@ class Metric:
     `name` is snake_case and names the protocol (`rfd_inception`, not `fid`). `value` is None when nothing could be
     measured; `missing` counts the samples for which the metric is undefined. `se` is the standard error and `interval`
     the 95 % interval, either may be None where none is known. `direction` says which way is better; `protocol` is one
-    line with whatever must agree before two values may be compared.
+    line with whatever must agree before two values may be compared. `role` and `shown` place it in tables.
     """
 
     name: str
@@ -29,36 +36,47 @@ class Metric:
     direction: Direction = "none"
     unit: str = ""
     protocol: str = ""
+    role: Role = ""
+    shown: Shown = "default"
 
     @classmethod
     def from_samples(
-        cls, name: str, samples: Sequence[float], *, direction: Direction, unit: str = "", protocol: str = ""
+        cls,
+        name: str,
+        samples: Sequence[float],
+        *,
+        direction: Direction,
+        unit: str = "",
+        protocol: str = "",
+        role: Role = "",
+        shown: Shown = "default",
     ) -> Metric:
         """The mean over per-sample values with its normal 95 % interval; non-finite samples count as missing."""
-        kept = [float(x) for x in samples if math.isfinite(x)]
-        missing = len(samples) - len(kept)
-        if not kept:
-            return cls(name=name, value=None, missing=missing, direction=direction, unit=unit, protocol=protocol)
-        mean = math.fsum(kept) / len(kept)
-        se = interval = None
-        if len(kept) > 1:
-            variance = math.fsum((x - mean) ** 2 for x in kept) / (len(kept) - 1)
-            se = math.sqrt(variance / len(kept))
+        finite = [float(x) for x in samples if math.isfinite(x)]
+        mean = se = interval = None
+        if finite:
+            mean = math.fsum(finite) / len(finite)
+        if mean is not None and len(finite) > 1:
+            variance = math.fsum((x - mean) ** 2 for x in finite) / (len(finite) - 1)
+            se = math.sqrt(variance / len(finite))
             interval = (mean - 1.959963984540054 * se, mean + 1.959963984540054 * se)
         return cls(
             name=name,
             value=mean,
             se=se,
             interval=interval,
-            n=len(kept),
-            missing=missing,
+            n=len(finite),
+            missing=len(samples) - len(finite),
             direction=direction,
             unit=unit,
             protocol=protocol,
+            role=role,
+            shown=shown,
         )
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for a record; non-finite numbers become None (JSON has none)."""
+        places = {"role": self.role, "shown": self.shown}
         return {
             "name": self.name,
             "value": _finite(self.value),
@@ -69,11 +87,12 @@ class Metric:
             "direction": self.direction,
             "unit": self.unit,
             "protocol": self.protocol,
+            **{name: place for name, place in places.items() if place not in ("", "default")},
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Metric:
-        """The inverse of `to_json`. Raises KeyError or TypeError on data that is no metric."""
+        """The inverse of `to_json`, also of data without places. Raises KeyError or TypeError on what is no metric."""
         interval = data["interval"]
         return cls(**{**data, "interval": None if interval is None else (interval[0], interval[1])})
 

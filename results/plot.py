@@ -185,7 +185,7 @@ def _label(groups: Sequence[Group], name: str) -> str:
         return f"{name} [{unit}]" if unit else name
     counts = sorted({row["details"][name]["n"] for g in groups for row in g.rows if is_number(row.get(name))} - {0})
     count = f"@{'–'.join(dict.fromkeys(map(str, (counts[0], counts[-1]))))}" if counts else ""
-    shown = name + (count if depends_on_count(name) else "")
+    shown = name + (count if depends_on_count(groups, name) else "")
     arrow = ARROWS[direction_of(groups, name)]
     return " ".join(part for part in (shown, f"[{found['unit']}]" if found["unit"] else "", arrow) if part)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import PurePosixPath
 from typing import Any, Literal, get_args
 
-from .metric import Direction, Metric
+from .metric import Direction, Metric, Role, Shown
 
 SCHEMA = 1
 
@@ -237,7 +237,7 @@ def _validate(data: dict[str, Any]) -> dict[str, Any]:
 def _valid_metric(metric: Any) -> str:
     if not isinstance(metric, dict):
         raise InvalidRecord("metrics holds something that is no metric")
-    _names("a metric", metric, _METRIC_FIELDS)
+    _names("a metric", {"role": "", "shown": "default"} | metric, _METRIC_FIELDS)
     name, interval = metric["name"], metric["interval"]
     if not isinstance(name, str) or not name:
         raise InvalidRecord(f"metric name {name!r}")
@@ -254,6 +254,8 @@ def _valid_metric(metric: Any) -> str:
         raise InvalidRecord(f"metric {name!r}: direction {metric['direction']!r}")
     if not isinstance(metric["unit"], str) or not isinstance(metric["protocol"], str):
         raise InvalidRecord(f"metric {name!r}: unit and protocol are text")
+    if metric.get("role", "") not in get_args(Role) or metric.get("shown", "default") not in get_args(Shown):
+        raise InvalidRecord(f"metric {name!r}: role {metric.get('role')!r}, shown {metric.get('shown')!r}")
     return name
 
 

@@ -46,8 +46,8 @@ def rows(dirs: Iterable[Store | Path | str]) -> list[Row]:
 
     A row has the columns of `BASE`, one per axis (dots become underscores; `axis_<name>` where the name is a base
     column's), every metric as `<name>` and `<name>_se`, and at its end `axes` (by their own names), `protocols`
-    {metric: protocol}, `details` {metric: {direction, unit, n, missing, interval}} and `jobs`. `status` is "finished",
-    "failed: <cause>" or "missing"; what a failed or unfinished cell did measure is there.
+    {metric: protocol}, `details` {metric: {direction, unit, n, missing, interval, role, shown}} and `jobs`.
+    `status` is "finished", "failed: <cause>" or "missing"; what a failed or unfinished cell did measure is there.
 
     Raises UserError for a folder that does not exist, holds no suite, or holds a damaged suite file.
     """
@@ -150,6 +150,8 @@ def _row(source: str, suite: str, cell: dict[str, Any], records: dict[str, Recor
                 "n": metric.n,
                 "missing": metric.missing,
                 "interval": None if metric.interval is None else list(metric.interval),
+                "role": metric.role,
+                "shown": metric.shown,
             }
     return {**row, "axes": dict(axes), "protocols": protocols, "details": details, "jobs": dict(cell["jobs"])}
 

@@ -145,7 +145,7 @@ def _comparable(
 ) -> tuple[list[str], list[str]]:
     """The columns without those of two protocols that were not asked for and that no table is read for; and those."""
     mixed = [name for name in names if len(protocols_of(groups, name)) > 1]
-    left_out = [] if named else [name for name in mixed if not must_agree(name) and name not in needed]
+    left_out = [] if named else [name for name in mixed if not must_agree(groups, name) and name not in needed]
     return [name for name in names if name not in left_out], left_out
 
 
@@ -184,7 +184,7 @@ def _seeds(groups: Sequence[Group]) -> Built:
 def _column(groups: Sequence[Group], name: str, *, is_metric: bool) -> tuple[Column, list[Cell], bool]:
     """The column with its cells, and whether its best could be marked (or needs no mark)."""
     direction = direction_of(groups, name)
-    title = SHORT.get(name, name) + (_count(groups, name) if is_metric and depends_on_count(name) else "")
+    title = SHORT.get(name, name) + (_count(groups, name) if is_metric and depends_on_count(groups, name) else "")
     column = Column(name=name, title=title, direction=direction if is_metric else "none")
     if not is_metric:
         column = replace(column, key=any(name in group.axes for group in groups))

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-SAMPLES_PER_DIMENSION = 16  # below it Fréchet distances do not fall as 1/N well enough to be extrapolated
-Score = Literal["manifold", "memorisation", "fd_infinity", "inception_score"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructionConfig:
@@ -40,9 +37,8 @@ class ReconstructionConfig:
 class GenerationConfig:
     """How many samples are drawn from the prior and against which split they are scored.
 
-    `keep` samples are stored decoded, for galleries. `scores` are measured beside the Fréchet and kernel distances:
-    "manifold" (precision, recall, density, coverage), "memorisation" (nearest training samples), "fd_infinity" (the
-    Fréchet distance extrapolated to infinitely many samples) and "inception_score" (weights with a classifier alone).
+    `keep` samples are stored decoded, for galleries. `scores` names those of the registry `tasks.metrics.scores` that
+    are measured beside the Fréchet and kernel distances.
     """
 
     samples: int = 256
@@ -50,7 +46,7 @@ class GenerationConfig:
     reference: Literal["train", "val"] = "train"
     vocoder_iterations: int = 32
     keep: int = 16
-    scores: tuple[Score, ...] = ()
+    scores: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _at_least(self.samples, 2, "samples")
@@ -81,11 +77,6 @@ class ProbesConfig:
     def __post_init__(self) -> None:
         _at_least(self.samples, 0, "samples")
         _at_least(self.batch_size, 1, "batch_size")
-
-
-def samples_to_extrapolate(dim: int) -> int:
-    """The fewest samples from which "fd_infinity" is measured on features of length `dim`."""
-    return SAMPLES_PER_DIMENSION * dim
 
 
 def _at_least(value: int, low: int, name: str) -> None:

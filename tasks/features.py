@@ -16,12 +16,12 @@ def collect(net: FeatureNet, batches: Iterable[Tensor]) -> Tensor:
 
     Runs in full float32: no autocast, and no TF32 convolutions or matrix products on a GPU. Holds one batch at a time.
     """
-    kept: list[Tensor] = []
+    parts: list[Tensor] = []
     with torch.inference_mode(), _without_tf32():
         for batch in batches:
             with torch.autocast(batch.device.type, enabled=False):
-                kept.append(net(batch).float().cpu())
-    return torch.cat(kept) if kept else torch.zeros(0, net.dim)
+                parts.append(net(batch).float().cpu())
+    return torch.cat(parts) if parts else torch.zeros(0, net.dim)
 
 
 @contextmanager

@@ -9,22 +9,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..results.gallery import SAMPLES
 from ..results.metric import Metric
+from ..results.record import JobResult
 from ..tokenizers.interface import Tokenizer
 from ..tokenizers.mel import LogMel
 from ..tokenizers.spec import LatentSpec
 from .config import GenerationConfig
 from .distances import Reference, distances
-from .interface import Context, TaskResult
+from .interface import Context
 from .latents import LatentSplit, LatentStore
+from .metrics.interface import SampleSet
 from .priors.heldout import HeldOutScore
 from .priors.interface import Prior
 from .reconstruction import net_features
-from .scores import classifier_of, sample_scores
+from .scores import check_nets, sample_scores
 from .stopwatch import Stopwatch, rate
 from .tensors import save_tensors
 
-SAMPLES = "samples.safetensors"
 _HELD_OUT_BATCH = 64
 
 
@@ -37,7 +39,7 @@ def generate(
     context: Context,
     *,
     references: dict[str, Reference],
-) -> TaskResult:
+) -> JobResult:
     """Draw `config.samples`, decode them, and measure Fréchet and kernel distances to `references` (by net), then
     `config.scores` ("memorisation" with both splits' references by (net, split) from `context.references`).
 
@@ -45,15 +47,14 @@ def generate(
     sampling and of decoding, and the samples drawn a second (before decoding).
     Raises RuntimeError when samples are not finite: a diverged prior has no score; UserError as `sample_scores` does.
     """
-    if "inception_score" in config.scores and "inception" in context.nets:
-        classifier_of(context.nets["inception"])  # before hours of sampling
+    check_nets(config.scores, context.nets)  # before hours of sampling
     signal = tokenizer.spec.signal
     vocoder = LogMel(signal.mel).to(context.device) if signal.mel is not None else None
     features: dict[str, list[Tensor]] = {name: [] for name in context.nets}
-    kept: list[Tensor] = []
+    to_show: list[Tensor] = []
     unusable = 0
     sampling, decoding = Stopwatch(context.device), Stopwatch(context.device)
-    undecodable = getattr(tokenizer, "undecodable", 0)
+    undecodable = tokenizer.undecodable
     for start in range(0, config.samples, config.batch_size):
         size = min(config.batch_size, config.samples - start)
         with sampling:
@@ -66,26 +67,32 @@ def generate(
         for name, net in context.nets.items():
             features[name].append(net_features(net, decoded, heard))
         if start < config.keep:
-            kept.append(decoded[: config.keep - start].cpu())
+            to_show.append(decoded[: config.keep - start].cpu())
         context.progress(start + size, config.samples, "sampling")
     if unusable:
         raise RuntimeError(f"{unusable} of {config.samples} samples are not finite: the prior or the decoder diverged")
-    if kept:
-        save_tensors(context.folder / SAMPLES, {"samples": torch.cat(kept)})
+    if to_show:
+        save_tensors(context.folder / SAMPLES, {"samples": torch.cat(to_show)})
     note = "" if vocoder is None else f"audio through Griffin-Lim, {config.vocoder_iterations} iterations"
     metrics: list[Metric] = []
     extra: dict[str, Any] = {}
     if tokenizer.spec.grid.variable:
-        undecodable = getattr(tokenizer, "undecodable", 0) - undecodable
+        undecodable = tokenizer.undecodable - undecodable
         shares = [1.0] * undecodable + [0.0] * (config.samples - undecodable)
         line = "share of samples whose codes described no signal and were decoded to the tokenizer's fallback"
-        metrics.append(Metric.from_samples("undecodable", shares, direction="lower", protocol=line))
+        metrics.append(Metric.from_samples("undecodable", shares, direction="lower", protocol=line, role="generation"))
     for name, net in context.nets.items():
         mine = torch.cat(features[name])
         metrics += distances("g", net, mine, references[name], note=note, seed=context.seed)
-        scores, facts = sample_scores(
-            config.scores, net, mine, references[name], context.references, note=note, seed=context.seed
+        samples = SampleSet(
+            net=net,
+            features=mine,
+            reference=references[name],
+            splits=context.references,
+            note=note,
+            seed=context.seed,
         )
+        scores, facts = sample_scores(config.scores, samples)
         metrics += scores
         extra |= {f"{fact}_{net.name}": value for fact, value in facts.items()}
     run = {
@@ -93,7 +100,8 @@ def generate(
         "decode_seconds": round(decoding.seconds, 3),
         "samples_per_second": rate(config.samples, sampling.seconds),
     }
-    return TaskResult(metrics=tuple(metrics), extra=extra, run=run)
+    artifacts = (SAMPLES,) if to_show else ()
+    return JobResult(metrics=tuple(metrics), extra=extra, artifacts=artifacts, run=run)
 
 
 @torch.inference_mode()
@@ -109,15 +117,23 @@ def held_out(prior: Prior, split: LatentSplit, spec: LatentSpec, device: torch.d
         for name, values in prior.held_out(batch).items():
             scores.setdefault(name, []).append(values.double().cpu())
     known = {score.name: score for score in prior.held_out_scores}
-    found: list[Metric] = []
+    metrics: list[Metric] = []
     for name, parts in scores.items():
         values = torch.cat(parts)
         score = known.get(name, HeldOutScore(name=name))
-        found.append(
-            Metric.from_samples(name, values.tolist(), direction="lower", unit=score.unit, protocol=score.protocol)
+        metric = Metric.from_samples(
+            name, values.tolist(), direction="lower", unit=score.unit, protocol=score.protocol, role="prior"
         )
+        metrics.append(metric)
         if score.exact:
-            per_element = (values / spec.signal.source_elements).tolist()
-            scaled = Metric.from_samples(f"{name}_per_element", per_element, direction="lower", unit="bit")
-            found.append(replace(scaled, protocol="exact, of the latents alone, per element of the source signal"))
-    return tuple(replace(metric, protocol=f"{metric.protocol}; validation split") for metric in found)
+            per_element = Metric.from_samples(
+                f"{name}_per_element",
+                (values / spec.signal.source_elements).tolist(),
+                direction="lower",
+                unit="bit",
+                protocol="exact, of the latents alone, per element of the source signal",
+                role="prior",
+                shown="asked",
+            )
+            metrics.append(per_element)
+    return tuple(replace(metric, protocol=f"{metric.protocol}; validation split") for metric in metrics)

@@ -12,10 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..results.metric import Metric
-from ..tokenizers.interface import Trainable
 from ..tokenizers.spec import SignalSpec
-from ..tokenizers.training import TrainingConfig
 
 Indices = np.ndarray
 
@@ -91,7 +88,6 @@ class FeatureNet(nn.Module):
     """
 
     name: str
-    version: int
     dim: int
     reads: Literal["signal", "waveform"] = "signal"
     protocol: str
@@ -117,12 +113,6 @@ class FitReport:
     seconds: float
 
 
-class Fit(Protocol):
-    """The one training loop, as a task sees it. Resumes by itself from the checkpoint in the job's folder."""
-
-    def __call__(self, model: Trainable, source: BatchSource, config: TrainingConfig, *, seed: int) -> FitReport: ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """What the harness gives a task beside the tokenizer and the data.
@@ -134,17 +124,6 @@ class Context:
     device: torch.device
     seed: int
     folder: Path
-    fit: Fit
     progress: Callable[[int, int, str], None] = lambda done, total, message: None
     nets: Mapping[str, FeatureNet] = field(default_factory=dict)
     references: Mapping[tuple[str, str], Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskResult:
-    """A task's metrics, further plain data worth keeping in the record (curves, per-channel statistics), and in `run`
-    what may differ between two runs of the same job (seconds)."""
-
-    metrics: tuple[Metric, ...]
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    run: Mapping[str, Any] = field(default_factory=dict)

@@ -20,7 +20,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from io import BytesIO, FileIO
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 import torch
@@ -270,7 +269,7 @@ class LatentSplit:
             scale = parts.get("scale")
             if scale is not None and not self.mode:
                 values = torch.addcmul(values, scale, self._noise(values, indices, number))
-            values = _normalise(values, moments)
+            values = _normalised(values, moments)
         codes = parts.get("codes")
         lengths = parts.get("lengths")
         return Latents(values=values, codes=None if codes is None else codes.long(), lengths=lengths)
@@ -287,12 +286,12 @@ def _shaped(moments: tuple[Tensor, Tensor], like: Tensor) -> tuple[Tensor, Tenso
     return mean, std
 
 
-def _normalise(values: Tensor, moments: tuple[Tensor, Tensor]) -> Tensor:
+def _normalised(values: Tensor, moments: tuple[Tensor, Tensor]) -> Tensor:
     mean, std = _shaped(moments, values)
     return (values - mean) / std
 
 
-def _denormalise(values: Tensor, moments: tuple[Tensor, Tensor]) -> Tensor:
+def _denormalised(values: Tensor, moments: tuple[Tensor, Tensor]) -> Tensor:
     mean, std = _shaped(moments, values)
     return values * std + mean
 
@@ -335,31 +334,12 @@ class LatentStore:
         """Standard deviation `[C]` of the first grid's channels over the training split."""
         return None if self.moments[0] is None else self.moments[0][1]
 
-    @overload
-    def normalise(self, latents: Tensor) -> Tensor: ...
-    @overload
-    def normalise(self, latents: Latents) -> Latents: ...
-    def normalise(self, latents: Tensor | Latents) -> Tensor | Latents:
-        """Raw values to zero mean and unit variance per channel; a tensor counts as the first grid's values."""
-        return self._apply(_normalise, latents)
-
-    @overload
-    def denormalise(self, latents: Tensor) -> Tensor: ...
-    @overload
-    def denormalise(self, latents: Latents) -> Latents: ...
-    def denormalise(self, latents: Tensor | Latents) -> Tensor | Latents:
-        """The inverse of `normalise`: what a decoder reads. Codes pass through."""
-        return self._apply(_denormalise, latents)
-
-    def _apply(
-        self, change: Callable[[Tensor, tuple[Tensor, Tensor]], Tensor], latents: Tensor | Latents
-    ) -> Tensor | Latents:
-        if isinstance(latents, Tensor):
-            if self.moments[0] is None:
-                raise UserError("these latents are codes without values: there is nothing to normalise")
-            return change(latents, self.moments[0])
+    def denormalise(self, latents: Latents) -> Latents:
+        """A prior's latents, of zero mean and unit variance per channel, as the decoder reads them. Codes pass."""
         levels = [
-            level if level.values is None or moments is None else replace(level, values=change(level.values, moments))
+            level
+            if level.values is None or moments is None
+            else replace(level, values=_denormalised(level.values, moments))
             for level, moments in zip(latents.levels, self.moments, strict=True)
         ]
         return replace(levels[0], rest=tuple(levels[1:]))

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from ..results.metric import Metric
+from ..results.record import JobResult
 from .config import ModelabilityConfig
-from .interface import TaskResult
 from .latents import LatentStore
-from .proxies import compute, proxies
-from .proxies.interface import ProxyInput
+from .memory_mapped import MemoryMapped
+from .proxies import proxies
+from .proxies.interface import ProxyInput, compute
 
 
 def measure(
@@ -21,23 +22,23 @@ def measure(
     config: ModelabilityConfig,
     *,
     progress: Callable[[int, int, str], None] = lambda done, total, message: None,
-) -> tuple[TaskResult, dict[str, float]]:
+) -> JobResult:
     """Compute `config.proxies` on the first `config.samples` training latents (0: all), at the posterior's mode.
 
-    Proxies that say nothing about latents of this topology are left out, with the reason in the result's `extra`.
-    Returns the metrics, and the seconds that each proxy took (volatile, so apart from the result).
+    Proxies that say nothing about latents of this topology are left out, with the reason in the result's `extra`;
+    `run` has the seconds that each of the others took.
     """
     split, grid = latents.train, latents.spec.grid
     n = min(len(split), config.samples or len(split))
     if split.values is None or latents.mean is None or latents.std is None:
-        return TaskResult(metrics=()), {}
+        return JobResult(run={"proxy_seconds": {}})
     inputs = ProxyInput(
-        values=_tensor(split.values[:n]).float(),
+        values=_first(n, split.values).float(),
         mean=latents.mean,
         std=latents.std,
-        codes=None if split.codes is None else _tensor(split.codes[:n]).long(),
+        codes=None if split.codes is None else _first(n, split.codes).long(),
         codebook_sizes=grid.codebook_sizes,
-        labels=None if split.labels is None else _tensor(split.labels[:n]).long(),
+        labels=None if split.labels is None else _first(n, split.labels).long(),
     )
     metrics: list[Metric] = []
     seconds: dict[str, float] = {}
@@ -48,12 +49,12 @@ def measure(
             skipped[name] = reason
         else:
             started = time.monotonic()
-            metrics += list(compute(name, inputs))
+            metrics += compute(name, inputs)
             seconds[name] = round(time.monotonic() - started, 3)
         progress(done + 1, len(config.proxies), name)
-    return TaskResult(metrics=tuple(metrics), extra={"skipped": skipped} if skipped else {}), seconds
+    extra = {"skipped": skipped} if skipped else {}
+    return JobResult(metrics=tuple(metrics), extra=extra, run={"proxy_seconds": seconds})
 
 
-def _tensor(array: np.ndarray) -> torch.Tensor:
-    # a memory-mapped slice is read-only, and torch has few kernels for uint16
-    return torch.from_numpy(array.astype(np.int64) if array.dtype.kind in "iu" else np.array(array))
+def _first(n: int, array: np.ndarray) -> torch.Tensor:
+    return MemoryMapped(array).batch(np.arange(n), torch.device("cpu"))

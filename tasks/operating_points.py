@@ -17,9 +17,8 @@ from ..tokenizers.interface import Latents
 from ..tokenizers.spec import SignalSpec
 from .distances import Reference, distances
 from .interface import FeatureNet
-from .metrics.audio import SiSdr
+from .metrics.config import PsnrConfig, SiSdrConfig
 from .metrics.interface import PairMetric
-from .metrics.psnr import Psnr
 from .stopwatch import Stopwatch
 
 Decode = Callable[[Latents], Tensor]
@@ -32,51 +31,62 @@ class OperatingPoints:
     """
 
     def __init__(
-        self, full: Decode, points: Mapping[str, Decode], signal: SignalSpec, nets: Mapping[str, FeatureNet]
+        self,
+        full: Decode,
+        points: Mapping[str, Decode],
+        signal: SignalSpec,
+        nets: Mapping[str, FeatureNet],
+        device: torch.device,
     ) -> None:
-        self.decoders = {"full": full, **points} if points else {}
-        self.signal = signal
-        metrics: list[PairMetric] = [Psnr(), SiSdr()]
-        self.metrics = [m for m in metrics if signal.modality in m.modalities]
+        self.full, self.points, self.signal, self.device = full, points, signal, device
+        configs = [c() for c in (PsnrConfig, SiSdrConfig) if c.unsupported_reason(signal) is None]
+        self.metrics: list[PairMetric] = [config.build() for config in configs]
         # A spectrogram's waveform takes a vocoder, by far the dearest part: its nets read the signal alone.
         self.nets = {name: net for name, net in nets.items() if signal.mel is None or net.reads == "signal"}
         self.values: dict[tuple[str, str], list[Tensor]] = {}
         self.features: dict[tuple[str, str], list[Tensor]] = {}
-        self.seconds: dict[str, list[float]] = {name: [] for name in self.decoders}
+        self.seconds: dict[str, list[float]] = {}
 
-    def see(self, latents: Latents, truth: Tensor) -> None:
-        """Add a batch of latents and the signals `[B, C, *signal]` that they encode."""
-        for point, decode in self.decoders.items():
-            watch = Stopwatch(truth.device)
-            with watch:
-                decoded = decode(latents)
-            self.seconds[point].append(watch.seconds / len(truth))
-            if point == "full":
-                continue
-            decoded = decoded.float().clamp(-1, 1)
+    def see(self, latents: Latents, truth: Tensor) -> Tensor:
+        """Add a batch of latents and the signals `[B, C, *signal]` that they encode; what `full` makes of them, in
+        [-1, 1]."""
+        if not self.points:
+            return self.full(latents).float().clamp(-1, 1)
+        full = self._timed("full", self.full, latents)
+        for point, decode in self.points.items():
+            decoded = self._timed(point, decode, latents)
             for metric in self.metrics:
                 values = metric.values(decoded, truth, self.signal).double().cpu()
-                self.values.setdefault((metric.name, point), []).append(values)
+                self.values.setdefault((metric.config.kind, point), []).append(values)
             for name, net in self.nets.items():
                 self.features.setdefault((name, point), []).append(net(decoded).float().cpu())
+        return full
+
+    def _timed(self, point: str, decode: Decode, latents: Latents) -> Tensor:
+        watch = Stopwatch(self.device)
+        with watch:
+            decoded = decode(latents)
+        self.seconds.setdefault(point, []).append(watch.seconds / len(decoded))
+        return decoded.float().clamp(-1, 1)
 
     def results(self, references: Mapping[str, Reference], *, seed: int) -> list[Metric]:
         """`<metric>_<point>` and `rfd_<net>_<point>` of every point."""
-        found: list[Metric] = []
-        for point in (name for name in self.decoders if name != "full"):
+        results: list[Metric] = []
+        for point in self.points:
             note = f"decoded at {point}"
             for metric in self.metrics:
-                one = metric.summary(torch.cat(self.values[metric.name, point]), self.signal)
-                found.append(replace(one, name=f"{one.name}_{point}", protocol=f"{one.protocol}; {note}"))
+                one = metric.summary(torch.cat(self.values[metric.config.kind, point]), self.signal)
+                line = f"{one.protocol}; {note}"
+                results.append(replace(one, name=f"{one.name}_{point}", protocol=line, shown="asked"))
             for name, net in self.nets.items():
                 features = torch.cat(self.features[name, point])
                 frechet, _ = distances("r", net, features, references[name], note=note, seed=seed)
-                found.append(replace(frechet, name=f"{frechet.name}_{point}"))
-        return found
+                results.append(replace(frechet, name=f"{frechet.name}_{point}", shown="asked"))
+        return results
 
     def latencies(self) -> dict[str, float]:
         """Median seconds per sample of decoding a batch, by point; "full" is the tokenizer's own decoding."""
-        return {point: statistics.median(_warm(seconds)) for point, seconds in self.seconds.items() if seconds}
+        return {point: statistics.median(_warm(seconds)) for point, seconds in self.seconds.items()}
 
 
 def _warm(seconds: Sequence[float]) -> Sequence[float]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
 from ..results.metric import Metric
+from ..results.record import JobResult
 from .config import ProbesConfig
-from .interface import TaskResult
 from .probes import probes
-from .probes.interface import ProbeInput
+from .probes.interface import Probe, ProbeInput
 
 
 @torch.no_grad()
@@ -20,7 +21,7 @@ def probe(
     config: ProbesConfig,
     *,
     progress: Callable[[int, int, str], None] = lambda done, total, message: None,
-) -> TaskResult:
+) -> JobResult:
     """Measure `config.names` (empty: all) as far as each makes sense.
 
     `extra` of the result has the reasons by probe where one does not, `run` the seconds that each took.
@@ -31,12 +32,12 @@ def probe(
     names = config.names or tuple(probes.names())
     for done, name in enumerate(names):
         started = time.monotonic()
-        one = probes.get(name)()
+        one: Probe = probes.get(name)().build()
         reason = one.unsupported_reason(probed)
-        if reason:
+        if reason is not None:
             refused[name] = reason
         else:
-            metrics += one.measure(probed)
+            metrics += (replace(m, role="probe", shown=one.config.shown) for m in one.measure(probed))
             seconds[name] = round(time.monotonic() - started, 3)
         progress(done + 1, len(names), name)
-    return TaskResult(metrics=tuple(metrics), extra={"refused": refused}, run={"probe_seconds": seconds})
+    return JobResult(metrics=tuple(metrics), extra={"refused": refused}, run={"probe_seconds": seconds})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -49,18 +50,11 @@ def rate_of_values(tokenizer: Tokenizer, batches: Callable[[], Iterable[Tensor]]
     if math.isfinite(baseline) and error(LOWEST) <= (1 + INCREASE) * baseline:
         step = choose_step(error, baseline=baseline, increase=INCREASE, bounds=(LOWEST, HIGHEST), tolerance=0.05)
         bits = quantised_entropy_bits(values, step * deviation)
-    return Metric(name="rate_bits", value=bits, n=len(values), direction="none", unit="bit", protocol=PROTOCOL)
+    return Metric(
+        name="rate_bits", value=bits, n=len(values), direction="none", unit="bit", protocol=PROTOCOL, role="rate"
+    )
 
 
 def rate_of_codes(bits: Metric) -> Metric:
     """`rate_bits` of a discrete tokenizer: the order-0 entropy of its codes per sample (`code_bits_per_sample`)."""
-    return Metric(
-        name="rate_bits",
-        value=bits.value,
-        se=bits.se,
-        interval=bits.interval,
-        n=bits.n,
-        direction="none",
-        unit="bit",
-        protocol=PROTOCOL,
-    )
+    return replace(bits, name="rate_bits", protocol=PROTOCOL, role="rate", shown="default")

@@ -15,13 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..results.gallery import PAIRS
 from ..results.metric import Metric
+from ..results.record import JobResult
 from ..tokenizers.interface import Latents, Tokenizer
 from ..tokenizers.mel import LogMel
 from ..tokenizers.spec import Modality, SignalSpec
 from .config import ReconstructionConfig
 from .distances import Reference, distances
-from .interface import Context, Dataset, FeatureNet, Split, TaskResult
+from .interface import Context, Dataset, FeatureNet, Split
 from .metrics import metrics as registry
 from .metrics.codes import CodeHistogram, code_metrics
 from .metrics.interface import PairMetric, per_position
@@ -30,20 +32,19 @@ from .operating_points import OperatingPoints
 from .rate import rate_of_codes, rate_of_values
 from .tensors import save_tensors
 
-PAIRS = "pairs.safetensors"
 _RATE_SAMPLES = 256
 _GROUPS = 10
 
 
 def pair_metrics(signal: SignalSpec) -> list[PairMetric]:
     """The metrics without weights that are defined for such signals."""
-    found = [registry.get(name) for name in registry.names()]
-    return [metric() for metric in found if signal.modality in metric.modalities]
+    configs = [registry.get(name)() for name in registry.names()]
+    return [config.build() for config in configs if config.unsupported_reason(signal) is None]
 
 
 @dataclass
-class _Kept:
-    """What a pass over the split keeps: values per metric, features per net, code counts, KL, pairs to be stored."""
+class _Collected:
+    """What a pass over the split collects: values per metric, features per net, code counts, KL, pairs to be stored."""
 
     values: dict[str, list[Tensor]] = field(default_factory=dict)
     features: dict[str, list[Tensor]] = field(default_factory=dict)
@@ -65,7 +66,7 @@ def reconstruct(
     *,
     references: dict[str, Reference],
     extra_metrics: Sequence[PairMetric] = (),
-) -> TaskResult:
+) -> JobResult:
     """Score `tokenizer` on `dataset.val`: distortion per sample, Fréchet and kernel distances, use of codes, rate.
 
     `references` are the validation split's features by net (`context.nets` holds the nets); `extra_metrics` need
@@ -77,63 +78,66 @@ def reconstruct(
     total = min(config.samples or len(split), len(split))
     metrics = [*pair_metrics(signal), *extra_metrics]
     vocoder = LogMel(signal.mel).to(context.device) if signal.mel is not None else None
-    kept = _Kept()
+    collected = _Collected()
     groups = min(_GROUPS, total) if spec.discrete else 0
     histograms = [[CodeHistogram(grid.codebook_sizes) for _ in range(groups)] for grid in spec.grids]
-    points = OperatingPoints(tokenizer.decode, tokenizer.operating_points(), signal, context.nets)
+    points = OperatingPoints(tokenizer.decode, tokenizer.operating_points(), signal, context.nets, context.device)
     for indices in _slices(total, config.batch_size):
         truth = split.batch(indices, context.device)
         latents = tokenizer.encode(truth)
-        points.see(latents, truth)
-        decoded = tokenizer.decode(latents).float().clamp(-1, 1)
+        decoded = points.see(latents, truth)
         heard = _heard(decoded, vocoder, signal, config)
         source = split.sources(indices, context.device) if signal.modality.is_audio else truth
         ceiling = None if vocoder is None else vocoder.invert(truth, iterations=config.vocoder_iterations)
         if indices[0] < config.keep:
             count = config.keep - int(indices[0])
-            kept.pairs.append((truth[:count].cpu(), decoded[:count].cpu()))
+            collected.pairs.append((truth[:count].cpu(), decoded[:count].cpu()))
         for metric in metrics:
-            if metric.reads == "waveform":
-                kept.add(metric.name, metric.values(heard, source, signal))
+            name = metric.config.kind
+            if metric.config.reads == "waveform":
+                collected.add(name, metric.values(heard, source, signal))
                 if ceiling is not None:
-                    kept.add(f"{metric.name}_vocoder", metric.values(ceiling, source, signal))
+                    collected.add(f"{name}_vocoder", metric.values(ceiling, source, signal))
             else:
-                kept.add(metric.name, metric.values(decoded, truth, signal))
+                collected.add(name, metric.values(decoded, truth, signal))
         for name, net in context.nets.items():
-            kept.features.setdefault(name, []).append(net_features(net, decoded, heard))
+            collected.features.setdefault(name, []).append(net_features(net, decoded, heard))
         if latents.scale is not None and latents.values is not None:
-            kept.kl_bits.append(kl_bits_by_channel(latents.values, latents.scale).cpu())
-            kept.units.update(latents.values)
+            collected.kl_bits.append(kl_bits_by_channel(latents.values, latents.scale).cpu())
+            collected.units.update(latents.values)
         if latents.lengths is not None:
-            kept.lengths.append(latents.lengths.double().cpu())
+            collected.lengths.append(latents.lengths.double().cpu())
         for level, of_level in zip(latents.levels, histograms, strict=True):
             _count(level, indices, of_level)
         context.progress(int(indices[-1]) + 1, total, "reconstructing")
-    if kept.pairs:
-        truths, decodings = (torch.cat(parts) for parts in zip(*kept.pairs, strict=True))
+    if collected.pairs:
+        truths, decodings = (torch.cat(parts) for parts in zip(*collected.pairs, strict=True))
         save_tensors(context.folder / PAIRS, {"true": truths, "reconstructed": decodings})
-    found, extra = _summaries(metrics, kept, signal, config)
+    results, extra = _summaries(metrics, collected, signal, config)
     for name, net in context.nets.items():
-        features = torch.cat(kept.features[name])
-        found += distances("r", net, features, references[name], note=_through(signal, config), seed=context.seed)
-    if kept.kl_bits:
-        posterior, by_channel = _posterior(kept)
-        found += posterior
+        features = torch.cat(collected.features[name])
+        results += distances("r", net, features, references[name], note=_through(signal, config), seed=context.seed)
+    if collected.kl_bits:
+        posterior, by_channel = _posterior(collected)
+        results += posterior
         extra |= by_channel
     if groups:
-        found += code_metrics(histograms[0]) if len(histograms) == 1 else _of_grids(histograms)
-    if kept.lengths:
+        results += code_metrics(histograms[0]) if len(histograms) == 1 else _of_grids(histograms)
+    if collected.lengths:
         per_position = sum(math.log2(size) for size in spec.grid.codebook_sizes)
         line = "sequences of varying length as stored: mean length x the sum of log2 of the codebook sizes"
-        bits = (torch.cat(kept.lengths) * per_position).tolist()
-        found.append(Metric.from_samples("stream_bits", bits, direction="none", unit="bit", protocol=line))
+        bits = (torch.cat(collected.lengths) * per_position).tolist()
+        results.append(
+            Metric.from_samples("stream_bits", bits, direction="none", unit="bit", protocol=line, role="rate")
+        )
     if config.rate:
-        found.append(_rate(tokenizer, split, total, config, context, found))
-    found += points.results(references, seed=context.seed)
+        results.append(_rate(tokenizer, split, total, config, context, results))
+    results += points.results(references, seed=context.seed)
     latencies = points.latencies()
-    return TaskResult(
-        metrics=tuple(replace(m, protocol=f"{m.protocol}; validation split") for m in found),
+    return JobResult(
+        metrics=tuple(replace(m, protocol=f"{m.protocol}; validation split") for m in results),
         extra=extra,
+        artifacts=(PAIRS,) if collected.pairs else (),
         run={"decode_seconds": latencies} if latencies else {},
     )
 
@@ -172,65 +176,81 @@ def _of_grids(histograms: Sequence[Sequence[CodeHistogram]]) -> list[Metric]:
     """Code metrics of a hierarchy: of each grid by its number, from the coarsest on, and of all grids together: use and
     perplexity as means over all heads, bits as a sum."""
     each = [{metric.name: metric for metric in code_metrics(level)} for level in histograms]
-    found = [replace(m, name=f"grid{number}_{m.name}") for number, grid in enumerate(each) for m in grid.values()]
+    results = [
+        replace(m, name=f"grid{number}_{m.name}", shown="asked")
+        for number, grid in enumerate(each)
+        for m in grid.values()
+    ]
     heads = [len(level[0].codebook_sizes) for level in histograms]
     for name in ("codebook_use", "codebook_perplexity", "code_bits_per_sample"):
         weights = [1.0] * len(each) if name == "code_bits_per_sample" else [h / sum(heads) for h in heads]
         parts = [grid[name].value for grid in each]
         known = [part * weight for part, weight in zip(parts, weights, strict=True) if part is not None]
         value = sum(known) if len(known) == len(parts) else None
-        found.append(replace(each[0][name], value=value, se=None, interval=None))
-    return found
+        results.append(replace(each[0][name], value=value, se=None, interval=None))
+    return results
 
 
-def _posterior(kept: _Kept) -> tuple[list[Metric], dict[str, Any]]:
+def _posterior(collected: _Collected) -> tuple[list[Metric], dict[str, Any]]:
     """How much a posterior says, and by channel, where a collapse shows."""
-    by_channel = torch.cat(kept.kl_bits)
+    by_channel = torch.cat(collected.kl_bits)
     bits = Metric.from_samples(
         "kl_bits",
         by_channel.sum(1).tolist(),
         direction="none",
         unit="bit",
         protocol="KL of the posterior to N(0, I), summed over the sample",
+        role="latents",
+        shown="asked",
     )
     extra: dict[str, Any] = {"kl_bits_by_channel": by_channel.mean(0).tolist()}
     if len(by_channel) < 2:
         return [bits], extra
-    active = kept.units.active()
+    active = collected.units.active()
     extra["active_units_by_channel"] = active
     line = f"latent values whose posterior mean has a variance above {ACTIVE_VARIANCE:g} over samples"
-    units = Metric(name="active_units", value=float(sum(active)), n=len(by_channel), unit="values", protocol=line)
+    units = Metric(
+        name="active_units",
+        value=float(sum(active)),
+        n=len(by_channel),
+        unit="values",
+        protocol=line,
+        role="latents",
+        shown="asked",
+    )
     return [bits, units], extra
 
 
 def _summaries(
-    metrics: Sequence[PairMetric], kept: _Kept, signal: SignalSpec, config: ReconstructionConfig
+    metrics: Sequence[PairMetric], collected: _Collected, signal: SignalSpec, config: ReconstructionConfig
 ) -> tuple[list[Metric], dict[str, Any]]:
-    found: list[Metric] = []
+    results: list[Metric] = []
     extra: dict[str, Any] = {}
     for metric in metrics:
-        values = torch.cat(kept.values[metric.name])
+        values = torch.cat(collected.values[metric.config.kind])
         summary = metric.summary(values, signal)
-        if metric.reads == "waveform" and signal.mel is not None:
+        if metric.config.reads == "waveform" and signal.mel is not None:
             summary = replace(summary, protocol=f"{summary.protocol}; {_through(signal, config)}")
-            ceiling = metric.summary(torch.cat(kept.values[f"{metric.name}_vocoder"]), signal)
+            ceiling = metric.summary(torch.cat(collected.values[f"{metric.config.kind}_vocoder"]), signal)
             note = f"of the true mel {_through(signal, config)}: the vocoder's own"
-            found.append(
-                replace(
-                    ceiling, name=f"{metric.name}_vocoder", protocol=f"{ceiling.protocol}; {note}", direction="none"
-                )
-            )
-        found.append(summary)
+            line, name = f"{ceiling.protocol}; {note}", f"{ceiling.name}_vocoder"
+            results.append(replace(ceiling, name=name, protocol=line, direction="none", shown="asked"))
+        results.append(summary)
         if signal.modality is Modality.VIDEO and values.ndim == 2:
-            extra[f"{metric.name}_by_frame"] = per_position(values)
-    return found, extra
+            extra[f"{metric.config.kind}_by_frame"] = per_position(values)
+    return results, extra
 
 
 def _rate(
-    tokenizer: Tokenizer, split: Split, total: int, config: ReconstructionConfig, context: Context, found: list[Metric]
+    tokenizer: Tokenizer,
+    split: Split,
+    total: int,
+    config: ReconstructionConfig,
+    context: Context,
+    results: list[Metric],
 ) -> Metric:
     if tokenizer.spec.discrete:
-        return rate_of_codes(next(m for m in found if m.name == "code_bits_per_sample"))
+        return rate_of_codes(next(m for m in results if m.name == "code_bits_per_sample"))
     total = min(total, _RATE_SAMPLES)
     return rate_of_values(
         tokenizer, lambda: (split.batch(indices, context.device) for indices in _slices(total, config.batch_size))

@@ -13,7 +13,7 @@ import torch
 from latentbench.bench.datasets import sources
 from latentbench.bench.engines import engines
 from latentbench.bench.kinds import KINDS
-from latentbench.tasks.metrics import metrics
+from latentbench.tasks.metrics import measures, metrics, scores
 from latentbench.tasks.nets import nets
 from latentbench.tasks.priors.config import priors
 from latentbench.tasks.probes import probes
@@ -41,11 +41,13 @@ REGISTRIES = (
     REGULARISERS,
     LOSSES,
     engines,
+    measures,
     metrics,
     nets,
     priors,
     probes,
     proxies,
+    scores,
     sources,
 )
 

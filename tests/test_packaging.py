@@ -51,7 +51,11 @@ ELSEWHERE = {
     "results/tables.py": "results/test_leaderboard.py",
     "tasks/interface.py": "tasks/test_features.py",  # protocols and data without behaviour
     "tasks/metrics/lpips.py": "tokenizers/losses/test_lpips.py",  # one net, as a loss and as a metric
+    "tasks/metrics/balls.py": "tasks/metrics/test_manifold.py",  # what the four scores are counted on
+    "tasks/metrics/config.py": "tasks/metrics/test_interface.py",  # descriptions, through what they build
     "tasks/nets/config.py": "tasks/nets/test_page.py",  # descriptions, against the page that states them
+    "tasks/probes/config.py": "tasks/probes/test_interface.py",
+    "tasks/proxies/config.py": "tasks/proxies/test_interface.py",
     "tasks/nets/frozen.py": "tasks/nets/test_inception.py",  # layers, through the nets made of them
     "tasks/nets/mel.py": "tasks/nets/test_yamnet.py",
     "tasks/nets/resize.py": "tasks/nets/test_inception.py",

@@ -46,7 +46,12 @@ class Latents:
 
 
 class Tokenizer(ABC):
-    """Encodes signals to latents and decodes latents to signals. The tasks need no more of a tokenizer than this."""
+    """Encodes signals to latents and decodes latents to signals. The tasks need no more of a tokenizer than this.
+
+    `undecodable` counts the samples decoded so far whose codes described no signal and became a fallback instead.
+    """
+
+    undecodable: int = 0
 
     @property
     @abstractmethod

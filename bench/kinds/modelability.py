@@ -36,8 +36,7 @@ class Modelability(JobKind):
         from ...tasks.modelability import measure
 
         config = check(ModelabilityConfig, ctx.job.config, where=self.name)
-        result, seconds = measure(ctx.latents, config, progress=ctx.progress)
-        return JobResult(metrics=result.metrics, extra=result.extra, run={"proxy_seconds": seconds})
+        return measure(ctx.latents, config, progress=ctx.progress)
 
 
 def _names(at: PlanContext) -> tuple[str, ...]:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ...results.record import JobResult
 from ...tasks.config import ProbesConfig
-from ...tasks.metrics import metrics
+from ...tasks.metrics.config import measure_versions, metrics
 from ...tasks.probes import probes
-from ...tasks.proxies import proxies
-from ...tokenizers.corruptions.config import CORRUPTIONS
-from ...tokenizers.losses.config import LOSSES
 from ...tokenizers.validation import check, check_distinct
 from .base import JobContext, JobKind, PlanContext, Price
-from .measures import SHARED_VERSIONS
 from .reference import net_versions, references
 
 
@@ -36,13 +32,14 @@ class Probes(JobKind):
         return super().config(at) | {"names": list(_names(at)), "seed": at.cell.seed}
 
     def versions(self, at: PlanContext) -> dict[str, int]:
-        names = _names(at)
+        parts: dict[str, int] = {}
+        for name in _names(at):
+            parts |= {name: probes.version(name), **probes.get(name)().measures_with()}
         return {
             self.name: self.version,
-            **{name: probes.version(name) for name in names},
-            **_measured_by(names),
+            **parts,
             "psnr": metrics.version("psnr"),
-            **SHARED_VERSIONS,
+            **measure_versions(),
             **net_versions(at),
         }
 
@@ -72,21 +69,8 @@ class Probes(JobKind):
             references=ctx.references,
             untrained=None if tokenizer.codec is not None else lambda: build(tokenizer),
         )
-        result = probe(probed, config, progress=ctx.progress)
-        return JobResult(metrics=result.metrics, extra=result.extra, run=result.run)
+        return probe(probed, config, progress=ctx.progress)
 
 
 def _names(at: PlanContext) -> tuple[str, ...]:
     return at.suite.options["probes"].names or tuple(probes.names())
-
-
-def _measured_by(names: Sequence[str]) -> dict[str, int]:
-    """Versions of the parts that these probes measure with."""
-    versions: dict[str, int] = {}
-    if "losses" in names:
-        versions |= {f"objective.{kind}": LOSSES.get(kind).version for kind in LOSSES.names()}
-    if "corrupted_input" in names:
-        versions["corruption.mask"] = CORRUPTIONS.get("mask").version
-    if "high_frequency" in names:
-        versions["high_frequency_share"] = proxies.version("high_frequency_share")
-    return versions

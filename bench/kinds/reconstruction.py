@@ -7,12 +7,11 @@ from typing import Any
 
 from ...results.record import JobResult
 from ...tasks.config import ReconstructionConfig
-from ...tasks.metrics import metrics
+from ...tasks.metrics.config import LpipsConfig, measure_versions, metrics
 from ...tokenizers import weights
 from ..grid import Cell
 from ..suite import Suite
 from .base import JobContext, JobKind, PlanContext, Price
-from .measures import SHARED_VERSIONS
 from .reference import net_versions, references
 
 
@@ -32,7 +31,7 @@ class Reconstruction(JobKind):
 
     def versions(self, at: PlanContext) -> dict[str, int]:
         pairs = {name: metrics.version(name) for name in metrics.names()}
-        return {self.name: self.version, **pairs, **SHARED_VERSIONS, **net_versions(at)}
+        return {self.name: self.version, **pairs, **measure_versions(), **net_versions(at)}
 
     def needs(self, at: PlanContext) -> dict[str, str]:
         return super().needs(at) | references(at, "val")
@@ -43,17 +42,15 @@ class Reconstruction(JobKind):
         return Price(flops=forward * n_val * (8 if options.rate else 1), step_flops=forward * options.batch_size)
 
     def run(self, ctx: JobContext) -> JobResult:
-        from ...tasks.reconstruction import PAIRS, reconstruct
+        from ...tasks.reconstruction import reconstruct
 
         config = ReconstructionConfig(**ctx.job.config)
         extra = []
         if config.lpips == "on" and not ctx.dataset.signal.modality.is_audio:
-            from ...tasks.metrics.lpips import Lpips
             from ...tokenizers.losses.lpips import LPIPS
 
-            extra.append(Lpips(LPIPS(weights.require("alexnet_lpips")).to(ctx.device).eval()))
-        result = reconstruct(
+            model = LPIPS(weights.require("alexnet_lpips")).to(ctx.device).eval()
+            extra.append(LpipsConfig().build(model))
+        return reconstruct(
             ctx.tokenizer, ctx.dataset, config, ctx.task_context(), references=ctx.references, extra_metrics=extra
         )
-        artifacts = (PAIRS,) if config.keep else ()
-        return JobResult(metrics=result.metrics, extra=result.extra, artifacts=artifacts, run=result.run)

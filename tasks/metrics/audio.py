@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from ...results.errors import UserError
-from ...results.metric import Direction
 from ...tokenizers.losses.stft import fit_sizes, log_mel_distance, multi_resolution_stft
-from ...tokenizers.spec import MelSpec, Modality, SignalSpec
+from ...tokenizers.spec import MelSpec, SignalSpec
 from .interface import PairMetric
 from .precision import full_precision
 
@@ -68,14 +66,7 @@ def metric_mel(signal: SignalSpec) -> MelSpec:
 
 
 class SiSdr(PairMetric):
-    """SI-SDR of waveforms."""
-
-    name: ClassVar[str] = "si_sdr"
-    version: ClassVar[int] = 1
-    direction: ClassVar[Direction] = "higher"
-    unit: ClassVar[str] = "dB"
-    modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.WAVEFORM})
-    reads: ClassVar[Literal["signal", "waveform"]] = "waveform"
+    """See `SiSdrConfig`."""
 
     def values(self, reconstruction: Tensor, original: Tensor, signal: SignalSpec) -> Tensor:
         return si_sdr(reconstruction, original)
@@ -88,13 +79,7 @@ class SiSdr(PairMetric):
 
 
 class StftDistance(PairMetric):
-    """Multi-resolution STFT distance of waveforms."""
-
-    name: ClassVar[str] = "stft_distance"
-    version: ClassVar[int] = 1
-    direction: ClassVar[Direction] = "lower"
-    modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.WAVEFORM, Modality.SPECTROGRAM})
-    reads: ClassVar[Literal["signal", "waveform"]] = "waveform"
+    """See `StftDistanceConfig`."""
 
     def values(self, reconstruction: Tensor, original: Tensor, signal: SignalSpec) -> Tensor:
         return stft_distance(reconstruction, original)
@@ -106,14 +91,7 @@ class StftDistance(PairMetric):
 
 
 class MelDistance(PairMetric):
-    """Log-mel distance of waveforms."""
-
-    name: ClassVar[str] = "mel_distance"
-    version: ClassVar[int] = 1
-    direction: ClassVar[Direction] = "lower"
-    unit: ClassVar[str] = "dB"
-    modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.WAVEFORM, Modality.SPECTROGRAM})
-    reads: ClassVar[Literal["signal", "waveform"]] = "waveform"
+    """See `MelDistanceConfig`."""
 
     def values(self, reconstruction: Tensor, original: Tensor, signal: SignalSpec) -> Tensor:
         return mel_distance(reconstruction, original, mel=metric_mel(signal))

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from ...results.errors import UserError
-from ...results.metric import Direction, Metric
+from ...results.metric import Direction, Metric, Shown
 from .jackknife import delete_a_group, interval_of
 
-VERSION = 1
 # A larger codebook (products, binary quantisers) is counted by the codes that occur, never by its implicit size.
 _DENSE = 1 << 20
 
@@ -112,18 +111,18 @@ def code_metrics(histograms: Sequence[CodeHistogram], *, prefix: str = "") -> tu
     total = _merged(histograms)
     samples = total.samples
     line = "plug-in estimate over the whole set"  # codebook sizes are what is compared, no protocol
-    rows: tuple[tuple[str, Direction, str, str], ...] = (
-        ("codebook_use", "higher", "", "mean over heads of the share of codes that occur"),
-        ("codebook_perplexity", "higher", "codes", "mean over heads of 2^entropy"),
-        ("code_bits_per_position", "none", "bit", "order-0 entropy, sum over heads"),
-        ("code_bits_per_sample", "none", "bit", "order-0 entropy, sum over heads and positions"),
+    rows: tuple[tuple[str, Direction, str, Shown, str], ...] = (
+        ("codebook_use", "higher", "", "default", "mean over heads of the share of codes that occur"),
+        ("codebook_perplexity", "higher", "codes", "default", "mean over heads of 2^entropy"),
+        ("code_bits_per_position", "none", "bit", "asked", "order-0 entropy, sum over heads"),
+        ("code_bits_per_sample", "none", "bit", "asked", "order-0 entropy, sum over heads and positions"),
     )
     values: Sequence[float | None] = _statistics(total) if samples else [None] * len(rows)
     left_out: list[list[float]] = []
     if len(histograms) > 1 and all(h.samples for h in histograms):
         left_out = [_statistics(_merged([h for h in histograms if h is not part])) for part in histograms]
     metrics = []
-    for column, ((name, direction, unit, what), value) in enumerate(zip(rows, values, strict=True)):
+    for column, ((name, direction, unit, shown, what), value) in enumerate(zip(rows, values, strict=True)):
         se, half = delete_a_group([row[column] for row in left_out])
         metrics.append(
             Metric(
@@ -135,6 +134,8 @@ def code_metrics(histograms: Sequence[CodeHistogram], *, prefix: str = "") -> tu
                 direction=direction,
                 unit=unit,
                 protocol=f"{what}; {line}",
+                role="latents",
+                shown=shown,
             )
         )
     return tuple(metrics)

@@ -8,17 +8,26 @@ from __future__ import annotations
 
 import math
 from statistics import fmean
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...results.metric import Metric
-from ..config import samples_to_extrapolate
+from .config import samples_to_extrapolate
 from .frechet import FrechetReference, frechet_distance
+from .interface import SampleSet, Score
 from .jackknife import delete_a_group, group_of, interval_of
 
-VERSION = 1
 _PARTS = (1, 2, 3, 4)
+
+
+class FdInfinity(Score):
+    """See `FdInfinityConfig`."""
+
+    def measure(self, samples: SampleSet) -> tuple[list[Metric], dict[str, Any]]:
+        name = "fid_infinity" if samples.net.name == "inception" else f"fd_infinity_{samples.net.name}"
+        return [infinity_metric(name, samples.features, samples.reference.frechet, protocol=samples.protocol)], {}
 
 
 def frechet_infinity(features: Tensor, reference: FrechetReference) -> float:
@@ -44,21 +53,21 @@ def infinity_metric(
     still biases it); at most 5 groups for more than 512 dimensions. The value is None below 16 samples a dimension.
     Samples whose features are not finite are left out and counted.
     """
-    kept = features[torch.isfinite(features).all(1)]
-    n, least = len(kept), samples_to_extrapolate(features.shape[1])
+    finite = features[torch.isfinite(features).all(1)]
+    n, least = len(finite), samples_to_extrapolate(features.shape[1])
     value = se = half = None
     line = f"{protocol}; Fréchet distance at n, n/2, n/3 and n/4, extrapolated to 1/n = 0; "
     line += f"n = {n} against {reference.n}; unbiased covariances, float64"
     if n < least:
         line += f"; needs {least} samples"
     else:
-        value = frechet_infinity(kept, reference)
+        value = frechet_infinity(finite, reference)
         groups = min(groups, 5) if features.shape[1] > 512 else groups
         left_out = []
         for part in group_of(n, groups):
-            rest = torch.ones(n, dtype=torch.bool, device=kept.device)
+            rest = torch.ones(n, dtype=torch.bool, device=finite.device)
             rest[part] = False
-            left_out.append(frechet_infinity(kept[rest], reference))
+            left_out.append(frechet_infinity(finite[rest], reference))
         se, half = delete_a_group(left_out)
     return Metric(
         name=name,
@@ -69,6 +78,7 @@ def infinity_metric(
         missing=len(features) - n,
         direction="lower",
         protocol=line.removeprefix("; "),
+        role="generation",
     )
 
 

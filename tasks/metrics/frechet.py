@@ -22,8 +22,6 @@ from ...results.errors import UserError
 from ...results.metric import Metric
 from .jackknife import delete_a_group, group_of, interval_of
 
-VERSION = 1
-
 
 class Gaussian:
     """Mean and unbiased covariance of features seen in a stream, in float64.
@@ -83,12 +81,12 @@ class FrechetReference:
         x = _checked(features).double()
         if len(x) < 2:
             raise UserError(f"a reference needs at least 2 samples, got {len(x)}")
-        kept = features if keep_features else None
+        stored = features if keep_features else None
         if len(x) > x.shape[1]:
             gaussian = cls.of_gaussian(Gaussian.of(x))
-            return cls(n=gaussian.n, mean=gaussian.mean, factor=gaussian.factor, features=kept)
+            return cls(n=gaussian.n, mean=gaussian.mean, factor=gaussian.factor, features=stored)
         mean = x.mean(0)
-        return cls(n=len(x), mean=mean, factor=(x - mean) / math.sqrt(len(x) - 1), features=kept)
+        return cls(n=len(x), mean=mean, factor=(x - mean) / math.sqrt(len(x) - 1), features=stored)
 
     @classmethod
     def of_gaussian(cls, gaussian: Gaussian) -> FrechetReference:
@@ -96,8 +94,8 @@ class FrechetReference:
         if gaussian.n < 2:
             raise UserError(f"a reference needs at least 2 samples, got {gaussian.n}")
         values, vectors = torch.linalg.eigh(gaussian.covariance)
-        kept = values > 0  # rounding leaves tiny negative eigenvalues in a singular covariance
-        factor = (vectors[:, kept] * values[kept].sqrt()).t().contiguous()
+        positive = values > 0  # rounding leaves tiny negative eigenvalues in a singular covariance
+        factor = (vectors[:, positive] * values[positive].sqrt()).t().contiguous()
         return cls(n=gaussian.n, mean=gaussian.mean.clone(), factor=factor)
 
     @property
@@ -143,17 +141,17 @@ def frechet_metric(
     as missing. The distance is biased upwards at small N, so both sides' N go into the protocol.
     """
     finite = torch.isfinite(features).all(1)
-    kept = features[finite]
-    missing = len(features) - len(kept)
-    line = f"{protocol}; n = {len(kept)} against {reference.n}; unbiased covariances, float64".removeprefix("; ")
+    usable = features[finite]
+    missing = len(features) - len(usable)
+    line = f"{protocol}; n = {len(usable)} against {reference.n}; unbiased covariances, float64".removeprefix("; ")
     value = half = se = interval = None
-    if len(kept) >= 2:
-        projected = _Projected(kept, reference)
+    if len(usable) >= 2:
+        projected = _Projected(usable, reference)
         value = projected.distance()
-        if min(len(kept), len(reference.factor)) > 1024:
+        if min(len(usable), len(reference.factor)) > 1024:
             groups = min(groups, 5)
-        if groups >= 2 and len(kept) >= 2 * groups:
-            se, half = delete_a_group([projected.distance(without=part) for part in group_of(len(kept), groups)])
+        if groups >= 2 and len(usable) >= 2 * groups:
+            se, half = delete_a_group([projected.distance(without=part) for part in group_of(len(usable), groups)])
             interval = interval_of(value, half)
             interval = None if interval is None else (max(0.0, interval[0]), interval[1])
     return Metric(
@@ -161,10 +159,11 @@ def frechet_metric(
         value=value,
         se=se,
         interval=interval,
-        n=len(kept),
+        n=len(usable),
         missing=missing,
         direction="lower",
         protocol=line,
+        role="distribution",
     )
 
 
@@ -195,9 +194,9 @@ class _Projected:
         mean = total / n
         if self.wide:
             if without is not None:
-                kept = torch.ones(len(self.x_ND), dtype=torch.bool, device=gram.device)
-                kept[without] = False
-                gram = gram[kept][:, kept]
+                others = torch.ones(len(self.x_ND), dtype=torch.bool, device=gram.device)
+                others[without] = False
+                gram = gram[others][:, others]
             row = gram.mean(0)
             gram = gram - row - (row - row.mean())[:, None]
         else:

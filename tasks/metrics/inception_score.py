@@ -9,17 +9,37 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...results.errors import UserError
 from ...results.metric import Metric
+from ..interface import FeatureNet
+from .interface import SampleSet, Score
 from .jackknife import delete_a_group, group_of, interval_of
 from .precision import full_precision
 
-VERSION = 1
 _WEIGHT = "fc.weight"
+
+
+class InceptionScore(Score):
+    """See `InceptionScoreConfig`."""
+
+    def unsupported_reason(self, net: FeatureNet) -> str | None:
+        return None if _classifier_of(net) is not None else "needs a classifier, which the net's weights file lacks"
+
+    def measure(self, samples: SampleSet) -> tuple[list[Metric], dict[str, Any]]:
+        weight = _classifier_of(samples.net)
+        assert weight is not None
+        logits = logits_of(samples.features, weight)
+        return [inception_score_metric(logits, protocol=samples.net.protocol)], {}
+
+
+def _classifier_of(net: FeatureNet) -> Tensor | None:
+    weight: Tensor | None = getattr(net, "classifier", None)
+    return weight
 
 
 def classifier(tensors: Mapping[str, Tensor], *, path: Path | str = "weights", where: str = "") -> Tensor:
@@ -58,11 +78,11 @@ def inception_score_metric(
     parts, which papers print, says little about their mean. Samples whose logits are not finite are left out and
     counted; the value is None for fewer than two samples a part.
     """
-    kept = logits[torch.isfinite(logits).all(1)]
-    n = len(kept)
+    finite = logits[torch.isfinite(logits).all(1)]
+    n = len(finite)
     value = se = half = None
     if n >= 2 * splits:
-        parts = [kept[part] for part in group_of(n, splits)]
+        parts = [finite[part] for part in group_of(n, splits)]
         groups = min(groups, n // (2 * splits))
         sums = [_sums(part, group_of(len(part), max(groups, 1))) for part in parts]
         value = math.fsum(_score(*s) for s in sums) / splits
@@ -80,6 +100,7 @@ def inception_score_metric(
         missing=len(logits) - n,
         direction="higher",
         protocol=line,
+        role="distribution",
     )
 
 

@@ -1,33 +1,30 @@
-"""What a metric of reconstructions is: one value per sample, or one per frame of a clip, and how to sum them up.
+"""What a metric of reconstructions is (one value per sample, or one per frame of a clip), and a score of samples.
 
-Shape legend: B batch, C channels, T frames, *signal the axes of a signal.
+Shape legend: B batch, C channels, T frames, N samples, D feature length, *signal the axes of a signal.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...results.metric import Direction, Metric
-from ...tokenizers.spec import Modality, SignalSpec
+from ...results.metric import Metric
+from ...tokenizers.spec import SignalSpec
+from ..distances import Reference
+from ..interface import FeatureNet
+from .config import PairMetricConfig, ScoreConfig
 
 
 class PairMetric(ABC):
-    """Compares a reconstruction with its original. One subclass a metric; it holds no state.
+    """Compares a reconstruction with its original, as its configuration declares. It holds no state."""
 
-    `modalities` are those it is defined for; `reads` says whether it takes the modality's own signal or, for
-    spectrograms, the waveform. `version` counts up whenever a number would change.
-    """
-
-    name: ClassVar[str]
-    version: ClassVar[int]
-    direction: ClassVar[Direction]
-    unit: ClassVar[str] = ""
-    modalities: ClassVar[frozenset[Modality]]
-    reads: ClassVar[Literal["signal", "waveform"]] = "signal"
+    def __init__(self, config: PairMetricConfig) -> None:
+        self.config = config
 
     @abstractmethod
     def values(self, reconstruction: Tensor, original: Tensor, signal: SignalSpec) -> Tensor:
@@ -43,10 +40,53 @@ class PairMetric(ABC):
         A clip counts once, by the mean over those of its frames for which the metric is defined, since frames of one
         clip are not independent.
         """
+        config = self.config
         per_sample = torch.nanmean(values.double(), dim=1) if values.ndim == 2 else values.double()
         return Metric.from_samples(
-            self.name, per_sample.tolist(), direction=self.direction, unit=self.unit, protocol=self.protocol(signal)
+            config.kind,
+            per_sample.tolist(),
+            direction=config.direction,
+            unit=config.unit,
+            protocol=self.protocol(signal),
+            role=config.role,
+            shown="first" if signal.modality in config.leads else "default",
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleSet:
+    """Samples as a score sees them: their `features` `[N, D]` under one `net`, and the data's.
+
+    `reference` is what distances compare with; `splits` holds the references by (net, split), both splits' for a score
+    that says so. `note` joins the protocols.
+    """
+
+    net: FeatureNet
+    features: Tensor
+    reference: Reference
+    splits: Mapping[tuple[str, str], Reference]
+    note: str = ""
+    seed: int = 0
+
+    @property
+    def protocol(self) -> str:
+        """The net's protocol, the reference and the note."""
+        return "; ".join(filter(None, (self.net.protocol, f"reference: {self.reference.split} split", self.note)))
+
+
+class Score(ABC):
+    """Measures a set of samples, as its configuration declares."""
+
+    def __init__(self, config: ScoreConfig) -> None:
+        self.config = config
+
+    def unsupported_reason(self, net: FeatureNet) -> str | None:
+        """Why it can't be measured with this loaded net, which holds less than it may; None when it can."""
+        return None
+
+    @abstractmethod
+    def measure(self, samples: SampleSet) -> tuple[list[Metric], dict[str, Any]]:
+        """The score's metrics, and plain facts worth keeping beside them."""
 
 
 def per_position(values: Tensor) -> list[float]:

@@ -16,7 +16,6 @@ from ...results.metric import Metric
 from .frechet import FrechetReference
 from .jackknife import delete_a_group, group_of, interval_of
 
-VERSION = 1
 # Samples a side up to which the three matrices of all samples are kept (512 MiB each).
 _LARGEST_GRAM = 8192
 
@@ -82,34 +81,35 @@ def kid_metric(
     known = reference.features if isinstance(reference, FrechetReference) else reference
     if known is None:
         raise UserError(f"{name}: the reference was stored without its features, which a kernel distance needs")
-    kept = features[torch.isfinite(features).all(1)]
-    known = known.to(kept.device)
-    missing = len(features) - len(kept)
+    finite = features[torch.isfinite(features).all(1)]
+    known = known.to(finite.device)
+    missing = len(features) - len(finite)
     value = se = half = None
-    size = min(subset_size, len(kept), len(known))
-    line = f"{protocol}; n = {len(kept)} against {len(known)}; unbiased MMD², kernel (x·y/d + 1)³, mean over "
+    size = min(subset_size, len(finite), len(known))
+    line = f"{protocol}; n = {len(finite)} against {len(known)}; unbiased MMD², kernel (x·y/d + 1)³, mean over "
     line += f"{subsets} subsets of {size}"
     if size >= 2:
-        if max(len(kept), len(known)) <= _LARGEST_GRAM:
-            grams = _grams(kept.double(), known.double())
-            drawn = (subset_indices(len(x), size, subsets, seed + i) for i, x in enumerate((kept, known)))
+        if max(len(finite), len(known)) <= _LARGEST_GRAM:
+            grams = _grams(finite.double(), known.double())
+            drawn = (subset_indices(len(x), size, subsets, seed + i) for i, x in enumerate((finite, known)))
             masks = (_masks(rows, len(gram)) for rows, gram in zip(drawn, grams[::2], strict=True))
             value = float(_mmd2_of_masks(grams, *masks).mean())
             se, half = _jackknife(grams, groups)
         else:
-            value, deviation = kid(kept, known, subsets=subsets, subset_size=size, seed=seed)
-            if size < min(len(kept), len(known)):
-                se = deviation * math.sqrt(size / (min(len(kept), len(known)) - size))
+            value, deviation = kid(finite, known, subsets=subsets, subset_size=size, seed=seed)
+            if size < min(len(finite), len(known)):
+                se = deviation * math.sqrt(size / (min(len(finite), len(known)) - size))
                 half = 1.96 * se
     return Metric(
         name=name,
         value=value,
         se=se,
         interval=interval_of(value, half),
-        n=len(kept),
+        n=len(finite),
         missing=missing,
         direction="lower",
         protocol=line.removeprefix("; "),
+        role="distribution",
     )
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
 from ...results.errors import UserError
-from ...results.metric import Direction
 from ...tokenizers.losses.lpips import LPIPS
 from ...tokenizers.spec import Modality, SignalSpec
+from .config import LpipsConfig
 from .frames import per_frame
 from .interface import PairMetric
 from .psnr import to_uint8
@@ -30,14 +28,10 @@ def lpips(x: Tensor, y: Tensor, model: LPIPS, *, chunk: int = 64) -> Tensor:
 
 
 class Lpips(PairMetric):
-    """The mean of per-image LPIPS of uint8-rounded images, or of a clip's frames. Made with its loaded net."""
+    """See `LpipsConfig`; made with its loaded net."""
 
-    name: ClassVar[str] = "lpips"
-    version: ClassVar[int] = 1
-    direction: ClassVar[Direction] = "lower"
-    modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.IMAGE, Modality.VIDEO})
-
-    def __init__(self, model: LPIPS) -> None:
+    def __init__(self, config: LpipsConfig, model: LPIPS) -> None:
+        super().__init__(config)
         self.model = model
 
     def values(self, reconstruction: Tensor, original: Tensor, signal: SignalSpec) -> Tensor:

@@ -8,7 +8,6 @@ Shape legend: N samples, M training samples, V held-out samples, D feature lengt
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,9 @@ from torch import Tensor
 
 from ...results.errors import UserError
 from ...results.metric import Metric
+from .interface import SampleSet, Score
 from .precision import full_precision
 
-VERSION = 1
 QUANTILE = 0.01
 _BLOCK_BYTES = 32 << 20
 _RESAMPLES = 1000
@@ -41,12 +40,13 @@ def nearest(features: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     y = (known - mean).float()
     norms = y.square().sum(1)
     size = max(1, _BLOCK_BYTES // (4 * len(y)))
-    found = []
+    indices_of_parts = []
     with full_precision():
         for part in features.split(size):
             # ‖x‖² is the same for all of a row
-            found.append(torch.addmm(norms, (part - mean).float(), y.t(), alpha=-2).min(1).indices)
-    indices = torch.cat(found) if found else torch.zeros(0, dtype=torch.int64, device=features.device)
+            indices_of_parts.append(torch.addmm(norms, (part - mean).float(), y.t(), alpha=-2).min(1).indices)
+    none = torch.zeros(0, dtype=torch.int64, device=features.device)
+    indices = torch.cat([none, *indices_of_parts])
     apart = [
         (x.double() - known[i].double()).norm(dim=1)
         for x, i in zip(features.split(4096), indices.split(4096), strict=True)
@@ -54,18 +54,24 @@ def nearest(features: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat(apart), indices
 
 
-@dataclass(frozen=True, kw_only=True)
-class Memorisation:
-    """The check's two metrics, and the `closest` pairs: sample, training sample, distance."""
+class MemorisationScore(Score):
+    """See `MemorisationConfig`."""
 
-    metrics: tuple[Metric, ...]
-    closest: tuple[dict[str, Any], ...]
+    def measure(self, samples: SampleSet) -> tuple[list[Metric], dict[str, Any]]:
+        net = samples.net
+        train, held_out = (samples.splits[net.name, split].features for split in ("train", "val"))
+        protocol = "; ".join(filter(None, (net.protocol, samples.note)))
+        metrics, closest = memorisation(
+            net.name, samples.features, train, held_out, protocol=protocol, seed=samples.seed
+        )
+        return metrics, {"closest_to_training": closest}
 
 
 def memorisation(
     net: str, features: Tensor, train: Tensor, held_out: Tensor, *, protocol: str, seed: int = 0
-) -> Memorisation:
-    """`nearest_train_ratio_<net>` and `memorised_share_<net>` of samples `[N, D]`.
+) -> tuple[list[Metric], list[dict[str, Any]]]:
+    """`nearest_train_ratio_<net>` and `memorised_share_<net>` of samples `[N, D]`, and the closest pairs: sample,
+    training sample, distance.
 
     The ratio is the median distance to the nearest of `train` `[M, D]` over that of `held_out` `[V, D]`: 1 for fresh
     data, less for copies. The share is that of samples no further from `train` than the 1 % quantile of `held_out`, the
@@ -75,29 +81,29 @@ def memorisation(
     and counted; without any, or without held-out samples, the values are None.
     """
     finite = torch.isfinite(features).all(1)
-    kept = features[finite]
-    n, missing = len(kept), len(features) - len(kept)
+    usable = features[finite]
+    n, missing = len(usable), len(features) - len(usable)
     sides = f"n = {n} and {len(held_out)} held out, against {len(train)} training samples; Euclidean"
     j = max(1, int((len(held_out) + 1) * QUANTILE))
     expected = (
         f"the {j}. smallest held-out distance ({QUANTILE:.0%} quantile); {j / (len(held_out) + 1):.3g} of fresh data"
     )
-    ratio: _Found = (None, None, None)
-    share: _Found = (None, None, None)
-    closest: tuple[dict[str, Any], ...] = ()
+    ratio: _Estimate = (None, None, None)
+    share: _Estimate = (None, None, None)
+    closest: list[dict[str, Any]] = []
     if n and len(held_out):
-        distances, indices = nearest(kept, train)
-        usual = nearest(held_out.to(kept.device), train)[0].cpu().numpy()
+        distances, indices = nearest(usable, train)
+        usual = nearest(held_out.to(usable.device), train)[0].cpu().numpy()
         mine = distances.cpu().numpy()
         ratio, share = _bootstrapped(mine, usual, j, seed)
         numbers = torch.nonzero(finite).flatten().tolist()
-        closest = tuple(
+        closest = [
             {"sample": numbers[i], "train": int(indices[i]), "distance": float(mine[i])}
             for i in np.argsort(mine, kind="stable")[:_PAIRS].tolist()
-        )
+        ]
 
-    def metric(name: str, found: _Found, what: str) -> Metric:
-        value, se, interval = found
+    def metric(name: str, estimate: _Estimate, what: str) -> Metric:
+        value, se, interval = estimate
         line = f"{protocol}; {what}; {sides}".removeprefix("; ")
         return Metric(
             name=f"{name}_{net}",
@@ -108,23 +114,18 @@ def memorisation(
             missing=missing,
             direction="none",
             protocol=line,
+            role="generation",
         )
 
-    return Memorisation(
-        metrics=(
-            metric(
-                "nearest_train_ratio", ratio, "median distance to the nearest training sample, over the held-out one's"
-            ),
-            metric("memorised_share", share, f"share no further from a training sample than {expected}"),
-        ),
-        closest=closest,
-    )
+    of = "median distance to the nearest training sample, over the held-out one's"
+    within = f"share no further from a training sample than {expected}"
+    return [metric("nearest_train_ratio", ratio, of), metric("memorised_share", share, within)], closest
 
 
-_Found = tuple[float | None, float | None, tuple[float, float] | None]
+_Estimate = tuple[float | None, float | None, tuple[float, float] | None]
 
 
-def _bootstrapped(mine: np.ndarray, usual: np.ndarray, j: int, seed: int) -> tuple[_Found, _Found]:
+def _bootstrapped(mine: np.ndarray, usual: np.ndarray, j: int, seed: int) -> tuple[_Estimate, _Estimate]:
     """Value, standard error and interval of the ratio of medians and of the share within the j-th smallest."""
     generator = np.random.default_rng(seed)
     ratios, shares = np.empty(_RESAMPLES), np.empty(_RESAMPLES)
@@ -132,7 +133,7 @@ def _bootstrapped(mine: np.ndarray, usual: np.ndarray, j: int, seed: int) -> tup
         a = mine[generator.integers(len(mine), size=len(mine))]
         b = usual[generator.integers(len(usual), size=len(usual))]
         ratios[r], shares[r] = _ratio(a, b), _share(a, b, j)
-    return _found(_ratio(mine, usual), ratios), _found(_share(mine, usual, j), shares)
+    return _estimate(_ratio(mine, usual), ratios), _estimate(_share(mine, usual, j), shares)
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> float:
@@ -144,7 +145,7 @@ def _share(a: np.ndarray, b: np.ndarray, j: int) -> float:
     return float((a <= np.partition(b, j - 1)[j - 1]).mean())
 
 
-def _found(value: float, resampled: np.ndarray) -> _Found:
+def _estimate(value: float, resampled: np.ndarray) -> _Estimate:
     if not np.isfinite(value):
         return None, None, None  # half of the held-out samples are copies themselves: nothing to compare with
     resampled = resampled[np.isfinite(resampled)]

@@ -9,7 +9,6 @@ import math
 
 from torch import Tensor
 
-VERSION = 1
 # Burda et al. 2016, section 5.2; the activity of units is bimodal, so the exact place matters little.
 ACTIVE_VARIANCE = 0.01
 

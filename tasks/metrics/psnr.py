@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
 from ...results.errors import UserError
-from ...results.metric import Direction
 from ...tokenizers.spec import Modality, SignalSpec
 from .frames import per_frame
 from .interface import PairMetric
@@ -37,13 +34,7 @@ def psnr(x: Tensor, y: Tensor, *, data_range: float | None = None) -> Tensor:
 
 
 class Psnr(PairMetric):
-    """The mean of per-sample PSNR; images and frames are rounded to uint8 first."""
-
-    name: ClassVar[str] = "psnr"
-    version: ClassVar[int] = 1
-    direction: ClassVar[Direction] = "higher"
-    unit: ClassVar[str] = "dB"
-    modalities: ClassVar[frozenset[Modality]] = frozenset(Modality)
+    """See `PsnrConfig`."""
 
     def values(self, reconstruction: Tensor, original: Tensor, signal: SignalSpec) -> Tensor:
         if signal.modality.is_audio:

@@ -14,8 +14,6 @@ from torch import Tensor
 from ...results.errors import UserError
 from .codes import entropy_bits
 
-VERSION = 1
-
 
 def quantised_entropy_bits(values: Tensor, step: float | Tensor) -> float:
     """Bits per sample of `[N, C, *grid]` rounded to multiples of `step` (one, or one per channel `[C]`).

@@ -6,13 +6,11 @@ Shape legend: P planes (batch x channels), H, W height and width; h, w the same 
 from __future__ import annotations
 
 from functools import lru_cache, partial
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...results.errors import UserError
-from ...results.metric import Direction
 from ...tokenizers.spec import Modality, SignalSpec
 from .frames import per_frame
 from .interface import PairMetric
@@ -119,12 +117,7 @@ def _bands(length: int, size: int, device: torch.device) -> tuple[tuple[int, Ten
 
 
 class Ssim(PairMetric):
-    """The mean of per-sample SSIM on uint8 images and frames."""
-
-    name: ClassVar[str] = "ssim"
-    version: ClassVar[int] = 1
-    direction: ClassVar[Direction] = "higher"
-    modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.IMAGE, Modality.VIDEO})
+    """See `SsimConfig`."""
 
     def values(self, reconstruction: Tensor, original: Tensor, signal: SignalSpec) -> Tensor:
         rounded = to_uint8(reconstruction), to_uint8(original)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
 from ...results.errors import UserError
-from ...results.metric import Direction
-from ...tokenizers.spec import Modality, SignalSpec
+from ...tokenizers.spec import SignalSpec
 from .interface import PairMetric
 
 
@@ -25,12 +22,7 @@ def temporal_error(x: Tensor, y: Tensor) -> Tensor:
 
 
 class TemporalError(PairMetric):
-    """Error of the differences between frames."""
-
-    name: ClassVar[str] = "temporal_error"
-    version: ClassVar[int] = 1
-    direction: ClassVar[Direction] = "lower"
-    modalities: ClassVar[frozenset[Modality]] = frozenset({Modality.VIDEO})
+    """See `TemporalErrorConfig`."""
 
     def values(self, reconstruction: Tensor, original: Tensor, signal: SignalSpec) -> Tensor:
         return temporal_error(reconstruction, original)

@@ -2,16 +2,6 @@
 
 from __future__ import annotations
 
-from ...tokenizers.registry import Registry
+from .config import nets
 
-nets = Registry(
-    "feature net",
-    "latentbench.nets",
-    {
-        "inception": "tasks.nets.config:Inception",
-        "mobilenet_v2": "tasks.nets.config:MobileNetV2",
-        "yamnet": "tasks.nets.config:Yamnet",
-        "musicnn": "tasks.nets.config:Musicnn",
-        "i3d": "tasks.nets.config:I3D",
-    },
-)
+__all__ = ["nets"]

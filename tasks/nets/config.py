@@ -3,155 +3,119 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import Any, ClassVar, Literal
 
 from ...results.errors import UserError
 from ...tokenizers import weights
+from ...tokenizers.part import Part
+from ...tokenizers.registry import Registry
 from ...tokenizers.spec import MelSpec, Modality, SignalSpec
 from ...tokenizers.training import TrainingConfig
 
-if TYPE_CHECKING:
-    import torch
 
-    from ..interface import FeatureNet
+@dataclass(frozen=True, kw_only=True)
+class NetConfig(Part):
+    """A feature net's description; `builds` a `FeatureNet` of the signal and, where it has weights, their tensors.
 
-
-class NetConfig(ABC):
-    """A feature net's description; the registry holds these classes, nothing needs an instance.
-
-    `name` stands in the metrics' names, `version` counts changes that move its numbers, `modalities` are those it
-    serves, `weights` what it needs (a key of `tokenizers.weights.known`, or None), `dim` the length of its
-    features, `protocol` one line on input and layer; the loaded net's own adds which weights and what they met.
+    `kind` stands in the metrics' names; `modalities` are those it serves; `reads` says whether it takes the modality's
+    own signal or, for audio nets on spectrograms, the waveform; `weights` is what it needs (a key of
+    `tokenizers.weights.known`, or None); `dim` is the length of its features; `protocol` one line on input and layer.
+    The loaded net's own protocol adds which weights and what they met.
     """
 
-    name: ClassVar[str]
-    version: ClassVar[int]
     modalities: ClassVar[tuple[Modality, ...]]
+    reads: ClassVar[Literal["signal", "waveform"]] = "signal"
     weights: ClassVar[str | None] = None
     dim: ClassVar[int]
     protocol: ClassVar[str]
 
     @classmethod
-    def serves(cls, signal: SignalSpec) -> bool:
-        """Whether this net has features for such signals: the modality, and 1 or 3 channels for pictures."""
-        return signal.modality in cls.modalities and (signal.modality.is_audio or signal.channels in (1, 3))
-
-    @classmethod
-    def available(cls) -> bool:
-        """Whether the weights are on this machine."""
-        return cls.weights is None or weights.find(cls.weights) is not None
+    def unsupported_reason(cls, signal: SignalSpec) -> str | None:
+        """Why it has no features for such signals, or None when it has."""
+        if signal.modality in cls.modalities and (signal.modality.is_audio or signal.channels in (1, 3)):
+            return None
+        served = " and ".join(cls.modalities)
+        wrong = f"{signal.modality} of {signal.channels} channels"
+        return f"it serves {served} signals (pictures of 1 or 3 channels), not {wrong}"
 
     @classmethod
     def check(cls, signal: SignalSpec, *, where: str = "") -> None:
         """Raises UserError when the net does not serve `signal` or its weights are absent. Reads no file."""
-        prefix = f"{where}: " if where else ""
-        if not cls.serves(signal):
-            served = " and ".join(cls.modalities)
-            raise UserError(
-                f"{prefix}feature net {cls.name!r} serves {served} signals (pictures of 1 or 3 channels), "
-                f"not {signal.modality} of {signal.channels} channels"
-            )
+        reason = cls.unsupported_reason(signal)
+        if reason is not None:
+            prefix = f"{where}: " if where else ""
+            raise UserError(f"{prefix}feature net {cls.kind!r}: {reason}")
         if cls.weights is not None:
             weights.require(cls.weights, where=where)
 
-    @classmethod
-    @abstractmethod
-    def load(cls, signal: SignalSpec, device: torch.device) -> FeatureNet:
+    def load(self, signal: SignalSpec, device: Any) -> Any:
         """The frozen net for such signals on `device`. Raises UserError as `check` does, and on a broken file."""
+        self.check(signal)
+        if self.weights is None:
+            return self.build(signal).to(device)
+        return self.build(signal, weights.load(weights.require(self.weights))).to(device)
 
 
 _AUDIO = (Modality.WAVEFORM, Modality.SPECTROGRAM)
 
 
-class Inception(NetConfig):
+class InceptionConfig(NetConfig):
     """The Inception of FID (Heusel et al. 2017, arXiv 1706.08500), as TensorFlow released it in December 2015."""
 
-    name = "inception"
-    version = 1
+    kind = "inception"
     modalities = (Modality.IMAGE,)
     weights = "inception"
     dim = 2048
     protocol = "TF-ported InceptionV3 2015-12-05, pool 2048-d; uint8 rounded and clamped; TF1 bilinear resize to 299"
-
-    @classmethod
-    def load(cls, signal: SignalSpec, device: torch.device) -> FeatureNet:
-        """See `NetConfig.load`."""
-        from .inception import InceptionNet
-
-        cls.check(signal)
-        return InceptionNet(weights.load(weights.require("inception")), signal).to(device)
+    builds = "inception:InceptionNet"
 
 
-class MobileNetV2(NetConfig):
+class MobileNetV2Config(NetConfig):
     """ImageNet MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381): a tenth of Inception's cost on a CPU."""
 
-    name = "mobilenet_v2"
-    version = 1
+    kind = "mobilenet_v2"
     modalities = (Modality.IMAGE,)
     weights = "mobilenet_v2"
     dim = 1280
     protocol = "ImageNet MobileNetV2, mean-pooled 1280-d; uint8 rounded and clamped; antialiased bilinear resize to 224"
-
-    @classmethod
-    def load(cls, signal: SignalSpec, device: torch.device) -> FeatureNet:
-        """See `NetConfig.load`."""
-        from .mobilenet_v2 import MobileNetV2Net
-
-        cls.check(signal)
-        return MobileNetV2Net(weights.load(weights.require("mobilenet_v2")), signal).to(device)
+    builds = "mobilenet_v2:MobileNetV2Net"
 
 
-class Yamnet(NetConfig):
+class YamnetConfig(NetConfig):
     """YAMNet, the AudioSet classifier of 521 classes (Google, TensorFlow models, research/audioset/yamnet)."""
 
-    name = "yamnet"
-    version = 1
+    kind = "yamnet"
     modalities = _AUDIO
+    reads = "waveform"
     weights = "yamnet"
     dim = 1024
     protocol = (
         "YAMNet 1024-d embedding, int8 weights dequantised; mono, 16 kHz; patches of 0.96 s every 0.48 s averaged, "
         "the end padded with silence"
     )
-
-    @classmethod
-    def load(cls, signal: SignalSpec, device: torch.device) -> FeatureNet:
-        """See `NetConfig.load`."""
-        from .yamnet import YamnetNet
-
-        cls.check(signal)
-        return YamnetNet(weights.load(weights.require("yamnet")), signal).to(device)
+    builds = "yamnet:YamnetNet"
 
 
-class Musicnn(NetConfig):
+class MusicnnConfig(NetConfig):
     """MusiCNN, the Million Song Dataset tagger of 50 tags (Pons & Serra 2019, arXiv 1909.06654)."""
 
-    name = "musicnn"
-    version = 1
+    kind = "musicnn"
     modalities = _AUDIO
+    reads = "waveform"
     weights = "musicnn"
     dim = 200
     protocol = (
         "MusiCNN (MSD) 200-d penultimate layer; mono, 16 kHz; patches of 187 frames (3 s) averaged, a remainder "
         "dropped, shorter clips looped to 3 s"
     )
-
-    @classmethod
-    def load(cls, signal: SignalSpec, device: torch.device) -> FeatureNet:
-        """See `NetConfig.load`."""
-        from .musicnn import MusicnnNet
-
-        cls.check(signal)
-        return MusicnnNet(weights.load(weights.require("musicnn")), signal).to(device)
+    builds = "musicnn:MusicnnNet"
 
 
-class I3D(NetConfig):
+class I3DConfig(NetConfig):
     """I3D on Kinetics-400 (Carreira & Zisserman 2017), the net of FVD (Unterthiner et al. 2018, arXiv 1812.01717)."""
 
-    name = "i3d"
-    version = 1
+    kind = "i3d"
     modalities = (Modality.VIDEO,)
     weights = "i3d"
     dim = 400
@@ -159,15 +123,12 @@ class I3D(NetConfig):
         "I3D RGB Kinetics-400, 400 logits; uint8 rounded and clamped; bilinear resize to 224 without antialiasing; "
         "clips under 9 frames hold their last frame to 9"
     )
+    builds = "i3d:I3DNet"
 
-    @classmethod
-    def load(cls, signal: SignalSpec, device: torch.device) -> FeatureNet:
-        """See `NetConfig.load`."""
-        from .i3d import I3DNet
 
-        cls.check(signal)
-        return I3DNet(weights.load(weights.require("i3d")), signal).to(device)
+_NETS = (InceptionConfig, MobileNetV2Config, YamnetConfig, MusicnnConfig, I3DConfig)
 
+nets = Registry("feature net", "latentbench.nets", dict[str, Any]((part.kind, part) for part in _NETS))
 
 SUPERVISED, SELF_SUPERVISED = "encoder_supervised", "encoder_selfsup"
 
@@ -216,8 +177,8 @@ class EncoderConfig:
         """The front end for waveforms: windows of about 64 ms (a power of two, no longer than the clip), a quarter
         apart, and `mels` bins (fewer where the window is too short to fill them)."""
         rate = round(signal.rate or 16_000)
-        wanted = 2 ** round(math.log2(max(0.064 * rate, 16)))
-        n_fft = min(wanted, max(2 ** int(math.log2(signal.shape[0])), 4))
+        window = 2 ** round(math.log2(max(0.064 * rate, 16)))
+        n_fft = min(window, max(2 ** int(math.log2(signal.shape[0])), 4))
         return MelSpec(sample_rate=rate, n_fft=n_fft, hop=n_fft // 4, n_mels=min(self.mels, max(n_fft // 16, 1)))
 
     @staticmethod

@@ -90,7 +90,7 @@ class EncoderNet(FeatureNet):
 
     def __init__(self, front: nn.Module, trunk: nn.Module, *, name: str, config: EncoderConfig) -> None:
         super().__init__()
-        self.name, self.version, self.dim = name, config.version, config.dim
+        self.name, self.dim = name, config.dim
         how = "on the labels" if name == encoder_name(2) else "by contrast of two views"
         self.protocol = (
             f"convolutional encoder trained {how} of the training split "

@@ -7,9 +7,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...tokenizers.spec import SignalSpec
+from ..interface import FeatureNet
+from .config import NetConfig
 
 _CONV: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
 _FORMAT = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+class FrozenNet(FeatureNet):
+    """A feature net as its configuration describes it; `note` joins the protocol: which weights, what they met."""
+
+    def __init__(self, config: NetConfig, signal: SignalSpec, *, note: str = "") -> None:
+        super().__init__()
+        self.name, self.dim, self.reads = config.kind, config.dim, config.reads
+        self.protocol = config.protocol + note
 
 
 def fold(weight: Tensor, *, gamma: Tensor | None, beta: Tensor, mean: Tensor, var: Tensor, eps: float) -> tuple:
@@ -34,7 +45,7 @@ def conv(
     groups: int = 1,
 ) -> nn.Conv1d | nn.Conv2d | nn.Conv3d:
     """The frozen convolution of given weights (its rank is the kernel's), channels last."""
-    made = nn.utils.skip_init(
+    layer = nn.utils.skip_init(
         _CONV[weight.dim()],
         weight.shape[1] * groups,
         weight.shape[0],
@@ -45,12 +56,12 @@ def conv(
         bias=bias is not None,
     )
     with torch.no_grad():
-        made.weight.copy_(weight)
+        layer.weight.copy_(weight)
         if bias is not None:
-            made.bias.copy_(bias)
+            layer.bias.copy_(bias)
     if weight.dim() in _FORMAT:
-        made = made.to(memory_format=_FORMAT[weight.dim()])
-    return made.requires_grad_(False)
+        layer = layer.to(memory_format=_FORMAT[weight.dim()])
+    return layer.requires_grad_(False)
 
 
 def pad_same(x: Tensor, kernel: tuple[int, ...], stride: tuple[int, ...]) -> Tensor:

@@ -8,9 +8,8 @@ from torch import Tensor, nn
 
 from ...tokenizers.spec import SignalSpec
 from ...tokenizers.weights import Tensors, digest
-from ..interface import FeatureNet
-from .config import I3D
-from .frozen import SameConv, fold, pad_same, to_rgb, to_uint8_levels
+from .config import I3DConfig
+from .frozen import FrozenNet, SameConv, fold, pad_same, to_rgb, to_uint8_levels
 
 _SIZE, _LEAST = 224, 9
 
@@ -60,17 +59,15 @@ class _Mixed(nn.Module):
         return torch.cat([self.direct(x), self.one(x), self.two(x), pooled], 1)
 
 
-class I3DNet(FeatureNet):
+class I3DNet(FrozenNet):
     """400 Kinetics logits of a clip, averaged over time."""
 
     logits_weight: Tensor
     logits_bias: Tensor
 
-    def __init__(self, tensors: Tensors, signal: SignalSpec) -> None:
-        super().__init__()
-        self.name, self.version, self.dim = I3D.name, I3D.version, I3D.dim
+    def __init__(self, config: I3DConfig, signal: SignalSpec, tensors: Tensors) -> None:
         held = f"; here {signal.shape[0]} frames held to {_LEAST}" if signal.shape[0] < _LEAST else ""
-        self.protocol = f"{I3D.protocol}; weights {digest(tensors)}{held}"
+        super().__init__(config, signal, note=f"; weights {digest(tensors)}{held}")
         self.stem = _Unit(tensors, "Conv3d_1a_7x7", stride=2)
         self.stem2 = nn.Sequential(_Unit(tensors, "Conv3d_2b_1x1"), _Unit(tensors, "Conv3d_2c_3x3"))
         self.three = nn.Sequential(*(_Mixed(tensors, f"Mixed_3{x}") for x in "bc"))

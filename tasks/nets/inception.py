@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from ...tokenizers.spec import SignalSpec
 from ...tokenizers.weights import Tensors, digest
-from ..interface import FeatureNet
-from .config import Inception
-from .frozen import conv, fold, to_rgb, to_uint8_levels
+from .config import InceptionConfig
+from .frozen import FrozenNet, conv, fold, to_rgb, to_uint8_levels
 from .resize import tf1_matrix, tf1_resize
 
 
@@ -122,7 +121,7 @@ class _Spread(nn.Module):
         return torch.cat([direct, *ends, F.relu_(pooled)], 1)
 
 
-class InceptionNet(FeatureNet):
+class InceptionNet(FrozenNet):
     """2048-d pool features of FID's Inception, for images of `signal`'s size (other sizes work, a little slower).
 
     `classifier` `[classes, 2048]` is there for weights files that carry one: it makes logits of features.
@@ -131,10 +130,8 @@ class InceptionNet(FeatureNet):
     rows: Tensor
     columns: Tensor
 
-    def __init__(self, tensors: Tensors, signal: SignalSpec) -> None:
-        super().__init__()
-        self.name, self.version, self.dim = Inception.name, Inception.version, Inception.dim
-        self.protocol = f"{Inception.protocol}; weights {digest(tensors, ignore=('fc.',))}"
+    def __init__(self, config: InceptionConfig, signal: SignalSpec, tensors: Tensors) -> None:
+        super().__init__(config, signal, note=f"; weights {digest(tensors, ignore=('fc.',))}")
         net = _Folded(tensors)
         self.stem = _Chain(
             net.conv("Conv2d_1a_3x3", stride=2, same=False),

@@ -11,34 +11,31 @@ from torch import Tensor, nn
 from ...results.errors import UserError
 from ...tokenizers.spec import SignalSpec
 from ...tokenizers.weights import Tensors, digest
-from ..interface import FeatureNet
-from .config import MobileNetV2
-from .frozen import to_rgb, to_uint8_levels
+from .config import MobileNetV2Config
+from .frozen import FrozenNet, to_rgb, to_uint8_levels
 
 _SIZE = 224
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class MobileNetV2Net(FeatureNet):
+class MobileNetV2Net(FrozenNet):
     """1280-d features: torchvision's MobileNetV2 without its classifier, averaged over positions."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, tensors: Tensors, signal: SignalSpec) -> None:
-        super().__init__()
+    def __init__(self, config: MobileNetV2Config, signal: SignalSpec, tensors: Tensors) -> None:
+        super().__init__(config, signal, note=f"; weights {digest(tensors, ignore=('classifier.',))}")
         from torchvision.models import mobilenet_v2
 
-        self.name, self.version, self.dim = MobileNetV2.name, MobileNetV2.version, MobileNetV2.dim
-        self.protocol = f"{MobileNetV2.protocol}; weights {digest(tensors, ignore=('classifier.',))}"
         with torch.device("meta"):
             whole = mobilenet_v2(weights=None)
-        wanted = {name: t for name, t in whole.features.state_dict(prefix="features.").items() if t.dim() > 0}
-        for name, tensor in wanted.items():
+        expected = {name: t for name, t in whole.features.state_dict(prefix="features.").items() if t.dim() > 0}
+        for name, tensor in expected.items():
             if tensors[name].shape != tensor.shape:
                 raise UserError(f"{tensors.path}: not MobileNetV2: {name} is {tuple(tensors[name].shape)}")
         self.trunk = whole.features.to_empty(device="cpu").eval()
-        self.trunk.load_state_dict({name.removeprefix("features."): tensors[name] for name in wanted}, strict=False)
+        self.trunk.load_state_dict({name.removeprefix("features."): tensors[name] for name in expected}, strict=False)
         _fold_batch_norm(self.trunk)
         self.trunk.to(memory_format=torch.channels_last).requires_grad_(False)
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1) * 255, persistent=False)

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from ...tokenizers.spec import SignalSpec
 from ...tokenizers.weights import Tensors, digest
-from ..interface import FeatureNet
-from .config import Musicnn
-from .frozen import MonoAt16k, SameConv, conv
+from .config import MusicnnConfig
+from .frozen import FrozenNet, MonoAt16k, SameConv, conv
 
 _FFT, _HOP, _MELS, _PATCH = 512, 256, 96, 187
 
@@ -43,10 +42,9 @@ class _Norm(nn.Module):
         return x * self.scale.view(shape) + self.offset.view(shape)
 
 
-class MusicnnNet(FeatureNet):
+class MusicnnNet(FrozenNet):
     """200-d penultimate layer of MusiCNN, the mean over a waveform's patches of 187 frames (3 s)."""
 
-    reads = "waveform"
     mels: Tensor
     window: Tensor
     dense_weight: Tensor
@@ -54,13 +52,12 @@ class MusicnnNet(FeatureNet):
     tags_weight: Tensor
     tags_bias: Tensor
 
-    def __init__(self, tensors: Tensors, signal: SignalSpec) -> None:
-        super().__init__()
+    def __init__(self, config: MusicnnConfig, signal: SignalSpec, tensors: Tensors) -> None:
+        mono = MonoAt16k(signal)
+        super().__init__(config, signal, note=f"; weights {digest(tensors)}{mono.note}")
         from torchaudio.functional import melscale_fbanks
 
-        self.mono = MonoAt16k(signal)
-        self.name, self.version, self.dim = Musicnn.name, Musicnn.version, Musicnn.dim
-        self.protocol = f"{Musicnn.protocol}; weights {digest(tensors)}{self.mono.note}"
+        self.mono = mono
         mels = melscale_fbanks(_FFT // 2 + 1, 0.0, 8000.0, _MELS, 16_000, norm="slaney", mel_scale="slaney")
         self.register_buffer("mels", mels, persistent=False)
         self.register_buffer("window", torch.hann_window(_FFT), persistent=False)
@@ -96,12 +93,12 @@ class MusicnnNet(FeatureNet):
         x = self.norms[0](patches.flatten(0, 1)[:, None])  # [B P, 1, time, mel]
         maps = [F.relu(layer(x)) for layer in (*self.timbral, *self.temporal)]
         x = torch.cat([norm(y).amax(3) for norm, y in zip(self.norms[1:6], maps, strict=True)], 1)  # [B P, 561, time]
-        kept = [x]
+        layers = [x]
         for layer, norm in zip(self.middle, self.norms[6:9], strict=True):
             y = norm(F.relu(layer(x)))
-            x = y if len(kept) == 1 else y + x
-            kept.append(x)
-        every = torch.cat(kept, 1)
+            x = y if len(layers) == 1 else y + x
+            layers.append(x)
+        every = torch.cat(layers, 1)
         pooled = torch.stack([every.amax(2), every.mean(2)], 2).flatten(1)  # maximum and mean of a channel side by side
         features = self.norms[10](F.relu(self.norms[9](pooled) @ self.dense_weight + self.dense_bias))
         return features.unflatten(0, patches.shape[:2]).mean(1)

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from ...tokenizers.spec import SignalSpec
 from ...tokenizers.weights import Tensors, digest
-from ..interface import FeatureNet
-from .config import Yamnet
-from .frozen import MonoAt16k, SameConv, conv
+from .config import YamnetConfig
+from .frozen import FrozenNet, MonoAt16k, SameConv, conv
 from .mel import mel_matrix
 
 _WINDOW, _HOP, _FFT = 400, 160, 512
@@ -22,20 +21,18 @@ _PATCH, _PATCH_HOP = 96, 48  # frames
 _STRIDED = (3, 5, 7, 13)
 
 
-class YamnetNet(FeatureNet):
+class YamnetNet(FrozenNet):
     """1024-d embedding of a waveform: the mean over its patches of 0.96 s, one every 0.48 s."""
 
-    reads = "waveform"
     class_weight: Tensor
     class_bias: Tensor
     window: Tensor
     mels: Tensor
 
-    def __init__(self, tensors: Tensors, signal: SignalSpec) -> None:
-        super().__init__()
-        self.mono = MonoAt16k(signal)
-        self.name, self.version, self.dim = Yamnet.name, Yamnet.version, Yamnet.dim
-        self.protocol = f"{Yamnet.protocol}; weights {digest(tensors)}{self.mono.note}"
+    def __init__(self, config: YamnetConfig, signal: SignalSpec, tensors: Tensors) -> None:
+        mono = MonoAt16k(signal)
+        super().__init__(config, signal, note=f"; weights {digest(tensors)}{mono.note}")
+        self.mono = mono
 
         def weight(name: str) -> Tensor:
             if f"{name}.weight" in tensors:

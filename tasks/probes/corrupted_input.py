@@ -1,8 +1,6 @@
-"""How a tokenizer takes a signal that misses patches (A4)."""
+"""How a tokenizer takes a signal that misses patches (denoising autoencoder, A4)."""
 
 from __future__ import annotations
-
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -19,21 +17,16 @@ _CAP = 1e-10
 
 
 class CorruptedInput(Probe):
-    """`psnr_corrupted`, and inside the masked patches `psnr_inpainted`, `psnr_mean_fill` and `inpainting_gain`."""
-
-    version: ClassVar[int] = 1
-
-    def unsupported_reason(self, probed: ProbeInput) -> str:
-        return ""
+    """See `CorruptedInputConfig`."""
 
     def measure(self, probed: ProbeInput) -> tuple[Metric, ...]:
-        found: dict[str, list[Tensor]] = {}
+        scores: dict[str, list[Tensor]] = {}
         patch = [max(1, size // _PATCHES[len(probed.signal.shape)]) for size in probed.signal.shape]
         for indices, x in probed.signals():
             keep = drawn_mask(probed.seed, indices.tolist(), x, patch)
             back = probed.decode(probed.tokenizer.encode(x * keep))
             for name, values in corruption_scores(x, keep, back).items():
-                found.setdefault(name, []).append(values.double().cpu())
+                scores.setdefault(name, []).append(values.double().cpu())
         what = {
             "psnr_corrupted": "of decode(encode(masked x)) against x",
             "psnr_inpainted": "the same inside the masked patches",
@@ -45,7 +38,7 @@ class CorruptedInput(Probe):
         return tuple(
             Metric.from_samples(
                 name,
-                torch.cat(found[name]).tolist(),
+                torch.cat(scores[name]).tolist(),
                 direction="none" if name == "psnr_mean_fill" else "higher",
                 unit="dB",
                 protocol=f"{line}; {text}; validation split",

@@ -1,17 +1,17 @@
 """Whether latents move with the signal: encoding what was turned or shifted, and decoding turned or shifted latents
-(B7; Kouzelis et al. 2025, arXiv 2502.09509; F10)."""
+(EQ-VAE, B7; Kouzelis et al. 2025, arXiv 2502.09509)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...results.metric import Metric
 from ...tokenizers.spec import Modality
+from ..metrics.config import PsnrConfig
 from ..metrics.psnr import Psnr
 from .interface import Probe, ProbeInput, channels
 
@@ -20,22 +20,19 @@ Pair = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
 
 
 class Equivariance(Probe):
-    """`equivariance_error_<change>`, their mean `equivariance_error`, and `psnr_equivariant`; changes are quarter turns
-    and circular shifts by one latent position."""
+    """See `EquivarianceConfig`."""
 
-    version: ClassVar[int] = 1
-
-    def unsupported_reason(self, probed: ProbeInput) -> str:
+    def unsupported_reason(self, probed: ProbeInput) -> str | None:
         if not probed.has_values():
             return "the latents are codes without values"
         if probed.spec.topology != "grid" or len(probed.spec.grid.shape) != probed.signal.modality.rank:
             return "the latents do not lie on the signal's axes"
         if not pairs(probed):
             return "the latent grid can't be shifted or turned as the signal can"
-        return ""
+        return None
 
     def measure(self, probed: ProbeInput) -> tuple[Metric, ...]:
-        changes, psnr = pairs(probed), Psnr()
+        changes, psnr = pairs(probed), Psnr(PsnrConfig())
         errors: dict[str, list[Tensor]] = {name: [] for name in changes}
         decoded: list[Tensor] = []
         moments = probed.latents.moments[0]
@@ -50,8 +47,8 @@ class Equivariance(Probe):
                 assert moved is not None
                 errors[name].append(equivariance_error(of_latent(moved), expected, moments).cpu())
                 back = probed.decode(probed.changed(z, partial(_by_values, of_latent)))
-                found = psnr.values(back, turned, probed.signal)
-                scores.append(found.double().mean(1) if found.ndim == 2 else found.double())
+                one = psnr.values(back, turned, probed.signal)
+                scores.append(one.double().mean(1) if one.ndim == 2 else one.double())
             decoded.append(torch.stack(scores).mean(0).cpu())
         line = "‖τE(x) - E(τx)‖² / ‖E(τx)‖² per sample, z normalised per channel by the training split"
         each = {name: torch.cat(parts) for name, parts in errors.items()}
@@ -74,14 +71,14 @@ def pairs(probed: ProbeInput) -> dict[str, Pair]:
     for pictures); a turn is by 90 degrees, of square pictures with square grids.
     """
     shape, grid = probed.signal.shape, probed.spec.grid.shape
-    found: dict[str, Pair] = {}
+    changes: dict[str, Pair] = {}
     if grid[-1] > 1 and shape[-1] % grid[-1] == 0:
         step = shape[-1] // grid[-1]
-        found["shift"] = (lambda x: x.roll(step, -1), lambda z: z.roll(1, -1))
+        changes["shift"] = (lambda x: x.roll(step, -1), lambda z: z.roll(1, -1))
     picture = probed.signal.modality in (Modality.IMAGE, Modality.VIDEO)
     if picture and shape[-1] == shape[-2] and grid[-1] == grid[-2] > 1:
-        found["rotation"] = (_turned, _turned)
-    return found
+        changes["rotation"] = (_turned, _turned)
+    return changes
 
 
 def equivariance_error(moved: Tensor, expected: Tensor, moments: tuple[Tensor, Tensor]) -> Tensor:

@@ -1,10 +1,12 @@
-"""Whether what the main decoder learns from reaches the encoder (A17, B4), and what dropping companions changes."""
+"""Whether what the main decoder learns from reaches the encoder, and what dropping companions of training changes.
+
+Claimed of semantic-first quantisation (A17) and auxiliary decoders (B4).
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -17,17 +19,14 @@ from .interface import Probe, ProbeInput
 
 
 class GradientIsolation(Probe):
-    """`encoder_gradient`: ‖d main loss / d encoder‖ over ‖d main loss / d decoder‖, 0 for an encoder that it can't
-    reach; `companion_effect`: the largest change of what is decoded once companions of training are dropped."""
+    """See `GradientIsolationConfig`."""
 
-    version: ClassVar[int] = 1
-
-    def unsupported_reason(self, probed: ProbeInput) -> str:
+    def unsupported_reason(self, probed: ProbeInput) -> str | None:
         if probed.untrained is None or not isinstance(probed.tokenizer, ComposedTokenizer):
             return "it is not trained by a gradient"
         if not any(True for _ in probed.tokenizer.decoder.parameters()):
             return "its decoder has no parameters"
-        return ""
+        return None
 
     def measure(self, probed: ProbeInput) -> tuple[Metric, ...]:
         assert probed.untrained is not None
@@ -100,11 +99,11 @@ def encoder_share(tokenizer: ComposedTokenizer, x: Tensor) -> float:
 
 
 def _norm(loss: Tensor, parameters: Iterable[nn.Parameter]) -> float:
-    wanted = [p for p in parameters if p.requires_grad]
-    if not wanted:
+    trained = [p for p in parameters if p.requires_grad]
+    if not trained:
         return 0.0
-    found = torch.autograd.grad(loss, wanted, retain_graph=True, allow_unused=True)
-    return math.sqrt(sum(float(g.double().square().sum()) for g in found if g is not None))
+    gradients = torch.autograd.grad(loss, trained, retain_graph=True, allow_unused=True)
+    return math.sqrt(sum(float(g.double().square().sum()) for g in gradients if g is not None))
 
 
 def _devices(x: Tensor) -> list[torch.device]:

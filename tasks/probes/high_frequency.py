@@ -1,8 +1,6 @@
-"""Whether reconstructions keep the signals' high frequencies, which squared error alone lets go (A10, F3)."""
+"""Whether reconstructions keep the signals' high frequencies, which squared error alone lets go (VQGAN, A10)."""
 
 from __future__ import annotations
-
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,13 +16,7 @@ RHO = 0.5
 
 
 class HighFrequency(Probe):
-    """`high_frequency_ratio`: DCT energy of the reconstructions above half of the largest frequency over the
-    signals'; 1 is right, less is blurred."""
-
-    version: ClassVar[int] = 1
-
-    def unsupported_reason(self, probed: ProbeInput) -> str:
-        return ""
+    """See `HighFrequencyConfig`."""
 
     def measure(self, probed: ProbeInput) -> tuple[Metric, ...]:
         rows = []

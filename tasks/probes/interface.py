@@ -8,7 +8,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from ...tokenizers.spec import LatentSpec, SignalSpec
 from ..distances import Reference
 from ..interface import Dataset, FeatureNet, Indices
 from ..latents import LatentStore
+from .config import ProbeConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,17 +81,18 @@ class ProbeInput:
 
 
 class Probe(ABC):
-    """One group of measurements. `version` counts up whenever one of them would change."""
+    """One group of measurements, as its configuration declares."""
 
-    version: ClassVar[int]
+    def __init__(self, config: ProbeConfig) -> None:
+        self.config = config
 
-    @abstractmethod
-    def unsupported_reason(self, probed: ProbeInput) -> str:
-        """Why it makes no sense on this tokenizer and these data, in one line; "" when it does."""
+    def unsupported_reason(self, probed: ProbeInput) -> str | None:
+        """Why it makes no sense on this tokenizer and these data, in one line; None when it does."""
+        return None
 
     @abstractmethod
     def measure(self, probed: ProbeInput) -> tuple[Metric, ...]:
-        """The group's metrics. Called only without a refusal."""
+        """The group's metrics. Called only where nothing speaks against it."""
 
 
 def channels(vector: Tensor, like: Tensor) -> Tensor:

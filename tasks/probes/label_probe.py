@@ -1,8 +1,6 @@
-"""What a linear reader finds of the labels in the latents (B6, and V-information of labels)."""
+"""How well a linear reader tells the labels from the latents (aligned VAE, B6): the V-information of labels."""
 
 from __future__ import annotations
-
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -16,16 +14,14 @@ _SAMPLES = 4096
 
 
 class LabelProbe(Probe):
-    """`label_accuracy`: of a linear ridge regression from latents to labels; `label_chance`: the commonest class's."""
+    """See `LabelProbeConfig`."""
 
-    version: ClassVar[int] = 1
-
-    def unsupported_reason(self, probed: ProbeInput) -> str:
+    def unsupported_reason(self, probed: ProbeInput) -> str | None:
         if len(probed.data.classes) < 2 or probed.data.train.labels is None or probed.data.val.labels is None:
             return "the data have no labels"
         if not probed.has_values():
             return "the latents are codes without values"
-        return ""
+        return None
 
     def measure(self, probed: ProbeInput) -> tuple[Metric, ...]:
         train, val = probed.data.train.labels, probed.data.val.labels

@@ -1,15 +1,15 @@
-"""How fast a decoder loses the signal when its latents are disturbed, as a prior's errors disturb them (B8, E)."""
+"""How fast a decoder loses the signal when its latents are disturbed, as a prior's errors disturb them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...results.metric import Metric
+from ..metrics.config import PsnrConfig
 from ..metrics.psnr import Psnr
 from ..priors.noise import normal
 from .interface import Probe, ProbeInput, channels
@@ -18,17 +18,15 @@ SCALES = (0.1, 0.2, 0.5)
 
 
 class LatentNoise(Probe):
-    """`psnr_noise_10`, `_20`, `_50` (per cent of a deviation) and `noise_slope`, all of decode(z + s σ ε)."""
+    """See `LatentNoiseConfig`."""
 
-    version: ClassVar[int] = 1
-
-    def unsupported_reason(self, probed: ProbeInput) -> str:
+    def unsupported_reason(self, probed: ProbeInput) -> str | None:
         if probed.spec.discrete:
             return "a prior of codes is right or wrong, and makes no small errors"
-        return ""
+        return None
 
     def measure(self, probed: ProbeInput) -> tuple[Metric, ...]:
-        psnr, signal = Psnr(), probed.signal
+        psnr, signal = Psnr(PsnrConfig()), probed.signal
         rows = []
         for indices, x in probed.signals():
             latents = probed.tokenizer.encode(x)
@@ -42,8 +40,8 @@ class LatentNoise(Probe):
                 moved = probed.changed(
                     latents, partial(_noisy, scale=scale, noise=levels, moments=probed.latents.moments)
                 )
-                found = psnr.values(probed.decode(moved), x, signal).double()
-                scores.append(found.mean(1) if found.ndim == 2 else found)
+                values = psnr.values(probed.decode(moved), x, signal).double()
+                scores.append(values.mean(1) if values.ndim == 2 else values)
             rows.append(torch.stack(scores, 1).cpu())
         table = torch.cat(rows)
         line = f"{psnr.protocol(signal)}; decode(z + s σ ε), σ per channel of the training split, ε from N(0, I)"

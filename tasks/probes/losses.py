@@ -1,8 +1,6 @@
-"""The objective's terms as scores, so that each loss is judged by its own number (B1, B2; A2's squared error)."""
+"""The objective's terms as scores, so that each loss is judged by its own number."""
 
 from __future__ import annotations
-
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,12 +14,7 @@ KINDS = ("l1", "l2", "huber", "logit_laplace", "dwt", "stft", "mel")
 
 
 class Losses(Probe):
-    """`loss_<term>`: the mean over the validation split of each regression term that is defined on these signals."""
-
-    version: ClassVar[int] = 1
-
-    def unsupported_reason(self, probed: ProbeInput) -> str:
-        return ""
+    """See `LossesConfig`."""
 
     def measure(self, probed: ProbeInput) -> tuple[Metric, ...]:
         configs = [LOSSES.get(kind)() for kind in KINDS]

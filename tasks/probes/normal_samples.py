@@ -1,9 +1,8 @@
-"""What a decoder makes of N(0, I): a sampler without a prior, which only latents shaped like it allow (A1, A3)."""
+"""What a decoder makes of N(0, I): a sampler without a prior, which latents shaped like it allow (KL-VAE, A3)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
 
 import torch
 
@@ -19,18 +18,16 @@ SAMPLES = 256
 
 
 class NormalSamples(Probe):
-    """`normal_fd_<net>`: Fréchet distance of decode(z), z ~ N(0, I) of the raw latents, to the validation split."""
+    """See `NormalSamplesConfig`."""
 
-    version: ClassVar[int] = 1
-
-    def unsupported_reason(self, probed: ProbeInput) -> str:
+    def unsupported_reason(self, probed: ProbeInput) -> str | None:
         if probed.spec.discrete:
             return "codes have no normal distribution to be drawn from"
         if probed.spec.grid.variable:
             return "N(0, I) does not say how long a sample is"
         if not self._nets(probed):
             return "no feature net of the suite reads these signals"
-        return ""
+        return None
 
     def measure(self, probed: ProbeInput) -> tuple[Metric, ...]:
         nets = self._nets(probed)
@@ -46,12 +43,12 @@ class NormalSamples(Probe):
             for name, net in nets.items():
                 features[name].append(net_features(net, decoded, decoded))
         note = "samples decode(z), z from N(0, I) of the raw latents"
-        found = []
+        metrics = []
         for name, net in nets.items():
             mine = torch.cat(features[name])
             frechet, _ = distances("g", net, mine, probed.references[name], note=note, seed=probed.seed)
-            found.append(replace(frechet, name=f"normal_fd_{net.name}"))
-        return tuple(found)
+            metrics.append(replace(frechet, name=f"normal_fd_{net.name}"))
+        return tuple(metrics)
 
     def _nets(self, probed: ProbeInput) -> dict[str, FeatureNet]:
         own = probed.signal.mel is None

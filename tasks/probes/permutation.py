@@ -1,9 +1,8 @@
-"""Whether a decoder of a set reads the order of its tokens (A15)."""
+"""Whether a decoder of a set reads the order of its tokens (token set, A15)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,14 +14,12 @@ from .interface import Probe, ProbeInput
 
 
 class Permutation(Probe):
-    """`permutation_invariance`: the share of samples whose permuted tokens decode to the same bits."""
+    """See `PermutationConfig`."""
 
-    version: ClassVar[int] = 1
-
-    def unsupported_reason(self, probed: ProbeInput) -> str:
+    def unsupported_reason(self, probed: ProbeInput) -> str | None:
         if probed.spec.topology != "set":
             return f"the latents are a {probed.spec.topology}, whose order is information"
-        return ""
+        return None
 
     def measure(self, probed: ProbeInput) -> tuple[Metric, ...]:
         same: list[float] = []

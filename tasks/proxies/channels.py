@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -54,9 +52,7 @@ def condition_number(cov_CC: Tensor) -> float:
 
 
 class ChannelCorrelation(Proxy):
-    """`channel_correlation`."""
-
-    version: ClassVar[int] = 1
+    """See `ChannelCorrelationConfig`."""
 
     def metrics(self, latents: ProxyInput) -> tuple[Metric, ...]:
         z = latents.normalised
@@ -64,13 +60,11 @@ class ChannelCorrelation(Proxy):
         if z.shape[1] >= 2 and z.numel() >= 2 * z.shape[1]:
             value = of_sums(channel_sums(z), lambda sums: mean_correlation(covariance(sums)))
         protocol = f"mean |ρ| over pairs of channels, over samples and positions; {NORMALISED}"
-        return (metric("channel_correlation", value, latents, direction="none", protocol=protocol),)
+        return (metric("channel_correlation", value, latents, direction="none", protocol=protocol, shown="asked"),)
 
 
 class EffectiveRank(Proxy):
-    """`effective_rank` and `condition_number`."""
-
-    version: ClassVar[int] = 1
+    """See `EffectiveRankConfig`."""
 
     def metrics(self, latents: ProxyInput) -> tuple[Metric, ...]:
         z = latents.normalised
@@ -88,5 +82,6 @@ class EffectiveRank(Proxy):
                 latents,
                 direction="none",
                 protocol=f"λmax / λmin {of}; missing when singular",
+                shown="asked",
             ),
         )

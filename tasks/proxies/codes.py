@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from ...results.metric import Metric
 from ..metrics.codes import CodeHistogram, code_metrics
 from ..metrics.jackknife import group_of
@@ -11,10 +9,7 @@ from .interface import Proxy, ProxyInput
 
 
 class Codes(Proxy):
-    """`codebook_use`, `codebook_perplexity`, `code_bits_per_position`, `code_bits_per_sample`; none for continuous
-    latents."""
-
-    version: ClassVar[int] = 1
+    """See `CodesConfig`."""
 
     def metrics(self, latents: ProxyInput) -> tuple[Metric, ...]:
         if latents.codes is None:

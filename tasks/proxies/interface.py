@@ -10,15 +10,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...results.errors import UserError
-from ...results.metric import Direction, Metric
-from ...tokenizers.spec import Topology
+from ...results.metric import Direction, Metric, Shown
 from ..metrics.jackknife import group_of, interval_of
+from .config import ProxyConfig, proxies
 
 # A channel whose deviation is below this share of its own mean, or of nothing at all, does not vary.
 _CONSTANT = 1e-6
@@ -86,28 +85,17 @@ class ProxyInput:
     def normalised(self) -> Tensor:
         """The finite samples with constant channels left out, each channel normalised: `[N', C', *grid]` float32."""
         shape = (-1, *[1] * (self.values.ndim - 2))
-        kept = self.varying.to(self.raw.device)
-        z = self.raw if bool(kept.all()) else self.raw[:, kept]
-        mean, std = (t.to(z)[kept].view(shape) for t in (self.mean, self.std))
+        varying = self.varying.to(self.raw.device)
+        z = self.raw if bool(varying.all()) else self.raw[:, varying]
+        mean, std = (t.to(z)[varying].view(shape) for t in (self.mean, self.std))
         return (z - mean) / std
 
 
 class Proxy(ABC):
-    """One group of numbers about latents. `version` counts up whenever one of them would change.
+    """One group of numbers about latents, as its configuration declares."""
 
-    `topologies` are those of the latents that it says something about.
-    """
-
-    version: ClassVar[int]
-    topologies: ClassVar[tuple[Topology, ...]] = ("grid", "sequence", "set")
-
-    @classmethod
-    def unsupported_reason(cls, topology: Topology) -> str | None:
-        """Why it says nothing about latents of this topology, or None when it does."""
-        if topology in cls.topologies:
-            return None
-        what = "a set has no order" if topology == "set" else "neighbours in a sequence need not be near in the signal"
-        return f"it compares positions, and {what}"
+    def __init__(self, config: ProxyConfig) -> None:
+        self.config = config
 
     @abstractmethod
     def metrics(self, latents: ProxyInput) -> tuple[Metric, ...]:
@@ -115,17 +103,29 @@ class Proxy(ABC):
         another kind."""
 
 
+def compute(name: str, latents: ProxyInput) -> tuple[Metric, ...]:
+    """The metrics of the proxy called `name`; none where it does not apply (codes of a continuous latent).
+
+    Raises UserError for an unknown name.
+    """
+    proxy: Proxy = proxies.get(name)().build()
+    return proxy.metrics(latents)
+
+
+# a value alone, or with its standard error and the half-width of its interval
+Value = tuple[float, float | None, float | None] | float | None
 NORMALISED = "z normalised per channel by the training split, constant channels left out"
 
 
 def metric(
     name: str,
-    value: tuple[float, float | None, float | None] | float | None,
+    value: Value,
     latents: ProxyInput,
     *,
     direction: Direction,
     protocol: str,
     unit: str = "",
+    shown: Shown = "default",
 ) -> Metric:
     """A proxy's metric from its value, or (value, standard error, half-width of the interval).
 
@@ -145,6 +145,8 @@ def metric(
         direction=direction,
         unit=unit,
         protocol=protocol,
+        role="modelability",
+        shown=shown,
     )
 
 

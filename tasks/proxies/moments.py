@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ...results.metric import Metric
+from ...results.metric import Direction, Metric
 from ..metrics.jackknife import of_sums
-from .interface import NORMALISED, Proxy, ProxyInput, metric, sums_by_group
+from .interface import NORMALISED, Proxy, ProxyInput, Value, metric, sums_by_group
 
 
 def power_sums(z: Tensor) -> Tensor:
@@ -31,26 +30,15 @@ def central_moments(sums_C5: Tensor) -> Tensor:
     return torch.stack([variance, m3, m4], -1)
 
 
-def skewness(z: Tensor) -> Tensor:
-    """m3 / σ³ of each channel of `[N, C, *grid]`: `[C]`, 0 for a symmetric distribution."""
-    variance, m3, _ = central_moments(power_sums(z).sum(0)).unbind(-1)
-    return m3 / variance**1.5
-
-
-def excess_kurtosis(z: Tensor) -> Tensor:
-    """m4 / σ⁴ - 3 of each channel of `[N, C, *grid]`: `[C]`, 0 for a Gaussian."""
-    variance, _, m4 = central_moments(power_sums(z).sum(0)).unbind(-1)
-    return m4 / variance**2 - 3
-
-
 class Moments(Proxy):
-    """`latent_std`, `latent_outlier`, `latent_skewness`, `latent_kurtosis`, `constant_channels`."""
-
-    version: ClassVar[int] = 1
+    """See `MomentsConfig`."""
 
     def metrics(self, latents: ProxyInput) -> tuple[Metric, ...]:
         raw, z = latents.raw, latents.normalised
-        scale = largest = skew = tails = None
+        scale: Value = None
+        largest: Value = None
+        skew: Value = None
+        tails: Value = None
         if len(raw):
             # The scale may be anything: with the training split's mean as origin its square keeps its digits.
             shifted = raw - latents.mean.to(raw).view(-1, *[1] * (raw.ndim - 2))
@@ -60,36 +48,17 @@ class Moments(Proxy):
             sums = sums_by_group(power_sums(z))
             skew, tails = of_sums(sums, _mean_skewness), of_sums(sums, _mean_kurtosis)
         constant = float((~latents.varying).sum())
-        return (
-            metric(
-                "latent_std",
-                scale,
-                latents,
-                direction="none",
-                protocol="root mean over channels of the raw latents' variance; reported, not modelled",
-            ),
-            metric("latent_outlier", largest, latents, direction="lower", protocol=f"max |z|; {NORMALISED}"),
-            metric(
-                "latent_skewness",
-                skew,
-                latents,
-                direction="lower",
-                protocol=f"mean over channels of |m3 / σ³|; {NORMALISED}",
-            ),
-            metric(
-                "latent_kurtosis",
-                tails,
-                latents,
-                direction="none",
-                protocol=f"mean over channels of m4 / σ⁴ - 3, a Gaussian's is 0; {NORMALISED}",
-            ),
-            metric(
-                "constant_channels",
-                constant,
-                latents,
-                direction="lower",
-                protocol="channels that do not vary over the training split",
-            ),
+        unscaled = "root mean over channels of the raw latents' variance; reported, not modelled"
+        rows: tuple[tuple[str, Value, Direction, str], ...] = (
+            ("latent_std", scale, "none", unscaled),
+            ("latent_outlier", largest, "lower", f"max |z|; {NORMALISED}"),
+            ("latent_skewness", skew, "lower", f"mean over channels of |m3 / σ³|; {NORMALISED}"),
+            ("latent_kurtosis", tails, "none", f"mean over channels of m4 / σ⁴ - 3, a Gaussian's is 0; {NORMALISED}"),
+            ("constant_channels", constant, "lower", "channels that do not vary over the training split"),
+        )
+        return tuple(
+            metric(name, value, latents, direction=direction, protocol=protocol, shown="asked")
+            for name, value, direction, protocol in rows
         )
 
 

@@ -6,13 +6,11 @@ Shape legend: N samples, C channels, *grid the axes of a latent.
 from __future__ import annotations
 
 from itertools import product
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...results.metric import Metric
-from ...tokenizers.spec import Topology
 from ..metrics.jackknife import of_sums
 from .interface import NORMALISED, Proxy, ProxyInput, metric, sums_by_group
 
@@ -55,10 +53,7 @@ def local_correlation(z: Tensor) -> float:
 
 
 class LocalCorrelation(Proxy):
-    """`local_correlation`."""
-
-    version: ClassVar[int] = 2
-    topologies: ClassVar[tuple[Topology, ...]] = ("grid",)
+    """See `LocalCorrelationConfig`."""
 
     def metrics(self, latents: ProxyInput) -> tuple[Metric, ...]:
         z = latents.normalised

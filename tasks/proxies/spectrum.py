@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache, partial
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...results.metric import Metric
-from ...tokenizers.spec import Topology
 from ..metrics.jackknife import of_sums
 from ..metrics.precision import full_precision
 from .interface import NORMALISED, Proxy, ProxyInput, metric, sums_by_group
@@ -63,18 +61,8 @@ def band_energies(z: Tensor, rhos: tuple[float, ...] = RHOS) -> Tensor:
     return torch.cat(parts)
 
 
-def high_frequency_share(z: Tensor, rho: float) -> float:
-    """Share of the DCT energy of `[N, C, *grid]` at frequencies above ρ of the highest; white noise has that of the
-    coefficients."""
-    high, everything = band_energies(z, (rho,)).double().sum(0).tolist()
-    return high / everything
-
-
 class HighFrequencyShare(Proxy):
-    """`high_frequency_share_25` and `high_frequency_share_50`."""
-
-    version: ClassVar[int] = 2
-    topologies: ClassVar[tuple[Topology, ...]] = ("grid",)
+    """See `HighFrequencyShareConfig`."""
 
     def metrics(self, latents: ProxyInput) -> tuple[Metric, ...]:
         z = latents.normalised

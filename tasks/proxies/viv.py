@@ -10,13 +10,11 @@ Shape legend: N samples, C channels, P positions.
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ...results.metric import Metric
-from ...tokenizers.spec import Topology
 from ..metrics.jackknife import delete_a_group, group_of
 from .interface import NORMALISED, Proxy, ProxyInput, metric
 
@@ -71,10 +69,7 @@ def viv(z: Tensor, labels: Tensor | None = None) -> float:
 
 
 class Viv(Proxy):
-    """`viv`, and `viv_normalised`: times √(elements), which latents of one intrinsic dimension share at any size."""
-
-    version: ClassVar[int] = 2
-    topologies: ClassVar[tuple[Topology, ...]] = ("grid", "sequence")
+    """See `VivConfig`."""
 
     def metrics(self, latents: ProxyInput) -> tuple[Metric, ...]:
         z = latents.normalised
@@ -85,9 +80,9 @@ class Viv(Proxy):
             if math.prod(z.shape[2:]) <= _JACKKNIFE_UP_TO and len(z) >= 20:
                 left_out = []
                 for part in group_of(len(z), 10):
-                    kept = torch.ones(len(z), dtype=torch.bool, device=z.device)
-                    kept[part] = False
-                    left_out.append(viv(z[kept], None if labels is None else labels[kept.to(labels.device)]))
+                    others = torch.ones(len(z), dtype=torch.bool, device=z.device)
+                    others[part] = False
+                    left_out.append(viv(z[others], None if labels is None else labels[others.to(labels.device)]))
                 se, half = delete_a_group(left_out)
         scale = math.sqrt(z[0].numel()) if len(z) else 0.0
         of = "global" if labels is None else "within-class"
@@ -101,7 +96,7 @@ class Viv(Proxy):
                 direction="lower",
                 protocol=f"{protocol}; compare at equal latent shape",
             ),
-            metric("viv_normalised", scaled, latents, direction="lower", protocol=f"√d · {protocol}"),
+            metric("viv_normalised", scaled, latents, direction="lower", protocol=f"√d · {protocol}", shown="asked"),
         )
 
 

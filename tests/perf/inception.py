@@ -27,7 +27,7 @@ def main() -> None:
     images = torch.randint(0, 256, (n, 3, 64, 64), dtype=torch.uint8)
     signal = images.float() / 127.5 - 1
     spec = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(64, 64))
-    net = nets.get("inception").load(spec, torch.device("cpu"))
+    net = nets.get("inception")().load(spec, torch.device("cpu"))
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x

@@ -15,8 +15,16 @@ from latentbench.results.store import Store
 PSNR = "mean of per-image PSNR, uint8 rounding"
 
 
+ROLES = {
+    "psnr": {"role": "distortion", "shown": "first"},
+    "si_sdr": {"role": "distortion", "shown": "first"},
+    "rfd_encoder": {"role": "distribution"},
+}
+
+
 def metric(name: str, value: float | None, direction: str = "higher", **fields: Any) -> Metric:
-    return Metric(name=name, value=value, direction=direction, n=fields.pop("n", 64), **fields)  # type: ignore[arg-type]
+    fields = {"n": 64, **ROLES.get(name, {}), **fields}
+    return Metric(name=name, value=value, direction=direction, **fields)  # type: ignore[arg-type]
 
 
 def add_cell(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from latentbench.results.columns import chosen_columns, default_columns
+from latentbench.results.columns import chosen_columns, default_columns, depends_on_count, must_agree, primary
 from latentbench.results.groups import aggregate
 from latentbench.results.metric import Metric
 from latentbench.results.rows import rows
@@ -14,11 +14,40 @@ from latentbench.results.store import Store
 
 
 def test_operating_points_are_shown_when_asked_for(tmp_path: Path, add: Callable[..., dict[str, Any]]) -> None:
-    names = ("psnr", "psnr_depth_1", "rfd_encoder", "rfd_encoder_steps_2", "rfd_encoder_prefix_16")
-    metrics = [Metric(name=name, value=1.0, direction="higher") for name in names]
+    names = ("psnr", "psnr_depth_1")
+    metrics = [Metric(name="psnr", value=1.0), Metric(name="psnr_depth_1", value=1.0, shown="asked")]
     store = Store(tmp_path)
     store.write_suite("s", [add(store, "a", metrics=metrics)])
     groups = aggregate(rows([store]))
-    assert [name for name in default_columns(groups) if name in names] == ["psnr", "rfd_encoder"]
+    assert [name for name in default_columns(groups) if name in names] == ["psnr"]
     assert set(names) <= set(chosen_columns(groups, "all", names))
     assert chosen_columns(groups, "psnr_*", names) == ["psnr_depth_1"]
+
+
+def test_roles_order_the_columns_and_say_what_a_table_is_ranked_by(
+    tmp_path: Path, add: Callable[..., dict[str, Any]]
+) -> None:
+    metrics = [
+        Metric(name="theirs", value=1.0, direction="higher"),
+        Metric(name="viv", value=1.0, direction="lower", role="modelability"),
+        Metric(name="rfd_net", value=1.0, direction="lower", role="distribution"),
+        Metric(name="mel_distance", value=1.0, direction="lower", role="distortion"),
+        Metric(name="si_sdr", value=1.0, direction="higher", role="distortion", shown="first"),
+        Metric(name="stream_bits", value=1.0, role="rate"),
+    ]
+    store = Store(tmp_path)
+    store.write_suite("s", [add(store, "a", metrics=metrics)])
+    groups = aggregate(rows([store]))
+    shown = default_columns(groups)
+    assert [name for name in shown if name in {metric.name for metric in metrics}] == [
+        "stream_bits",
+        "si_sdr",
+        "mel_distance",
+        "rfd_net",
+        "viv",
+        "theirs",
+    ]
+    assert primary(groups) == "si_sdr"
+    compared = [metric.name for metric in metrics if must_agree(groups, metric.name)]
+    assert compared == ["theirs", "rfd_net", "mel_distance", "si_sdr"]
+    assert [name for name in shown if depends_on_count(groups, name)] == ["rfd_net"]

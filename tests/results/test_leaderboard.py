@@ -124,8 +124,8 @@ def two_protocols(tmp_path: Path, add: Add) -> Path:
     store = Store(tmp_path / "mixed")
     cells = []
     for name, protocol in (("a", "crop 64, N = 8"), ("b", "crop 64, N = 16")):
-        metric = Metric(name="rfd_net", value=1.0, direction="lower", protocol=protocol)
-        psnr = Metric(name="psnr", value=1.0, se=0.1, direction="higher")
+        metric = Metric(name="rfd_net", value=1.0, direction="lower", protocol=protocol, role="distribution")
+        psnr = Metric(name="psnr", value=1.0, se=0.1, direction="higher", role="distortion")
         cells.append(add(store, name, metrics=[metric, psnr], recipe=name))
     store.write_suite("mixed", cells)
     return store.root
@@ -148,8 +148,8 @@ def test_what_nobody_asked_for_is_left_out_where_protocols_differ(tmp_path: Path
     store = Store(tmp_path / "codes")
     cells = []
     for name, protocol in (("a", "256 codes"), ("b", "1024 codes")):
-        metrics = [Metric(name="psnr", value=1.0, direction="higher")]
-        metrics += [Metric(name="codebook_use", value=0.5, direction="higher", protocol=protocol)]
+        metrics = [Metric(name="psnr", value=1.0, direction="higher", role="distortion")]
+        metrics += [Metric(name="codebook_use", value=0.5, direction="higher", protocol=protocol, role="latents")]
         cells.append(add(store, name, metrics=metrics, recipe=name))
     store.write_suite("s", cells)
     for columns in (None, "all"):

@@ -31,6 +31,11 @@ def drawn(folder: Path, **options: Any) -> dict[str, Panel]:
     return {panel.title: panel for panel in panels(rows([folder]), **options)}
 
 
+def gfd_metric(value: float, protocol: str) -> Metric:
+    places: dict[str, Any] = {"direction": "lower", "unit": "u", "role": "distribution"}
+    return Metric(name="gfd_encoder", value=value, n=256, protocol=protocol, **places)
+
+
 @pytest.fixture
 def budgets(tmp_path: Path, add: Add) -> Path:
     """Two labels at three budgets of FLOPs with two seeds each, and one of them with two priors at each budget."""
@@ -42,7 +47,13 @@ def budgets(tmp_path: Path, add: Add) -> Path:
                 for seed in (0, 1):
                     value = 10.0 - i + seed + (prior == "mar")
                     gfd = Metric(
-                        name="gfd_encoder", value=value, n=256, direction="lower", unit="u", protocol="the protocol"
+                        name="gfd_encoder",
+                        value=value,
+                        n=256,
+                        direction="lower",
+                        unit="u",
+                        protocol="the protocol",
+                        role="distribution",
                     )
                     cell = add(
                         store,
@@ -134,7 +145,9 @@ def test_wide_spans_are_logarithmic(tmp_path: Path, add: Add, values: tuple[floa
     store = Store(tmp_path / "out")
     cells = []
     for i, value in enumerate(values):
-        metric = Metric(name="gfd_encoder", value=value, n=256, direction="lower", unit="u", protocol="p")
+        metric = Metric(
+            name="gfd_encoder", value=value, n=256, direction="lower", unit="u", protocol="p", role="distribution"
+        )
         cells.append(add(store, f"cell-{i}", metrics=[metric], label="a", axes={"channels": i}, discrete=False))
     store.write_suite("spans", cells)
     path = plot([store.root], x="channels", y="gfd_encoder", out=tmp_path / "plot.svg")

@@ -70,6 +70,8 @@ def test_one_flat_row_per_cell(folder: Path) -> None:
         "n": 64,
         "missing": 0,
         "interval": [24.8, 25.2],
+        "role": "distortion",
+        "shown": "first",
     }
     assert row["jobs"]["tokenizer"] == "tokenizer/large-0"
 

@@ -111,7 +111,7 @@ class Levels(Tokenizer):
 class Pixels(FeatureNet):
     """Features are the mean of each quarter of the picture, per channel, or of the spectrum of what is heard."""
 
-    version, dim, protocol = 1, 12, "quarters"
+    dim, protocol = 12, "quarters"
 
     def __init__(self, name: str = "pixels", reads: str = "signal") -> None:
         super().__init__()
@@ -149,10 +149,7 @@ class Replay(Prior):
 def context(folder: Path, *nets: FeatureNet, **options: Any) -> Context:
     """A task's context on the CPU."""
 
-    def fit(*_: Any, **__: Any) -> Any:
-        raise AssertionError("no task here trains")
-
-    fields: dict[str, Any] = {"device": torch.device("cpu"), "seed": 0, "fit": fit, "folder": folder}
+    fields: dict[str, Any] = {"device": torch.device("cpu"), "seed": 0, "folder": folder}
     return Context(**fields | options, nets={net.name: net.eval() for net in nets})
 
 

@@ -10,7 +10,7 @@ from latentbench.tasks.interface import FeatureNet
 
 
 class _Mean(FeatureNet):
-    name, version, dim, protocol = "mean", 1, 2, "mean"
+    name, dim, protocol = "mean", 2, "mean"
 
     def __init__(self) -> None:
         super().__init__()

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 from latentbench.results.metric import Metric
+from latentbench.results.record import JobResult
 from latentbench.tasks.config import ReconstructionConfig
 from latentbench.tasks.distances import Reference
-from latentbench.tasks.interface import TaskResult
 from latentbench.tasks.metrics.psnr import CAP_DB
 from latentbench.tasks.reconstruction import PAIRS, reconstruct
 from latentbench.tokenizers.interface import Latents
@@ -25,7 +25,7 @@ from latentbench.tokenizers.spec import LatentSpec
 CPU = torch.device("cpu")
 
 
-def scored(toys: SimpleNamespace, folder: Path, tokenizer: Any, data: Any, *nets: Any, **config: Any) -> TaskResult:
+def scored(toys: SimpleNamespace, folder: Path, tokenizer: Any, data: Any, *nets: Any, **config: Any) -> JobResult:
     index = np.arange(len(data.val))
     references = {}
     for net in nets:
@@ -35,7 +35,7 @@ def scored(toys: SimpleNamespace, folder: Path, tokenizer: Any, data: Any, *nets
     return reconstruct(tokenizer, data, options, toys.context(folder, *nets), references=references)
 
 
-def values(result: TaskResult) -> dict[str, Metric]:
+def values(result: JobResult) -> dict[str, Metric]:
     return {metric.name: metric for metric in result.metrics}
 
 

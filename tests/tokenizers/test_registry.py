@@ -66,9 +66,9 @@ def test_versions_are_read_without_importing() -> None:
     assert answer.stdout.strip().endswith("False")
 
 
-def test_module_constants_and_what_is_not_declared() -> None:
-    from latentbench.tasks.metrics import frechet
+def test_versions_that_are_declared_and_that_are_not() -> None:
+    from latentbench.bench.datasets.procedural import Procedural
 
-    assert declared_version("tasks.metrics.frechet:VERSION") == frechet.VERSION
+    assert declared_version("bench.datasets.procedural:Procedural") == Procedural.version
     assert declared_version("tokenizers.spec:Modality") is None
     assert declared_version("nowhere_at_all:Thing") is None

@@ -27,18 +27,15 @@ class CodecTokenizer(TrainableTokenizer):
     def spec(self) -> LatentSpec:
         return self._spec
 
-    @property
-    def undecodable(self) -> int:
-        """Samples decoded so far whose codes described no signal."""
-        return self.codec.undecodable
-
     def encode(self, signal: Tensor) -> Latents:
         """`[B, C, *signal]` to the codec's latents."""
         return self.codec.encode(signal)
 
     def decode(self, latents: Latents) -> Tensor:
         """Latents to `[B, C, *signal]`."""
-        return self.codec.decode(latents)
+        decoded = self.codec.decode(latents)
+        self.undecodable = self.codec.undecodable
+        return decoded
 
     def losses(self, batch: Any, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """A codec has none."""

@@ -7,6 +7,7 @@ import torch
 
 from latentbench.results.errors import UserError
 from latentbench.tasks.metrics.audio import MelDistance, SiSdr, StftDistance, mel_distance, metric_mel, si_sdr
+from latentbench.tasks.metrics.config import MelDistanceConfig, SiSdrConfig, StftDistanceConfig
 from latentbench.tokenizers.spec import MelSpec, Modality, SignalSpec
 
 WAVEFORM = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(8000,), rate=16000.0)
@@ -45,7 +46,7 @@ def test_si_sdr_at_its_ends() -> None:
     values = si_sdr(estimate, target)
     assert values[:2].tolist() == [100.0, -100.0]
     assert bool(values[2:].isnan().all())
-    summary = SiSdr().summary(values, WAVEFORM)
+    summary = SiSdr(SiSdrConfig()).summary(values, WAVEFORM)
     assert (summary.value, summary.n, summary.missing) == (0.0, 2, 2)
 
 
@@ -57,7 +58,7 @@ def test_mel_distance_of_a_gain_is_the_gain() -> None:
 
 def test_mel_parameters_are_stated_and_follow_the_rate() -> None:
     assert metric_mel(WAVEFORM) == MelSpec(sample_rate=16000, n_mels=80, n_fft=1024, hop=256)
-    assert "80 HTK mel bins" in MelDistance().protocol(WAVEFORM)
+    assert "80 HTK mel bins" in MelDistance(MelDistanceConfig()).protocol(WAVEFORM)
     own = MelSpec(sample_rate=16000, n_mels=32)
     spectrogram = SignalSpec(
         modality=Modality.SPECTROGRAM, channels=1, shape=(32, 32), rate=16000.0, mel=own, source_shape=(1, 8000)
@@ -66,15 +67,15 @@ def test_mel_parameters_are_stated_and_follow_the_rate() -> None:
 
 
 def test_stft_protocol_says_which_windows_were_used() -> None:
-    assert "512/128, 1024/256, 2048/512" in StftDistance().protocol(WAVEFORM)
+    assert "512/128, 1024/256, 2048/512" in StftDistance(StftDistanceConfig()).protocol(WAVEFORM)
     short = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(600,), rate=16000.0)
-    assert "512/128 and clips" in StftDistance().protocol(short)
+    assert "512/128 and clips" in StftDistance(StftDistanceConfig()).protocol(short)
 
 
 def test_distances_are_zero_for_equal_signals() -> None:
     x = torch.randn(2, 1, 8000)
-    assert StftDistance().values(x, x, WAVEFORM).tolist() == [0, 0]
-    assert MelDistance().values(x, x, WAVEFORM).tolist() == [0, 0]
+    assert StftDistance(StftDistanceConfig()).values(x, x, WAVEFORM).tolist() == [0, 0]
+    assert MelDistance(MelDistanceConfig()).values(x, x, WAVEFORM).tolist() == [0, 0]
 
 
 def test_different_shapes_are_refused() -> None:

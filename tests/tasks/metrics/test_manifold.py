@@ -7,8 +7,14 @@ import torch
 from torch import Tensor
 
 from latentbench.results.errors import UserError
-from latentbench.tasks.metrics import manifold
-from latentbench.tasks.metrics.manifold import Manifold, density_coverage, evenly, manifold_metrics, precision_recall
+from latentbench.tasks.metrics import balls, manifold
+from latentbench.tasks.metrics.balls import Manifold, evenly
+from latentbench.tasks.metrics.manifold import manifold_metrics
+
+
+def scores(x: Tensor, y: Tensor) -> tuple[float, ...]:
+    """Precision, recall, density and coverage as they are reported."""
+    return tuple(metric.value for metric in manifold_metrics("net", x, y, protocol=""))
 
 
 def naive(x: Tensor, y: Tensor, k: int) -> tuple[float, float, float, float]:
@@ -28,62 +34,57 @@ def naive(x: Tensor, y: Tensor, k: int) -> tuple[float, float, float, float]:
     return precision, recall, density, coverage
 
 
-@pytest.mark.parametrize(("n", "m", "k"), [(30, 25, 3), (12, 40, 5), (7, 7, 1)])
-def test_equals_the_definition(monkeypatch: pytest.MonkeyPatch, n: int, m: int, k: int) -> None:
-    monkeypatch.setattr(manifold, "_BLOCK_BYTES", 8 * 40 * 4)  # several blocks, the last one shorter
-    x, y = torch.randn(n, 4, dtype=torch.float64) * 1.2 + 1.5, torch.randn(m, 4, dtype=torch.float64)
-    wanted = naive(x, y, k)
-    assert wanted[0] < 1 or wanted[1] < 1
-    assert precision_recall(x, y, k=k) == pytest.approx(wanted[:2], abs=1e-12)
-    assert density_coverage(x, y, k=k) == pytest.approx(wanted[2:], abs=1e-12)
+@pytest.mark.parametrize("n", [30, 12, 7])
+def test_equals_the_definition(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
+    monkeypatch.setattr(balls, "_BLOCK_BYTES", 8 * 40 * 4)  # several blocks, the last one shorter
+    x, y = torch.randn(n, 4, dtype=torch.float64) * 1.2 + 1.5, torch.randn(n, 4, dtype=torch.float64)
+    expected = (*naive(x, y, 3)[:2], *naive(x, y, 5)[2:])
+    assert expected[0] < 1 or expected[1] < 1
+    assert scores(x, y) == pytest.approx(expected, abs=1e-12)
 
 
 def test_equals_torch_fidelity() -> None:
     fidelity = pytest.importorskip("torch_fidelity.metric_prc")
     for scale, shift in ((1.0, 0.0), (1.3, 0.4), (0.6, 0.2)):
-        x, y = torch.randn(150, 12, dtype=torch.float64) * scale + shift, torch.randn(130, 12, dtype=torch.float64)
+        x, y = torch.randn(150, 12, dtype=torch.float64) * scale + shift, torch.randn(150, 12, dtype=torch.float64)
         theirs = fidelity.prc_features_to_metric(
             x, y, prc_neighborhood=3, prc_batch_size=64, save_cpu_ram=False, verbose=False
         )
-        assert precision_recall(x, y) == pytest.approx((theirs["precision"], theirs["recall"]), abs=1e-6)
+        assert scores(x, y)[:2] == pytest.approx((theirs["precision"], theirs["recall"]), abs=1e-6)
 
 
 def test_equal_sets_reach_each_other_and_far_ones_nothing() -> None:
     y = torch.randn(60, 16) + 1000  # far from the origin: distances must not suffer
     y[30:] = y[:30]  # twice the same: radii are those of the second and third nearest others
-    assert precision_recall(y, y.clone()) == (1, 1)
-    assert density_coverage(y, y.clone())[1] == 1
-    assert precision_recall(y + 100, y) == (0, 0)
-    assert density_coverage(y + 100, y) == (0, 0)
+    precision, recall, _, coverage = scores(y, y.clone())
+    assert (precision, recall, coverage) == (1, 1, 1)
+    assert scores(y + 100, y) == (0, 0, 0, 0)
     same = torch.zeros(10, 3)  # radii of 0
-    assert precision_recall(same, same) == (1, 1)
+    assert scores(same, same)[:2] == (1, 1)
 
 
 def test_one_mode_is_precise_without_recall_and_noise_the_reverse() -> None:
     y = torch.cat([torch.randn(100, 4), torch.randn(100, 4) + 50])
-    precision, recall = precision_recall(torch.randn(200, 4) * 0.8, y)
+    precision, recall = scores(torch.randn(200, 4) * 0.8, y)[:2]
     assert precision > 0.9
     assert recall < 0.51
-    precision, recall = precision_recall(torch.randn(200, 4) * 60, y)
-    assert precision < 0.1
+    assert scores(torch.randn(200, 4) * 60, y)[0] < 0.1
 
 
 def test_equal_distributions_have_the_expected_density_and_coverage() -> None:
     """Naeem et al. 2020, section 3.3: density 1, coverage 1 - C/(C of both), near 1 - 2^-k at equal size."""
     n, k = 300, 5
-    found = [density_coverage(torch.randn(n, 6), torch.randn(n, 6)) for _ in range(20)]
-    density, coverage = torch.tensor(found).mean(0).tolist()
-    wanted = 1 - math.prod((n - i) / (2 * n - i) for i in range(1, k + 1))
+    drawn = [scores(torch.randn(n, 6), torch.randn(n, 6))[2:] for _ in range(20)]
+    density, coverage = torch.tensor(drawn).mean(0).tolist()
+    expected = 1 - math.prod((n - i) / (2 * n - i) for i in range(1, k + 1))
     assert density == pytest.approx(1, abs=0.03)
-    assert coverage == pytest.approx(wanted, abs=0.01)
+    assert coverage == pytest.approx(expected, abs=0.01)
 
 
-def test_metrics_equal_the_functions_with_and_without_known_radii() -> None:
+def test_known_radii_change_nothing() -> None:
     x, y = torch.randn(200, 6) * 1.1 + 0.3, torch.randn(200, 6)
     metrics = manifold_metrics("net", x, y, protocol="net")
     assert [m.name for m in metrics] == ["precision_net", "recall_net", "density_net", "coverage_net"]
-    wanted = (*precision_recall(x, y), *density_coverage(x, y))
-    assert [m.value for m in metrics] == pytest.approx(wanted, abs=1e-12)
     assert manifold_metrics("net", x, Manifold.of(y), protocol="net") == metrics
     for m in metrics:
         low, high = m.interval
@@ -97,18 +98,18 @@ def test_metrics_equal_the_functions_with_and_without_known_radii() -> None:
 def test_sides_are_cut_to_the_smaller() -> None:
     x, y = torch.randn(50, 6), torch.randn(170, 6)
     metrics = manifold_metrics("net", x, Manifold.of(y), protocol="")
-    wanted = precision_recall(x, y[evenly(170, 50)])
-    assert (metrics[0].value, metrics[1].value) == pytest.approx(wanted, abs=1e-12)
+    assert tuple(metric.value for metric in metrics) == scores(x, y[evenly(170, 50)])
     more = manifold_metrics("net", torch.cat([x, x]), y[:50], protocol="")
     assert [m.n for m in more] == [50] * 4
 
 
 def test_large_sets_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manifold, "MOST", 40)
+    for module in (balls, manifold):
+        monkeypatch.setattr(module, "MOST", 40)
     x, y = torch.randn(90, 6), torch.randn(100, 6)
     metrics = manifold_metrics("net", x, y, protocol="")
     assert metrics[0].n == 40
-    assert metrics[0].value == precision_recall(x[:40], y[evenly(100, 40)])[0]
+    assert metrics[0].value == scores(x[:40], y[evenly(100, 40)])[0]
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.4])
@@ -125,13 +126,14 @@ def test_leaving_a_group_out_equals_doing_without_it() -> None:
     x, y = torch.randn(45, 5, dtype=torch.float64) + 0.5, torch.randn(45, 5, dtype=torch.float64)
     left_out = []
     for start in range(10):
-        kept = [i for i in range(45) if i % 10 != start]
-        left_out.append((precision_recall(x[kept], y)[1], density_coverage(x[kept], y)[1]))
+        others = [i for i in range(45) if i % 10 != start]
+        recall = naive(x[others], y, 3)[1]
+        left_out.append((recall, naive(x[others], y, 5)[3]))
     metrics = manifold_metrics("net", x, y, protocol="")
     for i, metric in enumerate((metrics[1], metrics[3])):
         values = torch.tensor([pair[i] for pair in left_out], dtype=torch.float64)
-        wanted = math.sqrt(0.9 * float((values - values.mean()).square().sum()))
-        assert metric.se == pytest.approx(wanted, rel=1e-6)
+        expected = math.sqrt(0.9 * float((values - values.mean()).square().sum()))
+        assert metric.se == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_share_of_all_still_has_an_interval() -> None:
@@ -153,10 +155,8 @@ def test_degenerate_and_bad_input() -> None:
     some = manifold_metrics("net", torch.randn(8, 4), torch.randn(30, 4), protocol="")
     assert some[1].value is not None
     assert some[1].se is None
-    with pytest.raises(UserError, match="at least 4 samples a side, got 3 and 30"):
-        precision_recall(torch.randn(3, 4), torch.randn(30, 4))
     with pytest.raises(UserError, match=r"\[30, 4\] and \[30, 5\]"):
-        precision_recall(torch.randn(30, 4), torch.randn(30, 5))
+        scores(torch.randn(30, 4), torch.randn(30, 5))
     with pytest.raises(UserError, match="not finite"):
         Manifold.of(x)
     with pytest.raises(UserError, match="at least 6 samples, got 5"):

@@ -6,6 +6,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio
 
 from latentbench.results.errors import UserError
+from latentbench.tasks.metrics.config import PsnrConfig
 from latentbench.tasks.metrics.psnr import Psnr, psnr, to_uint8
 from latentbench.tokenizers.spec import Modality, SignalSpec
 
@@ -43,16 +44,16 @@ def test_to_uint8_rounds_and_clamps() -> None:
 def test_video_is_per_frame() -> None:
     signal = SignalSpec(modality=Modality.VIDEO, channels=3, shape=(4, 8, 8), rate=8.0)
     x, y = torch.rand(2, 2, 3, 4, 8, 8) * 2 - 1
-    values = Psnr().values(x, y, signal)
+    values = Psnr(PsnrConfig()).values(x, y, signal)
     assert values.shape == (2, 4)
     assert torch.allclose(values[1, 2], psnr(to_uint8(x[1:, :, 2]), to_uint8(y[1:, :, 2]))[0])
-    assert "rounding" in Psnr().protocol(signal)
+    assert "rounding" in Psnr(PsnrConfig()).protocol(signal)
 
 
 def test_audio_is_not_rounded() -> None:
     signal = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(100,), rate=100.0)
     x = torch.rand(1, 1, 100) * 0.001
-    assert float(Psnr().values(x, x + 1e-4, signal)) == pytest.approx(86.02, abs=0.01)
+    assert float(Psnr(PsnrConfig()).values(x, x + 1e-4, signal)) == pytest.approx(86.02, abs=0.01)
 
 
 def test_different_shapes_are_refused() -> None:

@@ -6,6 +6,7 @@ import torch
 from skimage.metrics import structural_similarity
 
 from latentbench.results.errors import UserError
+from latentbench.tasks.metrics.config import SsimConfig
 from latentbench.tasks.metrics.psnr import to_uint8
 from latentbench.tasks.metrics.ssim import Ssim, ssim, window_size
 from latentbench.tokenizers.spec import Modality, SignalSpec
@@ -76,13 +77,13 @@ def test_small_images_take_a_smaller_odd_window(size: tuple[int, int], window: i
     assert bool(torch.isfinite(value).all())
     assert float(value.max()) <= 1
     signal = SignalSpec(modality=Modality.IMAGE, channels=3, shape=size)
-    assert f"{window}x{window} window" in Ssim().protocol(signal)
+    assert f"{window}x{window} window" in Ssim(SsimConfig()).protocol(signal)
 
 
 def test_video_is_per_frame() -> None:
     signal = SignalSpec(modality=Modality.VIDEO, channels=3, shape=(4, 16, 16), rate=8.0)
     x, y = torch.rand(2, 2, 3, 4, 16, 16) * 2 - 1
-    values = Ssim().values(x, y, signal)
+    values = Ssim(SsimConfig()).values(x, y, signal)
     assert values.shape == (2, 4)
     wanted = ssim(to_uint8(x[:, :, 3]), to_uint8(y[:, :, 3]), data_range=255)
     assert torch.allclose(values[:, 3], wanted, atol=1e-6)

@@ -121,7 +121,7 @@ def test_random_weights_equal_the_published_graph(random_weights: Callable[..., 
     tensors = random_weights("i3d", _shapes())
     levels = torch.randint(0, 256, (2, 3, 5, 4, 4)).float()
     clip = torch.nn.functional.interpolate(levels, (17, 224, 224), mode="nearest") / 127.5 - 1
-    net = nets.get("i3d").load(_signal(17, 224), CPU)
+    net = nets.get("i3d")().load(_signal(17, 224), CPU)
     ours, expected = net(clip), _by_hand(tensors, clip)
     assert ours.shape == (2, 400)
     assert float((ours - expected).norm() / expected.norm()) < 1e-5
@@ -132,7 +132,7 @@ def test_random_weights_equal_the_published_graph(random_weights: Callable[..., 
 def test_recognises_dog_training(shared_data: Path, weights_folder: Path, read_clip: Callable[..., Tensor]) -> None:
     labels = (weights_folder / "kinetics400_label_map.txt").read_text().splitlines()
     clip = read_clip(shared_data / "video" / "sam2_01_dog.mp4", frames=16, size=224)
-    features = collect(nets.get("i3d").load(_signal(16, 224), CPU), [clip])
+    features = collect(nets.get("i3d")().load(_signal(16, 224), CPU), [clip])
     top = [labels[i] for i in features[0].topk(2).indices.tolist()]
     assert set(top) == {"training dog", "walking the dog"}
 
@@ -141,7 +141,7 @@ def test_recognises_dog_training(shared_data: Path, weights_folder: Path, read_c
 @pytest.mark.usefixtures("weights_folder")
 def test_short_clips_hold_their_last_frame_and_small_ones_are_resized() -> None:
     short = torch.rand(1, 3, 8, 32, 32) * 2 - 1
-    net = nets.get("i3d").load(_signal(8, 32), CPU)
+    net = nets.get("i3d")().load(_signal(8, 32), CPU)
     features = collect(net, [short])
     assert features.shape == (1, 400)
     assert "8 frames held to 9" in net.protocol

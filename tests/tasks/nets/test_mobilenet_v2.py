@@ -26,7 +26,7 @@ def _compare(tensors: dict[str, Tensor]) -> None:
     peer = mobilenet_v2(weights=None).eval()
     peer.load_state_dict(tensors, strict=False)
     uint8 = torch.randint(0, 256, (3, 3, 48, 40), dtype=torch.uint8)
-    ours = collect(nets.get("mobilenet_v2").load(SIGNAL, CPU), [uint8.float() / 127.5 - 1])
+    ours = collect(nets.get("mobilenet_v2")().load(SIGNAL, CPU), [uint8.float() / 127.5 - 1])
     with torch.inference_mode():
         x = T.resize(uint8.float() / 255, [224, 224], antialias=True)
         x = T.normalize(x, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -52,9 +52,9 @@ def test_the_protocol_tells_weights_apart(tmp_path: Path, monkeypatch: pytest.Mo
     for seed in (0, 1):
         torch.manual_seed(seed)
         save_file(mobilenet_v2(weights=None).state_dict(), tmp_path / "mobilenet_v2_features_imagenet.safetensors")
-        protocols.add(nets.get("mobilenet_v2").load(SIGNAL, CPU).protocol)
+        protocols.add(nets.get("mobilenet_v2")().load(SIGNAL, CPU).protocol)
     assert len(protocols) == 2
     wrong = mobilenet_v2(weights=None, width_mult=0.5).state_dict()
     save_file(wrong, tmp_path / "mobilenet_v2_features_imagenet.safetensors")
     with pytest.raises(UserError, match="not MobileNetV2"):
-        nets.get("mobilenet_v2").load(SIGNAL, CPU)
+        nets.get("mobilenet_v2")().load(SIGNAL, CPU)

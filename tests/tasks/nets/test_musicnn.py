@@ -88,7 +88,7 @@ def test_random_weights_equal_the_published_graph(random_weights: Callable[..., 
     tensors = random_weights("musicnn", _shapes())
     samples = 187 * 256 - 100
     wave = torch.randn(1, 1, samples) * torch.linspace(0.001, 0.3, samples)
-    net = nets.get("musicnn").load(_signal(samples), CPU)
+    net = nets.get("musicnn")().load(_signal(samples), CPU)
     ours, expected = net(wave)[0].double(), _by_hand(tensors, wave[0, 0].double().numpy())
     assert ours.shape == (200,)
     assert float((ours - expected).norm() / expected.norm()) < 1e-5
@@ -99,7 +99,7 @@ def test_random_weights_equal_the_published_graph(random_weights: Callable[..., 
 
 @pytest.mark.usefixtures("weights_folder")
 def test_short_clips_are_looped_and_long_ones_averaged() -> None:
-    net = nets.get("musicnn").load(_signal(16_000), CPU)
+    net = nets.get("musicnn")().load(_signal(16_000), CPU)
     second = torch.randn(2, 1, 16_000) * 0.1
     features = collect(net, [second])
     assert features.shape == (2, 200)
@@ -118,7 +118,7 @@ def test_short_clips_are_looped_and_long_ones_averaged() -> None:
 
 @pytest.mark.usefixtures("weights_folder")
 def test_front_end_is_a_slaney_log_mel() -> None:
-    net = nets.get("musicnn").load(_signal(48_000), CPU)
+    net = nets.get("musicnn")().load(_signal(48_000), CPU)
     time = torch.arange(48_000) / 16_000
     tone = 0.5 * torch.sin(2 * torch.pi * 1000 * time)
     patch = net.patches(tone[None])[0, 0]
@@ -138,5 +138,5 @@ def test_tags_are_plausible(shared_data: Path, read_audio: Callable[[Path], tupl
         (audio / "lyra_speech" / "sample1_48kHz.wav", HIP_HOP),
     ):
         waveform, rate = read_audio(path)
-        net = nets.get("musicnn").load(_signal(waveform.shape[2], rate), CPU)
+        net = nets.get("musicnn")().load(_signal(waveform.shape[2], rate), CPU)
         assert tag in net.tags(collect(net, [waveform]))[0].topk(3).indices.tolist(), path.name

@@ -8,7 +8,9 @@ import torch
 
 from latentbench.tasks.features import collect
 from latentbench.tasks.nets import nets
+from latentbench.tasks.nets.frozen import FrozenNet
 from latentbench.tokenizers import weights
+from latentbench.tokenizers.part import resolve_target
 from latentbench.tokenizers.spec import Modality, SignalSpec
 
 PAGE = (Path(__file__).parents[3] / "docs" / "nets.md").read_text()
@@ -19,7 +21,7 @@ def test_the_example_adds_a_net() -> None:
     assert code.count("\n") < 40
     exec(compile(code, "docs/nets.md", "exec"), {"__name__": "example"})
     signal = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
-    net = nets.get("thumbnail").load(signal, torch.device("cpu"))
+    net = nets.get("thumbnail")().load(signal, torch.device("cpu"))
     x = torch.rand(3, 3, 16, 16)
     features = collect(net, [x[:2], x[2:]])
     assert features.shape == (3, 64)
@@ -32,3 +34,8 @@ def test_the_table_names_every_net_and_file() -> None:
         assert str(nets.get(name).dim) in PAGE
         needed = nets.get(name).weights
         assert needed is None or all(filename in PAGE for filename in weights.known[needed].filenames)
+
+
+def test_every_description_builds_a_net() -> None:
+    for config in map(nets.get, nets.names()):
+        assert issubclass(resolve_target(config.builds, beside=config.__module__), FrozenNet)

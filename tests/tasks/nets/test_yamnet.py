@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 
 def _load(channels: int, samples: int, rate: int) -> YamnetNet:
     signal = SignalSpec(modality=Modality.WAVEFORM, channels=channels, shape=(samples,), rate=rate)
-    return nets.get("yamnet").load(signal, CPU)
+    return nets.get("yamnet")().load(signal, CPU)
 
 
 def test_mel_filters_are_triangles_on_the_mel_axis() -> None:
@@ -167,7 +167,7 @@ def test_serves_spectrograms_by_their_waveform() -> None:
         mel=MelSpec(sample_rate=8000),
         source_shape=(1, 8000),
     )
-    net = nets.get("yamnet").load(signal, CPU)
+    net = nets.get("yamnet")().load(signal, CPU)
     assert net.reads == "waveform"
     assert "resampled from 8000 Hz" in net.protocol
     assert net(torch.randn(1, 1, 8000) * 0.1).shape == (1, 1024)

@@ -50,8 +50,8 @@ def measured() -> Callable[..., dict[str, Metric]]:
 
     @torch.no_grad()
     def measure(name: str, probed: ProbeInput) -> dict[str, Metric]:
-        probe = probes.get(name)()
-        assert probe.unsupported_reason(probed) == ""
+        probe = probes.get(name)().build()
+        assert probe.unsupported_reason(probed) is None
         return {metric.name: metric for metric in probe.measure(probed)}
 
     return measure

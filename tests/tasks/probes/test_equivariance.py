@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from latentbench.tasks.probes.equivariance import Equivariance, equivariance_error
+from latentbench.tasks.probes.config import EquivarianceConfig
+from latentbench.tasks.probes.equivariance import equivariance_error
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec
 
@@ -86,4 +87,4 @@ def test_latents_off_the_grid_are_refused(toys: SimpleNamespace, probed: Any) ->
         def encode(self, signal: torch.Tensor) -> Latents:
             return Latents(values=signal.flatten(1, 2))
 
-    assert "axes" in Equivariance().unsupported_reason(probed(Tokens()))
+    assert "axes" in EquivarianceConfig().build().unsupported_reason(probed(Tokens()))

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from latentbench.tasks.probes.gradient_isolation import GradientIsolation, encoder_share
+from latentbench.tasks.probes.config import GradientIsolationConfig
+from latentbench.tasks.probes.gradient_isolation import encoder_share
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.regularisers.base import Regulariser
@@ -64,7 +65,9 @@ def test_an_auxiliary_decoder_isolates_the_encoder(toys: SimpleNamespace, probed
 
 
 def test_what_is_not_trained_is_refused(toys: SimpleNamespace, probed: Any) -> None:
-    assert "trained" in GradientIsolation().unsupported_reason(probed(toys.Identity()))
+    assert "trained" in GradientIsolationConfig().build().unsupported_reason(probed(toys.Identity()))
     config = resolve("pca", toys.IMAGE, {})
     tokenizer = build(config).eval()
-    assert "parameters" in GradientIsolation().unsupported_reason(probed(tokenizer, untrained=lambda: build(config)))
+    assert "parameters" in GradientIsolationConfig().build().unsupported_reason(
+        probed(tokenizer, untrained=lambda: build(config))
+    )

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from latentbench.tasks.probes.label_probe import RIDGE, LabelProbe, predict, ridge
+from latentbench.tasks.probes.config import LabelProbeConfig
+from latentbench.tasks.probes.label_probe import RIDGE, predict, ridge
 
 
 @pytest.mark.parametrize(("samples", "size"), [(60, 7), (20, 50)])
@@ -53,4 +54,4 @@ def test_it_reads_labels_that_are_there(toys: SimpleNamespace, probed: Any, meas
 def test_data_without_labels_are_refused(toys: SimpleNamespace, probed: Any) -> None:
     data = toys.Data()
     data.classes = ()
-    assert "labels" in LabelProbe().unsupported_reason(probed(toys.Identity(), data))
+    assert "labels" in LabelProbeConfig().build().unsupported_reason(probed(toys.Identity(), data))

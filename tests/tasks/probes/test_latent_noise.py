@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from latentbench.tasks.probes.latent_noise import SCALES, LatentNoise, slopes
+from latentbench.tasks.probes.config import LatentNoiseConfig
+from latentbench.tasks.probes.latent_noise import SCALES, slopes
 
 
 def test_the_identity_loses_what_the_noise_weighs(toys: SimpleNamespace, probed: Any, measured: Any) -> None:
@@ -43,4 +44,4 @@ def test_batches_make_no_difference(toys: SimpleNamespace, probed: Any, measured
 
 
 def test_codes_are_refused(toys: SimpleNamespace, probed: Any) -> None:
-    assert "codes" in LatentNoise().unsupported_reason(probed(toys.Levels()))
+    assert "codes" in LatentNoiseConfig().build().unsupported_reason(probed(toys.Levels()))

@@ -12,7 +12,8 @@ from torch import nn
 
 from latentbench.tasks.metrics.frechet import FrechetReference, frechet_distance
 from latentbench.tasks.priors.noise import normal
-from latentbench.tasks.probes.normal_samples import SAMPLES, NormalSamples
+from latentbench.tasks.probes.config import NormalSamplesConfig
+from latentbench.tasks.probes.normal_samples import SAMPLES
 
 
 def test_it_is_the_distance_of_decoded_noise(toys: SimpleNamespace, probed: Any, measured: Any) -> None:
@@ -48,8 +49,10 @@ def test_latents_of_that_distribution_are_nearer_than_others(
 
 
 def test_codes_and_missing_nets_are_refused(toys: SimpleNamespace, probed: Any) -> None:
-    assert "codes" in NormalSamples().unsupported_reason(probed(toys.Levels()))
-    assert "net" in NormalSamples().unsupported_reason(probed(toys.Identity()))
+    assert "codes" in NormalSamplesConfig().build().unsupported_reason(probed(toys.Levels()))
+    assert "net" in NormalSamplesConfig().build().unsupported_reason(probed(toys.Identity()))
     heard: nn.Module = toys.Pixels("heard", reads="waveform")
     given = probed(toys.Identity(toys.SOUND))
-    assert "net" in NormalSamples().unsupported_reason(given.__class__(**{**vars(given), "nets": {"heard": heard}}))
+    assert "net" in NormalSamplesConfig().build().unsupported_reason(
+        given.__class__(**{**vars(given), "nets": {"heard": heard}})
+    )

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from latentbench.tasks.probes.permutation import Permutation, permuted
+from latentbench.tasks.probes.config import PermutationConfig
+from latentbench.tasks.probes.permutation import permuted
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec
 
@@ -54,5 +55,6 @@ def test_what_lies_beyond_the_length_stays() -> None:
 
 
 def test_a_grid_is_refused(toys: SimpleNamespace, probed: Any) -> None:
-    assert "order is information" in Permutation().unsupported_reason(probed(toys.Identity()))
-    assert "set" not in Permutation().unsupported_reason(replace(probed(tokenizer(toys, reads_order=True)), samples=3))
+    assert "order is information" in PermutationConfig().build().unsupported_reason(probed(toys.Identity()))
+    of_a_set = replace(probed(tokenizer(toys, reads_order=True)), samples=3)
+    assert PermutationConfig().build().unsupported_reason(of_a_set) is None

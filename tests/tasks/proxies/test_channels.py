@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from latentbench.tasks.proxies import compute
 from latentbench.tasks.proxies.channels import (
     channel_sums,
     condition_number,
@@ -12,7 +11,7 @@ from latentbench.tasks.proxies.channels import (
     effective_rank,
     mean_correlation,
 )
-from latentbench.tasks.proxies.interface import ProxyInput
+from latentbench.tasks.proxies.interface import ProxyInput, compute
 
 
 def test_covariance_equals_numpy() -> None:

@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from latentbench.tasks.proxies import compute
-from latentbench.tasks.proxies.interface import ProxyInput
+from latentbench.tasks.proxies.interface import ProxyInput, compute
 
 
 def test_discrete_latents_report_use_perplexity_and_bits() -> None:

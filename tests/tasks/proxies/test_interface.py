@@ -9,8 +9,8 @@ import torch
 
 from latentbench.results.errors import UserError
 from latentbench.results.metric import Metric
-from latentbench.tasks.proxies import compute, proxies
-from latentbench.tasks.proxies.interface import ProxyInput
+from latentbench.tasks.proxies import proxies
+from latentbench.tasks.proxies.interface import ProxyInput, compute
 
 OURS = [
     "channel_correlation",

@@ -1,28 +1,32 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from scipy import stats
 
-from latentbench.tasks.proxies import compute
-from latentbench.tasks.proxies.interface import ProxyInput
-from latentbench.tasks.proxies.moments import excess_kurtosis, skewness
+from latentbench.tasks.proxies.interface import ProxyInput, compute
 
 
-def test_equal_scipy_per_channel() -> None:
+def shape(z: torch.Tensor) -> tuple[float, float]:
+    """Skewness and kurtosis as they are reported."""
+    _, _, skew, kurtosis, _ = compute("moments", ProxyInput.of(z))
+    return skew.value, kurtosis.value
+
+
+def test_equal_scipy_in_the_mean_over_channels() -> None:
     z = torch.randn(40, 3, 4, 5).exp()
     flat = z.transpose(0, 1).flatten(1).double().numpy()
-    np.testing.assert_allclose(skewness(z), stats.skew(flat, axis=1), rtol=1e-4)
-    np.testing.assert_allclose(excess_kurtosis(z), stats.kurtosis(flat, axis=1), rtol=1e-4)
+    skew, kurtosis = shape(z)
+    assert skew == pytest.approx(abs(stats.skew(flat, axis=1)).mean(), rel=1e-4)
+    assert kurtosis == pytest.approx(stats.kurtosis(flat, axis=1).mean(), rel=1e-4)
 
 
 def test_closed_forms() -> None:
     # Uniform: kurtosis -6/5. Laplace: 3. Exponential: skewness 2.
     uniform = torch.rand(200_000, 1, 1)
-    assert float(excess_kurtosis(uniform)) == pytest.approx(-1.2, abs=0.02)
+    assert shape(uniform)[1] == pytest.approx(-1.2, abs=0.02)
     exponential = -torch.rand(200_000, 1, 1).log()
-    assert float(skewness(exponential)) == pytest.approx(2, abs=0.1)
+    assert shape(exponential)[0] == pytest.approx(2, abs=0.1)
 
 
 def test_of_scaled_gaussian_latents() -> None:

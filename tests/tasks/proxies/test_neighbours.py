@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from latentbench.tasks.proxies import compute
-from latentbench.tasks.proxies.interface import ProxyInput
+from latentbench.tasks.proxies.interface import ProxyInput, compute
 from latentbench.tasks.proxies.neighbours import local_correlation, neighbour_offsets
 
 

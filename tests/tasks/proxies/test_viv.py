@@ -7,8 +7,7 @@ import pytest
 import torch
 from scipy import integrate
 
-from latentbench.tasks.proxies import compute
-from latentbench.tasks.proxies.interface import ProxyInput
+from latentbench.tasks.proxies.interface import ProxyInput, compute
 from latentbench.tasks.proxies.viv import viv, within_class
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision.io import decode_image
 
 from latentbench.results.errors import UserError
-from latentbench.tasks.metrics.lpips import Lpips
+from latentbench.tasks.metrics.config import LpipsConfig
 from latentbench.tasks.metrics.lpips import lpips as lpips_metric
 from latentbench.tokenizers.losses.lpips import LPIPS, Perceptual
 from latentbench.tokenizers.losses.lpips_config import LPIPSConfig
@@ -117,7 +117,8 @@ def test_metric_per_image_and_per_frame(model: LPIPS, photos: Tensor) -> None:
     clips = [z.unflatten(0, (2, 2)).transpose(1, 2) for z in (x, y)]  # 2 clips of 2 frames
     torch.testing.assert_close(lpips_metric(*clips, model, chunk=3), expected.view(2, 2), atol=1e-6, rtol=1e-5)
     signal = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(64, 64))
-    metric = Lpips(model).summary(Lpips(model).values(y, x, signal), signal)
+    lpips = LpipsConfig().build(model)
+    metric = lpips.summary(lpips.values(y, x, signal), signal)
     assert metric.value == pytest.approx(float(expected.mean()), rel=0.02)  # rounded to uint8
     assert "AlexNet" in metric.protocol
     assert np.isfinite(metric.value)

@@ -1,0 +1,236 @@
+"""What each metric is, without computing it: name, version, what it is defined for. Torch-free.
+
+Three registries: `metrics` compare a reconstruction with its original, `scores` are what a suite may ask of samples
+beyond distances, and `measures` are what tasks compute whenever they can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from ...results.metric import Direction, Role
+from ...tokenizers import weights
+from ...tokenizers.part import Part, resolve_target
+from ...tokenizers.registry import Registry
+from ...tokenizers.spec import Modality, SignalSpec
+
+SAMPLES_PER_DIMENSION = 16  # below it Fréchet distances do not fall as 1/N well enough to be extrapolated
+
+_PICTURES = frozenset({Modality.IMAGE, Modality.VIDEO})
+_AUDIO = frozenset({Modality.WAVEFORM, Modality.SPECTROGRAM})
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairMetricConfig(Part):
+    """A metric of reconstructions beside their originals; `builds` a `PairMetric`.
+
+    `modalities` are those it is defined for, `leads` those whose tables are ranked by it unless told; `reads` says
+    whether it takes the modality's own signal or, for spectrograms, the waveform.
+    """
+
+    modalities: ClassVar[frozenset[Modality]]
+    leads: ClassVar[frozenset[Modality]] = frozenset()
+    direction: ClassVar[Direction]
+    unit: ClassVar[str] = ""
+    reads: ClassVar[Literal["signal", "waveform"]] = "signal"
+    role: ClassVar[Role] = "distortion"
+
+    @classmethod
+    def unsupported_reason(cls, signal: SignalSpec) -> str | None:
+        """Why it is not defined for such signals, or None when it is."""
+        if signal.modality in cls.modalities:
+            return None
+        return f"it is defined for {' and '.join(sorted(cls.modalities))} signals, not {signal.modality}"
+
+
+class PsnrConfig(PairMetricConfig):
+    """The mean of per-sample PSNR; images and frames are rounded to uint8 first."""
+
+    kind = "psnr"
+    direction = "higher"
+    unit = "dB"
+    modalities = frozenset(Modality)
+    leads = frozenset(Modality) - {Modality.WAVEFORM}
+    builds = "psnr:Psnr"
+
+
+class SsimConfig(PairMetricConfig):
+    """The mean of per-sample SSIM on uint8 images and frames."""
+
+    kind = "ssim"
+    direction = "higher"
+    modalities = _PICTURES
+    builds = "ssim:Ssim"
+
+
+class SiSdrConfig(PairMetricConfig):
+    """SI-SDR of waveforms."""
+
+    kind = "si_sdr"
+    direction = "higher"
+    unit = "dB"
+    modalities = leads = frozenset({Modality.WAVEFORM})
+    reads = "waveform"
+    builds = "audio:SiSdr"
+
+
+class StftDistanceConfig(PairMetricConfig):
+    """Multi-resolution STFT distance of waveforms."""
+
+    kind = "stft_distance"
+    direction = "lower"
+    modalities = _AUDIO
+    reads = "waveform"
+    builds = "audio:StftDistance"
+
+
+class MelDistanceConfig(PairMetricConfig):
+    """Log-mel distance of waveforms."""
+
+    kind = "mel_distance"
+    direction = "lower"
+    unit = "dB"
+    modalities = _AUDIO
+    reads = "waveform"
+    builds = "audio:MelDistance"
+
+
+class TemporalErrorConfig(PairMetricConfig):
+    """Error of the differences between frames."""
+
+    kind = "temporal_error"
+    direction = "lower"
+    modalities = frozenset({Modality.VIDEO})
+    builds = "temporal:TemporalError"
+
+
+class LpipsConfig(PairMetricConfig):
+    """The mean of per-image LPIPS of uint8-rounded images, or of a clip's frames. Built with its loaded net."""
+
+    kind = "lpips"
+    direction = "lower"
+    modalities = _PICTURES
+    builds = "lpips:Lpips"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreConfig(Part):
+    """What a suite may ask of samples beyond distances, measured on the features of its nets; `builds` a `Score`.
+
+    `only_net` names the one net that it is defined on; `both_splits` says that it reads training and validation
+    features, whichever split samples are compared with.
+    """
+
+    only_net: ClassVar[str | None] = None
+    both_splits: ClassVar[bool] = False
+
+    def unsupported_reason(self, *, samples: int, dims: Mapping[str, int]) -> str | None:
+        """Why so many samples under nets of these feature lengths cannot have it, or None when they can."""
+        if self.only_net is not None and self.only_net not in dims:
+            return f"needs {self.only_net} among the suite's features"
+        return None
+
+    def check_weights(self, *, where: str) -> None:
+        """Raises UserError when a file of weights lacks what it needs, which only reading the file tells."""
+
+
+class ManifoldConfig(ScoreConfig):
+    """Precision, recall, density and coverage: how far samples and data reach each other."""
+
+    kind = "manifold"
+    builds = "manifold:ManifoldScore"
+
+
+class MemorisationConfig(ScoreConfig):
+    """Whether samples are nearer to the training set than held-out data are."""
+
+    kind = "memorisation"
+    both_splits = True
+    builds = "memorisation:MemorisationScore"
+
+
+class FdInfinityConfig(ScoreConfig):
+    """The Fréchet distance extrapolated to infinitely many samples."""
+
+    kind = "fd_infinity"
+    builds = "extrapolate:FdInfinity"
+
+    def unsupported_reason(self, *, samples: int, dims: Mapping[str, int]) -> str | None:
+        least, net = min(((samples_to_extrapolate(dim), net) for net, dim in dims.items()), default=(0, ""))
+        if samples >= least:
+            return None
+        needed = f"{least} ({SAMPLES_PER_DIMENSION} per feature of {net})"
+        return f"needs generation.samples of at least {needed}, got {samples}"
+
+
+class InceptionScoreConfig(ScoreConfig):
+    """Inception score, for weights that carry their classifier."""
+
+    kind = "inception_score"
+    only_net = "inception"
+    builds = "inception_score:InceptionScore"
+
+    def check_weights(self, *, where: str) -> None:
+        path = weights.require("inception", where=where)
+        classifier = resolve_target("inception_score:classifier", beside=__name__)
+        classifier(weights.load(path), path=path, where=where)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureConfig(Part):
+    """What tasks compute whenever they can: it stands here for its name and its version."""
+
+
+class CodesConfig(MeasureConfig):
+    """Use and entropy of codebooks."""
+
+    kind = "codes"
+
+
+class FrechetConfig(MeasureConfig):
+    """Fréchet distance of features."""
+
+    kind = "frechet"
+
+
+class KidConfig(MeasureConfig):
+    """Kernel distance of features."""
+
+    kind = "kid"
+
+
+class RateConfig(MeasureConfig):
+    """Bits of latents, continuous ones by uniform quantisation."""
+
+    kind = "rate"
+
+
+class PosteriorConfig(MeasureConfig):
+    """Active units of a posterior and its KL in bits."""
+
+    kind = "posterior"
+
+
+_METRICS = (PsnrConfig, SsimConfig, SiSdrConfig, StftDistanceConfig, MelDistanceConfig, TemporalErrorConfig)
+_SCORES = (ManifoldConfig, MemorisationConfig, FdInfinityConfig, InceptionScoreConfig)
+_MEASURES = (CodesConfig, FrechetConfig, KidConfig, RateConfig, PosteriorConfig, LpipsConfig)
+
+metrics = Registry("metric", "latentbench.metrics", dict[str, Any]((part.kind, part) for part in _METRICS))
+scores = Registry("score", "latentbench.scores", dict[str, Any]((part.kind, part) for part in _SCORES))
+measures = Registry("measure", "latentbench.measures", dict[str, Any]((part.kind, part) for part in _MEASURES))
+
+# Before these had a version, keys did without them; the versions that came after are in every key.
+_NOT_IN_KEYS = {"posterior": 1, "lpips": 1}
+
+
+def measure_versions() -> dict[str, int]:
+    """The versions of `measures` as the keys of jobs that compute them hold them."""
+    versions = {name: measures.version(name) for name in measures.names()}
+    return {name: version for name, version in versions.items() if version != _NOT_IN_KEYS.get(name)}
+
+
+def samples_to_extrapolate(dim: int) -> int:
+    """The fewest samples from which "fd_infinity" is measured on features of length `dim`."""
+    return SAMPLES_PER_DIMENSION * dim

@@ -1,0 +1,114 @@
+"""What each probe is, without making it: name, version, the versioned parts that it measures with. Torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ...results.metric import Shown
+from ...tokenizers.corruptions.config import CORRUPTIONS
+from ...tokenizers.losses.config import LOSSES
+from ...tokenizers.part import Part
+from ...tokenizers.registry import Registry
+from ..proxies import proxies
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeConfig(Part):
+    """One group of measurements on a trained tokenizer; `builds` a `Probe`. `shown` is its metrics' in tables."""
+
+    shown: ClassVar[Shown] = "asked"
+
+    def measures_with(self) -> dict[str, int]:
+        """Versions of the registered parts whose numbers it gives, beside those that every probe may use."""
+        return {}
+
+
+class NormalSamplesConfig(ProbeConfig):
+    """`normal_fd_<net>`: Fréchet distance of decode(z), z ~ N(0, I) of the raw latents, to the validation split."""
+
+    kind = "normal_samples"
+    builds = "normal_samples:NormalSamples"
+
+
+class CorruptedInputConfig(ProbeConfig):
+    """`psnr_corrupted`, and inside the masked patches `psnr_inpainted`, `psnr_mean_fill` and `inpainting_gain`."""
+
+    kind = "corrupted_input"
+    builds = "corrupted_input:CorruptedInput"
+
+    def measures_with(self) -> dict[str, int]:
+        return {"corruption.mask": CORRUPTIONS.version("mask")}
+
+
+class LatentNoiseConfig(ProbeConfig):
+    """`psnr_noise_10`, `_20`, `_50` (per cent of a deviation) and `noise_slope`, all of decode(z + s σ ε)."""
+
+    kind = "latent_noise"
+    builds = "latent_noise:LatentNoise"
+
+
+class PermutationConfig(ProbeConfig):
+    """`permutation_invariance`: the share of samples whose permuted tokens decode to the same bits."""
+
+    kind = "permutation"
+    builds = "permutation:Permutation"
+
+
+class EquivarianceConfig(ProbeConfig):
+    """`equivariance_error_<change>`, their mean `equivariance_error`, and `psnr_equivariant`; changes are quarter turns
+    and circular shifts by one latent position."""
+
+    kind = "equivariance"
+    builds = "equivariance:Equivariance"
+
+
+class LabelProbeConfig(ProbeConfig):
+    """`label_accuracy`: of a linear ridge regression from latents to labels; `label_chance`: the commonest class's."""
+
+    kind = "label_probe"
+    builds = "label_probe:LabelProbe"
+
+
+class HighFrequencyConfig(ProbeConfig):
+    """`high_frequency_ratio`: DCT energy of the reconstructions above half of the largest frequency over the
+    signals'; 1 is right, less is blurred."""
+
+    kind = "high_frequency"
+    builds = "high_frequency:HighFrequency"
+
+    def measures_with(self) -> dict[str, int]:
+        return {"high_frequency_share": proxies.version("high_frequency_share")}
+
+
+class LossesConfig(ProbeConfig):
+    """`loss_<term>`: the mean over the validation split of each regression term that is defined on these signals."""
+
+    kind = "losses"
+    builds = "losses:Losses"
+
+    def measures_with(self) -> dict[str, int]:
+        return {f"objective.{kind}": LOSSES.version(kind) for kind in LOSSES.names()}
+
+
+class GradientIsolationConfig(ProbeConfig):
+    """`encoder_gradient`: ‖d main loss / d encoder‖ over ‖d main loss / d decoder‖, 0 for an encoder that it can't
+    reach; `companion_effect`: the largest change of what is decoded once companions of training are dropped."""
+
+    kind = "gradient_isolation"
+    builds = "gradient_isolation:GradientIsolation"
+
+
+_PROBES = (
+    NormalSamplesConfig,
+    CorruptedInputConfig,
+    LatentNoiseConfig,
+    PermutationConfig,
+    EquivarianceConfig,
+    LabelProbeConfig,
+    HighFrequencyConfig,
+    LossesConfig,
+    GradientIsolationConfig,
+)
+
+probes = Registry("probe", "latentbench.probes", dict[str, Any]((part.kind, part) for part in _PROBES))
