@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from ..results.store import Store, remove_leftovers
 from . import hardware
 from .datasets import default_cache, fingerprint
 from .engines import engines
-from .jobs import Job
+from .jobs import KINDS, Job
 from .plan import Plan, make_plan
 from .progress import Display, StderrConsole
 from .suite import Suite, load_suite
@@ -69,7 +69,8 @@ def run_suite(
     with _locked(root):
         plan = make_plan(loaded, _fingerprints(loaded, console, cache))
         store = Store(root)
-        store.write_suite(loaded.name, [p.to_json() for p in plan.cells])
+        claims = [asdict(claim) for claim in loaded.claims]
+        store.write_suite(loaded.name, [p.to_json() for p in plan.cells], kinds=KINDS, claims=claims)
         todo = {name: job for name, job in plan.jobs.items() if store.load(job.kind, job.key) is None}
         _tidy(store, [job for name, job in plan.jobs.items() if name not in todo])
         before = len(plan.jobs) - len(todo)

@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from ..results.claims import Claim
 from ..results.errors import UserError, unknown
 from ..tasks.config import GenerationConfig, ModelabilityConfig, ProbesConfig, ReconstructionConfig
 from ..tokenizers.options import OPTIONS
@@ -54,7 +55,7 @@ class Suite:
     """A checked suite. `training`, `prior` and `encoder` are option tables that later stages validate with their own
     schema; `features` names the nets of Fréchet and kernel distances ("encoder" needs no download); `data_seeds` has
     the seeds of the data sets, by label, for which they are others than `seeds`; those `data_on_request` are used by
-    the entries alone that name them."""
+    the entries alone that name them; `claims` are judged by `latentbench list systems` on what was run."""
 
     name: str
     where: str
@@ -73,6 +74,7 @@ class Suite:
     generation: GenerationConfig
     modelability: ModelabilityConfig
     probes: ProbesConfig
+    claims: tuple[Claim, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +95,7 @@ class _Top:
     generation: dict[str, Any] = field(default_factory=dict)
     modelability: dict[str, Any] = field(default_factory=dict)
     probes: dict[str, Any] = field(default_factory=dict)
+    claims: list[dict[str, Any]] = field(default_factory=list)
 
 
 def suite_names() -> list[str]:
@@ -114,6 +117,13 @@ def load_suite(suite: str | Path | Mapping[str, Any], sets: Sequence[str] = ()) 
         _apply(raw, change)
     _listed(raw)
     return _parse(raw, where)
+
+
+def check_claims(tables: Sequence[Mapping[str, Any]], where: str) -> tuple[Claim, ...]:
+    """The `[[claims]]` of a suite, or of its file in a run's folder. They enter no job's key. Raises UserError."""
+    claims = tuple(check(Claim, table, where=f"{where}: claims[{i}]") for i, table in enumerate(tables))
+    _distinct([claim.id for claim in claims], f"{where}: claims")
+    return claims
 
 
 def _shipped() -> Any:
@@ -247,6 +257,7 @@ def _parse(raw: dict[str, Any], where: str) -> Suite:
         generation=check(GenerationConfig, top.generation, where=f"{where}: generation"),
         modelability=modelability,
         probes=probes,
+        claims=check_claims(top.claims, where),
     )
 
 

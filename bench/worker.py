@@ -15,8 +15,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ..results.canonical import pretty
 from ..results.errors import UserError
-from ..results.record import Failure, InvalidRecord, Record, canonical
+from ..results.record import Failure, InvalidRecord, Record
 from ..results.store import Store, atomic_write, remove_leftovers
 from .signals import StopSignal
 from .worker_protocol import FAILED, FINISHED, INTERRUPTED, UNWRITABLE, ProgressFile, WorkerRequest, clean_attempt
@@ -49,7 +50,7 @@ def work(data: Mapping[str, Any]) -> int:
         remove_leftovers(folder)
         identity = {"kind": job.kind, "key": job.key, "title": job.title, "config": dict(job.config)}
         identity |= {"versions": dict(job.versions), "depends": dict(job.depends), "runtime": dict(job.runtime)}
-        atomic_write(folder / "config.json", canonical(identity))
+        atomic_write(folder / "config.json", pretty(identity))
         outcome = _execute(order, store, stop)
         stop.hold()
     except (InterruptedTrainingError, KeyboardInterrupt) as stopped:

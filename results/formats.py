@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from .notes import ARROWS
 from .rows import NESTED, Row, column_names
-from .tables import Cell, Column, Table
+from .tables import Column, Table, TableCell
 
 WIDTH = 200  # columns of a terminal that a Markdown table may fill
 
@@ -101,7 +101,7 @@ def _head(column: Column) -> str:
     return f"{column.title} {ARROWS[column.direction]}".rstrip()
 
 
-def _markdown_cell(cell: Cell) -> str:
+def _markdown_cell(cell: TableCell) -> str:
     text = _markdown(cell.text)
     text = f"**{text}**" if cell.best else text
     return f"{text}±{cell.margin}" if cell.margin else text
@@ -140,6 +140,6 @@ def _latex(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
 
 
-def _latex_cell(cell: Cell) -> str:
+def _latex_cell(cell: TableCell) -> str:
     text = rf"\textbf{{{_latex(cell.text)}}}" if cell.best else _latex(cell.text)
     return rf"{text} $\pm$ {_latex(cell.margin)}" if cell.margin else text

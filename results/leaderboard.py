@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -10,7 +11,7 @@ from .columns import front_axes, matching
 from .errors import UserError, unknown
 from .filters import select
 from .formats import comma_separated, json_rows, latex, markdown
-from .groups import aggregate, check_protocols, direction_of, is_number, split
+from .groups import aggregate, best_first, check_protocols, direction_of, split
 from .page import page
 from .rows import NESTED, Row, column_names, metric_names, rows
 from .statistics import pareto as on_front
@@ -57,15 +58,14 @@ def render(
     if not chosen:
         raise UserError("there is no cell to show: the suites hold none")
     axes = pareto.split(",") if isinstance(pareto, str) else pareto
-    wanted = None if columns is None or (isinstance(columns, str) and columns.strip() == "all") else columns
+    names = None if columns is None or (isinstance(columns, str) and columns.strip() == "all") else columns
     if format in ("csv", "json"):
-        return _flat(chosen, format, sort, wanted, axes)
-    made = tables(chosen, sort=sort, columns="all" if columns is not None and wanted is None else wanted, front=axes)
+        return _flat(chosen, format, sort, names, axes)
+    everything = columns is not None and names is None
+    chosen_tables = tables(chosen, sort=sort, columns="all" if everything else names, front=axes)
     if format == "html":
-        return page(made)
-    if format == "latex":
-        return "\n".join(latex(one) for one in made)
-    return "\n".join(markdown(one) for one in made)
+        return page(chosen_tables)
+    return "\n".join((latex if format == "latex" else markdown)(table) for table in chosen_tables)
 
 
 def _flat(
@@ -91,14 +91,8 @@ def _sorted(chosen: list[Row], sort: str, known: Sequence[str]) -> list[Row]:
     name = sort.removeprefix("-")
     if name not in known:
         raise unknown("column", name, known, where="sort")
-    higher = any(row["details"].get(name, {}).get("direction") == "higher" for row in chosen)
-    numbers = sorted((row for row in chosen if is_number(row.get(name))), key=lambda row: row[name])
-    texts = [row for row in chosen if row.get(name) is not None and not is_number(row[name])]
-    texts.sort(key=lambda row: str(row[name]))
-    if higher != sort.startswith("-"):
-        numbers.reverse()
-        texts.reverse()
-    return [*numbers, *texts, *(row for row in chosen if row.get(name) is None)]
+    higher = any(name in row.metrics and row.metrics[name].direction == "higher" for row in chosen)
+    return best_first(chosen, lambda row: row.get(name), descending=higher != sort.startswith("-"))
 
 
 def _marked(chosen: list[Row], axes: Sequence[str], known: Sequence[str]) -> list[Row]:
@@ -109,4 +103,4 @@ def _marked(chosen: list[Row], axes: Sequence[str], known: Sequence[str]) -> lis
         points = [[group.mean(name) for name in names] for group in members]
         marks = on_front(points, [direction_of(members, name) for name in names])
         front |= {id(row) for group, mark in zip(members, marks, strict=True) for row in group.rows if names and mark}
-    return [{**row, "pareto": id(row) in front} for row in chosen]
+    return [replace(row, columns={**row.columns, "pareto": id(row) in front}) for row in chosen]
