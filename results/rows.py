@@ -40,10 +40,12 @@ _RESOLVED = ("downsample", "channels")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Row(Mapping[str, Any]):
-    """One cell. As a mapping it has a value by column: those of `BASE`, one per axis (dots become underscores;
-    `axis_<name>` where the name is a base column's), every metric as `<name>` and `<name>_se`, and at its end `axes` (by
-    their own names), `protocols` {metric: protocol}, `details` {metric: {direction, unit, n, missing, interval}} and
-    `jobs`. `status` is "finished", "failed: <job>: <cause>" or "missing"; what an unfinished cell did measure is there.
+    """One cell, and as a mapping its value by column.
+
+    The columns are those of `BASE`, one per axis (dots become underscores; `axis_<name>` where the name is a base
+    column's), every metric as `<name>` and `<name>_se`, and at the end `axes` (by their own names), `protocols`
+    {metric: protocol}, `details` {metric: {direction, unit, n, missing, interval}} and `jobs`. `status` is "finished",
+    "failed: <job>: <cause>" or "missing"; an unfinished cell has what it did measure.
     """
 
     columns: Mapping[str, Any]
@@ -99,7 +101,7 @@ def rows(dirs: Iterable[Store | Path | str]) -> list[Row]:
                 for job in cell["jobs"].values():
                     if job not in records:
                         records[job] = store.outcome(*job.split("/"))
-                result.append(_row(str(store.root), suite["suite"], cell, _jobs(cell, suite.get("kinds", ())), records))
+                result.append(_row(str(store.root), suite["suite"], cell, _jobs(cell, suite["kinds"]), records))
     return _without_repeats(result)
 
 

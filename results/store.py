@@ -74,6 +74,21 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink()
 
 
+# The order in suites' files that do not state it, which are of older versions.
+_KINDS = [
+    "data",
+    "encoder",
+    "reference",
+    "tokenizer",
+    "latents",
+    "reconstruction",
+    "prior",
+    "generation",
+    "modelability",
+    "probes",
+]
+
+
 # A cell's further keys are facts of it: rate, shape of the latents, prior.
 @with_config(ConfigDict(extra="allow"))
 class SuiteCell(TypedDict):
@@ -90,12 +105,12 @@ class SuiteCell(TypedDict):
 
 
 class SuiteFile(TypedDict):
-    """A suite's file. Those that older versions wrote have neither `kinds` nor `claims`."""
+    """A suite's file: `kinds` are those of its jobs, in the order in which they depend on each other."""
 
     schema: Annotated[int, Field(ge=SUITE_SCHEMA, le=SUITE_SCHEMA)]
     suite: str
     cells: list[SuiteCell]
-    kinds: NotRequired[list[str]]
+    kinds: list[str]
     claims: NotRequired[list[dict[str, Any]]]
 
 
@@ -193,7 +208,8 @@ def _suite_file() -> TypeAdapter[SuiteFile]:
 
 def _read_suite(path: Path) -> SuiteFile:
     try:
-        return _suite_file().validate_python(parse(path.read_bytes()), strict=True)
+        data = parse(path.read_bytes())
+        return _suite_file().validate_python({"kinds": _KINDS, **data} if isinstance(data, dict) else data, strict=True)
     except OSError as error:
         reason = error.strerror or str(error)
     except ValidationError as error:
