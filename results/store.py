@@ -76,16 +76,8 @@ def remove_leftovers(folder: Path) -> None:
 
 # The order in suites' files that do not state it, which are of older versions.
 _KINDS = [
-    "data",
-    "encoder",
-    "reference",
-    "tokenizer",
-    "latents",
-    "reconstruction",
-    "prior",
-    "generation",
-    "modelability",
-    "probes",
+    *("data", "encoder", "reference", "tokenizer", "latents"),
+    *("reconstruction", "prior", "generation", "modelability", "probes"),
 ]
 
 
