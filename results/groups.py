@@ -91,7 +91,7 @@ def aggregate(rows: Sequence[Row]) -> list[Group]:
             other = groups[*parts, label, axes][row["seed"]]
             if other["source"] != row["source"]:
                 raise UserError(
-                    f"{row['cell']} of {row['suite']!r} stands in {other['source']} and in {row['source']} with "
+                    f"{row['cell']} of {row['suite']!r} is in {other['source']} and in {row['source']} with "
                     f"different jobs; give one folder, or keep one with --where source={row['source']}"
                 )
             copy += 1

@@ -89,10 +89,6 @@ class Record:
     error: Failure | None = None
     run: Mapping[str, Any] = field(default_factory=dict)
 
-    def metric(self, name: str) -> Metric | None:
-        """The metric of that name, or None."""
-        return next((metric for metric in self.metrics if metric.name == name), None)
-
     def to_json(self) -> dict[str, Any]:
         """Plain data with the schema's number; non-finite floats become None, tuples lists."""
         error = self.error

@@ -105,8 +105,8 @@ def difference_interval(a: Entry, b: Entry) -> Difference | None:
             return _student(value, error, len(a.values) - 1, "paired")
         (mean_a, error_a), (mean_b, error_b) = a.mean_error, b.mean_error
         error = math.hypot(error_a, error_b)
-        parts = error_a**4 / (len(a.values) - 1) + error_b**4 / (len(b.values) - 1)
-        freedom = error**4 / parts if parts > 0 else math.inf
+        parts = _square(_square(error_a)) / (len(a.values) - 1) + _square(_square(error_b)) / (len(b.values) - 1)
+        freedom = _square(_square(error)) / parts if parts > 0 else math.inf
         return _student(mean_a - mean_b, error, freedom, "welch")
     first, second = a.estimate, b.estimate
     if first.low is None or first.high is None or second.low is None or second.high is None:
@@ -199,7 +199,11 @@ def _mean_error(values: Sequence[float]) -> tuple[float, float]:
     mean = math.fsum(values) / n
     if n == 1:
         return mean, 0.0
-    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)
+    return mean, math.sqrt(math.fsum(_square(value - mean) for value in values) / (n - 1) / n)
+
+
+def _square(value: float) -> float:
+    return value * value  # ** 2 raises OverflowError where this is infinite
 
 
 def _student(value: float, error: float, freedom: float, method: Literal["paired", "welch"]) -> Difference:

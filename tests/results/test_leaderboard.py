@@ -214,7 +214,7 @@ def test_two_runs_of_a_suite_are_not_one(tmp_path: Path, add: Add) -> None:
         cell = add(store, name, metrics=[Metric(name="psnr", value=1.0, direction="higher")])
         store.write_suite("s", [{**cell, "cell": "c"}])
         roots.append(store.root)
-    with pytest.raises(UserError, match=r"c of 's' stands in .*one and in .*two with different jobs"):
+    with pytest.raises(UserError, match=r"c of 's' is in .*one and in .*two with different jobs"):
         leaderboard(roots)
     assert leaderboard(roots, where=f"source={roots[0]}")
     assert len(json.loads(leaderboard(roots, format="json"))) == 2

@@ -93,6 +93,13 @@ def test_a_difference_without_spread() -> None:
     assert not distinguishable(entry(1.0, 1.0), entry(1.0, 1.0, first=5))
 
 
+def test_numbers_of_any_size_have_statistics() -> None:
+    entries = [entry(1e299, -1e299, 0.0), entry(1e299, 9e299, first=7), entry(5.0, within=(-9e299, 9e299))]
+    for a in entries:
+        for b in entries:
+            assert not distinguishable(a, b)
+
+
 def test_the_difference_is_antisymmetric() -> None:
     for a, b in ((entry(*A), entry(*B)), (entry(*A), entry(3.0, within=(2.0, 5.0)))):
         one, other = difference_interval(a, b), difference_interval(b, a)
