@@ -180,13 +180,16 @@ def parse(content: bytes) -> Any:
 def explain(error: ValidationError) -> str:
     """The first thing that pydantic found wrong, in one line that begins with the key's path: `metrics[0].n: ...`."""
     first = error.errors(include_url=False)[0]
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+    path = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"] if part != "[key]"
+    ).lstrip(".")
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"{path}: unknown key"
     if first["type"].startswith("missing"):
         return f"{path}: missing"
-    message = first["msg"].removeprefix("Value error, ")
-    text = repr(first["input"])
+    if first["type"] == "value_error":  # raised by a check of ours
+        return f"{path}: {first['msg'].removeprefix('Value error, ')}"
+    message, text = first["msg"], repr(first["input"])
     return f"{path}: {message[0].lower()}{message[1:]}, got {text if len(text) <= 60 else text[:57] + '...'}"
 
 
