@@ -180,9 +180,8 @@ def parse(content: bytes) -> Any:
 def explain(error: ValidationError) -> str:
     """The first thing that pydantic found wrong, in one line that begins with the key's path: `metrics[0].n: ...`."""
     first = error.errors(include_url=False)[0]
-    path = "".join(
-        f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"] if part != "[key]"
-    ).lstrip(".")
+    parts = (part if isinstance(part, int) else " ".join(part.split()) for part in first["loc"] if part != "[key]")
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         return f"{path}: unknown key"
     if first["type"].startswith("missing"):

@@ -138,6 +138,7 @@ def psnr(**fields: Any) -> dict[str, Any]:
         (changed(depends=[3]), r"^depends\[0\]: input should be a valid string, got 3"),
         (changed(artifacts={"../x": 1}), "no file inside the job's folder"),
         (changed(artifacts={"/x": 1}), "no file inside the job's folder"),
+        (changed(artifacts={"x\n\0y": 1}), "^artifacts.x \0y: "),
         (changed(artifacts={"x\0y": 1}), "no file inside the job's folder"),
         (changed(artifacts={"x\udcff": 1}), "is no text"),
         (changed(artifacts={"x": -1}), "^artifacts.x: input should be greater than or equal to 0, got -1"),
