@@ -33,9 +33,9 @@ FLOPS_PER_SECOND = 4e10
 
 
 def listing(topic: str | None) -> str:
-    """The names of `topic`, or of all topics."""
-    wanted = [topic] if topic else list(TOPICS)
-    return "\n\n".join(f"{name}\n{_indent(TOPICS[name]())}" for name in wanted)
+    """The names of `topic` (also by its older name), or of all topics."""
+    topics = [SYNONYMS.get(topic, topic)] if topic else list(TOPICS)
+    return "\n\n".join(f"{name}\n{_indent(TOPICS[name]())}" for name in topics)
 
 
 def plan_text(plan: Plan, format: str) -> str:
@@ -71,7 +71,7 @@ def plan_text(plan: Plan, format: str) -> str:
         kinds[job.kind] = kinds.get(job.kind, 0) + 1
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     return (
-        f"{_columns(table)}\n\n{len(rows)} cells, {len(plan.jobs)} jobs ({counts})\n"
+        "\n".join(_columns(table, numbers=True)) + f"\n\n{len(rows)} cells, {len(plan.jobs)} jobs ({counts})\n"
         f"predicted: {total / 1e12:.3g} TFLOP, about {_duration(total / FLOPS_PER_SECOND)} of one CPU core"
     )
 
@@ -83,14 +83,11 @@ def _prior(planned: PlannedCell, plan: Plan) -> dict[str, Any]:
     return {"prior": planned.prior.kind, "prior_flops": plan.jobs[planned.jobs["prior"]].flops}
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    )
+def _columns(rows: Sequence[Sequence[str]], *, numbers: bool = False) -> list[str]:
+    """Aligned lines, two spaces between columns, all but the first to the right where they are `numbers`."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    align = [str.ljust, *([str.rjust if numbers else str.ljust] * (len(widths) - 1))]
+    return ["  ".join(put(c, n) for put, c, n in zip(align, row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _duration(seconds: float) -> str:
@@ -104,31 +101,21 @@ def _indent(lines: Iterable[str]) -> str:
 
 
 def _names(registry: Registry) -> Callable[[], list[str]]:
-    def lines() -> list[str]:
-        found = [(name, registry.summary(name)) for name in registry.names()]
-        width = max((len(name) for name, _ in found), default=0)
-        return [f"{name.ljust(width)}  {text}".rstrip() for name, text in found]
-
-    return lines
+    return lambda: _columns([(name, registry.summary(name)) for name in registry.names()])
 
 
 def _recipes() -> list[str]:
-    found = [load_recipe(name) for name in recipe_names()]
-    width = max(len(recipe.name) for recipe in found)
-    return [
-        f"{r.name.ljust(width)}  {'/'.join(r.systems):8} {', '.join(map(str, r.modalities))}: {r.title}" for r in found
-    ]
+    recipes = map(load_recipe, recipe_names())
+    return _columns([(r.name, f"{', '.join(map(str, r.modalities))}: {r.title}") for r in recipes])
 
 
 def _suites() -> list[str]:
-    found = [load_suite(name) for name in suite_names()]
-    width = max(len(suite.name) for suite in found)
-    return [f"{suite.name.ljust(width)}  {suite.description}" for suite in found]
+    return _columns([(suite.name, suite.description) for suite in map(load_suite, suite_names())])
 
 
 TOPICS: dict[str, Callable[[], list[str]]] = {
     "systems": brief,
-    "tokenizers": _recipes,
+    "recipes": _recipes,
     "backbones": _names(BACKBONES),
     "bottlenecks": _names(BOTTLENECKS),
     "codecs": _names(CODECS),
@@ -149,3 +136,6 @@ TOPICS: dict[str, Callable[[], list[str]]] = {
     "engines": _names(engines),
     "suites": _suites,
 }
+
+# The names that topics had before.
+SYNONYMS = {"tokenizers": "recipes", "recodings": "sequence_codings", "decoders": "diffusion_decoders"}

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from ..results.errors import UserError
 from .signals import ignore_interrupts
@@ -123,7 +124,11 @@ def _plan_options(command: argparse.ArgumentParser) -> None:
 
 def _leaderboard_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("dirs", metavar="DIR", nargs="+", type=Path, help="output folders of runs")
-    command.add_argument("--format", choices=("md", "csv", "json", "latex", "html"), default="md")
+    command.add_argument(
+        "--format",
+        choices=("md", "csv", "json", "latex", "html"),
+        help="default: a table for the terminal; md in a pipe or file",
+    )
     command.add_argument("--sort", metavar="COLUMN", help="the column that ranks and orders the rows")
     command.add_argument(
         "--where", action="append", default=[], metavar="FILTER", help="keep rows: modality=image, tsr>=12"
@@ -157,10 +162,10 @@ def _gallery_options(command: argparse.ArgumentParser) -> None:
 
 
 def _list_options(command: argparse.ArgumentParser) -> None:
-    from .catalogue import TOPICS
+    from .catalogue import SYNONYMS, TOPICS
 
     _import_option(command)
-    command.add_argument("topic", nargs="?", choices=TOPICS, metavar="|".join(TOPICS))
+    command.add_argument("topic", nargs="?", choices=(*TOPICS, *SYNONYMS), metavar="|".join(TOPICS))
     command.add_argument(
         "--runs", type=Path, metavar="DIR", help="systems: a run of the suite `systems`, or a folder of runs"
     )
@@ -195,7 +200,6 @@ def _seconds(text: str) -> float:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from ..results.leaderboard import leaderboard
     from .runner import run_suite
 
     outcome = run_suite(
@@ -208,7 +212,7 @@ def _run(arguments: argparse.Namespace) -> int:
         checkpoint_seconds=arguments.checkpoint_seconds,
         imports=arguments.imports,
     )
-    print(leaderboard([outcome.root], where=[f"suite={outcome.suite.name}"]))
+    _show_tables([outcome.root], where=[f"suite={outcome.suite.name}"])
     print(f"\nrecords: {outcome.root}; this table again: latentbench leaderboard {outcome.root}")
     if outcome.failed:
         print(
@@ -231,19 +235,21 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _leaderboard(arguments: argparse.Namespace) -> int:
-    from ..results.leaderboard import leaderboard
-
-    print(
-        leaderboard(
-            arguments.dirs,
-            format=arguments.format,
-            sort=arguments.sort,
-            where=arguments.where,
-            columns=arguments.columns,
-            pareto=arguments.pareto,
-        )
-    )
+    options = {name: getattr(arguments, name) for name in ("format", "sort", "where", "columns", "pareto")}
+    _show_tables(arguments.dirs, **options)
     return 0
+
+
+def _show_tables(dirs: Sequence[Path], *, format: str | None = None, **options: Any) -> None:
+    """Print the leaderboard: as tables of a terminal where there is one, as Markdown elsewhere, unless told."""
+    from rich.console import Console
+
+    from ..results.leaderboard import leaderboard, show
+
+    if format is None and sys.stdout.isatty():
+        show(dirs, Console(), **options)
+    else:
+        print(leaderboard(dirs, format=format or "md", **options))
 
 
 def _plot(arguments: argparse.Namespace) -> int:

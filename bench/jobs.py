@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-
-def canonical(data: Any) -> str:
-    """JSON with sorted keys and no spaces: equal data, equal text."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+from ..results.canonical import compact
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +39,7 @@ class Job:
             "versions": dict(self.versions),
             "depends": dict(self.depends),
         }
-        return hashlib.sha256(canonical(identity).encode()).hexdigest()[:20]
+        return hashlib.sha256(compact(identity).encode()).hexdigest()[:20]
 
     @property
     def id(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from .engines import engines
 from .engines.interface import Engine, EngineSettings
 from .imports import load_imports, refuse_unrepeatable
 from .jobs import Job
+from .kinds import kinds
 from .plan import Plan, make_plan
 from .progress import Display, StderrConsole
 from .suite import Suite, load_suite
@@ -85,7 +86,9 @@ def run_suite(
         raise UserError(message) from None
     with _locked(root):
         plan = make_plan(loaded, _fingerprints(loaded, console, cache))
-        store.write_suite(loaded.name, [p.to_json() for p in plan.cells])
+        claims = [asdict(claim) for claim in loaded.claims]
+        names = [kind.name for kind in kinds()]
+        store.write_suite(loaded.name, [p.to_json() for p in plan.cells], kinds=names, claims=claims)
         todo = {name: job for name, job in plan.jobs.items() if store.load(job.kind, job.key) is None}
         _tidy(store, [job for name, job in plan.jobs.items() if name not in todo])
         before = len(plan.jobs) - len(todo)

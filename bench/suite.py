@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from ..results.claims import Claim
 from ..results.errors import UserError, unknown
 from ..tokenizers.options import OPTIONS, RENAMED
 from ..tokenizers.spec import Modality
@@ -51,7 +52,7 @@ class Suite:
     """A checked suite. `options` are those of the kinds of job, by kind; `training` and `prior` lie below the tables of
     recipes and priors; `features` names the nets of Fréchet and kernel distances ("encoder" needs no download);
     `data_seeds` has the seeds of the data sets, by label, for which they differ from `seeds`; those `data_on_request`
-    are used only by the entries that name them."""
+    are used only by the entries that name them; `claims` are judged by `latentbench list systems` on what was run."""
 
     name: str
     where: str
@@ -66,6 +67,7 @@ class Suite:
     training: Mapping[str, Any]
     prior: Mapping[str, Any]
     options: Mapping[str, Any]
+    claims: tuple[Claim, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,7 @@ class _Top:
     features: tuple[str, ...] = ("encoder",)
     training: dict[str, Any] = field(default_factory=dict)
     prior: dict[str, Any] = field(default_factory=dict)
+    claims: list[dict[str, Any]] = field(default_factory=list)
 
 
 def suite_names() -> list[str]:
@@ -102,6 +105,13 @@ def load_suite(suite: str | Path | Mapping[str, Any], sets: Sequence[str] = ()) 
         _apply(raw, change)
     _listed(raw)
     return _parse(raw, where)
+
+
+def check_claims(tables: Sequence[Mapping[str, Any]], where: str) -> tuple[Claim, ...]:
+    """The `[[claims]]` of a suite, or of its file in a run's folder. They enter no job's key. Raises UserError."""
+    claims = tuple(check(Claim, table, where=f"{where}: claims[{i}]") for i, table in enumerate(tables))
+    check_distinct([claim.id for claim in claims], f"{where}: claims")
+    return claims
 
 
 def _shipped() -> Any:
@@ -228,6 +238,7 @@ def _parse(raw: dict[str, Any], where: str) -> Suite:
         training=top.training,
         prior=top.prior,
         options=options,
+        claims=check_claims(top.claims, where),
     )
 
 

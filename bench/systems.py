@@ -1,4 +1,4 @@
-"""The table of systems: id, recipe, modalities, claim, and what the last run of the suite `systems` says. No torch."""
+"""The table of systems: recipe, modalities, claim, and what the last run of the suite `systems` says. No torch."""
 
 from __future__ import annotations
 
@@ -6,54 +6,70 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..results.claims import Finding, System, judge, verdicts
+from ..results.claims import Claim, Finding, judge, verdicts
 from ..results.errors import UserError
 from ..results.rows import Row, rows
 from ..results.store import Store
-from ..results.systems import SYSTEMS
 from ..tokenizers.recipe import Recipe, load_recipe, recipe_names
 from ..tokenizers.spec import Modality
+from .suite import check_claims, load_suite
 
 SUITE = "systems"
 RUNS = Path("runs")  # where runs go unless told
-HEAD = ("id", "recipe", "modalities", "claim", "last result")
-WIDTHS = (4, 22, 11, 52, 103)  # with two spaces between them, 200 columns
+HEAD = ("system", "recipe", "modalities", "claim", "last result")
+WIDTHS = (22, 22, 11, 44, 93)  # with two spaces between them, 200 columns
 
 Owners = Mapping[str, Sequence[Recipe]]
 
 
 def brief() -> list[str]:
-    """A line per system: id, recipes, what it is."""
-    owners = _owners()
-    found = [(item.id, _recipes(item, owners), item.name) for item in SYSTEMS]
-    width = max(len(recipe) for _, recipe, _ in found)
-    return [f"{name:3}  {recipe.ljust(width)}  {title}" for name, recipe, title in found]
+    """A line per system: its id and name, and its recipes."""
+    claims = load_suite(SUITE).claims
+    owners = _owners(claims)
+    width = max(len(claim.title) for claim in claims)
+    return [f"{claim.title.ljust(width)}  {_recipes(claim, owners)}" for claim in claims]
 
 
 def systems_text(runs: Path | None = None) -> str:
     """The table for a terminal of 200 columns. `runs` is a run's folder or one that holds runs (default: `runs`)."""
     folder, table = last_run(runs)
-    owners = _owners()
+    claims = claims_of(folder)
+    owners = _owners(claims)
     lines = [_line(HEAD), _line(["-" * width for width in WIDTHS])]
-    for item in SYSTEMS:
-        cells = [item.id, _recipes(item, owners), _modalities(item, owners), item.claim]
-        columns = [textwrap.wrap(text, width) for text, width in zip(cells, WIDTHS, strict=False)]
-        columns.append([part for text in _results(item, table) for part in _wrapped(text)])
+    for claim in claims:
+        cells = [_recipes(claim, owners), _modalities(claim, owners), claim.claim]
+        columns = [textwrap.wrap(claim.title, WIDTHS[0], subsequent_indent="    ")]
+        columns += [textwrap.wrap(text, width) for text, width in zip(cells, WIDTHS[1:], strict=False)]
+        columns.append([part for text in _results(claim, table) for part in _wrapped(text)])
         height = max(len(column) for column in columns)
         lines += [_line([column[i] if i < len(column) else "" for column in columns]) for i in range(height)]
     return "\n".join([*lines, "", *textwrap.wrap(_origin(folder), 200)])
 
 
 def systems_markdown(runs: Path | None = None) -> str:
-    """The same table in Markdown, with what every modality says."""
+    """The same table in Markdown, with what every modality says; each system has an anchor: `systems.md#a5`."""
     folder, table = last_run(runs)
-    owners = _owners()
+    claims = claims_of(folder)
+    owners = _owners(claims)
     lines = [f"| {' | '.join(HEAD)} |", f"|{' --- |' * len(HEAD)}"]
-    for item in SYSTEMS:
-        recipes = ", ".join(f"`{name}`" for name in _recipes(item, owners).split(", "))
-        results = "<br>".join(_results(item, table, everywhere=True))
-        lines.append(f"| {item.id} | {recipes} | {_modalities(item, owners)} | {item.claim} | {results} |")
+    for claim in claims:
+        recipes = ", ".join(f"`{name}`" for name in _recipes(claim, owners).split(", "))
+        results = "<br>".join(_results(claim, table, everywhere=True))
+        system = f'<a id="{claim.id.lower()}"></a>{claim.title}'
+        lines.append(f"| {system} | {recipes} | {_modalities(claim, owners)} | {claim.claim} | {results} |")
     return "\n".join([*lines, "", _origin(folder)])
+
+
+def claims_of(folder: Path | None) -> tuple[Claim, ...]:
+    """The claims of the run in `folder`, as it was run; those of the shipped suite where it has none, or for None.
+
+    Raises UserError where they are damaged.
+    """
+    files = [] if folder is None else [file for file in Store(folder).read_suites() if file["suite"] == SUITE]
+    stored = [claim for file in files for claim in file.get("claims", [])]
+    if folder is None or not stored:
+        return load_suite(SUITE).claims
+    return check_claims(stored, str(Store(folder).suite_path(SUITE)))
 
 
 def last_run(runs: Path | None) -> tuple[Path | None, list[Row]]:
@@ -62,12 +78,12 @@ def last_run(runs: Path | None) -> tuple[Path | None, list[Row]]:
     Raises UserError when a folder that was named does not exist or holds no such run.
     """
     base = runs if runs is not None else RUNS
-    found = [folder for folder in (base, *_below(base)) if Store(folder).suite_path(SUITE).is_file()]
-    if not found:
+    folders = [folder for folder in (base, *_below(base)) if Store(folder).suite_path(SUITE).is_file()]
+    if not folders:
         if runs is not None:
             raise UserError(f"--runs {runs}: no run of the suite {SUITE!r} there (no suites/{SUITE}.json)")
         return None, []
-    newest = max(found, key=lambda folder: Store(folder).suite_path(SUITE).stat().st_mtime)
+    newest = max(folders, key=lambda folder: Store(folder).suite_path(SUITE).stat().st_mtime)
     return newest, [row for row in rows([newest]) if row["suite"] == SUITE]
 
 
@@ -78,16 +94,16 @@ def _below(base: Path) -> list[Path]:
         return []
 
 
-def _results(item: System, table: Sequence[Row], *, everywhere: bool = False) -> list[str]:
+def _results(claim: Claim, table: Sequence[Row], *, everywhere: bool = False) -> list[str]:
     """The verdict by modality, then a line per comparison: of the modality with most seeds, or of all."""
-    findings = judge(item, table) if table else []
-    found = verdicts(findings)
-    if not found:
+    findings = judge(claim, table) if table else []
+    verdict = verdicts(findings)
+    if not verdict:
         return ["not run"]
-    seeds = {m: max(f.seeds for f in findings if f.modality == m) for m in found}
-    first = max(found, key=lambda modality: seeds[modality])
-    once = {m: " (1 seed)" if seeds[m] == 1 and status != "not run" else "" for m, status in found.items()}
-    lines = ["; ".join(f"{modality}: {status}{once[modality]}" for modality, status in found.items())]
+    seeds = {m: max(f.seeds for f in findings if f.modality == m) for m in verdict}
+    first = max(verdict, key=lambda modality: seeds[modality])
+    once = {m: " (1 seed)" if seeds[m] == 1 and status != "not run" else "" for m, status in verdict.items()}
+    lines = ["; ".join(f"{modality}: {status}{once[modality]}" for modality, status in verdict.items())]
     for finding in findings:
         if everywhere or finding.modality in (first, "") or _nowhere_else(finding, findings, first):
             where = f"{finding.modality}: " if finding.modality and (everywhere or finding.modality != first) else ""
@@ -101,18 +117,18 @@ def _nowhere_else(finding: Finding, findings: Sequence[Finding], first: str) -> 
     return not any(f.comparison == finding.comparison and f.modality == first for f in findings)
 
 
-def _owners() -> dict[str, list[Recipe]]:
+def _owners(claims: Sequence[Claim]) -> dict[str, list[Recipe]]:
     """The recipes of each system, by its id."""
     recipes = [load_recipe(name) for name in recipe_names()]
-    return {item.id: [recipe for recipe in recipes if item.id in recipe.systems] for item in SYSTEMS}
+    return {claim.id: [recipe for recipe in recipes if claim.id in recipe.systems] for claim in claims}
 
 
-def _recipes(item: System, owners: Owners) -> str:
-    return ", ".join(recipe.name for recipe in owners[item.id]) or item.options
+def _recipes(claim: Claim, owners: Owners) -> str:
+    return ", ".join(recipe.name for recipe in owners[claim.id]) or claim.options
 
 
-def _modalities(item: System, owners: Owners) -> str:
-    known = {modality for recipe in owners[item.id] for modality in recipe.modalities} or set(Modality)
+def _modalities(claim: Claim, owners: Owners) -> str:
+    known = {modality for recipe in owners[claim.id] for modality in recipe.modalities} or set(Modality)
     return "all" if known == set(Modality) else ", ".join(m.value for m in Modality if m in known)
 
 
@@ -129,5 +145,5 @@ def _origin(folder: Path | None) -> str:
         return f"nothing was run: `latentbench run {SUITE}` does"
     return (
         f"records: {folder}. Left - right with its 95 % interval: Student's t over paired seeds, or within the run "
-        "where there is one seed; confirmed where the whole interval lies where the claim wants it."
+        "where there is one seed; confirmed where the whole interval lies where the claim says."
     )

@@ -20,8 +20,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ..results.canonical import pretty
 from ..results.errors import UserError
-from ..results.record import Failure, InvalidRecord, Record, canonical
+from ..results.record import Failure, InvalidRecord, Record
 from ..results.store import Store, atomic_write, remove_leftovers
 from .imports import repeat_imports
 from .signals import StopSignal
@@ -55,7 +56,7 @@ def work(data: Mapping[str, Any]) -> int:
         remove_leftovers(folder)
         identity = {"kind": job.kind, "key": job.key, "title": job.title, "config": dict(job.config)}
         identity |= {"versions": dict(job.versions), "depends": dict(job.depends), "runtime": dict(job.runtime)}
-        atomic_write(folder / "config.json", canonical(identity))
+        atomic_write(folder / "config.json", pretty(identity))
         repeat_imports(request.imports)
         outcome = _execute(request, store, stop)
         stop.hold()

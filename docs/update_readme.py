@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from latentbench.bench.suite import load_suite
 from latentbench.results.leaderboard import leaderboard
 from latentbench.results.store import Store
 from latentbench.tasks.priors.config import priors
@@ -19,24 +20,22 @@ from latentbench.tokenizers.spec import Modality
 
 README = Path(__file__).parents[1] / "README.md"
 COLUMNS = ("tsr", "bits_per_sample", "rate_bits", "psnr", "si_sdr", "rfd_encoder_*", "gfd_encoder_*", "viv", "seconds")
-# The field's systems that priors stand for; recipes say it of themselves.
-PRIORS = {"ar": "C2", "unet": "C4", "flow": "C5", "givt": "C6", "mar": "C6", "wavenet": "C7", "diffwave": "C7"}
-PRIORS |= {"cascade": "C9", "pixelcnn": "C1", "maskgit": "C3", "hierarchical": "C11", "set_ar": "C8", "set_flow": "C8"}
 
 
 def systems() -> str:
-    """The shipped recipes and priors as a Markdown table, in the order of the systems' numbers."""
-    lines = []
-    for recipe in map(load_recipe, recipe_names()):
-        everywhere = set(recipe.modalities) == set(Modality)
-        lines.append((recipe.systems, recipe.name, recipe.title, "all" if everywhere else ", ".join(recipe.modalities)))
+    """The shipped recipes, by the system that they are of, and the priors as a Markdown table."""
+    rows = []
+    names = {claim.id: claim.name for claim in load_suite("systems").claims}
+    recipes = [load_recipe(name) for name in recipe_names()]
+    for recipe in sorted(recipes, key=lambda recipe: [(system[0], int(system[1:])) for system in recipe.systems]):
+        where = "all" if set(recipe.modalities) == set(Modality) else ", ".join(recipe.modalities)
+        of = ", ".join(f"[{names[system]} ({system})](docs/systems.md#{system.lower()})" for system in recipe.systems)
+        rows.append(f"| `{recipe.name}` | {recipe.title} | {where} | {of} |")
     for name in priors.names():
         summary = (priors.get(name).__doc__ or "").strip().splitlines()[0]
         title = re.split(r"[,.:]( |$)", re.sub(r" \(.*?\)|`", "", summary))[0]
-        lines.append(((PRIORS.get(name, "C"),), name, title, ""))
-    lines.sort(key=lambda line: [(system[0], int(system[1:] or 0)) for system in line[0]])
-    rows = [f"| {', '.join(ids)} | `{name}` | {title} | {where} |" for ids, name, title, where in lines]
-    return "\n".join(["| system | recipe or prior | what it is | modalities |", "| --- | --- | --- | --- |", *rows])
+        rows.append(f"| `{name}` | {title} |  | [prior](docs/priors.md) |")
+    return "\n".join(["| recipe or prior | what it is | modalities | system |", "| --- | --- | --- | --- |", *rows])
 
 
 def quickstart(directory: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from .display import measured
 from .groups import Group, aggregate, detail
-from .rows import Row
+from .rows import Row, is_number
 from .statistics import Difference, Entry, difference_interval, mean_interval
 
 Relation = Literal["above", "below", "not below", "not above", "equal to"]
@@ -41,19 +41,32 @@ class Comparison:
     modalities: tuple[str, ...] = ()
     counts: bool = True
 
+    def __post_init__(self) -> None:
+        if self.margin < 0:
+            raise ValueError(f"margin: must not be negative, got {self.margin:g}")
+
 
 @dataclass(frozen=True, kw_only=True)
-class System:
-    """A row of the field's list: its id, what it is, the claim, and the comparisons that test it.
+class Claim:
+    """A `[[claims]]` table of a suite: what is claimed of a system, and the comparisons that test it.
 
-    `options` are those that switch it on, where it is no recipe of its own.
+    `id` and `name` are the system's; `options` are those that switch it on, where it is no recipe of its own.
     """
 
     id: str
     name: str
     claim: str
-    comparisons: tuple[Comparison, ...] = ()
+    comparisons: tuple[Comparison, ...]
     options: str = ""
+
+    def __post_init__(self) -> None:
+        if not any(comparison.counts for comparison in self.comparisons):
+            raise ValueError("comparisons: at least one must count (counts = true)")
+
+    @property
+    def title(self) -> str:
+        """The system's id and name."""
+        return f"{self.id} {self.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,40 +115,40 @@ class Finding:
         return f"{c.metric}: {c.left} {c.relation} {right}, by {number}{unit}, {count}: {self.status}{reason}"
 
 
-def judge(system: System, table: Sequence[Row]) -> list[Finding]:
-    """A finding per comparison of `system` and data set where it can be tested; one "not run" where there is none."""
-    found: list[Finding] = []
+def judge(claim: Claim, table: Sequence[Row]) -> list[Finding]:
+    """A finding per comparison of `claim` and data set where it can be tested; one "not run" where there is none."""
+    findings: list[Finding] = []
     tables = _by_dataset(table)
-    for comparison in system.comparisons:
+    for comparison in claim.comparisons:
         here: list[Finding] = []
         for (dataset, modality), groups in tables.items():
             if comparison.modalities and modality not in comparison.modalities:
                 continue
             if {comparison.left, *_others(comparison)} <= {group.label for group in groups}:
                 here.append(compare(comparison, groups, dataset, modality))
-        found += here or [
+        findings += here or [
             Finding(comparison=comparison, dataset="", modality="", status="not run", reason="no such cells")
         ]
-    return found
+    return findings
 
 
 def verdicts(findings: Sequence[Finding]) -> dict[str, Status]:
-    """The verdict by modality: confirmed where all that counts is. {} when nothing was run.
+    """The verdict by modality: confirmed where every comparison that counts is. {} when nothing was run.
 
-    Where a comparison has no cells, what the others say is no verdict on the claim: such a modality is left out, unless
-    the comparison has cells nowhere, which makes it "not run".
+    A modality gets a verdict only if every comparison that applies to it has cells there; it is left out where one was
+    run in other modalities alone. A comparison that has no cells in any modality makes the verdict "not run".
     """
     order: tuple[Status, ...] = ("not confirmed", "not run", "confirmed")
     counted = [finding for finding in findings if finding.comparison.counts]
-    made = {
-        comparison: {f.modality for f in counted if f.comparison == comparison} - {""} for comparison in _of(counted)
-    }
+    where: dict[Comparison, set[str]] = {}
+    for finding in counted:
+        where.setdefault(finding.comparison, set()).update({finding.modality} - {""})
     result: dict[str, Status] = {}
     for modality in dict.fromkeys(finding.modality for finding in counted if finding.modality):
-        wanted = [c for c in made if not c.modalities or modality in c.modalities]
-        if any(made[c] and modality not in made[c] for c in wanted):
+        applying = [places for c, places in where.items() if not c.modalities or modality in c.modalities]
+        if any(places and modality not in places for places in applying):
             continue
-        status: Status = "confirmed" if all(made[c] for c in wanted) else "not run"
+        status: Status = "confirmed" if all(applying) else "not run"
         for finding in counted:
             if finding.modality == modality:
                 status = min(status, finding.status, key=order.index)
@@ -181,13 +194,13 @@ def compare(comparison: Comparison, groups: Sequence[Group], dataset: str, modal
         left=a.estimate.value,
         right=centre,
         seeds=shared or min(len(a.values), len(b.values) if b is not None else len(a.values)),
-        unit=known["unit"] if known is not None and c.metric not in SCALED else "",
+        unit=known.unit if known is not None and c.metric not in SCALED else "",
         reason="" if difference is not None else "no interval is known",
     )
 
 
 def holds(relation: Relation, low: float, high: float, margin: float) -> bool:
-    """Whether an interval [low, high] of left - right lies where the relation wants it."""
+    """Whether an interval [low, high] of left - right lies where the relation says."""
     if relation == "above":
         return low > margin
     if relation == "below":
@@ -202,7 +215,7 @@ def holds(relation: Relation, low: float, high: float, margin: float) -> bool:
 def entry_of(group: Group, metric: str) -> Entry:
     """The metric over the group's seeds; also a base column, and what `SCALED` derives."""
     if metric not in SCALED:
-        if any(metric in row["details"] for row in group.rows):
+        if any(metric in row.metrics for row in group.rows):
             return group.entry(metric)
         return Entry(values=group.values(metric), within=_exactly(group, metric))
     base, factor = SCALED[metric]
@@ -214,10 +227,6 @@ def entry_of(group: Group, metric: str) -> Entry:
         f = factors[next(iter(values))] or 0.0
         within = (within[0] * f, within[1] * f)
     return Entry(values=values, within=within)
-
-
-def _of(findings: Sequence[Finding]) -> list[Comparison]:
-    return list(dict.fromkeys(finding.comparison for finding in findings))
 
 
 def _named(label: str, groups: Sequence[Group]) -> Group:
@@ -257,9 +266,7 @@ def _from_constant(entry: Entry, constant: float) -> Difference | None:
         if estimate.value != constant:
             return None
         low = high = constant  # exactly what was claimed, of a number that is not a mean
-    return Difference(
-        value=estimate.value - constant, low=low - constant, high=high - constant, p=float("nan"), method="paired"
-    )
+    return Difference(value=estimate.value - constant, low=low - constant, high=high - constant, method="paired")
 
 
 def _apart(a: Entry, b: Entry | float) -> Difference | None:
@@ -269,36 +276,35 @@ def _apart(a: Entry, b: Entry | float) -> Difference | None:
     if not apart:
         return None
     mean = sum(apart) / len(apart)
-    return Difference(value=mean, low=min(apart), high=max(apart), p=float("nan"), method="paired")
+    return Difference(value=mean, low=min(apart), high=max(apart), method="paired")
 
 
 def _by_dataset(table: Sequence[Row]) -> dict[tuple[str, str], list[Group]]:
-    found: dict[tuple[str, str], list[Group]] = {}
+    tables: dict[tuple[str, str], list[Group]] = {}
     for group in aggregate(table):
-        found.setdefault((group.dataset, group.modality), []).append(group)
-    return found
+        tables.setdefault((group.dataset, group.modality), []).append(group)
+    return tables
 
 
-def _per(row: Row, *columns: str) -> float | None:
+def _bits_per(row: Row, column: str) -> float | None:
     """bits_per_sample over one of the row's columns."""
-    (column,) = columns
     value, bits = row.get(column), row.get("bits_per_sample")
-    return bits / value if isinstance(value, int | float) and isinstance(bits, int | float) and value else None
+    return bits / value if is_number(value) and is_number(bits) and value else None
 
 
 def _share_of_codes(row: Row) -> float | None:
-    bits = _per(row, "elements")
+    bits = _bits_per(row, "elements")
     return None if bits is None else 2.0**-bits
 
 
 def _tokens(row: Row) -> float | None:
-    bits = _per(row, "positions")
+    bits = _bits_per(row, "positions")
     return None if not bits else 1 / bits
 
 
 def _per_element(row: Row) -> float | None:
     elements = row.get("elements")
-    return 1 / elements if isinstance(elements, int | float) and elements else None
+    return 1 / elements if is_number(elements) and elements else None
 
 
 # Numbers that are a metric times a fact of the cell: (metric, factor), None where the cell has no such fact.

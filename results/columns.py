@@ -125,8 +125,8 @@ def _by_role(groups: Sequence[Group]) -> list[str]:
 
 
 def _place(groups: Sequence[Group], metric: str) -> tuple[Role, Shown]:
-    facts = detail(groups, metric) or {}
-    return facts.get("role", ""), facts.get("shown", "default")
+    known = detail(groups, metric)
+    return ("", "default") if known is None else (known.role, known.shown)
 
 
 def _measured(groups: Sequence[Group]) -> list[str]:

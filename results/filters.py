@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .errors import UserError, unknown
-from .rows import Row, column_names, metric_names
+from .rows import Row, column_names, is_number, metric_names
 
 _FILTER = re.compile(r"\s*([A-Za-z0-9_.\-]+?)\s*(>=|<=|!=|==|=|~|>|<)\s*(.*?)\s*", re.DOTALL)
 
@@ -29,13 +29,13 @@ def select(table: Sequence[Row], where: str | Sequence[str] | None) -> list[Row]
     left.
     """
     filters = [where] if isinstance(where, str) else list(where or ())
-    kept = list(table)
+    rows = list(table)
     for text in filters:
         meets = _parse(text, table)
-        kept = [row for row in kept if meets(row)]
-    if filters and not kept:
+        rows = [row for row in rows if meets(row)]
+    if filters and not rows:
         raise UserError(f"no cell of {len(table)} meets {' and '.join(map(repr, filters))}")
-    return kept
+    return rows
 
 
 def _parse(text: str, table: Sequence[Row]) -> Callable[[Row], bool]:
@@ -47,7 +47,7 @@ def _parse(text: str, table: Sequence[Row]) -> Callable[[Row], bool]:
         metric = name.removeprefix("protocols.")
         if metric not in metric_names(table):
             raise unknown("metric", metric, metric_names(table), where=f"filter {text!r}")
-        read: Callable[[Row], Any] = lambda row: row["protocols"].get(metric)  # noqa: E731
+        read: Callable[[Row], Any] = lambda row: row.metrics[metric].protocol if metric in row.metrics else None  # noqa: E731
     elif name in (names := column_names(table)):
         read = lambda row: row.get(name)  # noqa: E731
     else:
@@ -57,22 +57,18 @@ def _parse(text: str, table: Sequence[Row]) -> Callable[[Row], bool]:
         if number is None:
             raise UserError(f"filter {text!r}: {symbol} compares numbers, {value!r} is none")
         compare = _ORDERED[symbol]
-        return lambda row: _is_number(read(row)) and compare(read(row), number)
+        return lambda row: is_number(read(row)) and compare(read(row), number)
     if symbol == "~":
         return lambda row: read(row) is not None and value.lower() in str(read(row)).lower()
     return lambda row: _equal(read(row), value, number) == (symbol != "!=")
 
 
-def _equal(found: Any, value: str, number: float | None) -> bool:
-    if isinstance(found, bool):
-        return str(found).lower() == value.lower()
-    if _is_number(found) and number is not None:
-        return found == number
-    return found is not None and str(found) == value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _equal(cell: Any, value: str, number: float | None) -> bool:
+    if isinstance(cell, bool):
+        return str(cell).lower() == value.lower()
+    if is_number(cell) and number is not None:
+        return cell == number
+    return cell is not None and str(cell) == value
 
 
 def _number(text: str) -> float | None:

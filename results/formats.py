@@ -1,4 +1,4 @@
-"""Tables and rows as text: Markdown, LaTeX, CSV, JSON."""
+"""Tables and rows as text: for a terminal, Markdown, LaTeX, CSV, JSON."""
 
 from __future__ import annotations
 
@@ -6,23 +6,44 @@ import csv
 import io
 import json
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table as RichTable
+from rich.text import Text
 
 from .notes import ARROWS
 from .rows import NESTED, Row, column_names
-from .tables import Cell, Column, Table
+from .tables import Column, Table, TableCell
 
 WIDTH = 200  # columns of a terminal that a Markdown table may fill
+
+
+def terminal(table: Table, *, width: int) -> Iterator[RenderableType]:
+    """What rich prints of a table on a terminal of `width` columns; wider ones continue below themselves."""
+    yield Text(_printable(table.title), "bold")
+    for page in _pages(table, width):
+        columns = [table.columns[i] for i in page]
+        drawn = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+        for column in columns:
+            drawn.add_column(Text(_head(column)), justify="right" if column.number else "left", overflow="fold")
+        for line in table.lines:
+            drawn.add_row(*(Text(_plain_cell(line[i]), "bold" if line[i].best else "") for i in page))
+        yield drawn
+    for note in table.notes:
+        yield Text(f"- {_printable(note)}")
+    yield Text()
 
 
 def markdown(table: Table, *, width: int = WIDTH) -> str:
     """GitHub Markdown, padded so that it reads as text; a table wider than `width` continues below itself."""
     parts = [f"## {_markdown(table.title)}"]
-    for kept in _pages(table, width):
-        texts = [[_markdown_cell(line[i]) for i in kept] for line in table.lines]
-        heads = [_markdown(_head(table.columns[i])) for i in kept]
+    for page in _pages(table, width):
+        texts = [[_markdown_cell(line[i]) for i in page] for line in table.lines]
+        heads = [_markdown(_head(table.columns[i])) for i in page]
         sizes = [max(3, len(head), *(len(line[k]) for line in texts)) for k, head in enumerate(heads)]
-        numbers = [table.columns[i].number for i in kept]
+        numbers = [table.columns[i].number for i in page]
         rule = "|".join("-" * (n + 1) + (":" if right else "-") for n, right in zip(sizes, numbers, strict=True))
         parts.append("\n".join([_line(heads, sizes, numbers), f"|{rule}|", *(_line(t, sizes, numbers) for t in texts)]))
     below = (
@@ -41,11 +62,11 @@ def latex(table: Table) -> str:
     """A booktabs table (`\\usepackage{booktabs}`) with its notes below; continued like the Markdown one."""
     arrows = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", "none": ""}
     tabulars = []
-    for kept in _pages(table, WIDTH):
-        columns = [table.columns[i] for i in kept]
+    for page in _pages(table, WIDTH):
+        columns = [table.columns[i] for i in page]
         spec = "".join("r" if column.number else "l" for column in columns)
         head = " & ".join(_latex(column.title) + arrows[column.direction] for column in columns)
-        body = [" & ".join(_latex_cell(line[i]) for i in kept) + r" \\" for line in table.lines]
+        body = [" & ".join(_latex_cell(line[i]) for i in page) + r" \\" for line in table.lines]
         tabulars += [rf"\begin{{tabular}}{{{spec}}}", r"\toprule", rf"{head} \\", r"\midrule", *body]
         tabulars += [r"\bottomrule", r"\end{tabular}", r"\par\smallskip"]
     below = " ".join(_latex(note) for note in table.notes)
@@ -101,10 +122,19 @@ def _head(column: Column) -> str:
     return f"{column.title} {ARROWS[column.direction]}".rstrip()
 
 
-def _markdown_cell(cell: Cell) -> str:
+def _markdown_cell(cell: TableCell) -> str:
     text = _markdown(cell.text)
     text = f"**{text}**" if cell.best else text
     return f"{text}±{cell.margin}" if cell.margin else text
+
+
+def _plain_cell(cell: TableCell) -> str:
+    return _printable(f"{cell.text}±{cell.margin}" if cell.margin else cell.text)
+
+
+def _printable(text: str) -> str:
+    """Text in one line that can't move the cursor, nor turn the reading direction."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
 
 
 def _markdown(text: str) -> str:
@@ -140,6 +170,6 @@ def _latex(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
 
 
-def _latex_cell(cell: Cell) -> str:
+def _latex_cell(cell: TableCell) -> str:
     text = rf"\textbf{{{_latex(cell.text)}}}" if cell.best else _latex(cell.text)
     return rf"{text} $\pm$ {_latex(cell.margin)}" if cell.margin else text

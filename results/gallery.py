@@ -6,9 +6,8 @@ Read from the jobs' artifacts (`reconstruction.keep`, `generation.keep`) with nu
 from __future__ import annotations
 
 import html
+import io
 import re
-import struct
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -59,8 +58,8 @@ def _picture(row: Row) -> tuple[str, np.ndarray] | None:
     """What the rows of the cell's picture are, and the picture `[H, W, 3]` uint8; None where there is nothing."""
     if row["modality"] == "waveform":
         return None
-    kept = {**_tensors(row, "reconstruction", PAIRS), **_tensors(row, "generation", SAMPLES)}
-    parts = [(name, kept[name]) for name in ("true", "reconstructed", "samples") if name in kept]
+    tensors = {**_tensors(row, "reconstruction", PAIRS), **_tensors(row, "generation", SAMPLES)}
+    parts = [(name, tensors[name]) for name in ("true", "reconstructed", "samples") if name in tensors]
     if not parts:
         return None
     return ", ".join(name for name, _ in parts), sheet([tiles for _, tiles in parts])
@@ -98,19 +97,17 @@ def _line(tiles: np.ndarray) -> np.ndarray:
 
 
 def png(picture: np.ndarray) -> bytes:
-    """`[H, W, 3]` uint8 as the bytes of a PNG file (RFC 2083): one stream of unfiltered lines."""
-    height, width, _ = picture.shape
-    lines = np.concatenate([np.zeros((height, 1), np.uint8), picture.reshape(height, -1)], axis=1)
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 9)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    )
+    """`[H, W, 3]` uint8 as the bytes of a PNG file; equal pictures, equal bytes."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _tensors(row: Row, kind: str, name: str) -> Mapping[str, np.ndarray]:
-    """The tensors that the cell's job of that kind has kept, by what they are; empty where it has none."""
-    job = row["jobs"].get(kind)
+    """The tensors in the file `name` of the cell's job of that kind, by what they are; empty where it has none."""
+    job = row.jobs.get(kind)
     if job is None:
         return {}
     store, (kind, key) = Store(row["source"]), job.split("/")
@@ -122,12 +119,12 @@ def _tensors(row: Row, kind: str, name: str) -> Mapping[str, np.ndarray]:
 
     path = store.job_folder(kind, key) / name
     try:
-        found = load_file(path)
+        tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: cannot be read: {error}; remove its folder and run the suite again") from None
     if row["modality"] == "spectrogram":  # low frequencies at the bottom
-        return {tensor: np.flip(values, axis=2) for tensor, values in found.items()}
-    return found
+        return {tensor: np.flip(values, axis=2) for tensor, values in tensors.items()}
+    return tensors
 
 
 def _file_name(row: Row, taken: Sequence[Path]) -> str:

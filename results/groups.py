@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import UserError
-from .metric import Direction
-from .rows import Row
+from .metric import Direction, Metric
+from .rows import Row, is_number
 from .statistics import Difference, Entry, Estimate, ranks, significant_pairs
+
+T = TypeVar("T")
 
 _NORMAL = 1.959963984540054
 
@@ -37,7 +39,7 @@ class Group:
 
     @property
     def title(self) -> str:
-        """The label, with the recipe behind it where the label does not tell it."""
+        """The label, followed by the recipe in brackets unless the label contains it."""
         return self.label if self.recipe in self.label else f"{self.label} ({self.recipe})"
 
     def values(self, name: str) -> dict[int, float]:
@@ -61,13 +63,11 @@ class Group:
         values = self.values(metric)
         within: tuple[float, float] | None = None
         if len(values) == 1:
-            row = next(row for row in self.rows if row["seed"] in values)
-            interval, se = row["details"][metric]["interval"], row.get(f"{metric}_se")
-            value = row[metric]
-            if interval is not None and None not in interval:
-                within = (interval[0], interval[1])
-            elif se is not None:
-                within = (value - _NORMAL * se, value + _NORMAL * se)
+            ((seed, value),) = values.items()
+            one = next(row.metrics[metric] for row in self.rows if row["seed"] == seed)
+            within = one.interval
+            if within is None and one.se is not None:
+                within = (value - _NORMAL * one.se, value + _NORMAL * one.se)
         return Entry(values=values, within=within)
 
     def estimate(self, metric: str) -> Estimate | None:
@@ -91,7 +91,7 @@ def aggregate(rows: Sequence[Row]) -> list[Group]:
             other = groups[*parts, label, axes][row["seed"]]
             if other["source"] != row["source"]:
                 raise UserError(
-                    f"{row['cell']} of {row['suite']!r} stands in {other['source']} and in {row['source']} with "
+                    f"{row['cell']} of {row['suite']!r} is in {other['source']} and in {row['source']} with "
                     f"different jobs; give one folder, or keep one with --where source={row['source']}"
                 )
             copy += 1
@@ -115,8 +115,8 @@ def aggregate(rows: Sequence[Row]) -> list[Group]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Groups compared by one metric: the rank of each, and the pairs (i < j) that differ with the difference i - j."""
+class Ranking:
+    """Groups ranked by one metric: the rank of each, and the pairs (i < j) that differ with the difference i - j."""
 
     metric: str
     direction: Direction
@@ -124,15 +124,11 @@ class Comparison:
     apart: Mapping[tuple[int, int], Difference]
 
 
-def compare(groups: Sequence[Group], metric: str) -> Comparison:
-    """The groups compared by `metric`. Raises ValueError for a metric without a direction."""
+def rank(groups: Sequence[Group], metric: str) -> Ranking:
+    """The groups ranked by `metric`. Raises ValueError for a metric without a direction."""
     entries, direction = [group.entry(metric) for group in groups], direction_of(groups, metric)
-    return Comparison(
-        metric=metric,
-        direction=direction,
-        ranks=tuple(ranks(entries, direction)),
-        apart=significant_pairs(entries),
-    )
+    apart = significant_pairs(entries)
+    return Ranking(metric=metric, direction=direction, ranks=tuple(ranks(entries, direction, apart)), apart=apart)
 
 
 def split(groups: Sequence[Group]) -> list[list[Group]]:
@@ -143,35 +139,43 @@ def split(groups: Sequence[Group]) -> list[list[Group]]:
     return list(tables.values())
 
 
-def protocols_of(groups: Sequence[Group], metric: str) -> dict[str, Group]:
-    """The protocols by which the metric was measured in these groups, each with the first group that has it."""
-    found: dict[str, Group] = {}
+def measurements(groups: Sequence[Group], metric: str) -> Iterator[tuple[Group, Metric]]:
+    """The metric of every row that has a number in it, with the row's group."""
     for group in groups:
         for row in group.rows:
-            if metric in row["protocols"] and is_number(row[metric]):
-                found.setdefault(row["protocols"][metric], group)
-    return found
+            if metric in row.metrics and row.metrics[metric].value is not None:
+                yield group, row.metrics[metric]
+
+
+def protocols_of(groups: Sequence[Group], metric: str) -> dict[str, Group]:
+    """The protocols by which the metric was measured in these groups, each with the first group that has it."""
+    first: dict[str, Group] = {}
+    for group, measured in measurements(groups, metric):
+        first.setdefault(measured.protocol, group)
+    return first
 
 
 def check_protocols(groups: Sequence[Group], metrics: Sequence[str]) -> None:
     """Raises UserError when a metric of one table was measured by two protocols: such values are not comparable."""
     for metric in metrics:
-        found = protocols_of(groups, metric)
-        if len(found) > 1:
-            (first, a), (second, b) = list(found.items())[:2]
+        protocols = protocols_of(groups, metric)
+        if len(protocols) > 1:
+            (first, a), (second, b) = list(protocols.items())[:2]
             raise UserError(
                 f"{a.suite}, {a.dataset}: {metric} has two protocols, {first!r} ({a.title}) and {second!r} "
                 f"({b.title}), which must not be mixed; keep one with --where 'protocols.{metric}={first}'"
             )
 
 
-def detail(groups: Sequence[Group], metric: str) -> dict[str, Any] | None:
-    """The metric's direction, unit, n, missing and interval as its first row has them; None if no row has it."""
-    for group in groups:
-        for row in group.rows:
-            if metric in row["details"]:
-                return row["details"][metric]
-    return None
+def sample_counts(groups: Sequence[Group], metric: str) -> str:
+    """`@256`: the samples that the metric was measured on, `@250–256` where lines lost some, "" if none are counted."""
+    counts = sorted({measured.n for _, measured in measurements(groups, metric)} - {0})
+    return f"@{'–'.join(dict.fromkeys(map(str, (counts[0], counts[-1]))))}" if counts else ""
+
+
+def detail(groups: Sequence[Group], metric: str) -> Metric | None:
+    """The metric as its first row has it, for its direction and unit; None if no row has it."""
+    return next((row.metrics[metric] for group in groups for row in group.rows if metric in row.metrics), None)
 
 
 # Which way is better for what is no metric: less to store, to predict and to pay.
@@ -198,10 +202,14 @@ _BASE: dict[str, Direction] = {
 
 def direction_of(groups: Sequence[Group], name: str) -> Direction:
     """Which way is better in the column: as the metric says, or, for rate and cost, `tsr` up and all others down."""
-    found = detail(groups, name)
-    return found["direction"] if found is not None else _BASE.get(name, "none")
+    metric = detail(groups, name)
+    return metric.direction if metric is not None else _BASE.get(name, "none")
 
 
-def is_number(value: Any) -> bool:
-    """True for int and float, not for bool."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def best_first(items: Sequence[T], value: Callable[[T], Any], *, descending: bool) -> list[T]:
+    """The items by their value: numbers, then texts, then those that have None (each as they stood where equal)."""
+    numbers = [item for item in items if is_number(value(item))]
+    texts = [item for item in items if value(item) is not None and not is_number(value(item))]
+    numbers.sort(key=value, reverse=descending)
+    texts.sort(key=lambda item: str(value(item)), reverse=descending)
+    return [*numbers, *texts, *(item for item in items if value(item) is None)]

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from .columns import front_axes, matching
 from .errors import UserError, unknown
 from .filters import select
-from .formats import comma_separated, json_rows, latex, markdown
-from .groups import aggregate, check_protocols, direction_of, is_number, split
+from .formats import comma_separated, json_rows, latex, markdown, terminal
+from .groups import aggregate, best_first, check_protocols, direction_of, split
 from .page import page
 from .rows import NESTED, Row, column_names, metric_names, rows
 from .statistics import pareto as on_front
-from .tables import tables
+from .tables import Table, tables
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Format = Literal["md", "csv", "json", "latex", "html"]
 
@@ -30,6 +34,20 @@ def leaderboard(
 ) -> str:
     """The leaderboard of the output folders `dirs` as text: see `render`. Raises UserError on any bad input."""
     return render(rows(dirs), format=format, sort=sort, where=where, columns=columns, pareto=pareto)
+
+
+def show(
+    dirs: Sequence[Path | str],
+    console: Console,
+    *,
+    sort: str | None = None,
+    where: str | Sequence[str] | None = None,
+    columns: str | Sequence[str] | None = None,
+    pareto: str | Sequence[str] | None = None,
+) -> None:
+    """Print the tables of the output folders `dirs` on a terminal, as wide as it is: see `render`."""
+    for table in _tables(_selected(rows(dirs), where), sort, columns, pareto):
+        console.print(*terminal(table, width=console.width), sep="\n", highlight=False)
 
 
 def render(
@@ -53,19 +71,37 @@ def render(
     """
     if format not in get_args(Format):
         raise unknown("format", format, get_args(Format))
+    chosen = _selected(table, where)
+    if format in ("csv", "json"):
+        return _flat(chosen, format, sort, None if _all(columns) else columns, _axes(pareto))
+    drawn = _tables(chosen, sort, columns, pareto)
+    if format == "html":
+        return page(drawn)
+    return "\n".join((latex if format == "latex" else markdown)(one) for one in drawn)
+
+
+def _selected(table: Sequence[Row], where: str | Sequence[str] | None) -> list[Row]:
     chosen = select(table, where)
     if not chosen:
         raise UserError("there is no cell to show: the suites hold none")
-    axes = pareto.split(",") if isinstance(pareto, str) else pareto
-    wanted = None if columns is None or (isinstance(columns, str) and columns.strip() == "all") else columns
-    if format in ("csv", "json"):
-        return _flat(chosen, format, sort, wanted, axes)
-    made = tables(chosen, sort=sort, columns="all" if columns is not None and wanted is None else wanted, front=axes)
-    if format == "html":
-        return page(made)
-    if format == "latex":
-        return "\n".join(latex(one) for one in made)
-    return "\n".join(markdown(one) for one in made)
+    return chosen
+
+
+def _tables(
+    chosen: Sequence[Row],
+    sort: str | None,
+    columns: str | Sequence[str] | None,
+    pareto: str | Sequence[str] | None,
+) -> list[Table]:
+    return tables(chosen, sort=sort, columns="all" if _all(columns) else columns, front=_axes(pareto))
+
+
+def _all(columns: str | Sequence[str] | None) -> bool:
+    return isinstance(columns, str) and columns.strip() == "all"
+
+
+def _axes(pareto: str | Sequence[str] | None) -> Sequence[str] | None:
+    return pareto.split(",") if isinstance(pareto, str) else pareto
 
 
 def _flat(
@@ -91,14 +127,8 @@ def _sorted(chosen: list[Row], sort: str, known: Sequence[str]) -> list[Row]:
     name = sort.removeprefix("-")
     if name not in known:
         raise unknown("column", name, known, where="sort")
-    higher = any(row["details"].get(name, {}).get("direction") == "higher" for row in chosen)
-    numbers = sorted((row for row in chosen if is_number(row.get(name))), key=lambda row: row[name])
-    texts = [row for row in chosen if row.get(name) is not None and not is_number(row[name])]
-    texts.sort(key=lambda row: str(row[name]))
-    if higher != sort.startswith("-"):
-        numbers.reverse()
-        texts.reverse()
-    return [*numbers, *texts, *(row for row in chosen if row.get(name) is None)]
+    higher = any(name in row.metrics and row.metrics[name].direction == "higher" for row in chosen)
+    return best_first(chosen, lambda row: row.get(name), descending=higher != sort.startswith("-"))
 
 
 def _marked(chosen: list[Row], axes: Sequence[str], known: Sequence[str]) -> list[Row]:
@@ -109,4 +139,4 @@ def _marked(chosen: list[Row], axes: Sequence[str], known: Sequence[str]) -> lis
         points = [[group.mean(name) for name in names] for group in members]
         marks = on_front(points, [direction_of(members, name) for name in names])
         front |= {id(row) for group, mark in zip(members, marks, strict=True) for row in group.rows if names and mark}
-    return [{**row, "pareto": id(row) in front} for row in chosen]
+    return [replace(row, columns={**row.columns, "pareto": id(row) in front}) for row in chosen]

@@ -81,7 +81,7 @@ class Metric:
             "name": self.name,
             "value": _finite(self.value),
             "se": _finite(self.se),
-            "interval": None if self.interval is None else [_finite(x) for x in self.interval],
+            "interval": list(self.interval) if self.interval and all(map(math.isfinite, self.interval)) else None,
             "n": self.n,
             "missing": self.missing,
             "direction": self.direction,
@@ -89,12 +89,6 @@ class Metric:
             "protocol": self.protocol,
             **{name: place for name, place in places.items() if place not in ("", "default")},
         }
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Metric:
-        """The inverse of `to_json`, also of data without places. Raises KeyError or TypeError on what is no metric."""
-        interval = data["interval"]
-        return cls(**{**data, "interval": None if interval is None else (interval[0], interval[1])})
 
 
 def _finite(value: float | None) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .groups import Comparison, Group, detail, direction_of, is_number
+from .groups import Group, Ranking, direction_of, measurements
 from .statistics import alike
 
 ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
@@ -19,7 +19,7 @@ _FAILURES = 8
 def notes(
     groups: Sequence[Group],
     metrics: Sequence[str],
-    compared: Comparison | None,
+    compared: Ranking | None,
     front: Sequence[str],
     common: Mapping[str, Any],
     *,
@@ -62,7 +62,7 @@ def _intervals(groups: Sequence[Group], metrics: Sequence[str]) -> str:
     )
 
 
-def _differences(groups: Sequence[Group], compared: Comparison) -> list[str]:
+def _differences(groups: Sequence[Group], compared: Ranking) -> list[str]:
     """Which lines differ by the ranking metric beyond the 95 % interval of their difference."""
     valued = [i for i, rank in enumerate(compared.ranks) if rank is not None]
     if len(valued) < 2:
@@ -75,14 +75,14 @@ def _differences(groups: Sequence[Group], compared: Comparison) -> list[str]:
         apart, together = [], []
         for place, i in enumerate(valued):
             for j in valued[place + 1 :]:
-                found = compared.apart.get((i, j))
-                if found is None:
+                d = compared.apart.get((i, j))
+                if d is None:
                     together.append(f"#{i + 1} ~ #{j + 1}")
                     continue
-                better, worse = (i, j) if sign * found.value > 0 else (j, i)
+                better, worse = (i, j) if sign * d.value > 0 else (j, i)
                 flip = 1 if better == i else -1
-                low, high = sorted((flip * found.low, flip * found.high))
-                apart.append(f"#{better + 1} > #{worse + 1} by {flip * found.value:+.3g} [{low:.3g}, {high:.3g}]")
+                low, high = sorted((flip * d.low, flip * d.high))
+                apart.append(f"#{better + 1} > #{worse + 1} by {flip * d.value:+.3g} [{low:.3g}, {high:.3g}]")
         result = [head]
         if apart:
             result.append(f"Better, with the difference in {compared.metric}: {'; '.join(apart)}.")
@@ -90,16 +90,16 @@ def _differences(groups: Sequence[Group], compared: Comparison) -> list[str]:
             result.append(f"Can't be told apart by {compared.metric}: {', '.join(together)}.")
         return result
     place_of = {line: place for place, line in enumerate(valued)}
-    found_groups = alike(len(valued), [(place_of[i], place_of[j]) for i, j in compared.apart], limit=_GROUPS)
-    if found_groups is None:
+    alike_lines = alike(len(valued), [(place_of[i], place_of[j]) for i, j in compared.apart], limit=_GROUPS)
+    if alike_lines is None:
         apart_from: dict[int, list[int]] = {}
         for i, j in sorted(compared.apart):
             apart_from.setdefault(i, []).append(j)
         pairs = "; ".join(f"#{i + 1} from {_ranges(others)}" for i, others in apart_from.items())
         return [head, f"Differ by {compared.metric}: {pairs}. All other pairs can't be told apart."]
-    if not found_groups:
+    if not alike_lines:
         return [head, "All pairs of lines differ."]
-    text = "; ".join(" ".join(f"#{valued[i] + 1}" for i in group) for group in found_groups)
+    text = "; ".join(" ".join(f"#{valued[i] + 1}" for i in group) for group in alike_lines)
     return [head, f"Can't be told apart by {compared.metric}: {text}. Lines in no such group together differ."]
 
 
@@ -118,17 +118,16 @@ def _protocols(groups: Sequence[Group], metrics: Sequence[str]) -> list[str]:
     """One note per protocol, with the metrics, units and sample counts that share it."""
     shared: dict[tuple[str, str, str], list[str]] = {}
     missing = []
-    for metric in metrics:
-        found = detail(groups, metric)
-        rows = [row for group in groups for row in group.rows if is_number(row.get(metric))]
-        if found is None or not rows:
+    for name in metrics:
+        measured = [metric for _, metric in measurements(groups, name)]
+        if not measured:
             continue
-        counts = sorted({row["details"][metric]["n"] for row in rows})
+        counts = sorted({metric.n for metric in measured})
         n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-        shared.setdefault((rows[0]["protocols"][metric], found["unit"], n), []).append(metric)
-        lost = sum(row["details"][metric]["missing"] for row in rows)
+        shared.setdefault((measured[0].protocol, measured[0].unit, n), []).append(name)
+        lost = sum(metric.missing for metric in measured)
         if lost:
-            missing.append(f"{metric} is not defined for {lost} samples, which are left out of it.")
+            missing.append(f"{name} is not defined for {lost} samples, which are left out of it.")
     result = []
     for (protocol, unit, n), names in shared.items():
         facts = [fact for fact in (unit, f"n = {n}" if n != "0" else "", protocol) if fact]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from .notes import ARROWS
-from .tables import Cell, Column, Table
+from .tables import Column, Table, TableCell
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem; color: #1c1c1c; background: #fff; }
@@ -74,7 +74,7 @@ def _head(column: Column) -> str:
     return f'<th scope="col"{side}><button type="button">{escape(text)}</button></th>'
 
 
-def _cell(column: Column, cell: Cell) -> str:
+def _cell(column: Column, cell: TableCell) -> str:
     side = "" if column.number else ' class="text"'
     value = "" if cell.value is None else f' data-value="{escape(str(cell.value))}"'
     text = f"<b>{escape(cell.text)}</b>" if cell.best else escape(cell.text)

@@ -12,9 +12,9 @@ from .columns import depends_on_count
 from .display import show
 from .errors import UserError, unknown
 from .filters import select
-from .groups import Group, aggregate, check_protocols, detail, direction_of, is_number, split
+from .groups import Group, aggregate, check_protocols, detail, direction_of, measurements, sample_counts, split
 from .notes import ARROWS
-from .rows import Row, axis_column, column_names, metric_names, rows
+from .rows import Row, axis_column, column_names, is_number, metric_names, rows
 from .statistics import Estimate, mean_interval
 from .store import atomic_file
 
@@ -81,22 +81,22 @@ def plot(
         raise UserError(f"--out {path}: the file's name must end in {', '.join(FORMATS)}")
     if log not in get_args(Log):
         raise unknown("choice of logarithmic axes", log, get_args(Log), where="--log")
-    made = panels(select(rows(dirs), where), x=x, y=y, group=group)
-    scales = tuple(axis in log or (log == "auto" and _spans(made, axis, name)) for axis, name in (("x", x), ("y", y)))
+    drawn = panels(select(rows(dirs), where), x=x, y=y, group=group)
+    scales = tuple(axis in log or (log == "auto" and _spans(drawn, axis, name)) for axis, name in (("x", x), ("y", y)))
     import matplotlib as mpl
 
     # Text stays text in SVG. No date and fixed ids: the same records give the same bytes.
     date = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix.lower())
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": f"{x} {y}", "font.size": 9}):
-        figure = _draw(made, scales)
+        figure = _draw(drawn, scales)
         with atomic_file(path) as temporary:
             figure.savefig(temporary, format=path.suffix.lower()[1:], metadata=date, dpi=160)
     return path
 
 
-def _spans(made: Sequence[Panel], axis: str, name: str) -> bool:
+def _spans(drawn: Sequence[Panel], axis: str, name: str) -> bool:
     """Whether an axis is better logarithmic: FLOPs, and positive values of very different sizes."""
-    points = [point for panel in made for line in panel.lines for point in line.points]
+    points = [point for panel in drawn for line in panel.lines for point in line.points]
     values = [point.x if axis == "x" else point.y.value for point in points]
     return name.endswith("flops") or (min(values) > 0 and max(values) >= 30 * min(values))
 
@@ -111,25 +111,25 @@ def panels(table: Sequence[Row], *, x: str, y: str, group: str | Sequence[str] =
     for option, name in (("--x", x), ("--y", y)):
         values = [row[name] for row in table if row.get(name) is not None]
         if values and not any(is_number(value) for value in values):
-            raise UserError(f"{option} {name}: a column of numbers is wanted, and this one has {show(values[0])!r}")
-    found = [panel for groups in split(aggregate(table)) if (panel := _panel(groups, x, y, names)) is not None]
-    if not found:
+            raise UserError(f"{option} {name}: expected a column of numbers, and this one has {show(values[0])!r}")
+    drawn = [panel for groups in split(aggregate(table)) if (panel := _panel(groups, x, y, names)) is not None]
+    if not drawn:
         raise UserError(f"no cell has a number in both {x} and {y}")
-    return found
+    return drawn
 
 
 def _panel(groups: Sequence[Group], x: str, y: str, names: Sequence[str]) -> Panel | None:
     metrics = metric_names(row for group in groups for row in group.rows)
     check_protocols(groups, [name for name in (x, y) if name in metrics])
-    found: dict[str, dict[float, list[Group]]] = {}
+    places: dict[str, dict[float, list[Group]]] = {}
     for group in groups:
         place = group.mean(x)
         if place is not None and group.mean(y) is not None:
             line = ", ".join(_named(group, name, names[0]) for name in names)
-            found.setdefault(line, {}).setdefault(place, []).append(group)
+            places.setdefault(line, {}).setdefault(place, []).append(group)
     drawn = {
         line: {place: _only(alike, line, place, x, names) for place, alike in by_x.items()}
-        for line, by_x in found.items()
+        for line, by_x in places.items()
     }
     lines = tuple(
         Line(
@@ -171,42 +171,37 @@ def _only(alike: Sequence[Group], line: str, place: float, x: str, names: Sequen
 
 def _estimate(group: Group, name: str, is_metric: bool) -> Estimate:
     if is_metric:
-        found = group.estimate(name)
-        assert found is not None  # a group without a value is not drawn
-        return found
+        estimate = group.estimate(name)
+        assert estimate is not None  # a group without a value is not drawn
+        return estimate
     return mean_interval(list(group.values(name).values()))
 
 
 def _label(groups: Sequence[Group], name: str) -> str:
     """The column's name with the samples that it was measured on, the direction that is better, and its unit."""
-    found = detail(groups, name)
-    if found is None:
+    metric = detail(groups, name)
+    if metric is None:
         unit = "FLOPs" if name.endswith("flops") else "s" if name.endswith("seconds") else _MORE_UNITS.get(name, "")
         return f"{name} [{unit}]" if unit else name
-    counts = sorted({row["details"][name]["n"] for g in groups for row in g.rows if is_number(row.get(name))} - {0})
-    count = f"@{'–'.join(dict.fromkeys(map(str, (counts[0], counts[-1]))))}" if counts else ""
-    shown = name + (count if depends_on_count(groups, name) else "")
+    shown = name + (sample_counts(groups, name) if depends_on_count(groups, name) else "")
     arrow = ARROWS[direction_of(groups, name)]
-    return " ".join(part for part in (shown, f"[{found['unit']}]" if found["unit"] else "", arrow) if part)
+    return " ".join(part for part in (shown, f"[{metric.unit}]" if metric.unit else "", arrow) if part)
 
 
 def _protocol(groups: Sequence[Group], name: str) -> str:
-    for group in groups:
-        for row in group.rows:
-            if is_number(row.get(name)) and row["protocols"].get(name):
-                return f"{name}: {row['protocols'][name]}"
-    return ""
+    protocols = (metric.protocol for _, metric in measurements(groups, name))
+    return next((f"{name}: {protocol}" for protocol in protocols if protocol), "")
 
 
-def _draw(made: Sequence[Panel], scales: Sequence[bool]) -> Figure:
+def _draw(drawn: Sequence[Panel], scales: Sequence[bool]) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    wide = min(2, len(made))
-    high = -(-len(made) // wide)
+    wide = min(2, len(drawn))
+    high = -(-len(drawn) // wide)
     figure = Figure(figsize=(7.6 * wide, 4.8 * high), layout="constrained")
     FigureCanvasAgg(figure)
-    for number, panel in enumerate(made, start=1):
+    for number, panel in enumerate(drawn, start=1):
         _draw_panel(figure.add_subplot(high, wide, number), panel, scales)
     return figure
 

@@ -9,28 +9,19 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import PurePosixPath
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, NoReturn
 
-from .metric import Direction, Metric, Role, Shown
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from .canonical import pretty
+from .metric import Metric
 
 SCHEMA = 1
+LARGEST = 1e300  # numbers beyond it overflow in sums of squares
 
 Status = Literal["finished", "failed"]
-
-# The jobs of a cell in the order in which they depend on each other.
-KINDS = (
-    "data",
-    "encoder",
-    "reference",
-    "tokenizer",
-    "latents",
-    "reconstruction",
-    "prior",
-    "generation",
-    "modelability",
-    "probes",
-)
 
 # `{2: update_to_2, ...}`: version N's function takes the JSON of schema N - 1 to that of N. Schema 1 is the first.
 UPDATES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
@@ -63,6 +54,27 @@ class Failure:
         return " ".join(f"{self.type}: {self.message}".split())
 
 
+def _inside(name: str) -> str:
+    """An artifact's name: a relative path that stays in its folder."""
+    path = PurePosixPath(name)
+    if not name or path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise ValueError("no file inside the job's folder can have this name")
+    return name
+
+
+def _plausible(metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
+    names = set()
+    for metric in metrics:
+        if not metric.name or metric.name in names:
+            raise ValueError(f"metric {metric.name!r} appears twice" if metric.name else "a metric has no name")
+        if metric.n < 0 or metric.missing < 0:
+            raise ValueError(f"metric {metric.name!r} has a negative count")
+        if metric.interval is not None and metric.interval[0] > metric.interval[1]:
+            raise ValueError(f"metric {metric.name!r} has an interval that ends before it begins")
+        names.add(metric.name)
+    return metrics
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """What is kept of one job.
@@ -73,20 +85,20 @@ class Record:
     the same job: seconds, peak memory, device, threads, attempt, versions, host.
     """
 
-    kind: str
-    key: str
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    kind: Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]
+    key: Annotated[str, Field(pattern=r"^[^/\x00]+$")]
     status: Status
     config: Mapping[str, Any] = field(default_factory=dict)
     depends: tuple[str, ...] = ()
-    metrics: tuple[Metric, ...] = ()
+    metrics: Annotated[tuple[Metric, ...], AfterValidator(_plausible)] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
-    artifacts: Mapping[str, int] = field(default_factory=dict)
+    artifacts: Mapping[Annotated[str, AfterValidator(_inside)], Annotated[int, Field(ge=0)]] = field(
+        default_factory=dict
+    )
     error: Failure | None = None
     run: Mapping[str, Any] = field(default_factory=dict)
-
-    def metric(self, name: str) -> Metric | None:
-        """The metric of that name, or None."""
-        return next((metric for metric in self.metrics if metric.name == name), None)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data with the schema's number; non-finite floats become None, tuples lists."""
@@ -101,15 +113,15 @@ class Record:
             "metrics": [metric.to_json() for metric in self.metrics],
             "extra": plain(self.extra),
             "artifacts": dict(self.artifacts),
-            "error": None if error is None else {"type": error.type, "message": error.message, "where": error.where},
+            "error": None if error is None else {item.name: _utf8(getattr(error, item.name)) for item in fields(error)},
             "run": plain(self.run),
         }
 
     def to_bytes(self) -> bytes:
         """The record's file: canonical JSON. Raises InvalidRecord for a record that could not be read back."""
-        data = self.to_json()
-        _validate(data)
-        return canonical(data)
+        content = pretty(self.to_json())
+        self.from_bytes(content)
+        return content
 
     @classmethod
     def from_json(cls, data: Any, *, kind: str | None = None, key: str | None = None) -> Record:
@@ -127,7 +139,7 @@ class Record:
             status=data["status"],
             config=data["config"],
             depends=tuple(data["depends"]),
-            metrics=tuple(Metric.from_json(metric) for metric in data["metrics"]),
+            metrics=tuple(_metric(metric) for metric in data["metrics"]),
             extra=data["extra"],
             artifacts=data["artifacts"],
             error=None if error is None else Failure(**error),
@@ -161,20 +173,34 @@ def plain(value: Any) -> Any:
     raise TypeError(f"a record holds plain data, got a {type(value).__name__}")
 
 
-def canonical(data: Any) -> bytes:
-    """JSON that is equal for equal data: sorted keys, two spaces, floats by repr, a newline at the end."""
-    text = json.dumps(data, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
-    return text.encode("utf-8", "backslashreplace") + b"\n"
-
-
 def parse(content: bytes) -> Any:
-    """The inverse of `canonical`. Raises InvalidRecord; the newline at the end shows that nothing was cut off."""
+    """The inverse of `canonical.pretty`; the newline at the end shows that nothing was cut off.
+
+    Raises InvalidRecord for anything else, NaN, infinity and numbers beyond 1e300 included.
+    """
     if not content.endswith(b"\n"):
         raise InvalidRecord("cut short" if content else "empty")
     try:
-        return json.loads(content.decode("utf-8"))
+        return json.loads(
+            content.decode("utf-8"), parse_constant=_no_number, parse_float=_bounded_float, parse_int=_bounded_int
+        )
     except (ValueError, RecursionError) as error:
         raise InvalidRecord(f"not JSON, or cut short ({error})") from None
+
+
+def explain(error: ValidationError) -> str:
+    """The first thing that pydantic found wrong, in one line that begins with the key's path: `metrics[0].n: ...`."""
+    first = error.errors(include_url=False)[0]
+    parts = (part if isinstance(part, int) else " ".join(part.split()) for part in first["loc"] if part != "[key]")
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
+    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{path}: unknown key"
+    if first["type"].startswith("missing"):
+        return f"{path}: missing"
+    if first["type"] == "value_error":  # raised by a check of ours
+        return f"{path}: {first['msg'].removeprefix('Value error, ')}"
+    message, text = first["msg"], repr(first["input"])
+    return f"{path}: {message[0].lower()}{message[1:]}, got {text if len(text) <= 60 else text[:57] + '...'}"
 
 
 def _updated(data: Any) -> dict[str, Any]:
@@ -190,81 +216,49 @@ def _updated(data: Any) -> dict[str, Any]:
     return data
 
 
-_FIELDS: dict[str, type | tuple[type, ...]] = {
-    "kind": str,
-    "key": str,
-    "status": str,
-    "config": dict,
-    "depends": list,
-    "metrics": list,
-    "extra": dict,
-    "artifacts": dict,
-    "error": (dict, type(None)),
-    "run": dict,
-}
-_METRIC_FIELDS = {item.name for item in fields(Metric)}
-
-
 def _validate(data: dict[str, Any]) -> dict[str, Any]:
-    _names("the record", data, {"schema", *_FIELDS})
-    for name, kind in _FIELDS.items():
-        if not isinstance(data[name], kind):
-            raise InvalidRecord(f"{name} is a {type(data[name]).__name__}")
-    if not data["kind"] or not data["key"]:
-        raise InvalidRecord("kind or key is empty")
-    if data["status"] not in get_args(Status):
-        raise InvalidRecord(f"status {data['status']!r} is none of {', '.join(get_args(Status))}")
+    """`data` itself, when it has every field of a record and each is valid. Raises InvalidRecord."""
+    names = [item.name for item in fields(Record)]
+    if missing := [name for name in names if name not in data]:
+        raise InvalidRecord(f"the record lacks {', '.join(missing)}")
+    # Free tables were checked by `parse`, and may hold what UTF-8 can't: file names of other encodings.
+    free = [name for name in ("config", "extra", "run") if isinstance(data[name], dict)]
+    typed = {name: {} if name in free else value for name, value in data.items() if name != "schema"}
+    try:
+        # As JSON, whose lists are tuples in strict mode too. Numbers are then taken from `data`: 1 stays 1, not 1.0.
+        _adapter().validate_json(json.dumps(typed, ensure_ascii=False).encode())
+    except ValidationError as error:
+        raise InvalidRecord(explain(error)) from None
+    except UnicodeEncodeError as error:
+        raise InvalidRecord(f"{error.object[max(0, error.start - 20) : error.end]!r} is no text") from None
     if (data["status"] == "failed") != (data["error"] is not None):
         raise InvalidRecord(f"status {data['status']!r} with {'an' if data['error'] else 'no'} error")
-    if data["error"] is not None:
-        _names("error", data["error"], {"type", "message", "where"})
-        if not all(isinstance(text, str) for text in data["error"].values()):
-            raise InvalidRecord("error holds something that is no text")
-    if not all(isinstance(job, str) for job in data["depends"]):
-        raise InvalidRecord("depends holds something that is no job")
-    for name, size in data["artifacts"].items():
-        path = PurePosixPath(name)
-        if not name or path.is_absolute() or ".." in path.parts:
-            raise InvalidRecord(f"artifact {name!r} lies outside the job's folder")
-        if not _is_int(size) or size < 0:
-            raise InvalidRecord(f"artifact {name!r} has the size {size!r}")
-    names = [_valid_metric(metric) for metric in data["metrics"]]
-    if len(set(names)) != len(names):
-        raise InvalidRecord(f"metric {next(name for name in names if names.count(name) > 1)!r} stands twice")
     return data
 
 
-def _valid_metric(metric: Any) -> str:
-    if not isinstance(metric, dict):
-        raise InvalidRecord("metrics holds something that is no metric")
-    _names("a metric", {"role": "", "shown": "default"} | metric, _METRIC_FIELDS)
-    name, interval = metric["name"], metric["interval"]
-    if not isinstance(name, str) or not name:
-        raise InvalidRecord(f"metric name {name!r}")
-    numbers = [metric["value"], metric["se"]]
-    if interval is not None:
-        if not isinstance(interval, list) or len(interval) != 2:
-            raise InvalidRecord(f"metric {name!r}: interval {interval!r} is no pair")
-        numbers += interval
-    if not all(x is None or _is_int(x) or (isinstance(x, float) and math.isfinite(x)) for x in numbers):
-        raise InvalidRecord(f"metric {name!r} holds something that is no number")
-    if not all(_is_int(metric[count]) and metric[count] >= 0 for count in ("n", "missing")):
-        raise InvalidRecord(f"metric {name!r}: n and missing are counts")
-    if metric["direction"] not in get_args(Direction):
-        raise InvalidRecord(f"metric {name!r}: direction {metric['direction']!r}")
-    if not isinstance(metric["unit"], str) or not isinstance(metric["protocol"], str):
-        raise InvalidRecord(f"metric {name!r}: unit and protocol are text")
-    if metric.get("role", "") not in get_args(Role) or metric.get("shown", "default") not in get_args(Shown):
-        raise InvalidRecord(f"metric {name!r}: role {metric.get('role')!r}, shown {metric.get('shown')!r}")
-    return name
+@cache
+def _adapter() -> TypeAdapter[Record]:
+    return TypeAdapter(Record)  # built when first needed: it takes longer than importing this module
 
 
-def _names(what: str, data: dict[str, Any], expected: set[str]) -> None:
-    if missing := sorted(expected - data.keys()):
-        raise InvalidRecord(f"{what} lacks {', '.join(missing)}")
-    if strange := sorted(data.keys() - expected):
-        raise InvalidRecord(f"{what} has an unknown field {strange[0]!r}")
+def _metric(data: dict[str, Any]) -> Metric:
+    interval = data.get("interval")
+    return Metric(**{**data, "interval": None if interval is None else (interval[0], interval[1])})
 
 
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _utf8(text: str) -> str:
+    """A message may quote a file name of another encoding."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number")
+
+
+def _bounded_float(text: str) -> float:
+    value = float(text)
+    return value if abs(value) < LARGEST else _no_number(f"{text:.20}")
+
+
+def _bounded_int(text: str) -> int:
+    return int(text) if len(text) < 300 else _no_number(f"{text:.20}...")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError
-from .record import KINDS, Failure, Record
-from .store import Store
+from .metric import Metric
+from .record import Failure, Record
+from .store import Store, SuiteCell
 
 if TYPE_CHECKING:
     import pandas
-
-Row = dict[str, Any]
 
 RATE = ("tsr", "tsr_input", "elements", "positions", "bits_per_sample", "bits_per_element", "bitrate")
 SPEC = ("downsample", "channels", *RATE)
@@ -37,17 +37,52 @@ NESTED = ("axes", "protocols", "details", "jobs")
 # Axes that every cell has a value of, given or solved for.
 _RESOLVED = ("downsample", "channels")
 
-# Jobs that all cells of a data set share; their time is no cell's own.
-_SHARED = ("data", "encoder", "reference")
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Row(Mapping[str, Any]):
+    """One cell, and as a mapping its value by column.
+
+    The columns are those of `BASE`, one per axis (dots become underscores; `axis_<name>` where the name is a base
+    column's), every metric as `<name>` and `<name>_se`, and at the end `axes` (by their own names), `protocols`
+    {metric: protocol}, `details` {metric: {direction, unit, n, missing, interval, role, shown}} and `jobs`. `status` is "finished",
+    "failed: <job>: <cause>" or "missing"; an unfinished cell has what it did measure.
+    """
+
+    columns: Mapping[str, Any]
+    axes: Mapping[str, Any]
+    metrics: Mapping[str, Metric]
+    jobs: Mapping[str, str]
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self.columns:
+            return self.columns[name]
+        if name in self.metrics:
+            return self.metrics[name].value
+        if name.endswith("_se") and name[:-3] in self.metrics:
+            return self.metrics[name[:-3]].se
+        if name in ("axes", "jobs"):
+            return dict(getattr(self, name))
+        if name == "protocols":
+            return {name: metric.protocol for name, metric in self.metrics.items()}
+        if name == "details":
+            return {name: _detail(metric) for name, metric in self.metrics.items()}
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        measured = (column for name in self.metrics for column in (name, f"{name}_se"))
+        return iter(dict.fromkeys((*self.columns, *measured, *NESTED)))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _detail(metric: Metric) -> dict[str, Any]:
+    facts = {name: getattr(metric, name) for name in ("direction", "unit", "n", "missing", "interval", "role", "shown")}
+    return facts | {"interval": None if metric.interval is None else list(metric.interval)}
 
 
 def rows(dirs: Iterable[Store | Path | str]) -> list[Row]:
     """One row per cell of every suite found in `dirs`, in the suites' order.
-
-    A row has the columns of `BASE`, one per axis (dots become underscores; `axis_<name>` where the name is a base
-    column's), every metric as `<name>` and `<name>_se`, and at its end `axes` (by their own names), `protocols`
-    {metric: protocol}, `details` {metric: {direction, unit, n, missing, interval, role, shown}} and `jobs`.
-    `status` is "finished", "failed: <cause>" or "missing"; what a failed or unfinished cell did measure is there.
 
     Raises UserError for a folder that does not exist, holds no suite, or holds a damaged suite file.
     """
@@ -64,8 +99,8 @@ def rows(dirs: Iterable[Store | Path | str]) -> list[Row]:
             for cell in suite["cells"]:
                 for job in cell["jobs"].values():
                     if job not in records:
-                        records[job] = _record(store, job)
-                result.append(_row(str(store.root), suite["suite"], cell, records))
+                        records[job] = store.outcome(*job.split("/"))
+                result.append(_row(str(store.root), suite["suite"], cell, _jobs(cell, suite["kinds"]), records))
     return _without_repeats(result)
 
 
@@ -79,17 +114,15 @@ def frame(table: Sequence[Row]) -> pandas.DataFrame:
 
 def column_names(table: Sequence[Row]) -> list[str]:
     """The flat columns of the rows together: identity, axes, spec, cost, then metrics; in one stable order."""
-    seen = dict.fromkeys(name for row in table for name in row if name not in NESTED)
-    metrics = set(metric_names(table))
-    measured = metrics | {f"{name}_se" for name in metrics}
-    axes = [name for name in seen if name not in BASE and name not in measured]
-    tail = [name for name in seen if name in measured]
-    return [*IDENTITY, *axes, *BASE[len(IDENTITY) :], *tail] if seen else list(BASE)
+    flat = dict.fromkeys(name for row in table for name in row.columns)
+    measured = dict.fromkeys(name for metric in metric_names(table) for name in (metric, f"{metric}_se"))
+    axes = [name for name in flat if name not in BASE and name not in measured]
+    return [*IDENTITY, *axes, *BASE[len(IDENTITY) :], *measured] if table else list(BASE)
 
 
 def metric_names(table: Iterable[Row]) -> list[str]:
     """The metrics of the rows together, in the order in which they first appear."""
-    return list(dict.fromkeys(name for row in table for name in row["details"]))
+    return list(dict.fromkeys(name for row in table for name in row.metrics))
 
 
 def axis_column(axis: str) -> str:
@@ -100,28 +133,29 @@ def axis_column(axis: str) -> str:
     return f"axis_{name}" if name in BASE or name in NESTED else name
 
 
-def _record(store: Store, job: str) -> Record | None:
-    kind, key = job.split("/")
-    record = store.load_any(kind, key)
-    # A finished record whose artifacts are gone is no result: the next run does the job again.
-    return record if record is None or record.status == "failed" else store.load(kind, key)
+def _jobs(cell: SuiteCell, kinds: Sequence[str]) -> list[str]:
+    """The cell's jobs in the order of their kinds, which is that of dependence; others after them, by name."""
+    order = {kind: place for place, kind in enumerate(kinds)}
+    return sorted(set(cell["jobs"].values()), key=lambda job: (order.get(job.split("/")[0], len(order)), job))
 
 
-def _row(source: str, suite: str, cell: dict[str, Any], records: dict[str, Record | None]) -> Row:
-    jobs = sorted(set(cell["jobs"].values()), key=_order)
+def _row(source: str, suite: str, cell: SuiteCell, jobs: Sequence[str], records: Mapping[str, Record | None]) -> Row:
     known = [record for job in jobs if (record := records[job]) is not None]
     finished = [record for record in known if record.status == "finished"]
-    own = [record for record in finished if record.kind not in _SHARED]
+    # What the tokenizer itself was made from (the data set) is shared by many cells: its cost is no cell's own.
+    shared = {job for record in known if record.kind == "tokenizer" for job in record.depends}
+    own = [record for record in finished if f"{record.kind}/{record.key}" not in shared]
     fitted = [record for record in own if record.kind in ("tokenizer", "prior")]
     axes = cell["axes"]
-    row: Row = {"source": source, "suite": suite, **{name: cell[name] for name in IDENTITY[2:-1]}}
+    facts: Mapping[str, Any] = cell
+    row: dict[str, Any] = {"source": source, "suite": suite, **{name: facts[name] for name in IDENTITY[2:-1]}}
     row["label"] = cell["label"] or cell["recipe"]
     row["status"] = _status(jobs, known)
     named = {axis_column(axis): value for axis, value in axes.items()}
     row |= {name: value for name, value in named.items() if name not in _RESOLVED}
-    row |= {name: cell.get(name, named.get(name)) for name in (*SPEC, "discrete", "topology")}
+    row |= {name: facts.get(name, named.get(name)) for name in (*SPEC, "discrete", "topology")}
     trained = next((str(r.config["prior"]) for r in finished if r.kind == "prior" and "prior" in r.config), None)
-    row["prior"] = trained or cell.get("prior")
+    row["prior"] = trained or facts.get("prior")
     row["sampler"] = next((str(r.extra["sampler"]) for r in finished if "sampler" in r.extra), None)
     row["parameters"] = _total([r.extra.get("parameters") for r in finished if r.kind == "tokenizer"])
     row["prior_parameters"] = _total([r.extra.get("parameters") for r in finished if r.kind == "prior"])
@@ -134,31 +168,13 @@ def _row(source: str, suite: str, cell: dict[str, Any], records: dict[str, Recor
     row["sampling_per_second"] = _total([r.run.get("samples_per_second") for r in own if r.kind == "generation"])
     peaks = [p for r in own if isinstance(p := r.run.get("peak_memory_bytes"), int | float)]
     row["peak_memory_bytes"] = max(peaks, default=None)
-    protocols: dict[str, str] = {}
-    details: dict[str, Any] = {}
+    metrics: dict[str, Metric] = {}
     for record in finished:
         for metric in record.metrics:
             # Two jobs' metrics of one name stay apart, and none hides a column of the row.
-            name = (
-                metric.name if metric.name not in row and metric.name not in NESTED else f"{record.kind}_{metric.name}"
-            )
-            row[name], row[f"{name}_se"] = metric.value, metric.se
-            protocols[name] = metric.protocol
-            details[name] = {
-                "direction": metric.direction,
-                "unit": metric.unit,
-                "n": metric.n,
-                "missing": metric.missing,
-                "interval": None if metric.interval is None else list(metric.interval),
-                "role": metric.role,
-                "shown": metric.shown,
-            }
-    return {**row, "axes": dict(axes), "protocols": protocols, "details": details, "jobs": dict(cell["jobs"])}
-
-
-def _order(job: str) -> tuple[int, str]:
-    kind = job.split("/")[0]
-    return (KINDS.index(kind) if kind in KINDS else len(KINDS), job)
+            taken = metric.name in row or metric.name in metrics or metric.name in NESTED
+            metrics[f"{record.kind}_{metric.name}" if taken else metric.name] = metric
+    return Row(columns=row, axes=dict(axes), metrics=metrics, jobs=dict(cell["jobs"]))
 
 
 def _status(jobs: Sequence[str], known: Sequence[Record]) -> str:
@@ -175,9 +191,14 @@ def _total(values: Sequence[Any]) -> float | None:
 
 def _without_repeats(table: list[Row]) -> list[Row]:
     """The same cell with the same jobs read from two folders is one row; a finished one goes before another."""
-    kept: dict[tuple[Any, ...], Row] = {}
+    unique: dict[tuple[Any, ...], Row] = {}
     for row in table:
-        key = (row["suite"], row["cell"], tuple(sorted(row["jobs"].items())))
-        if key not in kept or (row["status"] == "finished" and kept[key]["status"] != "finished"):
-            kept[key] = row
-    return list(kept.values())
+        key = (row["suite"], row["cell"], tuple(sorted(row.jobs.items())))
+        if key not in unique or (row["status"] == "finished" and unique[key]["status"] != "finished"):
+            unique[key] = row
+    return list(unique.values())
+
+
+def is_number(value: Any) -> bool:
+    """True for int and float, not for bool."""
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,7 +1,7 @@
 """An output folder: one folder per job with its record, and the suites that were run there. The one atomic write.
 
 OUT/jobs/<kind>/<key>/record.json     one job; beside it config.json, log/, curve.jsonl and the job's artifacts
-OUT/suites/<suite>.json               the suite's cells and the jobs of each
+OUT/suites/<suite>.json               the suite's cells, the jobs of each, and what it claims
 """
 
 from __future__ import annotations
@@ -10,12 +10,17 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired
 from urllib.parse import quote
 
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict  # typing's own before Python 3.12 is not enough for pydantic
+
+from .canonical import pretty
 from .errors import UserError
-from .record import KINDS, InvalidRecord, Record, canonical, parse, plain
+from .record import InvalidRecord, Record, explain, parse, plain
 
 RECORD = "record.json"
 SUITE_SCHEMA = 1
@@ -30,6 +35,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
     The file is flushed to disk before it is renamed and the folder after, so that a crash leaves the old content or
     the new. Missing folders are made. On any exception the temporary file is removed; an OSError (full disk,
     read-only or forbidden folder) becomes a UserError of one line that names `path`.
+
+    Accepted: two flushes cost some milliseconds a file; a killed writer leaves its temporary file (`remove_leftovers`);
+    a link at `path` is replaced, not followed; of two processes that write one path, the last to finish stays; the new
+    file has the writer's owner and umask, not those of the old one.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
     try:
@@ -65,6 +74,38 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink()
 
 
+# The order in suites' files that do not state it, which are of older versions.
+_KINDS = [
+    *("data", "encoder", "reference", "tokenizer", "latents"),
+    *("reconstruction", "prior", "generation", "modelability", "probes"),
+]
+
+
+# A cell's further keys are facts of it: rate, shape of the latents, prior.
+@with_config(ConfigDict(extra="allow"))
+class SuiteCell(TypedDict):
+    """A cell as a suite's file has it; `jobs` are "<kind>/<key>" by kind."""
+
+    cell: str
+    dataset: str
+    modality: str
+    recipe: str
+    label: str
+    axes: dict[str, Any]
+    seed: int
+    jobs: dict[str, Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*/[^/\x00]+$")]]
+
+
+class SuiteFile(TypedDict):
+    """A suite's file: `kinds` are those of its jobs, in the order in which they depend on each other."""
+
+    schema: Annotated[int, Field(ge=SUITE_SCHEMA, le=SUITE_SCHEMA)]
+    suite: str
+    cells: list[SuiteCell]
+    kinds: list[str]
+    claims: NotRequired[list[dict[str, Any]]]
+
+
 class Store:
     """The records and suites under `root`. Nothing is read or made before it is asked for."""
 
@@ -75,19 +116,18 @@ class Store:
         """`root/jobs/<kind>/<key>`; not created."""
         return self.root / "jobs" / kind / key
 
+    def outcome(self, kind: str, key: str) -> Record | None:
+        """How the job ended: its failed record, or its finished one if all its artifacts are there in full size.
+
+        None when there is neither: the job is still to be done.
+        """
+        record = self.load_any(kind, key)
+        return record if record is None or record.status == "failed" or self._complete(record) else None
+
     def load(self, kind: str, key: str) -> Record | None:
         """The job's finished record; None without one that is valid and whose artifacts are all there in full size."""
-        record = self.load_any(kind, key)
-        if record is None or record.status != "finished":
-            return None
-        folder = self.job_folder(kind, key)
-        for name, size in record.artifacts.items():
-            try:
-                if (folder / name).stat().st_size != size:
-                    return None
-            except OSError:
-                return None
-        return record
+        record = self.outcome(kind, key)
+        return record if record is not None and record.status == "finished" else None
 
     def load_any(self, kind: str, key: str) -> Record | None:
         """The job's valid record, finished or failed, its artifacts unchecked; None without one."""
@@ -100,21 +140,26 @@ class Store:
         """As `load_any`, but raises InvalidRecord with the reason why there is no valid record."""
         try:
             content = (self.job_folder(kind, key) / RECORD).read_bytes()
-        except OSError as error:
-            raise InvalidRecord(error.strerror or str(error)) from None
+        except (OSError, ValueError) as error:  # ValueError: a key that no folder can be called by
+            raise InvalidRecord(getattr(error, "strerror", None) or str(error)) from None
         return Record.from_bytes(content, kind=kind, key=key)
+
+    def _complete(self, record: Record) -> bool:
+        folder = self.job_folder(record.kind, record.key)
+        try:
+            return all((folder / name).stat().st_size == size for name, size in record.artifacts.items())
+        except (OSError, ValueError):
+            return False
 
     def save(self, record: Record) -> None:
         """Write the record atomically into its job's folder. Raises UserError when it can't be written."""
         atomic_write(self.job_folder(record.kind, record.key) / RECORD, record.to_bytes())
 
     def iterate(self) -> Iterator[Record]:
-        """All valid records, finished and failed, kind by kind in the order of dependence, then by key."""
-        found = {path.name: path for path in _folders(self.root / "jobs")}
-        order = [kind for kind in KINDS if kind in found] + sorted(found.keys() - set(KINDS))
-        for kind in order:
-            for folder in _folders(found[kind]):
-                record = self.load_any(kind, folder.name)
+        """All valid records, finished and failed, by kind and key."""
+        for kind in _folders(self.root / "jobs"):
+            for folder in _folders(kind):
+                record = self.load_any(kind.name, folder.name)
                 if record is not None:
                     yield record
 
@@ -122,12 +167,22 @@ class Store:
         """Where the suite's cells are kept; the name is percent-encoded, so that any name is a file's."""
         return self.root / "suites" / f"{quote(suite, safe=' ')}.json"
 
-    def write_suite(self, suite: str, cells: Sequence[dict[str, Any]]) -> None:
-        """Write the suite's cells atomically. Raises UserError when they can't be written."""
-        data = {"schema": SUITE_SCHEMA, "suite": suite, "cells": [plain(cell) for cell in cells]}
-        atomic_write(self.suite_path(suite), canonical(data))
+    def write_suite(
+        self,
+        suite: str,
+        cells: Sequence[dict[str, Any]],
+        *,
+        kinds: Sequence[str] = (),
+        claims: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        """Write the suite's cells atomically, with the order in which its kinds of job depend on each other, and its
+        claims. Raises UserError when they can't be written."""
+        data: dict[str, Any] = {"schema": SUITE_SCHEMA, "suite": suite, "cells": [plain(cell) for cell in cells]}
+        data |= {"kinds": list(kinds)} if kinds else {}
+        data |= {"claims": [plain(claim) for claim in claims]} if claims else {}
+        atomic_write(self.suite_path(suite), pretty(data))
 
-    def read_suites(self) -> list[dict[str, Any]]:
+    def read_suites(self) -> list[SuiteFile]:
         """All suites that were run here, by file name. Raises UserError naming the file that is damaged."""
         try:
             paths = sorted(path for path in (self.root / "suites").iterdir() if path.suffix == ".json")
@@ -138,39 +193,22 @@ class Store:
         return [_read_suite(path) for path in paths]
 
 
-_CELL: dict[str, type] = {
-    "cell": str,
-    "dataset": str,
-    "modality": str,
-    "recipe": str,
-    "label": str,
-    "axes": dict,
-    "seed": int,
-    "jobs": dict,
-}
+@cache
+def _suite_file() -> TypeAdapter[SuiteFile]:
+    return TypeAdapter(SuiteFile)
 
 
-def _read_suite(path: Path) -> dict[str, Any]:
+def _read_suite(path: Path) -> SuiteFile:
     try:
         data = parse(path.read_bytes())
-        if (
-            not isinstance(data, dict)
-            or not isinstance(data.get("suite"), str)
-            or not isinstance(data.get("cells"), list)
-        ):
-            raise InvalidRecord("it has no suite name or no list of cells")
-        if data.get("schema") != SUITE_SCHEMA:
-            raise InvalidRecord(f"schema {data.get('schema')!r} where {SUITE_SCHEMA} is read")
-        for index, cell in enumerate(data["cells"]):
-            for name, kind in _CELL.items():
-                if not isinstance(cell, dict) or not isinstance(cell.get(name), kind):
-                    raise InvalidRecord(f"cells[{index}].{name} is missing or no {kind.__name__}")
-            if not all(isinstance(job, str) and job.count("/") == 1 for job in cell["jobs"].values()):
-                raise InvalidRecord(f"cells[{index}].jobs holds something other than <kind>/<key>")
-    except (InvalidRecord, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"{path}: not a suite's cells: {reason}; run the suite again to write it anew") from None
-    return data
+        return _suite_file().validate_python({"kinds": _KINDS, **data} if isinstance(data, dict) else data, strict=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except ValidationError as error:
+        reason = explain(error)
+    except InvalidRecord as error:
+        reason = str(error)
+    raise UserError(f"{path}: not a suite's cells: {reason}; run the suite again to write it anew")
 
 
 def _folders(path: Path) -> list[Path]:

@@ -10,25 +10,26 @@ from .columns import SHORT, chosen_columns, depends_on_count, front_axes, known_
 from .display import brief, compact, measured, show
 from .errors import unknown
 from .groups import (
-    Comparison,
     Group,
+    Ranking,
     aggregate,
+    best_first,
     check_protocols,
-    compare,
     detail,
     direction_of,
-    is_number,
     protocols_of,
+    rank,
+    sample_counts,
     split,
 )
 from .metric import Direction
 from .notes import notes
-from .rows import Row, axis_column, metric_names
+from .rows import Row, axis_column, is_number, metric_names
 from .statistics import distinguishable, pareto
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class TableCell:
     """One cell: what sorts it (`value`), what is read (`text`, and `margin` behind a ±), and whether it is best."""
 
     text: str
@@ -58,7 +59,7 @@ class Table:
     modality: str
     groups: tuple[Group, ...]
     columns: tuple[Column, ...]
-    lines: tuple[tuple[Cell, ...], ...]
+    lines: tuple[tuple[TableCell, ...], ...]
     common: Mapping[str, Any]
     ranked_by: str | None
     notes: tuple[str, ...]
@@ -109,9 +110,9 @@ def _table(
     if first is not None and first not in names:
         names.append(first)
 
-    compared = compare(groups, first) if first is not None else None
+    compared = rank(groups, first) if first is not None else None
     varying, common = _axes(groups)
-    numbers = [Cell(text=str(place), value=place) for place in range(1, len(groups) + 1)]
+    numbers = [TableCell(text=str(place), value=place) for place in range(1, len(groups) + 1)]
     built: list[Built] = [(Column(name="#", title="#", key=True), numbers), *_rank_columns(groups, compared, axes)]
     built.append(_text_column("recipe", [group.title for group in groups]))
     built += [
@@ -149,18 +150,18 @@ def _comparable(
     return [name for name in names if name not in left_out], left_out
 
 
-Built = tuple[Column, list[Cell]]
+Built = tuple[Column, list[TableCell]]
 
 
-def _rank_columns(groups: Sequence[Group], compared: Comparison | None, axes: Sequence[str]) -> list[Built]:
+def _rank_columns(groups: Sequence[Group], compared: Ranking | None, axes: Sequence[str]) -> list[Built]:
     built: list[Built] = []
     if compared is not None:
-        cells = [Cell(text="–" if rank is None else str(rank), value=rank) for rank in compared.ranks]
+        cells = [TableCell(text="–" if place is None else str(place), value=place) for place in compared.ranks]
         built.append((Column(name="rank", title="rank"), cells))
     if axes:
         points = [[group.mean(name) for name in axes] for group in groups]
         on = pareto(points, [direction_of(groups, name) for name in axes])
-        marks = [Cell(text="●" if mark else "", value=int(mark)) for mark in on]
+        marks = [TableCell(text="●" if mark else "", value=int(mark)) for mark in on]
         built.append((Column(name="pareto", title="P", number=False), marks))
     return built
 
@@ -168,7 +169,7 @@ def _rank_columns(groups: Sequence[Group], compared: Comparison | None, axes: Se
 def _text_column(name: str, texts: Sequence[str], values: Sequence[float | str | None] | None = None) -> Built:
     values = values or texts
     numeric = all(isinstance(value, int | float) or value is None for value in values)
-    cells = [Cell(text=text, value=value) for text, value in zip(texts, values, strict=True)]
+    cells = [TableCell(text=text, value=value) for text, value in zip(texts, values, strict=True)]
     return Column(name=name, title=name, number=numeric, key=True), cells
 
 
@@ -177,14 +178,16 @@ def _seeds(groups: Sequence[Group]) -> Built:
     for group in groups:
         total = len(group.rows)
         text = str(total) if group.finished == total else f"{group.finished}/{total}"
-        cells.append(Cell(text=text, value=group.finished))
+        cells.append(TableCell(text=text, value=group.finished))
     return Column(name="seeds", title="seeds"), cells
 
 
-def _column(groups: Sequence[Group], name: str, *, is_metric: bool) -> tuple[Column, list[Cell], bool]:
+def _column(groups: Sequence[Group], name: str, *, is_metric: bool) -> tuple[Column, list[TableCell], bool]:
     """The column with its cells, and whether its best could be marked (or needs no mark)."""
     direction = direction_of(groups, name)
-    title = SHORT.get(name, name) + (_count(groups, name) if is_metric and depends_on_count(groups, name) else "")
+    title = SHORT.get(name, name) + (
+        sample_counts(groups, name) if is_metric and depends_on_count(groups, name) else ""
+    )
     column = Column(name=name, title=title, direction=direction if is_metric else "none")
     if not is_metric:
         column = replace(column, key=any(name in group.axes for group in groups))
@@ -201,31 +204,24 @@ def _column(groups: Sequence[Group], name: str, *, is_metric: bool) -> tuple[Col
     cells = []
     for i, estimate in enumerate(estimates):
         if estimate is None:
-            cells.append(Cell(text="–"))
+            cells.append(TableCell(text="–"))
             continue
         text, margin = measured(estimate.value, estimate.half)
-        cells.append(Cell(text=text, margin=margin, value=estimate.value, best=i in best))
+        cells.append(TableCell(text=text, margin=margin, value=estimate.value, best=i in best))
     return column, cells, bool(known) or direction == "none" or count < 2
 
 
-def _count(groups: Sequence[Group], metric: str) -> str:
-    """`@256`: the samples that the metric was measured on, or `@250–256` where lines lost some."""
-    rows = [row for group in groups for row in group.rows if is_number(row.get(metric))]
-    counts = sorted({row["details"][metric]["n"] for row in rows} - {0})
-    return f"@{'–'.join(str(n) for n in dict.fromkeys((counts[0], counts[-1])))}" if counts else ""
-
-
-def _base_cell(group: Group, name: str) -> Cell:
+def _base_cell(group: Group, name: str) -> TableCell:
     value = group.mean(name)
     if value is None:
         text = group.common(name)
-        return Cell(text="–" if text is None else show(text), value=None if text is None else str(text))
+        return TableCell(text="–" if text is None else show(text), value=None if text is None else str(text))
     if name == "peak_memory_bytes":
-        return Cell(text=f"{value / 2**20:.0f} MiB", value=value)
+        return TableCell(text=f"{value / 2**20:.0f} MiB", value=value)
     if name.endswith("seconds"):
-        return Cell(text=f"{value:.0f}" if value >= 100 else f"{value:.2g}", value=value)
+        return TableCell(text=f"{value:.0f}" if value >= 100 else f"{value:.2g}", value=value)
     counts = name.endswith(("parameters", "flops"))
-    return Cell(text=compact(value) if counts else brief(value), value=value)
+    return TableCell(text=compact(value) if counts else brief(value), value=value)
 
 
 def _axes(groups: Sequence[Group]) -> tuple[list[str], dict[str, Any]]:
@@ -251,13 +247,7 @@ def _sorted(groups: Sequence[Group], key: str | None, *, reverse: bool) -> list[
         text = group.common(key)
         return None if text is None else str(text)
 
-    with_value = [group for group in groups if value(group) is not None]
-    numbers = [group for group in with_value if is_number(value(group))]
-    texts = [group for group in with_value if not is_number(value(group))]
-    missing = [group for group in groups if value(group) is None]
-    for part in (numbers, texts):
-        part.sort(key=lambda group: value(group), reverse=descending)  # type: ignore[arg-type, return-value]
-    return [*numbers, *texts, *missing]
+    return best_first(groups, value, descending=descending)
 
 
 def _sortable(value: Any) -> float | str | None:

@@ -42,7 +42,7 @@ ELSEWHERE = {
     "bench/datasets/source.py": "bench/datasets/test_files.py",  # the interface, tested through a source
     "bench/engines/client.py": "bench/engines/test_local.py",  # both ends of one pipe, tested as one
     "tasks/probing.py": "tasks/probes/test_interface.py",  # the task, beside the probes that it makes
-    "results/systems.py": "results/test_claims.py",  # data: the claims that are judged
+    "results/canonical.py": "results/test_record.py",
     "results/errors.py": "bench/test_suite.py",  # its messages, where users meet them
     "results/formats.py": "results/test_leaderboard.py",
     "results/metric.py": "results/test_record.py",

@@ -167,8 +167,8 @@ class _Scheduler:
         run = self._release(name)
         job, seconds = run.job, time.monotonic() - run.started
         self.server_deaths = 0
-        record = self.store.load_any(job.kind, job.key)
-        if self.store.load(job.kind, job.key) is not None:
+        record = self.store.outcome(job.kind, job.key)
+        if record is not None and record.status == "finished":
             clean_attempt(run.folder)  # it may have been killed right after its record was written
             yield Event(kind="finished", job=name, seconds=seconds)
         elif status == UNWRITABLE:

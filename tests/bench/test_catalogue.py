@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from latentbench.bench.catalogue import TOPICS, listing, plan_text
+from latentbench.bench.catalogue import SYNONYMS, TOPICS, listing, plan_text
 from latentbench.bench.plan import make_plan
 from latentbench.bench.suite import load_suite
 
@@ -15,7 +15,7 @@ from latentbench.bench.suite import load_suite
 @pytest.mark.parametrize(
     ("topic", "names"),
     [
-        ("tokenizers", {"ae", "pca", "kl-vae", "vq-vae", "fsq", "multi-head-vq"}),
+        ("recipes", {"ae", "pca", "kl-vae", "vq-vae", "fsq", "multi-head-vq"}),
         ("bottlenecks", {"identity", "linear", "kl", "vq", "fsq"}),
         ("priors", {"ar", "flow"}),
         ("metrics", {"psnr", "ssim", "si_sdr", "stft_distance", "mel_distance"}),
@@ -33,6 +33,12 @@ def test_a_topic_lists_its_names_with_a_line_each(topic: str, names: set[str]) -
     assert names <= {line.split()[0] for line in lines[1:]}
     if topic != "tasks":
         assert all(len(line.split()) > 1 for line in lines[1:]), lines  # each says what it is
+
+
+def test_older_names_of_topics_are_still_taken() -> None:
+    assert listing("tokenizers") == listing("recipes")
+    assert SYNONYMS.keys().isdisjoint(TOPICS)
+    assert set(SYNONYMS.values()) <= set(TOPICS)
 
 
 def test_everything_is_listed_without_a_topic() -> None:

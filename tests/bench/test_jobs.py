@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from latentbench.bench.jobs import Job, canonical
+from latentbench.bench.jobs import Job
+from latentbench.results.canonical import compact
 
 FACTS: dict[str, Any] = {
     "kind": "tokenizer",
@@ -47,4 +48,4 @@ def test_nothing_else_does() -> None:
 
 def test_canonical_refuses_what_json_lacks() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        canonical({"x": float("nan")})
+        compact({"x": float("nan")})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from latentbench.bench import cli, systems
 from latentbench.bench.plan import make_plan
 from latentbench.bench.runner import run_suite
 from latentbench.bench.suite import load_suite
-from latentbench.bench.systems import HEAD, last_run, systems_markdown, systems_text
+from latentbench.bench.systems import HEAD, claims_of, last_run, systems_markdown, systems_text
 from latentbench.results.claims import SCALED, Finding
 from latentbench.results.errors import UserError
-from latentbench.results.systems import SYSTEMS
+from latentbench.results.store import Store
 from latentbench.tokenizers.recipe import load_recipe, recipe_names
 from latentbench.tokenizers.spec import Modality
+
+CLAIMS = load_suite("systems").claims
 
 # Two of its cells, with as little training as there is.
 TINY: dict[str, Any] = {
@@ -47,9 +50,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_table_tells_what_the_records_say(run: Path) -> None:
     lines = systems_text(run).splitlines()
     assert all(len(line) <= 200 for line in lines)
-    assert lines[0].split("  ")[0] == "id"
+    assert lines[0].split("  ")[0] == "system"
     starts = [line.split()[0] for line in lines if line[:1] in ("A", "B")]
-    assert starts == [system.id for system in SYSTEMS]
+    assert starts == [claim.id for claim in CLAIMS]
     text = systems_text(run)
     assert "loss_l2: linear-ae not above pca" in text
     assert "2 seeds" in text
@@ -63,7 +66,7 @@ def test_markdown_has_a_row_per_system(run: Path, capsys: pytest.CaptureFixture[
     out = capsys.readouterr().out
     assert out.strip() == systems_markdown(run).strip()
     table = [line for line in out.splitlines() if line.startswith("|")]
-    assert len(table) == 2 + len(SYSTEMS)
+    assert len(table) == 2 + len(CLAIMS)
     assert all(line.count(" | ") == len(HEAD) - 1 for line in table[2:])
     assert "<br>image: loss_l2: linear-ae not above pca" in out
 
@@ -77,7 +80,7 @@ def test_without_a_run_nothing_was_run(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_verdict_from_one_seed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    comparison = SYSTEMS[0].comparisons[0]
+    comparison = CLAIMS[0].comparisons[0]
     found = [
         Finding(comparison=comparison, dataset=modality, modality=modality, status=status, value=1.0, seeds=seeds)
         for modality, status, seeds in (
@@ -101,8 +104,8 @@ def test_the_suite_has_every_cell_that_a_claim_compares() -> None:
     seeds: dict[tuple[str, str], set[int]] = {}
     for planned in plan.cells:
         seeds.setdefault((planned.cell.data.label, planned.cell.label), set()).add(planned.cell.seed)
-    for system in SYSTEMS:
-        for comparison in system.comparisons:
+    for claim in CLAIMS:
+        for comparison in claim.comparisons:
             right = comparison.right
             labels = {
                 comparison.left,
@@ -111,9 +114,9 @@ def test_the_suite_has_every_cell_that_a_claim_compares() -> None:
             modalities = comparison.modalities or tuple(Modality)
             data = {planned.cell.data.label for planned in plan.cells if planned.cell.data.modality in modalities}
             where = [d for d in data if all((d, label) in seeds for label in labels)]
-            assert where, f"{system.id}: no data set has {labels}"
+            assert where, f"{claim.id}: no data set has {labels}"
             enough = [d for d in where if all(len(seeds[d, label]) >= 3 for label in labels)]
-            assert enough or comparison.left == "ae-dwt", f"{system.id}: one seed of {labels}"
+            assert enough or comparison.left == "ae-dwt", f"{claim.id}: one seed of {labels}"
 
 
 def test_grids_of_equal_bits_are_compared_on_every_data_set() -> None:
@@ -122,14 +125,14 @@ def test_grids_of_equal_bits_are_compared_on_every_data_set() -> None:
     bits = {(p.cell.data.label, p.cell.label): p.cell.tokenizer.spec.bits_per_sample for p in plan.cells}
     data = {p.cell.data.label: p.cell.data.modality for p in plan.cells}
     tested = 0
-    for system in SYSTEMS:
-        for comparison in system.comparisons:
+    for claim in CLAIMS:
+        for comparison in claim.comparisons:
             if (comparison.metric, comparison.right_metric) != ("bits_per_sample", ""):
                 continue
             for name, modality in data.items():
                 pair = [(name, str(label)) for label in (comparison.left, comparison.right)]
                 if modality in (comparison.modalities or Modality) and all(cell in bits for cell in pair):
-                    assert bits[pair[0]] == pytest.approx(bits[pair[1]]), (system.id, name)
+                    assert bits[pair[0]] == pytest.approx(bits[pair[1]]), (claim.id, name)
                     tested += 1
     assert tested >= 4
 
@@ -141,8 +144,46 @@ def test_every_recipe_has_a_cell_in_each_of_its_modalities() -> None:
     assert found == wanted
 
 
+def test_the_list_has_every_system_once() -> None:
+    assert [claim.id for claim in CLAIMS] == [*(f"A{n}" for n in range(1, 21)), *(f"B{n}" for n in range(1, 11))]
+    assert all(claim.claim and claim.name for claim in CLAIMS)
+
+
+def test_a_run_is_judged_by_the_claims_that_it_was_run_with(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.write_suite("systems", [])
+    assert claims_of(tmp_path) == claims_of(None) == CLAIMS
+    store.write_suite("systems", [], claims=[asdict(claim) for claim in CLAIMS[1:3]])
+    assert claims_of(tmp_path) == CLAIMS[1:3]
+    store.write_suite("systems", [], claims=[{**asdict(CLAIMS[0]), "colour": 1}])
+    with pytest.raises(UserError, match=r"suites/systems\.json: claims\[0\]: colour: unknown key"):
+        claims_of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"comparisons": []}, "at least one must count"),
+        ({"claims": "x"}, r"claims\[0\]: claims: unknown key; did you mean 'claim'"),
+        ({"name": 3}, r"claims\[0\]: name: "),
+    ],
+)
+def test_a_claim_is_checked_with_its_suite(change: dict[str, Any], message: str) -> None:
+    good = asdict(CLAIMS[0])
+    assert load_suite({**TINY, "claims": [good]}).claims == CLAIMS[:1]
+    with pytest.raises(UserError, match=message):
+        load_suite({**TINY, "claims": [{**good, **change}]})
+    with pytest.raises(UserError, match="'A1' stands twice"):
+        load_suite({**TINY, "claims": [good, good]})
+
+
+def test_claims_are_in_no_jobs_key() -> None:
+    with_claims, without = (make_plan(load_suite({**TINY, "claims": c}), {}).jobs for c in ([asdict(CLAIMS[0])], []))
+    assert list(with_claims) == list(without)
+
+
 def test_every_recipe_names_a_known_system() -> None:
-    known = {system.id for system in SYSTEMS}
+    known = {claim.id for claim in CLAIMS}
     for name in recipe_names():
         assert set(load_recipe(name).systems) <= known, name
 

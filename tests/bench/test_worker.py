@@ -223,7 +223,7 @@ def test_a_record_that_can_t_be_saved(
     ("product", "message"),
     [
         (JobResult(extra={"x": Path("p")}), "a record holds plain data, got a PosixPath"),
-        (JobResult(metrics=(Metric(name="m", value=1.0),) * 2), "metric 'm' stands twice"),
+        (JobResult(metrics=(Metric(name="m", value=1.0),) * 2), "metrics: metric 'm' appears twice"),
     ],
 )
 def test_what_no_record_can_hold_is_a_failure(

@@ -46,10 +46,9 @@ def add_cell(
     key = f"{name}-{seed}"
     run = {"seconds": 2.5, "peak_memory_bytes": 3 * 2**20}
     store.save(Record(kind="data", key=dataset, status="finished", run={"seconds": 100.0}))
-    tokenizer = Record(
-        kind="tokenizer", key=key, status="finished", extra={"parameters": 1234567, "flops": 1e9}, run=run
-    )
-    store.save(tokenizer)
+    facts = {"parameters": 1234567, "flops": 1e9}
+    depends = (f"data/{dataset}",)
+    store.save(Record(kind="tokenizer", key=key, status="finished", depends=depends, extra=facts, run=run))
     jobs = {"data": f"data/{dataset}", "tokenizer": f"tokenizer/{key}", "reconstruction": f"reconstruction/{key}"}
     if failed:
         error = Failure(type="OutOfMemoryError", message="no memory\nleft", where="reconstruction.py:12")

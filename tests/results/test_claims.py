@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from latentbench.results.claims import Comparison, Finding, System, holds, judge, verdicts
+from latentbench.results.claims import Claim, Comparison, Finding, holds, judge, verdicts
 from latentbench.results.metric import Metric
 from latentbench.results.rows import Row, rows
 from latentbench.results.store import Store
-from latentbench.results.systems import SYSTEMS
 
 LEFT, RIGHT = [25.0, 25.3, 25.1], [20.0, 20.2, 20.4]
 
@@ -45,7 +44,7 @@ def table(tmp_path: Path, add: Callable[..., dict[str, Any]]) -> list[Row]:
 def one(table: list[Row], modality: str = "image", **comparison: Any) -> Finding:
     fields = {"metric": "psnr", "left": "fine", "relation": "above", "right": "coarse", **comparison}
     (found,) = judge(
-        System(id="X", name="x", claim="x", comparisons=(Comparison(**fields, modalities=(modality,)),)), table
+        Claim(id="X", name="x", claim="x", comparisons=(Comparison(**fields, modalities=(modality,)),)), table
     )
     return found
 
@@ -118,7 +117,6 @@ def test_what_is_not_there_was_not_run(table: list[Row]) -> None:
     missing = one(table, metric="ssim")
     assert (missing.status, missing.reason) == ("not run", "fine has no ssim")
     assert "not run (fine has no ssim)" in missing.text
-    assert judge(SYSTEMS[0], []) == judge(SYSTEMS[0], table)
 
 
 def test_a_verdict_needs_all_that_counts(table: list[Row]) -> None:
@@ -127,7 +125,7 @@ def test_a_verdict_needs_all_that_counts(table: list[Row]) -> None:
     absent = Comparison(metric="psnr", left="nobody", relation="above", right="fine")
 
     def of(*comparisons: Comparison) -> dict[str, str]:
-        return dict(verdicts(judge(System(id="X", name="x", claim="x", comparisons=comparisons), table)))
+        return dict(verdicts(judge(Claim(id="X", name="x", claim="x", comparisons=comparisons), table)))
 
     assert of(good) == {"image": "confirmed", "waveform": "not confirmed"}
     assert of(good, bad) == {"image": "not confirmed"}  # without `once` the waveforms say nothing of the whole claim
@@ -154,8 +152,10 @@ def test_a_finding_reads_as_a_line(table: list[Row]) -> None:
     assert text == "psnr: fine above coarse, by 4.93 [4.42, 5.45] dB, 3 seeds: confirmed"
 
 
-def test_the_list_has_every_system_once() -> None:
-    ids = [system.id for system in SYSTEMS]
-    assert ids == [*(f"A{n}" for n in range(1, 21)), *(f"B{n}" for n in range(1, 11))]
-    assert all(system.comparisons and system.claim and system.name for system in SYSTEMS)
-    assert all(any(c.counts for c in system.comparisons) for system in SYSTEMS)
+def test_a_claim_that_nothing_tests_is_refused() -> None:
+    aside = Comparison(metric="psnr", left="fine", relation="above", right="coarse", counts=False)
+    for comparisons in ((), (aside,)):
+        with pytest.raises(ValueError, match="at least one must count"):
+            Claim(id="X", name="x", claim="x", comparisons=comparisons)
+    with pytest.raises(ValueError, match="margin: must not be negative"):
+        Comparison(metric="psnr", left="fine", relation="above", right="coarse", margin=-1.0)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from latentbench.results.groups import aggregate, check_protocols, compare, direction_of, split
+from latentbench.results.groups import aggregate, check_protocols, direction_of, rank, split
 from latentbench.results.metric import Metric
 from latentbench.results.rows import rows
 from latentbench.results.statistics import mean_interval
@@ -60,9 +60,9 @@ def test_twins_within_a_suite_stay_apart(tmp_path: Path, add: Callable[..., dict
     ]
 
 
-def test_compare(folder: Path) -> None:
+def test_rank(folder: Path) -> None:
     groups = aggregate(rows([folder]))[:3]
-    compared = compare(groups, "psnr")
+    compared = rank(groups, "psnr")
     assert compared.ranks == (2, 1, 3)
     assert set(compared.apart) == {(0, 1), (0, 2), (1, 2)}
     assert compared.apart[0, 1].value == pytest.approx(-5.0)

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from latentbench.results.errors import UserError
-from latentbench.results.leaderboard import leaderboard, render
+from latentbench.results.leaderboard import leaderboard, render, show
 from latentbench.results.metric import Metric
 from latentbench.results.rows import rows
 from latentbench.results.store import Store
@@ -213,7 +214,7 @@ def test_two_runs_of_a_suite_are_not_one(tmp_path: Path, add: Add) -> None:
         cell = add(store, name, metrics=[Metric(name="psnr", value=1.0, direction="higher")])
         store.write_suite("s", [{**cell, "cell": "c"}])
         roots.append(store.root)
-    with pytest.raises(UserError, match=r"c of 's' stands in .*one and in .*two with different jobs"):
+    with pytest.raises(UserError, match=r"c of 's' is in .*one and in .*two with different jobs"):
         leaderboard(roots)
     assert leaderboard(roots, where=f"source={roots[0]}")
     assert len(json.loads(leaderboard(roots, format="json"))) == 2
@@ -350,3 +351,24 @@ def test_too_many_groups_are_told_pair_by_pair(tmp_path: Path, add: Add) -> None
 
 def test_render_takes_rows(folder: Path) -> None:
     assert render(rows([folder])) == leaderboard([folder])
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_a_terminal_gets_tables_of_its_width(folder: Path, width: int) -> None:
+    console = Console(width=width, file=io.StringIO(), force_terminal=True)
+    show([folder], console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in text.splitlines()]
+    assert max(map(len, lines)) <= width
+    assert sum("wide (kl-vae)" in line and "1" in line.split()[0] for line in lines) == (3 if width == 80 else 1)
+    assert re.search(r"\x1b\[1m *25\.20±0\.43", text)  # the best is bold
+
+
+def test_a_label_cannot_move_a_terminals_cursor(tmp_path: Path, add: Add) -> None:
+    store = Store(tmp_path)
+    label = "[/red]\x1b[2J\u202e[link=http://x]"
+    store.write_suite("s", [add(store, "c", metrics=[Metric(name="psnr", value=1.0)], label=label)])
+    console = Console(width=200, file=io.StringIO(), force_terminal=True)
+    show([store.root], console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "[/red]\ufffd[2J\ufffd[link=http://x]" in text

@@ -204,7 +204,7 @@ def test_the_default_file(folder: Path, tmp_path: Path, monkeypatch: pytest.Monk
         ({"x": "tsrr"}, "--x: unknown column 'tsrr'; did you mean 'tsr'?"),
         ({"y": "pnsr"}, "--y: unknown column 'pnsr'; did you mean 'psnr'?"),
         ({"group": "label,recip"}, "--group: unknown column 'recip'; did you mean 'recipe'?"),
-        ({"x": "recipe"}, "--x recipe: a column of numbers is wanted, and this one has 'kl-vae'"),
+        ({"x": "recipe"}, "--x recipe: expected a column of numbers, and this one has 'kl-vae'"),
         ({"log": "both"}, "--log: unknown choice of logarithmic axes 'both'; known: auto, none, x, xy, y"),
         ({"out": "plot.jpg"}, "--out plot.jpg: the file's name must end in .png, .svg, .pdf"),
         ({"out": f"{__file__}/plot.svg"}, f"cannot write {__file__}/plot.svg: "),

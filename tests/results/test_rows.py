@@ -108,6 +108,24 @@ def test_names_never_hide_each_other(tmp_path: Path, add: Add) -> None:
     assert (row["prior_parameters"], row["flops"], row["seconds"], row["train_seconds"]) == (5, 1e9 + 3.0, 6.0, 3.5)
 
 
+def test_the_suite_tells_the_order_of_its_kinds(tmp_path: Path, add: Add) -> None:
+    store = Store(tmp_path)
+    cell = add(store, "c", metrics=[Metric(name="loss", value=1.0)])
+    for kind, value in (("vocoding", 2.0), ("auditing", 3.0)):
+        store.save(Record(kind=kind, key="k", status="finished", metrics=(Metric(name="loss", value=value),)))
+        cell["jobs"][kind] = f"{kind}/k"
+    store.write_suite("s", [cell], kinds=["data", "tokenizer", "vocoding", "reconstruction"])
+    (row,) = rows([store])
+    assert {name: metric.value for name, metric in row.metrics.items()} == {
+        "loss": 2.0,
+        "reconstruction_loss": 1.0,
+        "auditing_loss": 3.0,
+    }
+    assert row["seconds"] == 5.0  # of tokenizer and reconstruction, not of the data that the tokenizer was made from
+    assert list(row)[-4:] == list(NESTED)
+    assert row.keys() >= {"loss_se", "auditing_loss_se"}
+
+
 def test_columns_are_stable(folder: Path) -> None:
     names = column_names(rows([folder]))
     assert names[: len(BASE) + 1] == [*BASE[:9], "bottleneck_beta", *BASE[9:]]

@@ -36,7 +36,7 @@ def test_only_a_whole_finished_record_is_loaded(store: Store) -> None:
     assert store.load_any("prior", "cd") is None
 
     (folder / "w.npy").write_bytes(b"12")
-    assert store.load("prior", "ab") is None
+    assert store.load("prior", "ab") is store.outcome("prior", "ab") is None
     assert store.load_any("prior", "ab") == FINISHED
     (folder / "w.npy").unlink()
     assert store.load("prior", "ab") is None
@@ -49,7 +49,24 @@ def test_only_a_whole_finished_record_is_loaded(store: Store) -> None:
     failed = Record(kind="prior", key="ab", status="failed", error=Failure(type="E", message="m"))
     store.save(failed)
     assert store.load("prior", "ab") is None
-    assert store.load_any("prior", "ab") == failed
+    assert store.load_any("prior", "ab") == store.outcome("prior", "ab") == failed
+
+
+@pytest.mark.parametrize("damage", ["folder", "file", "deep", "null"])
+def test_what_cannot_be_read_is_no_record(store: Store, damage: str) -> None:
+    path = store.job_folder("prior", "ab") / "record.json"
+    path.unlink()
+    if damage == "folder":
+        path.mkdir()
+    elif damage == "file":
+        (path.parent / "w.npy").unlink()
+        path.parent.rmdir()
+        path.parent.write_text("a file")
+    else:
+        path.write_bytes(b"[" * 100_000 + b"\n" if damage == "deep" else b"null\n")
+    assert store.load_any("prior", "ab") is store.outcome("prior", "ab") is store.load("prior", "ab") is None
+    assert store.outcome("prior", "a\0b") is None
+    assert list(store.iterate()) == []
 
 
 def test_a_record_in_the_wrong_folder_is_not_loaded(store: Store) -> None:
@@ -62,8 +79,12 @@ def test_iterate_is_ordered_and_skips_what_is_damaged(store: Store) -> None:
         store.save(Record(kind=kind, key=key, status="finished"))
     (store.job_folder("data", "3")).mkdir()
     (store.job_folder("data", "2") / "record.json").write_bytes(b"{")
-    found = [(record.kind, record.key) for record in store.iterate()]
-    assert found == [("data", "1"), ("prior", "ab"), ("generation", "1"), ("zebra", "1")]
+    assert [(record.kind, record.key) for record in store.iterate()] == [
+        ("data", "1"),
+        ("generation", "1"),
+        ("prior", "ab"),
+        ("zebra", "1"),
+    ]
     assert list(Store(store.root / "nothing").iterate()) == []
 
 
@@ -188,9 +209,16 @@ def test_a_damaged_suite_is_one_line_that_names_the_file(store: Store) -> None:
             store.read_suites()
         assert "\n" not in str(caught.value)
     for cell, reason in (
-        ({**CELL, "seed": "0"}, r"cells\[0\].seed is missing or no int"),
-        ({**CELL, "jobs": {"a": "b"}}, r"cells\[0\].jobs holds something other than <kind>/<key>"),
+        ({**CELL, "seed": "0"}, r"cells\[0\].seed: input should be a valid integer, got '0'"),
+        ({**CELL, "jobs": {"a": "b"}}, r"cells\[0\].jobs.a: string should match pattern"),
+        ({**CELL, "jobs": {"a": "a/b\0"}}, r"cells\[0\].jobs.a: string should match pattern"),
+        ({**CELL, "jobs": {"a": "a/\udcff"}}, r"cells\[0\].jobs.a: "),
+        ({**CELL, "axes": {"x": 10**400}}, "not JSON, or cut short"),
     ):
         store.write_suite("s", [cell])
-        with pytest.raises(UserError, match=reason):
+        with pytest.raises(UserError, match=reason) as caught:
             store.read_suites()
+        assert "\n" not in str(caught.value)
+    path.write_bytes(b"[" * 100_000 + b"\n")
+    with pytest.raises(UserError, match="not a suite's cells"):
+        store.read_suites()
