@@ -44,8 +44,8 @@ class Row(Mapping[str, Any]):
 
     The columns are those of `BASE`, one per axis (dots become underscores; `axis_<name>` where the name is a base
     column's), every metric as `<name>` and `<name>_se`, and at the end `axes` (by their own names), `protocols`
-    {metric: protocol}, `details` {metric: {direction, unit, n, missing, interval, role, shown}} and `jobs`. `status` is "finished",
-    "failed: <job>: <cause>" or "missing"; an unfinished cell has what it did measure.
+    {metric: protocol}, `details` {metric: {direction, unit, n, missing, interval, role, shown}} and `jobs`. `status`
+    is "finished", "failed: <job>: <cause>" or "missing"; an unfinished cell has what it did measure.
     """
 
     columns: Mapping[str, Any]
