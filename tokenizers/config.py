@@ -26,9 +26,6 @@ from .spec import LatentSpec, SignalSpec
 from .training import TrainingConfig
 from .validation import check
 
-# Names in the plain data that are not the attributes': keys move together with the next change of versions.
-_JSON_NAMES = {"losses": "objective", "sequence_coding": "recoding", "diffusion_decoder": "generative"}
-
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerConfig:
@@ -129,20 +126,20 @@ class TokenizerConfig:
             data[key] = plain(part)
         if self.latent_noise:
             data["latent_noise"] = self.latent_noise
-        if self.auxiliary_objectives:  # in one list, and one name in `versions`: see `_JSON_NAMES`
-            data["regularisers"] = [plain(objective) for objective in self.auxiliary_objectives]
-        return {_JSON_NAMES.get(key, key): value for key, value in data.items()}
+        for key, objectives in (("auxiliary", self.auxiliary), ("regularisers", self.regularisers)):
+            if objectives:
+                data[key] = [plain(objective) for objective in objectives]
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], *, where: str = "tokenizer") -> TokenizerConfig:
         """The inverse of `to_json`. Raises UserError with a path under `where` on data that is none."""
 
         def part(key: str, base: type[P], registry: Registry, table: Any = None) -> P:
-            stored = _JSON_NAMES.get(key, key)
-            return read_part(base, registry, data[stored] if table is None else table, where=f"{where}.{stored}")
+            return read_part(base, registry, data[key] if table is None else table, where=f"{where}.{key}")
 
         def optional(key: str, base: type[P], registry: Registry) -> P | None:
-            return None if data.get(_JSON_NAMES.get(key, key)) is None else part(key, base, registry)
+            return None if data.get(key) is None else part(key, base, registry)
 
         signal = check(SignalSpec, data["signal"], where=f"{where}.signal")
         if "codec" in data:
@@ -155,22 +152,16 @@ class TokenizerConfig:
             backbone=part("backbone", BackboneConfig, BACKBONES),
             bottleneck=part("bottleneck", BottleneckConfig, BOTTLENECKS),
             decoder=optional("decoder", BackboneConfig, BACKBONES),
-            losses=tuple(
-                part("losses", LossConfig, LOSSES, item) for item in data[_JSON_NAMES.get("losses", "losses")]
-            ),
+            losses=tuple(part("losses", LossConfig, LOSSES, item) for item in data["losses"]),
             training=check(TrainingConfig, data["training"], where=f"{where}.training"),
             sequence_coding=optional("sequence_coding", SequenceCodingConfig, SEQUENCE_CODINGS),
             corruption=optional("corruption", CorruptionConfig, CORRUPTIONS),
             latent_noise=data.get("latent_noise", 0.0),
             auxiliary=tuple(
-                part("regularisers", AuxiliaryObjectiveConfig, AUXILIARY, item)
-                for item in data.get("regularisers", ())
-                if item["kind"] in AUXILIARY
+                part("auxiliary", AuxiliaryObjectiveConfig, AUXILIARY, item) for item in data.get("auxiliary", ())
             ),
             regularisers=tuple(
-                part("regularisers", RegulariserConfig, REGULARISERS, item)
-                for item in data.get("regularisers", ())
-                if item["kind"] not in AUXILIARY
+                part("regularisers", RegulariserConfig, REGULARISERS, item) for item in data.get("regularisers", ())
             ),
             diffusion_decoder=optional("diffusion_decoder", DiffusionDecoderConfig, DIFFUSION_DECODERS),
         )
@@ -184,11 +175,11 @@ class TokenizerConfig:
             ("bottleneck", self.bottleneck),
             ("backbone", self.decoding),
             *self._optional().items(),
-            *(("regulariser", objective) for objective in self.auxiliary_objectives),
-            *(("losses", loss) for loss in self.losses),
+            *(("auxiliary", objective) for objective in self.auxiliary),
+            *(("regulariser", regulariser) for regulariser in self.regularisers),
+            *(("loss", loss) for loss in self.losses),
         ]
-        versions = {f"{_JSON_NAMES.get(name, name)}.{part.kind}": part.version for name, part in parts}
-        return {"tokenizer": self.version, **versions}
+        return {"tokenizer": self.version, **{f"{name}.{part.kind}": part.version for name, part in parts}}
 
     def _optional(self) -> dict[str, Part]:
         """The single parts that a tokenizer may lack, by the name of their attribute, those that it has."""

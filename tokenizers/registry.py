@@ -6,16 +6,12 @@ third parties) that is imported only when it is asked for.
 
 from __future__ import annotations
 
-import ast
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from ..results.errors import UserError, unknown
@@ -76,24 +72,13 @@ class Registry:
         return target
 
     def version(self, name: str, *, where: str = "") -> int:
-        """The `version` of the object called `name`, read from its source where it is not imported yet.
-
-        So a plan can put versions into job keys without importing torch. Raises UserError for an unknown name.
-        """
-        target = self._look_up(name, where)
-        declared = declared_version(target) if isinstance(target, str) else None
-        return declared if declared is not None else int(self.get(name).version)
+        """The `version` of the object called `name`, as job keys hold it. Raises UserError for an unknown name."""
+        return int(self.get(name, where=where).version)
 
     def summary(self, name: str) -> str:
-        """The first line of the docstring of the object called `name`, likewise without importing it.
-
-        Of an installed package's object that can't be imported, the reason.
-        """
-        self._see_plugins()
-        target = self._entries.get(name)
-        text = declared_docstring(target) if isinstance(target, str) else None
+        """The first line of its docstring; of an installed package's object that can't be imported, the reason."""
         try:
-            return ((text if text is not None else self.get(name).__doc__) or "").strip().split("\n")[0]
+            return (self.get(name).__doc__ or "").strip().split("\n")[0]
         except UserError as error:
             return str(error)
 
@@ -163,47 +148,3 @@ _OURS = {"bench", "tokenizers", "tasks", "results"}
 
 def _absolute(module: str) -> str:
     return f"{_ROOT}.{module}" if module.split(".")[0] in _OURS else module
-
-
-@cache
-def declared_version(target: str) -> int | None:
-    """The number that "module:Class" declares as `version`, or "module:VERSION" as a constant, without importing it.
-
-    None where the source does not say so literally.
-    """
-    module, _, attribute = target.partition(":")
-    tree = _source(module)
-    wanted = attribute
-    for node in ast.iter_child_nodes(tree) if tree is not None else ():
-        if isinstance(node, ast.ClassDef) and node.name == attribute:
-            tree, wanted = node, "version"
-    for node in ast.iter_child_nodes(tree) if tree is not None else ():
-        names = (
-            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        )
-        if any(isinstance(n, ast.Name) and n.id == wanted for n in names):
-            value = getattr(node, "value", None)
-            if isinstance(value, ast.Constant) and isinstance(value.value, int):
-                return value.value
-    return None
-
-
-@cache
-def declared_docstring(target: str) -> str | None:
-    """The docstring of the class or function "module:name" without importing it, None where its source is not there."""
-    module, _, attribute = target.partition(":")
-    tree = _source(module)
-    for node in ast.iter_child_nodes(tree) if tree is not None else ():
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute:
-            return ast.get_docstring(node)
-    return None
-
-
-def _source(module: str) -> ast.AST | None:
-    try:
-        spec = find_spec(_absolute(module))
-        if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
-            return None
-        return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    except Exception:  # somebody's package is broken: loading the object says how
-        return None

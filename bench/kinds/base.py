@@ -108,8 +108,8 @@ class JobKind:
         return asdict(at.suite.options[self.name]) if self.options is not None else {}
 
     def versions(self, at: PlanContext) -> dict[str, int]:
-        """The versions of all that can move its numbers, by part."""
-        return {self.name: self.version}
+        """The versions of all that can move its numbers, by part: the kind's own, and what a subclass adds."""
+        return {f"kind.{self.name}": self.version}
 
     def needs(self, at: PlanContext) -> dict[str, str]:
         """The jobs whose results it reads, id by role: by default one of each kind in `requires`."""

@@ -10,7 +10,7 @@ from .base import JobContext, JobKind, PlanContext
 
 
 class Data(JobKind):
-    """Its version is the data source's own."""
+    """What it reads, and how, is the data source's affair."""
 
     name, order, version, shared = "data", 10, 1, True
 
@@ -18,7 +18,8 @@ class Data(JobKind):
         return {"data": at.data.identity(), "fingerprint": at.fingerprint}
 
     def versions(self, at: PlanContext) -> dict[str, int]:
-        return {at.data.kind: sources.version(at.data.kind)}
+        own = {"data": at.data.version, f"source.{at.data.kind}": sources.version(at.data.kind)}
+        return super().versions(at) | own
 
     def run(self, ctx: JobContext) -> JobResult:
 

@@ -29,7 +29,7 @@ class Encoder(JobKind):
         return {"encoder": asdict(at.suite.options["encoder"])}
 
     def versions(self, at: PlanContext) -> dict[str, int]:
-        return {"training": TrainingConfig.version, "encoder": EncoderConfig.version}
+        return super().versions(at) | {"training": TrainingConfig.version, "net.encoder": EncoderConfig.version}
 
     def price(self, at: PlanContext) -> Price:
         encoder: EncoderConfig = at.suite.options["encoder"]

@@ -47,8 +47,8 @@ class Generation(JobKind):
         return super().config(at) | {"seed": at.cell.seed}
 
     def versions(self, at: PlanContext) -> dict[str, int]:
-        chosen = {name: scores.version(name) for name in at.suite.options[self.name].scores}
-        return {self.name: self.version, **measure_versions(), **chosen, **net_versions(at)}
+        chosen = {f"score.{name}": scores.version(name) for name in at.suite.options[self.name].scores}
+        return super().versions(at) | measure_versions("frechet", "kid") | chosen | net_versions(at)
 
     def needs(self, at: PlanContext) -> dict[str, str]:
         """Also the split that samples are not compared with, as `<split>_reference.<net>`, where a score reads both."""

@@ -30,7 +30,7 @@ class Modelability(JobKind):
         return super().config(at) | {"proxies": list(_names(at))}
 
     def versions(self, at: PlanContext) -> dict[str, int]:
-        return {self.name: self.version} | {name: proxies.version(name) for name in _names(at)}
+        return super().versions(at) | {f"proxy.{name}": proxies.version(name) for name in _names(at)}
 
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.modelability import measure

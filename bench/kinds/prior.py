@@ -19,7 +19,8 @@ class Prior(JobKind):
         return {"prior": at.prior.kind, "options": at.prior.identity(), "seed": at.cell.seed}
 
     def versions(self, at: PlanContext) -> dict[str, int]:
-        return {"training": TrainingConfig.version, f"prior.{at.prior.kind}": at.prior.version}
+        own = {"training": TrainingConfig.version, f"prior.{at.prior.kind}": at.prior.version}
+        return super().versions(at) | own
 
     def title(self, at: PlanContext) -> str:
         return f"prior {at.prior.kind} {at.cell.name}"

@@ -32,16 +32,11 @@ class Probes(JobKind):
         return super().config(at) | {"names": list(_names(at)), "seed": at.cell.seed}
 
     def versions(self, at: PlanContext) -> dict[str, int]:
-        parts: dict[str, int] = {}
+        versions = super().versions(at) | {"metric.psnr": metrics.version("psnr")}
+        versions |= measure_versions("frechet", "kid") | net_versions(at)
         for name in _names(at):
-            parts |= {name: probes.version(name), **probes.get(name)().measures_with()}
-        return {
-            self.name: self.version,
-            **parts,
-            "psnr": metrics.version("psnr"),
-            **measure_versions(),
-            **net_versions(at),
-        }
+            versions |= {f"probe.{name}": probes.version(name), **probes.get(name)().measures_with()}
+        return versions
 
     def needs(self, at: PlanContext) -> dict[str, str]:
         return super().needs(at) | references(at, "val")

@@ -30,8 +30,10 @@ class Reconstruction(JobKind):
         return at.suite.options[self.name].identity()
 
     def versions(self, at: PlanContext) -> dict[str, int]:
-        pairs = {name: metrics.version(name) for name in metrics.names()}
-        return {self.name: self.version, **pairs, **measure_versions(), **net_versions(at)}
+        pairs = {f"metric.{name}": metrics.version(name) for name in metrics.names()}
+        lpips = ("lpips",) if at.suite.options[self.name].lpips == "on" else ()
+        measures = measure_versions("codes", "frechet", "kid", "posterior", "rate", *lpips)
+        return super().versions(at) | pairs | measures | net_versions(at)
 
     def needs(self, at: PlanContext) -> dict[str, str]:
         return super().needs(at) | references(at, "val")

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...results.errors import UserError
 from ...results.record import JobResult
+from ...tasks.metrics.config import measure_versions
 from ...tasks.nets import nets
 from ...tasks.nets.config import EncoderConfig
 from ..datasets.config import DataConfig, signal_spec
@@ -42,7 +43,7 @@ class ReferenceFeatures(JobKind):
 
     def versions(self, at: PlanContext) -> dict[str, int]:
         net = f"net.{at.choice['net']}"
-        return {"reference": self.version, net: net_versions(at)[net]}
+        return super().versions(at) | {net: net_versions(at)[net]} | measure_versions("balls", "frechet")
 
     def needs(self, at: PlanContext) -> dict[str, str]:
         data = {"data": at.need("data")}

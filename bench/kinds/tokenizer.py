@@ -27,7 +27,7 @@ class Tokenizer(JobKind):
         return {"tokenizer": at.cell.tokenizer.to_json(), "seed": at.cell.seed}
 
     def versions(self, at: PlanContext) -> dict[str, int]:
-        return {"training": TrainingConfig.version, **at.cell.tokenizer.versions()}
+        return super().versions(at) | {"training": TrainingConfig.version} | at.cell.tokenizer.versions()
 
     def price(self, at: PlanContext) -> Price:
         """A backward pass costs two forward ones; memory: weights with optimiser and average, and activations."""

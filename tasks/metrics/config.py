@@ -201,6 +201,12 @@ class KidConfig(MeasureConfig):
     kind = "kid"
 
 
+class BallsConfig(MeasureConfig):
+    """Features as a union of balls: the radii that a reference keeps for precision, recall, density and coverage."""
+
+    kind = "balls"
+
+
 class RateConfig(MeasureConfig):
     """Bits of latents, continuous ones by uniform quantisation."""
 
@@ -215,20 +221,16 @@ class PosteriorConfig(MeasureConfig):
 
 _METRICS = (PsnrConfig, SsimConfig, SiSdrConfig, StftDistanceConfig, MelDistanceConfig, TemporalErrorConfig)
 _SCORES = (ManifoldConfig, MemorisationConfig, FdInfinityConfig, InceptionScoreConfig)
-_MEASURES = (CodesConfig, FrechetConfig, KidConfig, RateConfig, PosteriorConfig, LpipsConfig)
+_MEASURES = (BallsConfig, CodesConfig, FrechetConfig, KidConfig, RateConfig, PosteriorConfig, LpipsConfig)
 
 metrics = Registry("metric", "latentbench.metrics", dict[str, Any]((part.kind, part) for part in _METRICS))
 scores = Registry("score", "latentbench.scores", dict[str, Any]((part.kind, part) for part in _SCORES))
 measures = Registry("measure", "latentbench.measures", dict[str, Any]((part.kind, part) for part in _MEASURES))
 
-# Before these had a version, keys did without them; the versions that came after are in every key.
-_NOT_IN_KEYS = {"posterior": 1, "lpips": 1}
 
-
-def measure_versions() -> dict[str, int]:
-    """The versions of `measures` as the keys of jobs that compute them hold them."""
-    versions = {name: measures.version(name) for name in measures.names()}
-    return {name: version for name, version in versions.items() if version != _NOT_IN_KEYS.get(name)}
+def measure_versions(*names: str) -> dict[str, int]:
+    """The versions of the measures called `names`, as the keys of jobs that compute them hold them."""
+    return {f"measure.{name}": measures.version(name) for name in names}
 
 
 def samples_to_extrapolate(dim: int) -> int:

@@ -78,7 +78,7 @@ class HighFrequencyConfig(ProbeConfig):
     builds = "high_frequency:HighFrequency"
 
     def measures_with(self) -> dict[str, int]:
-        return {"high_frequency_share": proxies.version("high_frequency_share")}
+        return {"proxy.high_frequency_share": proxies.version("high_frequency_share")}
 
 
 class LossesConfig(ProbeConfig):
@@ -88,7 +88,7 @@ class LossesConfig(ProbeConfig):
     builds = "losses:Losses"
 
     def measures_with(self) -> dict[str, int]:
-        return {f"objective.{kind}": LOSSES.version(kind) for kind in LOSSES.names()}
+        return {f"loss.{kind}": LOSSES.version(kind) for kind in LOSSES.names()}
 
 
 class GradientIsolationConfig(ProbeConfig):

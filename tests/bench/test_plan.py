@@ -172,7 +172,13 @@ def test_versions_of_metrics_are_known_without_torch(mini: Suite) -> None:
     for job in planned(mini).jobs.values():
         assert all(version >= 1 for version in job.versions.values()), job.versions
         if job.kind == "reconstruction":
-            assert {"psnr", "frechet", "kid", "rate", "net.encoder"} <= job.versions.keys()
+            assert {
+                "metric.psnr",
+                "measure.frechet",
+                "measure.kid",
+                "measure.posterior",
+                "net.encoder",
+            } <= job.versions.keys()
 
 
 def test_a_given_budget_leaves_the_rest_of_a_trainee_s_own_training(mini: Suite) -> None:

@@ -267,7 +267,7 @@ def test_a_recipe_that_is_its_own_base(tmp_path: Path, image: SignalSpec) -> Non
 def test_weights_and_versions(image: SignalSpec) -> None:
     plain = resolve("kl-vae", image, {})
     assert plain.weights() == ()
-    assert plain.versions() == {"tokenizer": 1, "backbone.conv": 1, "bottleneck.kl": 1, "objective.l1": 1}
+    assert plain.versions() == {"tokenizer": 1, "backbone.conv": 1, "bottleneck.kl": 1, "loss.l1": 1}
     perceptual = resolve("kl-vae", image, {"losses": {"lpips": 1.0}})
     assert perceptual.weights() == ("alexnet_lpips",)
 

@@ -8,7 +8,7 @@ import pytest
 from latentbench.results.errors import UserError
 from latentbench.tasks.metrics import metrics
 from latentbench.tasks.proxies import proxies
-from latentbench.tokenizers.registry import Registry, declared_version
+from latentbench.tokenizers.registry import Registry
 
 
 def test_names_are_loaded_when_asked_for() -> None:
@@ -64,11 +64,3 @@ def test_versions_are_read_without_importing() -> None:
     )
     answer = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip().endswith("False")
-
-
-def test_versions_that_are_declared_and_that_are_not() -> None:
-    from latentbench.bench.datasets.procedural import Procedural
-
-    assert declared_version("bench.datasets.procedural:Procedural") == Procedural.version
-    assert declared_version("tokenizers.spec:Modality") is None
-    assert declared_version("nowhere_at_all:Thing") is None

@@ -45,7 +45,7 @@ def test_a_kind_of_somebody_else_s_joins_the_plan(mini: dict[str, Any]) -> None:
     assert {job.kind for job in plan.jobs.values()} == {"data", "tokenizer", "latents", "count"}
     job = plan.jobs[plan.cells[0].jobs["count"]]
     assert job.depends == {"latents": plan.cells[0].jobs["latents"]}
-    assert (job.versions, job.title) == ({"count": 3}, f"count {plan.cells[0].cell.tokenizer_name}")
+    assert (job.versions, job.title) == ({"kind.count": 3}, f"count {plan.cells[0].cell.tokenizer_name}")
     assert list(plan.jobs).index(job.depends["latents"]) < list(plan.jobs).index(job.id)
 
 

@@ -165,7 +165,7 @@ def test_dropping_it_changes_no_output(signal: SignalSpec, sample: Sample) -> No
 def test_the_recipe_survives_json(signal: SignalSpec) -> None:
     config = resolve("auxiliary-decoder", signal, {"auxiliary": {"auxiliary_decoder": {"width": 24}}})
     assert TokenizerConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
-    assert config.versions()["regulariser.auxiliary_decoder"] == 1
+    assert config.versions()["auxiliary.auxiliary_decoder"] == 1
     assert config.estimate_parameters() == resolve("kl-vae", signal, {}).estimate_parameters()
 
 

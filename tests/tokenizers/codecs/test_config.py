@@ -53,7 +53,7 @@ def test_the_data_of_composed_tokenizers_has_no_word_of_codecs(recipe: str) -> N
             "objective",
         }
     recoded = resolve("vq-vae-bpe", IMAGE, {}).to_json()
-    del recoded["recoding"]
+    del recoded["sequence_coding"]
     assert json.dumps(recoded | {"recipe": "vq-vae"}) == json.dumps(resolve("vq-vae", IMAGE, {}).to_json())
 
 
