@@ -36,7 +36,7 @@ KEYS = (
     "backbone",
     "bottleneck",
     "decoder",
-    "objective",
+    "losses",
     "training",
 )
 
@@ -50,7 +50,7 @@ def test_the_data_of_composed_tokenizers_has_no_word_of_codecs(recipe: str) -> N
             "tokenizer",
             "backbone",
             "bottleneck",
-            "objective",
+            "loss",
         }
     recoded = resolve("vq-vae-bpe", IMAGE, {}).to_json()
     del recoded["sequence_coding"]

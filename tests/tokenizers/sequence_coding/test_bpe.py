@@ -111,7 +111,7 @@ def test_the_tokenizer_is_the_inner_one_with_shorter_codes() -> None:
     assert config.spec.grid.codebook_sizes == (200,)
     assert config.spec.topology == "sequence"
     assert TokenizerConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
-    assert config.versions()["recoding.bpe"] == 1
+    assert config.versions()["sequence_coding.bpe"] == 1
     tokenizer = build(config)
     assert isinstance(tokenizer, SequenceCodedTokenizer)
     assert config.estimate_parameters() == sum(p.numel() for p in tokenizer.parameters())

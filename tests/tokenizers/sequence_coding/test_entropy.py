@@ -113,7 +113,7 @@ def test_the_tokenizer_is_the_inner_one_with_bytes_for_codes() -> None:
     assert config.spec.topology == "sequence"
     assert config.spec.bits_per_sample == 64 * 4
     assert TokenizerConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
-    assert config.versions()["recoding.entropy"] == 1
+    assert config.versions()["sequence_coding.entropy"] == 1
     tokenizer = build(config)
     assert isinstance(tokenizer, SequenceCodedTokenizer)
     assert config.estimate_parameters() == sum(p.numel() for p in tokenizer.parameters())

@@ -94,7 +94,7 @@ def test_every_length_but_none_is_a_prefix(image: SignalSpec) -> None:
 def test_configuration(image: SignalSpec) -> None:
     config = resolve("adaptive-length", image, {"sequence_coding": {"choices": 3}})
     assert TokenizerConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
-    assert config.versions()["recoding.prefix"] == 1
+    assert config.versions()["sequence_coding.prefix"] == 1
     coding = build(config).sequence_coding
     assert isinstance(coding, Prefix)
     assert coding.lengths == (6, 11, 16)
