@@ -53,7 +53,7 @@ def explain(error: Exception, kind: str) -> str:
     """The decoder's exception as a reason in a user's words."""
     name = type(error).__name__
     if name in _UNSUPPORTED:
-        return f"unsupported: no decoder for this {kind}; convert it"
+        return f"unsupported or damaged: no decoder for this {kind}; convert it"
     if name.startswith("Decompression"):
         return f"too large: more than {MOST_PIXELS // 1_000_000} million pixels"
     if isinstance(error, EOFError) or "truncated" in str(error).lower():

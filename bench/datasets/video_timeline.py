@@ -81,7 +81,7 @@ def picture_stream(container: av.container.InputContainer) -> av.VideoStream:
 def open_decoder(stream: av.VideoStream | av.AudioStream) -> None:
     """Sets the stream's decoder to one thread and to report damage instead of concealing it. Raises Skip."""
     if stream.codec_context is None:
-        raise Skip("unsupported: no decoder for its codec; convert it")
+        raise Skip("unsupported or damaged: no decoder for its codec; convert it")
     stream.codec_context.thread_count = 1
     stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
 

@@ -1,0 +1,100 @@
+"""Decoded frames of sound to 16 bits at one rate and number of channels, whatever they are and become. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import av
+import numpy as np
+
+from .source import Skip
+
+# Samples of a file that stores floats may pass full scale by rounding alone; what lossy codecs decode passes it often.
+_MOST_STORED, _MOST_DECODED = 1.01, 4.0
+_STORE_FLOATS = ("pcm_f", "wavpack")
+
+
+class SoundMixer:
+    """Resamples to `rate`, mixes to `channels` (1 or 2) and rounds to 16 bits through libswresample.
+
+    One channel is copied to two, two are averaged to one, more are mixed by their positions (ITU-R BS.775, scaled so
+    that nothing clips) or averaged where they have none. The input may change its format in the middle.
+    """
+
+    def __init__(self, rate: int, channels: int) -> None:
+        self._rate = rate
+        self._channels = channels
+        self._input: tuple[str, str, int] | None = None
+        self._resampler: av.AudioResampler | None = None
+        self._average = False
+
+    def add(self, frame: av.AudioFrame, seconds: float, codec: str) -> Iterator[np.ndarray]:
+        """int16 `[channels, n]` that the frame, `seconds` after the beginning, completes. Raises Skip where what
+        `codec` decoded is no sound."""
+        if frame.format.name.startswith(("flt", "dbl")):
+            _expect_levels(frame, seconds, _MOST_STORED if codec.startswith(_STORE_FLOATS) else _MOST_DECODED)
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if kind != self._input:
+            yield from self.flush()
+            self._input, self._average = kind, False
+        if self._resampler is None:
+            yield from self._open(frame)
+            return
+        yield from self._resample(self._prepared(frame))
+
+    def flush(self) -> Iterator[np.ndarray]:
+        """What the resampler still holds."""
+        if self._resampler is not None:
+            yield from self._resample(None)
+        self._resampler = None
+
+    def _open(self, frame: av.AudioFrame) -> Iterator[np.ndarray]:
+        count = frame.layout.nb_channels
+        if "ambisonic" in frame.layout.name:
+            raise Skip("unsupported: ambisonic sound; mix it to stereo")
+        layout = "mono" if self._channels == 1 or count == 1 else "stereo"
+        self._resampler = av.AudioResampler(format="s16", layout=layout, rate=self._rate)
+        try:
+            yield from self._resample(self._prepared(frame))
+        except (av.error.FFmpegError, ValueError):
+            if count <= 2:
+                raise
+            # Channels without positions, or with some that no rule mixes.
+            self._average = True
+            self._resampler = av.AudioResampler(format="s16", layout="mono", rate=self._rate)
+            yield from self._resample(self._prepared(frame))
+
+    def _prepared(self, frame: av.AudioFrame) -> av.AudioFrame:
+        """The frame as the resampler must see it: one and two channels are mono and stereo, whatever they are called
+        (a front-left channel alone would be mixed 3 dB down)."""
+        count = frame.layout.nb_channels
+        if not self._average and (count > 2 or frame.layout.name == ("mono", "stereo")[count - 1]):
+            return frame
+        data, name = frame.to_ndarray(), frame.format.name
+        if self._average:
+            samples = data if frame.format.is_planar else data.reshape(-1, count).T
+            scale, offset = 1.0, 0.0
+            if samples.dtype.kind in "iu":
+                scale = float(2 ** (8 * samples.dtype.itemsize - 1))
+                offset = 128.0 if samples.dtype == np.uint8 else 0.0
+            data, name = ((samples.astype(np.float64) - offset) / scale).mean(0, keepdims=True), "dbl"
+            count = 1
+        renamed = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(data), format=name, layout="mono" if count == 1 else "stereo"
+        )
+        renamed.sample_rate, renamed.pts = frame.sample_rate, None
+        return renamed
+
+    def _resample(self, frame: av.AudioFrame | None) -> Iterator[np.ndarray]:
+        assert self._resampler is not None
+        for part in self._resampler.resample(frame):
+            samples = part.to_ndarray().reshape(-1, part.layout.nb_channels).T
+            yield samples if len(samples) == self._channels else np.repeat(samples, self._channels, axis=0)
+
+
+def _expect_levels(frame: av.AudioFrame, seconds: float, most: float) -> None:
+    peak = float(np.abs(frame.to_ndarray()).max(initial=0.0))
+    if not np.isfinite(peak):
+        raise Skip(f"damaged: samples that are not numbers at {seconds:.2f} s")
+    if peak > most:
+        raise Skip(f"too loud: {peak:.3g} times full scale at {seconds:.2f} s; scale its samples to -1..1")
