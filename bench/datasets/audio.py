@@ -118,15 +118,17 @@ def _chunks(
     begin: float | None = None
     elapsed = 0.0
     clocked = states_times(container)
+    base, codec = float(stream.time_base or 0), stream.codec_context.name
     for frame in _frames(container, stream, stated=stated):
-        if clocked and frame.pts is not None and frame.time_base is not None:
-            time = float(frame.pts * frame.time_base)
+        stamp = frame.pts if clocked else None
+        if stamp is not None:
+            time = stamp * base
             if begin is None or time < begin + elapsed - _GAP:
                 begin = time - elapsed
             lost = time - begin - elapsed
             if lost > _GAP:
                 raise Skip(f"damaged: {lost:.2f} s are missing at {elapsed:.2f} s")
-        yield from mixer.add(frame, elapsed, stream.codec_context.name)
+        yield from mixer.add(frame, elapsed, codec)
         elapsed += frame.samples / frame.sample_rate
     yield from mixer.flush()
 

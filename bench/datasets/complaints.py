@@ -7,8 +7,6 @@ of that reaches a user: a reason is one short line, "what: details", without the
 from __future__ import annotations
 
 import errno
-import struct
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -27,8 +25,7 @@ _SYSTEM = frozenset({
     errno.ENOENT, errno.ENOTDIR, errno.ENXIO, errno.EPERM, errno.ESTALE, errno.ETIMEDOUT,
 })  # fmt: skip
 _UNSUPPORTED = ("DecoderNotFoundError", "DemuxerNotFoundError", "PatchWelcomeError", "ExperimentalError")
-# MemoryError aside, what decoders raise at files that they can't read.
-_DECODERS = (av.error.FFmpegError, RuntimeError, ValueError, SyntaxError, EOFError, OSError, IndexError, struct.error, zlib.error)
+_DECODERS = (av.error.FFmpegError, RuntimeError, ValueError, SyntaxError, EOFError, OSError, MemoryError)
 
 
 @contextmanager
@@ -42,20 +39,26 @@ def decoding(path: Path, kind: str) -> Iterator[None]:
             raise Skip("empty: the file has no bytes")
         yield
     except _DECODERS as error:
-        if isinstance(error, OSError) and error.errno in _SYSTEM:
-            raise Changed(f"can't be read ({(error.strerror or 'input/output error').lower()})") from None
-        raise Skip(explain(error, kind)) from None
-    except MemoryError:
-        raise Skip(f"too large: this {kind} does not fit in memory") from None
+        raise complaint(error, kind) from None
 
 
-def explain(error: Exception, kind: str) -> str:
-    """The decoder's exception as a reason in a user's words."""
+def complaint(error: Exception, kind: str) -> Skip | Changed:
+    """What to raise in place of a decoder's exception."""
+    if isinstance(error, (NotImplementedError, RecursionError)) and not isinstance(error, av.error.FFmpegError):
+        raise error  # a fault of this program's, not of the file's
+    if isinstance(error, OSError) and error.errno in _SYSTEM:
+        return Changed(f"can't be read ({(error.strerror or 'input/output error').lower()})")
+    return Skip(_reason(error, kind))
+
+
+def _reason(error: Exception, kind: str) -> str:
     name = type(error).__name__
     if name in _UNSUPPORTED:
         return f"unsupported or damaged: no decoder for this {kind}; convert it"
     if name.startswith("Decompression"):
         return f"too large: more than {MOST_PIXELS // 1_000_000} million pixels"
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        return f"too large: this {kind} does not fit in memory"
     if isinstance(error, EOFError) or "truncated" in str(error).lower():
         return f"cut short: the {kind} ends too early"
     return f"damaged: its data can't be decoded as {'an' if kind[0] in 'aeiou' else 'a'} {kind}"

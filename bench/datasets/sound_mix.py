@@ -9,8 +9,9 @@ import numpy as np
 
 from .source import Skip
 
-# Samples of a file that stores floats may pass full scale by rounding alone; what lossy codecs decode passes it often.
-_MOST_STORED, _MOST_DECODED = 1.01, 4.0
+# Samples that are stored as floats may pass full scale by rounding alone. What lossy codecs decode passes it often, and
+# is clipped as every player clips it.
+_MOST = 1.01
 _STORE_FLOATS = ("pcm_f", "wavpack")
 
 
@@ -31,8 +32,8 @@ class SoundMixer:
     def add(self, frame: av.AudioFrame, seconds: float, codec: str) -> Iterator[np.ndarray]:
         """int16 `[channels, n]` that the frame, `seconds` after the beginning, completes. Raises Skip where what
         `codec` decoded is no sound."""
-        if frame.format.name.startswith(("flt", "dbl")):
-            _expect_levels(frame, seconds, _MOST_STORED if codec.startswith(_STORE_FLOATS) else _MOST_DECODED)
+        if codec.startswith(_STORE_FLOATS) and frame.format.name.startswith(("flt", "dbl")):
+            _expect_levels(frame, seconds)
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         if kind != self._input:
             yield from self.flush()
@@ -92,9 +93,9 @@ class SoundMixer:
             yield samples if len(samples) == self._channels else np.repeat(samples, self._channels, axis=0)
 
 
-def _expect_levels(frame: av.AudioFrame, seconds: float, most: float) -> None:
+def _expect_levels(frame: av.AudioFrame, seconds: float) -> None:
     peak = float(np.abs(frame.to_ndarray()).max(initial=0.0))
     if not np.isfinite(peak):
         raise Skip(f"damaged: samples that are not numbers at {seconds:.2f} s")
-    if peak > most:
+    if peak > _MOST:
         raise Skip(f"too loud: {peak:.3g} times full scale at {seconds:.2f} s; scale its samples to -1..1")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 
 import av
-import numpy as np
 
 from .source import Skip
 from .video_timeline import Timeline, decoded, open_decoder
@@ -28,6 +28,8 @@ class FrameReader:
     def __init__(self, path: Path, timeline: Timeline) -> None:
         self._path = path
         self._timeline = timeline
+        self._stamps: list[int] = timeline.stamps.tolist()
+        self._scale = float(timeline.base)
         self._container: av.container.InputContainer | None = None
         self._frames: Iterator[tuple[int, av.VideoFrame]] = iter(())
         self._shown: tuple[int, av.VideoFrame] | None = None
@@ -45,17 +47,17 @@ class FrameReader:
     def seek(self, seconds: float) -> None:
         """Goes close to a time if that saves decoding. Frames before it can't be had any more."""
         line, position = self._timeline, self._following or self._shown
-        now = 0.0 if position is None else line.time(position[0])
+        now = 0.0 if position is None else self._time(position[0])
         assert self._container is not None
         if line.counted or seconds - now <= _JUMP or self._container.format.name in _NO_JUMPS:
             return
-        target = int(line.stamps[0]) + (seconds + _EARLY) / float(line.base)
+        target = self._stamps[0] + (seconds + _EARLY) / self._scale
         keys = line.keys[line.keys <= target]
-        if not len(keys) or line.time(int(keys[-1])) <= now + _EARLY:
+        if not len(keys) or self._time(int(keys[-1])) <= now + _EARLY:
             return
         for earlier in _RETRIES:
-            stamp = int(keys[-1]) - int(earlier / line.base)
-            if stamp <= line.stamps[0]:
+            stamp = int(keys[-1]) - int(earlier / self._scale)
+            if stamp <= self._stamps[0]:
                 break
             if self._jump(stamp, target):
                 return
@@ -63,9 +65,7 @@ class FrameReader:
 
     def at(self, seconds: float) -> av.VideoFrame:
         """The frame that is shown at `seconds` after the first one. Raises Skip where it can't be decoded."""
-        while not self._ended and (
-            self._following is None or self._timeline.time(self._following[0]) <= seconds + _EARLY
-        ):
+        while not self._ended and (self._following is None or self._time(self._following[0]) <= seconds + _EARLY):
             following = next(self._frames, None)
             if following is None:
                 self._ended = True
@@ -82,17 +82,20 @@ class FrameReader:
         self, frame: tuple[int, av.VideoFrame] | None, following: tuple[int, av.VideoFrame] | None
     ) -> None:
         """Raises Skip when frames between the two were in the file and did not come out of the decoder."""
-        line = self._timeline
-        begin = int(line.stamps[0]) - 1 if frame is None else frame[0]
+        begin = self._stamps[0] - 1 if frame is None else frame[0]
         if following is not None and following[0] <= begin:
             raise Skip("its timestamps are out of order: remux it into MP4 or Matroska")
         end = math.inf if following is None else following[0]
         if frame is None and following is not None:
             return
-        between = int(np.searchsorted(line.stamps, end)) - int(np.searchsorted(line.stamps, begin, "right"))
+        between = bisect_left(self._stamps, end) - bisect_right(self._stamps, begin)
         # The second field of an interlaced frame may be a packet of its own.
         if between > (1 if frame is not None and frame[1].interlaced_frame else 0):
-            raise Skip(f"damaged: frames after {line.time(begin):.2f} s can't be decoded")
+            raise Skip(f"damaged: frames after {self._time(begin):.2f} s can't be decoded")
+
+    def _time(self, stamp: int) -> float:
+        """Seconds from the first frame to `stamp`."""
+        return (stamp - self._stamps[0]) * self._scale
 
     def _start(self) -> None:
         """Decoding from the file's beginning."""
@@ -126,12 +129,12 @@ class FrameReader:
         return False
 
     def _timed(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[int, av.VideoFrame]]:
-        line = self._timeline
-        if line.counted:
-            yield from zip((int(stamp) for stamp in line.stamps), frames, strict=False)
+        if self._timeline.counted:
+            yield from zip(self._stamps, frames, strict=False)
             return
         for frame in frames:
-            if frame.pts is None:
+            stamp = frame.pts
+            if stamp is None:
                 raise Skip("frames without timestamps: remux it into MP4 or Matroska")
-            if frame.pts >= line.stamps[0]:
-                yield frame.pts, frame
+            if stamp >= self._stamps[0]:
+                yield stamp, frame

@@ -50,10 +50,6 @@ class Timeline:
         """From the first frame to the end of the last."""
         return float((self.end - int(self.stamps[0])) * self.base)
 
-    def time(self, stamp: float) -> float:
-        """Seconds from the first frame to `stamp`."""
-        return float((stamp - int(self.stamps[0])) * self.base)
-
 
 @dataclass
 class _Packets:
@@ -128,17 +124,20 @@ def read_timeline(path: Path) -> Timeline:
 
 def _read_packets(container: av.container.InputContainer, index: int) -> _Packets:
     packets = _Packets()
+    ends: dict[int, int] = {}
     for packet in container.demux():
         if packet.is_discard or not packet.size:
             continue
-        if packet.pts is not None and packet.time_base is not None:
-            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-            packets.reached = max(packets.reached, end)
-        if packet.stream_index == index:
-            packets.stamps.append(packet.pts)
-            packets.durations.append(packet.duration or 0)
+        stamp, duration, of = packet.pts, packet.duration or 0, packet.stream_index
+        if stamp is not None and stamp + duration > ends.get(of, 0):
+            ends[of] = stamp + duration
+        if of == index:
+            packets.stamps.append(stamp)
+            packets.durations.append(duration)
             packets.keys.append(packet.is_keyframe)
             packets.corrupt.append(packet.is_corrupt)
+    bases = {stream.index: stream.time_base or 0 for stream in container.streams}
+    packets.reached = max((float(end * bases[of]) for of, end in ends.items()), default=0.0)
     return packets
 
 

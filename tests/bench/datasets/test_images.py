@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from latentbench.bench.datasets.config import DataConfig
-from latentbench.bench.datasets.images import cut_image, decode_image_file, read_image
+from latentbench.bench.datasets.image_file import read_image
+from latentbench.bench.datasets.images import cut_image, decode_image_file
 from latentbench.bench.datasets.source import Skip
 
 
