@@ -39,7 +39,7 @@ def decode_audio_file(path: Path, config: DataConfig, generator: np.random.Gener
         mixer = SoundMixer(rate, config.channels)
         chosen: _Chosen | None = None
         total = 0
-        for link in links or [None]:
+        for link in links or (None,):
             with _opened(path, link) as (container, stream):
                 if expected is None:
                     expected = sound_length(path, container, stream)
@@ -49,7 +49,8 @@ def decode_audio_file(path: Path, config: DataConfig, generator: np.random.Gener
                 for chunk in _chunks(container, stream, mixer, stated=expected.stated):
                     yield from chosen.take(total, chunk)
                     total += chunk.shape[1]
-    assert expected is not None and chosen is not None
+    assert expected is not None
+    assert chosen is not None
     seconds = total / rate
     if expected.stated and not complete(seconds, expected.seconds):
         raise Skip(f"cut short: {seconds:.2f} of {expected.seconds:.2f} s could be decoded")
@@ -62,11 +63,9 @@ def decode_audio_file(path: Path, config: DataConfig, generator: np.random.Gener
 
 
 @contextmanager
-def _opened(
-    path: Path, link: tuple[int, int] | None
-) -> Iterator[tuple[av.container.InputContainer, av.AudioStream]]:
+def _opened(path: Path, link: tuple[int, int] | None) -> Iterator[tuple[av.container.InputContainer, av.AudioStream]]:
     """The file, or a link of it, and its first sound, whose decoder reports damage instead of concealing it."""
-    with Link(path, *link) if link else nullcontext() as file, av.open(file or str(path)) as container:
+    with Link(path, *link) if link else nullcontext() as file, av.open(file or str(path), "r") as container:
         if not container.streams.audio:
             raise Skip("no audio in it")
         stream = container.streams.audio[0]
@@ -133,9 +132,7 @@ def _chunks(
     yield from mixer.flush()
 
 
-def _frames(
-    container: av.container.InputContainer, stream: av.AudioStream, *, stated: bool
-) -> Iterator[av.AudioFrame]:
+def _frames(container: av.container.InputContainer, stream: av.AudioStream, *, stated: bool) -> Iterator[av.AudioFrame]:
     """The decoded frames. A recording without a stated length may begin and end in the middle of a frame; any other
     that can't be decoded raises Skip."""
     started = failed = False

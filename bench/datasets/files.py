@@ -145,7 +145,8 @@ def _hash(path: Path, old: HashedFile | None) -> HashedFile | str:
 def _read_index(path: Path) -> dict[str, HashedFile]:
     # A damaged or foreign index costs a second look at the files and nothing else.
     with suppress(OSError, ValueError, TypeError, AttributeError):
-        return {name: HashedFile(digest, FileState(*state)) for name, (digest, state) in json.loads(path.read_text()).items()}
+        entries = json.loads(path.read_text()).items()
+        return {name: HashedFile(digest, FileState(*state)) for name, (digest, state) in entries}
     return {}
 
 

@@ -93,7 +93,7 @@ def flatten_image(image: Tensor) -> Tensor:
 def _decodes_whole(data: bytes) -> bool:
     """Whether a decoder that reports errors in a JPEG's data, as libjpeg does not, finds none."""
     try:
-        with av.open(io.BytesIO(data), format="jpeg_pipe") as container:
+        with av.open(io.BytesIO(data), "r", format="jpeg_pipe") as container:
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1
             stream.codec_context.options = {"err_detect": "explode"}

@@ -27,8 +27,9 @@ _HOLE = bytes(64)
 @dataclass(frozen=True, kw_only=True)
 class ImageHeader:
     """`kind` is "gif", "jpeg", "png" or "webp"; `orientation` is EXIF's; `transparent` says that pixels may be, by an
-    alpha channel or palette; `key` is the PNG's transparent colour in its own `depth`, stated in bytes `key_at` (begin, end);
-    `animated` is a WebP's; `suspect` says that a JPEG's data look damaged, `damaged` that they are."""
+    alpha channel or palette; `key` is the PNG's transparent colour in its own `depth`, stated in the bytes from
+    `key_at[0]` to `key_at[1]`; `animated` is a WebP's; `suspect` says that a JPEG's data look damaged, `damaged` that
+    they are."""
 
     kind: str
     width: int
@@ -165,8 +166,6 @@ def _webp(data: bytes) -> ImageHeader:
         )  # fmt: skip
     if kind == b"VP8L":
         bits = int.from_bytes(data[21:25], "little")
-        return ImageHeader(
-            kind="webp", width=1 + (bits & 0x3FFF), height=1 + (bits >> 14 & 0x3FFF), transparent=True
-        )
+        return ImageHeader(kind="webp", width=1 + (bits & 0x3FFF), height=1 + (bits >> 14 & 0x3FFF), transparent=True)
     width, height = (int.from_bytes(data[i : i + 2], "little") & 0x3FFF for i in (26, 28))
     return ImageHeader(kind="webp", width=width, height=height, transparent=True)

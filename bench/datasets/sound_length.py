@@ -48,8 +48,7 @@ def stated_seconds(container: av.container.InputContainer, stream: av.AudioStrea
 
 
 def states_times(container: av.container.InputContainer) -> bool:
-    """Whether the format has timestamps or a length of its own, or a steady rate of bytes. Where it has not, libav makes
-    them up."""
+    """Whether the format has timestamps, a length or a steady rate of bytes. Where it has none, libav makes them up."""
     return container.format.name not in _UNSTATED
 
 
@@ -120,7 +119,7 @@ def _check_wave(file: BinaryIO, head: bytes, size: int) -> float | None:
         length = long
     consistent = int.from_bytes(head[4:8], order) + 8 in (size, size - 1)  # type: ignore[arg-type]
     unknown = any(low <= length <= high for low, high in _PLACEHOLDERS) or (length == 0 and there and not consistent)
-    if unknown and there < length or length == 0 and not consistent:
+    if (unknown and there < length) or (length == 0 and not consistent):
         if code in _PCM and align and rate:
             return there // align / rate
         return there / speed if speed else None

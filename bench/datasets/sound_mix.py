@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import av
 import numpy as np
@@ -71,7 +72,8 @@ class SoundMixer:
         count = frame.layout.nb_channels
         if not self._average and (count > 2 or frame.layout.name == ("mono", "stereo")[count - 1]):
             return frame
-        data, name = frame.to_ndarray(), frame.format.name
+        data: Any = frame.to_ndarray()
+        name = frame.format.name
         if self._average:
             samples = data if frame.format.is_planar else data.reshape(-1, count).T
             scale, offset = 1.0, 0.0
@@ -80,9 +82,9 @@ class SoundMixer:
                 offset = 128.0 if samples.dtype == np.uint8 else 0.0
             data, name = ((samples.astype(np.float64) - offset) / scale).mean(0, keepdims=True), "dbl"
             count = 1
-        renamed = av.AudioFrame.from_ndarray(
-            np.ascontiguousarray(data), format=name, layout="mono" if count == 1 else "stereo"
-        )
+        data = np.ascontiguousarray(data)
+        layout = "mono" if count == 1 else "stereo"
+        renamed = av.AudioFrame.from_ndarray(data, format=name, layout=layout)
         renamed.sample_rate, renamed.pts = frame.sample_rate, None
         return renamed
 

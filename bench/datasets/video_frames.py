@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 
 from .source import Skip
-from .video_timeline import Timeline, decoded, open_decoder
+from .video_timeline import Timeline, decoded, open_decoder, picture_stream
 
 # A frame counts as shown from this long before its timestamp: the clocks of containers round to milliseconds.
 _EARLY = 1.1e-3
@@ -102,7 +102,7 @@ class FrameReader:
         if self._container is not None:
             self._container.close()
         self._container = av.open(str(self._path))
-        stream = self._container.streams[self._timeline.stream]
+        stream = picture_stream(self._container)
         open_decoder(stream)
         self._restart(self._timed(decoded(self._container, stream)))
 
@@ -112,7 +112,7 @@ class FrameReader:
     def _jump(self, stamp: int, target: float) -> bool:
         """Whether decoding goes on from a keyframe that is not later than `target`."""
         assert self._container is not None
-        stream = self._container.streams[self._timeline.stream]
+        stream = picture_stream(self._container)
         try:
             self._container.seek(stamp, stream=stream, backward=True)
             frames = self._timed(decoded(self._container, stream))

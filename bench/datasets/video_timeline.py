@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from statistics import median
 
@@ -24,6 +24,9 @@ _STREAMS = frozenset({"mpeg", "mpegts"})
 _CONSTANT_RATE = frozenset({"mpeg"})
 # Containers that store frames in the order of decoding, without a time of their own.
 _NO_TIMES = frozenset({"avi"})
+# In these, packets follow each other in the file, but for a few bytes: what is passed over before a jump in time was lost.
+_IN_ORDER = frozenset({"flv", "matroska,webm"})
+_HOLE = 200
 # Decoders put frames in order within so many.
 _REORDERED = 16
 
@@ -37,7 +40,6 @@ class Timeline:
     timestamps from which decoding can start.
     """
 
-    stream: int
     base: Fraction
     stamps: np.ndarray
     end: int
@@ -59,6 +61,7 @@ class _Packets:
     durations: list[int] = field(default_factory=list)
     keys: list[bool] = field(default_factory=list)
     corrupt: list[bool] = field(default_factory=list)
+    skipped: list[int] = field(default_factory=list)  # bytes between the packet and the one before, of any stream
     reached: float = 0.0  # the end of the last packet of any stream, in seconds
 
 
@@ -113,18 +116,18 @@ def read_timeline(path: Path) -> Timeline:
         packets = _read_packets(container, stream.index)
         if not packets.stamps:
             raise Skip("no frames in it")
-        timeline = _timeline(path, stream, packets, container.format.name)
         if container.duration is not None and container.format.name not in _STREAMS:
             declared = container.duration / av.time_base
             reached = packets.reached - (container.start_time or 0) / av.time_base
-            if not complete(reached, declared, slack=2 * timeline.interval * float(timeline.base)):
+            if not complete(reached, declared, slack=2 * reached / len(packets.stamps)):
                 raise Skip(f"cut short: {reached:.2f} of {declared:.2f} s are there")
-    return timeline
+        return _timeline(path, stream, packets, container.format.name)
 
 
 def _read_packets(container: av.container.InputContainer, index: int) -> _Packets:
     packets = _Packets()
     ends: dict[int, int] = {}
+    place: int | None = None
     for packet in container.demux():
         if packet.is_discard or not packet.size:
             continue
@@ -136,6 +139,8 @@ def _read_packets(container: av.container.InputContainer, index: int) -> _Packet
             packets.durations.append(duration)
             packets.keys.append(packet.is_keyframe)
             packets.corrupt.append(packet.is_corrupt)
+            packets.skipped.append(0 if place is None or packet.pos is None else packet.pos - place)
+        place = None if packet.pos is None else packet.pos + packet.size
     bases = {stream.index: stream.time_base or 0 for stream in container.streams}
     packets.reached = max((float(end * bases[of]) for of, end in ends.items()), default=0.0)
     return packets
@@ -166,7 +171,7 @@ def _timeline(path: Path, stream: av.VideoStream, packets: _Packets, form: str) 
             first = _first_stamp(path)
     interval = float(np.median(np.diff(np.sort(stamps)))) if len(stamps) > 1 else nominal
     interval = interval or nominal
-    _expect_whole(stamps, packets.corrupt, first, interval, base, form)
+    _expect_whole(stamps, packets, first, interval, base, form)
     lasting = np.array(packets.durations)
     ends = stamps + np.where(lasting > 0, lasting, round(interval))
     shown = stamps >= first
@@ -179,7 +184,6 @@ def _timeline(path: Path, stream: av.VideoStream, packets: _Packets, form: str) 
             ordered = ordered[: tail + int(gaps[0]) + 1]
             end = int(ordered[-1]) + round(interval)
     return Timeline(
-        stream=stream.index,
         base=base,
         stamps=ordered,
         end=end,
@@ -207,10 +211,7 @@ def _ordered(path: Path) -> bool:
         stream = picture_stream(container)
         open_decoder(stream)
         stamps = [frame.pts for frame in islice(decoded(container, stream), _TOLD_BY)]
-    return all(
-        later is not None and earlier is not None and later > earlier
-        for earlier, later in zip(stamps, stamps[1:], strict=False)
-    )
+    return all(earlier is not None and later is not None and later > earlier for earlier, later in pairwise(stamps))
 
 
 def _first_stamp(path: Path) -> int:
@@ -225,19 +226,23 @@ def _first_stamp(path: Path) -> int:
 
 
 def _expect_whole(
-    stamps: np.ndarray, corrupt: list[bool], first: int, interval: float, base: Fraction, form: str
+    stamps: np.ndarray, packets: _Packets, first: int, interval: float, base: Fraction, form: str
 ) -> None:
     """Raises Skip where packets are broken or lost in the middle, or where times start anew."""
     back = np.maximum.accumulate(stamps) - stamps > max(1 / float(base), 2 * _REORDERED * interval)
     if back.any():
         raise Skip("its timestamps start anew in the middle (recordings joined?): remux it into MP4 or Matroska")
     # The last packet of a recording that was stopped may be incomplete, and so may what precedes its first frame.
-    broken = np.array(corrupt) & (stamps > first)
+    broken = np.array(packets.corrupt) & (stamps > first)
     broken[-1] = False
+    if form in _IN_ORDER:
+        for hole in np.flatnonzero(np.array(packets.skipped) > _HOLE):
+            around = np.sort(stamps[max(0, hole - _REORDERED) : hole + _REORDERED])
+            broken[hole] |= bool((np.diff(around) > 1.9 * interval).any())
     if broken.any():
         raise Skip(f"damaged: data are missing at {_at(stamps, first, int(broken.argmax()), base)}")
     ordered = np.sort(stamps[stamps >= first])
-    gaps = np.diff(ordered)[: -_REORDERED] > 1.9 * interval
+    gaps = np.diff(ordered)[:-_REORDERED] > 1.9 * interval
     if form in _CONSTANT_RATE and gaps.any():
         raise Skip(f"damaged: frames are missing at {_at(ordered, first, int(gaps.argmax()), base)}")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -57,11 +58,11 @@ def _cut(frame: av.VideoFrame, corner: np.ndarray, config: DataConfig) -> np.nda
 def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
     """`[H, W, 3]` as the frame's display matrix (ISO/IEC 14496-12, 6.2.2) shows it: turned by the nearest multiple of
     90 degrees and mirrored."""
-    data = frame.side_data.get("DISPLAYMATRIX")
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return pixels
     # x' = a x + c y, y' = b x + d y, with y downwards.
-    a, b, _, c, d = (int(value) for value in np.frombuffer(bytes(data), np.int32)[:5])
+    a, b, _, c, d = (int(value) for value in np.frombuffer(data, np.int32)[:5])
     if abs(a) + abs(d) < abs(b) + abs(c):
         pixels, a, d = pixels.transpose(1, 0, 2), c, b
     return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]

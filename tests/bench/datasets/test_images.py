@@ -148,5 +148,5 @@ def test_truncated(suffix: str, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     path = save(tmp_path / f"a.{suffix}", Image.fromarray(pixels))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(Skip, match="can't be decoded"):
+    with pytest.raises(Skip, match=r"^(cut short|damaged): "):
         list(decode_image_file(path, config(), np.random.default_rng(0)))
