@@ -119,7 +119,9 @@ def _check_wave(file: BinaryIO, head: bytes, size: int) -> float | None:
         length = long
     consistent = int.from_bytes(head[4:8], order) + 8 in (size, size - 1)  # type: ignore[arg-type]
     unknown = any(low <= length <= high for low, high in _PLACEHOLDERS) or (length == 0 and there and not consistent)
-    if (unknown and there < length) or (length == 0 and not consistent):
+    if length == 0 and consistent:
+        raise Skip("empty: no sound in it")
+    if unknown and (there < length or length == 0):
         if code in _PCM and align and rate:
             return there // align / rate
         return there / speed if speed else None

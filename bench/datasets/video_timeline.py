@@ -24,7 +24,8 @@ _STREAMS = frozenset({"mpeg", "mpegts"})
 _CONSTANT_RATE = frozenset({"mpeg"})
 # Containers that store frames in the order of decoding, without a time of their own.
 _NO_TIMES = frozenset({"avi"})
-# In these, packets follow each other in the file, but for a few bytes: what is passed over before a jump in time was lost.
+# In these, packets follow each other in the file, but for a few bytes: what was passed over before a jump in time is
+# lost.
 _IN_ORDER = frozenset({"flv", "matroska,webm"})
 _HOLE = 200
 # Decoders put frames in order within so many.
