@@ -42,6 +42,7 @@ from ..tokenizers.seeding import derive_seed
 from ..tokenizers.training import TrainingConfig
 from ..tokenizers.validation import check
 from .datasets import CachedDataset, open_dataset
+from .datasets.complaints import by_reason
 from .datasets.config import DataConfig
 from .jobs import Job
 from .signals import StopSignal
@@ -201,6 +202,7 @@ def _data(ctx: JobContext) -> JobResult:
             "classes": list(data.classes),
             "counts": dict(data.counts),
             "skipped": [dict(item) for item in data.skipped],
+            "reasons": by_reason(item["reason"] for item in data.skipped),
         }
     )
 

@@ -4,7 +4,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -293,17 +293,18 @@ def test_a_file_exchanged_while_decoding_is_decoded_anew(back: bool, photos: Pho
     assert torch.equal(everything(data), everything(fresh))
 
 
-def test_files_that_never_rest_are_an_error(photos: Photos, cache: Path) -> None:
+def test_files_that_never_rest_are_an_error(photos: Photos, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = photos(4)
-    busy = max(root.iterdir(), key=lambda file: hashlib.sha256(file.read_bytes()).hexdigest())
+    decode = folder._decoder(Modality.IMAGE)
 
-    def touch(done: int, total: int, message: str) -> None:
-        if message == "decoding":
-            busy.write_bytes(busy.read_bytes())
+    def written(path: Path, config: DataConfig, generator: np.random.Generator) -> Iterator[np.ndarray]:
+        path.write_bytes(path.read_bytes())
+        yield from decode(path, config, generator)
 
-    with pytest.raises(UserError, match=rf"{busy.name} has changed while it was being decoded; run again"):
-        open_dataset(config(root), cache=cache, progress=touch)
-    assert not list(cache.glob("*/meta.json"))
+    monkeypatch.setattr(folder, "_decoder", lambda modality: written)
+    with pytest.raises(UserError, match=r"\d.jpg has changed while it was being decoded; run again"):
+        open_dataset(config(root), cache=cache)
+    assert not list(cache.glob("datasets/*/meta.json"))
 
 
 def test_real_photographs(shared_data: Path, cache: Path) -> None:
