@@ -114,15 +114,24 @@ def _jpeg(data: bytes) -> ImageHeader:
         place += 2 + length
         if marker == 0xDA:
             break
-    end = data.find(b"\xff\xd9", place)
-    end = len(data) if end < 0 else end
-    # Zero bytes are blank blocks where the code 0... ends a block; with another code they would be blocks of 63 equal
-    # coefficients.
-    hole = data.find(_HOLE, place, end) >= 0
+    hole, foreign = _look(data, place, data.rfind(b"\xff\xd9"))
+    if hole or foreign:
+        # Other data may follow the image: a second one, or the film of a phone's photograph.
+        hole, foreign = _look(data, place, data.find(b"\xff\xd9", place))
     return ImageHeader(
         kind="jpeg", width=width, height=height, orientation=orientation,
-        suspect=hole or _FOREIGN.search(data, place, end) is not None, damaged=hole and baseline and any(first),
+        suspect=hole or foreign, damaged=hole and baseline and any(first),
     )  # fmt: skip
+
+
+def _look(data: bytes, begin: int, end: int) -> tuple[bool, bool]:
+    """Whether the data of a JPEG's scans have a hole of zero bytes, and whether markers that can't be there.
+
+    Zero bytes are blank blocks where the code 0... ends a block; with another code they would be blocks of 63 equal
+    coefficients.
+    """
+    end = len(data) if end < begin else end
+    return data.find(_HOLE, begin, end) >= 0, _FOREIGN.search(data, begin, end) is not None
 
 
 def _first_codes(tables: bytes) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import av
@@ -28,50 +27,48 @@ class SoundMixer:
         self._channels = channels
         self._input: tuple[str, str, int] | None = None
         self._resampler: av.AudioResampler | None = None
+        self._as_it_is = True
         self._average = False
+        self._sources = channels  # channels that the resampler gives
 
-    def add(self, frame: av.AudioFrame, seconds: float, codec: str) -> Iterator[np.ndarray]:
+    def add(self, frame: av.AudioFrame, seconds: float, codec: str) -> list[np.ndarray]:
         """int16 `[channels, n]` that the frame, `seconds` after the beginning, completes. Raises Skip where what
         `codec` decoded is no sound."""
-        if codec.startswith(_STORE_FLOATS) and frame.format.name.startswith(("flt", "dbl")):
-            _expect_levels(frame, seconds)
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if kind != self._input:
-            yield from self.flush()
-            self._input, self._average = kind, False
-        if self._resampler is None:
-            yield from self._open(frame)
-            return
-        yield from self._resample(self._prepared(frame))
+        if codec.startswith(_STORE_FLOATS) and kind[0].startswith(("flt", "dbl")):
+            _expect_levels(frame, seconds)
+        if kind == self._input:
+            return self._resample(frame if self._as_it_is else self._prepared(frame))
+        rest, self._input = self.flush(), kind
+        return rest + self._open(frame)
 
-    def flush(self) -> Iterator[np.ndarray]:
+    def flush(self) -> list[np.ndarray]:
         """What the resampler still holds."""
-        if self._resampler is not None:
-            yield from self._resample(None)
-        self._resampler = None
+        rest = [] if self._resampler is None else self._resample(None)
+        self._resampler = self._input = None
+        return rest
 
-    def _open(self, frame: av.AudioFrame) -> Iterator[np.ndarray]:
-        count = frame.layout.nb_channels
-        if "ambisonic" in frame.layout.name:
+    def _open(self, frame: av.AudioFrame) -> list[np.ndarray]:
+        count, name = frame.layout.nb_channels, frame.layout.name
+        if "ambisonic" in name:
             raise Skip("unsupported: ambisonic sound; mix it to stereo")
-        layout = "mono" if self._channels == 1 or count == 1 else "stereo"
-        self._resampler = av.AudioResampler(format="s16", layout=layout, rate=self._rate)
+        self._average, self._as_it_is = False, count > 2 or name in (("mono", "stereo")[count - 1], f"{count} channels")
+        self._sources = 1 if self._channels == 1 or count == 1 else 2
+        self._resampler = av.AudioResampler(format="s16", layout=("mono", "stereo")[self._sources - 1], rate=self._rate)
         try:
-            yield from self._resample(self._prepared(frame))
+            return self._resample(frame if self._as_it_is else self._prepared(frame))
         except (av.error.FFmpegError, ValueError):
             if count <= 2:
                 raise
-            # Channels without positions, or with some that no rule mixes.
-            self._average = True
-            self._resampler = av.AudioResampler(format="s16", layout="mono", rate=self._rate)
-            yield from self._resample(self._prepared(frame))
+        # Channels without positions, or with some that no rule mixes.
+        self._average, self._as_it_is, self._sources = True, False, 1
+        self._resampler = av.AudioResampler(format="s16", layout="mono", rate=self._rate)
+        return self._resample(self._prepared(frame))
 
     def _prepared(self, frame: av.AudioFrame) -> av.AudioFrame:
         """The frame as the resampler must see it: one and two channels are mono and stereo, whatever they are called
         (a front-left channel alone would be mixed 3 dB down)."""
         count = frame.layout.nb_channels
-        if not self._average and (count > 2 or frame.layout.name == ("mono", "stereo")[count - 1]):
-            return frame
         data: Any = frame.to_ndarray()
         name = frame.format.name
         if self._average:
@@ -88,11 +85,10 @@ class SoundMixer:
         renamed.sample_rate, renamed.pts = frame.sample_rate, None
         return renamed
 
-    def _resample(self, frame: av.AudioFrame | None) -> Iterator[np.ndarray]:
+    def _resample(self, frame: av.AudioFrame | None) -> list[np.ndarray]:
         assert self._resampler is not None
-        for part in self._resampler.resample(frame):
-            samples = part.to_ndarray().reshape(-1, part.layout.nb_channels).T
-            yield samples if len(samples) == self._channels else np.repeat(samples, self._channels, axis=0)
+        parts = [part.to_ndarray().reshape(-1, self._sources).T for part in self._resampler.resample(frame)]
+        return parts if self._sources == self._channels else [np.repeat(part, self._channels, axis=0) for part in parts]
 
 
 def _expect_levels(frame: av.AudioFrame, seconds: float) -> None:
