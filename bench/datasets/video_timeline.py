@@ -178,10 +178,10 @@ def _timeline(path: Path, stream: av.VideoStream, packets: _Packets, form: str) 
     shown = stamps >= first
     ordered, end = np.sort(stamps[shown]), int(ends[shown].max())
     if form in _STREAMS:
-        # Where a recording was cut off, frames may be there without those that are shown before them.
+        # Where a recording was cut off, frames may be there without the few that are shown before them.
         tail = len(ordered) - min(len(ordered), _REORDERED)
         gaps = np.flatnonzero(np.diff(ordered[tail:]) > 1.9 * interval)
-        if len(gaps):
+        if len(gaps) and np.diff(ordered).max() < 4.5 * interval:
             ordered = ordered[: tail + int(gaps[0]) + 1]
             end = int(ordered[-1]) + round(interval)
     return Timeline(

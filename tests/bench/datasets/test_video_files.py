@@ -162,6 +162,23 @@ def test_recordings_that_end_anywhere(make: Make) -> None:
     assert 6 <= len(numbers) <= 11
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.flv", "a.ts"])
+def test_frames_stay_as_long_as_they_are_shown(name: str, tmp_path: Path) -> None:
+    times = [0, 1, 2, 3, 10, 11, 12, 13, 14, *range(30, 41)]
+    with av.open(str(tmp_path / name), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height = stream.width = 64
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": "10", "bf": "2"}
+        for k, time in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(picture(k), format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    shown = [max(k for k, time in enumerate(times) if time <= now) for now in range(40)]
+    assert [k for clip in clips(tmp_path / name) for k in clip][:40] == shown
+
+
 def test_clocks_that_wrap(make: Make) -> None:
     # 33 bits at 90 kHz are 95443.7 s.
     assert clips(make("a.ts", muxer={"output_ts_offset": "95440"})) == runs(0, _FRAMES)
