@@ -36,10 +36,16 @@ NAMED = (
 
 # Modules whose tests are not in a file of the same name, and why: the file that does test them.
 ELSEWHERE = {
+    "bench/datasets/image_header.py": "bench/datasets/test_image_file.py",  # which reads it, through the pixels
+    "bench/datasets/ogg_links.py": "bench/datasets/test_sound_files.py",  # parts of one decoder, through its samples
     "bench/datasets/places.py": "bench/datasets/test_images.py",  # which crops, through the files cropped
     "bench/datasets/shapes.py": "bench/datasets/test_procedural.py",  # a part of one source
+    "bench/datasets/sound_length.py": "bench/datasets/test_sound_files.py",
+    "bench/datasets/sound_mix.py": "bench/datasets/test_sound_files.py",
     "bench/datasets/sounds.py": "bench/datasets/test_procedural.py",
     "bench/datasets/source.py": "bench/datasets/test_files.py",  # the interface, tested through a source
+    "bench/datasets/video_frames.py": "bench/datasets/test_video_files.py",  # one decoder, through its frames' numbers
+    "bench/datasets/video_timeline.py": "bench/datasets/test_video_files.py",
     "bench/engines/client.py": "bench/engines/test_local.py",  # both ends of one pipe, tested as one
     "tasks/probing.py": "tasks/probes/test_interface.py",  # the task, beside the probes that it makes
     "results/canonical.py": "results/test_record.py",

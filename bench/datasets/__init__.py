@@ -14,13 +14,14 @@ from ...results.errors import UserError
 from ...tokenizers.registry import Registry
 from .cache import Cache, default_cache
 from .config import DataConfig, signal_spec
-from .source import Item, Progress, Skip, Source, SourceReader, silent
+from .source import Changed, Item, Progress, Skip, Source, SourceReader, silent
 
 if TYPE_CHECKING:
     from .cached import CachedDataset
 
 __all__ = [
     "CachedDataset",
+    "Changed",
     "DataConfig",
     "Item",
     "Skip",
@@ -42,6 +43,10 @@ sources = Registry(
         "torchvision": "bench.datasets.torchvision_sets:TorchvisionSource",
     },
 )
+
+
+# Files that change while they are decoded are looked at anew this often.
+_ATTEMPTS = 3
 
 
 def fingerprint(config: DataConfig, *, cache: Path | None = None, progress: Progress | None = None) -> str:
@@ -67,11 +72,20 @@ def open_dataset(
     those of the `fingerprint`, when the data set does not fit the cache's bound (`LATENTBENCH_CACHE_GB`), or when the
     cache can't be written.
     """
+    root = Path(cache) if cache is not None else default_cache()
+    for _ in range(_ATTEMPTS):
+        try:
+            return _open(config, root, fingerprint, progress or silent)
+        except Changed as change:
+            trouble = change
+    raise UserError(f"data: {config.label}: {trouble} while it was being decoded; run again when its files are at rest")
+
+
+def _open(config: DataConfig, root: Path, fingerprint: str | None, progress: Progress) -> CachedDataset:
+    """`open_dataset`; raises Changed when the files are not those that the fingerprint is of."""
     from .cached import load
     from .store import build
 
-    progress = progress or silent
-    root = Path(cache) if cache is not None else default_cache()
     source = sources.get(config.kind, where="data.source")()
     store = Cache(root)
     key = store.resolve(fingerprint) if fingerprint is not None else None
@@ -86,6 +100,8 @@ def open_dataset(
         if folder is None:
             with store.new(key) as draft:
                 build(draft, config, source.read(config, cache=root, progress=progress), progress)
+                if _names(config, root, silent)[1] != key:
+                    raise Changed("the set of files has changed")
             folder = store.path(key)
         store.remember(fingerprint, key)
         return load(folder, config, fingerprint)

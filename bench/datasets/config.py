@@ -38,6 +38,7 @@ class DataConfig:
     "short" scales images and frames so that the short side fits, "none" keeps the native pixels. `labels` "auto"
     takes the parent folder's name as the class when there are at least two; "folder" insists on it. `complexity`
     "mixed" (procedural) leaves every other sample without texture, and its background alone (of a sound: one event).
+    `pad` fills sounds shorter than `seconds` up with silence instead of skipping them.
     """
 
     version: ClassVar[int] = 1
@@ -62,6 +63,7 @@ class DataConfig:
     resize: Literal["short", "none"] = "short"
     labels: Literal["auto", "none", "folder"] = "auto"
     complexity: Literal["even", "mixed"] = "even"
+    pad: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -72,6 +74,8 @@ class DataConfig:
             self._fill("samples", 4096)
         elif self.complexity != "even":
             raise ValueError("complexity is for source 'procedural'")
+        if self.pad and not (self.modality.is_audio and self.kind == "folder"):
+            raise ValueError("pad is for sounds of source 'folder'")
         for name in ("size", "channels", "frames", "sample_rate", "n_mels", "n_fft", "hop", "samples", "per_file"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -126,6 +130,8 @@ class DataConfig:
         if self.kind != "procedural" and not self.modality.is_audio:
             fields += ["resize"]
         values = self.to_json()
+        if self.pad:
+            fields += ["pad"]
         if self.modality.is_audio:
             values["seconds"] = self.clip_samples / self.sample_rate
         return {field: values[field] for field in sorted(fields)}
