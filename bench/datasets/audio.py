@@ -33,11 +33,11 @@ def decode_audio_file(path: Path, config: DataConfig, generator: np.random.Gener
             stream.codec_context.thread_count = 1
             declared = _declared(container, stream)
             count = None if declared is None else round(declared * config.sample_rate) // length
-            wanted = _wanted(count, config, generator)
+            segments = _Segments(count, config, generator)
             total = 0
             for start, chunk in _chunks(container, stream, config.sample_rate, channels):
                 total = start + chunk.shape[1]
-                yield from wanted.take(start, chunk)
+                yield from segments.take(start, chunk)
     except (av.error.FFmpegError, ValueError) as error:
         raise Skip(f"can't be decoded: {str(error).splitlines()[0][:120]}") from None
     seconds = total / config.sample_rate
@@ -67,7 +67,7 @@ def _declared(container: av.container.InputContainer, stream: av.AudioStream) ->
     return None if container.duration is None else container.duration / av.time_base
 
 
-class _wanted:
+class _Segments:
     """Collects the chosen segments from chunks that come in order."""
 
     def __init__(self, count: int | None, config: DataConfig, generator: np.random.Generator) -> None:

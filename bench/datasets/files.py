@@ -39,8 +39,8 @@ def list_files(root: Path, extensions: Iterable[str] | None = None) -> tuple[lis
     Recursive; names that begin with a dot are ignored; links are followed, a folder reached twice is read once.
     `extensions` (lower case, with the dot) picks files by the end of their name, whatever its case.
     """
-    wanted = None if extensions is None else tuple(extensions)
-    found: list[str] = []
+    endings = None if extensions is None else tuple(extensions)
+    files: list[str] = []
     problems: list[tuple[str, str]] = []
     seen: set[tuple[int, int]] = set()
 
@@ -62,14 +62,14 @@ def list_files(root: Path, extensions: Iterable[str] | None = None) -> tuple[lis
             # os.path's tests, unlike the entry's own, are False where a link can't be followed.
             if os.path.isdir(path):
                 visit(path, f"{name}/")
-            elif wanted is None or entry.name.lower().endswith(wanted):
+            elif endings is None or entry.name.lower().endswith(endings):
                 if os.path.isfile(path):
-                    found.append(name)
+                    files.append(name)
                 else:
                     problems.append((name, "no regular file (a broken link?)"))
 
     visit(root, "")
-    return sorted(found), problems
+    return sorted(files), problems
 
 
 def hash_files(

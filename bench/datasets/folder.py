@@ -155,9 +155,9 @@ def _items(config: DataConfig, listing: _Listing, classes: tuple[str, ...]) -> I
         ahead: Iterator[tuple[_File, Iterator[np.ndarray]]] = ((file, blocks(file)) for file in listing.files)
     else:
         ahead = _ahead(blocks, listing.files, min(8, workers), window)
-    for file, made in ahead:
+    for file, clips in ahead:
         label = None if file.label is None else rank[file.label]
-        yield Item(name=file.name, blocks=made, label=label)
+        yield Item(name=file.name, blocks=clips, label=label)
 
 
 def _ahead(

@@ -102,16 +102,16 @@ def _corners(
     width: int,
     size: int,
     crop: Literal["center", "tiles", "random"],
-    wanted: int,
+    number: int,
     generator: np.random.Generator,
 ) -> list[tuple[int, int]]:
     if crop == "center":
         return [((height - size) // 2, (width - size) // 2)]
     if crop == "random":
-        ys = generator.integers(0, height - size + 1, wanted)
-        xs = generator.integers(0, width - size + 1, wanted)
+        ys = generator.integers(0, height - size + 1, number)
+        xs = generator.integers(0, width - size + 1, number)
         return sorted({(int(y), int(x)) for y, x in zip(ys, xs, strict=True)})
     rows, columns = height // size, width // size
     top, left = (height - rows * size) // 2, (width - columns * size) // 2
-    places = choose(rows * columns, wanted, crop, generator)
+    places = choose(rows * columns, number, crop, generator)
     return [(top + (i // columns) * size, left + (i % columns) * size) for i in places]

@@ -146,13 +146,13 @@ def test_unusable_images_are_skipped_counted_and_named(photos: Photos, cache: Pa
     write_image(root / "thin.png", torch.zeros(3, 1, 500, dtype=torch.uint8))
     (root / "notes.txt").write_text("not looked at")
     data = open_dataset(config(root), cache=cache)
-    found = reasons(data)
-    assert set(found) == {"cut.jpg", "text.png", "empty.png", "pixel.png", "thin.png"}
-    assert "truncated" in found["cut.jpg"]
-    assert "empty" in found["empty.png"]
-    assert "too small: 1 x 1 pixels" in found["pixel.png"]
+    reason_of = reasons(data)
+    assert set(reason_of) == {"cut.jpg", "text.png", "empty.png", "pixel.png", "thin.png"}
+    assert "truncated" in reason_of["cut.jpg"]
+    assert "empty" in reason_of["empty.png"]
+    assert "too small: 1 x 1 pixels" in reason_of["pixel.png"]
     assert data.counts == {"files": 9, "used": 4, "skipped": 5, "duplicates": 0, "train": 3, "val": 1}
-    assert not any("\n" in reason for reason in found.values())
+    assert not any("\n" in reason for reason in reason_of.values())
 
 
 def test_unusable_sounds(tmp_path: Path, cache: Path) -> None:
@@ -166,10 +166,10 @@ def test_unusable_sounds(tmp_path: Path, cache: Path) -> None:
     write_wav(root / "short.wav", wave[:1, :500])
     (root / "text.wav").write_text("no sound")
     data = open_dataset(config(root, modality=Modality.WAVEFORM, seconds=0.128, sample_rate=8000), cache=cache)
-    found = reasons(data)
-    assert set(found) == {"cut.wav", "header.wav", "nothing.wav", "short.wav", "text.wav"}
-    assert "cut short: 8039 of 16078 bytes" in found["cut.wav"]
-    assert "too short: 0.062 s for segments of 0.128 s" in found["short.wav"]
+    reason_of = reasons(data)
+    assert set(reason_of) == {"cut.wav", "header.wav", "nothing.wav", "short.wav", "text.wav"}
+    assert "cut short: 8039 of 16078 bytes" in reason_of["cut.wav"]
+    assert "too short: 0.062 s for segments of 0.128 s" in reason_of["short.wav"]
     assert (data.counts["train"], data.counts["val"]) == (14, 7)
 
 
@@ -188,12 +188,12 @@ def test_unusable_videos(tmp_path: Path, cache: Path) -> None:
     (root / "whole.mkv").unlink()
     (root / "cut.mkv").write_bytes(half[: len(half) // 2])
     data = open_dataset(config(root, modality=Modality.VIDEO), cache=cache)
-    found = reasons(data)
-    assert set(found) == {"cut.mp4", "cut.mkv", "text.mp4", "empty.mp4", "short.mp4", "small.mp4"}
-    assert "cut short" in found["cut.mp4"]
-    assert "cut short" in found["cut.mkv"]
-    assert "too short: 0.62 s for clips of 1.00 s" in found["short.mp4"]
-    assert "too small: 8 x 8" in found["small.mp4"]
+    reason_of = reasons(data)
+    assert set(reason_of) == {"cut.mp4", "cut.mkv", "text.mp4", "empty.mp4", "short.mp4", "small.mp4"}
+    assert "cut short" in reason_of["cut.mp4"]
+    assert "cut short" in reason_of["cut.mkv"]
+    assert "too short: 0.62 s for clips of 1.00 s" in reason_of["short.mp4"]
+    assert "too small: 8 x 8" in reason_of["small.mp4"]
     assert data.counts["used"] == 2
 
 

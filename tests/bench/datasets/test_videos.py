@@ -14,8 +14,8 @@ from .conftest import write_video
 
 
 def decode(path: Path, **options: object) -> np.ndarray:
-    made = DataConfig(source="folder", path="x", modality=Modality.VIDEO, **options)  # type: ignore[arg-type]
-    return np.concatenate(list(decode_video_file(path, made, np.random.default_rng(0))))
+    built = DataConfig(source="folder", path="x", modality=Modality.VIDEO, **options)  # type: ignore[arg-type]
+    return np.concatenate(list(decode_video_file(path, built, np.random.default_rng(0))))
 
 
 def counting(frames: int, height: int = 32, width: int = 32) -> np.ndarray:
