@@ -79,13 +79,13 @@ class Cell:
 
 def cells(suite: Suite) -> tuple[Cell, ...]:
     """All cells of `suite`, data set by data set. Raises UserError for an unknown recipe or an impossible point."""
-    found: list[Cell] = []
+    result: list[Cell] = []
     labels = _labels(suite)
     check_table(suite.prior, f"{suite.where}: prior")
     for data in suite.data:
         signal = signal_spec(data)
         for entry, label in zip(suite.tokenizers, labels, strict=True):
-            if not _wanted(suite, entry, data):
+            if not _applies(suite, entry, data):
                 continue
             for axes in _points(entry):
                 own = {axis: value for axis, value in axes.items() if not is_prior_axis(axis)}
@@ -96,7 +96,7 @@ def cells(suite: Suite) -> tuple[Cell, ...]:
                 prior = _prior_layers(suite, entry, axes, place)
                 config = resolve(entry.recipe, signal, options, where=place)
                 shown_axes = {axis: shown(value) for axis, value in axes.items()}
-                found += [
+                result += [
                     Cell(
                         data=data,
                         tokenizer=config,
@@ -109,9 +109,9 @@ def cells(suite: Suite) -> tuple[Cell, ...]:
                     )
                     for seed in entry.seeds or suite.data_seeds.get(data.label, suite.seeds)
                 ]
-    if not found:
+    if not result:
         raise UserError(f"{suite.where}: no tokenizer fits any of the data sets (see `modalities` and `data`)")
-    return tuple(found)
+    return tuple(result)
 
 
 def _brief(value: Any) -> str:
@@ -175,7 +175,7 @@ def _data_of(suite: Suite, entry: TokenizerEntry) -> set[str]:
     return {*entry.data} or {data.label for data in suite.data} - {*suite.data_on_request}
 
 
-def _wanted(suite: Suite, entry: TokenizerEntry, data: DataConfig) -> bool:
+def _applies(suite: Suite, entry: TokenizerEntry, data: DataConfig) -> bool:
     recipe = load_recipe(entry.recipe, where=f"{entry.where}.recipe")
     if data.label not in _data_of(suite, entry):
         return False

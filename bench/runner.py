@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,11 +79,7 @@ def run_suite(
     with recorded_lookups() as lookups:
         make_plan(loaded, {})  # refuses what is wrong with the suite before the data are read
     refuse_unrepeatable(lookups, imported)
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        message = f"the cache {cache} can't be written: {error.strerror}; set LATENTBENCH_CACHE to another folder"
-        raise UserError(message) from None
+    _make_cache(cache)
     with _locked(root):
         plan = make_plan(loaded, _fingerprints(loaded, console, cache))
         claims = [asdict(claim) for claim in loaded.claims]
@@ -93,13 +89,9 @@ def run_suite(
         _tidy(store, [job for name, job in plan.jobs.items() if name not in todo])
         before = len(plan.jobs) - len(todo)
         display = Display(console=console, jobs=todo, total=len(todo), before=before)
-        events = runner.run(todo)
-        try:
-            with display:
-                for event in events:
-                    display.see(event)
-        finally:
-            events.close()
+        with closing(runner.run(todo)) as events, display:
+            for event in events:
+                display.see(event)
         _tell_skipped(plan, store, console)
     return Outcome(
         suite=loaded,
@@ -137,6 +129,14 @@ def run(
         imports=imports,
     )
     return frame([row for row in rows([outcome.root]) if row["suite"] == outcome.suite.name])
+
+
+def _make_cache(cache: Path) -> None:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"the cache {cache} can't be written: {error.strerror}; set LATENTBENCH_CACHE to another folder"
+        raise UserError(message) from None
 
 
 def _fingerprints(suite: Suite, console: Console, cache: Path) -> dict[str, str]:

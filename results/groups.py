@@ -10,11 +10,9 @@ from typing import Any, TypeVar
 from .errors import UserError
 from .metric import Direction, Metric
 from .rows import Row, is_number
-from .statistics import Difference, Entry, Estimate, ranks, significant_pairs
+from .statistics import NORMAL, Difference, Entry, Estimate, ranks, significant_pairs
 
 T = TypeVar("T")
-
-_NORMAL = 1.959963984540054
 
 # Sums over a cell's jobs, which mean nothing before all have finished.
 _TOTALS = ("flops", "seconds", "train_seconds", "peak_memory_bytes")
@@ -67,7 +65,7 @@ class Group:
             one = next(row.metrics[metric] for row in self.rows if row["seed"] == seed)
             within = one.interval
             if within is None and one.se is not None:
-                within = (value - _NORMAL * one.se, value + _NORMAL * one.se)
+                within = (value - NORMAL * one.se, value + NORMAL * one.se)
         return Entry(values=values, within=within)
 
     def estimate(self, metric: str) -> Estimate | None:

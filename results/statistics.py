@@ -17,7 +17,7 @@ from typing import Literal
 from .metric import Direction
 
 LEVEL = 0.95
-_NORMAL = 1.959963984540054  # the normal distribution's 97.5 % point
+NORMAL = 1.959963984540054  # the normal distribution's 97.5 % point
 
 Interval = tuple[float, float]
 
@@ -214,4 +214,4 @@ def _student(value: float, error: float, freedom: float, method: Literal["paired
 def _t_quantile(freedom: float) -> float:
     from scipy.special import stdtrit
 
-    return float(stdtrit(freedom, (1 + LEVEL) / 2)) if math.isfinite(freedom) else _NORMAL
+    return float(stdtrit(freedom, (1 + LEVEL) / 2)) if math.isfinite(freedom) else NORMAL

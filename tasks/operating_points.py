@@ -47,7 +47,7 @@ class OperatingPoints:
         self.features: dict[tuple[str, str], list[Tensor]] = {}
         self.seconds: dict[str, list[float]] = {}
 
-    def see(self, latents: Latents, truth: Tensor) -> Tensor:
+    def see(self, latents: Latents, target: Tensor) -> Tensor:
         """Add a batch of latents and the signals `[B, C, *signal]` that they encode; what `full` makes of them, in
         [-1, 1]."""
         if not self.points:
@@ -56,7 +56,7 @@ class OperatingPoints:
         for point, decode in self.points.items():
             decoded = self._timed(point, decode, latents)
             for metric in self.metrics:
-                values = metric.values(decoded, truth, self.signal).double().cpu()
+                values = metric.values(decoded, target, self.signal).double().cpu()
                 self.values.setdefault((metric.config.kind, point), []).append(values)
             for name, net in self.nets.items():
                 self.features.setdefault((name, point), []).append(net(decoded).float().cpu())

@@ -84,17 +84,17 @@ ONE_STEP = (
 
 def blocks(page: Path) -> list[tuple[str, str, int]]:
     """Fenced blocks as (language, text, line of the fence)."""
-    found, language, start, lines = [], None, 0, []
+    result, language, start, lines = [], None, 0, []
     for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
         if not line.startswith("```"):
             lines.append(line)
         elif language is None:
             language, start, lines = line[3:].strip(), number, []
         else:
-            found.append((language, "\n".join(lines) + "\n", start))
+            result.append((language, "\n".join(lines) + "\n", start))
             language = None
     assert language is None, f"{page}: a block is left open"
-    return found
+    return result
 
 
 def place(page: Path, line: int) -> str:
@@ -114,7 +114,7 @@ def every(*languages: str) -> list[Any]:
 
 def commands() -> list[Any]:
     """Every command of every shell block, once."""
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     for page in PAGES:
         for language, text, line in blocks(page) if page.exists() else []:
             if language not in SHELL:
@@ -127,8 +127,8 @@ def commands() -> list[Any]:
                         continue  # output
                     command = command[2:]
                 if command and not command.startswith("#"):
-                    found.setdefault(command, place(page, line + offset))
-    return [pytest.param(command, id=f"{where} {command}") for command, where in found.items()]
+                    result.setdefault(command, place(page, line + offset))
+    return [pytest.param(command, id=f"{where} {command}") for command, where in result.items()]
 
 
 @pytest.fixture(scope="module")
@@ -266,9 +266,9 @@ def test_command(command: str, workspace: Path) -> None:
 
 
 def test_commands_were_found() -> None:
-    found = [param.values[0] for param in commands()]
-    assert any("run quickstart" in command for command in found)
-    assert len(found) > 10
+    result = [param.values[0] for param in commands()]
+    assert any("run quickstart" in command for command in result)
+    assert len(result) > 10
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -338,9 +338,9 @@ def test_the_readme_leads_to_every_page() -> None:
 
 
 def test_files_named_in_the_text_exist() -> None:
-    wanted = re.compile(r"`((?:bench|tokenizers|tasks|results|tests|docs)/[\w./-]+)`")
+    code_path = re.compile(r"`((?:bench|tokenizers|tasks|results|tests|docs)/[\w./-]+)`")
     for page in PAGES:
-        for name in wanted.findall(page.read_text(encoding="utf-8")):
+        for name in code_path.findall(page.read_text(encoding="utf-8")):
             assert (ROOT / name).exists(), f"{page.name} names {name}, which does not exist"
 
 
@@ -431,7 +431,7 @@ def test_the_readme_has_its_markers_once(updater: ModuleType) -> None:
 
 
 def test_python_here_is_new_enough_for_the_quickstart() -> None:
-    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
-    assert wanted == ">=3.11"
+    code_path = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    assert code_path == ">=3.11"
     assert "Python 3.11 or newer" in (ROOT / "README.md").read_text()
     assert sys.version_info >= (3, 11)

@@ -55,6 +55,7 @@ ELSEWHERE = {
     "results/notes.py": "results/test_leaderboard.py",
     "results/page.py": "results/test_leaderboard.py",
     "results/tables.py": "results/test_leaderboard.py",
+    "tasks/encoding.py": "tasks/test_latents.py",  # what is written is read back
     "tasks/interface.py": "tasks/test_features.py",  # protocols and data without behaviour
     "tasks/metrics/lpips.py": "tokenizers/losses/test_lpips.py",  # one net, as a loss and as a metric
     "tasks/metrics/balls.py": "tasks/metrics/test_manifold.py",  # what the four scores are counted on
@@ -96,8 +97,8 @@ ELSEWHERE = {
 
 
 def packages() -> set[str]:
-    found = {path.parent.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("__init__.py")}
-    return {".".join(("latentbench", *path.parts)) for path in found}
+    subpackages = {path.parent.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("__init__.py")}
+    return {".".join(("latentbench", *path.parts)) for path in subpackages}
 
 
 def run(code: str, *flags: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -137,8 +138,8 @@ def test_installed_suites_and_recipes_are_the_repositorys() -> None:
 def test_tests_are_no_package() -> None:
     """torch-fidelity installs a top-level `tests`: ours is never imported by that name."""
     assert list((ROOT / "tests").rglob("__init__.py")) == []
-    wanted = re.compile(r"^\s*(import tests\b|from tests\b)", re.MULTILINE)
-    assert [str(p) for p in (ROOT / "tests").rglob("*.py") if wanted.search(p.read_text())] == []
+    required = re.compile(r"^\s*(import tests\b|from tests\b)", re.MULTILINE)
+    assert [str(p) for p in (ROOT / "tests").rglob("*.py") if required.search(p.read_text())] == []
 
 
 def modules() -> list[str]:
@@ -197,12 +198,12 @@ def test_constraints_pin_every_dependency_within_its_bounds() -> None:
     pins = dict(
         line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")
     )
-    wanted = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
-    wanted += [Requirement(text) for group in PROJECT["project"]["optional-dependencies"].values() for text in group]
-    for requirement in wanted:
+    required = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
+    required += [Requirement(text) for group in PROJECT["project"]["optional-dependencies"].values() for text in group]
+    for requirement in required:
         assert requirement.name in pins, f"constraints.txt pins no {requirement.name}"
         assert requirement.specifier.contains(pins[requirement.name]), f"{requirement} excludes the pinned version"
-    assert set(pins) == {requirement.name for requirement in wanted}, "constraints.txt pins what nothing asks for"
+    assert set(pins) == {requirement.name for requirement in required}, "constraints.txt pins what nothing asks for"
 
 
 def test_the_guard_names_the_cure() -> None:
@@ -223,7 +224,7 @@ def test_the_safe_path_leaves_our_folder_out() -> None:
 @pytest.mark.parametrize("order", ["theirs first", "ours first"])
 def test_hugging_faces_tokenizers_in_the_same_environment(order: str, tmp_path: Path) -> None:
     try:
-        wanted = version("tokenizers")
+        required = version("tokenizers")
     except PackageNotFoundError:
         pytest.skip("Hugging Face's tokenizers is not installed here")
     lines = ["import tokenizers", "import latentbench.tokenizers.interface as ours"]
@@ -236,7 +237,7 @@ def test_hugging_faces_tokenizers_in_the_same_environment(order: str, tmp_path: 
     ]
     done = run("\n".join(lines), "-P", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [wanted]
+    assert done.stdout.split() == [required]
 
 
 def test_nothing_of_ours_is_installed_at_the_top_level() -> None:

@@ -49,7 +49,7 @@ def normalise(options: Mapping[str, Any], *, where: str) -> dict[str, Any]:
             raise unknown("option", name, OPTIONS, where=where)
         if name in _PARTS:
             if not isinstance(value, Mapping):
-                raise UserError(f"{at}: a table is wanted, got {value!r}")
+                raise UserError(f"{at}: expected a table, got {value!r}")
             result[name] = {**value, **result.get(name, {})}
         elif name in _SHORT:
             part, key = _SHORT[name]

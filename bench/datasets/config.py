@@ -205,11 +205,11 @@ def _check_sound(config: DataConfig) -> None:
         )
 
 
-def most_mels(sample_rate: int, n_fft: int, wanted: int) -> int:
-    """The largest number of mel bins up to `wanted` of which each covers a frequency of the transform (HTK scale)."""
+def most_mels(sample_rate: int, n_fft: int, most: int) -> int:
+    """The largest number of mel bins up to `most` of which each covers a frequency of the transform (HTK scale)."""
     step = sample_rate / n_fft
     top = 2595.0 * math.log10(1.0 + sample_rate / 2 / 700.0)
-    for n_mels in range(wanted, 0, -1):
+    for n_mels in range(most, 0, -1):
         edges = [700.0 * (10.0 ** (top * i / (n_mels + 1) / 2595.0) - 1.0) for i in range(n_mels + 2)]
         if all(math.floor(low / step + 1e-9) + 1 < high / step for low, high in zip(edges, edges[2:], strict=False)):
             return n_mels

@@ -78,9 +78,9 @@ class Procedural:
 
         def items() -> Iterator[Item]:
             for split, start, stop in starts:
-                made = parts(config, split, np.arange(start, stop))
-                block = _stored(made.signal, config.modality)
-                yield Item(name=f"{split}[{start}:{stop}]", blocks=[block], label=made.label, split=split)
+                drawn = parts(config, split, np.arange(start, stop))
+                block = _stored(drawn.signal, config.modality)
+                yield Item(name=f"{split}[{start}:{stop}]", blocks=[block], label=drawn.label, split=split)
 
         return SourceReader(
             items=items(),

@@ -146,10 +146,10 @@ def _choice(config: DataConfig, split: Literal["train", "val"] | None, count: in
     order = np.random.default_rng([config.seed, 1]).permutation(count)
     if split is None:
         return order
-    wanted = config.samples if split == "train" else config.val
-    if isinstance(wanted, float):
-        wanted = max(1, round(wanted * count))
-    return np.sort(order[:wanted])
+    number = config.samples if split == "train" else config.val
+    if isinstance(number, float):
+        number = max(1, round(number * count))
+    return np.sort(order[:number])
 
 
 def _item(config: DataConfig, split: Literal["train", "val"] | None, data: Any, index: int) -> Item:

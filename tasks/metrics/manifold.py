@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ...results.metric import Metric
+from ...results.statistics import NORMAL
 from .balls import (
     DENSITY_K,
     MOST,
@@ -36,7 +37,6 @@ from .balls import (
 from .interface import SampleSet, Score
 from .jackknife import delete_a_group, group_of
 
-_NORMAL = 1.959963984540054
 _NAEEM, _KYNKAANNIEMI = "Naeem et al. 2020", "Kynkäänniemi et al. 2019"
 _Estimate = tuple[float | None, float | None, tuple[float, float] | None]  # value, standard error, interval
 
@@ -142,7 +142,7 @@ def _jackknifed(shares: list[float], n: int) -> _Estimate:
 
 def _wilson(share: float, n: int) -> tuple[float, float]:
     """The 95 % score interval of a binomial share (Wilson 1927)."""
-    z2 = _NORMAL**2
+    z2 = NORMAL**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
     return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))

@@ -73,7 +73,7 @@ class VivConfig(ProxyConfig):
     builds = "viv:Viv"
 
 
-class CodesConfig(ProxyConfig):
+class CodeUseConfig(ProxyConfig):
     """`codebook_use`, `codebook_perplexity`, `code_bits_per_position`, `code_bits_per_sample`; none for continuous
     latents."""
 
@@ -88,7 +88,7 @@ _PROXIES = (
     HighFrequencyShareConfig,
     LocalCorrelationConfig,
     VivConfig,
-    CodesConfig,
+    CodeUseConfig,
 )
 
 proxies = Registry(

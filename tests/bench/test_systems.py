@@ -81,7 +81,7 @@ def test_without_a_run_nothing_was_run(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_a_verdict_from_one_seed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     comparison = CLAIMS[0].comparisons[0]
-    found = [
+    actual = [
         Finding(comparison=comparison, dataset=modality, modality=modality, status=status, value=1.0, seeds=seeds)
         for modality, status, seeds in (
             ("image", "confirmed", 3),
@@ -90,7 +90,7 @@ def test_a_verdict_from_one_seed_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
         )
     ]
     monkeypatch.setattr(systems, "last_run", lambda _: (Path("runs"), [{}]))
-    monkeypatch.setattr(systems, "judge", lambda *_: found)
+    monkeypatch.setattr(systems, "judge", lambda *_: actual)
     assert "image: confirmed; video: confirmed (1 seed); waveform: not run" in systems_text()
 
 
@@ -139,9 +139,9 @@ def test_grids_of_equal_bits_are_compared_on_every_data_set() -> None:
 
 def test_every_recipe_has_a_cell_in_each_of_its_modalities() -> None:
     plan = make_plan(load_suite("systems"), {})
-    found = {(planned.cell.recipe, planned.cell.data.modality) for planned in plan.cells}
-    wanted = {(name, modality) for name in recipe_names() for modality in load_recipe(name).modalities}
-    assert found == wanted
+    actual = {(planned.cell.recipe, planned.cell.data.modality) for planned in plan.cells}
+    expected = {(name, modality) for name in recipe_names() for modality in load_recipe(name).modalities}
+    assert actual == expected
 
 
 def test_the_list_has_every_system_once() -> None:

@@ -38,8 +38,8 @@ def test_golden(folder: Path, format: str) -> None:
 
 def lines(text: str) -> list[list[str]]:
     """The cells of a Markdown table's lines."""
-    found = [line for line in text.splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in [found[0], *found[2:]]]
+    output = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in [output[0], *output[2:]]]
 
 
 def column(text: str, name: str) -> list[str]:
@@ -99,8 +99,8 @@ def test_pareto_front(folder: Path) -> None:
     text = leaderboard([folder], where=IMAGES, pareto="elements,psnr")
     assert column(text, "P") == ["●", "●", ""]
     assert "●: on the Pareto front of elements ↓ and psnr ↑" in text
-    found = json.loads(leaderboard([folder], format="json", pareto=["tsr", "psnr"], sort="-psnr"))
-    assert [(row["cell"], row["pareto"]) for row in found[:3]] == [
+    output = json.loads(leaderboard([folder], format="json", pareto=["tsr", "psnr"], sort="-psnr"))
+    assert [(row["cell"], row["pareto"]) for row in output[:3]] == [
         ("vq-0", False),
         ("small-0", True),
         ("small-1", True),
@@ -108,17 +108,17 @@ def test_pareto_front(folder: Path) -> None:
 
 
 def test_json_rows_have_every_column_and_are_strict_json(folder: Path) -> None:
-    found = json.loads(leaderboard([folder], format="json"), parse_constant=lambda name: pytest.fail(name))
-    assert len({tuple(row) for row in found}) == 1
-    assert found[-1]["psnr"] is None
-    assert found[-1]["si_sdr"] == 9.5
-    assert all(re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in found[0])
+    output = json.loads(leaderboard([folder], format="json"), parse_constant=lambda name: pytest.fail(name))
+    assert len({tuple(row) for row in output}) == 1
+    assert output[-1]["psnr"] is None
+    assert output[-1]["si_sdr"] == 9.5
+    assert all(re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in output[0])
 
 
 def test_csv_reads_back(folder: Path) -> None:
-    found = list(csv.DictReader(io.StringIO(leaderboard([folder], format="csv"))))
-    assert [float(row["psnr"]) for row in found if row["psnr"]] == [20.0, 25.0, 19.0, 20.2, 25.3, 20.4, 25.3]
-    assert json.loads(found[0]["protocols"])["rfd_encoder"] == "encoder net, 64 against 64"
+    output = list(csv.DictReader(io.StringIO(leaderboard([folder], format="csv"))))
+    assert [float(row["psnr"]) for row in output if row["psnr"]] == [20.0, 25.0, 19.0, 20.2, 25.3, 20.4, 25.3]
+    assert json.loads(output[0]["protocols"])["rfd_encoder"] == "encoder net, 64 against 64"
 
 
 def two_protocols(tmp_path: Path, add: Add) -> Path:
@@ -172,8 +172,8 @@ def test_csv_without_its_protocols_does_not_mix_them(tmp_path: Path, add: Add) -
 
 
 def test_json_keeps_both_protocols_beside_their_values(tmp_path: Path, add: Add) -> None:
-    found = json.loads(leaderboard([two_protocols(tmp_path, add)], format="json"))
-    assert [row["protocols"]["rfd_net"] for row in found] == ["crop 64, N = 8", "crop 64, N = 16"]
+    output = json.loads(leaderboard([two_protocols(tmp_path, add)], format="json"))
+    assert [row["protocols"]["rfd_net"] for row in output] == ["crop 64, N = 8", "crop 64, N = 16"]
 
 
 @pytest.mark.parametrize(
@@ -264,20 +264,20 @@ class Page(HTMLParser):
 
 def test_html_is_whole_and_needs_nothing_from_outside(folder: Path) -> None:
     text = leaderboard([folder], format="html")
-    found = Page(text)
+    output = Page(text)
     assert text.startswith("<!DOCTYPE html>")
-    assert [tag for tag, _ in found.tags].count("table") == 2
-    assert not [attrs for _, attrs in found.tags if "src" in attrs or "href" in attrs]
+    assert [tag for tag, _ in output.tags].count("table") == 2
+    assert not [attrs for _, attrs in output.tags if "src" in attrs or "href" in attrs]
     assert not re.search(r"https?://|@import|url\(", text)
-    values = [attrs.get("data-value") for tag, attrs in found.tags if tag == "td"]
+    values = [attrs.get("data-value") for tag, attrs in output.tags if tag == "td"]
     assert "25.2" in values
 
 
 def test_html_escapes(evil: Path) -> None:
-    found = Page(leaderboard([evil], format="html"))
-    assert [tag for tag, _ in found.tags].count("script") == 1
-    assert "<script>alert(1)</script>|\"&' $x_{\\y}# %" in found.text
-    assert "alert(1)" not in [attrs for tag, attrs in found.tags if tag == "script"]
+    output = Page(leaderboard([evil], format="html"))
+    assert [tag for tag, _ in output.tags].count("script") == 1
+    assert "<script>alert(1)</script>|\"&' $x_{\\y}# %" in output.text
+    assert "alert(1)" not in [attrs for tag, attrs in output.tags if tag == "script"]
 
 
 def test_latex_escapes_and_balances(evil: Path, folder: Path) -> None:

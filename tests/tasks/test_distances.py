@@ -27,9 +27,9 @@ def test_only_the_real_inception_earns_the_name_fid(
 ) -> None:
     features = torch.randn(30, 12)
     reference = Reference.of(torch.randn(40, 12), "val")
-    found = distances(prefix, toys.Pixels(net), features, reference, note="through a wire", seed=0)
-    assert [metric.name for metric in found] == names
-    for metric in found:
+    results = distances(prefix, toys.Pixels(net), features, reference, note="through a wire", seed=0)
+    assert [metric.name for metric in results] == names
+    for metric in results:
         assert metric.protocol.startswith("quarters; reference: val split; through a wire; ")
         assert metric.direction == "lower"
         assert metric.n == 30
@@ -52,8 +52,8 @@ def test_equal_sets_are_at_no_distance(toys: SimpleNamespace) -> None:
 
 def test_a_reference_survives_the_disk(toys: SimpleNamespace, tmp_path: Path) -> None:
     features, known = torch.randn(30, 12), torch.randn(40, 12)
-    made = Reference.of(known, "train")
-    made.save(tmp_path)
+    built = Reference.of(known, "train")
+    built.save(tmp_path)
     read = Reference.load(tmp_path, "train")
-    values = [[m.value for m in distances("g", toys.Pixels(), features, r, seed=0)] for r in (made, read)]
+    values = [[m.value for m in distances("g", toys.Pixels(), features, r, seed=0)] for r in (built, read)]
     assert values[0] == values[1]

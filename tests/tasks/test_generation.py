@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from latentbench.results.record import JobResult
 from latentbench.tasks.config import GenerationConfig
 from latentbench.tasks.distances import Reference
+from latentbench.tasks.encoding import write_latents, write_statistics
 from latentbench.tasks.generation import SAMPLES, generate, held_out
-from latentbench.tasks.latents import LatentStore, write_latents, write_statistics
+from latentbench.tasks.latents import LatentStore
 
 CPU = torch.device("cpu")
 
@@ -66,9 +67,9 @@ def test_the_time_that_sampling_takes_stands_apart(toys: SimpleNamespace, tmp_pa
 def test_samples_are_denormalised_decoded_and_kept(toys: SimpleNamespace, tmp_path: Path, store: LatentStore) -> None:
     data = toys.Data().train.data[:20]
     generated(toys, tmp_path, store, normalised(store, data), keep=11)
-    kept = load_file(tmp_path / SAMPLES)["samples"]
-    assert kept.shape == (11, 3, 16, 16)
-    assert torch.allclose(kept, data[:11], atol=1e-5)
+    stored = load_file(tmp_path / SAMPLES)["samples"]
+    assert stored.shape == (11, 3, 16, 16)
+    assert torch.allclose(stored, data[:11], atol=1e-5)
 
 
 def test_none_are_kept_on_request(toys: SimpleNamespace, tmp_path: Path, store: LatentStore) -> None:

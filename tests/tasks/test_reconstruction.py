@@ -67,12 +67,12 @@ def test_what_leaves_the_range_is_clamped(toys: SimpleNamespace, tmp_path: Path)
 
 
 def test_batches_make_no_difference(toys: SimpleNamespace, tmp_path: Path) -> None:
-    found = [
+    rates = [
         values(scored(toys, tmp_path, toys.Identity(error=0.1, std=0.3), toys.Data(), toys.Pixels(), batch_size=size))
         for size in (3, 20)
     ]
-    for name, metric in found[0].items():
-        assert metric.value == pytest.approx(found[1][name].value, rel=1e-6), name
+    for name, metric in rates[0].items():
+        assert metric.value == pytest.approx(rates[1][name].value, rel=1e-6), name
 
 
 def test_samples_limit_what_is_scored(toys: SimpleNamespace, tmp_path: Path) -> None:
@@ -182,6 +182,6 @@ def test_the_first_pairs_are_kept_when_asked_for(toys: SimpleNamespace, tmp_path
     scored(toys, tmp_path, toys.Identity(error=0.1), data, rate=False)
     assert not (tmp_path / PAIRS).exists()
     scored(toys, tmp_path, toys.Identity(error=0.1), data, rate=False, keep=11)  # batches of 7
-    kept = load_file(tmp_path / PAIRS)
-    assert torch.equal(kept["true"], data.val.batch(np.arange(11), CPU))
-    assert torch.allclose(kept["reconstructed"], (kept["true"] + 0.1).clamp(-1, 1))
+    pairs = load_file(tmp_path / PAIRS)
+    assert torch.equal(pairs["true"], data.val.batch(np.arange(11), CPU))
+    assert torch.allclose(pairs["reconstructed"], (pairs["true"] + 0.1).clamp(-1, 1))

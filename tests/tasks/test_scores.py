@@ -31,10 +31,10 @@ class Net(FeatureNet):
 
 def test_a_reference_keeps_the_radii_of_its_balls(tmp_path: Path) -> None:
     features = torch.randn(30, 4)
-    made = Reference.of(features, "train")
-    made.save(tmp_path)
+    built = Reference.of(features, "train")
+    built.save(tmp_path)
     loaded = Reference.load(tmp_path, "train")
-    assert torch.equal(loaded.manifold.radii, made.manifold.radii)
+    assert torch.equal(loaded.manifold.radii, built.manifold.radii)
     assert torch.equal(loaded.manifold.features, features)
     Reference.of(features[:4], "train").save(tmp_path)  # too few for five neighbours
     assert Reference.load(tmp_path, "train").manifold is None

@@ -37,8 +37,8 @@ def test_links_are_followed_and_loops_are_safe(tmp_path: Path) -> None:
     (root / "a" / "up").symlink_to(root)
     (root / "linked").symlink_to(elsewhere)
     (root / "broken.png").symlink_to(root / "nothing")
-    found, problems = list_files(root, (".png",))
-    assert found == ["a/1.png", "linked/2.png"]
+    listed, problems = list_files(root, (".png",))
+    assert listed == ["a/1.png", "linked/2.png"]
     assert [name for name, _ in problems] == ["broken.png"]
 
 

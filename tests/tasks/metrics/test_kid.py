@@ -25,16 +25,16 @@ def naive(x: torch.Tensor, y: torch.Tensor) -> float:
 def test_equals_the_sum_over_pairs_on_every_subset(n: int, m: int, size: int, subsets: int) -> None:
     x, y = torch.randn(n, 7, dtype=torch.float64), torch.randn(m, 7, dtype=torch.float64) * 1.3
     rows, columns = subset_indices(n, size, subsets, 1), subset_indices(m, size, subsets, 2)
-    wanted = [naive(x[i], y[j]) for i, j in zip(rows, columns, strict=True)]
-    assert mmd2(x, y, rows, columns).tolist() == pytest.approx(wanted, rel=1e-9)
+    expected = [naive(x[i], y[j]) for i, j in zip(rows, columns, strict=True)]
+    assert mmd2(x, y, rows, columns).tolist() == pytest.approx(expected, rel=1e-9)
 
 
 def test_equals_torchmetrics_on_every_subset() -> None:
     image = pytest.importorskip("torchmetrics.image.kid")
     x, y = torch.randn(60, 32, dtype=torch.float64), torch.randn(50, 32, dtype=torch.float64) + 0.2
     rows, columns = subset_indices(60, 40, 30, 1), subset_indices(50, 40, 30, 2)
-    wanted = [float(image.poly_mmd(y[j], x[i])) for i, j in zip(rows, columns, strict=True)]
-    assert mmd2(x, y, rows, columns).tolist() == pytest.approx(wanted, rel=1e-9)
+    expected = [float(image.poly_mmd(y[j], x[i])) for i, j in zip(rows, columns, strict=True)]
+    assert mmd2(x, y, rows, columns).tolist() == pytest.approx(expected, rel=1e-9)
 
 
 def test_equals_torch_fidelity_where_the_subset_is_everything() -> None:

@@ -12,9 +12,9 @@ def test_nearest_is_that_of_all_distances(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(module, "_BLOCK_BYTES", 4 * 40 * 7)
     x, y = torch.randn(30, 5), torch.randn(40, 5)
     distances, indices = nearest(x, y)
-    wanted = torch.cdist(x.double(), y.double(), compute_mode="donot_use_mm_for_euclid_dist").min(1)
-    assert torch.equal(indices, wanted.indices)
-    torch.testing.assert_close(distances, wanted.values)
+    brute_force = torch.cdist(x.double(), y.double(), compute_mode="donot_use_mm_for_euclid_dist").min(1)
+    assert torch.equal(indices, brute_force.indices)
+    torch.testing.assert_close(distances, brute_force.values)
 
 
 def test_a_copy_is_at_zero_however_far_from_the_origin() -> None:

@@ -13,14 +13,14 @@ from latentbench.tokenizers.spec import Modality, SignalSpec
 
 def test_equals_skimage_per_image() -> None:
     x, y = torch.rand(2, 4, 3, 9, 7) * 2 - 1
-    wanted = [peak_signal_noise_ratio(a, b, data_range=2.0) for a, b in zip(y.numpy(), x.numpy(), strict=True)]
-    np.testing.assert_allclose(psnr(x, y), wanted, rtol=1e-6)
+    expected = [peak_signal_noise_ratio(a, b, data_range=2.0) for a, b in zip(y.numpy(), x.numpy(), strict=True)]
+    np.testing.assert_allclose(psnr(x, y), expected, rtol=1e-6)
 
 
 def test_uint8_equals_skimage_and_uses_range_255() -> None:
     x, y = torch.randint(0, 256, (2, 4, 3, 9, 7), dtype=torch.uint8)
-    wanted = [peak_signal_noise_ratio(a, b, data_range=255) for a, b in zip(y.numpy(), x.numpy(), strict=True)]
-    np.testing.assert_allclose(psnr(x, y), wanted, rtol=1e-6)
+    expected = [peak_signal_noise_ratio(a, b, data_range=255) for a, b in zip(y.numpy(), x.numpy(), strict=True)]
+    np.testing.assert_allclose(psnr(x, y), expected, rtol=1e-6)
 
 
 def test_feeding_unit_range_images_inflates_by_six_decibels() -> None:

@@ -13,8 +13,8 @@ def test_fine_quantisation_of_a_gaussian_has_the_closed_form() -> None:
     sigmas = torch.tensor([0.5, 1.0, 3.0])
     values = torch.randn(2000, 3, 8, 8) * sigmas.view(3, 1, 1)
     step = 0.1
-    wanted = 64 * sum(0.5 * math.log2(2 * math.pi * math.e * float(s) ** 2) - math.log2(step) for s in sigmas)
-    assert quantised_entropy_bits(values, step) == pytest.approx(wanted, rel=2e-3)
+    expected = 64 * sum(0.5 * math.log2(2 * math.pi * math.e * float(s) ** 2) - math.log2(step) for s in sigmas)
+    assert quantised_entropy_bits(values, step) == pytest.approx(expected, rel=2e-3)
 
 
 def test_uniform_values_have_exactly_their_bits() -> None:

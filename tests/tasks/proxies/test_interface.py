@@ -60,12 +60,12 @@ def test_samples_that_are_not_finite_are_left_out_and_counted(name: str) -> None
     broken = z.clone()
     broken[[3, 7], 1, 2, 2] = math.inf
     mean, std = z.double().mean((0, 2, 3)), z.double().std((0, 2, 3))
-    kept = torch.ones(50, dtype=torch.bool)
-    kept[[3, 7]] = False
+    mask = torch.ones(50, dtype=torch.bool)
+    mask[[3, 7]] = False
     labels = torch.arange(50) % 2
     got = measured(name, ProxyInput(values=broken, mean=mean, std=std, labels=labels))
-    wanted = measured(name, ProxyInput(values=z[kept], mean=mean, std=std, labels=labels[kept]))
-    for a, b in zip(got, wanted, strict=True):
+    expected = measured(name, ProxyInput(values=z[mask], mean=mean, std=std, labels=labels[mask]))
+    for a, b in zip(got, expected, strict=True):
         assert a.value == pytest.approx(b.value)
         assert (a.n, a.missing) == (48, 2)
 

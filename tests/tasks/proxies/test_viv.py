@@ -27,8 +27,8 @@ def test_of_a_kronecker_covariance_it_is_that_of_the_full_one() -> None:
     channel, position = torch.randn(3, 3) + torch.eye(3), torch.randn(6, 6) + torch.eye(6)
     z = channel @ torch.randn(40_000, 3, 6) @ position.t()
     full = np.kron((channel @ channel.t()).numpy(), (position @ position.t()).numpy())
-    wanted = math.pi / 2 * np.sqrt(np.clip(np.linalg.eigvalsh(full), 0, None)).mean()
-    assert viv(z) == pytest.approx(wanted, rel=0.01)
+    expected = math.pi / 2 * np.sqrt(np.clip(np.linalg.eigvalsh(full), 0, None)).mean()
+    assert viv(z) == pytest.approx(expected, rel=0.01)
 
 
 def test_fewer_directions_leave_less() -> None:

@@ -29,8 +29,8 @@ def rate_of_values(tokenizer: Tokenizer, batches: Callable[[], Iterable[Tensor]]
     error of the decoded signals by at most 5 %. The bits are the order-0 entropy per channel, summed. `batches()` gives
     the signals `[B, C, *shape]`, afresh at every call. The value is None where no step is harmless.
     """
-    truth = list(batches())
-    latents = [tokenizer.encode(x) for x in truth]
+    targets = list(batches())
+    latents = [tokenizer.encode(x) for x in targets]
     values = torch.cat([z.values for z in latents if z.values is not None])
     axes = [0, *range(2, values.ndim)]
     deviation = values.double().std(axes, correction=0).clamp_min(1e-12)
@@ -38,7 +38,7 @@ def rate_of_values(tokenizer: Tokenizer, batches: Callable[[], Iterable[Tensor]]
 
     def error(step: float) -> float:
         total = count = 0.0
-        for x, z in zip(truth, latents, strict=True):
+        for x, z in zip(targets, latents, strict=True):
             assert z.values is not None
             rounded = torch.round(z.values / (step * shaped)) * (step * shaped) if step else z.values
             total += float((tokenizer.decode(Latents(values=rounded)).clamp(-1, 1) - x).double().square().sum())
