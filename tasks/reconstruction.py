@@ -22,7 +22,7 @@ from ..tokenizers.interface import Latents, Tokenizer
 from ..tokenizers.mel import LogMel
 from ..tokenizers.spec import Modality, SignalSpec
 from .config import ReconstructionConfig
-from .distances import Reference, distances
+from .distances import LEFT_OUT, Reference, paired_distances
 from .interface import Context, Dataset, FeatureNet, Split
 from .metrics import metrics as registry
 from .metrics.codes import CodeHistogram, code_metrics
@@ -114,9 +114,14 @@ def reconstruct(
         truths, decodings = (torch.cat(parts) for parts in zip(*collected.pairs, strict=True))
         save_tensors(context.folder / PAIRS, {"true": truths, "reconstructed": decodings})
     results, extra = _summaries(metrics, collected, signal, config)
+    left_out: dict[str, list[float]] = {}
     for name, net in context.nets.items():
         features = torch.cat(collected.features[name])
-        results += distances("r", net, features, references[name], note=_through(signal, config), seed=context.seed)
+        measured, without_group = paired_distances(net, features, references[name], note=_through(signal, config))
+        results += measured
+        left_out |= {key: values for key, values in without_group.items() if values}
+    if left_out:
+        extra[LEFT_OUT] = left_out
     if collected.kl_bits:
         posterior, by_channel = _posterior(collected)
         results += posterior
@@ -132,7 +137,7 @@ def reconstruct(
         )
     if config.rate:
         results.append(_rate(tokenizer, split, total, config, context, results))
-    results += points.results(references, seed=context.seed)
+    results += points.results(references)
     latencies = points.latencies()
     return JobResult(
         metrics=tuple(replace(m, protocol=f"{m.protocol}; validation split") for m in results),

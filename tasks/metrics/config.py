@@ -193,12 +193,14 @@ class FrechetConfig(MeasureConfig):
     """Fréchet distance of features."""
 
     kind = "frechet"
+    version = 2
 
 
 class KidConfig(MeasureConfig):
     """Kernel distance of features."""
 
     kind = "kid"
+    version = 2
 
 
 class BallsConfig(MeasureConfig):

@@ -75,6 +75,16 @@ def test_batches_make_no_difference(toys: SimpleNamespace, tmp_path: Path) -> No
         assert metric.value == pytest.approx(found[1][name].value, rel=1e-6), name
 
 
+def test_pairs_leave_together(toys: SimpleNamespace, tmp_path: Path) -> None:
+    # Without pairs of their own the interval would be that of two sets; a constant error costs every sample the same.
+    done = scored(toys, tmp_path, toys.Identity(error=0.1), toys.Data(), toys.Pixels(), rate=False)
+    distance = values(done)["rfd_pixels"]
+    assert distance.se is not None
+    assert distance.value is not None
+    assert distance.se < 0.2 * distance.value
+    assert len(done.extra["left_out"]["rfd_pixels"]) == 10
+
+
 def test_samples_limit_what_is_scored(toys: SimpleNamespace, tmp_path: Path) -> None:
     result = values(scored(toys, tmp_path, toys.Identity(error=0.1), toys.Data(), toys.Pixels(), samples=9))
     assert (result["psnr"].n, result["rfd_pixels"].n, result["rate_bits"].n) == (9, 9, 9)

@@ -1,0 +1,90 @@
+"""The settings of `intervals.py`: what is drawn, and by which methods it is estimated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from intervals import Case, Estimate, estimate
+from torch import Tensor
+
+from latentbench.tasks.metrics.frechet import FrechetReference, frechet_metric
+from latentbench.tasks.metrics.frechet_pairs import paired_frechet_metric
+from latentbench.tasks.metrics.jackknife import difference_of
+from latentbench.tasks.metrics.kid import kid_metric, paired_kid_metric
+
+# Features of a net, roughly: 128 directions whose variances fall quickly.
+DEVIATIONS = torch.arange(1, 129).double() ** -0.75
+
+
+def normal(generator: torch.Generator, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def reconstructed(quality: str, y: Tensor, generator: torch.Generator) -> Tensor:
+    """Features of reconstructions of what has the features `y`: shrunk, noisy and shifted."""
+    shrink, noise, shift = {"good": (0.96, 0.05, 0.0), "middling": (0.8, 0.2, 0.1), "bad": (0.5, 0.3, 0.8)}[quality]
+    return shrink * y + (noise * normal(generator, *y.shape) + shift) * DEVIATIONS
+
+
+def reconstructions() -> Iterator[Case]:
+    for quality, n in (("good", 64), ("good", 256), ("middling", 128), ("middling", 256), ("bad", 64)):
+
+        def draw(generator: torch.Generator, quality: str = quality, n: int = n) -> Mapping[str, Estimate | None]:
+            y = normal(generator, n, 128) * DEVIATIONS
+            x, reference = reconstructed(quality, y, generator), FrechetReference.of(y)
+            return {
+                "before": estimate(frechet_metric("rfd", x, reference, protocol="")),
+                "pairs": estimate(paired_frechet_metric("rfd", x, reference, protocol="")[0]),
+            }
+
+        yield Case(name=f"rfd, {quality}, {n}", draw=draw)
+
+
+def kernel_pairs() -> Iterator[Case]:
+    for n in (64, 256):
+
+        def draw(generator: torch.Generator, n: int = n) -> Mapping[str, Estimate | None]:
+            y = normal(generator, n, 128) * DEVIATIONS
+            x = 0.9 * y + 0.19**0.5 * normal(generator, n, 128) * DEVIATIONS
+            before = kid_metric("rkd", x, y, protocol="", subsets=1)
+            return {"before": estimate(before), "pairs": estimate(paired_kid_metric("rkd", x, y, protocol="")[0])}
+
+        yield Case(name=f"rkd, equal distributions, {n}", draw=draw, population=0.0)
+
+
+def kernel_samples() -> Iterator[Case]:
+    def draw(generator: torch.Generator) -> Mapping[str, Estimate | None]:
+        x, y = (normal(generator, n, 128) * DEVIATIONS for n in (128, 256))
+        return {"unchanged": estimate(kid_metric("gkd", x, y, protocol="", subsets=20))}
+
+    yield Case(name="gkd, equal distributions, 128", draw=draw, population=0.0)
+
+
+def differences() -> Iterator[Case]:
+    """Two cells on shared samples. "population" is 0: its share is 1 - false alarms of equal cells, 1 - power else."""
+    for name, first, second in (("equal", 0.2, 0.2), ("apart", 0.2, 0.3)):
+
+        def draw(
+            generator: torch.Generator, first: float = first, second: float = second
+        ) -> Mapping[str, Estimate | None]:
+            y = normal(generator, 128, 128) * DEVIATIONS
+            reference = FrechetReference.of(y)
+            cells = [0.9 * y + noise * normal(generator, 128, 128) * DEVIATIONS for noise in (first, second)]
+            (a, a_without), (b, b_without) = (paired_frechet_metric("r", x, reference, protocol="") for x in cells)
+            before = [frechet_metric("r", x, reference, protocol="") for x in cells]
+            value, _, interval = difference_of(a.value or 0.0, b.value or 0.0, a_without, b_without)
+            half = 1.96 * sum((metric.se or 0.0) ** 2 for metric in before) ** 0.5
+            return {
+                "before": (value, (value - half, value + half)),
+                "difference": None if interval is None else (value, interval),
+            }
+
+        yield Case(name=f"rfd difference, {name}, 128", draw=draw, population=0.0)
+
+
+def cases() -> Iterator[Case]:
+    yield from reconstructions()
+    yield from differences()
+    yield from kernel_pairs()
+    yield from kernel_samples()
