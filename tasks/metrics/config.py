@@ -187,6 +187,7 @@ class CodesConfig(MeasureConfig):
     """Use and entropy of codebooks."""
 
     kind = "codes"
+    version = 2
 
 
 class FrechetConfig(MeasureConfig):
@@ -213,6 +214,7 @@ class RateConfig(MeasureConfig):
     """Bits of latents, continuous ones by uniform quantisation."""
 
     kind = "rate"
+    version = 2
 
 
 class PosteriorConfig(MeasureConfig):

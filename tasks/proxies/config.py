@@ -78,6 +78,7 @@ class CodesConfig(ProxyConfig):
     latents."""
 
     kind = "codes"
+    version = 2
     builds = "codes:Codes"
 
 

@@ -8,9 +8,10 @@ import torch
 from intervals import Case, Estimate, estimate
 from torch import Tensor
 
+from latentbench.tasks.metrics.codes import CodeHistogram, code_metrics
 from latentbench.tasks.metrics.frechet import FrechetReference, frechet_metric
 from latentbench.tasks.metrics.frechet_pairs import paired_frechet_metric
-from latentbench.tasks.metrics.jackknife import difference_of
+from latentbench.tasks.metrics.jackknife import difference_of, group_of, of_sums
 from latentbench.tasks.metrics.kid import kid_metric, paired_kid_metric
 
 # Features of a net, roughly: 128 directions whose variances fall quickly.
@@ -83,8 +84,54 @@ def differences() -> Iterator[Case]:
         yield Case(name=f"rfd difference, {name}, 128", draw=draw, population=0.0)
 
 
+def entropies() -> Iterator[Case]:
+    """`zipf` codes drawn independently; in `alike` half of a sample's tokens repeat its first ones."""
+    for kind, size, positions, n in (
+        ("uniform", 256, 64, 64),
+        ("zipf", 256, 64, 64),
+        ("alike", 256, 64, 128),
+        ("uniform", 1024, 16, 512),
+        ("zipf", 1024, 16, 256),
+        ("uniform", 4096, 64, 128),
+        ("zipf", 4096, 64, 512),
+        ("zipf", 4096, 64, 2048),
+    ):
+        shares = torch.ones(size, dtype=torch.float64) / torch.arange(1, size + 1) ** (kind != "uniform")
+        shares /= shares.sum()
+
+        def draw(
+            generator: torch.Generator,
+            shares: Tensor = shares,
+            shape: tuple[int, int, int] = (n, 1, positions),
+            alike: bool = kind == "alike",
+        ) -> Mapping[str, Estimate | None]:
+            codes = torch.multinomial(shares, shape[0] * shape[2], replacement=True, generator=generator).view(shape)
+            if alike:
+                half = shape[2] // 2
+                codes[..., half:] = codes[..., :half]
+            groups = []
+            for part in group_of(len(codes), 10):
+                groups.append(CodeHistogram((len(shares),)))
+                groups[-1].update(codes[part])
+            counts = torch.stack(
+                [torch.bincount(codes[p].flatten(), minlength=len(shares)) for p in group_of(shape[0], 10)]
+            )
+            value, _, interval_half = of_sums(counts.double(), _plug_in)
+            before = None if interval_half is None else (value, (value - interval_half, value + interval_half))
+            return {"before": before, "corrected": estimate(code_metrics(groups)[2])}
+
+        truth = float(-(shares * shares.log2()).sum())
+        yield Case(name=f"bits, {kind}, {size} codes, {n} x {positions}", draw=draw, population=truth)
+
+
+def _plug_in(counts: Tensor) -> float:
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * shares.log2()).sum())
+
+
 def cases() -> Iterator[Case]:
     yield from reconstructions()
     yield from differences()
     yield from kernel_pairs()
     yield from kernel_samples()
+    yield from entropies()

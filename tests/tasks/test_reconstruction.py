@@ -17,6 +17,7 @@ from latentbench.results.metric import Metric
 from latentbench.results.record import JobResult
 from latentbench.tasks.config import ReconstructionConfig
 from latentbench.tasks.distances import Reference
+from latentbench.tasks.metrics.entropy import codes_in_use, entropy_bits
 from latentbench.tasks.metrics.psnr import CAP_DB
 from latentbench.tasks.reconstruction import PAIRS, reconstruct
 from latentbench.tokenizers.interface import Latents
@@ -118,9 +119,9 @@ def test_codes_are_counted_over_the_whole_split(toys: SimpleNamespace, tmp_path:
     data, tokenizer = toys.Data(), toys.Levels(8)
     result = values(scored(toys, tmp_path, tokenizer, data, toys.Pixels()))
     codes = tokenizer.encode(data.val.data).codes.flatten()
-    shares = np.bincount(codes.numpy(), minlength=8) / len(codes)
-    entropy = -sum(p * math.log2(p) for p in shares if p)
-    assert result["codebook_use"].value == pytest.approx((shares > 0).mean())
+    counts = torch.bincount(codes, minlength=8)
+    entropy = entropy_bits(counts[counts > 0])
+    assert result["codebook_use"].value == pytest.approx(codes_in_use(counts[counts > 0], 8) / 8)
     assert result["codebook_perplexity"].value == pytest.approx(2**entropy)
     assert result["code_bits_per_sample"].value == pytest.approx(16 * entropy)
     assert result["rate_bits"].value == result["code_bits_per_sample"].value
