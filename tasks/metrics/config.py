@@ -49,6 +49,7 @@ class PsnrConfig(PairMetricConfig):
     """The mean of per-sample PSNR; images and frames are rounded to uint8 first."""
 
     kind = "psnr"
+    version = 2
     direction = "higher"
     unit = "dB"
     modalities = frozenset(Modality)

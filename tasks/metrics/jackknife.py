@@ -1,4 +1,4 @@
-"""Standard errors by deleting one group of samples at a time."""
+"""Intervals: by deleting one group of samples at a time, and of shares."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from scipy.special import stdtrit
 from torch import Tensor
 
 from ...results.errors import UserError
+
+_NORMAL = 1.959963984540054
 
 
 def group_of(n: int, groups: int) -> list[slice]:
@@ -63,3 +65,11 @@ def of_sums(sums: Tensor, statistic: Callable[[Tensor], float]) -> tuple[float, 
     total = sums.sum(0)
     left_out = [statistic(total - part) for part in sums] if len(sums) > 1 else []
     return statistic(total), *delete_a_group(left_out)
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """The 95 % score interval of a binomial share (Wilson 1927)."""
+    z2 = _NORMAL**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
