@@ -79,6 +79,15 @@ def distances(
     ]
 
 
+def floor(net: FeatureNet, data: Reference, reference: Reference, *, samples: int) -> Metric:
+    """`fd_floor_<net>`: the Fréchet distance to `reference` of `samples` of the other split's own signals (all where
+    there are fewer, else evenly spread): what a perfect prior would have, for `gfd_<net>` at the same N."""
+    mine = data.features[evenly(len(data.features), samples)]
+    line = _protocol(net, reference, f"signals of the {data.split} split")
+    metric = frechet_metric(f"fd_floor_{net.name}", mine, reference.frechet, protocol=line)
+    return replace(metric, direction="none")
+
+
 def paired_distances(
     net: FeatureNet, features: Tensor, reference: Reference, *, note: str = ""
 ) -> tuple[list[Metric], dict[str, list[float]]]:
