@@ -25,6 +25,7 @@ from .config import ReconstructionConfig
 from .distances import LEFT_OUT, Reference, paired_distances
 from .interface import Context, Dataset, FeatureNet, Split
 from .metrics import metrics as registry
+from .metrics.balls import evenly
 from .metrics.codes import CodeHistogram, code_metrics
 from .metrics.interface import PairMetric, per_position
 from .metrics.posterior import ACTIVE_VARIANCE, UnitVariance, kl_bits_by_channel
@@ -256,7 +257,8 @@ def _rate(
 ) -> Metric:
     if tokenizer.spec.discrete:
         return rate_of_codes(next(m for m in results if m.name == "code_bits_per_sample"))
-    total = min(total, _RATE_SAMPLES)
+    rows = evenly(total, _RATE_SAMPLES).numpy()
     return rate_of_values(
-        tokenizer, lambda: (split.batch(indices, context.device) for indices in _slices(total, config.batch_size))
+        tokenizer,
+        lambda: (split.batch(rows[part], context.device) for part in _slices(len(rows), config.batch_size)),
     )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 import torch
 from intervals import Case, Estimate, estimate
 from torch import Tensor
 
+from latentbench.results.metric import Metric
 from latentbench.tasks.metrics.codes import CodeHistogram, code_metrics
 from latentbench.tasks.metrics.frechet import FrechetReference, frechet_metric
 from latentbench.tasks.metrics.frechet_pairs import paired_frechet_metric
 from latentbench.tasks.metrics.jackknife import difference_of, group_of, of_sums
 from latentbench.tasks.metrics.kid import kid_metric, paired_kid_metric
+from latentbench.tasks.metrics.psnr import CAP_DB, interval_with_cap
+from latentbench.tasks.proxies.interface import ProxyInput, compute
 
 # Features of a net, roughly: 128 directions whose variances fall quickly.
 DEVIATIONS = torch.arange(1, 129).double() ** -0.75
@@ -129,9 +133,53 @@ def _plug_in(counts: Tensor) -> float:
     return float(-(shares * shares.log2()).sum())
 
 
+def peaks() -> Iterator[Case]:
+    """PSNRs of 30 ± 3 dB, a share of them at the cap."""
+    for n, share in ((64, 0.0), (64, 0.02), (64, 0.1), (128, 0.02), (256, 0.02)):
+
+        def draw(generator: torch.Generator, n: int = n, share: float = share) -> Mapping[str, Estimate | None]:
+            values = 30 + 3 * normal(generator, n)
+            values[torch.rand(n, generator=generator) < share] = CAP_DB
+            before = Metric.from_samples("psnr", values.tolist(), direction="higher")
+            interval = interval_with_cap(values)
+            now = None if interval is None else (float(values.mean()), interval)
+            return {"before": estimate(before), "with the cap": now}
+
+        yield Case(name=f"psnr, {share:.0%} at the cap, {n}", draw=draw, population=30 + share * (CAP_DB - 30))
+
+
+def proxies() -> Iterator[Case]:
+    """Smooth Gaussian latents of 4 channels (2 for the full covariance), 8 x 8."""
+    smooth = 0.9 ** (torch.arange(8)[:, None] - torch.arange(8)).abs().double()
+    factor = torch.linalg.cholesky(smooth)
+    roots = torch.linalg.eigvalsh(smooth).sqrt()
+    truth = math.pi / 2 * float(torch.outer(roots, roots).mean())
+    for name, n, channels in (("viv", 512, 4), ("viv_full", 1024, 2), ("high_frequency_share_25", 512, 4)):
+
+        def draw(
+            generator: torch.Generator, name: str = name, n: int = n, channels: int = channels
+        ) -> Mapping[str, Estimate | None]:
+            z = factor @ normal(generator, n, channels, 8, 8) @ factor.t()
+            metrics = compute(name.removesuffix("_25"), ProxyInput.of(z.float()))
+            return {"now": estimate(next(metric for metric in metrics if metric.name == name))}
+
+        yield Case(name=f"{name}, smooth, {n}", draw=draw, population=truth if name.startswith("viv") else None)
+
+    for amount in (0.0, 0.3, 0.6):
+
+        def skewed(generator: torch.Generator, amount: float = amount) -> Mapping[str, Estimate | None]:
+            z = normal(generator, 256, 4, 4, 4) + amount * (normal(generator, 256, 4, 4, 4) ** 2 - 1) / 2**0.5
+            return {"now": estimate(compute("moments", ProxyInput.of(z.float()))[2])}
+
+        skewness = 2 * 2**0.5 * amount**3 / (1 + amount**2) ** 1.5
+        yield Case(name=f"latent_skewness, {skewness:.3f}, 256", draw=skewed, population=skewness)
+
+
 def cases() -> Iterator[Case]:
     yield from reconstructions()
     yield from differences()
     yield from kernel_pairs()
     yield from kernel_samples()
     yield from entropies()
+    yield from peaks()
+    yield from proxies()

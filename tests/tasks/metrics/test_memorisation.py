@@ -96,7 +96,7 @@ def test_same_seed_same_interval_and_bad_input() -> None:
     assert (ratio.n, ratio.missing) == (39, 1)
     assert 5 not in [pair["sample"] for pair in closest]
     empty, _ = memorisation("n", x, train, val[:0], protocol="")
-    assert [m.value for m in empty] == [None, None]
+    assert [m.value for m in empty] == [None, None, None]
     copies, _ = memorisation("n", x, train, train[:30], protocol="")
     assert copies[0].value is None  # nothing to compare with: held-out data are training data
     with pytest.raises(UserError, match=r"\[30, 4\] and \[60, 3\]"):
