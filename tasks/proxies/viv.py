@@ -73,9 +73,14 @@ def take(z: Tensor, labels: Tensor | None, rows: Tensor) -> tuple[Tensor, Tensor
     return z[rows.to(z.device)], None if labels is None else labels[rows.to(labels.device)]
 
 
-def deviations(z: Tensor) -> Tensor:
-    """Each channel's deviation over samples and positions, shaped to divide `[N, C, *grid]` by it."""
-    return z.double().transpose(0, 1).flatten(1).std(1, correction=0).to(z).view(-1, *[1] * (z.ndim - 2))
+def renormalised(rest: Tensor, whole: Tensor) -> Tensor:
+    """`rest`, some of the samples of `whole` `[N, C, *grid]`, with the deviation that each channel has in `whole`.
+
+    A channel that does not vary without the others is left as it is.
+    """
+    ours, theirs = (z.double().transpose(0, 1).flatten(1).std(1, correction=0) for z in (rest, whole))
+    factor = torch.where(ours > 1e-6 * theirs, theirs / ours, torch.ones_like(ours))
+    return rest * factor.to(rest).view(-1, *[1] * (rest.ndim - 2))
 
 
 class Viv(Proxy):
@@ -94,7 +99,7 @@ class Viv(Proxy):
                     others[part] = False
                     # Normalised anew: the scale is an estimate too, and its error goes with the spectrum's.
                     rest, rest_labels = take(z, labels, others)
-                    left_out.append(viv(rest * (deviations(z) / deviations(rest)), rest_labels))
+                    left_out.append(viv(renormalised(rest, z), rest_labels))
                 se, half = delete_a_group(left_out)
         of = "global" if labels is None else "within-class"
         protocol = f"(π/2) mean √λ of the {of} covariance, Kronecker-factored over channel and position; {NORMALISED}"

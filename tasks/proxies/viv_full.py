@@ -18,7 +18,7 @@ from torch import Tensor
 from ...results.metric import Metric
 from ..metrics.jackknife import delete_a_group, group_of
 from .interface import NORMALISED, Proxy, ProxyInput, Value, metric
-from .viv import deviations, take, within_class
+from .viv import renormalised, take, within_class
 
 # More directions than a quarter of the degrees of freedom, and what is left of the bias shows beside the interval.
 _FREEDOM_PER_DIRECTION = 4
@@ -63,7 +63,7 @@ class VivFull(Proxy):
                     others = torch.ones(len(z), dtype=torch.bool, device=z.device)
                     others[part] = False
                     rest, rest_labels = take(z, labels, others)
-                    left_out.append(_extrapolated(rest * (deviations(z) / deviations(rest)), rest_labels))
+                    left_out.append(_extrapolated(renormalised(rest, z), rest_labels))
                 se, half = delete_a_group(left_out)
         of = "global" if labels is None else "within-class"
         protocol = f"(π/2) mean √λ of the full {of} covariance, extrapolated in 1/N; {NORMALISED}"

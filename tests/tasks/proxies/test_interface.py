@@ -28,6 +28,7 @@ DEGENERATE = {
     "two samples of one position": torch.randn(2, 1, 1),
     "one position": torch.randn(20, 3, 1, 1),
     "one channel": torch.randn(20, 1, 4),
+    "one sample alone varies": torch.cat([torch.ones(1, 1, 4, 4), torch.zeros(39, 1, 4, 4)]),
     "all constant": torch.full((20, 3, 4, 4), 1.7),
     "all zero": torch.zeros(20, 3, 2, 2, 2),
     "none": torch.zeros(0, 3, 4, 4),
