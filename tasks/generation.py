@@ -16,7 +16,7 @@ from ..tokenizers.interface import Tokenizer
 from ..tokenizers.mel import LogMel
 from ..tokenizers.spec import LatentSpec
 from .config import GenerationConfig
-from .distances import Reference, distances
+from .distances import Reference, distances, floor
 from .interface import Context
 from .latents import LatentSplit, LatentStore
 from .metrics.interface import SampleSet
@@ -41,7 +41,8 @@ def generate(
     references: dict[str, Reference],
 ) -> JobResult:
     """Draw `config.samples`, decode them, and measure Fréchet and kernel distances to `references` (by net), then
-    `config.scores` ("memorisation" with both splits' references by (net, split) from `context.references`).
+    `config.scores`. `context.references` holds both splits' by (net, split): for the floor of the Fréchet distance,
+    that of as many of the other split's signals, and for "memorisation".
 
     Keeps the first `config.keep` decoded samples in `samples.safetensors`. `run` of the result has the seconds of
     sampling and of decoding, and the samples drawn a second (before decoding).
@@ -107,11 +108,15 @@ def _scores(
     metrics: list[Metric] = []
     extra: dict[str, Any] = {}
     for name, net in context.nets.items():
-        metrics += distances("g", net, features[name], references[name], note=note, seed=context.seed)
+        reference = references[name]
+        metrics += distances("g", net, features[name], reference, note=note, seed=context.seed)
+        for (of, split), data in context.references.items():
+            if of == net.name and split != reference.split:
+                metrics.append(floor(net, data, reference, samples=config.samples))
         samples = SampleSet(
             net=net,
             features=features[name],
-            reference=references[name],
+            reference=reference,
             splits=context.references,
             note=note,
             seed=context.seed,

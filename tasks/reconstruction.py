@@ -23,9 +23,10 @@ from ..tokenizers.interface import Latents, Tokenizer
 from ..tokenizers.mel import LogMel
 from ..tokenizers.spec import LatentSpec, Modality, SignalSpec
 from .config import ReconstructionConfig
-from .distances import Reference, distances
+from .distances import LEFT_OUT, Reference, paired_distances
 from .interface import Context, Dataset, FeatureNet, Split
 from .metrics import metrics as registry
+from .metrics.balls import evenly
 from .metrics.codes import CodeHistogram, code_metrics
 from .metrics.interface import PairMetric, per_position
 from .metrics.posterior import ACTIVE_VARIANCE, UnitVariance, kl_bits_by_channel
@@ -121,15 +122,20 @@ def reconstruct(
         context.progress(int(indices[-1]) + 1, total, "reconstructing")
     collected.save_pairs(context.folder)
     results, extra = _summaries(metrics, collected, signal, config)
+    left_out: dict[str, list[float]] = {}
     for name, net in context.nets.items():
         features = torch.cat(collected.features[name])
-        results += distances("r", net, features, references[name], note=_through(signal, config), seed=context.seed)
+        measured, without_group = paired_distances(net, features, references[name], note=_through(signal, config))
+        results += measured
+        left_out |= {key: values for key, values in without_group.items() if values}
+    if left_out:
+        extra[LEFT_OUT] = left_out
     of_latents, by_channel = _latent_metrics(collected, histograms, spec)
     results += of_latents
     extra |= by_channel
     if config.rate:
         results.append(_rate(tokenizer, split, total, config, context, results))
-    results += points.results(references, seed=context.seed)
+    results += points.results(references)
     latencies = points.latencies()
     return JobResult(
         metrics=tuple(replace(m, protocol=f"{m.protocol}; validation split") for m in results),
@@ -267,7 +273,8 @@ def _rate(
 ) -> Metric:
     if tokenizer.spec.discrete:
         return rate_of_codes(next(m for m in results if m.name == "code_bits_per_sample"))
-    total = min(total, _RATE_SAMPLES)
+    rows = evenly(total, _RATE_SAMPLES).numpy()
     return rate_of_values(
-        tokenizer, lambda: (split.batch(indices, context.device) for indices in _slices(total, config.batch_size))
+        tokenizer,
+        lambda: (split.batch(rows[part], context.device) for part in _slices(len(rows), config.batch_size)),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from latentbench.tasks.distances import Reference
 from latentbench.tasks.encoding import write_latents, write_statistics
 from latentbench.tasks.generation import SAMPLES, generate, held_out
 from latentbench.tasks.latents import LatentStore
+from latentbench.tasks.metrics.frechet import frechet_distance
 
 CPU = torch.device("cpu")
 
@@ -56,6 +58,20 @@ def test_a_prior_that_repeats_the_data_is_at_no_distance(
     assert "reference: train split" in frechet.protocol
     shifted = generated(toys, tmp_path, store, normalised(store, data) + 1).metrics[0]
     assert shifted.value > 0.5  # type: ignore[operator]
+
+
+def test_the_floor_is_what_held_out_data_have(toys: SimpleNamespace, tmp_path: Path, store: LatentStore) -> None:
+    data, net = toys.Data(), toys.Pixels()
+    train, val = (Reference.of(net(split.data), name) for name, split in (("train", data.train), ("val", data.val)))
+    context = replace(toys.context(tmp_path, net), references={("pixels", "train"): train, ("pixels", "val"): val})
+    prior = toys.Replay(toys.Identity().spec, normalised(store, data.val.data[:10]))
+    options = GenerationConfig(samples=10, batch_size=10)
+    result = generate(prior, toys.Identity(), store, options, context, references={"pixels": train})
+    _, _, floor = result.metrics
+    assert (floor.name, floor.n, floor.direction) == ("fd_floor_pixels", 10, "none")
+    spread = val.features[torch.arange(10) * len(val.features) // 10]
+    assert floor.value == pytest.approx(frechet_distance(spread, train.frechet))
+    assert "reference: train split; signals of the val split" in floor.protocol
 
 
 def test_the_time_that_sampling_takes_stands_apart(toys: SimpleNamespace, tmp_path: Path, store: LatentStore) -> None:

@@ -17,6 +17,7 @@ from latentbench.results.metric import Metric
 from latentbench.results.record import JobResult
 from latentbench.tasks.config import ReconstructionConfig
 from latentbench.tasks.distances import Reference
+from latentbench.tasks.metrics.entropy import codes_in_use, entropy_bits
 from latentbench.tasks.metrics.psnr import CAP_DB
 from latentbench.tasks.reconstruction import PAIRS, reconstruct
 from latentbench.tokenizers.interface import Latents
@@ -75,6 +76,16 @@ def test_batches_make_no_difference(toys: SimpleNamespace, tmp_path: Path) -> No
         assert metric.value == pytest.approx(rates[1][name].value, rel=1e-6), name
 
 
+def test_pairs_leave_together(toys: SimpleNamespace, tmp_path: Path) -> None:
+    # Without pairs of their own the interval would be that of two sets; a constant error costs every sample the same.
+    done = scored(toys, tmp_path, toys.Identity(error=0.1), toys.Data(), toys.Pixels(), rate=False)
+    distance = values(done)["rfd_pixels"]
+    assert distance.se is not None
+    assert distance.value is not None
+    assert distance.se < 0.2 * distance.value
+    assert len(done.extra["left_out"]["rfd_pixels"]) == 10
+
+
 def test_samples_limit_what_is_scored(toys: SimpleNamespace, tmp_path: Path) -> None:
     result = values(scored(toys, tmp_path, toys.Identity(error=0.1), toys.Data(), toys.Pixels(), samples=9))
     assert (result["psnr"].n, result["rfd_pixels"].n, result["rate_bits"].n) == (9, 9, 9)
@@ -108,9 +119,9 @@ def test_codes_are_counted_over_the_whole_split(toys: SimpleNamespace, tmp_path:
     data, tokenizer = toys.Data(), toys.Levels(8)
     result = values(scored(toys, tmp_path, tokenizer, data, toys.Pixels()))
     codes = tokenizer.encode(data.val.data).codes.flatten()
-    shares = np.bincount(codes.numpy(), minlength=8) / len(codes)
-    entropy = -sum(p * math.log2(p) for p in shares if p)
-    assert result["codebook_use"].value == pytest.approx((shares > 0).mean())
+    counts = torch.bincount(codes, minlength=8)
+    entropy = entropy_bits(counts[counts > 0])
+    assert result["codebook_use"].value == pytest.approx(codes_in_use(counts[counts > 0], 8) / 8)
     assert result["codebook_perplexity"].value == pytest.approx(2**entropy)
     assert result["code_bits_per_sample"].value == pytest.approx(16 * entropy)
     assert result["rate_bits"].value == result["code_bits_per_sample"].value
