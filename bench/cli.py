@@ -225,12 +225,18 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _plan(arguments: argparse.Namespace) -> int:
     from .catalogue import plan_text
+    from .data_counts import planned_counts
     from .imports import load_imports
     from .plan import make_plan
+    from .progress import StderrConsole
     from .suite import load_suite
 
     load_imports(arguments.imports)
-    print(plan_text(make_plan(load_suite(arguments.suite, arguments.sets), {}), arguments.format))
+    suite = load_suite(arguments.suite, arguments.sets)
+    make_plan(suite, {})  # refuses what is wrong with the suite before the data are read
+    fingerprints, counts = planned_counts(suite, StderrConsole())
+    plan = make_plan(suite, fingerprints, {label: (known.train, known.val) for label, known in counts.items()})
+    print(plan_text(plan, arguments.format, counts))
     return 0
 
 

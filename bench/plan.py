@@ -38,8 +38,13 @@ class Plan:
     jobs: Mapping[str, Job]
 
 
-def make_plan(suite: Suite, fingerprints: Mapping[str, str]) -> Plan:
+def make_plan(
+    suite: Suite, fingerprints: Mapping[str, str], counts: Mapping[str, tuple[int, int]] | None = None
+) -> Plan:
     """The plan of `suite`; `fingerprints` by data set label ("" where unknown: for looking, not for running).
+
+    `counts` are the training and validation samples by label where they are known: what jobs take is predicted from
+    them.
 
     Raises UserError for anything that would fail later: impossible points, unknown nets or proxies, absent weights.
     """
@@ -56,6 +61,7 @@ def make_plan(suite: Suite, fingerprints: Mapping[str, str]) -> Plan:
             suite=suite,
             data=cell.data,
             fingerprint=fingerprints.get(cell.data.label, ""),
+            known_counts=(counts or {}).get(cell.data.label),
             add=own.add,
             chosen_cell=cell,
         )

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from ..results.display import printable
 from ..results.errors import UserError
 from ..results.store import Store, remove_leftovers
 from ..tokenizers.registry import recorded_lookups
-from .datasets import default_cache, fingerprint
+from .data_counts import DataCounts, check_counts, count, fingerprints, recorded
+from .datasets import default_cache
 from .engines import engines
 from .engines.interface import Engine, EngineSettings
 from .imports import load_imports, refuse_unrepeatable
@@ -85,11 +87,12 @@ def run_suite(
         message = f"the cache {cache} can't be written: {error.strerror}; set LATENTBENCH_CACHE to another folder"
         raise UserError(message) from None
     with _locked(root):
-        plan = make_plan(loaded, _fingerprints(loaded, console, cache))
+        plan = make_plan(loaded, fingerprints(loaded, console, cache))
         claims = [asdict(claim) for claim in loaded.claims]
         names = [kind.name for kind in kinds()]
         store.write_suite(loaded.name, [p.to_json() for p in plan.cells], kinds=names, claims=claims)
         todo = {name: job for name, job in plan.jobs.items() if store.load(job.kind, job.key) is None}
+        _tell_counts(plan, todo, store, console, cache)
         _tidy(store, [job for name, job in plan.jobs.items() if name not in todo])
         before = len(plan.jobs) - len(todo)
         display = Display(console=console, jobs=todo, total=len(todo), before=before)
@@ -139,12 +142,28 @@ def run(
     return frame([row for row in rows([outcome.root]) if row["suite"] == outcome.suite.name])
 
 
-def _fingerprints(suite: Suite, console: Console, cache: Path) -> dict[str, str]:
-    fingerprints = {}
-    for data in suite.data:
-        with console.status(Text(f"reading {data.label}")):  # shows nothing where there is no terminal
-            fingerprints[data.label] = fingerprint(data, cache=cache)
-    return fingerprints
+def _tell_counts(plan: Plan, todo: Mapping[str, Job], store: Store, console: Console, cache: Path) -> None:
+    """Say what the data sets that are still to be used consist of, before anything is trained.
+
+    A data set whose job is done has its counts in the job's record. Raises UserError for one too small to be measured.
+    """
+    if not todo:
+        return
+    counts: dict[str, DataCounts] = {}
+    for planned in plan.cells:
+        data, job = planned.cell.data, plan.jobs[planned.jobs["data"]]
+        if data.label in counts or not {*planned.jobs.values()} & todo.keys():
+            continue
+        if job.id in todo:
+            known = count(data, cache=cache, fingerprint=job.config["fingerprint"], console=console)
+        else:
+            known = recorded(store.load(job.kind, job.key))
+        if known is not None:
+            counts[data.label] = known
+    check_counts(plan.suite, counts)
+    for label, known in counts.items():
+        if known.files:
+            console.print(Text(f"{printable(label)}: {known.text}"), soft_wrap=True)
 
 
 def _tidy(store: Store, finished: Iterable[Job]) -> None:
@@ -167,7 +186,7 @@ def _tell_skipped(plan: Plan, store: Store, console: Console) -> None:
             if len(skipped) > 10:
                 lines.append(f"  and {len(skipped) - 10} more: see {store.job_folder(job.kind, job.key)}")
             for line in lines:
-                console.print(Text(line), soft_wrap=True)
+                console.print(Text(f"{' ' * (len(line) - len(line.lstrip()))}{printable(line)}"), soft_wrap=True)
 
 
 @contextmanager

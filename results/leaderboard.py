@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from .columns import front_axes, matching
+from .display import files_line
 from .errors import UserError, unknown
 from .filters import select
 from .formats import comma_separated, json_rows, latex, markdown, terminal
@@ -93,7 +94,18 @@ def _tables(
     columns: str | Sequence[str] | None,
     pareto: str | Sequence[str] | None,
 ) -> list[Table]:
-    return tables(chosen, sort=sort, columns="all" if _all(columns) else columns, front=_axes(pareto))
+    drawn = tables(chosen, sort=sort, columns="all" if _all(columns) else columns, front=_axes(pareto))
+    return [replace(table, notes=(*table.notes, *_data_notes(table))) for table in drawn]
+
+
+def _data_notes(table: Table) -> list[str]:
+    """What the table's data set consists of: files used and skipped, samples of each split."""
+    lines = {}
+    for row in (row for group in table.groups for row in group.rows):
+        counts = row.data.get("counts", {})
+        if "files" in counts:
+            lines[files_line(counts, row.data.get("reasons", {}))] = row
+    return [f"Data: {line}." for line in lines]
 
 
 def _all(columns: str | Sequence[str] | None) -> bool:

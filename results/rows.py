@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,13 +45,15 @@ class Row(Mapping[str, Any]):
     The columns are those of `BASE`, one per axis (dots become underscores; `axis_<name>` where the name is a base
     column's), every metric as `<name>` and `<name>_se`, and at the end `axes` (by their own names), `protocols`
     {metric: protocol}, `details` {metric: {direction, unit, n, missing, interval, role, shown}} and `jobs`. `status`
-    is "finished", "failed: <job>: <cause>" or "missing"; an unfinished cell has what it did measure.
+    is "finished", "failed: <job>: <cause>" or "missing"; an unfinished cell has what it did measure. `data` has the
+    `counts` and `reasons` of the files that the data set was read from, where its job has recorded them.
     """
 
     columns: Mapping[str, Any]
     axes: Mapping[str, Any]
     metrics: Mapping[str, Metric]
     jobs: Mapping[str, str]
+    data: Mapping[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
         if name in self.columns:
@@ -174,7 +176,9 @@ def _row(source: str, suite: str, cell: SuiteCell, jobs: Sequence[str], records:
             # Two jobs' metrics of one name stay apart, and none hides a column of the row.
             taken = metric.name in row or metric.name in metrics or metric.name in NESTED
             metrics[f"{record.kind}_{metric.name}" if taken else metric.name] = metric
-    return Row(columns=row, axes=dict(axes), metrics=metrics, jobs=dict(cell["jobs"]))
+    data = next((r.extra for r in finished if r.kind == "data" and isinstance(r.extra.get("counts"), dict)), {})
+    data = {name: data[name] for name in ("counts", "reasons") if name in data}
+    return Row(columns=row, axes=dict(axes), metrics=metrics, jobs=dict(cell["jobs"]), data=data)
 
 
 def _status(jobs: Sequence[str], known: Sequence[Record]) -> str:
