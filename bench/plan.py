@@ -8,6 +8,7 @@ from typing import Any
 
 from ..tasks.priors.config import PriorConfig
 from .grid import Cell, cells
+from .job_files import FILES, by_content
 from .jobs import Job
 from .kinds import KINDS, kinds
 from .kinds.base import PlanContext
@@ -88,13 +89,17 @@ class _CellJobs:
         if key not in known:
             if kind.shared:
                 at = replace(at, chosen_cell=None)
+            depends = kind.needs(at)
+            config, files = by_content(kind.config(at))
+            for needed in depends.values():  # whose configurations this job reads
+                files |= self.plan[needed].runtime.get(FILES, {})
             job = Job(
                 kind=name,
-                config=kind.config(at),
+                config=config,
                 versions=kind.versions(at),
-                depends=kind.needs(at),
+                depends=depends,
                 title=kind.title(at),
-                runtime={"data": at.data.to_json()},
+                runtime={"data": at.data.to_json()} | ({FILES: files} if files else {}),
                 **asdict(kind.price(at)),
             )
             known[key] = self.plan.setdefault(job.id, job)
