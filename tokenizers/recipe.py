@@ -88,8 +88,9 @@ def resolve(recipe: str, signal: SignalSpec, options: Mapping[str, Any], *, wher
         )
     merged: dict[str, Any] = {}
     for layer in loaded.layers(signal.modality):
-        merged = merge_layer(merged, normalise(layer, where=f"recipe {loaded.name}"))
-    merged = merge_layer(merged, normalise(options, where=where))
+        place = f"recipe {loaded.name}"
+        merged = merge_layer(merged, normalise(layer, where=place), where=place)
+    merged = merge_layer(merged, normalise(options, where=where), where=where)
     return _Resolution(merged, signal, where).config(loaded.name)
 
 

@@ -223,9 +223,15 @@ _METRICS = (PsnrConfig, SsimConfig, SiSdrConfig, StftDistanceConfig, MelDistance
 _SCORES = (ManifoldConfig, MemorisationConfig, FdInfinityConfig, InceptionScoreConfig)
 _MEASURES = (BallsConfig, CodesConfig, FrechetConfig, KidConfig, RateConfig, PosteriorConfig, LpipsConfig)
 
-metrics = Registry("metric", "latentbench.metrics", dict[str, Any]((part.kind, part) for part in _METRICS))
-scores = Registry("score", "latentbench.scores", dict[str, Any]((part.kind, part) for part in _SCORES))
-measures = Registry("measure", "latentbench.measures", dict[str, Any]((part.kind, part) for part in _MEASURES))
+metrics = Registry(
+    "metric", "latentbench.metrics", dict[str, Any]((part.kind, part) for part in _METRICS), base=PairMetricConfig
+)
+scores = Registry(
+    "score", "latentbench.scores", dict[str, Any]((part.kind, part) for part in _SCORES), base=ScoreConfig
+)
+measures = Registry(
+    "measure", "latentbench.measures", dict[str, Any]((part.kind, part) for part in _MEASURES), base=Part
+)
 
 
 def measure_versions(*names: str) -> dict[str, int]:

@@ -111,4 +111,6 @@ _PROBES = (
     GradientIsolationConfig,
 )
 
-probes = Registry("probe", "latentbench.probes", dict[str, Any]((part.kind, part) for part in _PROBES))
+probes = Registry(
+    "probe", "latentbench.probes", dict[str, Any]((part.kind, part) for part in _PROBES), base=ProbeConfig
+)

@@ -91,4 +91,6 @@ _PROXIES = (
     CodesConfig,
 )
 
-proxies = Registry("proxy", "latentbench.proxies", dict[str, Any]((part.kind, part) for part in _PROXIES))
+proxies = Registry(
+    "proxy", "latentbench.proxies", dict[str, Any]((part.kind, part) for part in _PROXIES), base=ProxyConfig
+)
