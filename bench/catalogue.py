@@ -25,13 +25,11 @@ from ..tokenizers.sequence_coding.config import SEQUENCE_CODINGS
 from .data_counts import DataCounts
 from .datasets import sources
 from .engines import engines
+from .forecast import FLOPS_PER_SECOND
 from .kinds import KINDS, tasks
 from .plan import Plan, PlannedCell
 from .suite import load_suite, suite_names
 from .systems import brief
-
-# A CPU core's sustained speed in training, for predictions before anything has run; a GPU is some 500 times that.
-FLOPS_PER_SECOND = 4e10
 
 
 def listing(topic: str | None) -> str:

@@ -215,9 +215,10 @@ def _run(arguments: argparse.Namespace) -> int:
     _show_tables([outcome.root], where=[f"suite={outcome.suite.name}"])
     print(f"\nrecords: {outcome.root}; this table again: latentbench leaderboard {outcome.root}")
     if outcome.failed:
+        logs = ", ".join(map(str, outcome.logs[:3])) + (", ..." if len(outcome.logs) > 3 else "")
+        jobs = "1 job" if outcome.failed == 1 else f"{outcome.failed} jobs"
         print(
-            f"latentbench: {outcome.failed} jobs failed and {outcome.skipped} that need them were skipped; "
-            f"logs: {outcome.root}/jobs/<kind>/<key>/log",
+            f"latentbench: {jobs} failed and {outcome.skipped} that need them were skipped; logs: {logs}",
             file=sys.stderr,
         )
     return 1 if outcome.failed else 0

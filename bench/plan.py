@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -18,16 +18,20 @@ from .suite import Suite
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedCell:
-    """A cell, the ids of its jobs by kind, and the prior of its latents where one is trained."""
+    """A cell, the ids of its jobs by kind, and the prior of its latents where one is trained.
+
+    `shared` are the ids of further jobs without which its own can't be done, and which belong to no cell.
+    """
 
     cell: Cell
     jobs: Mapping[str, str]
     prior: PriorConfig | None = None
+    shared: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The cell as a run's folder keeps it."""
         prior = None if self.prior is None else self.prior.kind
-        return self.cell.to_json() | {"prior": prior, "jobs": dict(self.jobs)}
+        return self.cell.to_json() | {"prior": prior, "jobs": dict(self.jobs), "shared": list(self.shared)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +73,21 @@ def make_plan(
         for name in ("tokenizer", *(kind.name for kind in kinds() if kind.name in cell.tasks)):
             at.need(name)
         ids = {"data": at.need("data"), **{name: job.id for (name, _), job in own.jobs.items()}}
-        planned.append(PlannedCell(cell=cell, jobs=ids, prior=at.prior if "prior" in ids else None))
+        prior = at.prior if "prior" in ids else None
+        planned.append(PlannedCell(cell=cell, jobs=ids, prior=prior, shared=_shared(jobs, ids.values())))
     return Plan(suite=suite, cells=tuple(planned), jobs=jobs)
+
+
+def _shared(jobs: Mapping[str, Job], own: Iterable[str]) -> tuple[str, ...]:
+    """The jobs beside `own` that these depend on, directly or not."""
+    own, waiting = set(own), list(own)
+    reached: set[str] = set()
+    while waiting:
+        for needed in jobs[waiting.pop()].depends.values():
+            if needed not in reached:
+                reached.add(needed)
+                waiting.append(needed)
+    return tuple(sorted(reached - own))
 
 
 @dataclass(frozen=True, kw_only=True)

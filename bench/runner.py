@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from ..results.activity import LOCK, last_log, mark_active
 from ..results.display import printable
 from ..results.errors import UserError
 from ..results.store import Store, remove_leftovers
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a run ended: where its records are, and how many jobs were done before, finished, failed, skipped."""
+    """How a run ended: where its records are, and how many jobs were done before, finished, failed, skipped; `logs` are
+    those of the failed ones."""
 
     suite: Suite
     root: Path
@@ -42,6 +44,7 @@ class Outcome:
     finished: int
     failed: int
     skipped: int
+    logs: tuple[Path, ...] = ()
 
 
 def run_suite(
@@ -95,7 +98,13 @@ def run_suite(
         _tell_counts(plan, todo, store, console, cache)
         _tidy(store, [job for name, job in plan.jobs.items() if name not in todo])
         before = len(plan.jobs) - len(todo)
-        display = Display(console=console, jobs=todo, total=len(todo), before=before)
+        display = Display(
+            console=console,
+            jobs=todo,
+            total=len(todo),
+            before=before,
+            log_of=lambda job: last_log(store.job_folder(job.kind, job.key)),
+        )
         events = runner.run(todo)
         try:
             with display:
@@ -111,6 +120,7 @@ def run_suite(
         finished=display.finished,
         failed=display.failed,
         skipped=display.skipped,
+        logs=tuple(display.logs),
     )
 
 
@@ -194,7 +204,7 @@ def _locked(root: Path) -> Iterator[None]:
     """Hold `root` for this run: two runs at once would do the same jobs twice. The kernel frees it however we end."""
     try:
         root.mkdir(parents=True, exist_ok=True)
-        file = (root / ".lock").open("a")
+        file = (root / LOCK).open("a")
     except OSError as error:
         raise UserError(f"--out {root}: can't be written: {error.strerror}") from None
     with file:
@@ -202,4 +212,5 @@ def _locked(root: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UserError(f"--out {root}: another run is using it; wait for it or choose another --out") from None
+        mark_active(file)
         yield

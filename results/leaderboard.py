@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from .activity import last_log
 from .columns import front_axes, matching
 from .display import files_line
 from .errors import UserError, unknown
@@ -16,10 +17,14 @@ from .groups import aggregate, best_first, check_protocols, direction_of, split
 from .page import page
 from .rows import NESTED, Row, column_names, metric_names, rows
 from .statistics import pareto as on_front
+from .store import Store
 from .tables import Table, tables
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+# Up to this many logs of failed jobs are named below a table.
+_LOGS = 3
 
 Format = Literal["md", "csv", "json", "latex", "html"]
 
@@ -95,7 +100,7 @@ def _tables(
     pareto: str | Sequence[str] | None,
 ) -> list[Table]:
     drawn = tables(chosen, sort=sort, columns="all" if _all(columns) else columns, front=_axes(pareto))
-    return [replace(table, notes=(*table.notes, *_data_notes(table))) for table in drawn]
+    return [replace(table, notes=(*table.notes, *_data_notes(table), *_log_notes(table))) for table in drawn]
 
 
 def _data_notes(table: Table) -> list[str]:
@@ -106,6 +111,17 @@ def _data_notes(table: Table) -> list[str]:
         if "files" in counts:
             lines[files_line(counts, row.data.get("reasons", {}))] = row
     return [f"Data: {line}." for line in lines]
+
+
+def _log_notes(table: Table) -> list[str]:
+    """Where the logs of failed jobs lie."""
+    logs = []
+    for row in (row for group in table.groups for row in group.rows if row.failed_job):
+        log = last_log(Store(row["source"]).job_folder(*row.failed_job.split("/")))
+        if log is not None and str(log) not in logs:
+            logs.append(str(log))
+    more = f" and {len(logs) - _LOGS} more" if len(logs) > _LOGS else ""
+    return [f"Logs of failed jobs: {', '.join(logs[:_LOGS])}{more}."] if logs else []
 
 
 def _all(columns: str | Sequence[str] | None) -> bool:

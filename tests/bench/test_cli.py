@@ -234,7 +234,7 @@ def test_failed_cells_are_told_and_the_others_finish(latentbench: Latentbench, m
     assert "skipped latents shapes kl-vae seed=0: tokenizer/" in done.stderr
     assert "finished modelability shapes vq-vae seed=0" in done.stderr
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("latentbench: 1 jobs failed and 2 that need them were skipped; logs: ")
+    assert last.startswith("latentbench: 1 job failed and 2 that need them were skipped; logs: ")
     assert "Traceback" not in done.stderr
     assert "vq-vae" in done.stdout
 
