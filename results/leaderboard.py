@@ -12,13 +12,14 @@ from .columns import front_axes, matching
 from .display import files_line
 from .errors import UserError, unknown
 from .filters import select
-from .formats import comma_separated, json_rows, latex, markdown, terminal
+from .formats import comma_separated, json_rows, latex, markdown
 from .groups import aggregate, best_first, check_protocols, direction_of, split
 from .page import page
 from .rows import NESTED, Row, column_names, metric_names, rows
 from .statistics import pareto as on_front
 from .store import Store
 from .tables import Table, tables
+from .terminal import terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,14 +47,19 @@ def show(
     dirs: Sequence[Path | str],
     console: Console,
     *,
+    wide: bool = False,
     sort: str | None = None,
     where: str | Sequence[str] | None = None,
     columns: str | Sequence[str] | None = None,
     pareto: str | Sequence[str] | None = None,
 ) -> None:
-    """Print the tables of the output folders `dirs` on a terminal, as wide as it is: see `render`."""
+    """Print the tables of the output folders `dirs` on a terminal, as wide as it is: see `render`.
+
+    Unless they are `wide` or `columns` are named, tables have the columns that decide, as many as fit.
+    """
+    whole = wide or columns is not None
     for table in _tables(_selected(rows(dirs), where), sort, columns, pareto):
-        console.print(*terminal(table, width=console.width), sep="\n", highlight=False)
+        console.print(*terminal(table, width=console.width, whole=whole), sep="\n", highlight=False)
 
 
 def render(
