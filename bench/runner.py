@@ -70,6 +70,9 @@ def run_suite(
     loaded = load_suite(suite, sets)
     make_engine = engines.get(engine, where="--engine")
     root = Path(out) if out is not None else Path("runs") / loaded.name
+    if not str(root).isascii() and str(root) != str(root).encode("utf-8", "replace").decode():
+        # Files of tensors (safetensors) can't be opened by such a path.
+        raise UserError(f"--out {printable(str(root))}: its name is not valid UTF-8; choose another folder")
     cache, store = default_cache(), Store(root)
     runner: Engine = make_engine(
         EngineSettings(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from rich import box
 from rich.console import RenderableType
@@ -36,10 +37,9 @@ def terminal(table: Table, *, width: int, whole: bool = False) -> Iterator[Rende
     for page in pages:
         drawn = RichTable(box=box.SIMPLE_HEAD, padding=(0, _GAP - 1, 0, 0), pad_edge=False)
         for i in page:
-            side = "right" if table.columns[i].number else "left"
-            drawn.add_column(
-                Text(_head(table.columns[i])), justify=side, overflow="fold", max_width=_widest(table, i, width)
-            )  # type: ignore[arg-type]
+            column, limit = table.columns[i], _widest(table, i, width)
+            side: Literal["right", "left"] = "right" if column.number else "left"
+            drawn.add_column(Text(_head(column)), justify=side, overflow="fold", max_width=limit)
         for line in table.lines:
             drawn.add_row(*(Text(cell_text(line[i]), "bold" if line[i].best else "") for i in page))
         yield drawn

@@ -141,8 +141,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     _sounds(folder / "sounds", random)
     for page in PAGES:
         for language, text, _ in blocks(page) if page.exists() else []:
-            named = re.match(r"# ([\w-]+\.toml)\n", text)
-            if language == "toml" and named:
+            named = re.match(r"# ([\w-]+\.(?:toml|py))\n", text)
+            if language in ("toml", "python") and named:
                 (folder / named[1]).write_text(text)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LATENTBENCH_CACHE", str(folder / "cache"))
@@ -212,6 +212,25 @@ def _set_up(argv: list[str]) -> None:
     assert cli.main(["plan", "quickstart"]) == 0
 
 
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+
+
+def _tutorial(argv: list[str]) -> None:
+    """The tutorial's commands, after its run (with what it appends to the suite) in the smallest form."""
+    if not Path("runs/tutorial").is_dir():
+        (more,) = (text for _, text, _ in blocks(TUTORIAL) if text.startswith("# tutorial.toml, continued"))
+        with Path("tutorial.toml").open("a") as file:
+            file.write(more)
+        sets = ["training.steps=1", "encoder.training.steps=1", "prior.training.steps=1", "generation.samples=8"]
+        sets += ["data.samples=32", "data.val=16", "reconstruction.keep=2"]
+        changes = [word for change in sets for word in ("--set", change)]
+        assert cli.main(["run", "tutorial.toml", "--import", "half.py", *changes]) == 0
+    if argv[0] == "plan":
+        argv = [*argv, "--import", "half.py"]
+    if argv[0] != "run":
+        assert cli.main(argv) == 0
+
+
 def _tox(argv: list[str]) -> None:
     assert argv == [".venv/bin/pip", "install", "tox", "&&", ".venv/bin/tox"]
     text = (ROOT / "tox.ini").read_text()
@@ -242,6 +261,7 @@ def _peers(argv: list[str]) -> None:
 
 
 RULES: list[tuple[str, Callable[[list[str]], None]]] = [
+    (r"latentbench \w+ (runs/)?tutorial", _tutorial),
     (r"latentbench (plan|leaderboard|plot|gallery|list|doctor)\b", _as_is),
     (r"latentbench run photos\.toml$", _one_step),
     (r"latentbench run quickstart$", lambda argv: _as_is(["plan", "quickstart"])),
@@ -310,6 +330,10 @@ def test_toml(page: Path, text: str) -> None:
     if "title" in table:
         assert str(page.relative_to(ROOT)) in ELSEWHERE
         return
+    if page == TUTORIAL:  # whose suite uses the part that it adds
+        for language, code, _ in blocks(page):
+            if language == "python":
+                exec(compile(code, page.name, "exec", dont_inherit=True), {"__name__": "docs"})
     base = {"name": "docs", "data": {"size": 32}, "tokenizers": [{"recipe": "pca", "channels": 4}]}
     assert make_plan(load_suite(base | table), {}).cells
 

@@ -286,3 +286,13 @@ def test_names_that_look_like_markup_on_a_terminal(latentbench: Latentbench, tmp
     os.close(ours)
     assert process.wait(timeout=60) == 0, shown.decode()
     assert f"finished data {name}".encode() in shown
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_output_that_can_t_encode_degrades(
+    latentbench: Latentbench, mini_file: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    done = latentbench("plan", mini_file, "--set", 'data.name="λ 中"')
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "kl-vae" in done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -164,9 +165,26 @@ def test_a_fault_in_decoding_is_no_mistake_of_the_user(sounds: Path, tmp_path: P
 
 
 def test_decoding_that_the_system_ends_is_told(sounds: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    import os
-
     config = DataConfig(source="folder", path=str(sounds), modality=Modality.WAVEFORM)
     monkeypatch.setattr("latentbench.bench.data_counts.decode", lambda *args, **options: os.kill(os.getpid(), 9))
     with pytest.raises(UserError, match="was ended by the system"):
         count(config, cache=tmp_path / "cache", fingerprint="x", console=QUIET)
+
+
+def test_folders_and_files_of_any_name_are_read_and_shown_inert(tmp_path: Path, planned: Callable[..., Any]) -> None:
+    """A folder from an old archive (latin-1), with an escape and a bracket in its classes' names."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9 [x]")
+    for i in range(6):
+        part = folder / ("\x1b[2J\u202ea", os.fsdecode(b"\xfcb"))[i % 2]
+        part.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (20, 20, 3)).astype(np.uint8)).save(
+            tmp_path / "x.png"
+        )
+        (tmp_path / "x.png").rename(part / f"{i}.png")
+    table = suite(tmp_path, size=16, val=2)
+    code, out, _ = planned(table, "--set", f"data.path={folder}")
+    assert code == 0
+    assert out.startswith("caf\N{REPLACEMENT CHARACTER} [x]-image-16: 6 files: 6 used; 4 training and 2 validation")
+    assert out.replace("\n", "").isprintable()
+    with pytest.raises(UserError, match="its name is not valid UTF-8"):
+        run_suite(table, out=folder, console=QUIET)
