@@ -165,7 +165,7 @@ class Display:
         for row in rows:
             by_device.setdefault(row.device, []).append(row)
         lines: list[tuple[Text, ...]] = []
-        for device, members in by_device.items():
+        for device, members in sorted(by_device.items(), key=lambda item: (len(item[0]), item[0])):
             kinds = Counter(row.job.kind for row in members)
             what = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
             share = sum(row.share for row in members) / len(members)

@@ -194,7 +194,8 @@ def _planned(argv: list[str]) -> None:
     """`run` as `plan`; the folders that it names are really read."""
     arguments = cli._parser().parse_args(argv)
     sets = [part for change in arguments.sets for part in ("--set", change)]
-    assert cli.main(["plan", arguments.suite, *sets]) == 0
+    imports = [part for module in arguments.imports for part in ("--import", module)]
+    assert cli.main(["plan", arguments.suite, *sets, *imports]) == 0
     for data in load_suite(arguments.suite, arguments.sets).data:
         opened = open_dataset(data)
         assert min(len(opened.train), len(opened.val)) > 0
