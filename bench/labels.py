@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..tokenizers.options import merge_layer, normalise
+from ..tokenizers.options import merge, normalise
 from ..tokenizers.recipe import load_recipe
 from .suite import TokenizerEntry
 
@@ -47,8 +47,8 @@ def changed_parts(entry: TokenizerEntry) -> list[tuple[str, str]]:
     modality = next((m for m in entry.modalities if m in recipe.modalities), recipe.modalities[0])
     own: dict[str, Any] = {}
     for layer in recipe.layers(modality):
-        own = merge_layer(own, normalise(layer, where=f"recipe {recipe.name}"))
-    merged = merge_layer(own, normalise(entry.options, where=entry.where))
+        own = merge(own, normalise(layer, where=f"recipe {recipe.name}"))
+    merged = merge(own, normalise(entry.options, where=entry.where))
     changes = []
     for key in _SINGLE:
         kind = _kind(merged.get(key))

@@ -110,7 +110,7 @@ def test_priors_and_suites_have_their_last_result(
     (line,) = systems._generated(c2, table)
     value = mini.metrics["gfd_encoder_supervised"].value
     assert line == f"image: gfd_encoder_supervised {value:.4g} (ar on vq-vae)"
-    assert systems._finished(("mini",), undisturbed.parent) == [
+    assert systems._finished(("mini",), undisturbed) == [
         f"mini: 2 of 2 cells finished: latentbench leaderboard {undisturbed}"
     ]
 
