@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 done, but some cells failed; 2 a mistake that the user can
 from __future__ import annotations
 
 import argparse
+import io
 import math
 import os
 import signal
@@ -26,6 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
             signal.signal(number, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):  # what a terminal's encoding lacks is written as \\u2191, say
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         arguments = _parser().parse_args(argv)
         code = int(arguments.action(arguments))
@@ -134,6 +138,7 @@ def _leaderboard_options(command: argparse.ArgumentParser) -> None:
         "--where", action="append", default=[], metavar="FILTER", help="keep rows: modality=image, tsr>=12"
     )
     command.add_argument("--columns", metavar="A,B,C|all", help="which columns, in which order")
+    command.add_argument("--wide", action="store_true", help="on a terminal: all columns and notes, however many")
     command.add_argument("--pareto", metavar="A,B", help="the two columns of the Pareto front that is marked")
 
 
@@ -215,9 +220,10 @@ def _run(arguments: argparse.Namespace) -> int:
     _show_tables([outcome.root], where=[f"suite={outcome.suite.name}"])
     print(f"\nrecords: {outcome.root}; this table again: latentbench leaderboard {outcome.root}")
     if outcome.failed:
+        logs = ", ".join(map(str, outcome.logs[:3])) + (", ..." if len(outcome.logs) > 3 else "")
+        jobs = "1 job" if outcome.failed == 1 else f"{outcome.failed} jobs"
         print(
-            f"latentbench: {outcome.failed} jobs failed and {outcome.skipped} that need them were skipped; "
-            f"logs: {outcome.root}/jobs/<kind>/<key>/log",
+            f"latentbench: {jobs} failed and {outcome.skipped} that need them were skipped; logs: {logs}",
             file=sys.stderr,
         )
     return 1 if outcome.failed else 0
@@ -225,29 +231,35 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _plan(arguments: argparse.Namespace) -> int:
     from .catalogue import plan_text
+    from .data_counts import planned_counts
     from .imports import load_imports
     from .plan import make_plan
+    from .progress import StderrConsole
     from .suite import load_suite
 
     load_imports(arguments.imports)
-    print(plan_text(make_plan(load_suite(arguments.suite, arguments.sets), {}), arguments.format))
+    suite = load_suite(arguments.suite, arguments.sets)
+    make_plan(suite, {})  # refuses what is wrong with the suite before the data are read
+    fingerprints, counts = planned_counts(suite, StderrConsole())
+    plan = make_plan(suite, fingerprints, {label: (known.train, known.val) for label, known in counts.items()})
+    print(plan_text(plan, arguments.format, counts))
     return 0
 
 
 def _leaderboard(arguments: argparse.Namespace) -> int:
     options = {name: getattr(arguments, name) for name in ("format", "sort", "where", "columns", "pareto")}
-    _show_tables(arguments.dirs, **options)
+    _show_tables(arguments.dirs, wide=arguments.wide, **options)
     return 0
 
 
-def _show_tables(dirs: Sequence[Path], *, format: str | None = None, **options: Any) -> None:
+def _show_tables(dirs: Sequence[Path], *, format: str | None = None, wide: bool = False, **options: Any) -> None:
     """Print the leaderboard: as tables of a terminal where there is one, as Markdown elsewhere, unless told."""
     from rich.console import Console
 
     from ..results.leaderboard import leaderboard, show
 
     if format is None and sys.stdout.isatty():
-        show(dirs, Console(), **options)
+        show(dirs, Console(), wide=wide, **options)
     else:
         print(leaderboard(dirs, format=format or "md", **options))
 

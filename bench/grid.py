@@ -12,6 +12,7 @@ from ..tokenizers.config import TokenizerConfig
 from ..tokenizers.options import merge
 from ..tokenizers.recipe import load_recipe, resolve
 from .datasets.config import DataConfig, signal_spec
+from .labels import labels, shown_recipe
 from .prior_options import Layer, as_table, check_table
 from .suite import Suite, TokenizerEntry
 
@@ -80,13 +81,14 @@ class Cell:
 def cells(suite: Suite) -> tuple[Cell, ...]:
     """All cells of `suite`, data set by data set. Raises UserError for an unknown recipe or an impossible point."""
     result: list[Cell] = []
-    labels = _labels(suite)
+    names = labels(suite.tokenizers, lambda a, b: _overlap(suite, a, b))
     check_table(suite.prior, f"{suite.where}: prior")
     for data in suite.data:
         signal = signal_spec(data)
-        for entry, label in zip(suite.tokenizers, labels, strict=True):
+        for entry, label in zip(suite.tokenizers, names, strict=True):
             if not _applies(suite, entry, data):
                 continue
+            recipe = shown_recipe(entry)
             for axes in _points(entry):
                 own = {axis: value for axis, value in axes.items() if not is_prior_axis(axis)}
                 options = merge(merge({"training": dict(suite.training)}, entry.options), _nested(own))
@@ -100,7 +102,7 @@ def cells(suite: Suite) -> tuple[Cell, ...]:
                     Cell(
                         data=data,
                         tokenizer=config,
-                        recipe=entry.recipe,
+                        recipe=recipe,
                         label=label,
                         axes=shown_axes,
                         seed=seed,
@@ -147,22 +149,6 @@ def _prior_layers(suite: Suite, entry: TokenizerEntry, axes: Mapping[str, Any], 
     table = as_table(own["prior"], f"{place}.prior") if "prior" in own else _nested(own)["prior"]
     check_table(table, f"{place}.prior")
     return (*layers, (table, f"{place}.prior"))
-
-
-def _labels(suite: Suite) -> list[str]:
-    """A label per entry; entries that share one recipe and have no label of their own are numbered."""
-    labels: list[str] = []
-    for entry in suite.tokenizers:
-        base = _base(entry)
-        clashes = [e for e in suite.tokenizers if _base(e) == base and _overlap(suite, e, entry)]
-        labels.append(base if len(clashes) == 1 or clashes[0] is entry else f"{base}#{clashes.index(entry) + 1}")
-    return labels
-
-
-def _base(entry: TokenizerEntry) -> str:
-    """The label as given, else the recipe, with the prior that the entry names."""
-    prior = entry.prior.get("name")
-    return entry.label or (f"{entry.recipe} + {prior}" if prior else entry.recipe)
 
 
 def _overlap(suite: Suite, a: TokenizerEntry, b: TokenizerEntry) -> bool:

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from ..results.activity import LOCK, last_log, mark_active
+from ..results.display import printable
 from ..results.errors import UserError
 from ..results.store import Store, remove_leftovers
 from ..tokenizers.registry import recorded_lookups
-from .datasets import default_cache, fingerprint
+from .data_counts import DataCounts, check_counts, count, fingerprints, recorded
+from .datasets import default_cache
 from .engines import engines
 from .engines.interface import Engine, EngineSettings
 from .imports import load_imports, refuse_unrepeatable
@@ -32,7 +35,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a run ended: where its records are, and how many jobs were done before, finished, failed, skipped."""
+    """How a run ended: where its records are, and how many jobs were done before, finished, failed, skipped; `logs` are
+    those of the failed ones."""
 
     suite: Suite
     root: Path
@@ -40,6 +44,7 @@ class Outcome:
     finished: int
     failed: int
     skipped: int
+    logs: tuple[Path, ...] = ()
 
 
 def run_suite(
@@ -65,6 +70,9 @@ def run_suite(
     loaded = load_suite(suite, sets)
     make_engine = engines.get(engine, where="--engine")
     root = Path(out) if out is not None else Path("runs") / loaded.name
+    if not str(root).isascii() and str(root) != str(root).encode("utf-8", "replace").decode():
+        # Files of tensors (safetensors) can't be opened by such a path.
+        raise UserError(f"--out {printable(str(root))}: its name is not valid UTF-8; choose another folder")
     cache, store = default_cache(), Store(root)
     runner: Engine = make_engine(
         EngineSettings(
@@ -81,14 +89,21 @@ def run_suite(
     refuse_unrepeatable(lookups, imported)
     _make_cache(cache)
     with _locked(root):
-        plan = make_plan(loaded, _fingerprints(loaded, console, cache))
+        plan = make_plan(loaded, fingerprints(loaded, console, cache))
         claims = [asdict(claim) for claim in loaded.claims]
         names = [kind.name for kind in kinds()]
         store.write_suite(loaded.name, [p.to_json() for p in plan.cells], kinds=names, claims=claims)
         todo = {name: job for name, job in plan.jobs.items() if store.load(job.kind, job.key) is None}
+        _tell_counts(plan, todo, store, console, cache)
         _tidy(store, [job for name, job in plan.jobs.items() if name not in todo])
         before = len(plan.jobs) - len(todo)
-        display = Display(console=console, jobs=todo, total=len(todo), before=before)
+        display = Display(
+            console=console,
+            jobs=todo,
+            total=len(todo),
+            before=before,
+            log_of=lambda job: last_log(store.job_folder(job.kind, job.key)),
+        )
         with closing(runner.run(todo)) as events, display:
             for event in events:
                 display.see(event)
@@ -100,6 +115,7 @@ def run_suite(
         finished=display.finished,
         failed=display.failed,
         skipped=display.skipped,
+        logs=tuple(display.logs),
     )
 
 
@@ -139,12 +155,28 @@ def _make_cache(cache: Path) -> None:
         raise UserError(message) from None
 
 
-def _fingerprints(suite: Suite, console: Console, cache: Path) -> dict[str, str]:
-    fingerprints = {}
-    for data in suite.data:
-        with console.status(Text(f"reading {data.label}")):  # shows nothing where there is no terminal
-            fingerprints[data.label] = fingerprint(data, cache=cache)
-    return fingerprints
+def _tell_counts(plan: Plan, todo: Mapping[str, Job], store: Store, console: Console, cache: Path) -> None:
+    """Say what the data sets that are still to be used consist of, before anything is trained.
+
+    A data set whose job is done has its counts in the job's record. Raises UserError for one too small to be measured.
+    """
+    if not todo:
+        return
+    counts: dict[str, DataCounts] = {}
+    for planned in plan.cells:
+        data, job = planned.cell.data, plan.jobs[planned.jobs["data"]]
+        if data.label in counts or not {*planned.jobs.values()} & todo.keys():
+            continue
+        if job.id in todo:
+            known = count(data, cache=cache, fingerprint=job.config["fingerprint"], console=console)
+        else:
+            known = recorded(store.load(job.kind, job.key))
+        if known is not None:
+            counts[data.label] = known
+    check_counts(plan.suite, counts)
+    for label, known in counts.items():
+        if known.files:
+            console.print(Text(f"{printable(label)}: {known.text}"), soft_wrap=True)
 
 
 def _tidy(store: Store, finished: Iterable[Job]) -> None:
@@ -167,7 +199,7 @@ def _tell_skipped(plan: Plan, store: Store, console: Console) -> None:
             if len(skipped) > 10:
                 lines.append(f"  and {len(skipped) - 10} more: see {store.job_folder(job.kind, job.key)}")
             for line in lines:
-                console.print(Text(line), soft_wrap=True)
+                console.print(Text(f"{' ' * (len(line) - len(line.lstrip()))}{printable(line)}"), soft_wrap=True)
 
 
 @contextmanager
@@ -175,7 +207,7 @@ def _locked(root: Path) -> Iterator[None]:
     """Hold `root` for this run: two runs at once would do the same jobs twice. The kernel frees it however we end."""
     try:
         root.mkdir(parents=True, exist_ok=True)
-        file = (root / ".lock").open("a")
+        file = (root / LOCK).open("a")
     except OSError as error:
         raise UserError(f"--out {root}: can't be written: {error.strerror}") from None
     with file:
@@ -183,4 +215,5 @@ def _locked(root: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UserError(f"--out {root}: another run is using it; wait for it or choose another --out") from None
+        mark_active(file)
         yield

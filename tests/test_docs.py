@@ -141,8 +141,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     _sounds(folder / "sounds", random)
     for page in PAGES:
         for language, text, _ in blocks(page) if page.exists() else []:
-            named = re.match(r"# ([\w-]+\.toml)\n", text)
-            if language == "toml" and named:
+            named = re.match(r"# ([\w-]+\.(?:toml|py))\n", text)
+            if language in ("toml", "python") and named:
                 (folder / named[1]).write_text(text)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LATENTBENCH_CACHE", str(folder / "cache"))
@@ -194,7 +194,8 @@ def _planned(argv: list[str]) -> None:
     """`run` as `plan`; the folders that it names are really read."""
     arguments = cli._parser().parse_args(argv)
     sets = [part for change in arguments.sets for part in ("--set", change)]
-    assert cli.main(["plan", arguments.suite, *sets]) == 0
+    imports = [part for module in arguments.imports for part in ("--import", module)]
+    assert cli.main(["plan", arguments.suite, *sets, *imports]) == 0
     for data in load_suite(arguments.suite, arguments.sets).data:
         opened = open_dataset(data)
         assert min(len(opened.train), len(opened.val)) > 0
@@ -210,6 +211,25 @@ def _set_up(argv: list[str]) -> None:
     assert (ROOT / chosen).is_file()
     assert argv[-2:] == ["run", "quickstart"]
     assert cli.main(["plan", "quickstart"]) == 0
+
+
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+
+
+def _tutorial(argv: list[str]) -> None:
+    """The tutorial's commands, after its run (with what it appends to the suite) in the smallest form."""
+    if not Path("runs/tutorial").is_dir():
+        (more,) = (text for _, text, _ in blocks(TUTORIAL) if text.startswith("# tutorial.toml, continued"))
+        with Path("tutorial.toml").open("a") as file:
+            file.write(more)
+        sets = ["training.steps=1", "encoder.training.steps=1", "prior.training.steps=1", "generation.samples=8"]
+        sets += ["data.samples=32", "data.val=16", "reconstruction.keep=2"]
+        changes = [word for change in sets for word in ("--set", change)]
+        assert cli.main(["run", "tutorial.toml", "--import", "half.py", *changes]) == 0
+    if argv[0] == "plan":
+        argv = [*argv, "--import", "half.py"]
+    if argv[0] != "run":
+        assert cli.main(argv) == 0
 
 
 def _tox(argv: list[str]) -> None:
@@ -242,6 +262,7 @@ def _peers(argv: list[str]) -> None:
 
 
 RULES: list[tuple[str, Callable[[list[str]], None]]] = [
+    (r"latentbench \w+ (runs/)?tutorial", _tutorial),
     (r"latentbench (plan|leaderboard|plot|gallery|list|doctor)\b", _as_is),
     (r"latentbench run photos\.toml$", _one_step),
     (r"latentbench run quickstart$", lambda argv: _as_is(["plan", "quickstart"])),
@@ -310,6 +331,10 @@ def test_toml(page: Path, text: str) -> None:
     if "title" in table:
         assert str(page.relative_to(ROOT)) in ELSEWHERE
         return
+    if page == TUTORIAL:  # whose suite uses the part that it adds
+        for language, code, _ in blocks(page):
+            if language == "python":
+                exec(compile(code, page.name, "exec", dont_inherit=True), {"__name__": "docs"})
     base = {"name": "docs", "data": {"size": 32}, "tokenizers": [{"recipe": "pca", "channels": 4}]}
     assert make_plan(load_suite(base | table), {}).cells
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -22,14 +23,41 @@ def check(cls: type[T], data: Mapping[str, Any], *, where: str) -> T:
     the nearest known key for a misspelt one.
     """
     try:
-        payload = json.dumps(dict(data))
+        payload = _BYTE.sub(_stand_in, text := json.dumps(dict(data)))
     except (TypeError, ValueError) as error:
         raise UserError(f"{where}: only numbers, strings, booleans, lists and tables are allowed ({error})") from None
     try:
         checked: T = _adapter(cls).validate_json(payload, strict=True)  # type: ignore[arg-type]
     except ValidationError as error:
         raise UserError(_explain(cls, error, where)) from None
+    if payload is not text:
+        _restore(checked)
     return checked
+
+
+# Python has the bytes of a path that is no UTF-8 as lone surrogates, which JSON's readers refuse: private characters
+# stand in for them while data are checked.
+_BYTE = re.compile(r"(?<!\\)((?:\\\\)*)\\udc([89a-f][0-9a-f])")
+_PRIVATE = 0x10FF00
+
+
+def _stand_in(match: re.Match[str]) -> str:
+    return match[1] + json.dumps(chr(_PRIVATE + int(match[2], 16)))[1:-1]
+
+
+def _restore(value: Any) -> Any:
+    """`value` with the bytes of paths again; dataclasses are changed in place."""
+    if type(value) is str:
+        back = {_PRIVATE + byte: 0xDC00 + byte for byte in range(0x80, 0x100)}
+        return value.translate(back)
+    if isinstance(value, Mapping):
+        return {_restore(key): _restore(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_restore, value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            object.__setattr__(value, field.name, _restore(getattr(value, field.name)))
+    return value
 
 
 def check_distinct(values: Sequence[Any], where: str) -> None:

@@ -1,14 +1,15 @@
 """Data sets: a configuration names a source, which is decoded once into a bounded cache and memory-mapped.
 
-Everything here but `open_dataset` works without torch.
+Everything here but `open_dataset` (and `decode`, where files have to be decoded) works without torch.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ...results.errors import UserError
 from ...tokenizers.registry import Registry
@@ -19,6 +20,8 @@ from .source import Changed, Item, Progress, Skip, Source, SourceReader, silent
 if TYPE_CHECKING:
     from .cached import CachedDataset
 
+T = TypeVar("T")
+
 __all__ = [
     "CachedDataset",
     "Changed",
@@ -27,6 +30,7 @@ __all__ = [
     "Skip",
     "Source",
     "SourceReader",
+    "decode",
     "default_cache",
     "fingerprint",
     "open_dataset",
@@ -65,25 +69,56 @@ def open_dataset(
     fingerprint: str | None = None,
     progress: Progress | None = None,
 ) -> CachedDataset:
-    """The data set, decoded into `cache` if it is not there yet, memory-mapped.
+    """The data set, decoded into `cache` if it is not there yet, memory-mapped. Raises UserError as `decode` does."""
+    from .cached import load
 
-    Two processes that open the same data set decode it once. With the `fingerprint` of an earlier call, a decoded data
+    return _decoded(config, cache, fingerprint, progress, load)
+
+
+def decode(
+    config: DataConfig,
+    *,
+    cache: Path | None = None,
+    fingerprint: str | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """The folder of the data set in `cache`, decoded if it is not there yet.
+
+    Two processes that want the same data set decode it once. With the `fingerprint` of an earlier call, a decoded data
     set is found without a look at its files. Raises UserError when nothing can be read, when the files are no longer
     those of the `fingerprint`, when the data set does not fit the cache's bound (`LATENTBENCH_CACHE_GB`), or when the
     cache can't be written.
     """
+    return _decoded(config, cache, fingerprint, progress, lambda folder, config, fingerprint: folder)
+
+
+def _decoded(
+    config: DataConfig,
+    cache: Path | None,
+    fingerprint: str | None,
+    progress: Progress | None,
+    use: Callable[[Path, DataConfig, str], T],
+) -> T:
     root = Path(cache) if cache is not None else default_cache()
     for _ in range(_ATTEMPTS):
         try:
-            return _open(config, root, fingerprint, progress or silent)
+            return _used(config, root, fingerprint, progress or silent, use)
         except Changed as change:
             trouble = change
     raise UserError(f"data: {config.label}: {trouble} while it was being decoded; run again when its files are at rest")
 
 
-def _open(config: DataConfig, root: Path, fingerprint: str | None, progress: Progress) -> CachedDataset:
-    """`open_dataset`; raises Changed when the files are not those that the fingerprint is of."""
-    from .cached import load
+def _used(
+    config: DataConfig,
+    root: Path,
+    fingerprint: str | None,
+    progress: Progress,
+    use: Callable[[Path, DataConfig, str], T],
+) -> T:
+    """What `use` gives of the decoded folder, called while no other process can drop it from the cache.
+
+    Raises Changed when the files are not those that the fingerprint is of.
+    """
     from .store import build
 
     source = sources.get(config.kind, where="data.source")()
@@ -104,7 +139,7 @@ def _open(config: DataConfig, root: Path, fingerprint: str | None, progress: Pro
                     raise Changed("the set of files has changed")
             folder = store.path(key)
         store.remember(fingerprint, key)
-        return load(folder, config, fingerprint)
+        return use(folder, config, fingerprint)
 
 
 def _names(config: DataConfig, cache: Path, progress: Progress) -> tuple[str, str]:

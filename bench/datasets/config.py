@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import asdict, dataclass
 from pathlib import PurePath
 from typing import Any, ClassVar, Literal
@@ -100,7 +101,8 @@ class DataConfig:
         """A display name: `name`, else source and geometry ("photos-image-64")."""
         if self.name:
             return self.name
-        base = PurePath(self.path).name if self.kind == "folder" and self.path else self.source.replace(":", "-")
+        folder = os.fsencode(PurePath(self.path or "").name).decode("utf-8", "replace")  # a name may be no UTF-8
+        base = folder if self.kind == "folder" and self.path else self.source.replace(":", "-")
         if self.modality.is_audio:
             return f"{base}-{self.modality.value}-{self.sample_rate}"
         return f"{base}-{self.modality.value}-{self.size}"

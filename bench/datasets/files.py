@@ -105,7 +105,7 @@ def hash_files(
 
     Hashes are remembered under `cache` by path and state, so that a second call reads no unchanged file again.
     """
-    index_path = cache / "hashes" / f"{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:24]}.json"
+    index_path = cache / "hashes" / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:24]}.json"
     old = _read_index(index_path)
     hashes: dict[str, HashedFile] = {}
     problems: list[tuple[str, str]] = []

@@ -20,6 +20,7 @@ import numpy as np
 
 from ...results.errors import UserError
 from ...tokenizers.spec import Modality
+from .complaints import by_reason
 from .config import DataConfig, require_path, stored_shape
 from .files import FileState, file_state, find_folder, hash_files, list_files
 from .source import Changed, Item, Progress, Skip, SourceReader, silent
@@ -66,7 +67,7 @@ class Folder:
         _expect_usable(config, listing)
         digest = hashlib.sha256()
         for file in listing.files:
-            digest.update(f"{file.digest} {file.label}\n".encode())
+            digest.update(f"{file.digest} {file.label}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
     def read(self, config: DataConfig, *, cache: Path, progress: Progress = silent) -> SourceReader:
@@ -117,11 +118,13 @@ def folder_labels(config: DataConfig, names: list[str]) -> dict[str, str]:
 def _expect_usable(config: DataConfig, listing: _Listing) -> None:
     if any(_looks_right(listing.root / file.name, config.modality) for file in listing.files):
         return
-    names = ", ".join([file.name for file in listing.files] + [name for name, _ in listing.problems])
-    count = len(listing.files) + len(listing.problems)
-    shown = names if len(names) <= 120 else names[:117] + "..."
     kind = _KIND[config.modality]
-    raise UserError(f"data.path: none of the {count} {kind} files in {listing.root} can be read ({shown})")
+    problems = [*((file.name, f"not {kind} data") for file in listing.files), *listing.problems]
+    counts = ", ".join(f"{count} {reason}" for reason, count in by_reason(reason for _, reason in problems).items())
+    raise UserError(
+        f"data.path: none of the {len(problems)} {kind} files in {listing.root} can be used: {counts} "
+        f"(the first: {problems[0][0]})"
+    )
 
 
 def _looks_right(path: Path, modality: Modality) -> bool:

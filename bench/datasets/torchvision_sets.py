@@ -58,7 +58,7 @@ class TorchvisionSource:
         hashes, _ = hash_files(root, files, cache=cache, progress=progress)
         digest = hashlib.sha256()
         for file in sorted(hashes):
-            digest.update(f"{file} {hashes[file].digest}\n".encode())
+            digest.update(f"{file} {hashes[file].digest}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
     def read(self, config: DataConfig, *, cache: Path, progress: Progress = silent) -> SourceReader:

@@ -87,7 +87,7 @@ def test_filters_by_modality_and_data_set() -> None:
 
 def test_labels_tell_entries_of_one_recipe_apart() -> None:
     same = {"recipe": "kl-vae", "channels": 4}
-    assert names(tokenizers=[same, same | {"width": 8}]) == ["pictures kl-vae seed=0", "pictures kl-vae#2 seed=0"]
+    assert names(tokenizers=[same, same | {"width": 8}]) == ["pictures kl-vae seed=0", "pictures kl-vae width=8 seed=0"]
     assert names(tokenizers=[same, same | {"label": "wide"}]) == ["pictures kl-vae seed=0", "pictures wide seed=0"]
     # entries that never meet on a data set need no number
     apart = [same | {"modalities": ["image"]}, same | {"modalities": ["video"]}]

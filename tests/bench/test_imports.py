@@ -114,7 +114,7 @@ def test_parts_of_this_process_alone_are_refused_before_anything_is_trained(
     tmp_path: Path, parts: Path, suite: Suite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "Server", None)
-    monkeypatch.setattr("latentbench.bench.runner.fingerprint", None)
+    monkeypatch.setattr("latentbench.bench.data_counts.fingerprint", None)
     script = ModuleType("__main__")
     monkeypatch.setitem(sys.modules, "__main__", script)
     exec(parts.read_text(), script.__dict__)

@@ -355,13 +355,55 @@ def test_render_takes_rows(folder: Path) -> None:
 
 @pytest.mark.parametrize("width", [80, 200])
 def test_a_terminal_gets_tables_of_its_width(folder: Path, width: int) -> None:
-    console = Console(width=width, file=io.StringIO(), force_terminal=True)
+    console = Console(width=width, file=io.StringIO(), force_terminal=True, color_system="standard")
     show([folder], console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in text.splitlines()]
     assert max(map(len, lines)) <= width
-    assert sum("wide (kl-vae)" in line and "1" in line.split()[0] for line in lines) == (3 if width == 80 else 1)
+    assert sum("wide (kl-vae)" in line and "1" in line.split()[0] for line in lines) == 1
     assert re.search(r"\x1b\[1m *25\.20±0\.43", text)  # the best is bold
+
+
+def shown(folder: Path, width: int = 80, **options: Any) -> list[str]:
+    console = Console(width=width, record=True, file=io.StringIO(), force_terminal=True)
+    show([folder], console, **options)
+    return console.export_text().splitlines()
+
+
+def test_eighty_columns_have_what_decides(tmp_path: Path, add: Add) -> None:
+    """Keys, rank, front, the ranking metric, bits, and the first number of each sort; the others are named below."""
+    store = Store(tmp_path)
+    roles = {"psnr": "distortion", "ssim": "distortion", "rfd_encoder_supervised": "distribution"}
+    roles |= {"gfd_encoder_supervised": "generation", "gkd_encoder_supervised": "generation", "viv": "modelability"}
+    metrics = [
+        Metric(name=name, value=20.0, se=0.1, direction="higher", role=role, protocol="a long protocol " * 20)  # type: ignore[arg-type]
+        for name, role in roles.items()
+    ]
+    names = ["kl-vae", "a label of somebody's own that is rather long"]
+    store.write_suite("s", [add(store, name, metrics=metrics, recipe="kl-vae", label=name) for name in names])
+    lines = shown(tmp_path)
+    assert max(map(len, lines)) <= 80
+    table = lines[: next(i for i, line in enumerate(lines) if re.match(r" *1\. ", line))]
+    head = " ".join(table[:8])
+    for word in ("rank", "recipe", "bits", "psnr", "gfd_encoder_", "rfd_encoder_"):
+        assert word in head, word
+    assert "gkd_encoder_" not in head
+    assert sum(line.startswith("#") or "rank" in line for line in table) == 1  # it does not continue below itself
+    text = " ".join(" ".join(lines).split())
+    hidden = re.search(r"\d+\. Not shown: (.*?) \(--wide shows all", text)
+    assert hidden is not None
+    assert "ssim" in hidden[1]
+    assert re.search(r"(a|long|protocol) \.\.\. ", text)
+    assert text.count("protocol") < 20
+    notes = [line for line in lines if re.match(r" *\d+\. ", line)]
+    assert [int(line.split(".")[0]) for line in notes] == list(range(1, len(notes) + 1))
+    wide = " ".join(" ".join(shown(tmp_path, wide=True)).split())
+    assert "Not shown" not in wide
+    assert "gkd_encoder_" in wide
+    assert wide.count("protocol") >= 20
+    chosen = " ".join(" ".join(shown(tmp_path, columns="viv")).split())
+    assert "viv" in chosen
+    assert "Not shown" not in chosen
 
 
 def test_a_label_cannot_move_a_terminals_cursor(tmp_path: Path, add: Add) -> None:

@@ -204,7 +204,10 @@ def test_unusable_videos(tmp_path: Path, cache: Path) -> None:
         (lambda root: None, "no such folder"),
         (lambda root: root.mkdir(), r"is empty \(read are \.gif \.jpeg \.jpg \.png \.webp\)"),
         (lambda root: write_wav(root / "a.wav", np.zeros((1, 10), np.int16)), r"has no image files \(read are"),
-        (lambda root: (root.mkdir(), (root / "a.png").write_text("x")), r"none of the 1 image files .* can be read"),
+        (
+            lambda root: (root.mkdir(), (root / "a.png").write_text("x")),
+            r"none of the 1 image files .* can be used: 1 not image data",
+        ),
     ],
 )
 def test_nothing_usable_is_said_before_anything_runs(
@@ -220,7 +223,7 @@ def test_nothing_decodable_is_said_with_reasons(photos: Photos, cache: Path) -> 
     for file in root.iterdir():
         file.write_bytes(file.read_bytes()[:-60])
     fingerprint(config(root), cache=cache)
-    with pytest.raises(UserError, match=r"none of the 2 files in .* is usable \(.*cut short"):
+    with pytest.raises(UserError, match=r"none of the 2 image files in .* can be used: 2 cut short"):
         open_dataset(config(root), cache=cache)
     assert list((cache / "datasets").glob("*/meta.json")) == []
 
