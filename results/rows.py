@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError
 from .metric import Metric
 from .record import Failure, Record
+from .samples import VALUES
 from .store import Store, SuiteCell
 
 if TYPE_CHECKING:
@@ -45,13 +46,15 @@ class Row(Mapping[str, Any]):
     The columns are those of `BASE`, one per axis (dots become underscores; `axis_<name>` where the name is a base
     column's), every metric as `<name>` and `<name>_se`, and at the end `axes` (by their own names), `protocols`
     {metric: protocol}, `details` {metric: {direction, unit, n, missing, interval, role, shown}} and `jobs`. `status`
-    is "finished", "failed: <job>: <cause>" or "missing"; an unfinished cell has what it did measure.
+    is "finished", "failed: <job>: <cause>" or "missing"; an unfinished cell has what it did measure. `files` are those
+    in which jobs kept metrics' values by sample (`samples.read_samples`).
     """
 
     columns: Mapping[str, Any]
     axes: Mapping[str, Any]
     metrics: Mapping[str, Metric]
     jobs: Mapping[str, str]
+    files: Mapping[str, Path] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
         if name in self.columns:
@@ -100,7 +103,7 @@ def rows(dirs: Iterable[Store | Path | str]) -> list[Row]:
                 for job in cell["jobs"].values():
                     if job not in records:
                         records[job] = store.outcome(*job.split("/"))
-                result.append(_row(str(store.root), suite["suite"], cell, _jobs(cell, suite["kinds"]), records))
+                result.append(_row(store, suite["suite"], cell, _jobs(cell, suite["kinds"]), records))
     return _without_repeats(result)
 
 
@@ -139,7 +142,7 @@ def _jobs(cell: SuiteCell, kinds: Sequence[str]) -> list[str]:
     return sorted(set(cell["jobs"].values()), key=lambda job: (order.get(job.split("/")[0], len(order)), job))
 
 
-def _row(source: str, suite: str, cell: SuiteCell, jobs: Sequence[str], records: Mapping[str, Record | None]) -> Row:
+def _row(store: Store, suite: str, cell: SuiteCell, jobs: Sequence[str], records: Mapping[str, Record | None]) -> Row:
     known = [record for job in jobs if (record := records[job]) is not None]
     finished = [record for record in known if record.status == "finished"]
     # What the tokenizer itself was made from (the data set) is shared by many cells: its cost is no cell's own.
@@ -148,7 +151,7 @@ def _row(source: str, suite: str, cell: SuiteCell, jobs: Sequence[str], records:
     fitted = [record for record in own if record.kind in ("tokenizer", "prior")]
     axes = cell["axes"]
     facts: Mapping[str, Any] = cell
-    row: dict[str, Any] = {"source": source, "suite": suite, **{name: facts[name] for name in IDENTITY[2:-1]}}
+    row: dict[str, Any] = {"source": str(store.root), "suite": suite, **{name: facts[name] for name in IDENTITY[2:-1]}}
     row["label"] = cell["label"] or cell["recipe"]
     row["status"] = _status(jobs, known)
     named = {axis_column(axis): value for axis, value in axes.items()}
@@ -169,12 +172,17 @@ def _row(source: str, suite: str, cell: SuiteCell, jobs: Sequence[str], records:
     peaks = [p for r in own if isinstance(p := r.run.get("peak_memory_bytes"), int | float)]
     row["peak_memory_bytes"] = max(peaks, default=None)
     metrics: dict[str, Metric] = {}
+    files: dict[str, Path] = {}
     for record in finished:
+        values = store.job_folder(record.kind, record.key) / VALUES if VALUES in record.artifacts else None
         for metric in record.metrics:
             # Two jobs' metrics of one name stay apart, and none hides a column of the row.
             taken = metric.name in row or metric.name in metrics or metric.name in NESTED
-            metrics[f"{record.kind}_{metric.name}" if taken else metric.name] = metric
-    return Row(columns=row, axes=dict(axes), metrics=metrics, jobs=dict(cell["jobs"]))
+            name = f"{record.kind}_{metric.name}" if taken else metric.name
+            metrics[name] = metric
+            if values is not None:
+                files[name] = values
+    return Row(columns=row, axes=dict(axes), metrics=metrics, jobs=dict(cell["jobs"]), files=files)
 
 
 def _status(jobs: Sequence[str], known: Sequence[Record]) -> str:
