@@ -11,6 +11,7 @@ from .activity import active_since, started_since
 from .errors import UserError
 from .metric import Metric
 from .record import Failure, Record
+from .samples import VALUES
 from .store import Store, SuiteCell
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Row(Mapping[str, Any]):
     is "finished", "failed: <job>: <cause>", "running" or "queued" while a run works on the folder, or "missing"; an
     unfinished cell has what it did measure. `data` has the `counts` and `reasons` of the files that the data set was
     read from, where its job has recorded them; `failed_job` is the id of the job whose failure the status tells.
+    `files` are those in which jobs kept metrics' values by sample (`samples.read_samples`).
     """
 
     columns: Mapping[str, Any]
@@ -57,6 +59,7 @@ class Row(Mapping[str, Any]):
     jobs: Mapping[str, str]
     data: Mapping[str, Any] = field(default_factory=dict)
     failed_job: str = ""
+    files: Mapping[str, Path] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
         if name in self.columns:
@@ -107,7 +110,7 @@ def rows(dirs: Iterable[Store | Path | str]) -> list[Row]:
                 for job in needed:
                     if job not in records:
                         records[job] = store.outcome(*job.split("/"))
-                row = _row(str(store.root), suite["suite"], cell, _jobs(cell, suite["kinds"]), records)
+                row = _row(store, suite["suite"], cell, _jobs(cell, suite["kinds"]), records)
                 result.append(_with_status(row, needed, records, store, since))
     return _without_repeats(result)
 
@@ -147,7 +150,7 @@ def _jobs(cell: SuiteCell, kinds: Sequence[str]) -> list[str]:
     return sorted(set(cell["jobs"].values()), key=lambda job: (order.get(job.split("/")[0], len(order)), job))
 
 
-def _row(source: str, suite: str, cell: SuiteCell, jobs: Sequence[str], records: Mapping[str, Record | None]) -> Row:
+def _row(store: Store, suite: str, cell: SuiteCell, jobs: Sequence[str], records: Mapping[str, Record | None]) -> Row:
     known = [record for job in jobs if (record := records[job]) is not None]
     finished = [record for record in known if record.status == "finished"]
     # What the tokenizer itself was made from (the data set) is shared by many cells: its cost is no cell's own.
@@ -156,7 +159,7 @@ def _row(source: str, suite: str, cell: SuiteCell, jobs: Sequence[str], records:
     fitted = [record for record in own if record.kind in ("tokenizer", "prior")]
     axes = cell["axes"]
     facts: Mapping[str, Any] = cell
-    row: dict[str, Any] = {"source": source, "suite": suite, **{name: facts[name] for name in IDENTITY[2:-1]}}
+    row: dict[str, Any] = {"source": str(store.root), "suite": suite, **{name: facts[name] for name in IDENTITY[2:-1]}}
     row["label"] = cell["label"] or cell["recipe"]
     row["status"] = "missing"
     named = {axis_column(axis): value for axis, value in axes.items()}
@@ -177,14 +180,19 @@ def _row(source: str, suite: str, cell: SuiteCell, jobs: Sequence[str], records:
     peaks = [p for r in own if isinstance(p := r.run.get("peak_memory_bytes"), int | float)]
     row["peak_memory_bytes"] = max(peaks, default=None)
     metrics: dict[str, Metric] = {}
+    files: dict[str, Path] = {}
     for record in finished:
+        values = store.job_folder(record.kind, record.key) / VALUES if VALUES in record.artifacts else None
         for metric in record.metrics:
             # Two jobs' metrics of one name stay apart, and none hides a column of the row.
             taken = metric.name in row or metric.name in metrics or metric.name in NESTED
-            metrics[f"{record.kind}_{metric.name}" if taken else metric.name] = metric
+            name = f"{record.kind}_{metric.name}" if taken else metric.name
+            metrics[name] = metric
+            if values is not None:
+                files[name] = values
     data = next((r.extra for r in finished if r.kind == "data" and isinstance(r.extra.get("counts"), dict)), {})
     data = {name: data[name] for name in ("counts", "reasons") if name in data}
-    return Row(columns=row, axes=dict(axes), metrics=metrics, jobs=dict(cell["jobs"]), data=data)
+    return Row(columns=row, axes=dict(axes), metrics=metrics, jobs=dict(cell["jobs"]), files=files, data=data)
 
 
 def _with_status(

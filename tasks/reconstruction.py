@@ -19,6 +19,7 @@ from torch import Tensor
 from ..results.gallery import PAIRS
 from ..results.metric import Metric
 from ..results.record import JobResult
+from ..results.samples import VALUES
 from ..tokenizers.interface import Latents, Tokenizer
 from ..tokenizers.mel import LogMel
 from ..tokenizers.spec import LatentSpec, Modality, SignalSpec
@@ -32,7 +33,7 @@ from .metrics.interface import PairMetric, per_position
 from .metrics.posterior import ACTIVE_VARIANCE, UnitVariance, kl_bits_by_channel
 from .operating_points import OperatingPoints
 from .rate_bits import rate_of_codes, rate_of_values
-from .tensors import save_tensors
+from .tensors import save_samples, save_tensors
 
 _RATE_SAMPLES = 256
 _GROUPS = 10
@@ -121,6 +122,7 @@ def reconstruct(
             _count(level, indices, of_level)
         context.progress(int(indices[-1]) + 1, total, "reconstructing")
     collected.save_pairs(context.folder)
+    save_samples(context.folder, {name: torch.cat(parts) for name, parts in collected.values.items()})
     results, extra = _summaries(metrics, collected, signal, config)
     left_out: dict[str, list[float]] = {}
     for name, net in context.nets.items():
@@ -140,7 +142,7 @@ def reconstruct(
     return JobResult(
         metrics=tuple(replace(m, protocol=f"{m.protocol}; validation split") for m in results),
         extra=extra,
-        artifacts=(PAIRS,) if collected.pairs else (),
+        artifacts=(VALUES, PAIRS) if collected.pairs else (VALUES,),
         run={"decode_seconds": latencies} if latencies else {},
     )
 

@@ -15,8 +15,10 @@ from safetensors.torch import load_file
 
 from latentbench.results.metric import Metric
 from latentbench.results.record import JobResult
+from latentbench.results.samples import VALUES, read_samples
 from latentbench.tasks.config import ReconstructionConfig
 from latentbench.tasks.distances import Reference
+from latentbench.tasks.metrics import metrics
 from latentbench.tasks.metrics.entropy import codes_in_use, entropy_bits
 from latentbench.tasks.metrics.psnr import CAP_DB
 from latentbench.tasks.reconstruction import PAIRS, reconstruct
@@ -49,6 +51,25 @@ def test_the_identity_is_perfect(toys: SimpleNamespace, tmp_path: Path) -> None:
     assert result["rate_bits"].value is None  # nothing can be rounded without an error
     assert "code_bits_per_sample" not in result
     assert all(metric.protocol.endswith("; validation split") for metric in result.values())
+
+
+def test_values_by_sample_are_kept_in_the_splits_order(toys: SimpleNamespace, tmp_path: Path) -> None:
+    data = toys.Data()
+    result = scored(toys, tmp_path, toys.Identity(error=0.1), data)
+    assert result.artifacts == (VALUES,)
+    metric = values(result)["psnr"]
+    kept = read_samples(tmp_path / VALUES, "psnr", "data/x")
+    assert kept is not None
+    assert kept.values.mean() == pytest.approx(metric.value, rel=1e-6)
+    truth = data.val.batch(np.array([13]), CPU)
+    alone = (
+        metrics.get("psnr")().build().values(toys.Identity(error=0.1).decode(Latents(values=truth)), truth, data.signal)
+    )
+    assert kept.values[13] == pytest.approx(float(alone), rel=1e-6)
+    first = (tmp_path / VALUES).read_bytes()
+    (tmp_path / "again").mkdir()
+    scored(toys, tmp_path / "again", toys.Identity(error=0.1), data, batch_size=3)
+    assert (tmp_path / "again" / VALUES).read_bytes() == first
 
 
 def test_a_constant_error_has_its_psnr(toys: SimpleNamespace, tmp_path: Path) -> None:
