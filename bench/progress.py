@@ -84,6 +84,11 @@ class Display:
             self.failed += event.kind == "failed"
             self.skipped += event.kind == "skipped"
             self._say(event, job)
+        elif event.kind == "damaged":
+            self.total, self.before = self.total + 1, self.before - 1
+            self._say(event, job)
+        elif event.kind == "stalled":
+            self._say(event, job)
         elif event.kind == "retried":
             self.rows.pop(event.job, None)
             self._say(event, job)

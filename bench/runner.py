@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -89,14 +90,18 @@ def run_suite(
         claims = [asdict(claim) for claim in loaded.claims]
         names = [kind.name for kind in kinds()]
         store.write_suite(loaded.name, [p.to_json() for p in plan.cells], kinds=names, claims=claims)
-        todo = {name: job for name, job in plan.jobs.items() if store.load(job.kind, job.key) is None}
-        _tidy(store, [job for name, job in plan.jobs.items() if name not in todo])
-        before = len(plan.jobs) - len(todo)
+        done = _intact(store, plan.jobs, console)
+        todo = {name: job for name, job in plan.jobs.items() if name not in done}
+        _tidy(store, done.values())
+        before = len(done)
         display = Display(console=console, jobs=todo, total=len(todo), before=before)
-        events = runner.run(todo)
+        runner.finished = done
+        events = runner.run(dict(todo))
         try:
             with display:
                 for event in events:
+                    if event.kind == "damaged":
+                        todo[event.job] = plan.jobs[event.job]
                     display.see(event)
         finally:
             events.close()
@@ -145,6 +150,22 @@ def _fingerprints(suite: Suite, console: Console, cache: Path) -> dict[str, str]
         with console.status(Text(f"reading {data.label}")):  # shows nothing where there is no terminal
             fingerprints[data.label] = fingerprint(data, cache=cache)
     return fingerprints
+
+
+def _intact(store: Store, jobs: Mapping[str, Job], console: Console) -> dict[str, Job]:
+    """The jobs that are finished, and whose artifacts are, bit for bit, what their records say.
+
+    The records of others are discarded: a damaged one would pass into the numbers of all that read it.
+    """
+    records = {name: store.load(job.kind, job.key) for name, job in jobs.items()}
+    finished = {name: record for name, record in records.items() if record is not None}
+    with console.status("checking what is finished"), ThreadPoolExecutor() as pool:
+        damages = dict(zip(finished, pool.map(store.damage, finished.values()), strict=True))
+    for name, damage in damages.items():
+        if damage is not None:
+            store.discard(finished[name])
+            console.print(Text(f"damaged {jobs[name].title}: {damage}; it is done again"), soft_wrap=True)
+    return {name: jobs[name] for name, damage in damages.items() if damage is None}
 
 
 def _tidy(store: Store, finished: Iterable[Job]) -> None:
