@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -42,9 +42,14 @@ from .training import train
 MODEL = "model.safetensors"
 
 
+class DamagedDependencyError(RuntimeError):
+    """What a job reads is not what another has left: that job has to be done again first."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class JobContext:
-    """A job with everything it may reach. `batch_size` is that of encoding, which no number depends on."""
+    """A job with everything it may reach. `batch_size` is that of encoding, which no number depends on;
+    `verified` names the jobs whose artifacts were compared with their digests."""
 
     job: Job
     store: Store
@@ -55,6 +60,7 @@ class JobContext:
     stop: StopSignal
     checkpoint_seconds: float
     batch_size: int = 64
+    verified: set[str] = field(default_factory=set)
 
     @property
     def seed(self) -> int:
@@ -69,17 +75,28 @@ class JobContext:
         return open_dataset(config, cache=self.cache, fingerprint=record.config["fingerprint"], progress=self.progress)
 
     def record(self, role: str) -> Record:
-        """The finished record of the job in this role, with the files that its configuration names where they lie."""
+        """The finished record of the job in this role, with the files that its configuration names where they lie.
+
+        Raises DamagedDependencyError where there is none any more.
+        """
         kind, key = self.job.depends[role].split("/")
         record = self.store.load(kind, key)
         if record is None:
-            raise RuntimeError(f"{self.job.depends[role]} has no finished record")
+            raise DamagedDependencyError(f"{self.job.depends[role]} has no finished record")
         return replace(record, config=by_place(record.config, self.job.runtime.get(FILES, {})))
 
     def folder_of(self, role: str) -> Path:
-        """The folder of the job in this role."""
-        kind, key = self.job.depends[role].split("/")
-        return self.store.job_folder(kind, key)
+        """The folder of the job in this role, each artifact compared with its digest when this is first asked for.
+
+        Raises DamagedDependencyError.
+        """
+        name = self.job.depends[role]
+        record = self.record(role)
+        if name not in self.verified:
+            if damage := self.store.damage(record):
+                raise DamagedDependencyError(f"{name}: {damage}")
+            self.verified.add(name)
+        return self.store.job_folder(record.kind, record.key)
 
     @cached_property
     def tokenizer_config(self) -> TokenizerConfig:

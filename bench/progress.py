@@ -114,6 +114,11 @@ class Display:
             if event.kind == "finished":
                 self.forecast.finished(job, event.seconds)
             self._say(event, job)
+        elif event.kind == "damaged":
+            self.total, self.before = self.total + 1, self.before - 1
+            self._say(event, job)
+        elif event.kind == "stalled":
+            self._say(event, job)
         elif event.kind == "retried":
             self.rows.pop(event.job, None)
             self._say(event, job)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -93,10 +94,11 @@ def run_suite(
         claims = [asdict(claim) for claim in loaded.claims]
         names = [kind.name for kind in kinds()]
         store.write_suite(loaded.name, [p.to_json() for p in plan.cells], kinds=names, claims=claims)
-        todo = {name: job for name, job in plan.jobs.items() if store.load(job.kind, job.key) is None}
+        done = _intact(store, plan.jobs, console)
+        todo = {name: job for name, job in plan.jobs.items() if name not in done}
         _tell_counts(plan, todo, store, console, cache)
-        _tidy(store, [job for name, job in plan.jobs.items() if name not in todo])
-        before = len(plan.jobs) - len(todo)
+        _tidy(store, done.values())
+        before = len(done)
         display = Display(
             console=console,
             jobs=todo,
@@ -104,8 +106,11 @@ def run_suite(
             before=before,
             log_of=lambda job: last_log(store.job_folder(job.kind, job.key)),
         )
-        with closing(runner.run(todo)) as events, display:
+        runner.finished = done
+        with closing(runner.run(dict(todo))) as events, display:
             for event in events:
+                if event.kind == "damaged":
+                    todo[event.job] = plan.jobs[event.job]
                 display.see(event)
         _tell_skipped(plan, store, console)
     return Outcome(
@@ -177,6 +182,22 @@ def _tell_counts(plan: Plan, todo: Mapping[str, Job], store: Store, console: Con
     for label, known in counts.items():
         if known.files:
             console.print(Text(f"{printable(label)}: {known.text}"), soft_wrap=True)
+
+
+def _intact(store: Store, jobs: Mapping[str, Job], console: Console) -> dict[str, Job]:
+    """The jobs that are finished, and whose artifacts are, bit for bit, what their records say.
+
+    The records of others are discarded: a damaged one would pass into the numbers of all that read it.
+    """
+    records = {name: store.load(job.kind, job.key) for name, job in jobs.items()}
+    finished = {name: record for name, record in records.items() if record is not None}
+    with console.status("checking what is finished"), ThreadPoolExecutor() as pool:
+        damages = dict(zip(finished, pool.map(store.damage, finished.values()), strict=True))
+    for name, damage in damages.items():
+        if damage is not None:
+            store.discard(finished[name])
+            console.print(Text(f"damaged {jobs[name].title}: {damage}; it is done again"), soft_wrap=True)
+    return {name: jobs[name] for name, damage in damages.items() if damage is None}
 
 
 def _tidy(store: Store, finished: Iterable[Job]) -> None:

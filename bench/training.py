@@ -12,27 +12,32 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
+from ..results.record import explain
 from ..tasks.interface import BatchSource, FitReport
-from ..tasks.tensors import save_tensors
 from ..tokenizers.interface import Trainable
 from ..tokenizers.seeding import derive_seed
 from ..tokenizers.training import TrainingConfig
 from . import flops
+from .checkpoint import InvalidCheckpoint, check_alike, read_checkpoint, write_checkpoint
 from .training_log import TrainingLog
 from .worker_protocol import CHECKPOINT
 
 # The training's length when FLOPs are counted: every milestone falls on a step of its own.
 _PROBED_STEPS = 1_000_000
+
+# What AdamW keeps of a parameter; the first is a count, the others have the parameter's shape.
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 class DivergedError(RuntimeError):
@@ -48,6 +53,8 @@ class _State:
     """What a checkpoint holds beside tensors: `rows` the deterministic loss curve, `summed` how many steps are in
     each sum of its next row, `seconds` the time so far."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
     step: int = 0
     steps: int = 0
     summed: dict[str, int] = field(default_factory=dict)
@@ -55,6 +62,9 @@ class _State:
     first_loss: float | None = None
     rows: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
+
+
+_STATE = TypeAdapter(_State)
 
 
 def train(
@@ -72,9 +82,9 @@ def train(
     """Train `model` on `source`, or go on from `folder`'s checkpoint; leaves it in eval mode with averaged weights.
 
     Writes `checkpoint.safetensors` (model, average, optimiser, position) every `checkpoint_seconds` and when `stop()`
-    turns true, and `curve.jsonl` (loss terms, gradient norm, learning rate, samples per second). A checkpoint that
-    can't be read counts as none. Raises DivergedError, InterruptedTrainingError, and UserError when the folder can't be
-    written.
+    turns true, and `curve.jsonl` (loss terms, gradient norm, learning rate, samples per second). A checkpoint that is
+    damaged or of another training counts as none. Raises DivergedError, InterruptedTrainingError, and UserError when
+    the folder can't be written.
     """
     if len(source) == 0:
         raise ValueError("training needs at least one sample")
@@ -156,10 +166,13 @@ class _Loop:
             return  # a closed form: `on_train_start` has done it all
         self.average = [p.detach().clone() for p in self.parameters] if self.config.ema else []
         self.state.flops_per_step = self._count_flops()
+        self.state.steps = self._steps(self.state.flops_per_step)
+
+    def _steps(self, flops_per_step: float) -> int:
+        """The steps of the whole training: as many as asked for, or as the budget pays for."""
         if self.config.flops is None:
-            self.state.steps = self.config.steps
-        else:
-            self.state.steps = max(1, math.floor(self.config.flops / self.state.flops_per_step))
+            return self.config.steps
+        return max(1, math.floor(self.config.flops / flops_per_step))
 
     def _count_flops(self) -> float:
         """The mean over the training: each stage is counted at its first step and weighed by its share."""
@@ -280,19 +293,23 @@ class _Loop:
             for i, parameter in enumerate(self.param_groups[group]):
                 for name, value in optimiser.state.get(parameter, {}).items():
                     tensors[f"optimiser.{group}.{i}.{name}"] = value
-        state = vars(self.state) | {"seconds": self.state.seconds + time.monotonic() - started}
-        save_tensors(path, tensors, {"state": json.dumps(state), "seed": str(self.seed)})
+        facts = vars(self.state) | {"seconds": self.state.seconds + time.monotonic() - started, "seed": self.seed}
+        write_checkpoint(path, tensors, facts)
 
     def resume(self, path: Path) -> bool:
-        """Restore what `save` wrote, tensors keeping the layout of the model's own; False where there is nothing."""
+        """Restore what `save` wrote, tensors keeping the layout of the model's own; False where there is nothing.
+
+        A file that is not, in every name, shape, type and bit, a checkpoint of this training is removed and said to be.
+        """
         try:
-            with safe_open(path, framework="pt") as file:
-                state = _State(**json.loads(file.metadata()["state"]))
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+            tensors, facts = read_checkpoint(path)
+            state = self._checked(tensors, facts)
         except FileNotFoundError:
             return False
-        except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
-            print(f"{path}: not a checkpoint ({error}); training starts anew")
+        except InvalidCheckpoint as error:
+            print(f"{path}: not a checkpoint of this training ({error}); it starts anew")
+            with suppress(OSError):
+                path.unlink()
             return False
         self.state = state
         self.sums = {k.removeprefix("sum."): v.to(self.device) for k, v in tensors.items() if k.startswith("sum.")}
@@ -302,12 +319,43 @@ class _Loop:
                 value.copy_(tensors[f"average.{i}"])
         for group, optimiser in self.optimisers.items():
             for i, parameter in enumerate(self.param_groups[group]):
-                prefix = f"optimiser.{group}.{i}."
-                for name in [k for k in tensors if k.startswith(prefix)]:
-                    value = tensors[name]
-                    like = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
-                    optimiser.state[parameter][name.removeprefix(prefix)] = like.to(parameter.device).copy_(value)
+                for name in _MOMENTS:
+                    moment = tensors.get(f"optimiser.{group}.{i}.{name}")
+                    if moment is None:
+                        continue
+                    like = torch.empty_like(parameter if moment.shape == parameter.shape else moment)
+                    optimiser.state[parameter][name] = like.to(parameter.device).copy_(moment)
         return True
+
+    def _checked(self, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> _State:
+        """The state in `facts`, if it and the tensors are of this training. Raises InvalidCheckpoint."""
+        seed = facts.pop("seed", None)
+        if seed != self.seed:
+            raise InvalidCheckpoint(f"its seed is {seed!r} and not {self.seed}")
+        try:
+            _STATE.validate_json(json.dumps(facts), strict=True)
+        except ValidationError as error:
+            raise InvalidCheckpoint(explain(error)) from None
+        state = _State(**facts)
+        steps = self._steps(state.flops_per_step) if self.config.flops is None or state.flops_per_step > 0 else None
+        if state.steps != steps or not 0 <= state.step <= state.steps:
+            raise InvalidCheckpoint(f"step {state.step} of {state.steps} where {steps} steps are planned")
+        expected = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        expected |= {f"average.{i}": value for i, value in enumerate(self.average)}
+        expected |= {f"sum.{name}": torch.empty(()) for name in state.summed}
+        moments = {  # a parameter that no step has reached yet has none
+            f"optimiser.{group}.{i}": parameter
+            for group in self.optimisers
+            for i, parameter in enumerate(self.param_groups[group])
+        }
+        present = [name for name in moments if f"{name}.{_MOMENTS[0]}" in tensors]
+        for name in present:
+            expected |= {f"{name}.{moment}": moments[name] for moment in _MOMENTS[1:]}
+            expected[f"{name}.{_MOMENTS[0]}"] = torch.empty(())
+        if state.step and moments and not present:
+            raise InvalidCheckpoint("the optimiser's state is missing")
+        check_alike(tensors, expected)
+        return state
 
 
 class _Passes:

@@ -6,10 +6,12 @@ A courtesy: the numbers that count are in the checkpoint and the record.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ..results.errors import UserError
 from ..results.store import atomic_write
 
 CURVE = "curve.jsonl"
@@ -25,7 +27,8 @@ class TrainingLog:
         self.path = folder / CURVE
         before = _rates(self.path)
         lines = [_line(row, before.get(row["step"])) for row in rows]
-        atomic_write(self.path, "".join(lines).encode())
+        with suppress(UserError):  # what can't be written is met by the first checkpoint, which matters
+            atomic_write(self.path, "".join(lines).encode())
 
     def append(self, row: Mapping[str, float], *, samples_per_second: float) -> None:
         """Add a logged step."""
@@ -41,8 +44,10 @@ def _rates(path: Path) -> dict[float, float]:
     """Samples per second by step, of the lines that are whole."""
     rates: dict[float, float] = {}
     with suppress(OSError):
-        for line in path.read_text().splitlines():
-            with suppress(ValueError, KeyError, TypeError):
+        for line in path.read_bytes().splitlines():
+            with suppress(ValueError, KeyError, TypeError, RecursionError):  # a crash may leave anything here
                 row = json.loads(line)
-                rates[row["step"]] = row["samples_per_second"]
+                step, rate = row["step"], row["samples_per_second"]
+                if isinstance(step, int | float) and isinstance(rate, int | float) and math.isfinite(rate):
+                    rates[step] = rate
     return rates

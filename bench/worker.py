@@ -21,13 +21,23 @@ from pathlib import Path
 from typing import Any
 
 from ..results.canonical import pretty
+from ..results.digest import file_digest
 from ..results.errors import UserError
 from ..results.record import Failure, InvalidRecord, Record
 from ..results.store import Store, atomic_write, remove_leftovers
 from .imports import repeat_imports
 from .job_files import placed
 from .signals import StopSignal
-from .worker_protocol import FAILED, FINISHED, INTERRUPTED, UNWRITABLE, ProgressFile, WorkerRequest, clean_attempt
+from .worker_protocol import (
+    DAMAGED,
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    UNWRITABLE,
+    ProgressFile,
+    WorkerRequest,
+    clean_attempt,
+)
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
@@ -43,6 +53,7 @@ def preload() -> None:
 
 def work(data: Mapping[str, Any]) -> int:
     """Execute the `WorkerRequest` in `data` and write its record; returns the process's exit code."""
+    from .job_context import DamagedDependencyError
     from .training import InterruptedTrainingError
 
     started, clock = datetime.now(UTC), time.monotonic()
@@ -64,6 +75,9 @@ def work(data: Mapping[str, Any]) -> int:
     except (InterruptedTrainingError, KeyboardInterrupt) as stopped:
         _say(str(stopped) or "stopped on request")
         return INTERRUPTED
+    except DamagedDependencyError as error:
+        _say(f"{error}: it has to be done again")
+        return DAMAGED
     except Exception as error:
         stop.hold()
         _say(traceback.format_exc())
@@ -117,12 +131,12 @@ def _execute(request: WorkerRequest, store: Store, stop: StopSignal) -> dict[str
         checkpoint_seconds=request.checkpoint_seconds,
     )
     result = KINDS.get(ctx.job.kind)().run(ctx)
-    sizes = {name: (folder / name).stat().st_size for name in result.artifacts}
     return {
         "status": "finished",
         "metrics": result.metrics,
         "extra": result.extra,
-        "artifacts": sizes,
+        "artifacts": {name: (folder / name).stat().st_size for name in result.artifacts},
+        "digests": {name: file_digest(folder / name) for name in result.artifacts},
         "run": result.run,
     }
 

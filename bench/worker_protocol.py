@@ -18,6 +18,7 @@ from .jobs import Job
 FINISHED, FAILED = 0, 1  # there is a record that says so
 UNWRITABLE = 74  # a file could not be written (a full disk); there may be a record of the failure, or no room for one
 INTERRUPTED = 75  # stopped on request; training has left a checkpoint
+DAMAGED = 76  # what another job has left is damaged; there is no record
 
 CHECKPOINT = "checkpoint.safetensors"
 _PROGRESS = "progress"

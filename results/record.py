@@ -16,15 +16,24 @@ from typing import Annotated, Any, ClassVar, Literal, NoReturn
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from .canonical import pretty
+from .digest import UNSEALED, is_sealed, seal
 from .metric import Metric
 
-SCHEMA = 1
+SCHEMA = 2
 LARGEST = 1e300  # numbers beyond it overflow in sums of squares
 
 Status = Literal["finished", "failed"]
 
-# `{2: update_to_2, ...}`: version N's function takes the JSON of schema N - 1 to that of N. Schema 1 is the first.
-UPDATES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
+def _update_to_2(data: dict[str, Any]) -> dict[str, Any]:
+    """Schema 1 knew its artifacts by size alone."""
+    return {"digests": {}, **data}
+
+
+# Version N's function takes the JSON of schema N - 1 to that of N. Schema 1 is the first.
+UPDATES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {2: _update_to_2}
+
+_FIRST = 1  # the only schema whose records carry no digest of themselves
 
 
 class InvalidRecord(ValueError):
@@ -81,7 +90,8 @@ class Record:
 
     `config` is the resolved configuration that was hashed into `key`, `depends` the jobs it read ("tokenizer/<key>"),
     `extra` further plain data that is deterministic (parameters, FLOPs, curves), `artifacts` the size in bytes of each
-    file that the job left in its folder, `error` the cause of a failure. `run` alone may differ between two runs of
+    file that the job left in its folder, `digests` their SHA-256 (none in a record of schema 1), `error` the cause of a
+    failure. `run` alone may differ between two runs of
     the same job: seconds, peak memory, device, threads, attempt, versions, host.
     """
 
@@ -97,6 +107,7 @@ class Record:
     artifacts: Mapping[Annotated[str, AfterValidator(_inside)], Annotated[int, Field(ge=0)]] = field(
         default_factory=dict
     )
+    digests: Mapping[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]] = field(default_factory=dict)
     error: Failure | None = None
     run: Mapping[str, Any] = field(default_factory=dict)
 
@@ -113,13 +124,15 @@ class Record:
             "metrics": [metric.to_json() for metric in self.metrics],
             "extra": plain(self.extra),
             "artifacts": dict(self.artifacts),
+            "digests": dict(self.digests),
             "error": None if error is None else {item.name: _utf8(getattr(error, item.name)) for item in fields(error)},
             "run": plain(self.run),
         }
 
     def to_bytes(self) -> bytes:
-        """The record's file: canonical JSON. Raises InvalidRecord for a record that could not be read back."""
-        content = pretty(self.to_json())
+        """The record's file: canonical JSON with its digest. Raises InvalidRecord for one that can't be read back."""
+        data = self.to_json()
+        content = seal(pretty({**data, "run": {**data["run"], "sha256": UNSEALED}}))
         self.from_bytes(content)
         return content
 
@@ -142,14 +155,20 @@ class Record:
             metrics=tuple(_metric(metric) for metric in data["metrics"]),
             extra=data["extra"],
             artifacts=data["artifacts"],
+            digests=data["digests"],
             error=None if error is None else Failure(**error),
             run=data["run"],
         )
 
     @classmethod
     def from_bytes(cls, content: bytes, *, kind: str | None = None, key: str | None = None) -> Record:
-        """The inverse of `to_bytes`. Raises InvalidRecord; content cut short at any byte is invalid."""
-        return cls.from_json(parse(content), kind=kind, key=key)
+        """The inverse of `to_bytes`. Raises InvalidRecord, also for bytes that differ in one bit or are cut short."""
+        data = parse(content)
+        if isinstance(data, dict) and data.get("schema") != _FIRST and isinstance(data.get("run"), dict):
+            if not is_sealed(content):
+                raise InvalidRecord("its digest (run.sha256) is another: damaged, or changed by hand")
+            del data["run"]["sha256"]
+        return cls.from_json(data, kind=kind, key=key)
 
 
 def plain(value: Any) -> Any:

@@ -87,6 +87,8 @@ ELSEWHERE = {
     "tokenizers/sequence_coding/tokenizer.py": "tokenizers/sequence_coding/test_bpe.py",
     "tokenizers/training.py": "bench/test_training.py",  # data: the loop's options
     "bench/kinds/": "bench/test_runner.py",  # every kind of job, through a run of all of them
+    "bench/checkpoint.py": "bench/test_training.py",  # what training writes and reads, through trainings
+    "results/digest.py": "results/test_store.py",  # of artifacts, through the store
     "bench/job_context.py": "bench/test_worker.py",  # what a job may reach, through jobs
     "tasks/priors/diffwave.py": "tasks/priors/test_continuous.py",  # a network, through the prior that trains it
     "tasks/priors/diffusion.py": "tasks/priors/test_continuous.py",  # every prior of continuous latents

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from ...results.store import Store
@@ -18,10 +19,11 @@ class Event:
     """Something that happened to a job.
 
     `kind`: "started", "progress" (with `done` of `total` and a message), "finished", "failed" (message: the cause),
-    "retried" (its process died; it starts again from its checkpoint), "skipped" (a job it needs failed).
+    "retried" (its process died; it starts again from its checkpoint), "skipped" (a job it needs failed), "damaged" (it
+    was finished, but what it left is no longer what its record says: it is done again), "stalled" (no sign of life).
     """
 
-    kind: Literal["started", "progress", "finished", "failed", "retried", "skipped"]
+    kind: Literal["started", "progress", "finished", "failed", "retried", "skipped", "damaged", "stalled"]
     job: str
     message: str = ""
     done: int = 0
@@ -48,7 +50,13 @@ class EngineSettings:
 
 
 class Engine(ABC):
-    """Executes jobs; holds nothing between calls of `run`."""
+    """Executes jobs; holds nothing between calls of `run`.
+
+    `finished` has the jobs that are finished already, by id; whoever calls `run` sets it. It is all the engine knows of
+    a job that has to be done again.
+    """
+
+    finished: Mapping[str, Job] = MappingProxyType({})
 
     def __init__(self, settings: EngineSettings) -> None:
         """Called before anything is planned. Raises UserError for devices that the engine does not have."""
@@ -56,7 +64,10 @@ class Engine(ABC):
 
     @abstractmethod
     def run(self, jobs: Mapping[str, Job]) -> Generator[Event, None, None]:
-        """Execute `jobs` (id -> job, each after those it depends on; ones that are not in the mapping are done).
+        """Execute `jobs` (id -> job, each after those it depends on; ones that are not in the mapping are finished).
+
+        A job may find that what a finished one has left is damaged (a worker's exit code DAMAGED): then that one's
+        record is discarded, and both are done again, one after the other.
 
         Yields events as they happen. A failing job is recorded and never stops the others. Closing the generator (or
         KeyboardInterrupt inside it) asks running jobs to checkpoint and stop, and waits for them.

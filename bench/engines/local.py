@@ -19,6 +19,7 @@ from ..hardware import Machine
 from ..jobs import Job
 from ..signals import interrupts_ignored
 from ..worker_protocol import (
+    DAMAGED,
     FAILED,
     INTERRUPTED,
     UNWRITABLE,
@@ -57,7 +58,7 @@ class LocalEngine(Engine):
         """See `Engine.run`. Raises UserError when the output can't be written: then no job has a chance."""
         if not jobs:
             return
-        scheduler = _Scheduler(self.settings, self.machine, dict(jobs))
+        scheduler = _Scheduler(self.settings, self.machine, dict(jobs), dict(self.finished))
         try:
             yield from scheduler.events()
         finally:
@@ -66,11 +67,14 @@ class LocalEngine(Engine):
 
 
 class _Scheduler:
-    """One call of `run`: which jobs wait, which run and where, and which have failed."""
+    """One call of `run`: which jobs wait, which run and where, which are finished, and which have failed."""
 
-    def __init__(self, settings: EngineSettings, machine: Machine, waiting: dict[str, Job]) -> None:
-        self.settings, self.store, self.waiting = settings, settings.store, waiting
+    def __init__(
+        self, settings: EngineSettings, machine: Machine, waiting: dict[str, Job], finished: dict[str, Job]
+    ) -> None:
+        self.settings, self.store, self.waiting, self.finished = settings, settings.store, waiting, finished
         self.running: dict[str, _Running] = {}
+        self.damages: dict[str, int] = {}
         self.failed: set[str] = set()
         self.attempts: dict[str, int] = {}
         self.deaths: dict[str, int] = {}
@@ -170,9 +174,14 @@ class _Scheduler:
         record = self.store.outcome(job.kind, job.key)
         if record is not None and record.status == "finished":
             clean_attempt(run.folder)  # it may have been killed right after its record was written
+            self.finished[name] = job
             yield Event(kind="finished", job=name, seconds=seconds)
         elif status == UNWRITABLE:
             self._unwritable(job, record)
+        elif status == DAMAGED and self.damages.get(name, 0) < ATTEMPTS:
+            self.damages[name] = self.damages.get(name, 0) + 1
+            self.waiting = {name: job, **self.waiting}
+            yield from self._redo_damaged(job)
         elif status == FAILED and record is not None:
             self.failed.add(name)
             yield Event(kind="failed", job=name, message=str(record.error), seconds=seconds)
@@ -191,6 +200,21 @@ class _Scheduler:
         error = Failure(type="WorkerDied", message=f"{cause}, {ATTEMPTS} times")
         self.store.save(_failed(run.job, error))
         yield Event(kind="failed", job=name, message=str(error), seconds=seconds)
+
+    def _redo_damaged(self, job: Job) -> Iterator[Event]:
+        """Have done again what `job` reads and is no longer what its record says."""
+        for name in job.depends.values():
+            if name not in self.finished:
+                continue
+            needed = self.finished[name]
+            record = self.store.load(needed.kind, needed.key)
+            damage = "its record is damaged" if record is None else self.store.damage(record)
+            if damage is None:
+                continue
+            if record is not None:
+                self.store.discard(record)
+            self.waiting = {name: self.finished.pop(name), **self.waiting}
+            yield Event(kind="damaged", job=name, message=damage)
 
     def _unwritable(self, job: Job, record: Record | None) -> None:
         """Report why a worker could not write. Where it could not even say so, this process meets the same obstacle."""
@@ -223,6 +247,8 @@ def _cause(status: int) -> str:
         return "killed (by signal 9: someone's kill, or out of memory)"
     if status < 0:
         return f"killed by signal {-status} ({signal.Signals(-status).name})"
+    if status == DAMAGED:
+        return "what it reads was damaged again and again"
     if status == INTERRUPTED:
         return "stopped by someone's SIGTERM"
     return f"ended with exit code {status} and without a record"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,17 @@ import pytest
 from rich.console import Console
 
 from latentbench.bench import run
+from latentbench.bench.jobs import Job
 from latentbench.bench.runner import Outcome, run_suite
 from latentbench.results.record import Failure, Record
 from latentbench.results.store import Store
+
+_ARTIFACTS = {
+    "tokenizer": "model.safetensors",
+    "latents": "train.values.npy",
+    "prior": "model.safetensors",
+    "reference": "reference.safetensors",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +96,45 @@ def test_only_what_is_damaged_is_done_again(mini_file: Path, undisturbed: Path, 
     assert artifact.read_bytes() == whole.read_bytes()
     assert not (record(out, "data").parent / "checkpoint.safetensors").exists()
     assert (cut.parent / "log" / "attempt-2.log").exists()
+
+
+@pytest.mark.slow
+def test_a_flipped_bit_is_noticed_and_its_job_done_again(mini_file: Path, undisturbed: Path, out: Path) -> None:
+    for path in out.glob("jobs/reconstruction/*/record.json"):
+        path.unlink()  # something is left to be done, with what lies there
+    artifacts = [record(out, kind).parent / name for kind, name in _ARTIFACTS.items()]
+    for artifact in artifacts:
+        content_ = bytearray(artifact.read_bytes())
+        content_[len(content_) * 2 // 3] ^= 4
+        artifact.write_bytes(content_)
+    outcome, said = quietly(mini_file, out)
+    assert (outcome.before, outcome.finished, outcome.failed) == (16 - 2 - 4, 2 + 4, 0)
+    assert said.count("has another digest than its record says; it is done again\n") == 4
+    for artifact in artifacts:
+        assert artifact.read_bytes() == (undisturbed / artifact.relative_to(out)).read_bytes()
+    for path in undisturbed.glob("jobs/*/*/record.json"):
+        assert content(out / path.relative_to(undisturbed)) == content(path)
+
+
+@pytest.mark.slow
+def test_damage_behind_the_run_s_back_is_noticed_by_the_job_that_reads(
+    mini_file: Path, undisturbed: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in out.glob("jobs/reconstruction/*/record.json"):
+        path.unlink()
+    monkeypatch.setattr("latentbench.bench.runner._intact", _believing)
+    artifact = record(out, "tokenizer").parent / "model.safetensors"
+    artifact.write_bytes(artifact.read_bytes()[:-1] + b"\7")
+    outcome, said = quietly(mini_file, out)
+    assert (outcome.before, outcome.finished, outcome.failed) == (14, 3, 0)
+    assert said.count("damaged") == 1
+    assert artifact.read_bytes() == (undisturbed / artifact.relative_to(out)).read_bytes()
+    for path in undisturbed.glob("jobs/*/*/record.json"):
+        assert content(out / path.relative_to(undisturbed)) == content(path)
+
+
+def _believing(store: Store, jobs: Mapping[str, Job], console: Console) -> dict[str, Job]:
+    return {name: job for name, job in jobs.items() if store.load(job.kind, job.key) is not None}
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from latentbench.bench.checkpoint import read_checkpoint, write_checkpoint
 from latentbench.bench.training import DivergedError, InterruptedTrainingError, train
 from latentbench.bench.worker_protocol import CHECKPOINT
 from latentbench.results.errors import UserError
@@ -163,18 +165,81 @@ def test_a_checkpoint_needs_no_pickle(tmp_path: Path) -> None:
     assert {"model.layers.0.weight", "average.0", "optimiser.model.0.exp_avg", "sum.loss"} <= names
 
 
-@pytest.mark.parametrize("damage", [b"", b"no checkpoint", None])
+def _bit(content: bytes, place: float) -> bytes:
+    i = int(len(content) * place)
+    return content[:i] + bytes([content[i] ^ 16]) + content[i + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda content: b"", lambda content: b"no checkpoint", lambda content: content[:-9]]
+    + [lambda content, place=place: _bit(content, place) for place in (0, 0.05, 0.2, 0.5, 0.6, 0.7, 0.8, 0.9, 0.999)],
+)
 def test_a_damaged_checkpoint_counts_as_none(
-    whole: tuple[Net, FitReport], tmp_path: Path, damage: bytes | None, capsys: pytest.CaptureFixture[str]
+    whole: tuple[Net, FitReport], tmp_path: Path, damage: Callable[[bytes], bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(InterruptedTrainingError):
         fit(Net(), tmp_path, more={"stop": stop_after(50)})
     path = tmp_path / CHECKPOINT
-    path.write_bytes(path.read_bytes()[:-9] if damage is None else damage)
+    path.write_bytes(damage(path.read_bytes()))
     model = Net()
-    fit(model, tmp_path)
-    assert "not a checkpoint" in capsys.readouterr().out
+    assert fit(model, tmp_path).curve == whole[1].curve
+    said = capsys.readouterr().out
+    assert said.startswith(f"{path}: not a checkpoint of this training (")
+    assert said.count("\n") == 1
     assert torch.equal(model.layers[0].weight, whole[0].layers[0].weight)
+
+
+def _renamed(tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    tensors["model.renamed"] = tensors.pop("model.mean")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (_renamed, "model.mean is missing"),
+        (lambda t, f: t.update({"model.new": torch.zeros(2)}), "model.new is unknown to this version"),
+        (lambda t, f: t.update({"model.mean": torch.zeros(5)}), r"model.mean is float32 \[5\] and not float32 \[4\]"),
+        (lambda t, f: t.update({"model.mean": t["model.mean"].double()}), "model.mean is float64"),
+        (lambda t, f: t.pop("average.0"), "average.0 is missing"),
+        (lambda t, f: t.pop("optimiser.model.1.exp_avg"), "optimiser.model.1.exp_avg is missing"),
+        (lambda t, f: [t.pop(n) for n in list(t) if n.startswith("optimiser")], "optimiser's state is missing"),
+        (lambda t, f: f.update(step=10**6), "step 1000000 of 100 where 100 steps are planned"),
+        (lambda t, f: f.update(step=-5), "step -5 of 100"),
+        (lambda t, f: f.update(step="50"), "step: input should be a valid integer, got '50'"),
+        (lambda t, f: f.update(steps=50), "of 50 where 100 steps are planned"),
+        (lambda t, f: f.update(rows=None), "rows: input should be a valid array"),
+        (lambda t, f: f.update(rows=[{"loss": "x"}]), r"rows\[0\].loss: "),
+        (lambda t, f: f.update(colour=1), "colour: unknown key"),
+        (lambda t, f: f.update(seed=4), "its seed is 4 and not 3"),
+        (lambda t, f: f.pop("seed"), "its seed is None"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_counts_as_none(
+    whole: tuple[Net, FitReport], tmp_path: Path, change: Callable[..., Any], reason: str, capsys: Any
+) -> None:
+    with pytest.raises(InterruptedTrainingError):
+        fit(Net(), tmp_path, more={"stop": stop_after(50)})
+    tensors, facts = read_checkpoint(tmp_path / CHECKPOINT)
+    change(tensors, facts)
+    write_checkpoint(tmp_path / CHECKPOINT, tensors, facts)  # with the digest of what it holds
+    model = Net()
+    assert fit(model, tmp_path).curve == whole[1].curve
+    assert re.search(rf"not a checkpoint of this training \(.*{reason}.*\); it starts anew\n$", capsys.readouterr().out)
+    assert torch.equal(model.layers[0].weight, whole[0].layers[0].weight)
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe\n", b"[" * 100_000, b"null\n", b'{"step": [], "samples_per_second": 1.0}\n']
+)
+def test_nothing_in_the_log_can_fail_a_training(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(InterruptedTrainingError):
+        fit(Net(), tmp_path, more={"stop": stop_after(60)})
+    with (tmp_path / "curve.jsonl").open("ab") as file:
+        file.write(content)
+    report = fit(Net(), tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [row["step"] for row in report.curve]
 
 
 def test_a_torn_curve_is_mended(tmp_path: Path) -> None:

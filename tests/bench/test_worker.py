@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import signal
@@ -83,6 +84,7 @@ def test_a_job_leaves_its_record_and_nothing_else(ordered: WorkerRequest, monkey
     assert worker.work(ordered.to_json()) == worker_protocol.FINISHED
     written = Store(ordered.root).load(ordered.job.kind, ordered.job.key)
     assert written is not None
+    assert written.digests == {"model": hashlib.sha256(b"12345").hexdigest()}
     assert (written.artifacts, written.extra, written.metrics[0].value) == ({"model": 5}, {"x": [1]}, 1.5)
     assert written.config == json.loads(json.dumps(ordered.job.config))
     assert (written.run["attempt"], written.run["device"], written.run["threads"]) == (2, "cpu", 1)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -26,6 +27,7 @@ def example(**fields: Any) -> Record:
         ),
         "extra": {"curve": [0.1, None]},
         "artifacts": {"grid.png": 12},
+        "digests": {"grid.png": "0a" * 32},
         "run": {"seconds": 1.5},
     }
     return Record(**{**values, **fields})
@@ -41,6 +43,9 @@ GOLDEN = b"""{
   "depends": [
     "data/1"
   ],
+  "digests": {
+    "w.npy": "8f434346648f6b96df89dda901c5176b10a6d83961dd3c1ac88b59b2dc327aa4"
+  },
   "error": null,
   "extra": {},
   "key": "7",
@@ -61,11 +66,17 @@ GOLDEN = b"""{
       "value": 1.0
     }
   ],
-  "run": {},
-  "schema": 1,
+  "run": {
+    "sha256": "@"
+  },
+  "schema": 2,
   "status": "finished"
 }
 """
+
+
+# By `sha256sum` of the text with 64 zeros in the digest's place.
+GOLDEN = GOLDEN.replace(b"@", hashlib.sha256(GOLDEN.replace(b"@", b"0" * 64)).hexdigest().encode())
 
 
 def test_bytes_are_pretty() -> None:
@@ -78,9 +89,29 @@ def test_bytes_are_pretty() -> None:
         depends=("data/1",),
         metrics=(l1,),
         artifacts={"w.npy": 8},
+        digests={"w.npy": hashlib.sha256(b"hi").hexdigest()},
     )
     assert record.to_bytes() == GOLDEN
     assert Record.from_bytes(GOLDEN) == record
+
+
+def test_any_flipped_bit_of_a_record_is_noticed() -> None:
+    content = example(run={"seconds": 1e-5, "host": "a", "versions": {"sha256": "ab"}}).to_bytes()
+    for place in range(len(content)):
+        for bit in range(8):
+            flipped = content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :]
+            with pytest.raises(InvalidRecord):
+                Record.from_bytes(flipped)
+
+
+def test_a_record_of_schema_1_is_brought_up() -> None:
+    new = example().to_json()
+    old = {name: value for name, value in new.items() if name != "digests"} | {"schema": 1}
+    record = Record.from_bytes(pretty(old))
+    assert record == example(digests={})
+    assert Record.from_bytes(record.to_bytes()) == record
+    with pytest.raises(InvalidRecord, match=r"its digest \(run.sha256\) is another"):
+        Record.from_bytes(pretty(new))
 
 
 @pytest.mark.parametrize(
@@ -122,7 +153,7 @@ def psnr(**fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (changed(schema=2), "schema 2 is newer than this version reads"),
+        (changed(schema=3), "schema 3 is newer than this version reads"),
         (changed(schema="1"), "schema '1' is no version number"),
         (changed(schema=True), "no version number"),
         ({k: v for k, v in changed().items() if k != "metrics"}, "the record lacks metrics"),
@@ -141,6 +172,7 @@ def psnr(**fields: Any) -> dict[str, Any]:
         (changed(artifacts={"x\n\0y": 1}), "^artifacts.x \0y: "),
         (changed(artifacts={"x\0y": 1}), "no file inside the job's folder"),
         (changed(artifacts={"x\udcff": 1}), "is no text"),
+        (changed(digests={"x": "0a"}), "^digests.x: string should match pattern"),
         (changed(artifacts={"x": -1}), "^artifacts.x: input should be greater than or equal to 0, got -1"),
         (changed(metrics=[{}]), r"^metrics\[0\].name: missing"),
         (changed(metrics=changed()["metrics"] * 2), "'psnr' appears twice"),
@@ -196,19 +228,19 @@ def test_another_jobs_record_is_invalid() -> None:
 
 
 def test_older_schemas_are_brought_up_one_version_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    def update_to_2(data: dict[str, Any]) -> dict[str, Any]:
-        assert data["schema"] == 1
-        return {**data, "extra": {"was": data["run"]}}
-
     def update_to_3(data: dict[str, Any]) -> dict[str, Any]:
         assert data["schema"] == 2
+        return {**data, "extra": {"was": data["run"]}}
+
+    def update_to_4(data: dict[str, Any]) -> dict[str, Any]:
+        assert data["schema"] == 3
         return {**data, "extra": {"then": data["extra"]}}
 
     old = example().to_bytes()
-    monkeypatch.setattr(module, "SCHEMA", 3)
-    monkeypatch.setattr(module, "UPDATES", {2: update_to_2, 3: update_to_3})
+    monkeypatch.setattr(module, "SCHEMA", 4)
+    monkeypatch.setattr(module, "UPDATES", {**module.UPDATES, 3: update_to_3, 4: update_to_4})
     assert Record.from_bytes(old).extra == {"then": {"was": {"seconds": 1.5}}}
-    assert json.loads(Record.from_bytes(old).to_bytes())["schema"] == 3
+    assert json.loads(Record.from_bytes(old).to_bytes())["schema"] == 4
 
 
 def test_every_schema_has_its_upgrade() -> None:
