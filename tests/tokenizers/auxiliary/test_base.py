@@ -176,7 +176,7 @@ def test_gradients_stop_where_it_says(
 def test_a_configuration_is_data_and_versions(image: SignalSpec) -> None:
     config = configured(image, regularisers={"toy": {"weight": 2, "start": 0.25}})
     assert TokenizerConfig.from_json(config.to_json()) == config
-    assert config.versions()["auxiliary.toy"] == 3
+    assert config.versions()["regulariser.toy"] == 3
     assert config.schedule_milestones() == (0.0, 0.25)
     assert configured(image, regularisers={"toy": 0}).regularisers == ()
     assert "regularisers" not in configured(image, regularisers={"toy": 0}).to_json()
