@@ -144,9 +144,14 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             named = re.match(r"# ([\w-]+\.(?:toml|py))\n", text)
             if language in ("toml", "python") and named:
                 (folder / named[1]).write_text(text)
+    # A reader's own parts, which the pages import; what is in such files is tested where they are shown.
+    (folder / "my_package").mkdir()
+    for name in ("sign.py", "my_package/__init__.py", "my_package/priors.py"):
+        (folder / name).touch()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LATENTBENCH_CACHE", str(folder / "cache"))
         patch.chdir(folder)
+        patch.syspath_prepend(str(folder))
         run_suite(TINY)
         yield folder
 
