@@ -65,7 +65,7 @@ def _origin(directory: Path) -> str:
     days = sorted(str(run["finished"])[:10] for run in runs if "finished" in run)
     return (
         f"`latentbench run quickstart` on {', '.join(devices)}, {', '.join(versions)}, {days[-1] if days else ''}. "
-        "One seed; ±: half of the 95 % interval within the run; bold: the best and what can't be told apart from it."
+        "One seed; ±: half of the 95 % interval within the run; bold: the best and what does not differ from it."
     )
 
 

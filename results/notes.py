@@ -64,9 +64,7 @@ def _intervals(groups: Sequence[Group], metrics: Sequence[str]) -> str:
         bare = (
             " A value without ± has no interval of its own: it is compared only where other lines have several seeds."
         )
-    return (
-        f"±: half of the 95 % interval {', '.join(where)}. Bold: the best, and what can't be told apart from it.{bare}"
-    )
+    return f"±: half of the 95 % interval {', '.join(where)}. Bold: the best, and what does not differ from it.{bare}"
 
 
 def _differences(groups: Sequence[Group], compared: Ranking) -> list[str]:
@@ -106,7 +104,7 @@ def _differences(groups: Sequence[Group], compared: Ranking) -> list[str]:
         for i, j in sorted(compared.apart):
             apart_from.setdefault(i, []).append(j)
         pairs = "; ".join(f"#{i + 1} from {_ranges(others)}" for i, others in apart_from.items())
-        return [head, f"Differ by {compared.metric}: {pairs}. All other pairs can't be told apart."]
+        return [head, f"Differ by {compared.metric}: {pairs}. No other pair differs."]
     if not alike_lines:
         return [head, "All pairs of lines differ."]
     text = "; ".join(" ".join(f"#{valued[i] + 1}" for i in group) for group in alike_lines)

@@ -64,7 +64,7 @@ class Comparison:
     def ranks(self, direction: Direction) -> list[int | None]:
         """Rank = 1 + the number of entries that are better beyond the interval of the difference.
 
-        Entries that can't be told apart from the best share rank 1, and so on down. None for an entry of which nothing
+        Entries that do not differ from the best share rank 1, and so on down. None for an entry of which nothing
         is known. Raises ValueError for a metric without a direction.
         """
         better = self.apart & (sign_of(direction) * self.values < 0)
@@ -72,7 +72,7 @@ class Comparison:
         return [1 + count if any_ else None for count, any_ in zip(better.sum(1).tolist(), known.tolist(), strict=True)]
 
     def best(self, direction: Direction) -> list[int]:
-        """The best entry, and those that can't be told apart from it; none where nothing is known."""
+        """The best entry, and those that do not differ from it; none where nothing is known."""
         known = np.flatnonzero(np.isfinite(self.below).any(1))
         if not len(known):
             return []

@@ -64,7 +64,7 @@ def check_distinct(values: Sequence[Any], where: str) -> None:
     """Refuse a repeated value: the same cell, or measurement, would count twice. Raises UserError."""
     for i, value in enumerate(values):
         if value in values[:i]:
-            raise UserError(f"{where}: {value!r} stands twice")
+            raise UserError(f"{where}: {value!r} is given twice")
 
 
 @cache

@@ -209,7 +209,7 @@ def test_a_claim_is_checked_with_its_suite(change: dict[str, Any], message: str)
     assert load_suite({**TINY, "claims": [good]}).claims == CLAIMS[:1]
     with pytest.raises(UserError, match=message):
         load_suite({**TINY, "claims": [{**good, **change}]})
-    with pytest.raises(UserError, match="'A1' stands twice"):
+    with pytest.raises(UserError, match="'A1' is given twice"):
         load_suite({**TINY, "claims": [good, good]})
 
 
