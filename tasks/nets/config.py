@@ -57,6 +57,23 @@ class NetConfig(Part):
         return self.build(signal, weights.load(weights.require(self.weights))).to(device)
 
 
+def mel_front_end(signal: SignalSpec, mels: int = 64) -> MelSpec:
+    """The log-mel that a net sees of waveforms: windows of about 64 ms (a power of two, no longer than the clip), a
+    quarter apart, and `mels` bins (fewer where the window is too short to fill them)."""
+    rate = round(signal.rate or 16_000)
+    window = 2 ** round(math.log2(max(0.064 * rate, 16)))
+    n_fft = min(window, max(2 ** int(math.log2(signal.shape[0])), 4))
+    return MelSpec(sample_rate=rate, n_fft=n_fft, hop=n_fft // 4, n_mels=min(mels, max(n_fft // 16, 1)))
+
+
+def picture_shape(signal: SignalSpec, mels: int = 64) -> tuple[int, ...]:
+    """The axes of what a net sees: the signal's own, or those of a waveform's log-mel."""
+    if signal.modality is not Modality.WAVEFORM:
+        return signal.shape
+    mel = mel_front_end(signal, mels)
+    return (mel.n_mels, signal.shape[0] // mel.hop)
+
+
 _AUDIO = (Modality.WAVEFORM, Modality.SPECTROGRAM)
 
 
@@ -126,7 +143,29 @@ class I3DConfig(NetConfig):
     builds = "i3d:I3DNet"
 
 
-_NETS = (InceptionConfig, MobileNetV2Config, YamnetConfig, MusicnnConfig, I3DConfig)
+class ScatteringConfig(NetConfig):
+    """A fixed wavelet scattering (Bruna & Mallat 2013, arXiv 1203.1513): any modality, no weights, no training."""
+
+    kind = "scattering"
+    modalities = tuple(Modality)
+    dim = 96
+    protocol = (
+        "wavelet scattering, up to 3 octaves of 4 orientations, second order on the luminance, log means and "
+        "deviations (sounds: of the log-mel above -30 dB, also in 4 bands; clips: also of differences over 1, 2 and 4 "
+        "frames), whitened to 96-d by synthetic 1/f pictures"
+    )
+    builds = "scattering:ScatteringNet"
+
+    @classmethod
+    def unsupported_reason(cls, signal: SignalSpec) -> str | None:
+        shape = picture_shape(signal)
+        if min(shape[-2:]) >= 4:
+            return None
+        seen = "log-mel" if signal.modality is Modality.WAVEFORM else "signal"
+        return f"it needs at least 4 positions along both axes of a picture, and this {seen} has {shape[-2:]}"
+
+
+_NETS = (ScatteringConfig, InceptionConfig, MobileNetV2Config, YamnetConfig, MusicnnConfig, I3DConfig)
 
 nets = Registry("feature net", "latentbench.nets", dict[str, Any]((part.kind, part) for part in _NETS), base=NetConfig)
 
@@ -168,18 +207,11 @@ class EncoderConfig:
 
     def picture(self, signal: SignalSpec) -> tuple[int, ...]:
         """The shape that the convolutions see: the signal's, or the log-mel of a waveform."""
-        if signal.modality is not Modality.WAVEFORM:
-            return signal.shape
-        mel = self.mel(signal)
-        return (mel.n_mels, signal.shape[0] // mel.hop)
+        return picture_shape(signal, self.mels)
 
     def mel(self, signal: SignalSpec) -> MelSpec:
-        """The front end for waveforms: windows of about 64 ms (a power of two, no longer than the clip), a quarter
-        apart, and `mels` bins (fewer where the window is too short to fill them)."""
-        rate = round(signal.rate or 16_000)
-        window = 2 ** round(math.log2(max(0.064 * rate, 16)))
-        n_fft = min(window, max(2 ** int(math.log2(signal.shape[0])), 4))
-        return MelSpec(sample_rate=rate, n_fft=n_fft, hop=n_fft // 4, n_mels=min(self.mels, max(n_fft // 16, 1)))
+        """The front end for waveforms (`mel_front_end`)."""
+        return mel_front_end(signal, self.mels)
 
     @staticmethod
     def stem_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
