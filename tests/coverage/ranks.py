@@ -48,8 +48,9 @@ def drawn(
     k = len(truth)
     draw = generator.normal
     own = draw(0, 1, (k, 1, samples))
-    if skewed:
-        own = generator.exponential(1, (k, 1, samples)) - 1
+    if skewed:  # of one entry alone: the difference of two alike would be symmetric
+        own = np.zeros((k, 1, samples))
+        own[0] = generator.exponential(1, (1, samples)) - 1
     return (
         truth[:, None, None]
         + draw(0, seed, (1, seeds, 1))
