@@ -136,14 +136,14 @@ def _read(folder: Path) -> DataCounts:
 def _decoded(data: DataConfig, cache: Path, fingerprint: str, console: Console) -> Path:
     """The folder of the decoded data set; another process decodes it where it is not in the cache."""
     context = multiprocessing.get_context("fork")  # which has the user's own sources registered
-    heard, said = context.Pipe(duplex=False)
-    process = context.Process(target=_decode, args=(said, data, cache, fingerprint), daemon=True)
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_decode, args=(sender, data, cache, fingerprint), daemon=True)
     process.start()
-    said.close()
+    sender.close()
     try:
         with console.status(Text(f"decoding {printable(data.label)}")) as status:
             while True:
-                kind, value = heard.recv()
+                kind, value = receiver.recv()
                 if kind != "progress":
                     break
                 status.update(Text(f"decoding {printable(data.label)}: {value[0]}/{value[1]} files"))
@@ -156,7 +156,7 @@ def _decoded(data: DataConfig, cache: Path, fingerprint: str, console: Console) 
     finally:
         process.terminate()
         process.join()
-        heard.close()
+        receiver.close()
     if kind == "mistake":
         raise UserError(value)
     if kind == "fault":
@@ -164,18 +164,18 @@ def _decoded(data: DataConfig, cache: Path, fingerprint: str, console: Console) 
     return Path(value)
 
 
-def _decode(said: Connection, data: DataConfig, cache: Path, fingerprint: str) -> None:
-    """What the other process does. It says ("progress", (done, total)) and at the end what came of it."""
+def _decode(sender: Connection, data: DataConfig, cache: Path, fingerprint: str) -> None:
+    """What the other process does. It sends ("progress", (done, total)) and at the end what came of it."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the cache's drafts are removed on the way out
 
     def progress(done: int, total: int, message: str) -> None:
-        said.send(("progress", (done, total)))
+        sender.send(("progress", (done, total)))
 
     try:
-        said.send(("folder", str(decode(data, cache=cache, fingerprint=fingerprint, progress=progress))))
+        sender.send(("folder", str(decode(data, cache=cache, fingerprint=fingerprint, progress=progress))))
     except UserError as error:
-        said.send(("mistake", str(error)))
+        sender.send(("mistake", str(error)))
     except (KeyboardInterrupt, BrokenPipeError):
         os._exit(130)
     except BaseException:
-        said.send(("fault", traceback.format_exc()))
+        sender.send(("fault", traceback.format_exc()))

@@ -57,10 +57,10 @@ def _file(text: str) -> Path | None:
     """The file that the text is a path of; a word without a folder or an ending is none."""
     if os.sep not in text and not os.path.splitext(text)[1]:
         return None
-    path = Path(text).expanduser()
     try:
+        path = Path(text).expanduser()
         return path if path.is_file() else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RuntimeError):  # a name too long, or of a user that does not exist
         return None
 
 

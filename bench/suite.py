@@ -198,6 +198,7 @@ def _parse(raw: dict[str, Any], where: str) -> Suite:
     tasks = all_tasks(by_default=True) if top.tasks is None else top.tasks
     if not top.name or any(c in top.name for c in "/\\\0"):
         raise UserError(f"{where}: name: must be usable as a file name, got {top.name!r}")
+    check_distinct(tasks, f"{where}: tasks")
     for i, task in enumerate(tasks):
         check_task(task, where=f"{where}: tasks[{i}]")
     for key in ("data", "tokenizers", "seeds"):

@@ -43,6 +43,11 @@ def role_of(groups: Sequence[Group], metric: str) -> Role:
     return _place(groups, metric)[0]
 
 
+def leads(groups: Sequence[Group], metric: str) -> bool:
+    """Whether the metric comes before others of its role."""
+    return _place(groups, metric)[1] == "first"
+
+
 def must_agree(groups: Sequence[Group], metric: str) -> bool:
     """True for metrics that tables are read for: a table with two protocols of one of them is refused. Of others
     (proxies, a prior's losses, use of codes) that nobody asked for, the column is left out."""

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from .errors import UserError
-from .metric import Direction, Metric
+from .metric import NORMAL, Direction, Metric
 from .pairwise import compare
-from .quantiles import NORMAL
 from .rows import Row, is_number
 from .samples import Samples, read_samples
 from .statistics import Difference, Entry, Estimate

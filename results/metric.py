@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+NORMAL = 1.959963984540054  # the normal distribution's 97.5 % point
+
 Direction = Literal["higher", "lower", "none"]
 
 # What a metric is about, in the order in which tables show it. "distribution" metrics compare sets, so that their
@@ -59,7 +61,7 @@ class Metric:
         if mean is not None and len(finite) > 1:
             variance = math.fsum((x - mean) ** 2 for x in finite) / (len(finite) - 1)
             se = math.sqrt(variance / len(finite))
-            interval = (mean - 1.959963984540054 * se, mean + 1.959963984540054 * se)
+            interval = (mean - NORMAL * se, mean + NORMAL * se)
         return cls(
             name=name,
             value=mean,

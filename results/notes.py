@@ -95,7 +95,7 @@ def _differences(groups: Sequence[Group], compared: Ranking) -> list[str]:
         if apart:
             result.append(f"Better, with the difference in {compared.metric}: {'; '.join(apart)}.")
         if together:
-            result.append(f"Can't be told apart by {compared.metric}: {', '.join(together)}.")
+            result.append(f"No difference in {compared.metric}: {', '.join(together)}.")
         return result
     place_of = {line: place for place, line in enumerate(valued)}
     alike_lines = alike(len(valued), [(place_of[i], place_of[j]) for i, j in compared.apart], limit=_GROUPS)
@@ -108,7 +108,7 @@ def _differences(groups: Sequence[Group], compared: Ranking) -> list[str]:
     if not alike_lines:
         return [head, "All pairs of lines differ."]
     text = "; ".join(" ".join(f"#{valued[i] + 1}" for i in group) for group in alike_lines)
-    return [head, f"Can't be told apart by {compared.metric}: {text}. Lines in no such group together differ."]
+    return [head, f"No difference in {compared.metric}: {text}. Lines in no such group together differ."]
 
 
 def _ranges(places: Sequence[int]) -> str:

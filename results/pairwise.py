@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .crossed import rest_variance
-from .metric import Direction
-from .quantiles import NORMAL, Array, tukey
+from .metric import NORMAL, Direction
+from .quantiles import Array, tukey
 from .statistics import Difference, Entry, Method, difference_interval, independent, mean_error, sign_of
 
 _BARTLETT = 0.01

@@ -8,8 +8,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from .metric import NORMAL
+
 LEVEL = 0.95
-NORMAL = 1.959963984540054  # the normal distribution's 97.5 % point
 
 Array = NDArray[np.float64]
 

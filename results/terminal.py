@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from .columns import role_of
+from .columns import leads, role_of
 from .display import printable
 from .notes import ARROWS
 from .tables import Column, Table, TableCell
@@ -22,7 +22,7 @@ _GAP = 2  # columns between columns
 _NOTE = 150  # characters of a note
 # Notes that are told in full: what is not finished, what was read, where logs lie.
 _WHOLE = ("Not finished:", "Data:", "Logs of failed jobs:")
-# After the ranking metric: what was stored, then the best-known number of each sort.
+# After the ranking metric and what was stored: of each sort the metrics that come first, else one.
 _DECIDING = ("generation", "distribution", "distortion")
 
 
@@ -45,7 +45,8 @@ def terminal(table: Table, *, width: int, whole: bool = False) -> Iterator[Rende
         yield drawn
     shown = {i for page in pages for i in page}
     hidden = [printable(table.columns[i].title) for i in range(len(table.columns)) if i not in shown]
-    notes = [_short(note, whole) for note in table.notes]
+    columns = {table.columns[i].name for i in shown}
+    notes = [_short(note, whole) for note in table.notes if whole or _concerns(note, _metrics(table), columns)]
     if hidden:
         notes.append(f"Not shown: {', '.join(hidden)} (--wide shows all, --columns A,B chooses).")
     grid = RichTable.grid(padding=(0, 1))
@@ -82,7 +83,8 @@ def _deciding(table: Table, width: int) -> list[int]:
     metrics = [column.name for column in table.columns if column.name in _metrics(table)]
     order = [table.ranked_by, "bits_per_sample"]
     for role in _DECIDING:
-        order += [name for name in metrics if role_of(table.groups, name) == role and name not in order][:1]
+        of_role = [name for name in metrics if role_of(table.groups, name) == role and name not in order]
+        order += [name for name in of_role if leads(table.groups, name)] or of_role[:1]
     order += ["pareto", "seeds", "tsr", *names]
     shown = list(first)
     for name in dict.fromkeys(order):
@@ -116,6 +118,12 @@ def _head(column: Column) -> str:
         lines[-1] += part
     arrow = ARROWS[column.direction]
     return "\n".join(lines) + (f" {arrow}" if arrow else "")
+
+
+def _concerns(note: str, metrics: set[str], columns: set[str]) -> bool:
+    """Whether the note is of a column that is shown, or of the whole table: a protocol is headed by its metrics."""
+    names = set(note.partition(": ")[0].split(", "))
+    return not names <= metrics or bool(names & columns)
 
 
 def _short(note: str, whole: bool) -> str:

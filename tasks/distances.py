@@ -74,7 +74,7 @@ def distances(
     ours, theirs = (side[evenly(len(side), _KERNEL_FEATURES)] for side in (features, reference.features))
     distance = kid_metric(kernel, ours, theirs, protocol=protocol, seed=seed)
     return [
-        frechet_metric(frechet, features, reference.frechet, protocol=protocol),
+        replace(frechet_metric(frechet, features, reference.frechet, protocol=protocol), shown="first"),
         replace(distance, shown="default" if prefix == "g" else "asked"),
     ]
 
@@ -102,7 +102,8 @@ def paired_distances(
     distance, distance_left_out = paired_frechet_metric(frechet, features, reference.frechet, protocol=protocol)
     rows = evenly(len(features), _KERNEL_FEATURES)
     kid, kid_left_out = paired_kid_metric(kernel, features[rows], reference.features[rows], protocol=protocol)
-    return [distance, replace(kid, shown="asked")], {frechet: distance_left_out, kernel: kid_left_out}
+    results = [replace(distance, shown="first"), replace(kid, shown="asked")]
+    return results, {frechet: distance_left_out, kernel: kid_left_out}
 
 
 def _names(prefix: str, net: FeatureNet) -> tuple[str, str]:

@@ -34,7 +34,12 @@ from latentbench.tasks.priors.flow_config import FlowConfig
 from latentbench.tokenizers.training import TrainingConfig
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "tests" / "perf" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "tests" / "perf" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 SHELL = ("sh", "bash", "console", "shell")
 
 # Pages whose Python examples another test runs.
@@ -244,6 +249,21 @@ def _tox(argv: list[str]) -> None:
     assert all(f"[testenv:{name}]" in text for name in names.split(", "))
 
 
+def _editable(argv: list[str]) -> None:
+    extra, ruff = argv[-2:]
+    assert extra == ".[test]"
+    assert f"deps = {ruff}" in (ROOT / "tox.ini").read_text()
+
+
+def _checked(argv: list[str]) -> None:
+    """What CI does too; tests do not run the tests."""
+    assert Path(argv[0]).parts[:2] == (".venv", "bin")
+    if "pytest" not in argv:
+        assert "    ruff check .\n    ruff format --check .\n" in (ROOT / "tox.ini").read_text()
+    elif "-m" in argv[3:]:
+        assert argv[argv.index("-m", 3) + 1] == "not slow"
+
+
 def _bench(argv: list[str]) -> None:
     """A bench is there, compiles, and has the options that the page gives it. It is run by hand."""
     script, *options = [word for word in argv if word not in ("python", "-P") and "=" not in word]
@@ -277,6 +297,9 @@ RULES: list[tuple[str, Callable[[list[str]], None]]] = [
     (r"(LATENTBENCH_WEIGHTS=\S+ )?python -P tests/perf/", _bench),
     (r"python docs/update_(readme|systems)\.py", _updater),
     (r"pip install ", _peers),
+    (r"python3 -m venv \.venv$", lambda argv: None),  # as in the command above that goes on with it
+    (r"\.venv/bin/pip install -c constraints\.txt -e ", _editable),
+    (r"\.venv/bin/(python -m pytest|ruff check) ", _checked),
 ]
 
 

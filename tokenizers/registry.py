@@ -7,7 +7,7 @@ third parties) that is imported only when it is asked for.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import import_module
@@ -15,6 +15,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from ..results.errors import UserError, unknown
+from .validation import check_distinct
 
 _ROOT = __name__.split(".", maxsplit=1)[0]
 
@@ -74,6 +75,12 @@ class Registry:
     def version(self, name: str, *, where: str = "") -> int:
         """The `version` of the object called `name`, as job keys hold it. Raises UserError for an unknown name."""
         return int(self.get(name, where=where).version)
+
+    def check_names(self, names: Sequence[str], *, where: str) -> None:
+        """Refuse a choice of several that has an unknown name, or one twice. Raises UserError with its place."""
+        check_distinct(names, where)
+        for i, name in enumerate(names):
+            self.get(name, where=f"{where}[{i}]")
 
     def summary(self, name: str) -> str:
         """The first line of its docstring; of an installed package's object that can't be imported, the reason."""

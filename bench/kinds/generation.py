@@ -26,8 +26,7 @@ class Generation(JobKind):
 
     def read(self, table: Mapping[str, Any], where: str) -> GenerationConfig:
         options: GenerationConfig = super().read(table, where)
-        for i, name in enumerate(options.scores):
-            scores.version(name, where=f"{where}.scores[{i}]")
+        scores.check_names(options.scores, where=f"{where}.scores")
         return options
 
     def check(self, suite: Suite, cells: Sequence[Cell]) -> None:

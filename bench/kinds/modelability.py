@@ -8,7 +8,7 @@ from typing import Any
 from ...results.record import JobResult
 from ...tasks.config import ModelabilityConfig
 from ...tasks.proxies import proxies
-from ...tokenizers.validation import check, check_distinct
+from ...tokenizers.validation import check
 from .base import JobContext, JobKind, PlanContext
 
 
@@ -21,9 +21,7 @@ class Modelability(JobKind):
 
     def read(self, table: Mapping[str, Any], where: str) -> ModelabilityConfig:
         options: ModelabilityConfig = super().read(table, where)
-        check_distinct(options.proxies, f"{where}.proxies")
-        for i, name in enumerate(options.proxies):
-            proxies.version(name, where=f"{where}.proxies[{i}]")
+        proxies.check_names(options.proxies, where=f"{where}.proxies")
         return options
 
     def config(self, at: PlanContext) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from ...results.record import JobResult
 from ...tasks.config import ProbesConfig
 from ...tasks.metrics.config import measure_versions, metrics
 from ...tasks.probes import probes
-from ...tokenizers.validation import check, check_distinct
+from ...tokenizers.validation import check
 from .base import JobContext, JobKind, PlanContext, Price
 from .reference import net_versions, references
 
@@ -23,9 +23,7 @@ class Probes(JobKind):
 
     def read(self, table: Mapping[str, Any], where: str) -> ProbesConfig:
         options: ProbesConfig = super().read(table, where)
-        check_distinct(options.names, f"{where}.names")
-        for i, name in enumerate(options.names):
-            probes.version(name, where=f"{where}.names[{i}]")
+        probes.check_names(options.names, where=f"{where}.names")
         return options
 
     def config(self, at: PlanContext) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from ...tasks.metrics.config import measure_versions
 from ...tasks.nets import nets
 from ...tasks.nets.config import EncoderConfig
 from ...tokenizers import weights
+from ...tokenizers.validation import check_distinct
 from ..datasets.config import DataConfig, signal_spec
 from ..grid import Cell
 from ..suite import Suite
@@ -26,6 +27,7 @@ class ReferenceFeatures(JobKind):
 
     def check(self, suite: Suite, cells: Sequence[Cell]) -> None:
         """Refuse nets that do not exist, serve no data of the suite, or lack their weights."""
+        check_distinct(suite.features, f"{suite.where}: features")
         for i, name in enumerate(suite.features):
             if name == ENCODER:
                 continue

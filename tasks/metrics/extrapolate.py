@@ -17,7 +17,7 @@ from ...results.metric import Metric
 from .config import samples_to_extrapolate
 from .frechet import FrechetReference, frechet_distance
 from .interface import SampleSet, Score
-from .jackknife import delete_a_group, group_of, interval_of
+from .jackknife import delete_a_group, distance_metric, group_of
 
 _PARTS = (1, 2, 3, 4)
 
@@ -69,17 +69,8 @@ def infinity_metric(
             rest[part] = False
             left_out.append(frechet_infinity(finite[rest], reference))
         se, half = delete_a_group(left_out)
-    return Metric(
-        name=name,
-        value=value,
-        se=se,
-        interval=interval_of(value, half),
-        n=n,
-        missing=len(features) - n,
-        direction="lower",
-        protocol=line.removeprefix("; "),
-        role="generation",
-    )
+    missing = len(features) - n
+    return distance_metric(name, value, se, half, n=n, missing=missing, protocol=line, role="generation")
 
 
 def _intercept(points: list[tuple[float, float]]) -> float:

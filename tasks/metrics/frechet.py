@@ -12,7 +12,7 @@ Shape legend: N samples, D feature length, K rows of the reference's factor (at 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ...results.errors import UserError
 from ...results.metric import Metric
-from .jackknife import delete_a_group, group_of, interval_of
+from .jackknife import delete_a_group, distance_metric, group_of
 
 
 class Gaussian:
@@ -151,36 +151,13 @@ def frechet_metric(
             groups = min(groups, 5)
         if n >= 2 * groups:
             left_out = [projected.distance(without=part) for part in group_of(n, groups)]
-    return distance_metric(
-        name, value, left_out, n=n, missing=len(features) - n, reference=reference, protocol=protocol
-    )
+    line, missing = frechet_line(protocol, n, reference), len(features) - n
+    return distance_metric(name, value, *delete_a_group(left_out), n=n, missing=missing, protocol=line, least=0.0)
 
 
-def distance_metric(
-    name: str,
-    value: float | None,
-    left_out: Sequence[float],
-    *,
-    n: int,
-    missing: int,
-    reference: FrechetReference,
-    protocol: str,
-) -> Metric:
-    """A Fréchet distance as a metric, with the interval that its values without each group give (not below 0)."""
-    line = f"{protocol}; n = {n} against {reference.n}; unbiased covariances, float64".removeprefix("; ")
-    se, half = delete_a_group(left_out)
-    interval = interval_of(value, half)
-    return Metric(
-        name=name,
-        value=value,
-        se=se,
-        interval=None if interval is None else (max(0.0, interval[0]), interval[1]),
-        n=n,
-        missing=missing,
-        direction="lower",
-        protocol=line,
-        role="distribution",
-    )
+def frechet_line(protocol: str, n: int, reference: FrechetReference) -> str:
+    """What a Fréchet distance's protocol says behind `protocol`."""
+    return f"{protocol}; n = {n} against {reference.n}; unbiased covariances, float64"
 
 
 class _Projected:

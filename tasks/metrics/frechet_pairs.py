@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ...results.errors import UserError
 from ...results.metric import Metric
-from .frechet import FrechetReference, distance_metric, frechet_distance
-from .jackknife import group_of
+from .frechet import FrechetReference, frechet_distance, frechet_line
+from .jackknife import delete_a_group, distance_metric, group_of
 
 
 def paired_frechet_metric(
@@ -44,10 +44,9 @@ def paired_frechet_metric(
     left_out: list[float] = []
     if groups >= 2 and n >= 2 * groups:
         left_out = _without_each_group(features, finite, originals, groups)
-    metric = distance_metric(
-        name, value, left_out, n=n, missing=len(features) - n, reference=reference, protocol=protocol
-    )
-    return metric, left_out
+    line, missing = frechet_line(protocol, n, reference), len(features) - n
+    spread = delete_a_group(left_out)
+    return distance_metric(name, value, *spread, n=n, missing=missing, protocol=line, least=0.0), left_out
 
 
 def _without_each_group(features: Tensor, finite: Tensor, originals: Tensor, groups: int) -> list[float]:

@@ -9,8 +9,7 @@ from scipy.special import stdtrit
 from torch import Tensor
 
 from ...results.errors import UserError
-
-_NORMAL = 1.959963984540054
+from ...results.metric import NORMAL, Metric, Role
 
 
 def group_of(n: int, groups: int) -> list[slice]:
@@ -36,6 +35,33 @@ def delete_a_group(left_out: Sequence[float]) -> tuple[float | None, float | Non
 def interval_of(value: float | None, half: float | None) -> tuple[float, float] | None:
     """value ± half, or None when either is unknown."""
     return None if value is None or half is None else (value - half, value + half)
+
+
+def distance_metric(
+    name: str,
+    value: float | None,
+    se: float | None,
+    half: float | None,
+    *,
+    n: int,
+    missing: int,
+    protocol: str,
+    role: Role = "distribution",
+    least: float = -math.inf,
+) -> Metric:
+    """A distance between sets of samples as a metric called `name`, its interval value ± half and not below `least`."""
+    interval = interval_of(value, half)
+    return Metric(
+        name=name,
+        value=value,
+        se=se,
+        interval=None if interval is None else (max(least, interval[0]), interval[1]),
+        n=n,
+        missing=missing,
+        direction="lower",
+        protocol=protocol.removeprefix("; "),
+        role=role,
+    )
 
 
 def difference_of(
@@ -69,7 +95,7 @@ def of_sums(sums: Tensor, statistic: Callable[[Tensor], float]) -> tuple[float, 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
     """The 95 % score interval of a binomial share (Wilson 1927)."""
-    z2 = _NORMAL**2
+    z2 = NORMAL**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
     return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))

@@ -14,7 +14,7 @@ from torch import Tensor
 from ...results.errors import UserError
 from ...results.metric import Metric
 from .frechet import FrechetReference
-from .jackknife import delete_a_group, group_of, interval_of
+from .jackknife import delete_a_group, distance_metric, group_of
 
 # Samples a side up to which the three matrices of all samples are kept (512 MiB each).
 _LARGEST_GRAM = 8192
@@ -100,17 +100,7 @@ def kid_metric(
             if size < min(len(finite), len(known)):
                 se = deviation * math.sqrt(size / (min(len(finite), len(known)) - size))
                 half = 1.96 * se
-    return Metric(
-        name=name,
-        value=value,
-        se=se,
-        interval=interval_of(value, half),
-        n=len(finite),
-        missing=missing,
-        direction="lower",
-        protocol=line.removeprefix("; "),
-        role="distribution",
-    )
+    return distance_metric(name, value, se, half, n=len(finite), missing=missing, protocol=line)
 
 
 def paired_kid_metric(
@@ -141,20 +131,9 @@ def paired_kid_metric(
             stays = (number != group).to(terms)
             left = int(stays.sum())
             left_out.append(float(stays @ terms @ stays) / (left * (left - 1)))
-    se, half = delete_a_group(left_out)
     line = f"{protocol}; n = {n} pairs; unbiased MMD² without a pair's own terms, kernel (x·y/d + 1)³"
-    metric = Metric(
-        name=name,
-        value=value,
-        se=se,
-        interval=interval_of(value, half),
-        n=n,
-        missing=len(features) - n,
-        direction="lower",
-        protocol=line.removeprefix("; "),
-        role="distribution",
-    )
-    return metric, left_out
+    spread = delete_a_group(left_out)
+    return distance_metric(name, value, *spread, n=n, missing=len(features) - n, protocol=line), left_out
 
 
 def _subset_size(features: Tensor, reference: Tensor, subset_size: int) -> int:

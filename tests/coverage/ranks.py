@@ -26,8 +26,13 @@ def sampled(values: np.ndarray) -> list[Entry]:
     """Entries of `[k, S, M]`."""
     entries = []
     for of_entry in values:
-        kept = {s: Samples(data="d", values=v) for s, v in enumerate(of_entry)}
-        entries.append(Entry(values={s: float(v.mean()) for s, v in enumerate(of_entry)}, read=lambda kept=kept: kept))
+        samples_of = {s: Samples(data="d", values=v) for s, v in enumerate(of_entry)}
+        entries.append(
+            Entry(
+                values={s: float(v.mean()) for s, v in enumerate(of_entry)},
+                read=lambda samples_of=samples_of: samples_of,
+            )
+        )
     return entries
 
 

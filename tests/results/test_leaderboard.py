@@ -64,7 +64,7 @@ def test_sort_orders_and_ranks(folder: Path) -> None:
     # and no interval of its own, but is further off than the spread of the others explains.
     text = leaderboard([folder], where=IMAGES, sort="rfd_encoder")
     assert column(text, "rank") == ["1", "1", "3"]
-    assert "Can't be told apart by rfd_encoder: #1 ~ #2." in text
+    assert "No difference in rfd_encoder: #1 ~ #2." in text
 
 
 def test_a_table_without_the_sort_metric_falls_back(folder: Path) -> None:
@@ -335,7 +335,7 @@ def test_many_lines_are_grouped(tmp_path: Path, add: Add) -> None:
     store.write_suite("many", cells)
     text = " ".join(leaderboard([store.root]).split())
     assert "6 of 15 pairs of lines differ." in text
-    assert "Can't be told apart by psnr: #1 #2 #3; #2 #3 #4; #3 #4 #5; #4 #5 #6." in text
+    assert "No difference in psnr: #1 #2 #3; #2 #3 #4; #3 #4 #5; #4 #5 #6." in text
 
 
 def test_too_many_groups_are_told_pair_by_pair(tmp_path: Path, add: Add) -> None:

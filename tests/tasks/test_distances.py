@@ -35,6 +35,7 @@ def test_only_the_real_inception_earns_the_name_fid(
     for metric in results:
         assert metric.protocol.startswith("quarters; reference: val split; through a wire; ")
         assert metric.direction == "lower"
+        assert (metric.shown == "first") == (metric is results[0])  # Fréchet distances lead in tables
         assert metric.n == 30
 
 

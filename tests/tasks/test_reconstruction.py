@@ -58,14 +58,14 @@ def test_values_by_sample_are_kept_in_the_splits_order(toys: SimpleNamespace, tm
     result = scored(toys, tmp_path, toys.Identity(error=0.1), data)
     assert result.artifacts == (VALUES,)
     metric = values(result)["psnr"]
-    kept = read_samples(tmp_path / VALUES, "psnr", "data/x")
-    assert kept is not None
-    assert kept.values.mean() == pytest.approx(metric.value, rel=1e-6)
+    stored = read_samples(tmp_path / VALUES, "psnr", "data/x")
+    assert stored is not None
+    assert stored.values.mean() == pytest.approx(metric.value, rel=1e-6)
     truth = data.val.batch(np.array([13]), CPU)
     alone = (
         metrics.get("psnr")().build().values(toys.Identity(error=0.1).decode(Latents(values=truth)), truth, data.signal)
     )
-    assert kept.values[13] == pytest.approx(float(alone), rel=1e-6)
+    assert stored.values[13] == pytest.approx(float(alone), rel=1e-6)
     first = (tmp_path / VALUES).read_bytes()
     (tmp_path / "again").mkdir()
     scored(toys, tmp_path / "again", toys.Identity(error=0.1), data, batch_size=3)

@@ -103,9 +103,9 @@ for _ in range(20):
     os.killpg(0, signal.SIGINT)
     time.sleep(0.05)
 server.submit({{"job": "a", "attempt": 1, "request": {{"do": "return", "log": {str(tmp_path / "log")!r}}}}})
-while not (found := server.read(1)):
+while not (ended := server.read(1)):
     pass
-print(found[0]["status"])
+print(ended[0]["status"])
 server.close()
 """
     done = subprocess.run(

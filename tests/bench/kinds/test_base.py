@@ -56,3 +56,18 @@ def test_unknown_tasks_and_options_name_their_neighbours(mini: dict[str, Any]) -
         load_suite(mini | {"generaton": {}})
     with pytest.raises(UserError, match=r"suite: generation: expected a table, got 3"):
         load_suite(mini | {"generation": 3})
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"tasks": ["generation", "generation"]}, "suite: tasks: 'generation'"),
+        ({"features": ["encoder", "encoder"]}, "suite: features: 'encoder'"),
+        ({"generation": {"scores": ["manifold", "manifold"]}}, "suite: generation.scores: 'manifold'"),
+        ({"modelability": {"proxies": ["viv", "viv"]}}, "suite: modelability.proxies: 'viv'"),
+        ({"probes": {"names": ["losses", "losses"]}}, "suite: probes.names: 'losses'"),
+    ],
+)
+def test_nothing_is_measured_twice(mini: dict[str, Any], changes: dict[str, Any], place: str) -> None:
+    with pytest.raises(UserError, match=f"^{place} is given twice$"):
+        make_plan(load_suite(mini | changes), {})

@@ -28,14 +28,14 @@ def test_a_group_leaves_both_sides(n: int, m: int, d: int) -> None:
     y = torch.randn(m, d, dtype=torch.float64)
     x = 0.9 * y[:n] + 0.2 * torch.randn(n, d, dtype=torch.float64) + 0.1
     metric, left_out = paired_frechet_metric("rfd_net", x, FrechetReference.of(y), protocol="net", groups=5)
-    wanted = []
+    expected = []
     for group in range(5):
         stays = torch.arange(m) % 5 != group
-        wanted.append(frechet_distance(x[stays[:n]], FrechetReference.of(y[stays])))
-    assert left_out == pytest.approx(wanted, rel=1e-6)
+        expected.append(frechet_distance(x[stays[:n]], FrechetReference.of(y[stays])))
+    assert left_out == pytest.approx(expected, rel=1e-6)
     assert metric.value == frechet_distance(x, FrechetReference.of(y))
-    mean = sum(wanted) / 5
-    assert metric.se == pytest.approx(math.sqrt(4 / 5 * sum((v - mean) ** 2 for v in wanted)), rel=1e-4)
+    mean = sum(expected) / 5
+    assert metric.se == pytest.approx(math.sqrt(4 / 5 * sum((v - mean) ** 2 for v in expected)), rel=1e-4)
 
 
 def test_a_missing_sample_leaves_the_others_groups_alone() -> None:
