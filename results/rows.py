@@ -187,7 +187,7 @@ def _row(store: Store, suite: str, cell: SuiteCell, jobs: Sequence[str], records
             # Two jobs' metrics of one name stay apart, and none hides a column of the row.
             taken = metric.name in row or metric.name in metrics or metric.name in NESTED
             name = f"{record.kind}_{metric.name}" if taken else metric.name
-            metrics[name] = metric
+            metrics[name] = replace(metric, shown="asked") if taken else metric  # one of two is enough unless told
             if values is not None:
                 files[name] = values
     data = next((r.extra for r in finished if r.kind == "data" and isinstance(r.extra.get("counts"), dict)), {})

@@ -220,3 +220,14 @@ def test_what_tokenizer_and_prior_cost_stands_apart(tmp_path: Path, add: Add) ->
     assert (row["flops"], row["tokenizer_flops"], row["prior_flops"]) == (6e9, 1e9, 5e9)
     assert (row["prior"], row["prior_seconds"], row["sampling_per_second"]) == ("ar", 4.0, 12.5)
     assert (planned["prior"], planned["prior_flops"]) == ("maskgit", None)
+
+
+def test_what_two_jobs_measure_stands_once_unless_asked_for(tmp_path: Path, add: Add) -> None:
+    store = Store(tmp_path)
+    first, second = (Metric(name="use", value=value, role="latents") for value in (0.5, 0.6))
+    cell = add(store, "c", metrics=[first])
+    store.save(Record(kind="modelability", key="m", status="finished", metrics=(second,)))
+    store.write_suite("s", [cell | {"jobs": cell["jobs"] | {"modelability": "modelability/m"}}])
+    (row,) = rows([store])
+    assert (row["use"], row["modelability_use"]) == (0.5, 0.6)
+    assert (row.metrics["use"].shown, row.metrics["modelability_use"].shown) == ("default", "asked")
