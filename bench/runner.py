@@ -16,7 +16,7 @@ from rich.text import Text
 from ..results.errors import UserError
 from ..results.store import Store, remove_leftovers
 from ..tokenizers.registry import recorded_lookups
-from .datasets import default_cache, fingerprint
+from .datasets import damage_of_cached, default_cache, fingerprint
 from .engines import engines
 from .engines.interface import Engine, EngineSettings
 from .imports import load_imports, refuse_unrepeatable
@@ -86,12 +86,15 @@ def run_suite(
         message = f"the cache {cache} can't be written: {error.strerror}; set LATENTBENCH_CACHE to another folder"
         raise UserError(message) from None
     with _locked(root):
-        plan = make_plan(loaded, _fingerprints(loaded, console, cache))
+        fingerprints = _fingerprints(loaded, console, cache)
+        plan = make_plan(loaded, fingerprints)
         claims = [asdict(claim) for claim in loaded.claims]
         names = [kind.name for kind in kinds()]
         store.write_suite(loaded.name, [p.to_json() for p in plan.cells], kinds=names, claims=claims)
         done = _intact(store, plan.jobs, console)
         todo = {name: job for name, job in plan.jobs.items() if name not in done}
+        if todo:
+            _check_cached(loaded, fingerprints, console, cache)
         _tidy(store, done.values())
         before = len(done)
         display = Display(console=console, jobs=todo, total=len(todo), before=before)
@@ -166,6 +169,15 @@ def _intact(store: Store, jobs: Mapping[str, Job], console: Console) -> dict[str
             store.discard(finished[name])
             console.print(Text(f"damaged {jobs[name].title}: {damage}; it is done again"), soft_wrap=True)
     return {name: jobs[name] for name, damage in damages.items() if damage is None}
+
+
+def _check_cached(suite: Suite, fingerprints: Mapping[str, str], console: Console, cache: Path) -> None:
+    """Read what is decoded already once, whole, so that no job computes with a damaged sample."""
+    for data in suite.data:
+        with console.status(Text(f"checking {data.label}")):
+            damage = damage_of_cached(data, cache=cache, fingerprint=fingerprints[data.label])
+        if damage is not None:
+            console.print(Text(f"damaged {data.label} in the cache: {damage}; it is decoded anew"), soft_wrap=True)
 
 
 def _tidy(store: Store, finished: Iterable[Job]) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from ...results.errors import UserError
 from ...tokenizers.registry import Registry
 from .cache import Cache, default_cache
 from .config import DataConfig, signal_spec
+from .entry import DamagedEntryError, forget, read_index, remember
 from .source import Item, Progress, Skip, Source, SourceReader, silent
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ __all__ = [
     "Skip",
     "Source",
     "SourceReader",
+    "damage_of_cached",
     "default_cache",
     "fingerprint",
     "open_dataset",
@@ -83,12 +86,36 @@ def open_dataset(
     assert fingerprint is not None
     with store.lock(key):
         folder = store.find(key)
-        if folder is None:
-            with store.new(key) as draft:
-                build(draft, config, source.read(config, cache=root, progress=progress), progress)
-            folder = store.path(key)
+        if folder is not None:
+            try:
+                data = load(folder, config, fingerprint)
+                store.remember(fingerprint, key)
+                return data
+            except DamagedEntryError as error:
+                print(f"{folder}: damaged ({error}); {config.label} is decoded anew", file=sys.stderr)
+                store.drop(key)
+        with store.new(key) as draft:
+            build(draft, config, source.read(config, cache=root, progress=progress), progress)
+        remember(store.path(key))
         store.remember(fingerprint, key)
-        return load(folder, config, fingerprint)
+        return load(store.path(key), config, fingerprint)
+
+
+def damage_of_cached(config: DataConfig, *, cache: Path, fingerprint: str) -> str | None:
+    """What is wrong with the decoded data set, read whole; None when nothing is, or when it is not in the cache.
+
+    What is damaged is decoded anew when it is next opened.
+    """
+    store = Cache(cache)
+    key = store.resolve(fingerprint)
+    if key is None:
+        return None
+    try:
+        read_index(store.path(key), whole=True)
+    except DamagedEntryError as error:
+        forget(store.path(key))
+        return str(error)
+    return None
 
 
 def _names(config: DataConfig, cache: Path, progress: Progress) -> tuple[str, str]:

@@ -18,7 +18,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from ...results.digest import file_digest
 from ...results.errors import UserError
+from .entry import forget
 
 _STEP = 64 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -69,6 +71,12 @@ class PendingEntry:
     def shrink(self, size: int) -> None:
         """Takes back `size` announced bytes."""
         self._written -= size
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the files that are there so far, by name."""
+        for file in self._files:
+            file.flush()
+        return {Path(file.name).name: file_digest(Path(file.name)) for file in self._files}
 
     def close(self, *, sync: bool) -> None:
         """Closes the entry's files, on disk if `sync`."""
@@ -184,18 +192,27 @@ class Cache:
                     size = sum(file.stat().st_size for file in folder.iterdir())
                     yield folder.stat().st_mtime_ns, size, folder
 
+    def drop(self, key: str) -> None:
+        """Removes the entry `key`, whose lock the caller holds. Raises UserError when that can't be done."""
+        with _explained(self.root):
+            self._remove(self.path(key))
+
     def _evict(self, folder: Path) -> bool:
         with (self.root / f"{folder.name}.lock").open("ab") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 return False
-            # Renamed first: a half-removed entry must not be found.
-            doomed = self.root / f".old-{folder.name}-{os.getpid()}"
-            with suppress(FileNotFoundError):
-                folder.rename(doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
+            self._remove(folder)
         return True
+
+    def _remove(self, folder: Path) -> None:
+        # Renamed first: a half-removed entry must not be found.
+        doomed = self.root / f".old-{folder.name}-{os.getpid()}"
+        with suppress(FileNotFoundError):
+            folder.rename(doomed)
+        forget(folder)
+        shutil.rmtree(doomed, ignore_errors=True)
 
     def _sweep(self) -> None:
         """Removes drafts whose writer was killed."""
