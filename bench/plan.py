@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ..tasks.priors.config import PriorConfig
+from .bounds import check_bounds
 from .grid import Cell, cells
 from .jobs import Job
 from .kinds import KINDS, kinds
@@ -45,6 +46,7 @@ def make_plan(suite: Suite, fingerprints: Mapping[str, str]) -> Plan:
     """
     check_table(suite.prior, f"{suite.where}: prior")
     points = cells(suite)
+    check_bounds(suite, points)
     for kind in kinds():
         kind.check(suite, points)
     jobs: dict[str, Job] = {}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import IO, Any, TextIO, cast
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,11 +20,30 @@ from .engines.interface import Event
 from .jobs import Job
 
 
+class _Forgiving:
+    """A stream whose failures (a full disk, a closed terminal) are nobody's: what is shown is a courtesy."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class StderrConsole(Console):
-    """Standard error. A reader that goes away (`2>&1 | head`) ends the show, not the run."""
+    """Standard error. A reader that goes away (`2>&1 | head`) or a full disk ends the show, not the run."""
 
     def __init__(self) -> None:
-        super().__init__(stderr=True)
+        super().__init__(file=cast("IO[str]", _Forgiving(sys.stderr)))
 
     def on_broken_pipe(self) -> None:
         """Called by rich."""

@@ -53,18 +53,21 @@ def run_suite(
     jobs_per_device: int | None = None,
     checkpoint_seconds: float = 30.0,
     imports: Sequence[str] = (),
+    stall_minutes: float | None = None,
     console: Console | None = None,
 ) -> Outcome:
     """Run `suite` (a shipped name, a file or a mapping) to the end, or go on with it.
 
     `sets` are changes like `--set`; records go to `out` (default `runs/<suite>`). Jobs with a valid record are not
     done again; failed ones are. `imports` are modules or files that register parts of the user's own, for this process
-    and for workers. Raises UserError for anything the user can mend, before anything is trained.
+    and for workers; a job without a sign of life for `stall_minutes` is begun again. Raises UserError for anything the user can mend, before anything is trained.
     """
     console = console or StderrConsole()
     imported = load_imports(imports)
     loaded = load_suite(suite, sets)
     make_engine = engines.get(engine, where="--engine")
+    if out is not None and not str(out).strip():
+        raise UserError("--out: a folder's name is wanted, got nothing")
     root = Path(out) if out is not None else Path("runs") / loaded.name
     cache, store = default_cache(), Store(root)
     runner: Engine = make_engine(
@@ -75,6 +78,7 @@ def run_suite(
             jobs_per_device=jobs_per_device,
             checkpoint_seconds=checkpoint_seconds,
             imports=imported,
+            stall_seconds=None if stall_minutes is None else 60 * stall_minutes,
         )
     )
     with recorded_lookups() as lookups:
@@ -214,6 +218,9 @@ def _locked(root: Path) -> Iterator[None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise UserError(f"--out {root}: another run is using it; wait for it or choose another --out") from None
+        except OSError as error:  # a network disk without locks, for one
+            reason = error.strerror or error
+            raise UserError(f"--out {root}: can't be locked ({reason}); choose an --out on a disk with locks") from None
         yield

@@ -320,11 +320,11 @@ class _Loop:
         for group, optimiser in self.optimisers.items():
             for i, parameter in enumerate(self.param_groups[group]):
                 for name in _MOMENTS:
-                    value = tensors.get(f"optimiser.{group}.{i}.{name}")
-                    if value is None:
+                    moment = tensors.get(f"optimiser.{group}.{i}.{name}")
+                    if moment is None:
                         continue
-                    like = torch.empty_like(parameter) if value.shape == parameter.shape else torch.empty_like(value)
-                    optimiser.state[parameter][name] = like.to(parameter.device).copy_(value)
+                    like = torch.empty_like(parameter) if moment.shape == parameter.shape else torch.empty_like(moment)
+                    optimiser.state[parameter][name] = like.to(parameter.device).copy_(moment)
         return True
 
     def _checked(self, tensors: Mapping[str, Tensor], facts: dict[str, Any]) -> _State:

@@ -20,6 +20,7 @@ from typing import BinaryIO
 
 from ...results.digest import file_digest
 from ...results.errors import UserError
+from ...results.store import atomic_write
 from .entry import forget
 
 _STEP = 64 << 20
@@ -121,11 +122,9 @@ class Cache:
     def remember(self, name: str, key: str) -> None:
         """Makes `resolve(name)` give `key`. A cache that can't be written forgets."""
         target = self.root / f"{name}.name"
-        with suppress(OSError):
+        with suppress(OSError, UserError):
             if not target.exists() or target.read_text() != key:
-                draft = self.root / f"{name}.{os.getpid()}.name"
-                draft.write_text(key)
-                draft.replace(target)
+                atomic_write(target, key.encode())
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:

@@ -65,7 +65,7 @@ class Folder:
         _expect_usable(config, listing)
         digest = hashlib.sha256()
         for file in listing.files:
-            digest.update(f"{file.digest} {file.label}\n".encode())
+            digest.update(f"{file.digest} {file.label}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
     def read(self, config: DataConfig, *, cache: Path, progress: Progress = silent) -> SourceReader:
