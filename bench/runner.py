@@ -58,9 +58,10 @@ def run_suite(
 ) -> Outcome:
     """Run `suite` (a shipped name, a file or a mapping) to the end, or go on with it.
 
-    `sets` are changes like `--set`; records go to `out` (default `runs/<suite>`). Jobs with a valid record are not
-    done again; failed ones are. `imports` are modules or files that register parts of the user's own, for this process
-    and for workers; a job without a sign of life for `stall_minutes` is begun again. Raises UserError for anything the user can mend, before anything is trained.
+    `sets` are changes like `--set`; records go to `out` (default `runs/<suite>`). Jobs with a valid record whose files
+    have their digests are not done again; failed ones are. `imports` are modules or files that register parts of the
+    user's own, for this process and for workers; a job without a sign of life for `stall_minutes` is begun again.
+    Raises UserError for anything the user can mend, before anything is trained.
     """
     console = console or StderrConsole()
     imported = load_imports(imports)

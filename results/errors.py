@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-LONGEST = 300  # characters of a message
+LONGEST = 280  # characters of a message: with the name of the command before it, under 300
 
 
 class UserError(Exception):

@@ -1,4 +1,4 @@
-"""When a worker has shown no sign of life for too long: a stuck disk, a GPU that hangs, a stopped process. Torch-free."""
+"""Whether a worker shows no sign of life: a stuck disk, a GPU that hangs, a stopped process. Torch-free."""
 
 from __future__ import annotations
 
