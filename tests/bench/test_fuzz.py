@@ -1,4 +1,4 @@
-"""A few of the cases of `tests/coverage/fuzz.py`: each is planned, or refused in one inert line that names the place."""
+"""Cases of `tests/coverage/fuzz.py`: each is planned, or refused in one inert line that names the place."""
 
 from __future__ import annotations
 
