@@ -13,13 +13,12 @@ from .grid import Cell
 from .suite import Suite
 
 _STATE_BYTES = 20  # of a parameter in training: itself, its gradient, two moments, its average
-_FEWEST = 2  # samples that a covariance needs
 
 
 def check_bounds(suite: Suite, cells: Sequence[Cell]) -> None:
-    """Raises UserError for data that do not fit the cache, too few for their metrics, or weights beyond the memory."""
+    """Raises UserError for data that do not fit the cache or weights beyond the memory."""
     for i, data in enumerate(suite.data):
-        _check_data(data, f"{suite.where}: data[{i}]", {task for cell in cells for task in cell.tasks})
+        _check_data(data, f"{suite.where}: data[{i}]")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for config in {id(cell.tokenizer): cell.tokenizer for cell in cells}.values():
         name = next(cell.tokenizer_name for cell in cells if cell.tokenizer is config)
@@ -37,7 +36,7 @@ def check_bounds(suite: Suite, cells: Sequence[Cell]) -> None:
             )
 
 
-def _check_data(data: DataConfig, where: str, tasks: set[str]) -> None:
+def _check_data(data: DataConfig, where: str) -> None:
     sample = math.prod(stored_shape(data)) * (2 if data.modality.is_audio else 1)
     counts = {"samples": data.samples, "val": data.val if isinstance(data.val, int) else None}
     for name, count in counts.items():
@@ -47,7 +46,5 @@ def _check_data(data: DataConfig, where: str, tasks: set[str]) -> None:
                 f"{where}: {name}: {count} samples of {sample} bytes need more than "
                 f"LATENTBENCH_CACHE_GB={cache_bound() / 1e9:g}; lower data.{name} or data.size, or raise it"
             )
-        if count is not None and count < _FEWEST and tasks & {"reconstruction", "generation"}:
-            raise UserError(f"{where}: {name}: distances of features need at least {_FEWEST} samples, got {count}")
     if sample > cache_bound():
         raise UserError(f"{where}: one sample of {sample} bytes is more than LATENTBENCH_CACHE_GB allows")

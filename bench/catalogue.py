@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from ..results.display import printable
 from ..tasks.metrics import metrics, scores
 from ..tasks.nets import nets
 from ..tasks.priors.config import priors
@@ -21,15 +22,14 @@ from ..tokenizers.recipe import load_recipe, recipe_names
 from ..tokenizers.registry import Registry
 from ..tokenizers.regularisers.config import REGULARISERS
 from ..tokenizers.sequence_coding.config import SEQUENCE_CODINGS
+from .data_counts import DataCounts
 from .datasets import sources
 from .engines import engines
+from .forecast import FLOPS_PER_SECOND
 from .kinds import KINDS, tasks
 from .plan import Plan, PlannedCell
 from .suite import load_suite, suite_names
 from .systems import brief
-
-# A CPU core's sustained speed in training, for predictions before anything has run; a GPU is some 500 times that.
-FLOPS_PER_SECOND = 4e10
 
 
 def listing(topic: str | None) -> str:
@@ -38,8 +38,12 @@ def listing(topic: str | None) -> str:
     return "\n\n".join(f"{name}\n{_indent(TOPICS[name]())}" for name in topics)
 
 
-def plan_text(plan: Plan, format: str) -> str:
-    """The plan's cells with TSR, elements, bits and predicted cost: "text" for people, "json" for programs."""
+def plan_text(plan: Plan, format: str, counts: Mapping[str, DataCounts] | None = None) -> str:
+    """The plan's cells with TSR, elements, bits and predicted cost: "text" for people, "json" for programs.
+
+    `counts` are those of the data sets, by label, where they are known.
+    """
+    counts = counts or {}
     rows = []
     for planned in plan.cells:
         jobs = [plan.jobs[name] for name in planned.jobs.values()]
@@ -51,11 +55,12 @@ def plan_text(plan: Plan, format: str) -> str:
         )
     total = sum(job.flops for job in plan.jobs.values())
     if format == "json":
-        return json.dumps({"suite": plan.suite.name, "cells": rows, "jobs": len(plan.jobs), "flops": total}, indent=2)
+        facts = {"suite": plan.suite.name, "data": {label: known.to_json() for label, known in counts.items()}}
+        return json.dumps({**facts, "cells": rows, "jobs": len(plan.jobs), "flops": total}, indent=2)
     head = ("cell", "tsr", "elements", "bits", "bits/s", "parameters", "prior", "TFLOP")
     table = [head] + [
         (
-            row["cell"],
+            printable(row["cell"]),
             f"{row['tsr']:.4g}",
             str(row["elements"]),
             f"{row['bits_per_sample']:.6g}",
@@ -69,9 +74,11 @@ def plan_text(plan: Plan, format: str) -> str:
     kinds: dict[str, int] = {}
     for job in plan.jobs.values():
         kinds[job.kind] = kinds.get(job.kind, 0) + 1
-    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    listed = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+    data = "".join(f"{printable(label)}: {known.text}\n" for label, known in counts.items() if known.files)
     return (
-        "\n".join(_columns(table, numbers=True)) + f"\n\n{len(rows)} cells, {len(plan.jobs)} jobs ({counts})\n"
+        data + "\n" * bool(data) + "\n".join(_columns(table, numbers=True)) + "\n\n"
+        f"{len(rows)} cells, {len(plan.jobs)} jobs ({listed})\n"
         f"predicted: {total / 1e12:.3g} TFLOP, about {_duration(total / FLOPS_PER_SECOND)} of one CPU core"
     )
 

@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..results.errors import UserError, printable
+from ..results.errors import UserError, one_line
 from .signals import ignore_interrupts
 
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # a reader that has gone is met here rather than at exit
         return code
     except UserError as error:
-        _complain(f"latentbench: {printable(str(error))}")
+        _complain(f"latentbench: {one_line(str(error))}")
         return 2
     except KeyboardInterrupt:
         ignore_interrupts()  # whoever presses Ctrl-C five times sees one line
@@ -84,7 +84,7 @@ class _Parser(argparse.ArgumentParser):
     """argparse with the project's way of reporting: one line, exit code 2."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        _complain(printable(f"{self.prog}: {message} (see {self.prog} --help)"))
+        _complain(one_line(f"{self.prog}: {message} (see {self.prog} --help)"))
         raise SystemExit(2)
 
 
@@ -177,6 +177,7 @@ def _leaderboard_options(command: argparse.ArgumentParser) -> None:
         "--where", action="append", default=[], metavar="FILTER", help="keep rows: modality=image, tsr>=12"
     )
     command.add_argument("--columns", metavar="A,B,C|all", help="which columns, in which order")
+    command.add_argument("--wide", action="store_true", help="on a terminal: all columns and notes, however many")
     command.add_argument("--pareto", metavar="A,B", help="the two columns of the Pareto front that is marked")
 
 
@@ -259,38 +260,43 @@ def _run(arguments: argparse.Namespace) -> int:
     _show_tables([outcome.root], suite=outcome.suite.name)
     print(f"\nrecords: {outcome.root}; this table again: latentbench leaderboard {outcome.root}")
     if outcome.failed:
-        _complain(
-            f"latentbench: {outcome.failed} jobs failed and {outcome.skipped} that need them were skipped; "
-            f"logs: {outcome.root}/jobs/<kind>/<key>/log"
-        )
+        logs = ", ".join(map(str, outcome.logs[:3])) + (", ..." if len(outcome.logs) > 3 else "")
+        jobs = "1 job" if outcome.failed == 1 else f"{outcome.failed} jobs"
+        _complain(f"latentbench: {jobs} failed and {outcome.skipped} that need them were skipped; logs: {logs}")
     return 1 if outcome.failed else 0
 
 
 def _plan(arguments: argparse.Namespace) -> int:
     from .catalogue import plan_text
+    from .data_counts import planned_counts
     from .imports import load_imports
     from .plan import make_plan
+    from .progress import StderrConsole
     from .suite import load_suite
 
     load_imports(arguments.imports)
-    print(plan_text(make_plan(load_suite(arguments.suite, arguments.sets), {}), arguments.format))
+    suite = load_suite(arguments.suite, arguments.sets)
+    make_plan(suite, {})  # refuses what is wrong with the suite before the data are read
+    fingerprints, counts = planned_counts(suite, StderrConsole())
+    plan = make_plan(suite, fingerprints, {label: (known.train, known.val) for label, known in counts.items()})
+    print(plan_text(plan, arguments.format, counts))
     return 0
 
 
 def _leaderboard(arguments: argparse.Namespace) -> int:
     options = {name: getattr(arguments, name) for name in ("format", "sort", "where", "columns", "pareto")}
-    _show_tables(arguments.dirs, **options)
+    _show_tables(arguments.dirs, wide=arguments.wide, **options)
     return 0
 
 
-def _show_tables(dirs: Sequence[Path], *, format: str | None = None, **options: Any) -> None:
+def _show_tables(dirs: Sequence[Path], *, format: str | None = None, wide: bool = False, **options: Any) -> None:
     """Print the leaderboard: as tables of a terminal where there is one, as Markdown elsewhere, unless told."""
     from rich.console import Console
 
     from ..results.leaderboard import leaderboard, show
 
     if format is None and sys.stdout.isatty():
-        show(dirs, Console(), **options)
+        show(dirs, Console(), wide=wide, **options)
     else:
         print(leaderboard(dirs, format=format or "md", **options))
 

@@ -13,6 +13,7 @@ from ..tokenizers.config import TokenizerConfig
 from ..tokenizers.options import merge
 from ..tokenizers.recipe import load_recipe, resolve
 from .datasets.config import DataConfig, signal_spec
+from .labels import labels, shown_recipe
 from .prior_options import Layer, as_table, check_table
 from .suite import Suite, TokenizerEntry
 
@@ -82,15 +83,16 @@ class Cell:
 
 def cells(suite: Suite) -> tuple[Cell, ...]:
     """All cells of `suite`, data set by data set. Raises UserError for an unknown recipe or an impossible point."""
-    found: list[Cell] = []
-    labels = _labels(suite)
+    result: list[Cell] = []
+    names = labels(suite.tokenizers, lambda a, b: _overlap(suite, a, b))
     check_table(suite.prior, f"{suite.where}: prior")
     _check_count(suite)
     for data in suite.data:
         signal = signal_spec(data)
-        for entry, label in zip(suite.tokenizers, labels, strict=True):
-            if not _wanted(suite, entry, data):
+        for entry, label in zip(suite.tokenizers, names, strict=True):
+            if not _applies(suite, entry, data):
                 continue
+            recipe = shown_recipe(entry)
             for axes in _points(entry):
                 own = {axis: value for axis, value in axes.items() if not is_prior_axis(axis)}
                 options = merge(merge({"training": dict(suite.training)}, entry.options), _nested(own))
@@ -100,11 +102,11 @@ def cells(suite: Suite) -> tuple[Cell, ...]:
                 prior = _prior_layers(suite, entry, axes, place)
                 config = resolve(entry.recipe, signal, options, where=place)
                 shown_axes = {axis: shown(value) for axis, value in axes.items()}
-                found += [
+                result += [
                     Cell(
                         data=data,
                         tokenizer=config,
-                        recipe=entry.recipe,
+                        recipe=recipe,
                         label=label,
                         axes=shown_axes,
                         seed=seed,
@@ -113,9 +115,9 @@ def cells(suite: Suite) -> tuple[Cell, ...]:
                     )
                     for seed in entry.seeds or suite.data_seeds.get(data.label, suite.seeds)
                 ]
-    if not found:
+    if not result:
         raise UserError(f"{suite.where}: no tokenizer fits any of the data sets (see `modalities` and `data`)")
-    return tuple(found)
+    return tuple(result)
 
 
 def _check_count(suite: Suite) -> None:
@@ -169,22 +171,6 @@ def _prior_layers(suite: Suite, entry: TokenizerEntry, axes: Mapping[str, Any], 
     return (*layers, (table, f"{place}.prior"))
 
 
-def _labels(suite: Suite) -> list[str]:
-    """A label per entry; entries that share one recipe and have no label of their own are numbered."""
-    labels: list[str] = []
-    for entry in suite.tokenizers:
-        base = _base(entry)
-        clashes = [e for e in suite.tokenizers if _base(e) == base and _overlap(suite, e, entry)]
-        labels.append(base if len(clashes) == 1 or clashes[0] is entry else f"{base}#{clashes.index(entry) + 1}")
-    return labels
-
-
-def _base(entry: TokenizerEntry) -> str:
-    """The label as given, else the recipe, with the prior that the entry names."""
-    prior = entry.prior.get("name")
-    return entry.label or (f"{entry.recipe} + {prior}" if prior else entry.recipe)
-
-
 def _overlap(suite: Suite, a: TokenizerEntry, b: TokenizerEntry) -> bool:
     same_modality = not a.modalities or not b.modalities or bool(set(a.modalities) & set(b.modalities))
     return a is b or (same_modality and bool(_data_of(suite, a) & _data_of(suite, b)))
@@ -195,7 +181,7 @@ def _data_of(suite: Suite, entry: TokenizerEntry) -> set[str]:
     return {*entry.data} or {data.label for data in suite.data} - {*suite.data_on_request}
 
 
-def _wanted(suite: Suite, entry: TokenizerEntry, data: DataConfig) -> bool:
+def _applies(suite: Suite, entry: TokenizerEntry, data: DataConfig) -> bool:
     recipe = load_recipe(entry.recipe, where=f"{entry.where}.recipe")
     if data.label not in _data_of(suite, entry):
         return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from ..tokenizers.training import TrainingConfig
 from ..tokenizers.validation import check
 from .datasets import CachedDataset, open_dataset
 from .datasets.config import DataConfig
+from .job_files import FILES, by_place
 from .jobs import Job
 from .signals import StopSignal
 from .training import train
@@ -74,12 +75,15 @@ class JobContext:
         return open_dataset(config, cache=self.cache, fingerprint=record.config["fingerprint"], progress=self.progress)
 
     def record(self, role: str) -> Record:
-        """The finished record of the job in this role. Raises DamagedDependencyError where there is none any more."""
+        """The finished record of the job in this role, with the files that its configuration names where they lie.
+
+        Raises DamagedDependencyError where there is none any more.
+        """
         kind, key = self.job.depends[role].split("/")
         record = self.store.load(kind, key)
         if record is None:
             raise DamagedDependencyError(f"{self.job.depends[role]} has no finished record")
-        return record
+        return replace(record, config=by_place(record.config, self.job.runtime.get(FILES, {})))
 
     def folder_of(self, role: str) -> Path:
         """The folder of the job in this role, each artifact compared with its digest when this is first asked for.

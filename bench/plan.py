@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ..tasks.priors.config import PriorConfig
 from .bounds import check_bounds
 from .grid import Cell, cells
+from .job_files import FILES, by_content
 from .jobs import Job
 from .kinds import KINDS, kinds
 from .kinds.base import PlanContext
@@ -18,16 +19,20 @@ from .suite import Suite
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedCell:
-    """A cell, the ids of its jobs by kind, and the prior of its latents where one is trained."""
+    """A cell, the ids of its jobs by kind, and the prior of its latents where one is trained.
+
+    `shared` are the ids of further jobs without which its own can't be done, and which belong to no cell.
+    """
 
     cell: Cell
     jobs: Mapping[str, str]
     prior: PriorConfig | None = None
+    shared: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The cell as a run's folder keeps it."""
         prior = None if self.prior is None else self.prior.kind
-        return self.cell.to_json() | {"prior": prior, "jobs": dict(self.jobs)}
+        return self.cell.to_json() | {"prior": prior, "jobs": dict(self.jobs), "shared": list(self.shared)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +44,13 @@ class Plan:
     jobs: Mapping[str, Job]
 
 
-def make_plan(suite: Suite, fingerprints: Mapping[str, str]) -> Plan:
+def make_plan(
+    suite: Suite, fingerprints: Mapping[str, str], counts: Mapping[str, tuple[int, int]] | None = None
+) -> Plan:
     """The plan of `suite`; `fingerprints` by data set label ("" where unknown: for looking, not for running).
+
+    `counts` are the training and validation samples by label where they are known: what jobs take is predicted from
+    them.
 
     Raises UserError for anything that would fail later: impossible points, unknown nets or proxies, absent weights.
     """
@@ -58,14 +68,28 @@ def make_plan(suite: Suite, fingerprints: Mapping[str, str]) -> Plan:
             suite=suite,
             data=cell.data,
             fingerprint=fingerprints.get(cell.data.label, ""),
+            known_counts=(counts or {}).get(cell.data.label),
             add=own.add,
             chosen_cell=cell,
         )
         for name in ("tokenizer", *(kind.name for kind in kinds() if kind.name in cell.tasks)):
             at.need(name)
         ids = {"data": at.need("data"), **{name: job.id for (name, _), job in own.jobs.items()}}
-        planned.append(PlannedCell(cell=cell, jobs=ids, prior=at.prior if "prior" in ids else None))
+        prior = at.prior if "prior" in ids else None
+        planned.append(PlannedCell(cell=cell, jobs=ids, prior=prior, shared=_shared(jobs, ids.values())))
     return Plan(suite=suite, cells=tuple(planned), jobs=jobs)
+
+
+def _shared(jobs: Mapping[str, Job], own: Iterable[str]) -> tuple[str, ...]:
+    """The jobs beside `own` that these depend on, directly or not."""
+    own, waiting = set(own), list(own)
+    reached: set[str] = set()
+    while waiting:
+        for needed in jobs[waiting.pop()].depends.values():
+            if needed not in reached:
+                reached.add(needed)
+                waiting.append(needed)
+    return tuple(sorted(reached - own))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +108,17 @@ class _CellJobs:
         if key not in known:
             if kind.shared:
                 at = replace(at, chosen_cell=None)
+            depends = kind.needs(at)
+            config, files = by_content(kind.config(at))
+            for needed in depends.values():  # whose configurations this job reads
+                files |= self.plan[needed].runtime.get(FILES, {})
             job = Job(
                 kind=name,
-                config=kind.config(at),
+                config=config,
                 versions=kind.versions(at),
-                depends=kind.needs(at),
+                depends=depends,
                 title=kind.title(at),
-                runtime={"data": at.data.to_json()},
+                runtime={"data": at.data.to_json()} | ({FILES: files} if files else {}),
                 **asdict(kind.price(at)),
             )
             known[key] = self.plan.setdefault(job.id, job)

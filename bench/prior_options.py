@@ -28,7 +28,7 @@ def as_table(prior: Any, where: str) -> Mapping[str, Any]:
     if isinstance(prior, str):
         return {"name": prior}
     if not isinstance(prior, Mapping):
-        raise UserError(f"{where}: a prior's name or a table is wanted, got {prior!r}")
+        raise UserError(f"{where}: expected a prior's name or a table, got {prior!r}")
     return prior
 
 
@@ -41,7 +41,7 @@ def check_table(table: Mapping[str, Any], where: str) -> None:
         if key not in ("name", "training", *priors.names()):
             raise unknown("key", key, ["name", "training", *priors.names()], where=where)
         if key != "name" and not isinstance(value, Mapping):
-            raise UserError(f"{where}.{key}: a table is wanted, got {value!r}")
+            raise UserError(f"{where}.{key}: expected a table, got {value!r}")
     name = table.get("name", AUTO)
     if not isinstance(name, str):
         raise UserError(f'{where}.name: should be a prior\'s name or "auto", got {name!r}')

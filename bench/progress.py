@@ -1,23 +1,29 @@
-"""Showing how a run goes: a live table on a terminal, plain lines elsewhere. Torch-free."""
+"""Showing how a run goes: a live table on a terminal, lines with timestamps elsewhere. Torch-free."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, TextIO, cast
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ..results.display import printable
 from .engines.interface import Event
+from .forecast import Forecast, clock
 from .jobs import Job
+
+_BAR = 12  # columns of a progress bar
+_MESSAGES = 110  # columns of a terminal from which on jobs' own messages are shown
 
 
 class _Forgiving:
@@ -52,35 +58,54 @@ class StderrConsole(Console):
 
 @dataclass(kw_only=True)
 class _Row:
-    title: str
+    job: Job
     device: str
     started: float
     done: int = 0
     total: int = 0
     message: str = ""
 
+    @property
+    def title(self) -> str:
+        return printable(self.job.title)
+
+    @property
+    def share(self) -> float:
+        return min(self.done / self.total, 1.0) if self.total > 0 else 0.0
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.started
+
 
 @dataclass(kw_only=True)
 class Display:
-    """Follows a run's events. `total` counts the jobs still to do, `before` those that were finished already."""
+    """Follows a run's events. `total` counts the jobs still to do, `before` those that were finished already.
+
+    `log_of` says where a job's log lies; `logs` collects those of failed jobs.
+    """
 
     console: Console
     jobs: Mapping[str, Job]
     total: int
     before: int
+    log_of: Callable[[Job], Path | None] = lambda job: None
     finished: int = 0
     failed: int = 0
     skipped: int = 0
     rows: dict[str, _Row] = field(default_factory=dict)
+    logs: list[Path] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
-    flops_done: float = 0.0
+    ended: set[str] = field(default_factory=set)
+    forecast: Forecast = field(default_factory=Forecast)
+    parallel: int = 1
     live: Live | None = None
 
     def __enter__(self) -> Display:
         if self.before:
             self.console.print(f"{self.before} jobs are finished already; {self.total} to do", highlight=False)
         if self.console.is_terminal:
-            self.live = Live(self._table(), console=self.console, refresh_per_second=4, transient=True)
+            self.live = Live(get_renderable=self._table, console=self.console, refresh_per_second=4, transient=True)
             self.live.start()
         return self
 
@@ -95,16 +120,21 @@ class Display:
         """Take one event into account."""
         job = self.jobs[event.job]
         if event.kind == "started":
-            self.rows[event.job] = _Row(title=job.title, device=event.device, started=time.monotonic())
+            self.rows[event.job] = _Row(job=job, device=event.device, started=time.monotonic())
+            self.parallel = max(self.parallel, len(self.rows))
+            if self.live is None:
+                self._say(event, job)
         elif event.kind == "progress" and event.job in self.rows:
             row = self.rows[event.job]
             row.done, row.total, row.message = event.done, event.total, event.message
         elif event.kind in ("finished", "failed", "skipped"):
             self.rows.pop(event.job, None)
-            self.flops_done += job.flops
+            self.ended.add(event.job)
             self.finished += event.kind == "finished"
             self.failed += event.kind == "failed"
             self.skipped += event.kind == "skipped"
+            if event.kind == "finished":
+                self.forecast.finished(job, event.seconds)
             self._say(event, job)
         elif event.kind == "damaged":
             self.total, self.before = self.total + 1, self.before - 1
@@ -114,40 +144,91 @@ class Display:
         elif event.kind == "retried":
             self.rows.pop(event.job, None)
             self._say(event, job)
-        if self.live is not None:
-            self.live.update(self._table())
 
     def _say(self, event: Event, job: Job) -> None:
-        count = f"[{self.finished + self.failed + self.skipped}/{self.total}]"
-        line = Text(f"{count} {event.kind} {job.title}")
+        """A line that stays: with a timestamp where lines are all there is."""
+        line = Text("" if self.live is not None else f"{time.strftime('%Y-%m-%d %H:%M:%S')} ")
+        line.append(f"[{len(self.ended)}/{self.total}] {event.kind} {printable(job.title)}")
         if event.kind == "finished":
-            line.append(f" ({event.seconds:.1f} s)", style="dim")
+            line.append(f" ({event.seconds:.1f} s)")
+        elif event.kind == "started":
+            line.append(f" on {event.device}")
         else:
-            line.append(f": {event.message}", style="red" if event.kind == "failed" else "yellow")
-        self.console.print(line, soft_wrap=True)
+            # No yellow: on white nobody reads it.
+            line.append(f": {printable(event.message)}", style="red" if event.kind == "failed" else "bold")
+        log = self.log_of(job) if event.kind == "failed" else None
+        if log is not None:
+            self.logs.append(log)
+            line.append(f" (log: {printable(str(log))})")
+        self.console.print(line, soft_wrap=True, highlight=False)
 
     def _table(self) -> Group:
-        table = Table(box=None, padding=(0, 1), show_header=False)
-        for row in self.rows.values():
-            bar = ProgressBar(total=max(row.total, 1), completed=row.done, width=20)
-            took = f"{time.monotonic() - row.started:.0f} s"
-            steps = f"{row.done}/{row.total}" if row.total else ""
-            # Text: a title or message of somebody's own may look like rich's markup.
-            table.add_row(row.device, Text(row.title), bar, steps, Text(row.message), took)
-        return Group(table, Text(self._summary(), style="bold"))
+        """What runs, in as many lines as the terminal has room for, and the summary below it.
+
+        Called four times a second by the thread that draws.
+        """
+        room = max(self.console.height - 3, 1)
+        rows = list(self.rows.values())
+        lines = [self._line(row) for row in rows] if len(rows) <= room else self._folded(rows, room)
+        table = Table.grid(padding=(0, 1), expand=True)
+        table.add_column(no_wrap=True)
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        for _ in range(3):
+            table.add_column(no_wrap=True, justify="right")
+        for line in lines:
+            table.add_row(*line)
+        return Group(table, Text(self._summary(), style="bold", no_wrap=True, overflow="ellipsis"))
+
+    def _line(self, row: _Row) -> tuple[Text, ...]:
+        title = Text(row.title)
+        if self.console.width >= _MESSAGES and row.message:
+            title.append(f"  {printable(row.message)}", style="dim")
+        steps = f"{row.done}/{row.total}" if row.total else ""
+        return Text(row.device), title, self._bar(row.share), Text(steps), Text(f"{row.elapsed:.0f} s")
+
+    def _folded(self, rows: list[_Row], room: int) -> list[tuple[Text, ...]]:
+        """A line per device where there is no room for one per job."""
+        by_device: dict[str, list[_Row]] = {}
+        for row in rows:
+            by_device.setdefault(row.device, []).append(row)
+        lines: list[tuple[Text, ...]] = []
+        for device, members in sorted(by_device.items(), key=lambda item: (len(item[0]), item[0])):
+            kinds = Counter(row.job.kind for row in members)
+            what = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+            share = sum(row.share for row in members) / len(members)
+            count = f"{len(members)} job{'' if len(members) == 1 else 's'}"
+            longest = max(row.elapsed for row in members)
+            lines.append((Text(device), Text(what), self._bar(share), Text(count), Text(f"{longest:.0f} s")))
+        if len(lines) > room:
+            hidden = len(lines) - room + 1
+            lines = [*lines[: room - 1], (Text("..."), Text(f"{hidden} more devices"), Text(), Text(), Text())]
+        return lines
+
+    def _bar(self, share: float) -> Text:
+        """A bar of characters, which is read alike on any background."""
+        full = round(_BAR * share)
+        done, rest = ("#", "-") if self.console.options.ascii_only else ("█", "░")
+        return Text(done * full + rest * (_BAR - full))
 
     def _summary(self) -> str:
-        ended = self.finished + self.failed + self.skipped
-        parts = [f"{ended}/{self.total} jobs", f"{time.monotonic() - self.started:.0f} s"]
-        if self.failed:
-            parts.append(f"{self.failed} failed")
+        running = len(self.rows)
+        counts = {
+            "running": running,
+            "queued": self.total - len(self.ended) - running,
+            "failed": self.failed,
+            "skipped": self.skipped,
+        }
+        parts = [f"{len(self.ended)}/{self.total} jobs", *(f"{n} {word}" for word, n in counts.items() if n)]
+        parts.append(f"{clock(time.monotonic() - self.started)} elapsed")
         left = self._left()
         if left is not None:
-            parts.append(f"about {left:.0f} s left")
-        return " · ".join(parts)
+            parts.append(f"ETA {clock(left)}")
+        return (" | " if self.console.options.ascii_only else " · ").join(parts)
 
     def _left(self) -> float | None:
-        total = sum(job.flops for job in self.jobs.values())
-        if not self.flops_done or self.flops_done < 0.05 * total:
+        """Seconds until the run is done, from the rates measured so far; None while too little is known."""
+        if len(self.ended) == self.total:
             return None
-        return (time.monotonic() - self.started) * (total - self.flops_done) / self.flops_done
+        waiting = [job for name, job in self.jobs.items() if name not in self.ended and name not in self.rows]
+        running = [(row.job, row.elapsed, row.share) for row in self.rows.values()]
+        return self.forecast.left(waiting, running, parallel=self.parallel)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from ..results.activity import LOCK, last_log, mark_active
+from ..results.display import printable
 from ..results.errors import UserError
 from ..results.store import Store, remove_leftovers
 from ..tokenizers.registry import recorded_lookups
-from .datasets import damage_of_cached, default_cache, fingerprint
+from .data_counts import DataCounts, check_counts, count, fingerprints, recorded
+from .datasets import damage_of_cached, default_cache
 from .engines import engines
 from .engines.interface import Engine, EngineSettings
 from .imports import load_imports, refuse_unrepeatable
@@ -33,7 +36,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a run ended: where its records are, and how many jobs were done before, finished, failed, skipped."""
+    """How a run ended: where its records are, and how many jobs were done before, finished, failed, skipped; `logs` are
+    those of the failed ones."""
 
     suite: Suite
     root: Path
@@ -41,6 +45,7 @@ class Outcome:
     finished: int
     failed: int
     skipped: int
+    logs: tuple[Path, ...] = ()
 
 
 def run_suite(
@@ -70,6 +75,9 @@ def run_suite(
     if out is not None and not str(out).strip():
         raise UserError("--out: a folder's name is wanted, got nothing")
     root = Path(out) if out is not None else Path("runs") / loaded.name
+    if not str(root).isascii() and str(root) != str(root).encode("utf-8", "replace").decode():
+        # Files of tensors (safetensors) can't be opened by such a path.
+        raise UserError(f"--out {printable(str(root))}: its name is not valid UTF-8; choose another folder")
     cache, store = default_cache(), Store(root)
     runner: Engine = make_engine(
         EngineSettings(
@@ -85,34 +93,33 @@ def run_suite(
     with recorded_lookups() as lookups:
         make_plan(loaded, {})  # refuses what is wrong with the suite before the data are read
     refuse_unrepeatable(lookups, imported)
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        message = f"the cache {cache} can't be written: {error.strerror}; set LATENTBENCH_CACHE to another folder"
-        raise UserError(message) from None
+    _make_cache(cache)
     with _locked(root):
-        fingerprints = _fingerprints(loaded, console, cache)
-        plan = make_plan(loaded, fingerprints)
+        prints = fingerprints(loaded, console, cache)
+        plan = make_plan(loaded, prints)
         claims = [asdict(claim) for claim in loaded.claims]
         names = [kind.name for kind in kinds()]
         store.write_suite(loaded.name, [p.to_json() for p in plan.cells], kinds=names, claims=claims)
         done = _intact(store, plan.jobs, console)
         todo = {name: job for name, job in plan.jobs.items() if name not in done}
         if todo:
-            _check_cached(loaded, fingerprints, console, cache)
+            _check_cached(loaded, prints, console, cache)
+        _tell_counts(plan, todo, store, console, cache)
         _tidy(store, done.values())
         before = len(done)
-        display = Display(console=console, jobs=todo, total=len(todo), before=before)
+        display = Display(
+            console=console,
+            jobs=todo,
+            total=len(todo),
+            before=before,
+            log_of=lambda job: last_log(store.job_folder(job.kind, job.key)),
+        )
         runner.finished = done
-        events = runner.run(dict(todo))
-        try:
-            with display:
-                for event in events:
-                    if event.kind == "damaged":
-                        todo[event.job] = plan.jobs[event.job]
-                    display.see(event)
-        finally:
-            events.close()
+        with closing(runner.run(dict(todo))) as events, display:
+            for event in events:
+                if event.kind == "damaged":
+                    todo[event.job] = plan.jobs[event.job]
+                display.see(event)
         _tell_skipped(plan, store, console)
     return Outcome(
         suite=loaded,
@@ -121,6 +128,7 @@ def run_suite(
         finished=display.finished,
         failed=display.failed,
         skipped=display.skipped,
+        logs=tuple(display.logs),
     )
 
 
@@ -152,12 +160,36 @@ def run(
     return frame([row for row in rows([outcome.root]) if row["suite"] == outcome.suite.name])
 
 
-def _fingerprints(suite: Suite, console: Console, cache: Path) -> dict[str, str]:
-    fingerprints = {}
-    for data in suite.data:
-        with console.status(Text(f"reading {data.label}")):  # shows nothing where there is no terminal
-            fingerprints[data.label] = fingerprint(data, cache=cache)
-    return fingerprints
+def _make_cache(cache: Path) -> None:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"the cache {cache} can't be written: {error.strerror}; set LATENTBENCH_CACHE to another folder"
+        raise UserError(message) from None
+
+
+def _tell_counts(plan: Plan, todo: Mapping[str, Job], store: Store, console: Console, cache: Path) -> None:
+    """Say what the data sets that are still to be used consist of, before anything is trained.
+
+    A data set whose job is done has its counts in the job's record. Raises UserError for one too small to be measured.
+    """
+    if not todo:
+        return
+    counts: dict[str, DataCounts] = {}
+    for planned in plan.cells:
+        data, job = planned.cell.data, plan.jobs[planned.jobs["data"]]
+        if data.label in counts or not {*planned.jobs.values()} & todo.keys():
+            continue
+        if job.id in todo:
+            known = count(data, cache=cache, fingerprint=job.config["fingerprint"], console=console)
+        else:
+            known = recorded(store.load(job.kind, job.key))
+        if known is not None:
+            counts[data.label] = known
+    check_counts(plan.suite, counts)
+    for label, known in counts.items():
+        if known.files:
+            console.print(Text(f"{printable(label)}: {known.text}"), soft_wrap=True)
 
 
 def _intact(store: Store, jobs: Mapping[str, Job], console: Console) -> dict[str, Job]:
@@ -205,7 +237,7 @@ def _tell_skipped(plan: Plan, store: Store, console: Console) -> None:
             if len(skipped) > 10:
                 lines.append(f"  and {len(skipped) - 10} more: see {store.job_folder(job.kind, job.key)}")
             for line in lines:
-                console.print(Text(line), soft_wrap=True)
+                console.print(Text(f"{' ' * (len(line) - len(line.lstrip()))}{printable(line)}"), soft_wrap=True)
 
 
 @contextmanager
@@ -213,7 +245,7 @@ def _locked(root: Path) -> Iterator[None]:
     """Hold `root` for this run: two runs at once would do the same jobs twice. The kernel frees it however we end."""
     try:
         root.mkdir(parents=True, exist_ok=True)
-        file = (root / ".lock").open("a")
+        file = (root / LOCK).open("a")
     except OSError as error:
         raise UserError(f"--out {root}: can't be written: {error.strerror}") from None
     with file:
@@ -224,4 +256,5 @@ def _locked(root: Path) -> Iterator[None]:
         except OSError as error:  # a network disk without locks, for one
             reason = error.strerror or error
             raise UserError(f"--out {root}: can't be locked ({reason}); choose an --out on a disk with locks") from None
+        mark_active(file)
         yield

@@ -280,7 +280,7 @@ def _known(table: Mapping[str, Any], names: Sequence[str], where: str) -> None:
 def _table(raw: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
     table = raw.get(key, {})
     if not isinstance(table, Mapping):
-        raise UserError(f"{where}: {key}: a table is wanted, got {table!r}")
+        raise UserError(f"{where}: {key}: expected a table, got {table!r}")
     return table
 
 

@@ -1,46 +1,62 @@
-"""The table of systems: recipe, modalities, claim, and what the last run of the suite `systems` says. No torch."""
+"""The table of systems: where each runs, what is claimed of it, what the last run of `systems` says. No torch."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..results.claims import Claim, Finding, judge, verdicts
+from ..results.display import brief as brief_number
 from ..results.errors import UserError
 from ..results.rows import Row, rows
 from ..results.store import Store
 from ..tokenizers.recipe import Recipe, load_recipe, recipe_names
 from ..tokenizers.spec import Modality
+from .further_systems import FURTHER, FurtherSystem
 from .suite import check_claims, load_suite
 
 SUITE = "systems"
 RUNS = Path("runs")  # where runs go unless told
-HEAD = ("system", "recipe", "modalities", "claim", "last result")
+HEAD = ("system", "where it runs", "modalities", "claim", "last result")
 WIDTHS = (22, 22, 11, 44, 93)  # with two spaces between them, 200 columns
 
 Owners = Mapping[str, Sequence[Recipe]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    """One row of the table; `recipes` are names to be set as code, `results` its last results, the verdict first."""
+
+    id: str
+    title: str
+    where: str
+    modalities: str
+    says: str
+    results: list[str]
+    recipes: bool
+
+
 def brief() -> list[str]:
-    """A line per system: its id and name, and its recipes."""
+    """A line per system: its id and name, and where it runs."""
     claims = load_suite(SUITE).claims
     owners = _owners(claims)
-    width = max(len(claim.title) for claim in claims)
-    return [f"{claim.title.ljust(width)}  {_recipes(claim, owners)}" for claim in claims]
+    rows = [(claim.id, claim.title, _recipes(claim, owners)) for claim in claims]
+    rows += [(system.id, system.title, system.where) for system in FURTHER]
+    width = max(len(title) for _, title, _ in rows)
+    return [f"{title.ljust(width)}  {where}" for _, title, where in sorted(rows, key=lambda row: _order(row[0]))]
 
 
 def systems_text(runs: Path | None = None) -> str:
     """The table for a terminal of 200 columns. `runs` is a run's folder or one that holds runs (default: `runs`)."""
     folder, table = last_run(runs)
-    claims = claims_of(folder)
-    owners = _owners(claims)
     lines = [_line(HEAD), _line(["-" * width for width in WIDTHS])]
-    for claim in claims:
-        cells = [_recipes(claim, owners), _modalities(claim, owners), claim.claim]
-        columns = [textwrap.wrap(claim.title, WIDTHS[0], subsequent_indent="    ")]
-        columns += [textwrap.wrap(text, width) for text, width in zip(cells, WIDTHS[1:], strict=False)]
-        columns.append([part for text in _results(claim, table) for part in _wrapped(text)])
+    for row in _rows(folder, table, runs):
+        columns = [textwrap.wrap(row.title, WIDTHS[0], subsequent_indent="    ")]
+        texts = (row.where, row.modalities, row.says)
+        columns += [textwrap.wrap(text, width) for text, width in zip(texts, WIDTHS[1:], strict=False)]
+        columns.append([part for text in row.results for part in _wrapped(text)])
         height = max(len(column) for column in columns)
         lines += [_line([column[i] if i < len(column) else "" for column in columns]) for i in range(height)]
     return "\n".join([*lines, "", *textwrap.wrap(_origin(folder), 200)])
@@ -49,15 +65,89 @@ def systems_text(runs: Path | None = None) -> str:
 def systems_markdown(runs: Path | None = None) -> str:
     """The same table in Markdown, with what every modality says; each system has an anchor: `systems.md#a5`."""
     folder, table = last_run(runs)
+    lines = [f"| {' | '.join(HEAD)} |", f"|{' --- |' * len(HEAD)}"]
+    for row in _rows(folder, table, runs, everywhere=True):
+        where = ", ".join(f"`{name}`" for name in row.where.split(", ")) if row.recipes else row.where
+        title = f'<a id="{row.id.lower()}"></a>{row.title}'
+        lines.append(f"| {title} | {where} | {row.modalities} | {row.says} | {'<br>'.join(row.results)} |")
+    return "\n".join([*lines, "", _origin(folder)])
+
+
+def _rows(folder: Path | None, table: Sequence[Row], runs: Path | None, *, everywhere: bool = False) -> list[_Line]:
+    """All systems in the order of their ids."""
     claims = claims_of(folder)
     owners = _owners(claims)
-    lines = [f"| {' | '.join(HEAD)} |", f"|{' --- |' * len(HEAD)}"]
-    for claim in claims:
-        recipes = ", ".join(f"`{name}`" for name in _recipes(claim, owners).split(", "))
-        results = "<br>".join(_results(claim, table, everywhere=True))
-        system = f'<a id="{claim.id.lower()}"></a>{claim.title}'
-        lines.append(f"| {system} | {recipes} | {_modalities(claim, owners)} | {claim.claim} | {results} |")
-    return "\n".join([*lines, "", _origin(folder)])
+    lines = [
+        _Line(
+            id=claim.id,
+            title=claim.title,
+            where=_recipes(claim, owners),
+            modalities=_modalities(claim, owners),
+            says=claim.claim,
+            results=_results(claim, table, everywhere=everywhere),
+            recipes=True,
+        )
+        for claim in claims
+    ]
+    verdict_of = {line.id: line.results[0] for line in lines}
+    lines += [
+        _Line(
+            id=system.id,
+            title=system.title,
+            where=system.where,
+            modalities=", ".join(system.modalities) or "all",
+            says=system.says,
+            results=_further_results(system, table, verdict_of, runs),
+            recipes=False,
+        )
+        for system in FURTHER
+        if system.id not in verdict_of
+    ]
+    return sorted(lines, key=lambda line: _order(line.id))
+
+
+def _further_results(
+    system: FurtherSystem, table: Sequence[Row], verdict_of: Mapping[str, str], runs: Path | None
+) -> list[str]:
+    if not system.runs:
+        return ["–"]
+    if system.priors:
+        return _generated(system, table) or ["not run"]
+    if system.claim:
+        verdict = verdict_of.get(system.claim, "not run")
+        return [verdict if verdict == "not run" else f"{verdict} (the claim of {system.claim})"]
+    return _finished(system.suites, runs if runs is not None else RUNS) or ["not run"]
+
+
+def _generated(system: FurtherSystem, table: Sequence[Row]) -> list[str]:
+    """Per modality, the lowest Fréchet distance that the system's priors have reached in the last run."""
+    best: dict[str, tuple[float, str]] = {}
+    for row in table:
+        if row.get("prior") not in system.priors or (system.recipe and row["recipe"] != system.recipe):
+            continue
+        for name, metric in row.metrics.items():
+            if name.startswith("gfd_") and metric.value is not None:
+                text = f"{name} {brief_number(metric.value)} ({row['prior']} on {row['label']})"
+                best[row["modality"]] = min(best.get(row["modality"], (metric.value, text)), (metric.value, text))
+    return [f"{modality}: {text}" for modality, (_, text) in best.items()]
+
+
+def _finished(suites: Sequence[str], base: Path) -> list[str]:
+    """How many cells of the suites are finished in the folders at `base` or right below it."""
+    lines = []
+    for folder in (base, *_below(base)):
+        store = Store(folder)
+        if any(store.suite_path(suite).is_file() for suite in suites):
+            for suite in suites:
+                cells = [row for row in rows([folder]) if row["suite"] == suite]
+                done = sum(row["status"] == "finished" for row in cells)
+                if cells:
+                    lines.append(f"{suite}: {done} of {len(cells)} cells finished: latentbench leaderboard {folder}")
+    return lines
+
+
+def _order(id: str) -> tuple[str, int]:
+    return id[:1], int(id[1:]) if id[1:].isdecimal() else 0
 
 
 def claims_of(folder: Path | None) -> tuple[Claim, ...]:

@@ -323,7 +323,7 @@ class _Loop:
                     moment = tensors.get(f"optimiser.{group}.{i}.{name}")
                     if moment is None:
                         continue
-                    like = torch.empty_like(parameter) if moment.shape == parameter.shape else torch.empty_like(moment)
+                    like = torch.empty_like(parameter if moment.shape == parameter.shape else moment)
                     optimiser.state[parameter][name] = like.to(parameter.device).copy_(moment)
         return True
 

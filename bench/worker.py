@@ -26,6 +26,7 @@ from ..results.errors import UserError
 from ..results.record import Failure, InvalidRecord, Record
 from ..results.store import Store, atomic_write, remove_leftovers
 from .imports import repeat_imports
+from .job_files import placed
 from .signals import StopSignal
 from .worker_protocol import (
     DAMAGED,
@@ -120,7 +121,7 @@ def _execute(request: WorkerRequest, store: Store, stop: StopSignal) -> dict[str
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = False
     ctx = JobContext(
-        job=request.job,
+        job=placed(request.job),
         store=store,
         folder=folder,
         cache=Path(request.cache),

@@ -14,7 +14,7 @@ from typing import Literal
 from .display import measured
 from .groups import Group, aggregate, detail
 from .rows import Row, is_number
-from .statistics import Difference, Entry, difference_interval, mean_interval
+from .statistics import Difference, Entry, difference_interval
 
 Relation = Literal["above", "below", "not below", "not above", "equal to"]
 Status = Literal["confirmed", "not confirmed", "not run"]
@@ -254,13 +254,13 @@ def _mean(entries: Sequence[Entry]) -> Entry:
 
 
 def _exactly(group: Group, column: str) -> tuple[float, float] | None:
-    """A base column (positions) is what the cell was made with: it has no uncertainty."""
-    values = list(group.values(column).values())
-    return (values[0], values[0]) if len(values) == 1 else None
+    """A base column (positions) is what the cell was made with: where all seeds agree, it has no uncertainty."""
+    values = set(group.values(column).values())
+    return (min(values), max(values)) if len(values) == 1 else None
 
 
 def _from_constant(entry: Entry, constant: float) -> Difference | None:
-    estimate = mean_interval(list(entry.values.values()), entry.within)
+    estimate = entry.estimate
     low, high = estimate.low, estimate.high
     if low is None or high is None:
         if estimate.value != constant:

@@ -1,8 +1,9 @@
-"""Numbers as text: to the digits that their uncertainty warrants."""
+"""Numbers and names as text: numbers to the digits that their uncertainty warrants, names inert."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -40,3 +41,32 @@ def show(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ",".join(show(item) for item in value)
     return str(value)
+
+
+def printable(text: str) -> str:
+    """Text in one line that can neither move a cursor nor turn the reading direction, in whatever it is shown.
+
+    White space becomes single blanks; control and format characters (Unicode categories C and Z, so escapes, bells,
+    right-to-left marks, zero-width joiners) and bytes that are no UTF-8 become the replacement character.
+    """
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
+
+
+def files_line(counts: Mapping[str, int], reasons: Mapping[str, int]) -> str:
+    """How many files and samples a data set has: "81 files: 7 used, 73 skipped (73 too short), 1 duplicate; 6 training
+    and 1 validation samples". `counts` has train and val and, for files, files, used, skipped and duplicates."""
+    samples = f"{counts['train']:,} training and {counts['val']:,} validation samples"
+    if "files" not in counts:
+        return samples
+    total = counts["files"]
+    parts = [f"{counts['used']:,} used"]
+    if counts["skipped"]:
+        often = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))  # a record's own order is that of names
+        listed = ", ".join(f"{number:,} {printable(reason)}" for reason, number in often)
+        parts.append(f"{counts['skipped']:,} skipped" + (f" ({listed})" if listed else ""))
+    if counts["duplicates"]:
+        parts.append(f"{counts['duplicates']:,} duplicate{'' if counts['duplicates'] == 1 else 's'}")
+    unread = total - counts["used"] - counts["skipped"] - counts["duplicates"]
+    if unread > 0:
+        parts.append(f"{unread:,} not needed")
+    return f"{total:,} file{'' if total == 1 else 's'}: {', '.join(parts)}; {samples}"

@@ -15,7 +15,7 @@ class UserError(Exception):
     """
 
 
-def printable(text: str, *, limit: int = LONGEST) -> str:
+def one_line(text: str, *, limit: int = LONGEST) -> str:
     """`text` as one line for a terminal or a log: what would act there instead of being shown is escaped (controls,
     newlines, direction marks, bytes of no encoding), and what is longer than `limit` characters is cut in its middle,
     so that the place at its beginning and the cure at its end stay."""

@@ -1,39 +1,23 @@
-"""Tables and rows as text: for a terminal, Markdown, LaTeX, CSV, JSON."""
+"""Tables and rows as text: Markdown, LaTeX, CSV, JSON."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import re
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import Any
 
-from rich import box
-from rich.console import RenderableType
-from rich.table import Table as RichTable
-from rich.text import Text
-
+from .display import printable
 from .notes import ARROWS
 from .rows import NESTED, Row, column_names
 from .tables import Column, Table, TableCell
 
+_FORMULA = ("=", "+", "-", "@")
+
 WIDTH = 200  # columns of a terminal that a Markdown table may fill
-
-
-def terminal(table: Table, *, width: int) -> Iterator[RenderableType]:
-    """What rich prints of a table on a terminal of `width` columns; wider ones continue below themselves."""
-    yield Text(_printable(table.title), "bold")
-    for page in _pages(table, width):
-        columns = [table.columns[i] for i in page]
-        drawn = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-        for column in columns:
-            drawn.add_column(Text(_head(column)), justify="right" if column.number else "left", overflow="fold")
-        for line in table.lines:
-            drawn.add_row(*(Text(_plain_cell(line[i]), "bold" if line[i].best else "") for i in page))
-        yield drawn
-    for note in table.notes:
-        yield Text(f"- {_printable(note)}")
-    yield Text()
 
 
 def markdown(table: Table, *, width: int = WIDTH) -> str:
@@ -91,8 +75,18 @@ def comma_separated(rows: Sequence[Row], columns: Sequence[str] | None = None) -
     for row in rows:
         values = (row.get(name) for name in names)
         nested = (json.dumps(v, sort_keys=True) if isinstance(v, dict | list) else v for v in values)
-        writer.writerow([str(v).lower() if isinstance(v, bool) else v for v in nested])
+        writer.writerow([_csv_cell(v) for v in nested])
     return buffer.getvalue()
+
+
+def _csv_cell(value: Any) -> Any:
+    """A value of which a spreadsheet makes no formula: text that begins like one gets an apostrophe before it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def json_rows(rows: Sequence[Row], columns: Sequence[str] | None = None) -> str:
@@ -128,18 +122,37 @@ def _markdown_cell(cell: TableCell) -> str:
     return f"{text}±{cell.margin}" if cell.margin else text
 
 
-def _plain_cell(cell: TableCell) -> str:
-    return _printable(f"{cell.text}±{cell.margin}" if cell.margin else cell.text)
-
-
-def _printable(text: str) -> str:
-    """Text in one line that can't move the cursor, nor turn the reading direction."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
+# What would make a link, a picture, code, emphasis, a mention, a comment or an element of a name.
+_MARKDOWN = re.compile(r"[\\`*_\[\]<>|~@!#&]")
 
 
 def _markdown(text: str) -> str:
-    """Text that can't leave its cell nor become HTML."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    """Text that can neither leave its cell nor be taken for Markdown or HTML."""
+    # An underscore inside a word, as in a column's name, is none in GitHub's Markdown.
+    return _MARKDOWN.sub(_escaped, printable(text))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    character, text, at = match[0], match.string, match.start()
+    if character == "<":
+        return "&lt;"
+    if character == "&":
+        return "&amp;"
+    inside = 0 < at < len(text) - 1 and text[at - 1].isalnum() and text[at + 1].isalnum()
+    alone = character in "@#!~>" and not _active(character, text, at)
+    return character if (character == "_" and inside) or alone else f"\\{character}"
+
+
+def _active(character: str, text: str, at: int) -> bool:
+    """Whether a character that is harmless in most places means something at this one."""
+    after = text[at + 1 : at + 2]
+    if character == "@":
+        return at == 0 or text[at - 1] == " "  # a mention
+    if character == "~":
+        return after == "~" or text[at - 1 : at] == "~"
+    if character == "#":
+        return at == 0 and after in (" ", "#")  # a heading
+    return after == "[" if character == "!" else at == 0  # a picture, a quotation
 
 
 _LATEX = {
@@ -167,7 +180,7 @@ _LATEX = {
 
 
 def _latex(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
+    return "".join(_LATEX.get(character, character) for character in printable(text))
 
 
 def _latex_cell(cell: TableCell) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .display import printable
 from .errors import UserError
 from .filters import select
 from .rows import Row, rows
@@ -138,7 +139,7 @@ def _file_name(row: Row, taken: Sequence[Path]) -> str:
 
 def _page(shown: Sequence[tuple[str, str, Path]]) -> str:
     figures = "\n".join(
-        f"<h2>{html.escape(title)}</h2>\n<p>{html.escape(what)}</p>\n"
+        f"<h2>{html.escape(printable(title))}</h2>\n<p>{html.escape(what)}</p>\n"
         f'<img src="{html.escape(path.name)}" alt="{html.escape(what)}">'
         for title, what, path in shown
     )

@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 
 from .errors import UserError
 from .metric import Direction, Metric
+from .pairwise import compare
+from .quantiles import NORMAL
 from .rows import Row, is_number
-from .statistics import Difference, Entry, Estimate, ranks, significant_pairs
+from .samples import Samples, read_samples
+from .statistics import Difference, Entry, Estimate
 
 T = TypeVar("T")
-
-_NORMAL = 1.959963984540054
 
 # Sums over a cell's jobs, which mean nothing before all have finished.
 _TOTALS = ("flops", "seconds", "train_seconds", "peak_memory_bytes")
@@ -59,16 +60,26 @@ class Group:
         return values[0] if all(value == values[0] for value in values) else None
 
     def entry(self, metric: str) -> Entry:
-        """The metric over the seeds; with one seed, with the interval inside its run (or 1.96 standard errors)."""
+        """The metric over the seeds, with what reads its values by sample; where seeds say nothing of its uncertainty
+        (there is one, or they change nothing), with the interval inside its run (or 1.96 standard errors)."""
         values = self.values(metric)
         within: tuple[float, float] | None = None
-        if len(values) == 1:
-            ((seed, value),) = values.items()
+        if values and len(set(values.values())) == 1:
+            seed, value = next(iter(values.items()))
             one = next(row.metrics[metric] for row in self.rows if row["seed"] == seed)
             within = one.interval
             if within is None and one.se is not None:
-                within = (value - _NORMAL * one.se, value + _NORMAL * one.se)
-        return Entry(values=values, within=within)
+                within = (value - NORMAL * one.se, value + NORMAL * one.se)
+        return Entry(values=values, within=within, read=lambda: self.samples(metric))
+
+    def samples(self, metric: str) -> dict[int, Samples]:
+        """The metric's values by sample for each seed whose job kept them."""
+        read = {
+            row["seed"]: read_samples(row.files[metric], row.metrics[metric].name, row.jobs.get("data", ""))
+            for row in self.rows
+            if metric in row.files and metric in row.metrics
+        }
+        return {seed: samples for seed, samples in read.items() if samples is not None}
 
     def estimate(self, metric: str) -> Estimate | None:
         """The metric's mean over the seeds with its 95 % interval; None without a value."""
@@ -126,9 +137,13 @@ class Ranking:
 
 def rank(groups: Sequence[Group], metric: str) -> Ranking:
     """The groups ranked by `metric`. Raises ValueError for a metric without a direction."""
-    entries, direction = [group.entry(metric) for group in groups], direction_of(groups, metric)
-    apart = significant_pairs(entries)
-    return Ranking(metric=metric, direction=direction, ranks=tuple(ranks(entries, direction, apart)), apart=apart)
+    compared, direction = compare([group.entry(metric) for group in groups]), direction_of(groups, metric)
+    return Ranking(
+        metric=metric,
+        direction=direction,
+        ranks=tuple(compared.ranks(direction)),
+        apart=compared.differences(),
+    )
 
 
 def split(groups: Sequence[Group]) -> list[list[Group]]:

@@ -7,18 +7,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from .activity import last_log
 from .columns import front_axes, matching
+from .display import files_line
 from .errors import UserError, unknown
 from .filters import select
-from .formats import comma_separated, json_rows, latex, markdown, terminal
+from .formats import comma_separated, json_rows, latex, markdown
 from .groups import aggregate, best_first, check_protocols, direction_of, split
 from .page import page
 from .rows import NESTED, Row, column_names, metric_names, rows
 from .statistics import pareto as on_front
+from .store import Store
 from .tables import Table, tables
+from .terminal import terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+# Up to this many logs of failed jobs are named below a table.
+_LOGS = 3
 
 Format = Literal["md", "csv", "json", "latex", "html"]
 
@@ -42,15 +49,21 @@ def show(
     dirs: Sequence[Path | str],
     console: Console,
     *,
+    wide: bool = False,
     sort: str | None = None,
     where: str | Sequence[str] | None = None,
     columns: str | Sequence[str] | None = None,
     pareto: str | Sequence[str] | None = None,
     suite: str | None = None,
 ) -> None:
-    """Print the tables of the output folders `dirs` (or of one `suite` there), as wide as the terminal: `render`."""
+    """Print the tables of the output folders `dirs` (or of one `suite` there) on a terminal, as wide as
+    it is: see `render`.
+
+    Unless they are `wide` or `columns` are named, tables have the columns that decide, as many as fit.
+    """
+    whole = wide or columns is not None
     for table in _tables(_selected(_of(rows(dirs), suite), where), sort, columns, pareto):
-        console.print(*terminal(table, width=console.width), sep="\n", highlight=False)
+        console.print(*terminal(table, width=console.width, whole=whole), sep="\n", highlight=False)
 
 
 def render(
@@ -101,7 +114,29 @@ def _tables(
     columns: str | Sequence[str] | None,
     pareto: str | Sequence[str] | None,
 ) -> list[Table]:
-    return tables(chosen, sort=sort, columns="all" if _all(columns) else columns, front=_axes(pareto))
+    drawn = tables(chosen, sort=sort, columns="all" if _all(columns) else columns, front=_axes(pareto))
+    return [replace(table, notes=(*table.notes, *_data_notes(table), *_log_notes(table))) for table in drawn]
+
+
+def _data_notes(table: Table) -> list[str]:
+    """What the table's data set consists of: files used and skipped, samples of each split."""
+    lines = {}
+    for row in (row for group in table.groups for row in group.rows):
+        counts = row.data.get("counts", {})
+        if "files" in counts:
+            lines[files_line(counts, row.data.get("reasons", {}))] = row
+    return [f"Data: {line}." for line in lines]
+
+
+def _log_notes(table: Table) -> list[str]:
+    """Where the logs of failed jobs lie."""
+    logs = []
+    for row in (row for group in table.groups for row in group.rows if row.failed_job):
+        log = last_log(Store(row["source"]).job_folder(*row.failed_job.split("/")))
+        if log is not None and str(log) not in logs:
+            logs.append(str(log))
+    more = f" and {len(logs) - _LOGS} more" if len(logs) > _LOGS else ""
+    return [f"Logs of failed jobs: {', '.join(logs[:_LOGS])}{more}."] if logs else []
 
 
 def _all(columns: str | Sequence[str] | None) -> bool:

@@ -51,12 +51,19 @@ def notes(
 def _intervals(groups: Sequence[Group], metrics: Sequence[str]) -> str:
     if not metrics:
         return ""
-    counts = {len(group.values(metric)) for group in groups for metric in metrics} - {0}
+    entries = [entry for g in groups for metric in metrics if (entry := g.entry(metric)).values]
+    counts = {len(entry.values) for entry in entries if not entry.frozen}
     many, one = any(n > 1 for n in counts), 1 in counts
-    where = ["over seeds (Student's t)"] if many else []
+    both = many and any(entry.samples for entry in entries if len(entry.values) > 1)
+    where = ["over seeds, and over samples where their values were kept" if both else "over seeds (Student's t)"]
+    where = where if many else []
     where += ["within the run where there is one seed" if many else "within the run (one seed)"] if one else []
-    estimates = [estimate for g in groups for metric in metrics if (estimate := g.estimate(metric)) is not None]
-    bare = " A value without ± is not compared." if any(estimate.half is None for estimate in estimates) else ""
+    where += ["over samples where seeds change nothing"] if any(entry.frozen for entry in entries) else []
+    bare = ""
+    if any(entry.estimate.half is None for entry in entries):
+        bare = (
+            " A value without ± has no interval of its own: it is compared only where other lines have several seeds."
+        )
     return (
         f"±: half of the 95 % interval {', '.join(where)}. Bold: the best, and what can't be told apart from it.{bare}"
     )
@@ -69,7 +76,10 @@ def _differences(groups: Sequence[Group], compared: Ranking) -> list[str]:
         return []
     total = len(valued) * (len(valued) - 1) // 2
     head = f"Rank by {compared.metric} {ARROWS[compared.direction]}: 1 + the number of lines that are better beyond"
-    head += f" the 95 % interval of the difference; {len(compared.apart)} of {total} pairs of lines differ."
+    together_hold = " (Tukey's, which all hold together)" if total > 1 else ""
+    head += (
+        f" the 95 % interval of the difference{together_hold}; {len(compared.apart)} of {total} pairs of lines differ."
+    )
     sign = 1 if compared.direction == "higher" else -1
     if total <= _PAIRS:
         apart, together = [], []

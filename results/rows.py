@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .activity import active_since, started_since
 from .errors import UserError
 from .metric import Metric
 from .record import Failure, Record
+from .samples import VALUES
 from .store import Store, SuiteCell
 
 if TYPE_CHECKING:
@@ -46,13 +48,19 @@ class Row(Mapping[str, Any]):
     The columns are those of `BASE`, one per axis (dots become underscores; `axis_<name>` where the name is a base
     column's), every metric as `<name>` and `<name>_se`, and at the end `axes` (by their own names), `protocols`
     {metric: protocol}, `details` {metric: {direction, unit, n, missing, interval, role, shown}} and `jobs`. `status`
-    is "finished", "failed: <job>: <cause>" or "missing"; an unfinished cell has what it did measure.
+    is "finished", "failed: <job>: <cause>", "running" or "queued" while a run works on the folder, or "missing"; an
+    unfinished cell has what it did measure. `data` has the `counts` and `reasons` of the files that the data set was
+    read from, where its job has recorded them; `failed_job` is the id of the job whose failure the status tells.
+    `files` are those in which jobs kept metrics' values by sample (`samples.read_samples`).
     """
 
     columns: Mapping[str, Any]
     axes: Mapping[str, Any]
     metrics: Mapping[str, Metric]
     jobs: Mapping[str, str]
+    data: Mapping[str, Any] = field(default_factory=dict)
+    failed_job: str = ""
+    files: Mapping[str, Path] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
         if name in self.columns:
@@ -96,12 +104,15 @@ def rows(dirs: Iterable[Store | Path | str]) -> list[Row]:
         if not suites:
             raise UserError(f"{store.root}: no suite was run here (no suites/*.json); give the --out folder of a run")
         records: dict[str, Record | None] = {}
+        since = active_since(store.root)
         for suite in suites:
             for cell in suite["cells"]:
-                for job in cell["jobs"].values():
+                needed = [*_jobs(cell, suite["kinds"]), *cell.get("shared", ())]
+                for job in needed:
                     if job not in records:
                         records[job] = store.outcome(*job.split("/"))
-                result.append(_row(str(store.root), suite["suite"], cell, _jobs(cell, suite["kinds"]), records))
+                row = _row(store, suite["suite"], cell, _jobs(cell, suite["kinds"]), records)
+                result.append(_with_status(row, needed, records, store, since))
     return _without_repeats(result)
 
 
@@ -140,7 +151,7 @@ def _jobs(cell: SuiteCell, kinds: Sequence[str]) -> list[str]:
     return sorted(set(cell["jobs"].values()), key=lambda job: (order.get(job.split("/")[0], len(order)), job))
 
 
-def _row(source: str, suite: str, cell: SuiteCell, jobs: Sequence[str], records: Mapping[str, Record | None]) -> Row:
+def _row(store: Store, suite: str, cell: SuiteCell, jobs: Sequence[str], records: Mapping[str, Record | None]) -> Row:
     known = [record for job in jobs if (record := records[job]) is not None]
     finished = [record for record in known if record.status == "finished"]
     # What the tokenizer itself was made from (the data set) is shared by many cells: its cost is no cell's own.
@@ -149,9 +160,9 @@ def _row(source: str, suite: str, cell: SuiteCell, jobs: Sequence[str], records:
     fitted = [record for record in own if record.kind in ("tokenizer", "prior")]
     axes = cell["axes"]
     facts: Mapping[str, Any] = cell
-    row: dict[str, Any] = {"source": source, "suite": suite, **{name: facts[name] for name in IDENTITY[2:-1]}}
+    row: dict[str, Any] = {"source": str(store.root), "suite": suite, **{name: facts[name] for name in IDENTITY[2:-1]}}
     row["label"] = cell["label"] or cell["recipe"]
-    row["status"] = _status(jobs, known)
+    row["status"] = "missing"
     named = {axis_column(axis): value for axis, value in axes.items()}
     row |= {name: value for name, value in named.items() if name not in _RESOLVED}
     row |= {name: facts.get(name, named.get(name)) for name in (*SPEC, "discrete", "topology")}
@@ -170,19 +181,37 @@ def _row(source: str, suite: str, cell: SuiteCell, jobs: Sequence[str], records:
     peaks = [p for r in own if isinstance(p := r.run.get("peak_memory_bytes"), int | float)]
     row["peak_memory_bytes"] = max(peaks, default=None)
     metrics: dict[str, Metric] = {}
+    files: dict[str, Path] = {}
     for record in finished:
+        values = store.job_folder(record.kind, record.key) / VALUES if VALUES in record.artifacts else None
         for metric in record.metrics:
             # Two jobs' metrics of one name stay apart, and none hides a column of the row.
             taken = metric.name in row or metric.name in metrics or metric.name in NESTED
-            metrics[f"{record.kind}_{metric.name}" if taken else metric.name] = metric
-    return Row(columns=row, axes=dict(axes), metrics=metrics, jobs=dict(cell["jobs"]))
+            name = f"{record.kind}_{metric.name}" if taken else metric.name
+            metrics[name] = metric
+            if values is not None:
+                files[name] = values
+    data = next((r.extra for r in finished if r.kind == "data" and isinstance(r.extra.get("counts"), dict)), {})
+    data = {name: data[name] for name in ("counts", "reasons") if name in data}
+    return Row(columns=row, axes=dict(axes), metrics=metrics, jobs=dict(cell["jobs"]), files=files, data=data)
 
 
-def _status(jobs: Sequence[str], known: Sequence[Record]) -> str:
-    for record in known:
-        if record.status == "failed":
-            return f"failed: {record.kind}: {record.error or Failure(type='Error', message='')}"
-    return "finished" if len(known) == len(jobs) and jobs else "missing"
+def _with_status(
+    row: Row, needed: Sequence[str], records: Mapping[str, Record | None], store: Store, since: float | None
+) -> Row:
+    """The row with its status, of all jobs that the cell needs; `since` when a run is working on the folder."""
+    open_jobs = [job for job in row.jobs.values() if (r := records[job]) is None or r.status != "finished"]
+    if row.jobs and not open_jobs:
+        return replace(row, columns={**row.columns, "status": "finished"})
+    for record in (records[job] for job in needed):
+        if record is not None and record.status == "failed":
+            cause = f"failed: {record.kind}: {record.error or Failure(type='Error', message='')}"
+            return replace(row, columns={**row.columns, "status": cause}, failed_job=f"{record.kind}/{record.key}")
+    status = "missing"
+    if since is not None:
+        pending = [store.job_folder(*job.split("/")) for job in needed if records[job] is None]
+        status = "running" if any(started_since(folder, since) for folder in pending) else "queued"
+    return replace(row, columns={**row.columns, "status": status})
 
 
 def _total(values: Sequence[Any]) -> float | None:

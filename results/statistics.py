@@ -1,25 +1,27 @@
-"""Statistics over records: intervals over seeds, differences, ranks with ties, Pareto fronts.
+"""Statistics over records: intervals over seeds and samples, differences, ranks with ties, Pareto fronts.
 
-All intervals are of 95 %. Ranks count what can be told apart, so that noise does not order a table.
+All intervals are of 95 %. Ranks count what can be told apart, so that noise does not order a table: differences between
+all entries of a table are `pairwise.compare`'s, that of two named entries is `difference_interval`'s.
 
 Student's and Welch's intervals equal those of `scipy.stats.ttest_rel` and `ttest_ind`, which take a hundred times as
-long: a table of hundreds of lines has a hundred thousand pairs. Only the quantile is SciPy's.
+long.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from .crossed import Spread, crossed, crossed_pair
 from .metric import Direction
-
-LEVEL = 0.95
-_NORMAL = 1.959963984540054  # the normal distribution's 97.5 % point
+from .quantiles import student
+from .samples import Samples, aligned
 
 Interval = tuple[float, float]
+Method = Literal["paired", "welch", "independent", "samples", "exact", "tukey"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,7 @@ class Difference:
     value: float
     low: float
     high: float
-    method: Literal["paired", "welch", "independent"]
+    method: Method
 
     @property
     def significant(self) -> bool:
@@ -54,21 +56,39 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One line of a table as statistics see it: the metric's value by seed, and for a single seed the interval
-    within the run (over its validation samples), where the metric has one."""
+    """One line of a table as statistics see it: the metric's value by seed; the interval within a run (over its
+    validation samples), where the metric has one and the seeds say nothing; and what reads the values by sample, for
+    each seed, of a metric that is a mean over samples (None, or less than all seeds, where they were not kept)."""
 
     values: Mapping[int, float]
     within: Interval | None = None
+    read: Callable[[], Mapping[int, Samples]] | None = None
+
+    @cached_property
+    def samples(self) -> Mapping[int, Samples]:
+        """The values by sample, for every seed, over one set of samples; {} where that is not so."""
+        by_seed = self.read() if self.read is not None and self.values else {}
+        return by_seed if by_seed.keys() == self.values.keys() and aligned(list(by_seed.values())) else {}
+
+    @property
+    def frozen(self) -> bool:
+        """True where seeds change nothing (codecs, closed forms, frozen networks): they say nothing of uncertainty."""
+        return len(self.values) > 1 and len(set(self.values.values())) == 1
 
     @cached_property
     def estimate(self) -> Estimate:
-        """The mean over seeds with its interval."""
-        return mean_interval(list(self.values.values()), self.within)
-
-    @cached_property
-    def mean_error(self) -> tuple[float, float]:
-        """The mean over seeds and its standard error."""
-        return _mean_error(list(self.values.values()))
+        """The mean over seeds with its interval: over seeds and samples where both are known (`crossed`), else over
+        seeds (Student's t), and within the run for one seed or for seeds that change nothing."""
+        values = list(self.values.values())
+        mean, n = mean_error(values)[0] if values else 0.0, len(values)
+        if n > 1 and self.samples:
+            spread = crossed([samples.values for samples in self.samples.values()])
+            if spread is not None:
+                return Estimate(value=mean, low=mean - spread.half, high=mean + spread.half, n=n)
+        if self.frozen:
+            low, high = self.within if self.within is not None else (None, None)
+            return Estimate(value=mean, low=low, high=high, n=n)
+        return mean_interval(values, self.within)
 
 
 def mean_interval(values: Sequence[float], within: Interval | None = None) -> Estimate:
@@ -79,77 +99,57 @@ def mean_interval(values: Sequence[float], within: Interval | None = None) -> Es
     n = len(values)
     if n == 0:
         raise ValueError("the mean of no values")
-    mean, error = _mean_error(values)
+    mean, error = mean_error(values)
     if n == 1:
         low, high = within if within is not None else (None, None)
         return Estimate(value=mean, low=low, high=high, n=1)
-    half = _t_quantile(n - 1) * error
+    half = student(n - 1) * error
     return Estimate(value=mean, low=mean - half, high=mean + half, n=n)
 
 
 def difference_interval(a: Entry, b: Entry) -> Difference | None:
-    """The interval of mean(a) - mean(b), by the first of three methods that applies.
+    """The interval of mean(a) - mean(b), of two entries named in advance; by the first method that applies.
 
+    - *samples*: both have values by sample, over the same samples: with the same seeds the variance of the differences
+      over seeds and samples (`crossed`), with one seed or frozen entries the paired t over samples; with other seeds
+      Welch's over seeds, and samples paired;
     - *paired*: both have the same two or more seeds: Student's t over the differences seed by seed;
     - *welch*: both have two or more seeds: Welch's t with Satterthwaite's degrees of freedom;
-    - *independent*: one of them has a single seed: the two intervals are combined as those of independent estimates,
-      d - √((a - a_low)² + (b_high - b)²) to d + √((a_high - a)² + (b - b_low)²) (MOVER; Zou & Donner 2008, eq. 9).
+    - *independent*: one of them has a single seed or is frozen: the two intervals are combined as those of independent
+      estimates, d - √((a - a_low)² + (b_high - b)²) to d + √((a_high - a)² + (b - b_low)²) (MOVER; Zou & Donner 2008,
+      eq. 9).
 
     None when there is no value, or an interval that is not known: then nothing can be said.
     """
     if not a.values or not b.values:
         return None
-    if len(a.values) > 1 and len(b.values) > 1:
+    value = mean_error(list(a.values.values()))[0] - mean_error(list(b.values.values()))[0]
+    if a.samples and b.samples:
+        spread = _by_sample(a, b)
+        if spread is not None:
+            return Difference(value=value, low=value - spread.half, high=value + spread.half, method="samples")
+    if len(a.values) > 1 and len(b.values) > 1 and not (a.frozen or b.frozen):
         if a.values.keys() == b.values.keys():
-            value, error = _mean_error([a.values[seed] - b.values[seed] for seed in sorted(a.values)])
-            return _student(value, error, len(a.values) - 1, "paired")
-        (mean_a, error_a), (mean_b, error_b) = a.mean_error, b.mean_error
+            value, error = mean_error([a.values[seed] - b.values[seed] for seed in sorted(a.values)])
+            if error > 0 or value == 0:
+                return _student(value, error, len(a.values) - 1, "paired")
+        (mean_a, error_a), (mean_b, error_b) = (mean_error(list(x.values.values())) for x in (a, b))
         error = math.hypot(error_a, error_b)
         parts = _square(_square(error_a)) / (len(a.values) - 1) + _square(_square(error_b)) / (len(b.values) - 1)
         freedom = _square(_square(error)) / parts if parts > 0 else math.inf
         return _student(mean_a - mean_b, error, freedom, "welch")
-    first, second = a.estimate, b.estimate
+    return independent(a.estimate, b.estimate)
+
+
+def independent(first: Estimate, second: Estimate, *, widened: float = 1.0) -> Difference | None:
+    """The difference of two independent estimates from their intervals (MOVER), both `widened` by a factor; None where
+    one is not known."""
     if first.low is None or first.high is None or second.low is None or second.high is None:
         return None
     value = first.value - second.value
-    below = math.hypot(first.value - first.low, second.high - second.value)
-    above = math.hypot(first.high - first.value, second.value - second.low)
+    below = widened * math.hypot(first.value - first.low, second.high - second.value)
+    above = widened * math.hypot(first.high - first.value, second.value - second.low)
     return Difference(value=value, low=value - below, high=value + above, method="independent")
-
-
-def distinguishable(a: Entry, b: Entry) -> bool:
-    """True when the 95 % interval of the difference of `a` and `b` is known and leaves zero out."""
-    difference = difference_interval(a, b)
-    return difference is not None and difference.significant
-
-
-def significant_pairs(entries: Sequence[Entry]) -> dict[tuple[int, int], Difference]:
-    """The pairs (i < j) that can be told apart, with their differences i - j."""
-    return {
-        (i, j): difference
-        for i, a in enumerate(entries)
-        for j in range(i + 1, len(entries))
-        if (difference := difference_interval(a, entries[j])) is not None and difference.significant
-    }
-
-
-def ranks(
-    entries: Sequence[Entry], direction: Direction, apart: Mapping[tuple[int, int], Difference]
-) -> list[int | None]:
-    """Rank = 1 + the number of entries that are better beyond the 95 % interval of the difference.
-
-    `apart` are the entries' `significant_pairs`. Entries that can't be told apart from the best share rank 1, and so on
-    down. None for an entry without values or without a known interval, which nothing could be told apart from. Pairs
-    are not corrected for their number: each claim is wrong in 5 % of cases. Raises ValueError for a metric without a
-    direction.
-    """
-    sign = _sign(direction)
-    known = [bool(entry.values) and entry.estimate.half is not None for entry in entries]
-    result: list[int | None] = [1 if interval else None for interval in known]
-    for (i, j), difference in apart.items():
-        worse = j if sign * difference.value > 0 else i
-        result[worse] = (result[worse] or 0) + 1
-    return result
 
 
 def alike(n: int, apart: Iterable[tuple[int, int]], *, limit: int = 64) -> list[list[int]] | None:
@@ -175,7 +175,7 @@ def pareto(rows: Sequence[Sequence[float | None]], axes: Sequence[Direction]) ->
     `axes` gives each column's direction. A row with a missing value is not on the front and dominates nothing.
     Raises ValueError for an axis without a direction.
     """
-    signs = [_sign(direction) for direction in axes]
+    signs = [sign_of(direction) for direction in axes]
     points: list[list[float] | None] = []
     for row in rows:
         values = [sign * value for sign, value in zip(signs, row, strict=True) if value is not None]
@@ -188,13 +188,15 @@ def _dominates(a: Sequence[float], b: Sequence[float]) -> bool:
     return all(x >= y for x, y in zip(a, b, strict=True)) and any(x > y for x, y in zip(a, b, strict=True))
 
 
-def _sign(direction: Direction) -> int:
+def sign_of(direction: Direction) -> int:
+    """1 where higher is better, -1 where lower is. Raises ValueError where neither is."""
     if direction == "none":
         raise ValueError("no direction says which way is better")
     return 1 if direction == "higher" else -1
 
 
-def _mean_error(values: Sequence[float]) -> tuple[float, float]:
+def mean_error(values: Sequence[float]) -> tuple[float, float]:
+    """The mean and its standard error, 0 for a single value."""
     n = len(values)
     mean = math.fsum(values) / n
     if n == 1:
@@ -206,12 +208,16 @@ def _square(value: float) -> float:
     return value * value  # ** 2 raises OverflowError where this is infinite
 
 
-def _student(value: float, error: float, freedom: float, method: Literal["paired", "welch"]) -> Difference:
-    half = _t_quantile(freedom) * error
+def _student(value: float, error: float, freedom: float, method: Method) -> Difference:
+    half = student(freedom) * error
     return Difference(value=value, low=value - half, high=value + half, method=method)
 
 
-def _t_quantile(freedom: float) -> float:
-    from scipy.special import stdtrit
-
-    return float(stdtrit(freedom, (1 + LEVEL) / 2)) if math.isfinite(freedom) else _NORMAL
+def _by_sample(a: Entry, b: Entry) -> Spread | None:
+    """The variance of mean(a) - mean(b) over seeds and samples; None where the two have other samples."""
+    first, second = (list(entry.samples.values()) for entry in (a, b))
+    if not aligned([first[0], second[0]]):
+        return None
+    if a.values.keys() == b.values.keys() and not (a.frozen or b.frozen):
+        return crossed([a.samples[seed].values - b.samples[seed].values for seed in sorted(a.values)])
+    return crossed_pair([x.values for x in first], [x.values for x in second])

@@ -90,7 +90,7 @@ _KINDS = [
 # A cell's further keys are facts of it: rate, shape of the latents, prior.
 @with_config(ConfigDict(extra="allow"))
 class SuiteCell(TypedDict):
-    """A cell as a suite's file has it; `jobs` are "<kind>/<key>" by kind."""
+    """A cell as a suite's file has it; `jobs` are "<kind>/<key>" by kind, `shared` those that they need beside."""
 
     cell: str
     dataset: str
@@ -100,6 +100,7 @@ class SuiteCell(TypedDict):
     axes: dict[str, Any]
     seed: int
     jobs: dict[str, Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*/[^/\x00]+$")]]
+    shared: NotRequired[list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*/[^/\x00]+$")]]]
 
 
 class SuiteFile(TypedDict):

@@ -24,8 +24,9 @@ from .groups import (
 )
 from .metric import Direction
 from .notes import notes
+from .pairwise import compare
 from .rows import Row, axis_column, is_number, metric_names
-from .statistics import distinguishable, pareto
+from .statistics import pareto
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,14 +194,9 @@ def _column(groups: Sequence[Group], name: str, *, is_metric: bool) -> tuple[Col
         column = replace(column, key=any(name in group.axes for group in groups))
         return column, [_base_cell(group, name) for group in groups], True
     entries = [group.entry(name) for group in groups]
-    estimates = [group.estimate(name) for group in groups]
+    estimates = [entry.estimate if entry.values else None for entry in entries]
     count = sum(estimate is not None for estimate in estimates)
-    known = [i for i, estimate in enumerate(estimates) if estimate is not None and estimate.half is not None]
-    best: set[int] = set()
-    if direction != "none" and known and count > 1:
-        sign = 1 if direction == "higher" else -1
-        top = max(known, key=lambda i: sign * (groups[i].mean(name) or 0.0))
-        best = {i for i in known if i == top or not distinguishable(entries[i], entries[top])}
+    best = compare(entries).best(direction) if direction != "none" and count > 1 else []
     cells = []
     for i, estimate in enumerate(estimates):
         if estimate is None:
@@ -208,7 +204,7 @@ def _column(groups: Sequence[Group], name: str, *, is_metric: bool) -> tuple[Col
             continue
         text, margin = measured(estimate.value, estimate.half)
         cells.append(TableCell(text=text, margin=margin, value=estimate.value, best=i in best))
-    return column, cells, bool(known) or direction == "none" or count < 2
+    return column, cells, bool(best) or direction == "none" or count < 2
 
 
 def _base_cell(group: Group, name: str) -> TableCell:

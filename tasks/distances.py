@@ -10,12 +10,14 @@ from torch import Tensor
 
 from ..results.metric import Metric
 from .interface import FeatureNet
-from .metrics.balls import DENSITY_K, Manifold, manifold_part
+from .metrics.balls import DENSITY_K, Manifold, evenly, manifold_part
 from .metrics.frechet import FrechetReference, frechet_metric
-from .metrics.kid import kid_metric
+from .metrics.frechet_pairs import paired_frechet_metric
+from .metrics.kid import kid_metric, paired_kid_metric
 from .tensors import save_tensors
 
 REFERENCE = "reference.safetensors"
+LEFT_OUT = "left_out"  # of a reconstruction's `extra`: by metric, the distance without each group of samples in turn
 _RADII = "manifold_radii"
 _KERNEL_FEATURES = 2048  # a kernel distance compares at most this many samples a side: its Gram matrices are dense
 
@@ -61,17 +63,53 @@ class Reference:
 def distances(
     prefix: str, net: FeatureNet, features: Tensor, reference: Reference, *, note: str = "", seed: int
 ) -> list[Metric]:
-    """Fréchet and kernel distance of `features` `[N, dim]` to `reference`, named `rfd_<net>`, `gkd_<net>`, ...
+    """Fréchet and kernel distance of samples' `features` `[N, dim]` to `reference`, named `gfd_<net>`, `gkd_<net>`.
 
-    `prefix` is "r" for reconstructions, "g" for samples; `note` joins the protocol. Only with FID's own Inception
-    have they earned the names `rfid`, `gfid`, `rkid` and `gkid`.
+    `prefix` is "g" for samples; `note` joins the protocol. Only with FID's own Inception have they earned the names
+    `gfid` and `gkid`. The samples are taken to be independent of the reference: for reconstructions of its own signals
+    see `paired_distances`.
     """
-    real = net.name == "inception"
-    frechet, kernel = (f"{prefix}fid", f"{prefix}kid") if real else (f"{prefix}fd_{net.name}", f"{prefix}kd_{net.name}")
-    protocol = f"{net.protocol}; reference: {reference.split} split" + (f"; {note}" if note else "")
-    ours, theirs = (side[:_KERNEL_FEATURES] for side in (features, reference.features))
+    frechet, kernel = _names(prefix, net)
+    protocol = _protocol(net, reference, note)
+    ours, theirs = (side[evenly(len(side), _KERNEL_FEATURES)] for side in (features, reference.features))
     distance = kid_metric(kernel, ours, theirs, protocol=protocol, seed=seed)
     return [
         frechet_metric(frechet, features, reference.frechet, protocol=protocol),
         replace(distance, shown="default" if prefix == "g" else "asked"),
     ]
+
+
+def floor(net: FeatureNet, data: Reference, reference: Reference, *, samples: int) -> Metric:
+    """`fd_floor_<net>`: the Fréchet distance to `reference` of `samples` of the other split's own signals (all where
+    there are fewer, else evenly spread): what a perfect prior would have, for `gfd_<net>` at the same N."""
+    mine = data.features[evenly(len(data.features), samples)]
+    line = _protocol(net, reference, f"signals of the {data.split} split")
+    metric = frechet_metric(f"fd_floor_{net.name}", mine, reference.frechet, protocol=line)
+    return replace(metric, direction="none")
+
+
+def paired_distances(
+    net: FeatureNet, features: Tensor, reference: Reference, *, note: str = ""
+) -> tuple[list[Metric], dict[str, list[float]]]:
+    """Fréchet and kernel distance of reconstructions to originals: `rfd_<net>` and `rkd_<net>`, or `rfid` and `rkid`.
+
+    Row i of `features` `[N, dim]` is the reconstruction of row i of `reference`, which may hold further originals at
+    its end. A sample leaves both sides in the intervals. The second part has, by metric, the distance without each
+    group of samples in turn: what `difference_of` two cells takes.
+    """
+    frechet, kernel = _names("r", net)
+    protocol = _protocol(net, reference, note)
+    distance, distance_left_out = paired_frechet_metric(frechet, features, reference.frechet, protocol=protocol)
+    rows = evenly(len(features), _KERNEL_FEATURES)
+    kid, kid_left_out = paired_kid_metric(kernel, features[rows], reference.features[rows], protocol=protocol)
+    return [distance, replace(kid, shown="asked")], {frechet: distance_left_out, kernel: kid_left_out}
+
+
+def _names(prefix: str, net: FeatureNet) -> tuple[str, str]:
+    if net.name == "inception":
+        return f"{prefix}fid", f"{prefix}kid"
+    return f"{prefix}fd_{net.name}", f"{prefix}kd_{net.name}"
+
+
+def _protocol(net: FeatureNet, reference: Reference, note: str) -> str:
+    return f"{net.protocol}; reference: {reference.split} split" + (f"; {note}" if note else "")

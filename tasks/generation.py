@@ -16,7 +16,7 @@ from ..tokenizers.interface import Tokenizer
 from ..tokenizers.mel import LogMel
 from ..tokenizers.spec import LatentSpec
 from .config import GenerationConfig
-from .distances import Reference, distances
+from .distances import Reference, distances, floor
 from .interface import Context
 from .latents import LatentSplit, LatentStore
 from .metrics.interface import SampleSet
@@ -41,7 +41,8 @@ def generate(
     references: dict[str, Reference],
 ) -> JobResult:
     """Draw `config.samples`, decode them, and measure Fréchet and kernel distances to `references` (by net), then
-    `config.scores` ("memorisation" with both splits' references by (net, split) from `context.references`).
+    `config.scores`. `context.references` holds both splits' by (net, split): for the floor of the Fréchet distance,
+    that of as many of the other split's signals, and for "memorisation".
 
     Keeps the first `config.keep` decoded samples in `samples.safetensors`. `run` of the result has the seconds of
     sampling and of decoding, and the samples drawn a second (before decoding).
@@ -63,9 +64,9 @@ def generate(
             decoded = tokenizer.decode(latents.denormalise(drawn)).float()
         unusable += int((~torch.isfinite(decoded)).flatten(1).any(1).sum())
         decoded = decoded.clamp(-1, 1)
-        heard = decoded if vocoder is None else vocoder.invert(decoded, iterations=config.vocoder_iterations)
+        rendered = decoded if vocoder is None else vocoder.invert(decoded, iterations=config.vocoder_iterations)
         for name, net in context.nets.items():
-            features[name].append(net_features(net, decoded, heard))
+            features[name].append(net_features(net, decoded, rendered))
         if start < config.keep:
             to_show.append(decoded[: config.keep - start].cpu())
         context.progress(start + size, config.samples, "sampling")
@@ -75,26 +76,12 @@ def generate(
         save_tensors(context.folder / SAMPLES, {"samples": torch.cat(to_show)})
     note = "" if vocoder is None else f"audio through Griffin-Lim, {config.vocoder_iterations} iterations"
     metrics: list[Metric] = []
-    extra: dict[str, Any] = {}
     if tokenizer.spec.grid.variable:
-        undecodable = tokenizer.undecodable - undecodable
-        shares = [1.0] * undecodable + [0.0] * (config.samples - undecodable)
-        line = "share of samples whose codes described no signal and were decoded to the tokenizer's fallback"
-        metrics.append(Metric.from_samples("undecodable", shares, direction="lower", protocol=line, role="generation"))
-    for name, net in context.nets.items():
-        mine = torch.cat(features[name])
-        metrics += distances("g", net, mine, references[name], note=note, seed=context.seed)
-        samples = SampleSet(
-            net=net,
-            features=mine,
-            reference=references[name],
-            splits=context.references,
-            note=note,
-            seed=context.seed,
-        )
-        scores, facts = sample_scores(config.scores, samples)
-        metrics += scores
-        extra |= {f"{fact}_{net.name}": value for fact, value in facts.items()}
+        metrics.append(_undecodable(tokenizer.undecodable - undecodable, config.samples))
+    scores, extra = _scores(
+        {name: torch.cat(parts) for name, parts in features.items()}, config, context, references, note
+    )
+    metrics += scores
     run = {
         "sample_seconds": round(sampling.seconds, 3),
         "decode_seconds": round(decoding.seconds, 3),
@@ -102,6 +89,42 @@ def generate(
     }
     artifacts = (SAMPLES,) if to_show else ()
     return JobResult(metrics=tuple(metrics), extra=extra, artifacts=artifacts, run=run)
+
+
+def _undecodable(count: int, samples: int) -> Metric:
+    line = "share of samples whose codes described no signal and were decoded to the tokenizer's fallback"
+    shares = [1.0] * count + [0.0] * (samples - count)
+    return Metric.from_samples("undecodable", shares, direction="lower", protocol=line, role="generation")
+
+
+def _scores(
+    features: dict[str, Tensor],
+    config: GenerationConfig,
+    context: Context,
+    references: dict[str, Reference],
+    note: str,
+) -> tuple[list[Metric], dict[str, Any]]:
+    """Distances and further scores of the samples' `features` by net, and the facts that a record keeps of them."""
+    metrics: list[Metric] = []
+    extra: dict[str, Any] = {}
+    for name, net in context.nets.items():
+        reference = references[name]
+        metrics += distances("g", net, features[name], reference, note=note, seed=context.seed)
+        for (of, split), data in context.references.items():
+            if of == net.name and split != reference.split:
+                metrics.append(floor(net, data, reference, samples=config.samples))
+        samples = SampleSet(
+            net=net,
+            features=features[name],
+            reference=reference,
+            splits=context.references,
+            note=note,
+            seed=context.seed,
+        )
+        scores, facts = sample_scores(config.scores, samples)
+        metrics += scores
+        extra |= {f"{fact}_{net.name}": value for fact, value in facts.items()}
+    return metrics, extra
 
 
 @torch.inference_mode()

@@ -13,6 +13,7 @@ from ..results.record import JobResult
 from .config import ModelabilityConfig
 from .latents import LatentStore
 from .memory_mapped import MemoryMapped
+from .metrics.balls import evenly
 from .proxies import proxies
 from .proxies.interface import ProxyInput, compute
 
@@ -23,7 +24,8 @@ def measure(
     *,
     progress: Callable[[int, int, str], None] = lambda done, total, message: None,
 ) -> JobResult:
-    """Compute `config.proxies` on the first `config.samples` training latents (0: all), at the posterior's mode.
+    """Compute `config.proxies` on `config.samples` of the training latents (0: all), at the posterior's mode: evenly
+    spread, so that data in class order keep their classes.
 
     Proxies that say nothing about latents of this topology are left out, with the reason in the result's `extra`;
     `run` has the seconds that each of the others took.
@@ -33,12 +35,12 @@ def measure(
     if split.values is None or latents.mean is None or latents.std is None:
         return JobResult(run={"proxy_seconds": {}})
     inputs = ProxyInput(
-        values=_first(n, split.values).float(),
+        values=_spread(n, split.values).float(),
         mean=latents.mean,
         std=latents.std,
-        codes=None if split.codes is None else _first(n, split.codes).long(),
+        codes=None if split.codes is None else _spread(n, split.codes).long(),
         codebook_sizes=grid.codebook_sizes,
-        labels=None if split.labels is None else _first(n, split.labels).long(),
+        labels=None if split.labels is None else _spread(n, split.labels).long(),
     )
     metrics: list[Metric] = []
     seconds: dict[str, float] = {}
@@ -56,5 +58,5 @@ def measure(
     return JobResult(metrics=tuple(metrics), extra=extra, run={"proxy_seconds": seconds})
 
 
-def _first(n: int, array: np.ndarray) -> torch.Tensor:
-    return MemoryMapped(array).batch(np.arange(n), torch.device("cpu"))
+def _spread(n: int, array: np.ndarray) -> torch.Tensor:
+    return MemoryMapped(array).batch(evenly(len(array), n).numpy(), torch.device("cpu"))

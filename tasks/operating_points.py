@@ -15,7 +15,7 @@ from torch import Tensor
 from ..results.metric import Metric
 from ..tokenizers.interface import Latents
 from ..tokenizers.spec import SignalSpec
-from .distances import Reference, distances
+from .distances import Reference, paired_distances
 from .interface import FeatureNet
 from .metrics.config import PsnrConfig, SiSdrConfig
 from .metrics.interface import PairMetric
@@ -47,7 +47,7 @@ class OperatingPoints:
         self.features: dict[tuple[str, str], list[Tensor]] = {}
         self.seconds: dict[str, list[float]] = {}
 
-    def see(self, latents: Latents, truth: Tensor) -> Tensor:
+    def see(self, latents: Latents, target: Tensor) -> Tensor:
         """Add a batch of latents and the signals `[B, C, *signal]` that they encode; what `full` makes of them, in
         [-1, 1]."""
         if not self.points:
@@ -56,7 +56,7 @@ class OperatingPoints:
         for point, decode in self.points.items():
             decoded = self._timed(point, decode, latents)
             for metric in self.metrics:
-                values = metric.values(decoded, truth, self.signal).double().cpu()
+                values = metric.values(decoded, target, self.signal).double().cpu()
                 self.values.setdefault((metric.config.kind, point), []).append(values)
             for name, net in self.nets.items():
                 self.features.setdefault((name, point), []).append(net(decoded).float().cpu())
@@ -69,7 +69,7 @@ class OperatingPoints:
         self.seconds.setdefault(point, []).append(watch.seconds / len(decoded))
         return decoded.float().clamp(-1, 1)
 
-    def results(self, references: Mapping[str, Reference], *, seed: int) -> list[Metric]:
+    def results(self, references: Mapping[str, Reference]) -> list[Metric]:
         """`<metric>_<point>` and `rfd_<net>_<point>` of every point."""
         results: list[Metric] = []
         for point in self.points:
@@ -80,7 +80,7 @@ class OperatingPoints:
                 results.append(replace(one, name=f"{one.name}_{point}", protocol=line, shown="asked"))
             for name, net in self.nets.items():
                 features = torch.cat(self.features[name, point])
-                frechet, _ = distances("r", net, features, references[name], note=note, seed=seed)
+                (frechet, _), _ = paired_distances(net, features, references[name], note=note)
                 results.append(replace(frechet, name=f"{frechet.name}_{point}", shown="asked"))
         return results
 

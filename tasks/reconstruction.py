@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,19 +19,21 @@ from torch import Tensor
 from ..results.gallery import PAIRS
 from ..results.metric import Metric
 from ..results.record import JobResult
+from ..results.samples import VALUES
 from ..tokenizers.interface import Latents, Tokenizer
 from ..tokenizers.mel import LogMel
-from ..tokenizers.spec import Modality, SignalSpec
+from ..tokenizers.spec import LatentSpec, Modality, SignalSpec
 from .config import ReconstructionConfig
-from .distances import Reference, distances
+from .distances import LEFT_OUT, Reference, paired_distances
 from .interface import Context, Dataset, FeatureNet, Split
 from .metrics import metrics as registry
+from .metrics.balls import evenly
 from .metrics.codes import CodeHistogram, code_metrics
 from .metrics.interface import PairMetric, per_position
 from .metrics.posterior import ACTIVE_VARIANCE, UnitVariance, kl_bits_by_channel
 from .operating_points import OperatingPoints
-from .rate import rate_of_codes, rate_of_values
-from .tensors import save_tensors
+from .rate_bits import rate_of_codes, rate_of_values
+from .tensors import save_samples, save_tensors
 
 _RATE_SAMPLES = 256
 _GROUPS = 10
@@ -55,6 +58,22 @@ class _Collected:
 
     def add(self, name: str, values: Tensor) -> None:
         self.values.setdefault(name, []).append(values.double().cpu())
+
+    def add_latents(self, latents: Latents) -> None:
+        if latents.scale is not None and latents.values is not None:
+            self.kl_bits.append(kl_bits_by_channel(latents.values, latents.scale).cpu())
+            self.units.update(latents.values)
+        if latents.lengths is not None:
+            self.lengths.append(latents.lengths.double().cpu())
+
+    def add_pairs(self, target: Tensor, decoded: Tensor, *, most: int) -> None:
+        if most > 0:
+            self.pairs.append((target[:most].cpu(), decoded[:most].cpu()))
+
+    def save_pairs(self, folder: Path) -> None:
+        if self.pairs:
+            targets, decoded = (torch.cat(parts) for parts in zip(*self.pairs, strict=True))
+            save_tensors(folder / PAIRS, {"true": targets, "reconstructed": decoded})
 
 
 @torch.inference_mode()
@@ -83,73 +102,59 @@ def reconstruct(
     histograms = [[CodeHistogram(grid.codebook_sizes) for _ in range(groups)] for grid in spec.grids]
     points = OperatingPoints(tokenizer.decode, tokenizer.operating_points(), signal, context.nets, context.device)
     for indices in _slices(total, config.batch_size):
-        truth = split.batch(indices, context.device)
-        latents = tokenizer.encode(truth)
-        decoded = points.see(latents, truth)
-        heard = _heard(decoded, vocoder, signal, config)
-        source = split.sources(indices, context.device) if signal.modality.is_audio else truth
-        ceiling = None if vocoder is None else vocoder.invert(truth, iterations=config.vocoder_iterations)
-        if indices[0] < config.keep:
-            count = config.keep - int(indices[0])
-            collected.pairs.append((truth[:count].cpu(), decoded[:count].cpu()))
+        target = split.batch(indices, context.device)
+        latents = tokenizer.encode(target)
+        decoded = points.see(latents, target)
+        rendered = _rendered(decoded, vocoder, signal, config)
+        source = split.sources(indices, context.device) if signal.modality.is_audio else target
+        ceiling = None if vocoder is None else vocoder.invert(target, iterations=config.vocoder_iterations)
+        collected.add_pairs(target, decoded, most=config.keep - int(indices[0]))
+        of_signal, of_waveform = (decoded, target), (rendered, source)
         for metric in metrics:
-            name = metric.config.kind
-            if metric.config.reads == "waveform":
-                collected.add(name, metric.values(heard, source, signal))
-                if ceiling is not None:
-                    collected.add(f"{name}_vocoder", metric.values(ceiling, source, signal))
-            else:
-                collected.add(name, metric.values(decoded, truth, signal))
+            pair = of_waveform if metric.config.reads == "waveform" else of_signal
+            collected.add(metric.config.kind, metric.values(*pair, signal))
+            if metric.config.reads == "waveform" and ceiling is not None:
+                collected.add(f"{metric.config.kind}_vocoder", metric.values(ceiling, source, signal))
         for name, net in context.nets.items():
-            collected.features.setdefault(name, []).append(net_features(net, decoded, heard))
-        if latents.scale is not None and latents.values is not None:
-            collected.kl_bits.append(kl_bits_by_channel(latents.values, latents.scale).cpu())
-            collected.units.update(latents.values)
-        if latents.lengths is not None:
-            collected.lengths.append(latents.lengths.double().cpu())
+            collected.features.setdefault(name, []).append(net_features(net, decoded, rendered))
+        collected.add_latents(latents)
         for level, of_level in zip(latents.levels, histograms, strict=True):
             _count(level, indices, of_level)
         context.progress(int(indices[-1]) + 1, total, "reconstructing")
-    if collected.pairs:
-        truths, decodings = (torch.cat(parts) for parts in zip(*collected.pairs, strict=True))
-        save_tensors(context.folder / PAIRS, {"true": truths, "reconstructed": decodings})
+    collected.save_pairs(context.folder)
+    save_samples(context.folder, {name: torch.cat(parts) for name, parts in collected.values.items()})
     results, extra = _summaries(metrics, collected, signal, config)
+    left_out: dict[str, list[float]] = {}
     for name, net in context.nets.items():
         features = torch.cat(collected.features[name])
-        results += distances("r", net, features, references[name], note=_through(signal, config), seed=context.seed)
-    if collected.kl_bits:
-        posterior, by_channel = _posterior(collected)
-        results += posterior
-        extra |= by_channel
-    if groups:
-        results += code_metrics(histograms[0]) if len(histograms) == 1 else _of_grids(histograms)
-    if collected.lengths:
-        per_position = sum(math.log2(size) for size in spec.grid.codebook_sizes)
-        line = "sequences of varying length as stored: mean length x the sum of log2 of the codebook sizes"
-        bits = (torch.cat(collected.lengths) * per_position).tolist()
-        results.append(
-            Metric.from_samples("stream_bits", bits, direction="none", unit="bit", protocol=line, role="rate")
-        )
+        measured, without_group = paired_distances(net, features, references[name], note=_through(signal, config))
+        results += measured
+        left_out |= {key: values for key, values in without_group.items() if values}
+    if left_out:
+        extra[LEFT_OUT] = left_out
+    of_latents, by_channel = _latent_metrics(collected, histograms, spec)
+    results += of_latents
+    extra |= by_channel
     if config.rate:
         results.append(_rate(tokenizer, split, total, config, context, results))
-    results += points.results(references, seed=context.seed)
+    results += points.results(references)
     latencies = points.latencies()
     return JobResult(
         metrics=tuple(replace(m, protocol=f"{m.protocol}; validation split") for m in results),
         extra=extra,
-        artifacts=(PAIRS,) if collected.pairs else (),
+        artifacts=(VALUES, PAIRS) if collected.pairs else (VALUES,),
         run={"decode_seconds": latencies} if latencies else {},
     )
 
 
 @torch.inference_mode()
-def net_features(net: FeatureNet, decoded: Tensor, heard: Tensor) -> Tensor:
-    """Features of a batch, on the CPU: of what is heard for a net that reads waveforms, else of the signal."""
-    return net(heard if net.reads == "waveform" else decoded).float().cpu()
+def net_features(net: FeatureNet, decoded: Tensor, rendered: Tensor) -> Tensor:
+    """Features of a batch, on the CPU: of the waveform for a net that reads waveforms, else of the signal."""
+    return net(rendered if net.reads == "waveform" else decoded).float().cpu()
 
 
-def _heard(decoded: Tensor, vocoder: LogMel | None, signal: SignalSpec, config: ReconstructionConfig) -> Tensor:
-    """The waveform of an audio signal: a spectrogram's through the vocoder."""
+def _rendered(decoded: Tensor, vocoder: LogMel | None, signal: SignalSpec, config: ReconstructionConfig) -> Tensor:
+    """What media metrics compare: a spectrogram becomes a waveform through the vocoder, all else is itself."""
     return decoded if vocoder is None else vocoder.invert(decoded, iterations=config.vocoder_iterations)
 
 
@@ -241,6 +246,25 @@ def _summaries(
     return results, extra
 
 
+def _latent_metrics(
+    collected: _Collected, histograms: Sequence[Sequence[CodeHistogram]], spec: LatentSpec
+) -> tuple[list[Metric], dict[str, Any]]:
+    """What the latents themselves say: of a posterior, of codes, of sequences of varying length."""
+    results, extra = _posterior(collected) if collected.kl_bits else ([], {})
+    if spec.discrete:
+        results += code_metrics(histograms[0]) if len(histograms) == 1 else _of_grids(histograms)
+    if collected.lengths:
+        results.append(_stream_bits(torch.cat(collected.lengths), spec.grid.codebook_sizes))
+    return results, extra
+
+
+def _stream_bits(lengths: Tensor, codebook_sizes: Sequence[int]) -> Metric:
+    """Bits of sequences of `lengths` `[N]` positions, each position with one code of every codebook."""
+    bits = lengths * sum(math.log2(size) for size in codebook_sizes)
+    line = "sequences of varying length as stored: mean length x the sum of log2 of the codebook sizes"
+    return Metric.from_samples("stream_bits", bits.tolist(), direction="none", unit="bit", protocol=line, role="rate")
+
+
 def _rate(
     tokenizer: Tokenizer,
     split: Split,
@@ -251,7 +275,8 @@ def _rate(
 ) -> Metric:
     if tokenizer.spec.discrete:
         return rate_of_codes(next(m for m in results if m.name == "code_bits_per_sample"))
-    total = min(total, _RATE_SAMPLES)
+    rows = evenly(total, _RATE_SAMPLES).numpy()
     return rate_of_values(
-        tokenizer, lambda: (split.batch(indices, context.device) for indices in _slices(total, config.batch_size))
+        tokenizer,
+        lambda: (split.batch(rows[part], context.device) for part in _slices(len(rows), config.batch_size)),
     )

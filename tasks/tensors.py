@@ -7,10 +7,12 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..results.samples import VALUES
 from ..results.store import atomic_file
 
 
@@ -30,3 +32,12 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
             if number is None:
                 raise
             raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+
+
+def save_samples(folder: Path, values: Mapping[str, Tensor]) -> None:
+    """Put metrics' values by sample, `[N]` or by frame `[N, T]` (a clip counts once, by its mean), into a job's folder.
+
+    In the order of the validation split; `results.samples` reads them. Without metrics the file is empty.
+    """
+    by_sample = {name: torch.nanmean(v, dim=1) if v.ndim == 2 else v for name, v in values.items()}
+    save_tensors(folder / VALUES, {name: v.float() for name, v in by_sample.items()})

@@ -84,17 +84,17 @@ ONE_STEP = (
 
 def blocks(page: Path) -> list[tuple[str, str, int]]:
     """Fenced blocks as (language, text, line of the fence)."""
-    found, language, start, lines = [], None, 0, []
+    result, language, start, lines = [], None, 0, []
     for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
         if not line.startswith("```"):
             lines.append(line)
         elif language is None:
             language, start, lines = line[3:].strip(), number, []
         else:
-            found.append((language, "\n".join(lines) + "\n", start))
+            result.append((language, "\n".join(lines) + "\n", start))
             language = None
     assert language is None, f"{page}: a block is left open"
-    return found
+    return result
 
 
 def place(page: Path, line: int) -> str:
@@ -114,7 +114,7 @@ def every(*languages: str) -> list[Any]:
 
 def commands() -> list[Any]:
     """Every command of every shell block, once."""
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     for page in PAGES:
         for language, text, line in blocks(page) if page.exists() else []:
             if language not in SHELL:
@@ -127,8 +127,8 @@ def commands() -> list[Any]:
                         continue  # output
                     command = command[2:]
                 if command and not command.startswith("#"):
-                    found.setdefault(command, place(page, line + offset))
-    return [pytest.param(command, id=f"{where} {command}") for command, where in found.items()]
+                    result.setdefault(command, place(page, line + offset))
+    return [pytest.param(command, id=f"{where} {command}") for command, where in result.items()]
 
 
 @pytest.fixture(scope="module")
@@ -141,8 +141,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     _sounds(folder / "sounds", random)
     for page in PAGES:
         for language, text, _ in blocks(page) if page.exists() else []:
-            named = re.match(r"# ([\w-]+\.toml)\n", text)
-            if language == "toml" and named:
+            named = re.match(r"# ([\w-]+\.(?:toml|py))\n", text)
+            if language in ("toml", "python") and named:
                 (folder / named[1]).write_text(text)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LATENTBENCH_CACHE", str(folder / "cache"))
@@ -194,7 +194,8 @@ def _planned(argv: list[str]) -> None:
     """`run` as `plan`; the folders that it names are really read."""
     arguments = cli._parser().parse_args(argv)
     sets = [part for change in arguments.sets for part in ("--set", change)]
-    assert cli.main(["plan", arguments.suite, *sets]) == 0
+    imports = [part for module in arguments.imports for part in ("--import", module)]
+    assert cli.main(["plan", arguments.suite, *sets, *imports]) == 0
     for data in load_suite(arguments.suite, arguments.sets).data:
         opened = open_dataset(data)
         assert min(len(opened.train), len(opened.val)) > 0
@@ -210,6 +211,25 @@ def _set_up(argv: list[str]) -> None:
     assert (ROOT / chosen).is_file()
     assert argv[-2:] == ["run", "quickstart"]
     assert cli.main(["plan", "quickstart"]) == 0
+
+
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+
+
+def _tutorial(argv: list[str]) -> None:
+    """The tutorial's commands, after its run (with what it appends to the suite) in the smallest form."""
+    if not Path("runs/tutorial").is_dir():
+        (more,) = (text for _, text, _ in blocks(TUTORIAL) if text.startswith("# tutorial.toml, continued"))
+        with Path("tutorial.toml").open("a") as file:
+            file.write(more)
+        sets = ["training.steps=1", "encoder.training.steps=1", "prior.training.steps=1", "generation.samples=8"]
+        sets += ["data.samples=32", "data.val=16", "reconstruction.keep=2"]
+        changes = [word for change in sets for word in ("--set", change)]
+        assert cli.main(["run", "tutorial.toml", "--import", "half.py", *changes]) == 0
+    if argv[0] == "plan":
+        argv = [*argv, "--import", "half.py"]
+    if argv[0] != "run":
+        assert cli.main(argv) == 0
 
 
 def _tox(argv: list[str]) -> None:
@@ -242,6 +262,7 @@ def _peers(argv: list[str]) -> None:
 
 
 RULES: list[tuple[str, Callable[[list[str]], None]]] = [
+    (r"latentbench \w+ (runs/)?tutorial", _tutorial),
     (r"latentbench (plan|leaderboard|plot|gallery|list|doctor)\b", _as_is),
     (r"latentbench run photos\.toml$", _one_step),
     (r"latentbench run quickstart$", lambda argv: _as_is(["plan", "quickstart"])),
@@ -266,9 +287,9 @@ def test_command(command: str, workspace: Path) -> None:
 
 
 def test_commands_were_found() -> None:
-    found = [param.values[0] for param in commands()]
-    assert any("run quickstart" in command for command in found)
-    assert len(found) > 10
+    result = [param.values[0] for param in commands()]
+    assert any("run quickstart" in command for command in result)
+    assert len(result) > 10
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -310,6 +331,10 @@ def test_toml(page: Path, text: str) -> None:
     if "title" in table:
         assert str(page.relative_to(ROOT)) in ELSEWHERE
         return
+    if page == TUTORIAL:  # whose suite uses the part that it adds
+        for language, code, _ in blocks(page):
+            if language == "python":
+                exec(compile(code, page.name, "exec", dont_inherit=True), {"__name__": "docs"})
     base = {"name": "docs", "data": {"size": 32}, "tokenizers": [{"recipe": "pca", "channels": 4}]}
     assert make_plan(load_suite(base | table), {}).cells
 
@@ -338,9 +363,9 @@ def test_the_readme_leads_to_every_page() -> None:
 
 
 def test_files_named_in_the_text_exist() -> None:
-    wanted = re.compile(r"`((?:bench|tokenizers|tasks|results|tests|docs)/[\w./-]+)`")
+    code_path = re.compile(r"`((?:bench|tokenizers|tasks|results|tests|docs)/[\w./-]+)`")
     for page in PAGES:
-        for name in wanted.findall(page.read_text(encoding="utf-8")):
+        for name in code_path.findall(page.read_text(encoding="utf-8")):
             assert (ROOT / name).exists(), f"{page.name} names {name}, which does not exist"
 
 
@@ -431,7 +456,7 @@ def test_the_readme_has_its_markers_once(updater: ModuleType) -> None:
 
 
 def test_python_here_is_new_enough_for_the_quickstart() -> None:
-    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
-    assert wanted == ">=3.11"
+    code_path = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    assert code_path == ">=3.11"
     assert "Python 3.11 or newer" in (ROOT / "README.md").read_text()
     assert sys.version_info >= (3, 11)

@@ -44,69 +44,6 @@ TORCH_FREE = (
 )
 
 
-# Imports in functions and for type checkers that close a circle today, by the importing module. Each goes when a
-# configuration names what it builds (`Part.builds`) instead of importing it; nothing may be added.
-STILL_CIRCULAR = {
-    "tasks.nets.config": {
-        "tasks.nets.i3d",
-        "tasks.nets.inception",
-        "tasks.nets.mobilenet_v2",
-        "tasks.nets.musicnn",
-        "tasks.nets.yamnet",
-    },
-    "tasks.priors.cascade_config": {"tasks.priors.cascade"},
-    "tasks.priors.config": {"tasks.priors.ar", "tasks.priors.flow"},
-    "tasks.priors.diffusion_config": {"tasks.priors.diffusion", "tasks.priors.dilated", "tasks.priors.unet"},
-    "tasks.priors.discrete_config": {"tasks.priors.hierarchical", "tasks.priors.maskgit", "tasks.priors.pixelcnn"},
-    "tasks.priors.set_config": {"tasks.priors.set_ar", "tasks.priors.set_flow"},
-    "tasks.priors.token_config": {"tasks.priors.givt", "tasks.priors.mar"},
-    "tasks.priors.wavenet_config": {"tasks.priors.wavenet"},
-    "tokenizers.backbones.config": {"tokenizers.backbones.conv"},
-    "tokenizers.backbones.vit_config": {"tokenizers.backbones.vit"},
-    "tokenizers.bottlenecks.config": {"tokenizers.bottlenecks.kl", "tokenizers.bottlenecks.linear"},
-    "tokenizers.bottlenecks.quantiser_config": {
-        "tokenizers.bottlenecks.fsq",
-        "tokenizers.bottlenecks.lfq",
-        "tokenizers.bottlenecks.rvq",
-        "tokenizers.bottlenecks.vq",
-        "tokenizers.bottlenecks.vq_reg",
-        "tokenizers.bottlenecks.vq_vae_2",
-    },
-    "tokenizers.codecs.config": {
-        "tokenizers.codecs.dct",
-        "tokenizers.codecs.h264",
-        "tokenizers.codecs.jpeg",
-        "tokenizers.codecs.opus",
-    },
-    "tokenizers.diffusion_decoders.config": {"tokenizers.diffusion_decoders.diffusion"},
-    "tokenizers.regularisers.adversary_config": {"tokenizers.regularisers.adversary"},
-    "tokenizers.regularisers.auxiliary_config": {"tokenizers.regularisers.auxiliary_decoder"},
-    "tokenizers.regularisers.base": {"tokenizers.composed"},
-    "tokenizers.regularisers.config": {"tokenizers.config", "tokenizers.regularisers.base"},
-    "tokenizers.regularisers.curation_config": {
-        "tokenizers.regularisers.alignment",
-        "tokenizers.regularisers.equivariance",
-        "tokenizers.regularisers.prior_in_the_loop",
-        "tokenizers.regularisers.self_supervised",
-    },
-    "tokenizers.regularisers.nested_config": {"tokenizers.regularisers.nested_dropout"},
-    "tokenizers.regularisers.resolution_config": {"tokenizers.regularisers.resolution_dropout"},
-    "tokenizers.sequence_coding.adaptive_config": {
-        "tokenizers.sequence_coding.prefix",
-        "tokenizers.sequence_coding.resolution",
-    },
-    "tokenizers.sequence_coding.base": {"tokenizers.composed"},
-    "tokenizers.sequence_coding.config": {
-        "tokenizers.config",
-        "tokenizers.sequence_coding.base",
-        "tokenizers.sequence_coding.bpe",
-        "tokenizers.sequence_coding.entropy",
-        "tokenizers.sequence_coding.run_length",
-    },
-    "tokenizers.sequence_coding.run_length": {"tokenizers.composed"},
-}
-
-
 def sources() -> list[tuple[str, Path]]:
     """Every module of ours with its name behind `latentbench.`; a package has its folder's name."""
     modules = []
@@ -120,10 +57,10 @@ def sources() -> list[tuple[str, Path]]:
 SOURCES = dict(sources())
 
 
-def imports(module: str, path: Path, *, top: bool = False) -> Iterator[tuple[str, int]]:
-    """Names of ours that a module imports, behind `latentbench.`, with the line; `top`: only as it is imported."""
+def imports(module: str, path: Path) -> Iterator[tuple[str, int]]:
+    """Names of ours that a module imports, behind `latentbench.`, with the line."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in _at_import(ast.parse(path.read_text())) if top else ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text())):
         if not isinstance(node, ast.ImportFrom) or not node.level:
             continue
         base = resolve_name("." * node.level + (node.module or ""), f"latentbench.{package}")
@@ -131,17 +68,6 @@ def imports(module: str, path: Path, *, top: bool = False) -> Iterator[tuple[str
         for alias in node.names:
             full = f"{base}.{alias.name}".lstrip(".")
             yield (full if full in SOURCES else base), node.lineno
-
-
-def _at_import(tree: ast.AST) -> Iterator[ast.AST]:
-    """Nodes that run when the module is imported: not those in functions or under TYPE_CHECKING."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            continue
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            continue
-        yield node
-        yield from _at_import(node)
 
 
 def test_there_is_something_to_check() -> None:
@@ -206,9 +132,9 @@ def circles(graph: Mapping[str, Iterable[str]]) -> list[list[str]]:
     return sorted(groups)
 
 
-def import_graph(*, top: bool) -> dict[str, set[str]]:
-    """Who imports whom among our modules; `top`: as they are imported, else in functions and for type checkers too."""
-    return {module: {n for n, _ in imports(module, path, top=top)} - {module} for module, path in SOURCES.items()}
+def import_graph() -> dict[str, set[str]]:
+    """Who imports whom among our modules, in functions and for type checkers too."""
+    return {module: {n for n, _ in imports(module, path)} - {module} for module, path in SOURCES.items()}
 
 
 def test_circles_are_found() -> None:
@@ -217,13 +143,8 @@ def test_circles_are_found() -> None:
 
 
 def test_no_circles() -> None:
-    assert circles(import_graph(top=True)) == []
-
-
-def test_no_circles_at_all() -> None:
-    """Not by imports in functions or for type checkers either, but for those that are still to be taken apart."""
-    graph = import_graph(top=False)
-    assert circles({module: names - STILL_CIRCULAR.get(module, set()) for module, names in graph.items()}) == []
+    """Not as modules are imported, and not by imports in functions or for type checkers either."""
+    assert circles(import_graph()) == []
 
 
 def test_planning_needs_no_torch() -> None:

@@ -36,11 +36,20 @@ NAMED = (
 
 # Modules whose tests are not in a file of the same name, and why: the file that does test them.
 ELSEWHERE = {
+    "bench/datasets/image_header.py": "bench/datasets/test_image_file.py",  # which reads it, through the pixels
+    "bench/datasets/ogg_links.py": "bench/datasets/test_sound_files.py",  # parts of one decoder, through its samples
     "bench/datasets/places.py": "bench/datasets/test_images.py",  # which crops, through the files cropped
     "bench/datasets/shapes.py": "bench/datasets/test_procedural.py",  # a part of one source
+    "bench/datasets/sound_length.py": "bench/datasets/test_sound_files.py",
+    "bench/datasets/sound_mix.py": "bench/datasets/test_sound_files.py",
     "bench/datasets/sounds.py": "bench/datasets/test_procedural.py",
     "bench/datasets/source.py": "bench/datasets/test_files.py",  # the interface, tested through a source
+    "bench/datasets/video_frames.py": "bench/datasets/test_video_files.py",  # one decoder, through its frames' numbers
+    "bench/datasets/video_timeline.py": "bench/datasets/test_video_files.py",
     "bench/engines/client.py": "bench/engines/test_local.py",  # both ends of one pipe, tested as one
+    "bench/further_systems.py": "bench/test_systems.py",  # rows of the table of systems
+    "results/activity.py": "results/test_rows.py",  # what a row's status is read from
+    "results/terminal.py": "results/test_leaderboard.py",  # beside the other formats
     "tasks/probing.py": "tasks/probes/test_interface.py",  # the task, beside the probes that it makes
     "results/canonical.py": "results/test_record.py",
     "results/errors.py": "bench/test_suite.py",  # its messages, where users meet them
@@ -49,6 +58,7 @@ ELSEWHERE = {
     "results/notes.py": "results/test_leaderboard.py",
     "results/page.py": "results/test_leaderboard.py",
     "results/tables.py": "results/test_leaderboard.py",
+    "tasks/encoding.py": "tasks/test_latents.py",  # what is written is read back
     "tasks/interface.py": "tasks/test_features.py",  # protocols and data without behaviour
     "tasks/metrics/lpips.py": "tokenizers/losses/test_lpips.py",  # one net, as a loss and as a metric
     "tasks/metrics/balls.py": "tasks/metrics/test_manifold.py",  # what the four scores are counted on
@@ -77,6 +87,8 @@ ELSEWHERE = {
     "tokenizers/sequence_coding/tokenizer.py": "tokenizers/sequence_coding/test_bpe.py",
     "tokenizers/training.py": "bench/test_training.py",  # data: the loop's options
     "bench/kinds/": "bench/test_runner.py",  # every kind of job, through a run of all of them
+    "bench/checkpoint.py": "bench/test_training.py",  # what training writes and reads, through trainings
+    "results/digest.py": "results/test_store.py",  # of artifacts, through the store
     "bench/job_context.py": "bench/test_worker.py",  # what a job may reach, through jobs
     "tasks/priors/diffwave.py": "tasks/priors/test_continuous.py",  # a network, through the prior that trains it
     "tasks/priors/diffusion.py": "tasks/priors/test_continuous.py",  # every prior of continuous latents
@@ -90,8 +102,8 @@ ELSEWHERE = {
 
 
 def packages() -> set[str]:
-    found = {path.parent.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("__init__.py")}
-    return {".".join(("latentbench", *path.parts)) for path in found}
+    subpackages = {path.parent.relative_to(ROOT) for folder in FOLDERS for path in (ROOT / folder).rglob("__init__.py")}
+    return {".".join(("latentbench", *path.parts)) for path in subpackages}
 
 
 def run(code: str, *flags: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -131,8 +143,8 @@ def test_installed_suites_and_recipes_are_the_repositorys() -> None:
 def test_tests_are_no_package() -> None:
     """torch-fidelity installs a top-level `tests`: ours is never imported by that name."""
     assert list((ROOT / "tests").rglob("__init__.py")) == []
-    wanted = re.compile(r"^\s*(import tests\b|from tests\b)", re.MULTILINE)
-    assert [str(p) for p in (ROOT / "tests").rglob("*.py") if wanted.search(p.read_text())] == []
+    required = re.compile(r"^\s*(import tests\b|from tests\b)", re.MULTILINE)
+    assert [str(p) for p in (ROOT / "tests").rglob("*.py") if required.search(p.read_text())] == []
 
 
 def modules() -> list[str]:
@@ -191,12 +203,12 @@ def test_constraints_pin_every_dependency_within_its_bounds() -> None:
     pins = dict(
         line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")
     )
-    wanted = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
-    wanted += [Requirement(text) for group in PROJECT["project"]["optional-dependencies"].values() for text in group]
-    for requirement in wanted:
+    required = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
+    required += [Requirement(text) for group in PROJECT["project"]["optional-dependencies"].values() for text in group]
+    for requirement in required:
         assert requirement.name in pins, f"constraints.txt pins no {requirement.name}"
         assert requirement.specifier.contains(pins[requirement.name]), f"{requirement} excludes the pinned version"
-    assert set(pins) == {requirement.name for requirement in wanted}, "constraints.txt pins what nothing asks for"
+    assert set(pins) == {requirement.name for requirement in required}, "constraints.txt pins what nothing asks for"
 
 
 def test_the_guard_names_the_cure() -> None:
@@ -217,7 +229,7 @@ def test_the_safe_path_leaves_our_folder_out() -> None:
 @pytest.mark.parametrize("order", ["theirs first", "ours first"])
 def test_hugging_faces_tokenizers_in_the_same_environment(order: str, tmp_path: Path) -> None:
     try:
-        wanted = version("tokenizers")
+        required = version("tokenizers")
     except PackageNotFoundError:
         pytest.skip("Hugging Face's tokenizers is not installed here")
     lines = ["import tokenizers", "import latentbench.tokenizers.interface as ours"]
@@ -230,7 +242,7 @@ def test_hugging_faces_tokenizers_in_the_same_environment(order: str, tmp_path: 
     ]
     done = run("\n".join(lines), "-P", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [wanted]
+    assert done.stdout.split() == [required]
 
 
 def test_nothing_of_ours_is_installed_at_the_top_level() -> None:

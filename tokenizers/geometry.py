@@ -32,7 +32,7 @@ def read_downsample(value: Any, signal: SignalSpec, *, where: str) -> tuple[int,
     axes = signal.modality.axes
     values = list(value) if isinstance(value, list | tuple) else [value] * len(axes)
     if any(isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in values):
-        raise UserError(f"{where}: a whole number >= 1, or a list of them, is wanted, got {value!r}")
+        raise UserError(f"{where}: expected a whole number >= 1, or a list of them, got {value!r}")
     if len(values) != len(axes):
         raise UserError(f"{where}: {signal.modality} has {len(axes)} axes ({', '.join(axes)}), got {value!r}")
     return tuple(values)

@@ -49,7 +49,7 @@ def normalise(options: Mapping[str, Any], *, where: str) -> dict[str, Any]:
             raise unknown("option", name, OPTIONS, where=where)
         if name in _PARTS:
             if not isinstance(value, Mapping):
-                raise UserError(f"{at}: a table is wanted, got {value!r}")
+                raise UserError(f"{at}: expected a table, got {value!r}")
             result[name] = {**value, **result.get(name, {})}
         elif name in _SHORT:
             part, key = _SHORT[name]
@@ -89,14 +89,14 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def merge_layer(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+def merge_layer(base: Mapping[str, Any], layer: Mapping[str, Any], *, where: str = "") -> dict[str, Any]:
     """`merge` for the options of a tokenizer, both normalised, where a TSR and what gives one exclude each other.
 
     A layer's `tsr` drops the channels and the codes per position that are set below it, and either of them drops a
     `tsr` below it; only what one layer says about both is checked against each other.
     """
     below = dict(base)
-    codes = _codes_option(base, layer)
+    codes = _codes_option(base, layer, where=where)
     if "tsr" in layer:
         below.pop("channels", None)
         if codes is not None and isinstance(below.get("bottleneck"), Mapping):
@@ -106,8 +106,11 @@ def merge_layer(base: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, 
     return merge(below, layer)
 
 
-def _codes_option(*layers: Mapping[str, Any]) -> str | None:
+def _codes_option(*layers: Mapping[str, Any], where: str) -> str | None:
     """The option that is the number of codes per position, of the bottleneck that the last layer to name one names."""
     kinds = [layer["bottleneck"].get("kind") for layer in layers if "bottleneck" in layer]
     kind = next((kind for kind in reversed(kinds) if kind is not None), None)
-    return BOTTLENECKS.get(kind).tsr_option if isinstance(kind, str) and kind in BOTTLENECKS else None
+    if not isinstance(kind, str) or kind not in BOTTLENECKS:
+        return None  # refused where the bottleneck is read
+    option: str | None = BOTTLENECKS.get(kind, where=f"{where}.bottleneck.kind" if where else "").tsr_option
+    return option

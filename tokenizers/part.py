@@ -55,10 +55,10 @@ def read_part(base: type[P], registry: Registry, table: Any, *, where: str) -> P
     Raises UserError with a dotted path under `where` for an unknown kind, an unknown option or a wrong type.
     """
     if not isinstance(table, Mapping):
-        raise UserError(f"{where}: a table is wanted, got {table!r}")
+        raise UserError(f"{where}: expected a table, got {table!r}")
     kind = table.get("kind")
     if not isinstance(kind, str):
-        missing = "missing" if kind is None else f"a name is wanted, got {kind!r}"
+        missing = "missing" if kind is None else f"expected a name, got {kind!r}"
         raise UserError(f"{where}.kind: {missing}; known: {', '.join(registry.names())}")
     options = {key: value for key, value in table.items() if key != "kind"}
     part = check(registry.get(kind, where=f"{where}.kind"), options, where=where)

@@ -87,8 +87,9 @@ def resolve(recipe: str, signal: SignalSpec, options: Mapping[str, Any], *, wher
         )
     merged: dict[str, Any] = {}
     for layer in loaded.layers(signal.modality):
-        merged = merge_layer(merged, normalise(layer, where=f"recipe {loaded.name}"))
-    merged = merge_layer(merged, normalise(options, where=where))
+        place = f"recipe {loaded.name}"
+        merged = merge_layer(merged, normalise(layer, where=place), where=place)
+    merged = merge_layer(merged, normalise(options, where=where), where=where)
     return _Resolution(merged, signal, where).config(loaded.name)
 
 
@@ -208,7 +209,7 @@ class _Resolution:
     def _latent_noise(self) -> float:
         noise = self.options.get("latent_noise", 0.0)
         if isinstance(noise, bool) or not isinstance(noise, int | float) or not 0 <= noise < float("inf"):
-            raise UserError(f"{self._at('latent_noise')}: a number >= 0 is wanted, got {noise!r}")
+            raise UserError(f"{self._at('latent_noise')}: expected a number >= 0, got {noise!r}")
         return float(noise)
 
     def _bottleneck(self, layout: Any, features: int) -> tuple[BottleneckConfig, int]:
@@ -219,7 +220,7 @@ class _Resolution:
             ("channels", channels, int, "a whole number >= 1"),
         ):
             if value is not None and (isinstance(value, bool) or not isinstance(value, kinds) or value <= 0):
-                raise UserError(f"{self._at(key)}: {what} is wanted, got {value!r}")
+                raise UserError(f"{self._at(key)}: expected {what}, got {value!r}")
         bottleneck = self._read("bottleneck", BottleneckConfig, BOTTLENECKS, table)
         try:
             discrete = bool(bottleneck.codebook_sizes(channels or bottleneck.default_channels() or 1))
@@ -299,7 +300,7 @@ def _load(name: str, where: str, seen: tuple[str, ...]) -> Recipe:
     for key, value in {"modality": special, **(special if isinstance(special, dict) else {})}.items():
         if not isinstance(value, dict):
             dotted = key if key == "modality" else f"modality.{key}"
-            raise UserError(f"{place}: {dotted}: a table is wanted, got {value!r}")
+            raise UserError(f"{place}: {dotted}: expected a table, got {value!r}")
     for modality in (*(modalities or ()), *special):
         if modality not in list(Modality):
             raise unknown("modality", modality, list(Modality), where=place)
@@ -322,14 +323,14 @@ def _folder() -> Any:
 def _text(table: Mapping[str, Any], key: str, where: str, default: str | None = None) -> str:
     value = table.get(key, default)
     if not isinstance(value, str):
-        raise UserError(f"{where}: {key}: a text is wanted, got {value!r}")
+        raise UserError(f"{where}: {key}: expected a text, got {value!r}")
     return value
 
 
 def _texts(table: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
     value = table.get(key, [])
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise UserError(f"{where}: {key}: a list of texts is wanted, got {value!r}")
+        raise UserError(f"{where}: {key}: expected a list of texts, got {value!r}")
     return tuple(value)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -28,11 +29,13 @@ def check(cls: type[T], data: Mapping[str, Any], *, where: str) -> T:
     the nearest known key for a misspelt one.
     """
     _plain(data, where, depth=0)
-    payload = json.dumps(dict(data))
+    payload = _BYTE.sub(_stand_in, text := json.dumps(dict(data)))
     try:
         checked: T = _adapter(cls).validate_json(payload, strict=True)  # type: ignore[arg-type]
     except ValidationError as error:
         raise UserError(_explain(cls, error, where)) from None
+    if payload is not text:
+        _restore(checked)
     return checked
 
 
@@ -79,14 +82,34 @@ def _plain(value: Any, where: str, depth: int) -> None:
             _plain(item, where if depth > 8 else f"{where}[{i}]", depth + 1)
     elif isinstance(value, int) and not isinstance(value, bool):
         check_whole(value, where)
-    elif isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise UserError(f"{where}: {value!r} is no valid text") from None
-    elif value is not None and not isinstance(value, bool | float):
+    elif value is not None and not isinstance(value, bool | float | str):
         kinds = "numbers, strings, booleans, lists and tables"
         raise UserError(f"{where}: only {kinds} are allowed, got a {type(value).__name__}")
+
+
+# Python has the bytes of a path that is no UTF-8 as lone surrogates, which JSON's readers refuse: private characters
+# stand in for them while data are checked.
+_BYTE = re.compile(r"(?<!\\)((?:\\\\)*)\\udc([89a-f][0-9a-f])")
+_PRIVATE = 0x10FF00
+
+
+def _stand_in(match: re.Match[str]) -> str:
+    return match[1] + json.dumps(chr(_PRIVATE + int(match[2], 16)))[1:-1]
+
+
+def _restore(value: Any) -> Any:
+    """`value` with the bytes of paths again; dataclasses are changed in place."""
+    if type(value) is str:
+        back = {_PRIVATE + byte: 0xDC00 + byte for byte in range(0x80, 0x100)}
+        return value.translate(back)
+    if isinstance(value, Mapping):
+        return {_restore(key): _restore(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_restore, value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            object.__setattr__(value, field.name, _restore(getattr(value, field.name)))
+    return value
 
 
 def check_distinct(values: Sequence[Any], where: str) -> None:

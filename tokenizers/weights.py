@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,6 +120,32 @@ def require(name: str, *, where: str = "") -> Path:
         f"{prefix}weights {name!r} not found: looked for {' or '.join(file.filenames)} in {looked}; "
         f"get it from {file.how_to_get} and put it there, or name its folder in LATENTBENCH_WEIGHTS"
     )
+
+
+def contents(names: Iterable[str], *, where: str = "") -> dict[str, str]:
+    """The digests of the files of these weights, by name: what a job that uses them is identified by.
+
+    Raises UserError as `require` does.
+    """
+    return {name: content_digest(require(name, where=where)) for name in sorted(names)}
+
+
+def content_digest(path: Path) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of a file's bytes; read once as long as the file stays the same.
+
+    Raises UserError for a file that can't be read.
+    """
+    try:
+        state = path.stat()
+        return _content(path, (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns))
+    except OSError as error:
+        raise UserError(f"{path}: can't be read: {error.strerror}") from None
+
+
+@lru_cache(maxsize=1024)
+def _content(path: Path, state: tuple[int, ...]) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 class Tensors(dict[str, "Tensor"]):

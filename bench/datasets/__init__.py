@@ -1,6 +1,6 @@
 """Data sets: a configuration names a source, which is decoded once into a bounded cache and memory-mapped.
 
-Everything here but `open_dataset` works without torch.
+Everything here but `open_dataset` (and `decode`, where files have to be decoded) works without torch.
 """
 
 from __future__ import annotations
@@ -8,27 +8,32 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ...results.errors import UserError
 from ...tokenizers.registry import Registry
 from .cache import Cache, default_cache
 from .config import DataConfig, signal_spec
 from .entry import DamagedEntryError, forget, read_index, remember
-from .source import Item, Progress, Skip, Source, SourceReader, silent
+from .source import Changed, Item, Progress, Skip, Source, SourceReader, silent
 
 if TYPE_CHECKING:
     from .cached import CachedDataset
 
+T = TypeVar("T")
+
 __all__ = [
     "CachedDataset",
+    "Changed",
     "DataConfig",
     "Item",
     "Skip",
     "Source",
     "SourceReader",
     "damage_of_cached",
+    "decode",
     "default_cache",
     "fingerprint",
     "open_dataset",
@@ -47,6 +52,10 @@ sources = Registry(
 )
 
 
+# Files that change while they are decoded are looked at anew this often.
+_ATTEMPTS = 3
+
+
 def fingerprint(config: DataConfig, *, cache: Path | None = None, progress: Progress | None = None) -> str:
     """A hash (64 hex digits) of everything that decides the data set's samples: identity, versions, files' content.
 
@@ -63,18 +72,58 @@ def open_dataset(
     fingerprint: str | None = None,
     progress: Progress | None = None,
 ) -> CachedDataset:
-    """The data set, decoded into `cache` if it is not there yet, memory-mapped.
+    """The data set, decoded into `cache` if it is not there yet, memory-mapped. Raises UserError as `decode` does."""
+    from .cached import load
 
-    Two processes that open the same data set decode it once. With the `fingerprint` of an earlier call, a decoded data
+    return _decoded(config, cache, fingerprint, progress, load)
+
+
+def decode(
+    config: DataConfig,
+    *,
+    cache: Path | None = None,
+    fingerprint: str | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """The folder of the data set in `cache`, decoded if it is not there yet.
+
+    Two processes that want the same data set decode it once. With the `fingerprint` of an earlier call, a decoded data
     set is found without a look at its files. Raises UserError when nothing can be read, when the files are no longer
     those of the `fingerprint`, when the data set does not fit the cache's bound (`LATENTBENCH_CACHE_GB`), or when the
     cache can't be written.
     """
-    from .cached import load
+    return _decoded(config, cache, fingerprint, progress, lambda folder, config, fingerprint: folder)
+
+
+def _decoded(
+    config: DataConfig,
+    cache: Path | None,
+    fingerprint: str | None,
+    progress: Progress | None,
+    use: Callable[[Path, DataConfig, str], T],
+) -> T:
+    root = Path(cache) if cache is not None else default_cache()
+    for _ in range(_ATTEMPTS):
+        try:
+            return _used(config, root, fingerprint, progress or silent, use)
+        except Changed as change:
+            trouble = change
+    raise UserError(f"data: {config.label}: {trouble} while it was being decoded; run again when its files are at rest")
+
+
+def _used(
+    config: DataConfig,
+    root: Path,
+    fingerprint: str | None,
+    progress: Progress,
+    use: Callable[[Path, DataConfig, str], T],
+) -> T:
+    """What `use` gives of the decoded folder, called while no other process can drop it from the cache.
+
+    Raises Changed when the files are not those that the fingerprint is of.
+    """
     from .store import build
 
-    progress = progress or silent
-    root = Path(cache) if cache is not None else default_cache()
     source = sources.get(config.kind, where="data.source")()
     store = Cache(root)
     key = store.resolve(fingerprint) if fingerprint is not None else None
@@ -88,17 +137,19 @@ def open_dataset(
         folder = store.find(key)
         if folder is not None:
             try:
-                data = load(folder, config, fingerprint)
+                read_index(folder)
                 store.remember(fingerprint, key)
-                return data
+                return use(folder, config, fingerprint)
             except DamagedEntryError as error:
                 print(f"{folder}: damaged ({error}); {config.label} is decoded anew", file=sys.stderr)
                 store.drop(key)
         with store.new(key) as draft:
             build(draft, config, source.read(config, cache=root, progress=progress), progress)
+            if _names(config, root, silent)[1] != key:
+                raise Changed("the set of files has changed")
         remember(store.path(key))
         store.remember(fingerprint, key)
-        return load(store.path(key), config, fingerprint)
+        return use(store.path(key), config, fingerprint)
 
 
 def damage_of_cached(config: DataConfig, *, cache: Path, fingerprint: str) -> str | None:

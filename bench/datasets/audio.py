@@ -6,77 +6,91 @@ Shape legend: C channels, N samples in a segment.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Literal
 
 import av
 import numpy as np
 
+from .complaints import decoding
 from .config import DataConfig
+from .ogg_links import Link, ogg_links
 from .places import choose, complete
+from .sound_length import SoundLength, sound_length, stated_seconds, states_times
+from .sound_mix import SoundMixer
 from .source import Skip
+
+# The clocks of containers round to milliseconds; a lost packet is 10 ms and more.
+_GAP = 0.008
+_TAGS = (b"ID3", b"TAG", b"APETAGEX")
 
 
 def decode_audio_file(path: Path, config: DataConfig, generator: np.random.Generator) -> Iterator[np.ndarray]:
     """Segments `[1, C, N]` int16 of the first audio stream, one after the other.
 
     Resampled to `sample_rate` and mixed to `channels`; the file is laid out in consecutive segments from its start,
-    of which `crop` and `per_file` choose. Raises Skip when the file is damaged, cut short or too short.
+    of which `crop` and `per_file` choose. Raises Skip when the file is damaged, cut short, or too short (`pad` fills up
+    a short one with silence).
     """
-    length, channels = config.clip_samples, config.channels
-    _expect_whole(path)
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.audio:
-                raise Skip("no audio in it")
-            stream = container.streams.audio[0]
-            stream.codec_context.thread_count = 1
-            declared = _declared(container, stream)
-            count = None if declared is None else round(declared * config.sample_rate) // length
-            wanted = _wanted(count, config, generator)
-            total = 0
-            for start, chunk in _chunks(container, stream, config.sample_rate, channels):
-                total = start + chunk.shape[1]
-                yield from wanted.take(start, chunk)
-    except (av.error.FFmpegError, ValueError) as error:
-        raise Skip(f"can't be decoded: {str(error).splitlines()[0][:120]}") from None
-    seconds = total / config.sample_rate
-    if declared is not None and not complete(seconds, declared):
-        raise Skip(f"cut short: {seconds:.2f} of {declared:.2f} s could be decoded")
+    length, rate = config.clip_samples, config.sample_rate
+    with decoding(path, "sound"):
+        links = ogg_links(path)
+        expected = _linked_length(path, links) if links else None
+        mixer = SoundMixer(rate, config.channels)
+        chosen: _Chosen | None = None
+        total = 0
+        for link in links or (None,):
+            with _opened(path, link) as (container, stream):
+                if expected is None:
+                    expected = sound_length(path, container, stream)
+                if chosen is None:
+                    count = round(expected.seconds * rate) // length
+                    chosen = _Chosen(max(count, 1) if config.pad else count, config, generator)
+                for chunk in _chunks(container, stream, mixer, stated=expected.stated):
+                    yield from chosen.take(total, chunk)
+                    total += chunk.shape[1]
+    assert expected is not None
+    assert chosen is not None
+    seconds = total / rate
+    if expected.stated and not complete(seconds, expected.seconds):
+        raise Skip(f"cut short: {seconds:.2f} of {expected.seconds:.2f} s could be decoded")
+    if not total:
+        raise Skip("empty: no sound in it")
     if total < length:
-        raise Skip(f"too short: {seconds:.3f} s for segments of {length / config.sample_rate:.3f} s")
+        if not config.pad:
+            raise Skip(f"too short: {seconds:.3f} s for segments of {length / rate:.3f} s")
+        yield chosen.padded(total)
 
 
-def _expect_whole(path: Path) -> None:
-    """Raises Skip for a WAV or AIFF file that is smaller than its header says: libav reads it as a shorter one."""
-    with path.open("rb") as file:
-        head = file.read(8)
-    order: Literal["little", "big"] | None = {b"RIFF": "little", b"FORM": "big"}.get(head[:4])  # type: ignore[assignment]
-    if order is None or len(head) < 8:
-        return
-    declared, size = int.from_bytes(head[4:], order) + 8, path.stat().st_size
-    # A stream of unknown length has all ones there, or nothing; a missing pad byte is no harm.
-    if declared not in (8, 0xFFFFFFFF + 8) and declared > size + 1:
-        raise Skip(f"cut short: {size} of {declared} bytes are there")
+@contextmanager
+def _opened(path: Path, link: tuple[int, int] | None) -> Iterator[tuple[av.container.InputContainer, av.AudioStream]]:
+    """The file, or a link of it, and its first sound, whose decoder reports damage instead of concealing it."""
+    with Link(path, *link) if link else nullcontext() as file, av.open(file or str(path), "r") as container:
+        if not container.streams.audio:
+            raise Skip("no audio in it")
+        stream = container.streams.audio[0]
+        if stream.codec_context is None:
+            raise Skip("unsupported or damaged: no decoder for its codec; convert it")
+        stream.codec_context.thread_count = 1
+        stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
+        yield container, stream
 
 
-def _declared(container: av.container.InputContainer, stream: av.AudioStream) -> float | None:
-    """The duration that the file claims, in seconds."""
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    return None if container.duration is None else container.duration / av.time_base
+def _linked_length(path: Path, links: list[tuple[int, int]]) -> SoundLength:
+    seconds = 0.0
+    for link in links:
+        with _opened(path, link) as (container, stream):
+            seconds += stated_seconds(container, stream) or 0.0
+    return SoundLength(seconds, stated=False)
 
 
-class _wanted:
+class _Chosen:
     """Collects the chosen segments from chunks that come in order."""
 
-    def __init__(self, count: int | None, config: DataConfig, generator: np.random.Generator) -> None:
-        per_file = config.per_file
-        # A duration that nobody knows leaves the first segments.
-        places = range(per_file) if count is None else choose(count, per_file, config.crop, generator)
+    def __init__(self, count: int, config: DataConfig, generator: np.random.Generator) -> None:
         self._length = config.clip_samples
-        self._places = set(places)
-        self._segment = np.empty((1, config.channels, self._length), np.int16)
+        self._places = set(choose(count, config.per_file, config.crop, generator))
+        self._segment = np.zeros((1, config.channels, self._length), np.int16)
 
     def take(self, start: int, chunk: np.ndarray) -> Iterator[np.ndarray]:
         """Reads `chunk` `[C, n]`, whose first sample is sample `start` of the file; gives what is complete."""
@@ -90,25 +104,53 @@ class _wanted:
                     yield self._segment.copy()
             offset += step
 
+    def padded(self, total: int) -> np.ndarray:
+        """The first segment, of which `total` samples are there, followed by silence."""
+        self._segment[..., total:] = 0
+        return self._segment
+
 
 def _chunks(
-    container: av.container.InputContainer, stream: av.AudioStream, rate: int, channels: int
-) -> Iterator[tuple[int, np.ndarray]]:
-    """The stream's samples in order as (position, int16 `[C, n]`), decoder and resampler flushed."""
-    resampler = av.AudioResampler(format="s16", layout="stereo" if channels == 2 else "mono", rate=rate)
-    position = 0
-    for frame in _and_flush(container.decode(stream)):
-        for part in resampler.resample(frame):
-            chunk = part.to_ndarray().reshape(-1, channels).T
-            yield position, chunk
-            position += chunk.shape[1]
+    container: av.container.InputContainer, stream: av.AudioStream, mixer: SoundMixer, *, stated: bool
+) -> Iterator[np.ndarray]:
+    """The stream's samples in order, int16 `[C, n]`, decoder and resampler flushed. Raises Skip where some are lost."""
+    begin: float | None = None
+    elapsed = 0.0
+    clocked = states_times(container)
+    base, codec = float(stream.time_base or 0), stream.codec_context.name
+    for frame in _frames(container, stream, stated=stated):
+        stamp = frame.pts if clocked else None
+        if stamp is not None:
+            time = stamp * base
+            if begin is None or time < begin + elapsed - _GAP:
+                begin = time - elapsed
+            lost = time - begin - elapsed
+            if lost > _GAP:
+                raise Skip(f"damaged: {lost:.2f} s are missing at {elapsed:.2f} s")
+        yield from mixer.add(frame, elapsed, codec)
+        elapsed += frame.samples / frame.sample_rate
+    yield from mixer.flush()
 
 
-def _and_flush(frames: Iterator[av.AudioFrame]) -> Iterator[av.AudioFrame | None]:
-    """The frames, then None, which makes a resampler give what it holds back (and raises if it saw no frame)."""
-    seen = False
-    for frame in frames:
-        seen = True
-        yield frame
-    if seen:
-        yield None
+def _frames(container: av.container.InputContainer, stream: av.AudioStream, *, stated: bool) -> Iterator[av.AudioFrame]:
+    """The decoded frames. A recording without a stated length may begin and end in the middle of a frame; any other
+    that can't be decoded raises Skip."""
+    started = failed = False
+    for packet in container.demux(stream):
+        if failed and packet.size:
+            raise Skip("damaged: frames in the middle of it can't be decoded")
+        try:
+            frames = packet.decode()
+        except av.error.EOFError:
+            return
+        except av.error.FFmpegError:
+            # Files that were joined have each other's tags in the middle.
+            failed = (started or stated) and not bytes(packet).startswith(_TAGS)
+            continue
+        for frame in frames:
+            if frame.is_corrupt:
+                raise Skip("damaged: frames in the middle of it are broken")
+            started = True
+            yield frame
+    if failed and stated:
+        raise Skip("cut short: its last frame is incomplete")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import PurePath
@@ -44,6 +45,7 @@ class DataConfig:
     "short" scales images and frames so that the short side fits, "none" keeps the native pixels. `labels` "auto"
     takes the parent folder's name as the class when there are at least two; "folder" insists on it. `complexity`
     "mixed" (procedural) leaves every other sample without texture, and its background alone (of a sound: one event).
+    `pad` fills sounds shorter than `seconds` up with silence instead of skipping them.
     """
 
     version: ClassVar[int] = 1
@@ -68,6 +70,7 @@ class DataConfig:
     resize: Literal["short", "none"] = "short"
     labels: Literal["auto", "none", "folder"] = "auto"
     complexity: Literal["even", "mixed"] = "even"
+    pad: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -78,6 +81,8 @@ class DataConfig:
             self._fill("samples", 4096)
         elif self.complexity != "even":
             raise ValueError("complexity is for source 'procedural'")
+        if self.pad and not (self.modality.is_audio and self.kind == "folder"):
+            raise ValueError("pad is for sounds of source 'folder'")
         for name in ("size", "channels", "frames", "sample_rate", "n_mels", "n_fft", "hop", "samples", "per_file"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -108,7 +113,8 @@ class DataConfig:
         """A display name: `name`, else source and geometry ("photos-image-64")."""
         if self.name:
             return self.name
-        base = PurePath(self.path).name if self.kind == "folder" and self.path else self.source.replace(":", "-")
+        folder = os.fsencode(PurePath(self.path or "").name).decode("utf-8", "replace")  # a name may be no UTF-8
+        base = folder if self.kind == "folder" and self.path else self.source.replace(":", "-")
         if self.modality.is_audio:
             return f"{base}-{self.modality.value}-{self.sample_rate}"
         return f"{base}-{self.modality.value}-{self.size}"
@@ -138,6 +144,8 @@ class DataConfig:
         if self.kind != "procedural" and not self.modality.is_audio:
             fields += ["resize"]
         values = self.to_json()
+        if self.pad:
+            fields += ["pad"]
         if self.modality.is_audio:
             values["seconds"] = self.clip_samples / self.sample_rate
         return {field: values[field] for field in sorted(fields)}
@@ -214,11 +222,11 @@ def _check_sound(config: DataConfig) -> None:
 
 
 @cache
-def most_mels(sample_rate: int, n_fft: int, wanted: int) -> int:
-    """The largest number of mel bins up to `wanted` of which each covers a frequency of the transform (HTK scale)."""
+def most_mels(sample_rate: int, n_fft: int, most: int) -> int:
+    """The largest number of mel bins up to `most` of which each covers a frequency of the transform (HTK scale)."""
     step = sample_rate / n_fft
     top = 2595.0 * math.log10(1.0 + sample_rate / 2 / 700.0)
-    for n_mels in range(wanted, 0, -1):
+    for n_mels in range(most, 0, -1):
         edges = [700.0 * (10.0 ** (top * i / (n_mels + 1) / 2595.0) - 1.0) for i in range(n_mels + 2)]
         if all(math.floor(low / step + 1e-9) + 1 < high / step for low, high in zip(edges, edges[2:], strict=False)):
             return n_mels

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from ...results.errors import UserError, nearest
 from .source import Progress
@@ -17,6 +18,31 @@ from .source import Progress
 _CHUNK = 1 << 20
 # A file changed less than this before it was hashed may change again within the clock's grain: not remembered.
 _SETTLED_NS = 2_000_000_000
+# A file that changes each time it is hashed is being written.
+_ATTEMPTS = 3
+
+
+class FileState(NamedTuple):
+    """What tells that a file is still the same one, unchanged. Its times of change can't be set by programs, unlike its
+    modification time, which archives and copies bring along."""
+
+    size: int
+    modified: int
+    changed: int
+    inode: int
+
+
+class HashedFile(NamedTuple):
+    """A file's SHA-256 (hex) and the state in which it had that content."""
+
+    digest: str
+    state: FileState
+
+
+def file_state(file: Path | int) -> FileState:
+    """The present state of a path or of an open file. Raises OSError."""
+    status = os.stat(file)
+    return FileState(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 def find_folder(path: str) -> Path:
@@ -39,8 +65,8 @@ def list_files(root: Path, extensions: Iterable[str] | None = None) -> tuple[lis
     Recursive; names that begin with a dot are ignored; links are followed, a folder reached twice is read once.
     `extensions` (lower case, with the dot) picks files by the end of their name, whatever its case.
     """
-    wanted = None if extensions is None else tuple(extensions)
-    found: list[str] = []
+    endings = None if extensions is None else tuple(extensions)
+    names: list[str] = []
     problems: list[tuple[str, str]] = []
     seen: set[tuple[int, int]] = set()
 
@@ -62,70 +88,69 @@ def list_files(root: Path, extensions: Iterable[str] | None = None) -> tuple[lis
             # os.path's tests, unlike the entry's own, are False where a link can't be followed.
             if os.path.isdir(path):
                 visit(path, f"{name}/")
-            elif wanted is None or entry.name.lower().endswith(wanted):
+            elif endings is None or entry.name.lower().endswith(endings):
                 if os.path.isfile(path):
-                    found.append(name)
+                    names.append(name)
                 else:
                     problems.append((name, "no regular file (a broken link?)"))
 
     visit(root, "")
-    return sorted(found), problems
+    return sorted(names), problems
 
 
 def hash_files(
     root: Path, names: list[str], *, cache: Path, progress: Progress
-) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """SHA-256 of each file's content by name, and the files that can't be read, with reasons.
+) -> tuple[dict[str, HashedFile], list[tuple[str, str]]]:
+    """Each file's hash by name, and the files that can't be read, with reasons.
 
-    Hashes are remembered under `cache` by (path, size, modification time), so that a second call reads no file again.
+    Hashes are remembered under `cache` by path and state, so that a second call reads no unchanged file again.
     """
-    index_path = cache / "hashes" / f"{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:24]}.json"
+    index_path = cache / "hashes" / f"{hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:24]}.json"
     old = _read_index(index_path)
-    hashes: dict[str, str] = {}
+    hashes: dict[str, HashedFile] = {}
     problems: list[tuple[str, str]] = []
-    index: dict[str, tuple[int, int, str]] = {}
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         results = pool.map(lambda name: _hash(root / name, old.get(name)), names)
         for done, (name, result) in enumerate(zip(names, results, strict=True)):
             progress(done, len(names), "hashing files")
             if isinstance(result, str):
                 problems.append((name, result))
-                continue
-            size, changed, digest, settled = result
-            hashes[name] = digest
-            if settled:
-                index[name] = (size, changed, digest)
+            else:
+                hashes[name] = result
     progress(len(names), len(names), "hashing files")
-    if {name: tuple(entry) for name, entry in old.items()} != index:
+    settled = time.time_ns() - _SETTLED_NS
+    index = {name: file for name, file in hashes.items() if max(file.state.modified, file.state.changed) < settled}
+    if old != index:
         _write_index(index_path, index)
     return hashes, problems
 
 
-def _hash(path: Path, old: list | None) -> tuple[int, int, str, bool] | str:
+def _hash(path: Path, old: HashedFile | None) -> HashedFile | str:
     try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            size, changed = status.st_size, status.st_mtime_ns
-            if old is not None and old[0] == size and old[1] == changed:
-                return size, changed, str(old[2]), True
-            digest = hashlib.sha256()
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
+        for _ in range(_ATTEMPTS):
+            with path.open("rb") as file:
+                state = file_state(file.fileno())
+                if old is not None and old.state == state:
+                    return old
+                digest = hashlib.sha256()
+                while chunk := file.read(_CHUNK):
+                    digest.update(chunk)
+            if file_state(path) == state:
+                return HashedFile(digest.hexdigest(), state)
     except OSError as error:
         return f"can't be read: {error.strerror}"
-    return size, changed, digest.hexdigest(), time.time_ns() - changed > _SETTLED_NS
+    return "can't be read: it changes while it is read"
 
 
-def _read_index(path: Path) -> dict[str, list]:
+def _read_index(path: Path) -> dict[str, HashedFile]:
     # A damaged or foreign index costs a second look at the files and nothing else.
-    with suppress(OSError, ValueError):
-        index = json.loads(path.read_text())
-        if isinstance(index, dict):
-            return {name: entry for name, entry in index.items() if isinstance(entry, list) and len(entry) == 3}
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        entries = json.loads(path.read_text()).items()
+        return {name: HashedFile(digest, FileState(*state)) for name, (digest, state) in entries}
     return {}
 
 
-def _write_index(path: Path, index: dict[str, tuple[int, int, str]]) -> None:
+def _write_index(path: Path, index: dict[str, HashedFile]) -> None:
     # A cache that can't be written is reported where something must be written to it.
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)

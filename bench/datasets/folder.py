@@ -20,9 +20,10 @@ import numpy as np
 
 from ...results.errors import UserError
 from ...tokenizers.spec import Modality
+from .complaints import by_reason
 from .config import DataConfig, require_path, stored_shape
-from .files import find_folder, hash_files, list_files
-from .source import Item, Progress, Skip, SourceReader, silent
+from .files import FileState, file_state, find_folder, hash_files, list_files
+from .source import Changed, Item, Progress, Skip, SourceReader, silent
 
 _AUDIO = (".aac", ".aif", ".aiff", ".au", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".wma")
 EXTENSIONS: dict[Modality, tuple[str, ...]] = {
@@ -43,6 +44,7 @@ Decode = Callable[[Path, DataConfig, np.random.Generator], Iterator[np.ndarray]]
 class _File:
     name: str
     digest: str
+    state: FileState
     label: str | None
 
 
@@ -57,7 +59,7 @@ class _Listing:
 class Folder:
     """The data source "folder"."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def content(self, config: DataConfig, *, cache: Path, progress: Progress = silent) -> str:
         """A hash over the files' hashes (and classes). Raises UserError when no file looks like one of its kind."""
@@ -92,8 +94,8 @@ def _list(config: DataConfig, cache: Path, progress: Progress) -> _Listing:
     labels = folder_labels(config, list(hashes))
     first: dict[str, str] = {}
     for name in sorted(hashes):
-        first.setdefault(hashes[name], name)
-    files = tuple(_File(first[digest], digest, labels.get(first[digest])) for digest in sorted(first))
+        first.setdefault(hashes[name].digest, name)
+    files = tuple(_File(name, digest, hashes[name].state, labels.get(name)) for digest, name in sorted(first.items()))
     return _Listing(root, files, (*problems, *unread), len(hashes) - len(first))
 
 
@@ -116,21 +118,23 @@ def folder_labels(config: DataConfig, names: list[str]) -> dict[str, str]:
 def _expect_usable(config: DataConfig, listing: _Listing) -> None:
     if any(_looks_right(listing.root / file.name, config.modality) for file in listing.files):
         return
-    names = ", ".join([file.name for file in listing.files] + [name for name, _ in listing.problems])
-    count = len(listing.files) + len(listing.problems)
-    shown = names if len(names) <= 120 else names[:117] + "..."
     kind = _KIND[config.modality]
-    raise UserError(f"data.path: none of the {count} {kind} files in {listing.root} can be read ({shown})")
+    problems = [*((file.name, f"not {kind} data") for file in listing.files), *listing.problems]
+    counts = ", ".join(f"{count} {reason}" for reason, count in by_reason(reason for _, reason in problems).items())
+    raise UserError(
+        f"data.path: none of the {len(problems)} {kind} files in {listing.root} can be used: {counts} "
+        f"(the first: {problems[0][0]})"
+    )
 
 
 def _looks_right(path: Path, modality: Modality) -> bool:
     """Whether the file begins like one of its kind. Decoding may fail all the same."""
-    if modality is Modality.IMAGE:
-        with path.open("rb") as file:
-            return file.read(8).startswith(_MAGIC)
     import av
 
     try:
+        if modality is Modality.IMAGE:
+            with path.open("rb") as file:
+                return file.read(8).startswith(_MAGIC)
         with av.open(str(path)) as container:
             return len(container.streams.audio if modality.is_audio else container.streams.video) > 0
     except (av.error.FFmpegError, OSError, ValueError):
@@ -142,11 +146,17 @@ def _items(config: DataConfig, listing: _Listing, classes: tuple[str, ...]) -> I
     rank = {name: index for index, name in enumerate(classes)}
 
     def blocks(file: _File) -> Iterator[np.ndarray]:
-        generator = np.random.default_rng([config.seed, int(file.digest[:16], 16)])
+        path, generator = listing.root / file.name, np.random.default_rng([config.seed, int(file.digest[:16], 16)])
         try:
-            yield from decode(listing.root / file.name, config, generator)
-        except OSError as error:
-            raise Skip(f"can't be read: {error.strerror or error}") from None
+            _expect_same(path, file.state)
+            yield from decode(path, config, generator)
+            _expect_same(path, file.state)
+        except Skip:
+            # What can't be decoded may be a file that is being written.
+            _expect_same(path, file.state)
+            raise
+        except Changed as change:
+            raise Changed(f"{file.name} {change}") from None
 
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     window = 4 * min(8, workers)
@@ -155,9 +165,19 @@ def _items(config: DataConfig, listing: _Listing, classes: tuple[str, ...]) -> I
         ahead: Iterator[tuple[_File, Iterator[np.ndarray]]] = ((file, blocks(file)) for file in listing.files)
     else:
         ahead = _ahead(blocks, listing.files, min(8, workers), window)
-    for file, made in ahead:
+    for file, decoded in ahead:
         label = None if file.label is None else rank[file.label]
-        yield Item(name=file.name, blocks=made, label=label)
+        yield Item(name=file.name, blocks=decoded, label=label)
+
+
+def _expect_same(path: Path, state: FileState) -> None:
+    """Raises Changed when the file is not what it was when it was hashed."""
+    try:
+        if file_state(path) == state:
+            return
+    except OSError as error:
+        raise Changed(f"{path.name} can't be read ({(error.strerror or 'input/output error').lower()})") from None
+    raise Changed(f"{path.name} has changed")
 
 
 def _ahead(

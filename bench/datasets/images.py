@@ -1,4 +1,4 @@
-"""Image files to crops of one size: decoding, resizing, cropping.
+"""Image files to crops of one size: resizing and cropping.
 
 Shape legend: C channels, H height, W width.
 """
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .config import DataConfig
+from .image_file import read_image
 from .places import choose
 from .source import Skip
 
@@ -23,44 +24,7 @@ _MOST_ENLARGED = 2
 
 def decode_image_file(path: Path, config: DataConfig, generator: np.random.Generator) -> Iterator[np.ndarray]:
     """Crops `[n, C, size, size]` uint8 of the image file. Raises Skip when it can't be used."""
-    try:
-        image = read_image(path)
-    except RuntimeError as error:
-        raise Skip(f"can't be decoded: {str(error).splitlines()[0][:120]}") from None
-    yield cut_image(image, config, generator)
-
-
-def read_image(path: Path) -> Tensor:
-    """The image as `[3, H, W]` uint8: upright (EXIF), transparent pixels over white, 16 bits rounded to 8, the first
-    frame of an animation. Raises RuntimeError when it can't be decoded."""
-    from torchvision.io import ImageReadMode, decode_image
-
-    data = path.read_bytes()
-    if not data:
-        raise RuntimeError("the file is empty")
-    mode = ImageReadMode.RGB_ALPHA if _may_be_transparent(data) else ImageReadMode.RGB
-    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    image = decode_image(encoded, mode, apply_exif_orientation=True)
-    return flatten_image(image[0] if image.ndim == 4 else image)
-
-
-def _may_be_transparent(data: bytes) -> bool:
-    """Whether to ask for an alpha channel. Asked for one, torchvision refuses a JPEG and misreads a PNG whose palette
-    has no transparency (and one of few grey levels), so PNG says it in its header and chunks."""
-    if not data.startswith(b"\x89PNG"):
-        return data.startswith(b"RIFF")
-    colour_type = data[25:26]
-    return colour_type in (b"\x04", b"\x06") or (colour_type == b"\x03" and b"tRNS" in data.partition(b"IDAT")[0])
-
-
-def flatten_image(image: Tensor) -> Tensor:
-    """`[1 to 4, H, W]` uint8 or uint16 (grey, grey and alpha, RGB, RGBA) to `[3, H, W]` uint8 over white."""
-    if image.dtype == torch.uint16:
-        image = ((image.to(torch.int32) + 128) // 257).to(torch.uint8)
-    if image.shape[0] in (2, 4):
-        colour, alpha = image[:-1].to(torch.int32), image[-1:].to(torch.int32)
-        image = ((colour * alpha + 255 * (255 - alpha) + 127) // 255).to(torch.uint8)
-    return image.expand(3, -1, -1)
+    yield cut_image(read_image(path), config, generator)
 
 
 def cut_image(image: Tensor, config: DataConfig, generator: np.random.Generator) -> np.ndarray:
@@ -102,16 +66,16 @@ def _corners(
     width: int,
     size: int,
     crop: Literal["center", "tiles", "random"],
-    wanted: int,
+    most: int,
     generator: np.random.Generator,
 ) -> list[tuple[int, int]]:
     if crop == "center":
         return [((height - size) // 2, (width - size) // 2)]
     if crop == "random":
-        ys = generator.integers(0, height - size + 1, wanted)
-        xs = generator.integers(0, width - size + 1, wanted)
+        ys = generator.integers(0, height - size + 1, most)
+        xs = generator.integers(0, width - size + 1, most)
         return sorted({(int(y), int(x)) for y, x in zip(ys, xs, strict=True)})
     rows, columns = height // size, width // size
     top, left = (height - rows * size) // 2, (width - columns * size) // 2
-    places = choose(rows * columns, wanted, crop, generator)
+    places = choose(rows * columns, most, crop, generator)
     return [(top + (i // columns) * size, left + (i % columns) * size) for i in places]

@@ -9,16 +9,16 @@ _SLACK_SHARE = 0.01
 _SLACK_SECONDS = 0.1
 
 
-def choose(count: int, wanted: int, crop: str, generator: np.random.Generator) -> list[int]:
-    """At most `wanted` of `count` places, in order: the middle ones, evenly spread ones (tiles), or random ones."""
-    if wanted >= count:
+def choose(count: int, most: int, crop: str, generator: np.random.Generator) -> list[int]:
+    """At most `most` of `count` places, in order: the middle ones, evenly spread ones (tiles), or random ones."""
+    if most >= count:
         return list(range(count))
     if crop == "center":
-        start = (count - wanted) // 2
-        return list(range(start, start + wanted))
+        start = (count - most) // 2
+        return list(range(start, start + most))
     if crop == "tiles":
-        return [(2 * i + 1) * count // (2 * wanted) for i in range(wanted)]
-    return sorted(int(i) for i in generator.choice(count, wanted, replace=False))
+        return [(2 * i + 1) * count // (2 * most) for i in range(most)]
+    return sorted(int(i) for i in generator.choice(count, most, replace=False))
 
 
 def complete(seconds: float, declared: float, *, slack: float = 0.0) -> bool:

@@ -79,9 +79,9 @@ class Procedural:
             for split, n in counts:
                 for start in range(0, n, size):
                     stop = min(start + size, n)
-                    made = parts(config, split, np.arange(start, stop))
-                    block = _stored(made.signal, config.modality)
-                    yield Item(name=f"{split}[{start}:{stop}]", blocks=[block], label=made.label, split=split)
+                    drawn = parts(config, split, np.arange(start, stop))
+                    block = _stored(drawn.signal, config.modality)
+                    yield Item(name=f"{split}[{start}:{stop}]", blocks=[block], label=drawn.label, split=split)
 
         return SourceReader(
             items=items(),

@@ -26,6 +26,11 @@ class Skip(Exception):
     """Raised while an item is read: it can't be used, and why. It is counted and named, and reading goes on."""
 
 
+class Changed(Exception):
+    """Raised while an item is read: its file is no longer what it was when its content was hashed, or can't be read at
+    the moment. Nothing of the data set is stored."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Item:
     """One file (or block of made samples) and what is cut from it.

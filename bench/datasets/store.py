@@ -22,9 +22,6 @@ from .source import Item, Progress, Skip, SourceReader
 
 _T = TypeVar("_T")
 
-# How many reasons an error message quotes.
-_QUOTED = 3
-
 
 @dataclass(frozen=True)
 class _StoredItem:
@@ -205,10 +202,14 @@ def _divide(config: DataConfig, only: _StoredItem) -> tuple[np.ndarray, np.ndarr
 
 
 def _nothing(config: DataConfig, skipped: list[tuple[str, str]]) -> UserError:
-    quoted = "; ".join(f"{name}: {reason}" for name, reason in skipped[:_QUOTED])
-    more = f"; and {len(skipped) - _QUOTED} more" if len(skipped) > _QUOTED else ""
-    place = config.path or config.source
-    return UserError(f"data: none of the {len(skipped)} files in {place} is usable ({quoted}{more})")
+    from .complaints import by_reason
+
+    counts = ", ".join(f"{count} {reason}" for reason, count in by_reason(reason for _, reason in skipped).items())
+    name, reason = skipped[0]
+    return UserError(
+        f"data.path: none of the {len(skipped)} {config.modality.value} files in {config.path or config.source} can be "
+        f"used: {counts} (the first: {name}: {reason})"
+    )
 
 
 def _closable(items: Iterator[_T]) -> Generator[_T, None, None]:

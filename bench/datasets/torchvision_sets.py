@@ -19,7 +19,7 @@ from ...results.errors import UserError, unknown
 from ...tokenizers.spec import Modality
 from .config import DataConfig, require_path
 from .files import find_folder, hash_files, list_files
-from .source import Item, Progress, Skip, SourceReader, silent
+from .source import Changed, Item, Progress, Skip, SourceReader, silent
 
 # Where under the root a class keeps its files, so that the other contents of a shared root do not matter.
 _PLACES: dict[str, tuple[str, ...]] = {
@@ -47,7 +47,7 @@ _UNPICKLING = {"LSUN", "LSUNClass"}
 class TorchvisionSource:
     """The data source "torchvision"."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def content(self, config: DataConfig, *, cache: Path, progress: Progress = silent) -> str:
         """A hash over the names and contents of the class's files. Raises UserError when there are none."""
@@ -62,7 +62,7 @@ class TorchvisionSource:
         hashes, _ = hash_files(root, files, cache=cache, progress=progress)
         digest = hashlib.sha256()
         for file in sorted(hashes):
-            digest.update(f"{file} {hashes[file]}\n".encode())
+            digest.update(f"{file} {hashes[file].digest}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
     def read(self, config: DataConfig, *, cache: Path, progress: Progress = silent) -> SourceReader:
@@ -152,32 +152,30 @@ def _choice(config: DataConfig, split: Literal["train", "val"] | None, count: in
     order = np.random.default_rng([config.seed, 1]).permutation(count)
     if split is None:
         return order
-    wanted = config.samples if split == "train" else config.val
-    if isinstance(wanted, float):
-        wanted = max(1, round(wanted * count))
-    return np.sort(order[:wanted])
+    number = config.samples if split == "train" else config.val
+    if isinstance(number, float):
+        number = max(1, round(number * count))
+    return np.sort(order[:number])
 
 
 def _item(config: DataConfig, split: Literal["train", "val"] | None, data: Any, index: int) -> Item:
-    from .images import cut_image, flatten_image
+    from .complaints import complaint
+    from .image_file import flatten_image, pixels_of
+    from .images import cut_image
 
     name = f"{split or 'all'}[{index}]"
     try:
         image, target = data[index][:2]
-    except (OSError, RuntimeError) as error:
-        return Item(name=name, blocks=_skipped(f"can't be decoded: {str(error).splitlines()[0][:120]}"), split=split)
-    pixels = np.asarray(image if image.mode in ("L", "RGB", "RGBA") else image.convert("RGB"))
-    pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    except (OSError, RuntimeError, ValueError, SyntaxError) as error:
+        return Item(name=name, blocks=_raising(complaint(error, "image")), split=split)
+    pixels = pixels_of(image)
 
     def blocks() -> Iterator[np.ndarray]:
-        import torch
-
-        upright = flatten_image(torch.from_numpy(np.array(pixels)))
-        yield cut_image(upright, config, np.random.default_rng([config.seed, 2, index]))
+        yield cut_image(flatten_image(pixels), config, np.random.default_rng([config.seed, 2, index]))
 
     return Item(name=name, blocks=blocks(), label=int(target) if isinstance(target, int) else None, split=split)
 
 
-def _skipped(reason: str) -> Iterator[np.ndarray]:
-    raise Skip(reason)
+def _raising(reason: Skip | Changed) -> Iterator[np.ndarray]:
+    raise reason
     yield

@@ -1,5 +1,6 @@
 """Engines: where jobs are executed."""
 
 from ...tokenizers.registry import Registry
+from .interface import Engine
 
-engines = Registry("engine", "latentbench.engines", {"local": "bench.engines.local:LocalEngine"})
+engines = Registry("engine", "latentbench.engines", {"local": "bench.engines.local:LocalEngine"}, base=Engine)

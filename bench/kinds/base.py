@@ -36,7 +36,8 @@ class Price:
 class PlanContext:
     """Where a job stands in a plan: the suite, a data set and, for jobs that are not shared, one of its cells.
 
-    `choice` tells jobs of one kind on one data set apart (a net's name, a split); `fingerprint` is the data set's.
+    `choice` tells jobs of one kind on one data set apart (a net's name, a split); `fingerprint` is the data set's, and
+    `known_counts` its training and validation samples where the files were read.
     """
 
     suite: Suite
@@ -45,6 +46,7 @@ class PlanContext:
     add: Callable[[str, PlanContext], Job]
     chosen_cell: Cell | None = None
     choice: Mapping[str, str] = field(default_factory=dict)
+    known_counts: tuple[int, int] | None = None
 
     @property
     def cell(self) -> Cell:
@@ -73,6 +75,8 @@ class PlanContext:
     @property
     def counts(self) -> tuple[int, int]:
         """Training and validation samples, guessed where only the files can tell: for predicting cost alone."""
+        if self.known_counts is not None:
+            return self.known_counts
         n, val = self.data.samples or 2048, self.data.val
         return n, val if isinstance(val, int) else max(1, int(n * min(val or 0.1, 0.2)))
 

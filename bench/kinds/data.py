@@ -6,6 +6,7 @@ from typing import Any
 
 from ...results.record import JobResult
 from ..datasets import sources
+from ..datasets.complaints import by_reason
 from .base import JobContext, JobKind, PlanContext
 
 
@@ -31,5 +32,6 @@ class Data(JobKind):
                 "classes": list(data.classes),
                 "counts": dict(data.counts),
                 "skipped": [dict(item) for item in data.skipped],
+                "reasons": by_reason(item["reason"] for item in data.skipped),
             }
         )

@@ -20,7 +20,7 @@ from .reference import ENCODER, net_versions, references
 class Generation(JobKind):
     """Fréchet and kernel distances of samples to the data, and the further scores that the suite names."""
 
-    name, order, version, task = "generation", 80, 1, "default"
+    name, order, version, task = "generation", 80, 2, "default"
     options = GenerationConfig
     requires = ("data", "tokenizer", "latents", "prior")
 
@@ -51,13 +51,11 @@ class Generation(JobKind):
         return super().versions(at) | measure_versions("frechet", "kid") | chosen | net_versions(at)
 
     def needs(self, at: PlanContext) -> dict[str, str]:
-        """Also the split that samples are not compared with, as `<split>_reference.<net>`, where a score reads both."""
+        """Also the split that samples are not compared with, as `<split>_reference.<net>`: for the distance's floor
+        and for scores that read both."""
         options: GenerationConfig = at.suite.options[self.name]
-        needs = super().needs(at) | references(at, options.reference)
-        if any(scores.get(name).both_splits for name in options.scores):
-            other = "val" if options.reference == "train" else "train"
-            needs |= references(at, other, prefix=f"{other}_")
-        return needs
+        other = "val" if options.reference == "train" else "train"
+        return super().needs(at) | references(at, options.reference) | references(at, other, prefix=f"{other}_")
 
     def title(self, at: PlanContext) -> str:
         return f"generation {at.cell.name}"

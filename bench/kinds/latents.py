@@ -17,7 +17,7 @@ class Latents(JobKind):
         return Price(flops=forward / 2 * sum(at.counts), step_flops=forward * 32)
 
     def run(self, ctx: JobContext) -> JobResult:
-        from ...tasks.latents import write_latents, write_statistics
+        from ...tasks.encoding import write_latents, write_statistics
 
         splits = {"train": ctx.dataset.train, "val": ctx.dataset.val}
         for name, split in splits.items():

@@ -15,7 +15,7 @@ from .base import JobContext, JobKind, PlanContext
 class Modelability(JobKind):
     """All proxies, or those that the suite names."""
 
-    name, order, version, task = "modelability", 90, 1, "default"
+    name, order, version, task = "modelability", 90, 2, "default"
     options = ModelabilityConfig
     requires = ("data", "tokenizer", "latents")
 

@@ -14,6 +14,8 @@ from ..suite import Suite
 from .base import JobContext, JobKind, PlanContext, Price
 from .reference import net_versions, references
 
+_LPIPS = "alexnet_lpips"
+
 
 class Reconstruction(JobKind):
     """Metrics of pairs, Fréchet and kernel distances to the validation split, rate, operating points."""
@@ -24,10 +26,13 @@ class Reconstruction(JobKind):
 
     def check(self, suite: Suite, cells: Sequence[Cell]) -> None:
         if suite.options[self.name].lpips == "on":
-            weights.require("alexnet_lpips", where=f"{suite.where}: reconstruction.lpips")
+            weights.require(_LPIPS, where=f"{suite.where}: reconstruction.lpips")
 
     def config(self, at: PlanContext) -> dict[str, Any]:
-        return at.suite.options[self.name].identity()
+        options: ReconstructionConfig = at.suite.options[self.name]
+        if options.lpips == "off" or at.data.modality.is_audio:
+            return options.identity()
+        return options.identity() | {"weights": weights.contents([_LPIPS])}
 
     def versions(self, at: PlanContext) -> dict[str, int]:
         pairs = {f"metric.{name}": metrics.version(name) for name in metrics.names()}
@@ -46,12 +51,12 @@ class Reconstruction(JobKind):
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.reconstruction import reconstruct
 
-        config = ReconstructionConfig(**ctx.job.config)
+        config = ReconstructionConfig(**{name: v for name, v in ctx.job.config.items() if name != "weights"})
         extra = []
         if config.lpips == "on" and not ctx.dataset.signal.modality.is_audio:
             from ...tokenizers.losses.lpips import LPIPS
 
-            model = LPIPS(weights.require("alexnet_lpips")).to(ctx.device).eval()
+            model = LPIPS(weights.require(_LPIPS)).to(ctx.device).eval()
             extra.append(LpipsConfig().build(model))
         return reconstruct(
             ctx.tokenizer, ctx.dataset, config, ctx.task_context(), references=ctx.references, extra_metrics=extra

@@ -10,6 +10,7 @@ from ...results.record import JobResult
 from ...tasks.metrics.config import measure_versions
 from ...tasks.nets import nets
 from ...tasks.nets.config import EncoderConfig
+from ...tokenizers import weights
 from ..datasets.config import DataConfig, signal_spec
 from ..grid import Cell
 from ..suite import Suite
@@ -39,7 +40,9 @@ class ReferenceFeatures(JobKind):
                 nets.get(name).check(signal_spec(data), where=f"{suite.where}: features")
 
     def config(self, at: PlanContext) -> dict[str, Any]:
-        return dict(at.choice)
+        net = at.choice["net"]
+        used = None if net == ENCODER else nets.get(net).weights
+        return dict(at.choice) if used is None else {**at.choice, "weights": weights.contents([used])}
 
     def versions(self, at: PlanContext) -> dict[str, int]:
         net = f"net.{at.choice['net']}"

@@ -24,7 +24,9 @@ class Tokenizer(JobKind):
             weights.require(name, where=f"{suite.where}: losses")
 
     def config(self, at: PlanContext) -> dict[str, Any]:
-        return {"tokenizer": at.cell.tokenizer.to_json(), "seed": at.cell.seed}
+        used = weights.contents(at.cell.tokenizer.weights())
+        own = {"tokenizer": at.cell.tokenizer.to_json(), "seed": at.cell.seed}
+        return own | {"weights": used} if used else own
 
     def versions(self, at: PlanContext) -> dict[str, int]:
         return super().versions(at) | {"training": TrainingConfig.version} | at.cell.tokenizer.versions()

@@ -22,8 +22,10 @@ _TIE = 1e-12  # of the largest squared norm: distances of equal points are no fu
 
 
 def evenly(n: int, size: int) -> Tensor:
-    """`size` of the indices 0..n-1, evenly spread, so that a set in class order keeps its classes."""
-    return torch.arange(size) * n // size
+    """`size` of the indices 0..n-1 (all n where they are fewer), evenly spread, so that a set in class order keeps its
+    classes."""
+    size = min(size, n)
+    return torch.arange(size) * n // max(size, 1)
 
 
 def manifold_part(features: Tensor) -> Tensor:

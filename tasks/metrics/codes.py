@@ -13,10 +13,12 @@ from torch import Tensor
 
 from ...results.errors import UserError
 from ...results.metric import Direction, Metric, Shown
+from .entropy import TOKENS_PER_CODE, codes_in_use, enough_tokens, entropy_bits
 from .jackknife import delete_a_group, interval_of
 
 # A larger codebook (products, binary quantisers) is counted by the codes that occur, never by its implicit size.
 _DENSE = 1 << 20
+ESTIMATE = "of the population, by Chao's estimators"
 
 
 class CodeHistogram:
@@ -77,12 +79,16 @@ class CodeHistogram:
         values = counts if isinstance(counts, Tensor) else torch.tensor(list(counts.values()), dtype=torch.int64)
         return values[values > 0].double()
 
+    def enough(self) -> bool:
+        """Whether every head has tokens enough for the estimates below: 5 per code that occurs."""
+        return all(enough_tokens(self.counts(head)) for head in range(len(self.codebook_sizes)))
+
     def used(self) -> list[float]:
-        """Per head, the share of its codes that occur at least once."""
-        return [len(self.counts(head)) / size for head, size in enumerate(self.codebook_sizes)]
+        """Per head, the share of its codes that can occur, unseen ones estimated (see `codes_in_use`)."""
+        return [codes_in_use(self.counts(head), size) / size for head, size in enumerate(self.codebook_sizes)]
 
     def entropies(self) -> list[float]:
-        """Per head, the entropy of its codes in bits (plug-in estimate, biased low while codes outnumber tokens)."""
+        """Per head, the entropy of its codes in bits, corrected for the number of tokens (see `entropy_bits`)."""
         return [entropy_bits(self.counts(head)) for head in range(len(self.codebook_sizes))]
 
     def perplexities(self) -> list[float]:
@@ -90,46 +96,50 @@ class CodeHistogram:
         return [2**bits for bits in self.entropies()]
 
 
-def entropy_bits(counts: Tensor) -> float:
-    """-Σ p log2 p of positive counts `[K]`; 0 for none."""
-    if len(counts) == 0:
-        return 0.0
-    shares = counts.double() / counts.sum()
-    return max(0.0, -float((shares * shares.log2()).sum()))
-
-
 def code_metrics(histograms: Sequence[CodeHistogram], *, prefix: str = "") -> tuple[Metric, ...]:
     """`codebook_use`, `codebook_perplexity`, `code_bits_per_position` and `code_bits_per_sample` over the whole set.
 
-    `histograms` are of disjoint groups of samples; with two or more the intervals come from leaving one out at a time.
+    `histograms` are of disjoint groups of samples; with two or more the intervals, for what infinitely many samples
+    would give, come from leaving one out at a time. Values are estimates without the plug-in's bias (see `entropy`).
     Use and perplexity are means over heads, bits are sums over heads (order-0: heads and positions as if independent).
-    Perplexity is never divided by a codebook size: `codebook_use` is the share of codes that occur. Values are None for
-    an empty set.
+    Perplexity is never divided by a codebook size: `codebook_use` is the share of codes that can occur. Values are
+    None where a head has fewer than 5 tokens per code that occurs; the protocol says so.
     """
     if not histograms:
         raise UserError("code_metrics needs at least one histogram")
     total = _merged(histograms)
     samples = total.samples
-    line = "plug-in estimate over the whole set"  # codebook sizes are what is compared, no protocol
+    known = total.enough()
+    line = ESTIMATE  # codebook sizes are what is compared, no protocol
+    if not known:
+        line += f"; withheld: fewer than {TOKENS_PER_CODE} tokens per code that occurs"
     rows: tuple[tuple[str, Direction, str, Shown, str], ...] = (
-        ("codebook_use", "higher", "", "default", "mean over heads of the share of codes that occur"),
+        ("codebook_use", "higher", "", "default", "mean over heads of the share of codes that can occur"),
         ("codebook_perplexity", "higher", "codes", "default", "mean over heads of 2^entropy"),
         ("code_bits_per_position", "none", "bit", "asked", "order-0 entropy, sum over heads"),
         ("code_bits_per_sample", "none", "bit", "asked", "order-0 entropy, sum over heads and positions"),
     )
-    values: Sequence[float | None] = _statistics(total) if samples else [None] * len(rows)
+    values: Sequence[float | None] = _statistics(total) if known else [None] * len(rows)
+    sizes = total.codebook_sizes
+    bits = sum(math.log2(size) for size in sizes)
+    most = [1.0, sum(sizes) / len(sizes), bits, bits * total.positions / max(samples, 1)]
     left_out: list[list[float]] = []
-    if len(histograms) > 1 and all(h.samples for h in histograms):
+    if known and len(histograms) > 1 and all(h.samples for h in histograms):
         left_out = [_statistics(_merged([h for h in histograms if h is not part])) for part in histograms]
     metrics = []
     for column, ((name, direction, unit, shown, what), value) in enumerate(zip(rows, values, strict=True)):
         se, half = delete_a_group([row[column] for row in left_out])
+        interval = interval_of(value, half)
+        if value is not None:  # an estimate without bias may lie above what the codebooks allow; the truth can't
+            value = min(value, most[column])
+        if interval is not None:
+            interval = (min(interval[0], most[column]), min(interval[1], most[column]))
         metrics.append(
             Metric(
                 name=prefix + name,
                 value=value,
                 se=se,
-                interval=interval_of(value, half),
+                interval=interval,
                 n=samples,
                 direction=direction,
                 unit=unit,

@@ -49,6 +49,7 @@ class PsnrConfig(PairMetricConfig):
     """The mean of per-sample PSNR; images and frames are rounded to uint8 first."""
 
     kind = "psnr"
+    version = 2
     direction = "higher"
     unit = "dB"
     modalities = frozenset(Modality)
@@ -119,12 +120,10 @@ class LpipsConfig(PairMetricConfig):
 class ScoreConfig(Part):
     """What a suite may ask of samples beyond distances, measured on the features of its nets; `builds` a `Score`.
 
-    `only_net` names the one net that it is defined on; `both_splits` says that it reads training and validation
-    features, whichever split samples are compared with.
+    `only_net` names the one net that it is defined on.
     """
 
     only_net: ClassVar[str | None] = None
-    both_splits: ClassVar[bool] = False
 
     def unsupported_reason(self, *, samples: int, dims: Mapping[str, int]) -> str | None:
         """Why so many samples under nets of these feature lengths cannot have it, or None when they can."""
@@ -147,7 +146,7 @@ class MemorisationConfig(ScoreConfig):
     """Whether samples are nearer to the training set than held-out data are."""
 
     kind = "memorisation"
-    both_splits = True
+    version = 2
     builds = "memorisation:MemorisationScore"
 
 
@@ -187,18 +186,21 @@ class CodesConfig(MeasureConfig):
     """Use and entropy of codebooks."""
 
     kind = "codes"
+    version = 2
 
 
 class FrechetConfig(MeasureConfig):
     """Fréchet distance of features."""
 
     kind = "frechet"
+    version = 2
 
 
 class KidConfig(MeasureConfig):
     """Kernel distance of features."""
 
     kind = "kid"
+    version = 2
 
 
 class BallsConfig(MeasureConfig):
@@ -211,6 +213,7 @@ class RateConfig(MeasureConfig):
     """Bits of latents, continuous ones by uniform quantisation."""
 
     kind = "rate"
+    version = 2
 
 
 class PosteriorConfig(MeasureConfig):
@@ -223,9 +226,15 @@ _METRICS = (PsnrConfig, SsimConfig, SiSdrConfig, StftDistanceConfig, MelDistance
 _SCORES = (ManifoldConfig, MemorisationConfig, FdInfinityConfig, InceptionScoreConfig)
 _MEASURES = (BallsConfig, CodesConfig, FrechetConfig, KidConfig, RateConfig, PosteriorConfig, LpipsConfig)
 
-metrics = Registry("metric", "latentbench.metrics", dict[str, Any]((part.kind, part) for part in _METRICS))
-scores = Registry("score", "latentbench.scores", dict[str, Any]((part.kind, part) for part in _SCORES))
-measures = Registry("measure", "latentbench.measures", dict[str, Any]((part.kind, part) for part in _MEASURES))
+metrics = Registry(
+    "metric", "latentbench.metrics", dict[str, Any]((part.kind, part) for part in _METRICS), base=PairMetricConfig
+)
+scores = Registry(
+    "score", "latentbench.scores", dict[str, Any]((part.kind, part) for part in _SCORES), base=ScoreConfig
+)
+measures = Registry(
+    "measure", "latentbench.measures", dict[str, Any]((part.kind, part) for part in _MEASURES), base=Part
+)
 
 
 def measure_versions(*names: str) -> dict[str, int]:

@@ -12,7 +12,7 @@ Shape legend: N samples, D feature length, K rows of the reference's factor (at 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -142,24 +142,40 @@ def frechet_metric(
     """
     finite = torch.isfinite(features).all(1)
     usable = features[finite]
-    missing = len(features) - len(usable)
-    line = f"{protocol}; n = {len(usable)} against {reference.n}; unbiased covariances, float64".removeprefix("; ")
-    value = half = se = interval = None
-    if len(usable) >= 2:
+    n = len(usable)
+    value, left_out = None, []
+    if n >= 2:
         projected = _Projected(usable, reference)
         value = projected.distance()
-        if min(len(usable), len(reference.factor)) > 1024:
+        if min(n, len(reference.factor)) > 1024:
             groups = min(groups, 5)
-        if groups >= 2 and len(usable) >= 2 * groups:
-            se, half = delete_a_group([projected.distance(without=part) for part in group_of(len(usable), groups)])
-            interval = interval_of(value, half)
-            interval = None if interval is None else (max(0.0, interval[0]), interval[1])
+        if n >= 2 * groups:
+            left_out = [projected.distance(without=part) for part in group_of(n, groups)]
+    return distance_metric(
+        name, value, left_out, n=n, missing=len(features) - n, reference=reference, protocol=protocol
+    )
+
+
+def distance_metric(
+    name: str,
+    value: float | None,
+    left_out: Sequence[float],
+    *,
+    n: int,
+    missing: int,
+    reference: FrechetReference,
+    protocol: str,
+) -> Metric:
+    """A Fréchet distance as a metric, with the interval that its values without each group give (not below 0)."""
+    line = f"{protocol}; n = {n} against {reference.n}; unbiased covariances, float64".removeprefix("; ")
+    se, half = delete_a_group(left_out)
+    interval = interval_of(value, half)
     return Metric(
         name=name,
         value=value,
         se=se,
-        interval=interval,
-        n=len(usable),
+        interval=None if interval is None else (max(0.0, interval[0]), interval[1]),
+        n=n,
         missing=missing,
         direction="lower",
         protocol=line,

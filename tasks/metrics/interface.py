@@ -57,8 +57,8 @@ class PairMetric(ABC):
 class SampleSet:
     """Samples as a score sees them: their `features` `[N, D]` under one `net`, and the data's.
 
-    `reference` is what distances compare with; `splits` holds the references by (net, split), both splits' for a score
-    that says so. `note` joins the protocols.
+    `reference` is what distances compare with; `splits` holds both splits' references by (net,
+    split). `note` joins the protocols.
     """
 
     net: FeatureNet

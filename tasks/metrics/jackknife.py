@@ -1,4 +1,4 @@
-"""Standard errors by deleting one group of samples at a time."""
+"""Intervals: by deleting one group of samples at a time, and of shares."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from collections.abc import Callable, Sequence
 
 from scipy.special import stdtrit
 from torch import Tensor
+
+from ...results.errors import UserError
+
+_NORMAL = 1.959963984540054
 
 
 def group_of(n: int, groups: int) -> list[slice]:
@@ -34,6 +38,25 @@ def interval_of(value: float | None, half: float | None) -> tuple[float, float] 
     return None if value is None or half is None else (value - half, value + half)
 
 
+def difference_of(
+    first: float, second: float, first_left_out: Sequence[float], second_left_out: Sequence[float]
+) -> tuple[float, float | None, tuple[float, float] | None]:
+    """first - second of one statistic for two cells that share their samples: value, standard error, 95 % interval.
+
+    `first_left_out` and `second_left_out` hold the statistic without each group in turn, the same groups in the same
+    order. What the samples do to both cancels in the differences, so that far smaller ones show than the two intervals
+    by themselves would tell. Raises UserError when the groups are not as many.
+    """
+    if len(first_left_out) != len(second_left_out):
+        raise UserError(
+            f"the difference of two cells needs the same groups of samples, got {len(first_left_out)} and "
+            f"{len(second_left_out)}"
+        )
+    se, half = delete_a_group([a - b for a, b in zip(first_left_out, second_left_out, strict=True)])
+    value = first - second
+    return value, se, interval_of(value, half)
+
+
 def of_sums(sums: Tensor, statistic: Callable[[Tensor], float]) -> tuple[float, float | None, float | None]:
     """A statistic of sums over samples: its value, standard error and half-width of its 95 % interval.
 
@@ -42,3 +65,11 @@ def of_sums(sums: Tensor, statistic: Callable[[Tensor], float]) -> tuple[float, 
     total = sums.sum(0)
     left_out = [statistic(total - part) for part in sums] if len(sums) > 1 else []
     return statistic(total), *delete_a_group(left_out)
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """The 95 % score interval of a binomial share (Wilson 1927)."""
+    z2 = _NORMAL**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))

@@ -113,6 +113,50 @@ def kid_metric(
     )
 
 
+def paired_kid_metric(
+    name: str, features: Tensor, originals: Tensor, *, protocol: str, groups: int = 20
+) -> tuple[Metric, list[float]]:
+    """The kernel distance of reconstructions to their own originals, as a metric, and its jackknife's values.
+
+    Row i of both, `[N, D]`, is one sample. The terms of a reconstruction with its own original are left out, like those
+    of a sample with itself: a pair is no draw of two, and its near equality would bias the distance by about -1/N
+    (Gretton et al. 2012, lemma 6). All N samples count once; the interval is a delete-a-group jackknife in which a
+    sample leaves both sides, whose values are the second part, for `difference_of`. Samples whose features are not
+    finite leave both sides and are counted. Raises UserError when the sides differ in shape.
+    """
+    if features.shape != originals.shape:
+        raise UserError(f"{name}: reconstructions {list(features.shape)} and originals {list(originals.shape)} differ")
+    finite = torch.isfinite(features).all(1)
+    n = int(finite.sum())
+    groups = min(groups, len(features) // 2)
+    value, left_out = None, []
+    if n >= 2:
+        xx, xy, yy = _grams(features[finite].double(), originals[finite].double())
+        terms = (xx + yy - xy - xy.t()).fill_diagonal_(0)
+        value = float(terms.sum()) / (n * (n - 1))
+    if groups >= 2 and n >= 2 * groups:
+        # Groups by the samples' own numbers, so that they are the same for a cell without missing samples.
+        number = torch.arange(len(finite))[finite] % groups
+        for group in range(groups):
+            stays = (number != group).to(terms)
+            left = int(stays.sum())
+            left_out.append(float(stays @ terms @ stays) / (left * (left - 1)))
+    se, half = delete_a_group(left_out)
+    line = f"{protocol}; n = {n} pairs; unbiased MMD² without a pair's own terms, kernel (x·y/d + 1)³"
+    metric = Metric(
+        name=name,
+        value=value,
+        se=se,
+        interval=interval_of(value, half),
+        n=n,
+        missing=len(features) - n,
+        direction="lower",
+        protocol=line.removeprefix("; "),
+        role="distribution",
+    )
+    return metric, left_out
+
+
 def _subset_size(features: Tensor, reference: Tensor, subset_size: int) -> int:
     if features.ndim != 2 or reference.ndim != 2 or features.shape[1] != reference.shape[1]:
         raise UserError(f"features must be [N, D] and [M, D], got {list(features.shape)} and {list(reference.shape)}")

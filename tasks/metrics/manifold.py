@@ -34,9 +34,8 @@ from .balls import (
     slack_of,
 )
 from .interface import SampleSet, Score
-from .jackknife import delete_a_group, group_of
+from .jackknife import delete_a_group, group_of, wilson
 
-_NORMAL = 1.959963984540054
 _NAEEM, _KYNKAANNIEMI = "Naeem et al. 2020", "Kynkäänniemi et al. 2019"
 _Estimate = tuple[float | None, float | None, tuple[float, float] | None]  # value, standard error, interval
 
@@ -121,7 +120,7 @@ def _estimates(features: Tensor, reference: Manifold, groups: int) -> dict[str, 
     density = Metric.from_samples("", (inside / DENSITY_K).tolist(), direction="higher")
     assert density.value is not None
     return {
-        "precision": (precision, math.sqrt(precision * (1 - precision) / n), _wilson(precision, n)),
+        "precision": (precision, math.sqrt(precision * (1 - precision) / n), wilson(precision, n)),
         "recall": _jackknifed((reached / len(y)).tolist(), n),
         "density": (density.value, density.se, density.interval),
         "coverage": _jackknifed((covered / len(y)).tolist(), n),
@@ -136,16 +135,8 @@ def _jackknifed(shares: list[float], n: int) -> _Estimate:
     if half is None:
         return value, None, None
     if half == 0:
-        return value, se, _wilson(value, n)
+        return value, se, wilson(value, n)
     return value, se, (max(0.0, value - half), min(1.0, value + half))
-
-
-def _wilson(share: float, n: int) -> tuple[float, float]:
-    """The 95 % score interval of a binomial share (Wilson 1927)."""
-    z2 = _NORMAL**2
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
-    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
 def _radii_without(x: Side, parts: list[slice]) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...results.errors import UserError
 from ...results.metric import Metric
+from .balls import MOST, both_sides, evenly, radii_of
 from .interface import SampleSet, Score
 from .precision import full_precision
 
@@ -70,15 +71,17 @@ class MemorisationScore(Score):
 def memorisation(
     net: str, features: Tensor, train: Tensor, held_out: Tensor, *, protocol: str, seed: int = 0
 ) -> tuple[list[Metric], list[dict[str, Any]]]:
-    """`nearest_train_ratio_<net>` and `memorised_share_<net>` of samples `[N, D]`, and the closest pairs: sample,
-    training sample, distance.
+    """`nearest_train_ratio_<net>`, `memorised_share_<net>` and `nearest_sample_ratio_<net>` of samples `[N, D]`.
 
-    The ratio is the median distance to the nearest of `train` `[M, D]` over that of `held_out` `[V, D]`: 1 for fresh
-    data, less for copies. The share is that of samples no further from `train` than the 1 % quantile of `held_out`, the
-    j-th smallest of its distances with j = ⌊(V + 1)/100⌋, at least 1: of fresh data j/(V + 1) are. Neither has a better
-    direction: samples unlike any data are far from all of it. Standard errors and 95 % percentile intervals by a seeded
-    bootstrap over samples and held-out samples, `train` held fixed. Samples whose features are not finite are left out
-    and counted; without any, or without held-out samples, the values are None.
+    Also the closest pairs: sample, training sample, distance. The ratio is the median distance to the nearest of
+    `train` `[M, D]` over that of `held_out` `[V, D]`: 1 for fresh data, less for copies. The share is that of samples
+    no further from `train` than the 1 % quantile of `held_out`, the j-th smallest of its distances with j =
+    ⌊(V + 1)/100⌋, at least 1: of fresh data j/(V + 1) are. Neither has a better direction: samples unlike any data are
+    far from all of it. Samples that are all alike, at the data's mean say, are near to training samples without being
+    copies: the third value, the median distance to the nearest other sample over the same among as many held-out data,
+    is then near 0; copies of many training samples leave it near 1. Standard errors and 95 % percentile intervals by a
+    seeded bootstrap over samples and held-out samples, `train` held fixed. Samples whose features are not finite are
+    left out and counted; without any, or without held-out samples, the values are None.
     """
     finite = torch.isfinite(features).all(1)
     usable = features[finite]
@@ -90,12 +93,14 @@ def memorisation(
     )
     ratio: _Estimate = (None, None, None)
     share: _Estimate = (None, None, None)
+    alike: _Estimate = (None, None, None)
     closest: list[dict[str, Any]] = []
     if n and len(held_out):
         distances, indices = nearest(usable, train)
         usual = nearest(held_out.to(usable.device), train)[0].cpu().numpy()
         mine = distances.cpu().numpy()
         ratio, share = _bootstrapped(mine, usual, j, seed)
+        alike = _spread(usable, held_out, seed)
         numbers = torch.nonzero(finite).flatten().tolist()
         closest = [
             {"sample": numbers[i], "train": int(indices[i]), "distance": float(mine[i])}
@@ -119,7 +124,13 @@ def memorisation(
 
     of = "median distance to the nearest training sample, over the held-out one's"
     within = f"share no further from a training sample than {expected}"
-    return [metric("nearest_train_ratio", ratio, of), metric("memorised_share", share, within)], closest
+    among = "median distance to the nearest other sample, over the same among as many held-out data; 0 of a collapse"
+    metrics = [
+        metric("nearest_train_ratio", ratio, of),
+        metric("memorised_share", share, within),
+        metric("nearest_sample_ratio", alike, among),
+    ]
+    return metrics, closest
 
 
 _Estimate = tuple[float | None, float | None, tuple[float, float] | None]
@@ -134,6 +145,16 @@ def _bootstrapped(mine: np.ndarray, usual: np.ndarray, j: int, seed: int) -> tup
         b = usual[generator.integers(len(usual), size=len(usual))]
         ratios[r], shares[r] = _ratio(a, b), _share(a, b, j)
     return _estimate(_ratio(mine, usual), ratios), _estimate(_share(mine, usual, j), shares)
+
+
+def _spread(features: Tensor, held_out: Tensor, seed: int) -> _Estimate:
+    """How far samples lie from each other, over the same for as many held-out data, at most 10,000."""
+    n = min(len(features), len(held_out), MOST)
+    if n < 2:
+        return None, None, None
+    sides = both_sides(features[evenly(len(features), n)], held_out[evenly(len(held_out), n)], 1)
+    mine, usual = (radii_of(side, (1,))[0].clamp_min(0).sqrt().cpu().numpy() for side in sides)
+    return _bootstrapped(mine, usual, 1, seed)[0]
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> float:

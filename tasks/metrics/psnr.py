@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import torch
+from scipy.special import stdtrit
 from torch import Tensor
 
 from ...results.errors import UserError
+from ...results.metric import Metric
 from ...tokenizers.spec import Modality, SignalSpec
 from .frames import per_frame
 from .interface import PairMetric
+from .jackknife import wilson
 
 CAP_DB = 100.0
 
@@ -33,8 +39,36 @@ def psnr(x: Tensor, y: Tensor, *, data_range: float | None = None) -> Tensor:
     return 10 * torch.log10(data_range**2 / mse.clamp_min(data_range**2 * 10 ** (-CAP_DB / 10)))
 
 
+def interval_with_cap(values: Tensor) -> tuple[float, float] | None:
+    """The 95 % interval of the mean of PSNRs `[N]`, some of which may lie at the cap; None for fewer than two.
+
+    A few samples without an error lie 50 dB above the rest, and the mean depends on their share far more than on
+    anything else. The share has Wilson's interval, the others' mean Student's; both are combined as in Zou and Donner
+    2008 (MOVER). Without such samples, or without two others, it is Student's of all.
+    """
+    n = len(values)
+    if n < 2:
+        return None
+    mean = float(values.mean())
+    others = values[values < CAP_DB]
+    capped = n - len(others)
+    if capped == 0 or len(others) < 2:
+        half = float(stdtrit(n - 1, 0.975)) * float(values.std()) / math.sqrt(n)
+        return mean - half, mean + half
+    share, distance = capped / n, CAP_DB - float(others.mean())
+    low, high = wilson(share, n)
+    scatter = len(others) / n * float(stdtrit(len(others) - 1, 0.975)) * float(others.std()) / math.sqrt(len(others))
+    below, above = math.hypot((share - low) * distance, scatter), math.hypot((high - share) * distance, scatter)
+    return mean - below, min(CAP_DB, mean + above)
+
+
 class Psnr(PairMetric):
     """See `PsnrConfig`."""
+
+    def summary(self, values: Tensor, signal: SignalSpec) -> Metric:
+        metric = super().summary(values, signal)
+        per_sample = torch.nanmean(values.double(), dim=1) if values.ndim == 2 else values.double()
+        return replace(metric, interval=interval_with_cap(per_sample[torch.isfinite(per_sample)]))
 
     def values(self, reconstruction: Tensor, original: Tensor, signal: SignalSpec) -> Tensor:
         if signal.modality.is_audio:

@@ -12,26 +12,39 @@ import torch
 from torch import Tensor
 
 from ...results.errors import UserError
-from .codes import entropy_bits
+from .entropy import enough_tokens, entropy_bits
+from .jackknife import delete_a_group
 
 
-def quantised_entropy_bits(values: Tensor, step: float | Tensor) -> float:
+def quantised_entropy_bits(
+    values: Tensor, step: float | Tensor, *, groups: int = 10
+) -> tuple[float | None, float | None, float | None]:
     """Bits per sample of `[N, C, *grid]` rounded to multiples of `step` (one, or one per channel `[C]`).
 
-    Order-0 plug-in entropy of each channel over all samples and positions, times positions, summed over channels. Fine
-    steps give h(X) - log2 step (differential entropy); the estimate cannot exceed log2 of the values per channel, so
-    keep those many times the number of occupied bins. Raises UserError for a step that is not positive or values that
+    The value, its standard error and the half-width of its 95 % interval, by leaving out groups of samples; the step is
+    taken as fixed. Order-0 entropy of each channel over all samples and positions (see `entropy_bits`), times
+    positions, summed over channels. Fine steps give h(X) - log2 step (differential entropy). All are None where a
+    channel has fewer than 5 values per bin that occurs. Raises UserError for a step that is not positive or values that
     are not finite.
     """
     steps = torch.as_tensor(step, dtype=torch.float64, device=values.device).expand(values.shape[1])
     if not bool((steps > 0).all()) or not bool(torch.isfinite(values).all()):
         raise UserError("quantised entropy needs a positive step and finite values")
-    positions = math.prod(values.shape[2:])
+    n, positions = len(values), math.prod(values.shape[2:])
+    groups = min(groups, n // 2)
+    group = (torch.arange(n, device=values.device) % max(groups, 1)).repeat_interleave(positions)
     bits = 0.0
+    left_out = [0.0] * groups
     for channel, width in zip(values.transpose(0, 1).flatten(1), steps, strict=True):
-        bins = torch.round(channel.double() / width)
-        bits += entropy_bits(torch.unique(bins, return_counts=True)[1])
-    return bits * positions
+        occurring, bins = torch.unique(torch.round(channel.double() / width), return_inverse=True)
+        counts = torch.bincount(bins, minlength=len(occurring))
+        if not enough_tokens(counts):
+            return None, None, None
+        bits += positions * entropy_bits(counts)
+        for g in range(groups):
+            rest = counts - torch.bincount(bins[group == g], minlength=len(occurring))
+            left_out[g] += positions * entropy_bits(rest[rest > 0])
+    return bits, *delete_a_group(left_out)
 
 
 def choose_step(

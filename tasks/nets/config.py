@@ -128,7 +128,7 @@ class I3DConfig(NetConfig):
 
 _NETS = (InceptionConfig, MobileNetV2Config, YamnetConfig, MusicnnConfig, I3DConfig)
 
-nets = Registry("feature net", "latentbench.nets", dict[str, Any]((part.kind, part) for part in _NETS))
+nets = Registry("feature net", "latentbench.nets", dict[str, Any]((part.kind, part) for part in _NETS), base=NetConfig)
 
 SUPERVISED, SELF_SUPERVISED = "encoder_supervised", "encoder_selfsup"
 

@@ -23,7 +23,9 @@ class FrozenNet(FeatureNet):
         self.protocol = config.protocol + note
 
 
-def fold(weight: Tensor, *, gamma: Tensor | None, beta: Tensor, mean: Tensor, var: Tensor, eps: float) -> tuple:
+def fold_batch_norm(
+    weight: Tensor, *, gamma: Tensor | None, beta: Tensor, mean: Tensor, var: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
     """Weight and bias of the convolution that equals `weight` followed by batch norm in evaluation.
 
     `weight` is `[out, in, *kernel]`; `gamma` None stands for ones. Computed in float64, returned in float32.

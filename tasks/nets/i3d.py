@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ...tokenizers.spec import SignalSpec
 from ...tokenizers.weights import Tensors, digest
 from .config import I3DConfig
-from .frozen import FrozenNet, SameConv, fold, pad_same, to_rgb, to_uint8_levels
+from .frozen import FrozenNet, SameConv, fold_batch_norm, pad_same, to_rgb, to_uint8_levels
 
 _SIZE, _LEAST = 224, 9
 
@@ -19,7 +19,7 @@ class _Unit(nn.Module):
 
     def __init__(self, tensors: Tensors, name: str, stride: int = 1) -> None:
         super().__init__()
-        weight, bias = fold(
+        weight, bias = fold_batch_norm(
             tensors[f"{name}.conv.weight"],
             gamma=None,
             beta=tensors[f"{name}.bn.bias"],

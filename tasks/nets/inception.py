@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ...tokenizers.spec import SignalSpec
 from ...tokenizers.weights import Tensors, digest
 from .config import InceptionConfig
-from .frozen import FrozenNet, conv, fold, to_rgb, to_uint8_levels
+from .frozen import FrozenNet, conv, fold_batch_norm, to_rgb, to_uint8_levels
 from .resize import tf1_matrix, tf1_resize
 
 
@@ -28,7 +28,7 @@ class _Folded:
 
     def weights(self, name: str) -> tuple[Tensor, Tensor]:
         part = {key: self.tensors[f"{name}.bn.{key}"] for key in ("weight", "bias", "running_mean", "running_var")}
-        return fold(
+        return fold_batch_norm(
             self.tensors[f"{name}.conv.weight"],
             gamma=part["weight"],
             beta=part["bias"],

@@ -138,6 +138,7 @@ priors = Registry(
         "unet": "tasks.priors.unet_config:UNetConfig",
         "wavenet": "tasks.priors.wavenet_config:WaveNetConfig",
     },
+    base=PriorConfig,
 )
 
 _PREFERRED = ("ar", "flow")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class GatedLayer(nn.Module):
+class DilatedLayer(nn.Module):
     """tanh(a) sigmoid(b) of a dilated convolution; its projection goes to the residual path and to the skips.
 
     Non-causal with a kernel of 3, causal (sees its own position and one before it) with a kernel of 2. `embedding` is
@@ -63,7 +63,7 @@ class DilatedStack(nn.Module):
         self.width = width
         self.dilations = [2 ** (i % cycle) for i in range(layers)]
         stack = [
-            GatedLayer(width, dilation, causal=causal, embedding=embedding, dropout=dropout)
+            DilatedLayer(width, dilation, causal=causal, embedding=embedding, dropout=dropout)
             for dilation in self.dilations
         ]
         self.layers = nn.ModuleList(stack)

@@ -48,7 +48,7 @@ class PixelCNNPrior(CodePrior):
         rank, width = len(self.shape), config.width
         self.embedding = CodeEmbedding(self.sizes, width)
         nn.init.normal_(self.embedding.weight, std=1 / math.sqrt(len(self.sizes)))
-        self.layers = nn.ModuleList(GatedLayer(rank, width, config.kernel) for _ in range(config.layers))
+        self.layers = nn.ModuleList(StackLayer(rank, width, config.kernel) for _ in range(config.layers))
         self.crossings = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(rank))
         self.bias = nn.Parameter(torch.randn(width) * 0.02)
         self.out = nn.Linear(width, width)
@@ -109,7 +109,7 @@ class PixelCNNPrior(CodePrior):
                     continue
                 for number, layer in enumerate(self.layers):
                     before, after = states[number], states[number + 1]
-                    after[axis][_slice(place[: axis + 1])] = cast(GatedLayer, layer).at(before, after, axis, place)
+                    after[axis][_slice(place[: axis + 1])] = cast(StackLayer, layer).at(before, after, axis, place)
 
         def advance(codes: Tensor, position: int) -> Tensor:
             if position:
@@ -131,7 +131,7 @@ class PixelCNNPrior(CodePrior):
         return tuple(reversed(place))
 
 
-class GatedLayer(nn.Module):
+class StackLayer(nn.Module):
     """One layer of all stacks: convolution, links from earlier stacks, tanh x sigmoid, residual."""
 
     def __init__(self, rank: int, width: int, kernel: int) -> None:

@@ -45,10 +45,10 @@ class UNet(nn.Module):
         self.levels = nn.ModuleList(nn.ModuleList(block(s.width, s.width) for _ in range(blocks)) for s in levels)
         self.downs = nn.ModuleList()
         self.ups = nn.ModuleList()
-        self.rises = nn.ModuleList()
+        self.upsamples = nn.ModuleList()
         for outer, inner in pairwise(levels):
             self.downs.append(conv(outer.width, inner.width, inner.kernel, inner.stride))
-            self.rises.append(Upsample(inner, outer))
+            self.upsamples.append(Upsample(inner, outer))
             up = [block(2 * outer.width, outer.width), *(block(outer.width, outer.width) for _ in range(blocks - 1))]
             self.ups.append(nn.ModuleList(up))
         coarse = levels[-1].width
@@ -79,7 +79,7 @@ class UNet(nn.Module):
             x = self.attention(x)
         x = self.middle[1](x, embedding)
         for number in reversed(range(len(self.ups))):
-            x = torch.cat((self.rises[number](x), skips[number]), dim=1)
+            x = torch.cat((self.upsamples[number](x), skips[number]), dim=1)
             for block in self.ups[number]:  # type: ignore[attr-defined]
                 x = block(x, embedding)
         return self.out(x)

@@ -55,12 +55,12 @@ class PermutationConfig(ProbeConfig):
     builds = "permutation:Permutation"
 
 
-class EquivarianceConfig(ProbeConfig):
+class EquivarianceProbeConfig(ProbeConfig):
     """`equivariance_error_<change>`, their mean `equivariance_error`, and `psnr_equivariant`; changes are quarter turns
     and circular shifts by one latent position."""
 
     kind = "equivariance"
-    builds = "equivariance:Equivariance"
+    builds = "equivariance:EquivarianceProbe"
 
 
 class LabelProbeConfig(ProbeConfig):
@@ -104,11 +104,13 @@ _PROBES = (
     CorruptedInputConfig,
     LatentNoiseConfig,
     PermutationConfig,
-    EquivarianceConfig,
+    EquivarianceProbeConfig,
     LabelProbeConfig,
     HighFrequencyConfig,
     LossesConfig,
     GradientIsolationConfig,
 )
 
-probes = Registry("probe", "latentbench.probes", dict[str, Any]((part.kind, part) for part in _PROBES))
+probes = Registry(
+    "probe", "latentbench.probes", dict[str, Any]((part.kind, part) for part in _PROBES), base=ProbeConfig
+)

@@ -24,8 +24,8 @@ class CorruptedInput(Probe):
         patch = [max(1, size // _PATCHES[len(probed.signal.shape)]) for size in probed.signal.shape]
         for indices, x in probed.signals():
             keep = drawn_mask(probed.seed, indices.tolist(), x, patch)
-            back = probed.decode(probed.tokenizer.encode(x * keep))
-            for name, values in corruption_scores(x, keep, back).items():
+            decoded = probed.decode(probed.tokenizer.encode(x * keep))
+            for name, values in corruption_scores(x, keep, decoded).items():
                 scores.setdefault(name, []).append(values.double().cpu())
         what = {
             "psnr_corrupted": "of decode(encode(masked x)) against x",
@@ -58,15 +58,15 @@ def drawn_mask(seed: int, indices: list[int], like: Tensor, patch: list[int]) ->
     return torch.cat(rows).to(like)
 
 
-def corruption_scores(x: Tensor, keep: Tensor, back: Tensor) -> dict[str, Tensor]:
-    """Scores by name, `[B]` each, of reconstructions `back` of masked signals; `keep` `[B, 1, *signal]` is 0 where
+def corruption_scores(x: Tensor, keep: Tensor, decoded: Tensor) -> dict[str, Tensor]:
+    """Scores by name, `[B]` each, of reconstructions `decoded` of masked signals; `keep` `[B, 1, *signal]` is 0 where
     `x` `[B, C, *signal]` was hidden."""
     keep = keep.expand_as(x)
     axes = tuple(range(2, x.ndim))
     mean = (x * keep).sum(axes, keepdim=True) / keep.sum(axes, keepdim=True).clamp_min(1)
-    inpainted, filled = _decibels(back - x, 1 - keep), _decibels(mean - x, 1 - keep)
+    inpainted, filled = _decibels(decoded - x, 1 - keep), _decibels(mean - x, 1 - keep)
     return {
-        "psnr_corrupted": _decibels(back - x, torch.ones_like(x)),
+        "psnr_corrupted": _decibels(decoded - x, torch.ones_like(x)),
         "psnr_inpainted": inpainted,
         "psnr_mean_fill": filled,
         "inpainting_gain": inpainted - filled,

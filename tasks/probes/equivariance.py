@@ -19,8 +19,8 @@ from .interface import Probe, ProbeInput, channels
 Pair = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]
 
 
-class Equivariance(Probe):
-    """See `EquivarianceConfig`."""
+class EquivarianceProbe(Probe):
+    """See `EquivarianceProbeConfig`."""
 
     def unsupported_reason(self, probed: ProbeInput) -> str | None:
         if not probed.has_values():
@@ -34,7 +34,7 @@ class Equivariance(Probe):
     def measure(self, probed: ProbeInput) -> tuple[Metric, ...]:
         changes, psnr = pairs(probed), Psnr(PsnrConfig())
         errors: dict[str, list[Tensor]] = {name: [] for name in changes}
-        decoded: list[Tensor] = []
+        psnrs: list[Tensor] = []
         moments = probed.latents.moments[0]
         assert moments is not None
         for _, x in probed.signals():
@@ -46,10 +46,10 @@ class Equivariance(Probe):
                 assert expected is not None
                 assert moved is not None
                 errors[name].append(equivariance_error(of_latent(moved), expected, moments).cpu())
-                back = probed.decode(probed.changed(z, partial(_by_values, of_latent)))
-                one = psnr.values(back, turned, probed.signal)
+                decoded = probed.decode(probed.changed(z, partial(_by_values, of_latent)))
+                one = psnr.values(decoded, turned, probed.signal)
                 scores.append(one.double().mean(1) if one.ndim == 2 else one.double())
-            decoded.append(torch.stack(scores).mean(0).cpu())
+            psnrs.append(torch.stack(scores).mean(0).cpu())
         line = "‖τE(x) - E(τx)‖² / ‖E(τx)‖² per sample, z normalised per channel by the training split"
         each = {name: torch.cat(parts) for name, parts in errors.items()}
         metrics = [_error(f"equivariance_error_{name}", values, f"{line}; τ: {name}") for name, values in each.items()]
@@ -57,7 +57,7 @@ class Equivariance(Probe):
         names = " and ".join(each)
         metrics.append(_error("equivariance_error", mean, f"{line}; mean over τ: {names}"))
         protocol = f"{psnr.protocol(probed.signal)}; decode(τE(x)) against τx, mean over τ: {names}; validation split"
-        values = torch.cat(decoded).tolist()
+        values = torch.cat(psnrs).tolist()
         metrics.append(
             Metric.from_samples("psnr_equivariant", values, direction="higher", unit="dB", protocol=protocol)
         )

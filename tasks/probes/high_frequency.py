@@ -21,8 +21,8 @@ class HighFrequency(Probe):
     def measure(self, probed: ProbeInput) -> tuple[Metric, ...]:
         rows = []
         for _, x in probed.signals():
-            back = probed.decode(probed.tokenizer.encode(x))
-            rows.append(torch.stack([_energies(s, probed.signal.modality) for s in (back, x)], 1).double().cpu())
+            decoded = probed.decode(probed.tokenizer.encode(x))
+            rows.append(torch.stack([_energies(s, probed.signal.modality) for s in (decoded, x)], 1).double().cpu())
         energies = torch.cat(rows)
         value, se, half = of_sums(sums_by_group(energies), _ratio)
         over = "height and width of each frame" if probed.signal.modality is Modality.VIDEO else "all axes"

@@ -21,9 +21,9 @@ class Losses(Probe):
         terms = {c.kind: c.build(probed.signal) for c in configs if probed.signal.modality in c.modalities}
         values: dict[str, list[Tensor]] = {kind: [] for kind in terms}
         for _, x in probed.signals():
-            back = probed.decode(probed.tokenizer.encode(x))
+            decoded = probed.decode(probed.tokenizer.encode(x))
             for kind, term in terms.items():
-                values[kind].append(term(back, x).double().cpu())
+                values[kind].append(term(decoded, x).double().cpu())
         line = "objective term at its default options, of clamped reconstructions; validation split"
         return tuple(
             Metric.from_samples(f"loss_{kind}", torch.cat(parts).tolist(), direction="lower", protocol=line)

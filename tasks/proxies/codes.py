@@ -9,7 +9,7 @@ from .interface import Proxy, ProxyInput
 
 
 class Codes(Proxy):
-    """See `CodesConfig`."""
+    """See `CodeUseConfig`."""
 
     def metrics(self, latents: ProxyInput) -> tuple[Metric, ...]:
         if latents.codes is None:

@@ -29,6 +29,7 @@ class MomentsConfig(ProxyConfig):
     """`latent_std`, `latent_outlier`, `latent_skewness`, `latent_kurtosis`, `constant_channels`."""
 
     kind = "moments"
+    version = 2
     builds = "moments:Moments"
 
 
@@ -65,19 +66,29 @@ class LocalCorrelationConfig(ProxyConfig):
 
 
 class VivConfig(ProxyConfig):
-    """`viv`, and `viv_normalised`: times √(elements), which latents of one intrinsic dimension share at any size."""
+    """`viv`, of a covariance taken as a product of channels' and positions'."""
 
     kind = "viv"
-    version = 2
+    version = 3
     topologies = ("grid", "sequence")
     builds = "viv:Viv"
 
 
-class CodesConfig(ProxyConfig):
+class VivFullConfig(ProxyConfig):
+    """`viv_full`, of the full covariance, and `viv_normalised`: times √(elements), which white latents of one intrinsic
+    dimension share at any size."""
+
+    kind = "viv_full"
+    topologies = ("grid", "sequence")
+    builds = "viv_full:VivFull"
+
+
+class CodeUseConfig(ProxyConfig):
     """`codebook_use`, `codebook_perplexity`, `code_bits_per_position`, `code_bits_per_sample`; none for continuous
     latents."""
 
     kind = "codes"
+    version = 2
     builds = "codes:Codes"
 
 
@@ -88,7 +99,10 @@ _PROXIES = (
     HighFrequencyShareConfig,
     LocalCorrelationConfig,
     VivConfig,
-    CodesConfig,
+    VivFullConfig,
+    CodeUseConfig,
 )
 
-proxies = Registry("proxy", "latentbench.proxies", dict[str, Any]((part.kind, part) for part in _PROXIES))
+proxies = Registry(
+    "proxy", "latentbench.proxies", dict[str, Any]((part.kind, part) for part in _PROXIES), base=ProxyConfig
+)

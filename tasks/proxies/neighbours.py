@@ -34,13 +34,13 @@ def neighbour_sums(z: Tensor) -> Tensor:
     """
     sums = []
     for offset in neighbour_offsets(tuple(z.shape[2:])):
-        here, there = z, z
+        first, second = z, z
         for axis, by in enumerate(offset, start=2):
             if by:
                 length = z.shape[axis] - 1
-                here = here.narrow(axis, 0 if by > 0 else 1, length)
-                there = there.narrow(axis, 1 if by > 0 else 0, length)
-        pairs = ((here * there), here.square(), there.square())
+                first = first.narrow(axis, 0 if by > 0 else 1, length)
+                second = second.narrow(axis, 1 if by > 0 else 0, length)
+        pairs = ((first * second), first.square(), second.square())
         sums.append(torch.stack([pair.flatten(2).sum(-1) for pair in pairs], -1))
     return torch.stack(sums, 2)
 
@@ -74,6 +74,6 @@ def _weights(z: Tensor) -> Tensor:
 
 
 def _mean(sums: Tensor, weights: Tensor) -> float:
-    product_, here, there = sums.unbind(-1)
-    correlation = product_ / (here * there).sqrt()
+    product_, first, second = sums.unbind(-1)
+    correlation = product_ / (first * second).sqrt()
     return float((correlation @ weights.to(correlation)).mean())

@@ -68,6 +68,21 @@ def viv(z: Tensor, labels: Tensor | None = None) -> float:
     return math.pi / 2 * math.sqrt(variance) * root_mean
 
 
+def take(z: Tensor, labels: Tensor | None, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The `rows` (indices or bools) of latents and labels."""
+    return z[rows.to(z.device)], None if labels is None else labels[rows.to(labels.device)]
+
+
+def renormalised(rest: Tensor, whole: Tensor) -> Tensor:
+    """`rest`, some of the samples of `whole` `[N, C, *grid]`, with the deviation that each channel has in `whole`.
+
+    A channel that does not vary without the others is left as it is.
+    """
+    ours, theirs = (z.double().transpose(0, 1).flatten(1).std(1, correction=0) for z in (rest, whole))
+    factor = torch.where(ours > 1e-6 * theirs, theirs / ours, torch.ones_like(ours))
+    return rest * factor.to(rest).view(-1, *[1] * (rest.ndim - 2))
+
+
 class Viv(Proxy):
     """See `VivConfig`."""
 
@@ -82,12 +97,12 @@ class Viv(Proxy):
                 for part in group_of(len(z), 10):
                     others = torch.ones(len(z), dtype=torch.bool, device=z.device)
                     others[part] = False
-                    left_out.append(viv(z[others], None if labels is None else labels[others.to(labels.device)]))
+                    # Normalised anew: the scale is an estimate too, and its error goes with the spectrum's.
+                    rest, rest_labels = take(z, labels, others)
+                    left_out.append(viv(renormalised(rest, z), rest_labels))
                 se, half = delete_a_group(left_out)
-        scale = math.sqrt(z[0].numel()) if len(z) else 0.0
         of = "global" if labels is None else "within-class"
         protocol = f"(π/2) mean √λ of the {of} covariance, Kronecker-factored over channel and position; {NORMALISED}"
-        scaled = None if value is None else (value * scale, _times(se, scale), _times(half, scale))
         return (
             metric(
                 "viv",
@@ -96,12 +111,7 @@ class Viv(Proxy):
                 direction="lower",
                 protocol=f"{protocol}; compare at equal latent shape",
             ),
-            metric("viv_normalised", scaled, latents, direction="lower", protocol=f"√d · {protocol}", shown="asked"),
         )
-
-
-def _times(x: float | None, scale: float) -> float | None:
-    return None if x is None else x * scale
 
 
 def _factored_axes(shape: tuple[int, ...]) -> tuple[int, ...] | None:

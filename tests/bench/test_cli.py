@@ -234,7 +234,7 @@ def test_failed_cells_are_told_and_the_others_finish(latentbench: Latentbench, m
     assert "skipped latents shapes kl-vae seed=0: tokenizer/" in done.stderr
     assert "finished modelability shapes vq-vae seed=0" in done.stderr
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("latentbench: 1 jobs failed and 2 that need them were skipped; logs: ")
+    assert last.startswith("latentbench: 1 job failed and 2 that need them were skipped; logs: ")
     assert "Traceback" not in done.stderr
     assert "vq-vae" in done.stdout
 
@@ -251,7 +251,7 @@ def test_a_full_disk_ends_the_run_with_one_line(latentbench: Latentbench, mini_f
     lines = done.stderr.splitlines()
     assert lines[-1].startswith("latentbench: tokenizer shapes ")
     assert lines[-1].endswith("checkpoint.safetensors: File too large")
-    assert all("] finished " in line for line in lines[:-1])
+    assert all("] finished " in line or "] started " in line for line in lines[:-1])
     assert not list((tmp_path / "a").rglob("*.latentbench-tmp"))
     # Too small for the suite's own file: this process meets it.
     done = latentbench("run", mini_file, "--out", tmp_path / "b", preexec_fn=no_file_above(100))
@@ -286,3 +286,13 @@ def test_names_that_look_like_markup_on_a_terminal(latentbench: Latentbench, tmp
     os.close(ours)
     assert process.wait(timeout=60) == 0, shown.decode()
     assert f"finished data {name}".encode() in shown
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_output_that_can_t_encode_degrades(
+    latentbench: Latentbench, mini_file: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    done = latentbench("plan", mini_file, "--set", 'data.name="λ 中"')
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "kl-vae" in done.stdout

@@ -18,15 +18,15 @@ pytestmark = pytest.mark.slow
 
 
 def children(process: int) -> list[int]:
-    found = []
+    pids = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             state, parent = path.read_text().rsplit(")", 1)[1].split()[:2]
         except OSError:
             continue
         if int(parent) == process and state != "Z":
-            found.append(int(path.parent.name))
-    return found
+            pids.append(int(path.parent.name))
+    return pids
 
 
 class Run:

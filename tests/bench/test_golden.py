@@ -44,7 +44,7 @@ SUITE: dict[str, Any] = {
             "downsample": 32,
             "heads": 2,
             "codebook_size": 64,
-            "objective": {"stft": 0.0, "mel": 0.0},
+            "losses": {"stft": 0.0, "mel": 0.0},
         },
         {"recipe": "rvq", "modalities": ["spectrogram"], "levels": 2, "codebook_size": 32, **_CONV},
     ],

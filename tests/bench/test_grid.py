@@ -25,21 +25,21 @@ def names(**suite: Any) -> list[str]:
 
 def test_cells_are_data_x_tokenizers_x_points_x_seeds() -> None:
     entry = {"recipe": "vq-vae", "grid": {"downsample": [2, 4], "codebook_size": [64, 128, 256]}}
-    found = names(tokenizers=[entry, {"recipe": "kl-vae", "tsr": 12}], seeds=[0, 1])
-    assert len(found) == 2 * (2 * 3 + 1)
-    assert len(set(found)) == len(found)
-    assert found[0] == "pictures vq-vae downsample=2 codebook_size=64 seed=0"
-    assert found[1] == "pictures vq-vae downsample=2 codebook_size=64 seed=1"
-    assert found[-1] == "pictures kl-vae seed=1"
+    chosen = names(tokenizers=[entry, {"recipe": "kl-vae", "tsr": 12}], seeds=[0, 1])
+    assert len(chosen) == 2 * (2 * 3 + 1)
+    assert len(set(chosen)) == len(chosen)
+    assert chosen[0] == "pictures vq-vae downsample=2 codebook_size=64 seed=0"
+    assert chosen[1] == "pictures vq-vae downsample=2 codebook_size=64 seed=1"
+    assert chosen[-1] == "pictures kl-vae seed=1"
 
 
 def test_an_axis_may_take_lists_and_dotted_options() -> None:
     entry = {"recipe": "kl-vae", "channels": 4, "grid": {"downsample": [[2, 4], [4, 4], 2], "bottleneck.beta": [1e-3]}}
-    found = cells(load_suite({"name": "s", "data": DATA[:1], "tokenizers": [entry]}))
-    assert [cell.tokenizer.downsample for cell in found] == [(2, 4), (4, 4), (2, 2)]
-    assert [cell.axes["downsample"] for cell in found] == ["2x4", 4, 2]
-    assert {cell.tokenizer.bottleneck.beta for cell in found} == {1e-3}  # type: ignore[attr-defined]
-    assert found[0].name == "pictures kl-vae downsample=2x4 bottleneck.beta=0.001 seed=0"
+    chosen = cells(load_suite({"name": "s", "data": DATA[:1], "tokenizers": [entry]}))
+    assert [cell.tokenizer.downsample for cell in chosen] == [(2, 4), (4, 4), (2, 2)]
+    assert [cell.axes["downsample"] for cell in chosen] == ["2x4", 4, 2]
+    assert {cell.tokenizer.bottleneck.beta for cell in chosen} == {1e-3}  # type: ignore[attr-defined]
+    assert chosen[0].name == "pictures kl-vae downsample=2x4 bottleneck.beta=0.001 seed=0"
 
 
 @pytest.mark.parametrize(("tsr", "downsample", "channels"), [(12, 4, 4), (24, 4, 2), (48, 4, 1), (3, 2, 4), (12, 2, 1)])
@@ -71,7 +71,7 @@ def test_options_are_laid_over_the_suite_s_training() -> None:
 
 
 def test_filters_by_modality_and_data_set() -> None:
-    def found(**options: Any) -> list[tuple[str, str]]:
+    def chosen(**options: Any) -> list[tuple[str, str]]:
         entry = {"recipe": "kl-vae", "channels": 4} | options
         return [
             (c.data.label, c.data.modality)
@@ -79,15 +79,15 @@ def test_filters_by_modality_and_data_set() -> None:
         ]
 
     everything = [("pictures", Modality.IMAGE), ("clips", Modality.VIDEO), ("tones", Modality.WAVEFORM)]
-    assert found() == everything
-    assert found(modalities=["video", "waveform"]) == everything[1:]
-    assert found(data=["tones"]) == everything[2:]
-    assert found(data=["tones", "clips"], modalities=["video"]) == everything[1:2]
+    assert chosen() == everything
+    assert chosen(modalities=["video", "waveform"]) == everything[1:]
+    assert chosen(data=["tones"]) == everything[2:]
+    assert chosen(data=["tones", "clips"], modalities=["video"]) == everything[1:2]
 
 
 def test_labels_tell_entries_of_one_recipe_apart() -> None:
     same = {"recipe": "kl-vae", "channels": 4}
-    assert names(tokenizers=[same, same | {"width": 8}]) == ["pictures kl-vae seed=0", "pictures kl-vae#2 seed=0"]
+    assert names(tokenizers=[same, same | {"width": 8}]) == ["pictures kl-vae seed=0", "pictures kl-vae width=8 seed=0"]
     assert names(tokenizers=[same, same | {"label": "wide"}]) == ["pictures kl-vae seed=0", "pictures wide seed=0"]
     # entries that never meet on a data set need no number
     apart = [same | {"modalities": ["image"]}, same | {"modalities": ["video"]}]

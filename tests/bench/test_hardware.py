@@ -97,14 +97,14 @@ def test_no_gpu_at_all() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "printed", "found"),
+    ("code", "printed", "slots"),
     [(0, 'warning: something\n[["Big", 80000000000]]\n', TWO[:1]), (1, "", []), (0, "", []), (0, "nonsense", [])],
 )
 def test_what_the_probe_prints(
-    monkeypatch: pytest.MonkeyPatch, code: int, printed: str, found: list[tuple[str, int]]
+    monkeypatch: pytest.MonkeyPatch, code: int, printed: str, slots: list[tuple[str, int]]
 ) -> None:
     def answer(*_: Any, **__: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess([], code, printed, "")
 
     monkeypatch.setattr(subprocess, "run", answer)
-    assert hardware.gpus() == found
+    assert hardware.gpus() == slots

@@ -114,7 +114,7 @@ def test_parts_of_this_process_alone_are_refused_before_anything_is_trained(
     tmp_path: Path, parts: Path, suite: Suite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "Server", None)
-    monkeypatch.setattr("latentbench.bench.runner.fingerprint", None)
+    monkeypatch.setattr("latentbench.bench.data_counts.fingerprint", None)
     script = ModuleType("__main__")
     monkeypatch.setitem(sys.modules, "__main__", script)
     exec(parts.read_text(), script.__dict__)
@@ -208,10 +208,10 @@ def test_an_import_that_only_workers_can_t_do_is_one_line(
 PACKAGE = {
     "latentbench.bottlenecks": ("sign", "bottlenecks", "SignConfig"),
     "latentbench.priors": ("independent", "priors", "IndependentConfig"),
-    "latentbench.metrics": ("mae", "metrics", "MeanAbsoluteError"),
-    "latentbench.proxies": ("sparsity", "proxies", "Sparsity"),
-    "latentbench.probes": ("cycle", "systems", "Cycle"),
-    "latentbench.nets": ("thumbnail", "nets", "Thumbnail"),
+    "latentbench.metrics": ("mae", "metrics", "MeanAbsoluteErrorConfig"),
+    "latentbench.proxies": ("sparsity", "proxies", "SparsityConfig"),
+    "latentbench.probes": ("cycle", "systems", "CycleConfig"),
+    "latentbench.nets": ("thumbnail", "nets", "ThumbnailConfig"),
     "latentbench.datasets": ("sines", "datasets", "Sines"),
     "latentbench.engines": ("one-by-one", "engines", "OneByOne"),
 }
@@ -286,7 +286,7 @@ def test_a_broken_package_is_named_and_spoils_nothing_else(
 
 
 def test_a_name_of_ours_can_t_be_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.syspath_prepend(install(tmp_path, {"latentbench.things": ("fsq", "proxies", "Sparsity")}))
+    monkeypatch.syspath_prepend(install(tmp_path, {"latentbench.things": ("fsq", "proxies", "SparsityConfig")}))
     registry = Registry("thing", "latentbench.things", {"fsq": "a:b"})
     for _ in range(2):
         with pytest.raises(

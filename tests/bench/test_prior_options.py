@@ -140,7 +140,7 @@ def test_the_plan_s_cells_name_their_prior(mini: Suite) -> None:
         ),
         (vq(prior={"nam": "ar"}), "suite: tokenizers[0].prior: unknown key 'nam'; did you mean 'name'?"),
         (vq(prior={"ar": {"widht": 8}}), "suite: tokenizers[0].prior.ar: widht: unknown key; did you mean 'width'?"),
-        (vq(prior=3), "suite: tokenizers[0].prior: a prior's name or a table is wanted, got 3"),
+        (vq(prior=3), "suite: tokenizers[0].prior: expected a prior's name or a table, got 3"),
         (
             vq(prior="flow"),
             "suite: tokenizers[0].prior: prior 'flow' can't model these latents: it models continuous latents, and",

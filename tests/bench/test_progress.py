@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -12,7 +14,7 @@ from latentbench.bench.jobs import Job
 from latentbench.bench.progress import Display, StderrConsole
 
 JOBS = {
-    name: Job(kind="tokenizer", config={"n": name}, versions={}, title=f"tokenizer {name}", flops=1e9)
+    name: Job(kind="tokenizer", config={"n": name}, versions={}, title=f"tokenizer {name}", flops=1e11)
     for name in ("a", "b", "c", "d")
 }
 EVENTS = [
@@ -27,63 +29,113 @@ EVENTS = [
 ]
 
 
-@pytest.fixture
-def terminal() -> Console:
+def terminal(width: int = 120, height: int = 30) -> Console:
     """A terminal that remembers what was written to it."""
-    return Console(file=io.StringIO(), force_terminal=True, width=120, color_system=None, legacy_windows=False)
+    return Console(
+        file=io.StringIO(), force_terminal=True, width=width, height=height, color_system=None, legacy_windows=False
+    )
 
 
-def test_plain_lines_where_there_is_no_terminal() -> None:
+def drawn(display: Display) -> list[str]:
+    with display.console.capture() as capture:
+        display.console.print(display._table())
+    return capture.get().splitlines()
+
+
+def many(count: int, devices: int) -> Display:
+    """A display of so many running jobs with long titles, and twice as many queued ones."""
+    jobs = {
+        str(i): Job(kind="tokenizer" if i % 2 else "prior", config={"n": i}, versions={}, title=f"{i} " + "long " * 40)
+        for i in range(3 * count)
+    }
+    display = Display(console=terminal(80, 30), jobs=jobs, total=len(jobs), before=0)
+    display.live = object()  # type: ignore[assignment]
+    for i in range(count):
+        display.see(Event(kind="started", job=str(i), device=f"cuda:{i % devices}"))
+        display.see(Event(kind="progress", job=str(i), done=i, total=count, message="loss 0.5"))
+    return display
+
+
+def test_lines_with_timestamps_and_counts_where_there_is_no_terminal() -> None:
     console = Console(file=io.StringIO(), width=40)
-    with Display(console=console, jobs=JOBS, total=4, before=3) as display:
+    logs = {"b": Path("out/jobs/tokenizer/b/log/attempt-2.log")}
+    log_of = lambda job: logs.get(str(job.config["n"]))  # noqa: E731
+    with Display(console=console, jobs=JOBS, total=4, before=3, log_of=log_of) as display:
         for event in EVENTS:
             display.see(event)
-    assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
-        "3 jobs are finished already; 4 to do",
+    first, *lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert first == "3 jobs are finished already; 4 to do"
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \[", line) for line in lines)
+    assert [line[20:] for line in lines] == [
+        "[0/4] started tokenizer a on cpu",
+        "[0/4] started tokenizer b on cpu",
         "[0/4] retried tokenizer b: killed by signal 9",
+        "[0/4] started tokenizer b on cpu",
         "[1/4] finished tokenizer a (1.2 s)",
-        "[2/4] failed tokenizer b: DivergedError: loss is [not] finite",
+        "[2/4] failed tokenizer b: DivergedError: loss is [not] finite (log: out/jobs/tokenizer/b/log/attempt-2.log)",
         "[3/4] skipped tokenizer c: tokenizer/b failed",
     ]
     assert (display.finished, display.failed, display.skipped) == (1, 1, 1)
+    assert display.logs == [logs["b"]]
 
 
-def test_a_live_table_on_a_terminal(terminal: Console) -> None:
-    with Display(console=terminal, jobs=JOBS, total=4, before=0) as display:
+def test_a_live_table_on_a_terminal() -> None:
+    with Display(console=terminal(), jobs=JOBS, total=4, before=0) as display:
         for event in EVENTS[:3]:
             display.see(event)
-        with terminal.capture() as capture:
-            terminal.print(display._table())
-        rows = [line.split() for line in capture.get().splitlines()]
-        assert rows[0][:3] == ["cpu", "tokenizer", "a"]
-        assert rows[0][-5:-2] == ["30/100", "loss", "0.5"]
-        assert rows[1][:3] == ["cpu", "tokenizer", "b"]
-        assert rows[2][:2] == ["0/4", "jobs"]
+        rows = drawn(display)
+        assert rows[0].split() == ["cpu", "tokenizer", "a", "loss", "0.5", "████░░░░░░░░", "30/100", "0", "s"]
+        assert rows[1].split()[:3] == ["cpu", "tokenizer", "b"]
+        assert rows[2].split(" · ") == ["0/4 jobs", "2 running", "2 queued", "<0:01 elapsed"]
         for event in EVENTS[3:]:
             display.see(event)
         assert not display.rows
-        assert "1 failed" in display._summary()
-        assert "s left" in display._summary()
+        assert "1 queued · 1 failed · 1 skipped" in display._summary()
+        assert "ETA <0:01" in display._summary()
     assert display.live is None
-    assert "finished tokenizer a" in terminal.file.getvalue()  # type: ignore[attr-defined]
+    assert "finished tokenizer a" in display.console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_the_time_left_follows_the_work_done(terminal: Console, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr("time.monotonic", lambda: now)
-    display = Display(console=terminal, jobs=JOBS, total=4, before=0, started=now)
-    assert display._left() is None
-    now = 110.0
-    display.see(EVENTS[0])
-    display.see(EVENTS[5])
-    assert display._left() == pytest.approx(30.0)  # a quarter took 10 s
+@pytest.mark.parametrize(("count", "devices"), [(4, 4), (27, 8), (28, 8), (32, 8), (400, 100)])
+def test_the_summary_is_seen_however_many_jobs_run(count: int, devices: int) -> None:
+    display = many(count, devices)
+    lines = drawn(display)
+    assert len(lines) <= 28  # a terminal of 30 lines, one for the cursor
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[-1].startswith(f"0/{3 * count} jobs · {count} running · {2 * count} queued · ")
+    if count <= 27:
+        assert len(lines) == count + 1
+    elif devices <= 27:
+        assert [line.split()[0] for line in lines[:-1]] == [f"cuda:{i}" for i in range(devices)]
+        assert "4 jobs" in lines[0] if count == 32 else True
+        assert re.search(r"\d (prior|tokenizer)", lines[0])
+    else:
+        assert "74 more devices" in lines[-2]
+
+
+def test_bars_need_no_colour() -> None:
+    display = many(4, 1)
+    bars = [re.search("[█░]+", line) for line in drawn(display)[:-1]]
+    assert [bar.group().count("█") for bar in bars if bar] == [0, 3, 6, 9]
+    display.console = Console(file=io.TextIOWrapper(io.BytesIO(), "ascii"), force_terminal=True, width=80, height=30)
+    assert display._bar(0.5).plain == "######------"
+
+
+def test_names_are_inert() -> None:
+    job = Job(kind="tokenizer", config={}, versions={}, title="a [/x] [red] \x1b[2J \u202e\udce9")
+    display = Display(console=terminal(), jobs={"a": job}, total=1, before=0)
+    display.see(Event(kind="started", job="a", device="cpu"))
+    display.see(Event(kind="progress", job="a", done=1, total=2, message="[/y]\x07"))
+    assert "a [/x] [red] �[2J ��" in drawn(display)[0]
+    display.see(Event(kind="failed", job="a", message="\x1b]0;x\x07"))
+    assert not set(display.console.file.getvalue()) & set("\x1b\x07\u202e\udce9")  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("jobs", [{}, {"a": Job(kind="data", config={}, versions={})}])
-def test_nothing_to_do_can_be_shown(terminal: Console, jobs: dict[str, Job]) -> None:
-    with Display(console=terminal, jobs=jobs, total=len(jobs), before=7) as display:
+def test_nothing_to_do_can_be_shown(jobs: dict[str, Job]) -> None:
+    with Display(console=terminal(), jobs=jobs, total=len(jobs), before=7) as display:
         assert display._left() is None
-    assert "7 jobs are finished already" in terminal.file.getvalue()  # type: ignore[attr-defined]
+    assert "7 jobs are finished already" in display.console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_reader_that_goes_away_ends_the_show_alone() -> None:
@@ -100,18 +152,17 @@ def test_a_reader_that_goes_away_ends_the_show_alone() -> None:
 
 
 @pytest.mark.parametrize("name", ["[/x]", "[/red]", "d[link=http://example.org]"])
-def test_a_name_that_looks_like_markup_is_shown_as_it_is(terminal: Console, name: str) -> None:
+def test_a_name_that_looks_like_markup_is_shown_as_it_is(name: str) -> None:
     job = Job(kind="tokenizer", config={}, versions={}, title=f"tokenizer {name}", flops=1e9)
     events = [
         Event(kind="started", job="a", device="cpu"),
         Event(kind="progress", job="a", done=1, total=2, message=f"loss {name}"),
     ]
-    with Display(console=terminal, jobs={"a": job}, total=1, before=0) as display:
+    with Display(console=terminal(), jobs={"a": job}, total=1, before=0) as display:
         for event in events:
             display.see(event)
-        with terminal.capture() as capture:
-            terminal.print(display._table())
-        assert f"tokenizer {name}" in capture.get()
-        assert f"loss {name}" in capture.get()
+        line = drawn(display)[0]
+        assert f"tokenizer {name}" in line
+        assert f"loss {name}" in line
         display.see(Event(kind="failed", job="a", message=name))
-    assert f"failed tokenizer {name}: {name}" in terminal.file.getvalue()  # type: ignore[attr-defined]
+    assert f"failed tokenizer {name}: {name}" in display.console.file.getvalue()  # type: ignore[attr-defined]

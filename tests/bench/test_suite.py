@@ -69,11 +69,11 @@ MESSAGES: list[tuple[dict[str, Any], str]] = [
     ({"name": 3}, "suite: name: input should be a valid string, got 3"),
     ({"training": {"steps": "3"}}, 'suite: training: steps: input should be a valid integer, got "3"'),
     ({"training": 3}, "suite: training: input should be an object, got 3"),
-    ({"prior": {"flow": 3}}, "suite: prior.flow: a table is wanted, got 3"),
+    ({"prior": {"flow": 3}}, "suite: prior.flow: expected a table, got 3"),
     ({"prior": {"name": 3}}, 'suite: prior.name: should be a prior\'s name or "auto", got 3'),
-    ({"tokenizers": kl(tsr="a")}, "suite: tokenizers[0].tsr: a number > 0 is wanted, got 'a'"),
+    ({"tokenizers": kl(tsr="a")}, "suite: tokenizers[0].tsr: expected a number > 0, got 'a'"),
     ({"tokenizers": kl(objective={"l1": 1})}, "suite: tokenizers[0].objective: this table is now called losses"),
-    ({"tokenizers": kl(losses=3)}, "suite: tokenizers[0].losses: a table is wanted, got 3"),
+    ({"tokenizers": kl(losses=3)}, "suite: tokenizers[0].losses: expected a table, got 3"),
     (
         {"tokenizers": kl(grid={"tsr": 12})},
         "suite: tokenizers[0]: grid.tsr: an axis is a non-empty list of values, got 12",
@@ -250,14 +250,14 @@ def test_the_shipped_suites_are_what_their_names_say() -> None:
 
 def test_suites_about_priors_share_tokenizers_and_budgets() -> None:
     def kinds(name: str) -> dict[str, int]:
-        found: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for job in make_plan(load_suite(name), {}).jobs.values():
-            found[job.kind] = found.get(job.kind, 0) + 1
-        return found
+            counts[job.kind] = counts.get(job.kind, 0) + 1
+        return counts
 
     for name, tokenizers, priors in (("latent-vs-signal", 9, 45), ("photo-priors", 6, 24), ("end-to-end", 12, 24)):
-        found = kinds(name)
-        assert (found["tokenizer"], found["prior"], found["generation"]) == (tokenizers, priors, priors), name
+        counts = kinds(name)
+        assert (counts["tokenizer"], counts["prior"], counts["generation"]) == (tokenizers, priors, priors), name
     plan = make_plan(load_suite("latent-vs-signal"), {})
     budgets: dict[str, set[float]] = {}
     for cell in plan.cells:

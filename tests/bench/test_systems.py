@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,17 +10,22 @@ from typing import Any
 import pytest
 
 from latentbench.bench import cli, systems
+from latentbench.bench.further_systems import FURTHER
 from latentbench.bench.plan import make_plan
 from latentbench.bench.runner import run_suite
-from latentbench.bench.suite import load_suite
+from latentbench.bench.suite import load_suite, suite_names
 from latentbench.bench.systems import HEAD, claims_of, last_run, systems_markdown, systems_text
 from latentbench.results.claims import SCALED, Finding
 from latentbench.results.errors import UserError
+from latentbench.results.rows import rows
 from latentbench.results.store import Store
+from latentbench.tasks.priors.config import priors
 from latentbench.tokenizers.recipe import load_recipe, recipe_names
 from latentbench.tokenizers.spec import Modality
 
 CLAIMS = load_suite("systems").claims
+# Every system of the field's list.
+IDS = [f"{letter}{i}" for letter, count in (("A", 21), ("B", 10), ("C", 11), ("F", 12)) for i in range(1, count + 1)]
 
 # Two of its cells, with as little training as there is.
 TINY: dict[str, Any] = {
@@ -51,8 +57,8 @@ def test_the_table_tells_what_the_records_say(run: Path) -> None:
     lines = systems_text(run).splitlines()
     assert all(len(line) <= 200 for line in lines)
     assert lines[0].split("  ")[0] == "system"
-    starts = [line.split()[0] for line in lines if line[:1] in ("A", "B")]
-    assert starts == [claim.id for claim in CLAIMS]
+    starts = [line.split()[0] for line in lines if line[:1] in ("A", "B", "C", "F") and line[1:2].isdecimal()]
+    assert starts == IDS
     text = systems_text(run)
     assert "loss_l2: linear-ae not above pca" in text
     assert "2 seeds" in text
@@ -66,7 +72,7 @@ def test_markdown_has_a_row_per_system(run: Path, capsys: pytest.CaptureFixture[
     out = capsys.readouterr().out
     assert out.strip() == systems_markdown(run).strip()
     table = [line for line in out.splitlines() if line.startswith("|")]
-    assert len(table) == 2 + len(CLAIMS)
+    assert len(table) == 2 + len(IDS)
     assert all(line.count(" | ") == len(HEAD) - 1 for line in table[2:])
     assert "<br>image: loss_l2: linear-ae not above pca" in out
 
@@ -79,9 +85,39 @@ def test_without_a_run_nothing_was_run(tmp_path: Path, monkeypatch: pytest.Monke
         systems_text(tmp_path)
 
 
+def test_every_system_has_a_row_and_says_where_it_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["list", "systems"]) == 0
+    text = capsys.readouterr().out
+    assert [line.split()[0] for line in systems.brief()] == IDS
+    for system in FURTHER:
+        assert set(system.priors) <= set(priors.names()), system.id
+        assert set(system.suites) <= set(suite_names()), system.id
+        assert not system.claim or system.claim in {claim.id for claim in CLAIMS}, system.id
+        named = re.findall(r"suites? ([\w, -]+?)(?:$| \(|, suite)", system.where)
+        assert {name for names in named for name in names.split(", ")} <= set(suite_names()), system.id
+        assert bool(system.priors or system.suites or system.claim) == system.runs, system.id
+    assert {kind for system in FURTHER for kind in system.priors} == set(priors.names())
+    assert "not yet: adapters" in text
+
+
+@pytest.mark.slow
+def test_priors_and_suites_have_their_last_result(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (mini,) = rows([undisturbed])[1:]
+    table = rows([undisturbed])
+    (c2,) = (system for system in FURTHER if system.id == "C2")
+    (line,) = systems._generated(c2, table)
+    value = mini.metrics["gfd_encoder_supervised"].value
+    assert line == f"image: gfd_encoder_supervised {value:.4g} (ar on vq-vae)"
+    assert systems._finished(("mini",), undisturbed) == [
+        f"mini: 2 of 2 cells finished: latentbench leaderboard {undisturbed}"
+    ]
+
+
 def test_a_verdict_from_one_seed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     comparison = CLAIMS[0].comparisons[0]
-    found = [
+    actual = [
         Finding(comparison=comparison, dataset=modality, modality=modality, status=status, value=1.0, seeds=seeds)
         for modality, status, seeds in (
             ("image", "confirmed", 3),
@@ -90,7 +126,7 @@ def test_a_verdict_from_one_seed_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
         )
     ]
     monkeypatch.setattr(systems, "last_run", lambda _: (Path("runs"), [{}]))
-    monkeypatch.setattr(systems, "judge", lambda *_: found)
+    monkeypatch.setattr(systems, "judge", lambda *_: actual)
     assert "image: confirmed; video: confirmed (1 seed); waveform: not run" in systems_text()
 
 
@@ -139,9 +175,9 @@ def test_grids_of_equal_bits_are_compared_on_every_data_set() -> None:
 
 def test_every_recipe_has_a_cell_in_each_of_its_modalities() -> None:
     plan = make_plan(load_suite("systems"), {})
-    found = {(planned.cell.recipe, planned.cell.data.modality) for planned in plan.cells}
-    wanted = {(name, modality) for name in recipe_names() for modality in load_recipe(name).modalities}
-    assert found == wanted
+    actual = {(planned.cell.recipe, planned.cell.data.modality) for planned in plan.cells}
+    expected = {(name, modality) for name in recipe_names() for modality in load_recipe(name).modalities}
+    assert actual == expected
 
 
 def test_the_list_has_every_system_once() -> None:

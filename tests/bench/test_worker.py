@@ -82,12 +82,12 @@ def test_a_job_leaves_its_record_and_nothing_else(ordered: WorkerRequest, monkey
 
     does(monkeypatch, action)
     assert worker.work(ordered.to_json()) == worker_protocol.FINISHED
-    found = Store(ordered.root).load(ordered.job.kind, ordered.job.key)
-    assert found is not None
-    assert found.digests == {"model": hashlib.sha256(b"12345").hexdigest()}
-    assert (found.artifacts, found.extra, found.metrics[0].value) == ({"model": 5}, {"x": [1]}, 1.5)
-    assert found.config == json.loads(json.dumps(ordered.job.config))
-    assert (found.run["attempt"], found.run["device"], found.run["threads"]) == (2, "cpu", 1)
+    written = Store(ordered.root).load(ordered.job.kind, ordered.job.key)
+    assert written is not None
+    assert written.digests == {"model": hashlib.sha256(b"12345").hexdigest()}
+    assert (written.artifacts, written.extra, written.metrics[0].value) == ({"model": 5}, {"x": [1]}, 1.5)
+    assert written.config == json.loads(json.dumps(ordered.job.config))
+    assert (written.run["attempt"], written.run["device"], written.run["threads"]) == (2, "cpu", 1)
     assert {
         "seconds",
         "started",
@@ -96,7 +96,7 @@ def test_a_job_leaves_its_record_and_nothing_else(ordered: WorkerRequest, monkey
         "peak_memory_bytes",
         "versions",
         "train_seconds",
-    } <= found.run.keys()
+    } <= written.run.keys()
     assert sorted(p.name for p in ordered.folder.iterdir()) == ["config.json", "log", "model", "record.json"]
     config = json.loads((ordered.folder / "config.json").read_text())
     assert config["key"] == ordered.job.key
@@ -105,9 +105,9 @@ def test_a_job_leaves_its_record_and_nothing_else(ordered: WorkerRequest, monkey
 
 def test_the_data_job_itself(ordered: WorkerRequest) -> None:
     assert worker.work(ordered.to_json()) == worker_protocol.FINISHED
-    found = record(ordered)
-    assert found is not None
-    assert (found.extra["train"], found.extra["val"], found.extra["skipped"]) == (64, 32, [])
+    written = record(ordered)
+    assert written is not None
+    assert (written.extra["train"], written.extra["val"], written.extra["skipped"]) == (64, 32, [])
 
 
 @pytest.mark.parametrize(
@@ -134,11 +134,11 @@ def test_a_failure_is_a_record_with_its_cause(
 
     does(monkeypatch, action)
     assert worker.work(ordered.to_json()) == worker_protocol.FAILED
-    found = record(ordered)
-    assert found is not None
-    assert found.error is not None
-    assert (found.status, found.error.type, found.error.message) == ("failed", kind, message)
-    assert found.error.where.startswith("test_worker.py:")
+    written = record(ordered)
+    assert written is not None
+    assert written.error is not None
+    assert (written.status, written.error.type, written.error.message) == ("failed", kind, message)
+    assert written.error.where.startswith("test_worker.py:")
     assert "Traceback" in capsys.readouterr().out  # the log has it all
     assert (ordered.folder / CHECKPOINT).exists()  # what was trained is not thrown away
 
@@ -197,10 +197,10 @@ def test_a_full_disk_is_told_apart_from_a_failure(
 
     does(monkeypatch, action)
     assert worker.work(ordered.to_json()) == worker_protocol.UNWRITABLE
-    found = record(ordered)  # there was room for this
-    assert found is not None
-    assert found.error is not None
-    assert found.error.message == "cannot write model: No space left on device"
+    written = record(ordered)  # there was room for this
+    assert written is not None
+    assert written.error is not None
+    assert written.error.message == "cannot write model: No space left on device"
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -233,10 +233,10 @@ def test_what_no_record_can_hold_is_a_failure(
 ) -> None:
     does(monkeypatch, lambda ctx: product)
     assert worker.work(ordered.to_json()) == worker_protocol.FAILED
-    found = record(ordered)
-    assert found is not None
-    assert found.error is not None
-    assert found.error.message == message
+    written = record(ordered)
+    assert written is not None
+    assert written.error is not None
+    assert written.error.message == message
 
 
 def test_a_log_that_can_t_be_written_is_no_failure(ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,8 +26,8 @@ def table(tmp_path: Path, add: Callable[..., dict[str, Any]]) -> list[Row]:
 
     def metrics(psnr: float, **others: float) -> list[Metric]:
         fields = {"se": 0.1, "interval": (psnr - 0.2, psnr + 0.2), "direction": "higher", "n": 9}
-        found = [Metric(name="psnr", value=psnr, unit="dB", **fields)]  # type: ignore[arg-type]
-        return [*found, *(Metric(name=name, value=value, n=9) for name, value in others.items())]
+        finding = [Metric(name="psnr", value=psnr, unit="dB", **fields)]  # type: ignore[arg-type]
+        return [*finding, *(Metric(name=name, value=value, n=9) for name, value in others.items())]
 
     for seed, (a, b) in enumerate(zip(LEFT, RIGHT, strict=True)):
         exact = {"encoder_gradient": 0.0, "codebook_perplexity": 100.0 + seed}
@@ -43,19 +43,19 @@ def table(tmp_path: Path, add: Callable[..., dict[str, Any]]) -> list[Row]:
 
 def one(table: list[Row], modality: str = "image", **comparison: Any) -> Finding:
     fields = {"metric": "psnr", "left": "fine", "relation": "above", "right": "coarse", **comparison}
-    (found,) = judge(
+    (finding,) = judge(
         Claim(id="X", name="x", claim="x", comparisons=(Comparison(**fields, modalities=(modality,)),)), table
     )
-    return found
+    return finding
 
 
 def test_seeds_are_paired(table: list[Row]) -> None:
-    found = one(table)
+    finding = one(table)
     differences = np.subtract(LEFT, RIGHT)
     half = scipy.stats.t.ppf(0.975, 2) * differences.std(ddof=1) / np.sqrt(3)
-    assert (found.status, found.seeds, found.unit) == ("confirmed", 3, "dB")
-    assert found.value == pytest.approx(differences.mean())
-    assert (found.low, found.high) == (
+    assert (finding.status, finding.seeds, finding.unit) == ("confirmed", 3, "dB")
+    assert finding.value == pytest.approx(differences.mean())
+    assert (finding.low, finding.high) == (
         pytest.approx(differences.mean() - half),
         pytest.approx(differences.mean() + half),
     )
@@ -67,11 +67,11 @@ def test_seeds_are_paired(table: list[Row]) -> None:
 
 
 def test_one_seed_has_the_interval_within_its_run(table: list[Row]) -> None:
-    found = one(table, "waveform", relation="not below", margin=0.5)
-    assert found.seeds == 1
-    assert found.value == pytest.approx(-0.1)
-    assert (found.low, found.high) == (pytest.approx(-0.1 - 0.2 * 2**0.5), pytest.approx(-0.1 + 0.2 * 2**0.5))
-    assert found.status == "confirmed"
+    finding = one(table, "waveform", relation="not below", margin=0.5)
+    assert finding.seeds == 1
+    assert finding.value == pytest.approx(-0.1)
+    assert (finding.low, finding.high) == (pytest.approx(-0.1 - 0.2 * 2**0.5), pytest.approx(-0.1 + 0.2 * 2**0.5))
+    assert finding.status == "confirmed"
     assert one(table, "waveform").status == "not confirmed"
 
 
@@ -88,21 +88,21 @@ def test_a_constant_and_an_exact_number(table: list[Row]) -> None:
 
 
 def test_sameness_is_claimed_of_every_seed(table: list[Row]) -> None:
-    found = one(table, relation="equal to", margin=5.2)
+    finding = one(table, relation="equal to", margin=5.2)
     differences = np.subtract(LEFT, RIGHT)
-    assert (found.low, found.high) == (pytest.approx(differences.min()), pytest.approx(differences.max()))
-    assert found.status == "confirmed"
+    assert (finding.low, finding.high) == (pytest.approx(differences.min()), pytest.approx(differences.max()))
+    assert finding.status == "confirmed"
     assert one(table, relation="equal to", margin=5.0).status == "not confirmed"
     assert one(table, "waveform", relation="equal to", margin=0.11).status == "confirmed"
     assert one(table, metric="positions", relation="equal to", right=256, margin=0.0).status == "confirmed"
 
 
 def test_the_mean_of_several_cells(table: list[Row]) -> None:
-    found = one(table, "waveform", right=("coarse", "fine"))
-    assert found.right == pytest.approx(30.05)
-    assert found.value == pytest.approx(-0.05)
-    assert found.high - found.value == pytest.approx((0.04 + 0.02) ** 0.5)  # 0.2 and (0.2, 0.2) / 2 in quadrature
-    assert "the mean of coarse and fine" in found.text
+    finding = one(table, "waveform", right=("coarse", "fine"))
+    assert finding.right == pytest.approx(30.05)
+    assert finding.value == pytest.approx(-0.05)
+    assert finding.high - finding.value == pytest.approx((0.04 + 0.02) ** 0.5)  # 0.2 and (0.2, 0.2) / 2 in quadrature
+    assert "the mean of coarse and fine" in finding.text
 
 
 def test_numbers_are_scaled_by_facts_of_the_cell(table: list[Row]) -> None:

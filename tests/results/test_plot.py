@@ -99,7 +99,7 @@ def test_a_svg_has_its_words_as_text(budgets: Path, tmp_path: Path) -> None:
     path = plot(
         [budgets], x="prior_training_flops", y="gfd_encoder", group="label,prior_name", out=tmp_path / "plot.svg"
     )
-    found = texts(path)
+    labels = texts(path)
     for text in (
         "gfd_encoder@256 [u] ↓",
         "prior_training_flops [FLOPs]",
@@ -108,7 +108,7 @@ def test_a_svg_has_its_words_as_text(budgets: Path, tmp_path: Path) -> None:
         "gfd_encoder: the protocol",
         "bars: 95 % interval over 2 seeds",
     ):
-        assert text in found
+        assert text in labels
     again = plot(
         [budgets], x="prior_training_flops", y="gfd_encoder", group="label,prior_name", out=tmp_path / "again.svg"
     )
@@ -154,9 +154,9 @@ def test_wide_spans_are_logarithmic(tmp_path: Path, add: Add, values: tuple[floa
     lines = [node.get("d", "") for node in ElementTree.parse(path).iter(f"{SVG}path")]
     (curve,) = {d for d in lines if len(re.findall(r"[ML] ", d)) == 3 and "z" not in d}
     low, middle, high = (-float(y) for y in re.findall(r"[ML] [\d.]+ ([\d.]+)", curve))
-    wanted = [math.log(v) if logarithmic else v for v in values]
+    expected = [math.log(v) if logarithmic else v for v in values]
     assert (high - middle) / (middle - low) == pytest.approx(
-        (wanted[2] - wanted[1]) / (wanted[1] - wanted[0]), rel=1e-2
+        (expected[2] - expected[1]) / (expected[1] - expected[0]), rel=1e-2
     )
 
 
@@ -170,8 +170,8 @@ def test_a_panel_per_data_set(folder: Path, tmp_path: Path) -> None:
     assert list(drawn(folder, x="tsr", y="seconds")) == ["demo · photos (image)", "demo · sounds (waveform)"]
     assert list(drawn(folder, x="tsr", y="psnr")) == ["demo · photos (image)"]
     assert drawn(folder, x="tsr", y="seconds")["demo · photos (image)"].y_label == "seconds [s]"
-    found = texts(plot([folder], x="tsr", y="seconds", out=tmp_path / "plot.svg"))
-    assert {"demo · photos (image)", "demo · sounds (waveform)"} <= set(found)
+    labels = texts(plot([folder], x="tsr", y="seconds", out=tmp_path / "plot.svg"))
+    assert {"demo · photos (image)", "demo · sounds (waveform)"} <= set(labels)
 
 
 def test_folders_are_made_and_a_failed_drawing_leaves_the_old_file(

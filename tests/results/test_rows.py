@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from latentbench.results.activity import LOCK, last_log, mark_active
 from latentbench.results.errors import UserError
+from latentbench.results.leaderboard import render
 from latentbench.results.metric import Metric
-from latentbench.results.record import Record
+from latentbench.results.record import Failure, Record
 from latentbench.results.rows import BASE, NESTED, column_names, frame, metric_names, rows
 from latentbench.results.store import Store
 
@@ -81,6 +85,44 @@ def test_failed_and_missing_cells_say_so(folder: Path) -> None:
     assert status["vq-0"] == "finished"
     assert status["vq-1"] == "failed: reconstruction: OutOfMemoryError: no memory left"
     assert status["vq-2"] == "missing"
+
+
+def test_queued_running_failed_and_missing_are_four_words(folder: Path) -> None:
+    def status() -> dict[str, str]:
+        return {row["cell"]: row["status"] for row in rows([folder])}
+
+    assert status()["vq-2"] == "missing"
+    with (folder / LOCK).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        old = Store(folder).job_folder("reconstruction", "vq-2") / "log" / "attempt-1.log"
+        old.parent.mkdir(parents=True)
+        old.touch()
+        os.utime(old, (0, 0))  # of a run before this
+        mark_active(lock)
+        assert (status()["vq-2"], status()["vq-0"]) == ("queued", "finished")
+        (old.parent / "attempt-2.log").touch()
+        assert status()["vq-2"] == "running"
+        assert status()["vq-1"].startswith("failed: ")
+    assert status()["vq-2"] == "missing"
+    assert last_log(old.parent.parent) == old.parent / "attempt-2.log"
+
+
+def test_a_failure_of_a_shared_job_is_the_cells_that_need_it(tmp_path: Path, add: Add) -> None:
+    store = Store(tmp_path)
+    cell = add(store, "c", metrics=[])
+    cell["jobs"]["generation"] = "generation/none"
+    cell["shared"] = ["reference/r"]
+    store.save(Record(kind="reference", key="r", status="failed", error=Failure(type="UserError", message="too few")))
+    log = store.job_folder("reference", "r") / "log" / "attempt-1.log"
+    log.parent.mkdir()
+    log.touch()
+    store.write_suite("s", [cell])
+    (row,) = rows([store])
+    assert (row["status"], row.failed_job) == ("failed: reference: UserError: too few", "reference/r")
+    assert f"- Logs of failed jobs: {log}." in render(rows([store])).replace("\n  ", " ")
+    del cell["jobs"]["generation"]
+    store.write_suite("s", [cell])
+    assert rows([store])[0]["status"] == "finished"  # which did not need it after all
 
 
 def test_a_damaged_record_or_artifact_is_missing(folder: Path) -> None:
@@ -159,7 +201,7 @@ def test_bad_folders_are_one_line(tmp_path: Path, folder: Path) -> None:
 def test_importing_the_leaderboard_loads_no_heavy_package() -> None:
     code = (
         "import sys, latentbench.results.leaderboard;"
-        "print([name for name in ('torch', 'pandas', 'numpy', 'scipy') if name in sys.modules])"
+        "print([name for name in ('torch', 'pandas', 'scipy') if name in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

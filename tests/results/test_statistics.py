@@ -7,19 +7,23 @@ import pytest
 import scipy.stats
 
 from latentbench.results.metric import Direction
+from latentbench.results.pairwise import compare
+from latentbench.results.samples import Samples
 from latentbench.results.statistics import (
     Entry,
     alike,
     difference_interval,
-    distinguishable,
     mean_interval,
     pareto,
-    ranks,
-    significant_pairs,
 )
 
 A = [20.0, 20.4, 20.1, 20.9]
 B = [20.5, 20.8, 20.6, 21.2]
+
+
+def distinguishable(a: Entry, b: Entry) -> bool:
+    difference = difference_interval(a, b)
+    return difference is not None and difference.significant
 
 
 def entry(*values: float, first: int = 0, within: tuple[float, float] | None = None) -> Entry:
@@ -87,10 +91,63 @@ def test_nothing_is_said_without_an_interval() -> None:
     assert not distinguishable(entry(1.0), entry(9.0))
 
 
-def test_a_difference_without_spread() -> None:
-    assert distinguishable(entry(1.0, 1.0), entry(2.0, 2.0))
-    assert not distinguishable(entry(1.0, 1.0), entry(1.0, 1.0))
-    assert not distinguishable(entry(1.0, 1.0), entry(1.0, 1.0, first=5))
+def test_seeds_that_change_nothing_say_nothing_of_uncertainty() -> None:
+    # JPEG at quality 50 and 51, two seeds: the same values twice are not an uncertainty of 0.
+    assert entry(28.04, 28.04).estimate.half is None
+    assert difference_interval(entry(28.04, 28.04), entry(28.03, 28.03)) is None
+    a, b = (Entry(values={0: v, 1: v}, within=(v - 0.3, v + 0.3)) for v in (28.04, 28.03))
+    assert a.estimate.half == pytest.approx(0.3)
+    difference = difference_interval(a, b)
+    assert difference is not None
+    assert difference.method == "independent"
+    assert not difference.significant
+    # Entries that differ by the same amount under every seed: Welch's interval, not one without width.
+    assert not distinguishable(entry(1.0, 2.0), entry(1.5, 2.5))
+
+
+def sampled(values: np.ndarray, data: str = "data/x") -> Entry:
+    """Values by sample `[S, M]`, as an entry of S seeds."""
+    means = {seed: float(of_seed.mean()) for seed, of_seed in enumerate(values)}
+    read = {seed: Samples(data=data, values=of_seed) for seed, of_seed in enumerate(values)}
+    return Entry(values=means, within=(-1e3, 1e3) if len(values) == 1 else None, read=lambda: read)
+
+
+def test_one_seed_is_compared_sample_by_sample() -> None:
+    generator = np.random.default_rng(0)
+    a = generator.normal(28, 4, size=64)
+    b = a - 0.4 + generator.normal(0, 0.5, size=64)
+    difference = difference_interval(sampled(a[None]), sampled(b[None]))
+    interval = scipy.stats.ttest_rel(a, b).confidence_interval(0.95)
+    assert difference is not None
+    assert difference.method == "samples"
+    assert (difference.low, difference.high) == pytest.approx(tuple(interval), rel=1e-9)
+    assert difference.significant
+    # Other data, or another number of samples: not the same samples.
+    other = difference_interval(sampled(a[None]), sampled(b[None], data="data/y"))
+    assert other is not None
+    assert other.method == "independent"
+
+
+def test_samples_that_are_not_defined_are_left_out() -> None:
+    generator = np.random.default_rng(0)
+    a, b = generator.normal(size=(2, 40))
+    a[3] = b[7] = math.nan
+    defined = np.isfinite(a) & np.isfinite(b)
+    difference = difference_interval(
+        Entry(values={0: 1.0}, read=lambda: {0: Samples(data="d", values=a)}),
+        Entry(values={0: 0.0}, read=lambda: {0: Samples(data="d", values=b)}),
+    )
+    interval = scipy.stats.ttest_rel(a[defined], b[defined]).confidence_interval(0.95)
+    assert difference is not None
+    assert difference.high - difference.low == pytest.approx(interval.high - interval.low)
+
+
+def test_frozen_entries_have_their_uncertainty_from_samples() -> None:
+    values = np.random.default_rng(0).normal(28, 4, size=50)
+    estimate = sampled(np.stack([values, values])).estimate
+    assert estimate.half == pytest.approx(scipy.stats.t.ppf(0.975, 49) * scipy.stats.sem(values))
+    assert not distinguishable(sampled(np.stack([values] * 2)), sampled(np.stack([values] * 2)))
+    assert distinguishable(sampled(np.stack([values] * 2)), sampled(np.stack([values - 1] * 2)))
 
 
 def test_numbers_of_any_size_have_statistics() -> None:
@@ -113,20 +170,22 @@ def band(value: float, half: float = 0.5) -> Entry:
 
 
 def ranked(entries: list[Entry], direction: Direction) -> list[int | None]:
-    return ranks(entries, direction, significant_pairs(entries))
+    return compare(entries).ranks(direction)
 
 
 def test_ranks_share_what_cant_be_told_apart() -> None:
-    # Half-widths of .5: two entries differ when they are more than √.5 = .707 apart.
-    entries = [band(3.0), band(1.0), band(2.9), band(2.2), band(2.5)]
-    assert ranked(entries, "higher") == [1, 5, 1, 2, 1]  # 3.0 beats 2.2; 2.9 does not
-    assert ranked(entries, "lower") == [3, 1, 2, 2, 2]  # 1.0 beats all; 2.2 beats 3.0
+    # Half-widths of .5 are .707 for a difference, and 1.393 of that among five (Tukey): .985.
+    entries = [band(3.0), band(1.0), band(2.9), band(1.95), band(2.5)]
+    assert ranked(entries, "higher") == [1, 4, 1, 2, 1]  # 3.0 beats 1.95; 2.9 does not
+    assert ranked(entries, "lower") == [3, 1, 2, 1, 2]  # 1.0 beats all but 1.95, which beats 3.0 alone
+    # Two lines are a pair named in advance: .707.
     assert ranked([band(1.0), band(1.7)], "higher") == [1, 1]
     assert ranked([band(1.0), band(1.72)], "higher") == [2, 1]
 
 
 def test_entries_that_nothing_is_known_of_have_no_rank() -> None:
     assert ranked([band(1.0), entry(), entry(7.0), band(5.0)], "higher") == [2, None, None, 1]
+    assert ranked([band(1.0), entry()], "higher") == [1, None]
     with pytest.raises(ValueError, match="no direction"):
         ranked([band(1.0)], "none")
 

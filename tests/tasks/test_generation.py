@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +15,10 @@ from safetensors.torch import load_file
 from latentbench.results.record import JobResult
 from latentbench.tasks.config import GenerationConfig
 from latentbench.tasks.distances import Reference
+from latentbench.tasks.encoding import write_latents, write_statistics
 from latentbench.tasks.generation import SAMPLES, generate, held_out
-from latentbench.tasks.latents import LatentStore, write_latents, write_statistics
+from latentbench.tasks.latents import LatentStore
+from latentbench.tasks.metrics.frechet import frechet_distance
 
 CPU = torch.device("cpu")
 
@@ -57,6 +60,20 @@ def test_a_prior_that_repeats_the_data_is_at_no_distance(
     assert shifted.value > 0.5  # type: ignore[operator]
 
 
+def test_the_floor_is_what_held_out_data_have(toys: SimpleNamespace, tmp_path: Path, store: LatentStore) -> None:
+    data, net = toys.Data(), toys.Pixels()
+    train, val = (Reference.of(net(split.data), name) for name, split in (("train", data.train), ("val", data.val)))
+    context = replace(toys.context(tmp_path, net), references={("pixels", "train"): train, ("pixels", "val"): val})
+    prior = toys.Replay(toys.Identity().spec, normalised(store, data.val.data[:10]))
+    options = GenerationConfig(samples=10, batch_size=10)
+    result = generate(prior, toys.Identity(), store, options, context, references={"pixels": train})
+    _, _, floor = result.metrics
+    assert (floor.name, floor.n, floor.direction) == ("fd_floor_pixels", 10, "none")
+    spread = val.features[torch.arange(10) * len(val.features) // 10]
+    assert floor.value == pytest.approx(frechet_distance(spread, train.frechet))
+    assert "reference: train split; signals of the val split" in floor.protocol
+
+
 def test_the_time_that_sampling_takes_stands_apart(toys: SimpleNamespace, tmp_path: Path, store: LatentStore) -> None:
     run = generated(toys, tmp_path, store, normalised(store, toys.Data().train.data[:20])).run
     assert run.keys() == {"sample_seconds", "decode_seconds", "samples_per_second"}
@@ -66,9 +83,9 @@ def test_the_time_that_sampling_takes_stands_apart(toys: SimpleNamespace, tmp_pa
 def test_samples_are_denormalised_decoded_and_kept(toys: SimpleNamespace, tmp_path: Path, store: LatentStore) -> None:
     data = toys.Data().train.data[:20]
     generated(toys, tmp_path, store, normalised(store, data), keep=11)
-    kept = load_file(tmp_path / SAMPLES)["samples"]
-    assert kept.shape == (11, 3, 16, 16)
-    assert torch.allclose(kept, data[:11], atol=1e-5)
+    stored = load_file(tmp_path / SAMPLES)["samples"]
+    assert stored.shape == (11, 3, 16, 16)
+    assert torch.allclose(stored, data[:11], atol=1e-5)
 
 
 def test_none_are_kept_on_request(toys: SimpleNamespace, tmp_path: Path, store: LatentStore) -> None:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from latentbench.results.errors import UserError
-from latentbench.tasks import latents as module
-from latentbench.tasks.latents import LatentStore, write_latents, write_statistics
+from latentbench.tasks import encoding as module
+from latentbench.tasks.encoding import write_latents, write_statistics
+from latentbench.tasks.latents import LatentStore
 from latentbench.tokenizers.interface import Latents, Tokenizer
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 

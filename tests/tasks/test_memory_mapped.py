@@ -22,13 +22,13 @@ def stored(folder: Path, dtype: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "given"),
+    ("dtype", "expected"),
     [("uint8", torch.uint8), ("int16", torch.int16), ("uint16", torch.int32), ("float32", torch.float32)],
 )
-def test_batches_are_the_rows_as_they_are_stored(tmp_path: Path, dtype: str, given: torch.dtype) -> None:
+def test_batches_are_the_rows_as_they_are_stored(tmp_path: Path, dtype: str, expected: torch.dtype) -> None:
     array = stored(tmp_path, dtype)
     batch = MemoryMapped(array).batch(np.array([7, 0, 7]), CPU)
-    assert batch.dtype == given
+    assert batch.dtype == expected
     assert batch.tolist() == array[[7, 0, 7]].tolist()
     some = MemoryMapped(array, np.array([9, 4, 2]))
     assert len(some) == 3

@@ -13,7 +13,8 @@ import torch
 
 from latentbench.results.errors import UserError
 from latentbench.tasks.config import ModelabilityConfig
-from latentbench.tasks.latents import LatentStore, write_latents, write_statistics
+from latentbench.tasks.encoding import write_latents, write_statistics
+from latentbench.tasks.latents import LatentStore
 from latentbench.tasks.modelability import measure
 from latentbench.tasks.proxies import proxies
 from latentbench.tasks.proxies.interface import ProxyInput, compute

@@ -42,14 +42,14 @@ def test_each_point_has_its_distortion_and_distance(toys: SimpleNamespace, tmp_p
     data = toys.Data()
     data.val.data = data.val.data.clamp(-0.7, 0.7)
     done = result(toys, tmp_path, stepped(toys, toys.IMAGE), data)
-    found = {metric.name: metric for metric in done.metrics}
+    by_name = {metric.name: metric for metric in done.metrics}
     for n in (1, 2):
         expected = 20 * math.log10(2 / (0.1 * (3 - n)))
-        assert found[f"psnr_steps_{n}"].value == pytest.approx(expected, abs=0.1)
-        assert found[f"psnr_steps_{n}"].protocol.endswith(f"decoded at steps_{n}; validation split")
-    assert found["psnr_steps_3"].value == found["psnr"].value
-    assert found["rfd_pixels_steps_3"].value == pytest.approx(found["rfd_pixels"].value, abs=1e-9)
-    assert found["rfd_pixels_steps_1"].value > found["rfd_pixels_steps_2"].value
+        assert by_name[f"psnr_steps_{n}"].value == pytest.approx(expected, abs=0.1)
+        assert by_name[f"psnr_steps_{n}"].protocol.endswith(f"decoded at steps_{n}; validation split")
+    assert by_name["psnr_steps_3"].value == by_name["psnr"].value
+    assert by_name["rfd_pixels_steps_3"].value == pytest.approx(by_name["rfd_pixels"].value, abs=1e-9)
+    assert by_name["rfd_pixels_steps_1"].value > by_name["rfd_pixels_steps_2"].value
     assert done.run["decode_seconds"].keys() == {"full", "steps_1", "steps_2", "steps_3"}
     assert all(seconds > 0 for seconds in done.run["decode_seconds"].values())
 

@@ -15,8 +15,11 @@ from safetensors.torch import load_file
 
 from latentbench.results.metric import Metric
 from latentbench.results.record import JobResult
+from latentbench.results.samples import VALUES, read_samples
 from latentbench.tasks.config import ReconstructionConfig
 from latentbench.tasks.distances import Reference
+from latentbench.tasks.metrics import metrics
+from latentbench.tasks.metrics.entropy import codes_in_use, entropy_bits
 from latentbench.tasks.metrics.psnr import CAP_DB
 from latentbench.tasks.reconstruction import PAIRS, reconstruct
 from latentbench.tokenizers.interface import Latents
@@ -50,6 +53,25 @@ def test_the_identity_is_perfect(toys: SimpleNamespace, tmp_path: Path) -> None:
     assert all(metric.protocol.endswith("; validation split") for metric in result.values())
 
 
+def test_values_by_sample_are_kept_in_the_splits_order(toys: SimpleNamespace, tmp_path: Path) -> None:
+    data = toys.Data()
+    result = scored(toys, tmp_path, toys.Identity(error=0.1), data)
+    assert result.artifacts == (VALUES,)
+    metric = values(result)["psnr"]
+    kept = read_samples(tmp_path / VALUES, "psnr", "data/x")
+    assert kept is not None
+    assert kept.values.mean() == pytest.approx(metric.value, rel=1e-6)
+    truth = data.val.batch(np.array([13]), CPU)
+    alone = (
+        metrics.get("psnr")().build().values(toys.Identity(error=0.1).decode(Latents(values=truth)), truth, data.signal)
+    )
+    assert kept.values[13] == pytest.approx(float(alone), rel=1e-6)
+    first = (tmp_path / VALUES).read_bytes()
+    (tmp_path / "again").mkdir()
+    scored(toys, tmp_path / "again", toys.Identity(error=0.1), data, batch_size=3)
+    assert (tmp_path / "again" / VALUES).read_bytes() == first
+
+
 def test_a_constant_error_has_its_psnr(toys: SimpleNamespace, tmp_path: Path) -> None:
     # 10 of 255 grey levels, nowhere clipped
     data = toys.Data()
@@ -67,12 +89,22 @@ def test_what_leaves_the_range_is_clamped(toys: SimpleNamespace, tmp_path: Path)
 
 
 def test_batches_make_no_difference(toys: SimpleNamespace, tmp_path: Path) -> None:
-    found = [
+    rates = [
         values(scored(toys, tmp_path, toys.Identity(error=0.1, std=0.3), toys.Data(), toys.Pixels(), batch_size=size))
         for size in (3, 20)
     ]
-    for name, metric in found[0].items():
-        assert metric.value == pytest.approx(found[1][name].value, rel=1e-6), name
+    for name, metric in rates[0].items():
+        assert metric.value == pytest.approx(rates[1][name].value, rel=1e-6), name
+
+
+def test_pairs_leave_together(toys: SimpleNamespace, tmp_path: Path) -> None:
+    # Without pairs of their own the interval would be that of two sets; a constant error costs every sample the same.
+    done = scored(toys, tmp_path, toys.Identity(error=0.1), toys.Data(), toys.Pixels(), rate=False)
+    distance = values(done)["rfd_pixels"]
+    assert distance.se is not None
+    assert distance.value is not None
+    assert distance.se < 0.2 * distance.value
+    assert len(done.extra["left_out"]["rfd_pixels"]) == 10
 
 
 def test_samples_limit_what_is_scored(toys: SimpleNamespace, tmp_path: Path) -> None:
@@ -108,9 +140,9 @@ def test_codes_are_counted_over_the_whole_split(toys: SimpleNamespace, tmp_path:
     data, tokenizer = toys.Data(), toys.Levels(8)
     result = values(scored(toys, tmp_path, tokenizer, data, toys.Pixels()))
     codes = tokenizer.encode(data.val.data).codes.flatten()
-    shares = np.bincount(codes.numpy(), minlength=8) / len(codes)
-    entropy = -sum(p * math.log2(p) for p in shares if p)
-    assert result["codebook_use"].value == pytest.approx((shares > 0).mean())
+    counts = torch.bincount(codes, minlength=8)
+    entropy = entropy_bits(counts[counts > 0])
+    assert result["codebook_use"].value == pytest.approx(codes_in_use(counts[counts > 0], 8) / 8)
     assert result["codebook_perplexity"].value == pytest.approx(2**entropy)
     assert result["code_bits_per_sample"].value == pytest.approx(16 * entropy)
     assert result["rate_bits"].value == result["code_bits_per_sample"].value
@@ -182,6 +214,6 @@ def test_the_first_pairs_are_kept_when_asked_for(toys: SimpleNamespace, tmp_path
     scored(toys, tmp_path, toys.Identity(error=0.1), data, rate=False)
     assert not (tmp_path / PAIRS).exists()
     scored(toys, tmp_path, toys.Identity(error=0.1), data, rate=False, keep=11)  # batches of 7
-    kept = load_file(tmp_path / PAIRS)
-    assert torch.equal(kept["true"], data.val.batch(np.arange(11), CPU))
-    assert torch.allclose(kept["reconstructed"], (kept["true"] + 0.1).clamp(-1, 1))
+    pairs = load_file(tmp_path / PAIRS)
+    assert torch.equal(pairs["true"], data.val.batch(np.arange(11), CPU))
+    assert torch.allclose(pairs["reconstructed"], (pairs["true"] + 0.1).clamp(-1, 1))

@@ -31,10 +31,10 @@ class Net(FeatureNet):
 
 def test_a_reference_keeps_the_radii_of_its_balls(tmp_path: Path) -> None:
     features = torch.randn(30, 4)
-    made = Reference.of(features, "train")
-    made.save(tmp_path)
+    built = Reference.of(features, "train")
+    built.save(tmp_path)
     loaded = Reference.load(tmp_path, "train")
-    assert torch.equal(loaded.manifold.radii, made.manifold.radii)
+    assert torch.equal(loaded.manifold.radii, built.manifold.radii)
     assert torch.equal(loaded.manifold.features, features)
     Reference.of(features[:4], "train").save(tmp_path)  # too few for five neighbours
     assert Reference.load(tmp_path, "train").manifold is None
@@ -56,7 +56,11 @@ def test_scores_by_name() -> None:
 
     assert named() == []
     assert named("manifold") == ["precision_net", "recall_net", "density_net", "coverage_net"]
-    assert named("memorisation") == ["nearest_train_ratio_net", "memorised_share_net"]
+    assert named("memorisation") == [
+        "nearest_train_ratio_net",
+        "memorised_share_net",
+        "nearest_sample_ratio_net",
+    ]
     assert named("fd_infinity") == ["fd_infinity_net"]
     assert named("inception_score") == []  # of the Inception alone
     _, extra = sample_scores(scores.names(), sample_set(train[:20]))
@@ -95,13 +99,12 @@ def plan(suite: dict[str, Any]) -> Any:
     return make_plan(loaded, {data.label: "f" for data in loaded.data})
 
 
-def test_memorisation_brings_the_other_split() -> None:
+def test_generation_reads_both_splits() -> None:
     def roles(**generation: Any) -> set[str]:
         (job,) = (job for job in plan(changed(**generation)).jobs.values() if job.kind == "generation")
         return {role for role in job.depends if "reference" in role}
 
-    assert roles(scores=["manifold"]) == {"reference.encoder"}
-    assert roles(scores=["memorisation"]) == {"reference.encoder", "val_reference.encoder"}
+    assert roles(scores=[]) == {"reference.encoder", "val_reference.encoder"}
     assert roles(scores=["memorisation"], reference="val") == {"reference.encoder", "train_reference.encoder"}
 
 

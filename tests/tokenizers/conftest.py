@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from latentbench.bench.training import train
+from latentbench.tasks.memory_mapped import MemoryMapped
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.recipe import resolve
@@ -42,19 +42,6 @@ def sample() -> Callable[..., Tensor]:
     return draw
 
 
-class Samples:
-    """Tensors as a source of batches."""
-
-    def __init__(self, samples: Tensor) -> None:
-        self.samples = samples
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def batch(self, indices: np.ndarray, device: torch.device) -> Tensor:
-        return self.samples[torch.from_numpy(indices)]
-
-
 @pytest.fixture(scope="session")
 def discs() -> tuple[Tensor, Tensor]:
     """512 images for training and 128 held out: discs of random place, size and colour on backgrounds of any colour."""
@@ -83,7 +70,14 @@ def fitted(discs: tuple[Tensor, Tensor], tmp_path_factory: pytest.TempPathFactor
             tokenizer = build(config)
             assert isinstance(tokenizer, ComposedTokenizer)
             folder = tmp_path_factory.mktemp("fitted")
-            train(tokenizer, Samples(discs[0]), config.training, seed=0, folder=folder, device=torch.device("cpu"))
+            train(
+                tokenizer,
+                MemoryMapped(discs[0].numpy()),
+                config.training,
+                seed=0,
+                folder=folder,
+                device=torch.device("cpu"),
+            )
             known[key] = tokenizer
         return known[key]
 
@@ -91,8 +85,8 @@ def fitted(discs: tuple[Tensor, Tensor], tmp_path_factory: pytest.TempPathFactor
 
 
 @torch.no_grad()
-def _psnr(made: Tensor, images: Tensor) -> float:
-    return (10 * torch.log10(4 / (made - images).square().flatten(1).mean(1))).mean().item()
+def _psnr(decoded: Tensor, images: Tensor) -> float:
+    return (10 * torch.log10(4 / (decoded - images).square().flatten(1).mean(1))).mean().item()
 
 
 @pytest.fixture(scope="session")

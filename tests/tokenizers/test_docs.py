@@ -257,7 +257,10 @@ def test_the_recipe_example(tmp_path: Path) -> None:
 
 def test_the_page_lists_every_recipe() -> None:
     page = (DOCS / "tokenizers.md").read_text(encoding="utf-8")
-    assert sorted(re.findall(r"^\| `([a-z0-9-]+)` \| [AB]\d", page, re.MULTILINE)) == recipe_names()
+    assert (
+        sorted(re.findall(r"^\| `([a-z0-9-]+)` \| \[[^|]*\([AB]\d+\)\]\(systems\.md#", page, re.MULTILINE))
+        == recipe_names()
+    )
 
 
 PARTS = {
@@ -281,11 +284,11 @@ def test_the_page_has_every_part_with_its_options_and_defaults(page: str) -> Non
     for kind in registry.names():
         stated, weight = _options(rows[kind], rows)
         config = registry.get(kind)
-        wanted = {field.name: field.default for field in fields(config)}
+        expected = {field.name: field.default for field in fields(config)}
         if page in ("losses.md", "auxiliary.md", "regularisers.md"):  # whose weight the table's heading has
-            assert wanted.pop("weight") == weight
+            assert expected.pop("weight") == weight
         assert {name: value for name, (value, _) in stated.items()} == {
-            name: list(value) if isinstance(value, tuple) else value for name, value in wanted.items()
+            name: list(value) if isinstance(value, tuple) else value for name, value in expected.items()
         }, kind
         hints = get_type_hints(config)
         for name, (_, choices) in stated.items():
@@ -307,16 +310,16 @@ def _options(cell: str, rows: dict[str, str]) -> tuple[dict[str, tuple[Any, list
     A default is written `name` (2), `name` ("first choice", "second"), `name` ([8, 8]: what that means) or
     `name` (unset: what then holds). "those of `other`" stands for the options of another row.
     """
-    found: dict[str, tuple[Any, list[str]]] = {}
+    sections: dict[str, tuple[Any, list[str]]] = {}
     other = re.search(r"those of `(\w+)`", cell)
     if other:
-        found |= _options(rows[other[1]], rows)[0]
+        sections |= _options(rows[other[1]], rows)[0]
     for name, text in re.findall(r"`(\w+)` \(([^()]*)\)", cell):
         default = text.split(":")[0]
         choices = re.findall(r'"(\w[\w-]*)"', default)
-        found[name] = (None if default == "unset" else choices[0] if choices else json.loads(default), choices)
+        sections[name] = (None if default == "unset" else choices[0] if choices else json.loads(default), choices)
     weight = re.search(r"^`weight` ([\d.]+);", cell)
-    return found, float(weight[1]) if weight else 1.0
+    return sections, float(weight[1]) if weight else 1.0
 
 
 def test_the_tokenizers_page_leads_to_every_part() -> None:

@@ -56,3 +56,25 @@ def test_mistakes_are_one_line_with_path_and_cure(data: dict[str, Any], message:
         check(Options, data, where="f.toml")
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Inner:
+    path: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Outer:
+    inner: _Inner
+    names: tuple[str, ...] = ()
+    text: str = ""
+
+
+def test_paths_that_are_no_utf_8_come_back_as_they_are() -> None:
+    data = {"inner": {"path": "caf\udce9"}, "names": ["\udcff", "a\\udce9", "\U0010ff00"], "text": "\\\udc80"}
+    checked = check(_Outer, data, where="x")
+    assert (checked.inner.path, checked.names, checked.text) == (
+        "caf\udce9",
+        ("\udcff", "a\\udce9", "\U0010ff00"),
+        "\\\udc80",
+    )

@@ -13,8 +13,7 @@ Net = Literal["patch", "style", "stft"]
 
 @dataclass(frozen=True, kw_only=True)
 class AdversaryConfig(AuxiliaryObjectiveConfig):
-    """A discriminator that learns to tell reconstructions from signals, and a loss for fooling it: VQGAN (A10), other
-    adversarial losses (B3).
+    """A discriminator of reconstructions and signals, and a loss for fooling it (VQGAN, A10; adversarial losses, B3).
 
     `net` is "patch" (any signal), "style" (any) or "stft" (waveforms); "auto" takes stft for waveforms and patch for
     all else. Nothing of it runs before the share `start` of the training. With `adaptive` its weight is `weight` times

@@ -14,7 +14,7 @@ from .config import AuxiliaryObjectiveConfig, TokenizerParts
 @dataclass(frozen=True, kw_only=True)
 class AuxiliaryDecoderConfig(AuxiliaryObjectiveConfig):
     """A second decoder whose loss trains the encoder, while the main decoder reads the latents without gradient
-    (B4).
+    (auxiliary decoder, B4).
 
     It has the main decoder's architecture, at another `width` if set. `loss` is "objective" for the main decoder's
     losses, or "l1" or "l2". It is dropped after training.

@@ -14,16 +14,6 @@ from ..losses.config import LossConfig, WeightedPart
 from ..registry import Registry
 from ..spec import LatentSpec, SignalSpec
 
-AUXILIARY = Registry(
-    "auxiliary objective",
-    "latentbench.auxiliary",
-    {
-        "adversary": "tokenizers.auxiliary.adversary_config:AdversaryConfig",
-        "auxiliary_decoder": "tokenizers.auxiliary.auxiliary_decoder_config:AuxiliaryDecoderConfig",
-        "self_supervised": "tokenizers.auxiliary.self_supervised_config:SelfSupervisedConfig",
-    },
-)
-
 
 class TokenizerParts(Protocol):
     """What an objective reads of the configuration of the tokenizer that it trains with.
@@ -72,3 +62,15 @@ class AuxiliaryObjectiveConfig(WeightedPart):
     def schedule_milestones(self) -> tuple[float, ...]:
         """Shares of the training at which the work of a step changes: FLOPs are counted at each."""
         return ()
+
+
+AUXILIARY = Registry(
+    "auxiliary objective",
+    "latentbench.auxiliary",
+    {
+        "adversary": "tokenizers.auxiliary.adversary_config:AdversaryConfig",
+        "auxiliary_decoder": "tokenizers.auxiliary.auxiliary_decoder_config:AuxiliaryDecoderConfig",
+        "self_supervised": "tokenizers.auxiliary.self_supervised_config:SelfSupervisedConfig",
+    },
+    base=AuxiliaryObjectiveConfig,
+)

@@ -7,14 +7,6 @@ from ..part import Part
 from ..registry import Registry
 from ..spec import SignalSpec
 
-DIFFUSION_DECODERS = Registry(
-    "diffusion decoder",
-    "latentbench.diffusion_decoders",
-    {
-        "diffusion": "tokenizers.diffusion_decoders.diffusion_config:FlowDecoderConfig",
-    },
-)
-
 
 class DiffusionDecoderConfig(Part):
     """A conditional generative model of the signal, conditioned on the feed-forward decoder's output.
@@ -33,3 +25,13 @@ class DiffusionDecoderConfig(Part):
     def schedule_milestones(self) -> tuple[float, ...]:
         """Shares of the training at which the work of a step changes: FLOPs are counted at each."""
         return ()
+
+
+DIFFUSION_DECODERS = Registry(
+    "diffusion decoder",
+    "latentbench.diffusion_decoders",
+    {
+        "diffusion": "tokenizers.diffusion_decoders.diffusion_config:FlowDecoderConfig",
+    },
+    base=DiffusionDecoderConfig,
+)

@@ -1,4 +1,4 @@
-"""A diffusion decoder (B9) and its distillation to few steps (B10): a rectified flow of what the condition misses.
+"""A rectified flow of what the condition misses (diffusion decoder, B9) and its distillation (few-step decoders, B10).
 
 DiTo (Chen et al. 2025, arXiv 2501.18593), SWYCC (Birodkar et al. 2024, arXiv 2409.02529) and epsilon-VAE (Zhao et al.
 2024, arXiv 2410.04081) decode latents by a flow or diffusion that is trained on squared errors alone. Here the flow
@@ -36,7 +36,7 @@ from ..backbones.time import logit_normal_times, stratified_times
 from ..spec import SignalSpec
 from .base import DiffusionDecoder
 from .diffusion_config import FlowDecoderConfig
-from .unet import UNet
+from .unet import DecoderUNet
 
 # Numbers of steps whose quality and latency are reported; with 0 the condition is decoded as it is.
 POINTS = (0, 1, 2, 4, 8)
@@ -56,10 +56,10 @@ class FlowDecoder(DiffusionDecoder):
         super().__init__()
         self.config = config
         levels = config.levels(signal)
-        self.net: UNet | None = UNet(config, levels, channels=signal.channels, reads_step_size=False)
-        self.student: UNet | None = None
+        self.net: DecoderUNet | None = DecoderUNet(config, levels, channels=signal.channels, reads_step_size=False)
+        self.student: DecoderUNet | None = None
         if config.distilled:
-            self.student = UNet(config, levels, channels=signal.channels, reads_step_size=True)
+            self.student = DecoderUNet(config, levels, channels=signal.channels, reads_step_size=True)
         # The same noise for all samples, so that the decoded signal depends on the latents alone.
         noise = torch.randn(1, signal.channels, *signal.shape, generator=torch.Generator().manual_seed(_SEED))
         self.register_buffer("noise", noise, persistent=False)
@@ -119,7 +119,9 @@ class FlowDecoder(DiffusionDecoder):
         if self.student is not None:
             self.net = None
 
-    def _student_error(self, student: UNet, clean: Tensor, noise: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+    def _student_error(
+        self, student: DecoderUNet, clean: Tensor, noise: Tensor, condition: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """The student's errors against the flow, and the times `[B]` at which its steps start.
 
         One step of the student is regressed on the mean velocity of the `teacher_steps` / count steps of the flow over
@@ -153,7 +155,7 @@ class FlowDecoder(DiffusionDecoder):
         assert net is not None
         return lambda y, t, step_size: self._velocity(self._raw(net, y, condition, t), y, t)
 
-    def _student_velocity(self, student: UNet, condition: Tensor) -> Callable[[Tensor, Tensor, float], Tensor]:
+    def _student_velocity(self, student: DecoderUNet, condition: Tensor) -> Callable[[Tensor, Tensor, float], Tensor]:
         """The student's mean velocity over a step from (y, t)."""
         return lambda y, t, step_size: self._velocity(
             self._raw(student, y, condition, t, torch.full_like(t, step_size)), y, t
@@ -164,7 +166,9 @@ class FlowDecoder(DiffusionDecoder):
         skip, gain, _ = self._coefficients(t, y)
         return skip * y + gain * raw
 
-    def _raw(self, net: UNet, y: Tensor, condition: Tensor, t: Tensor, step_size: Tensor | None = None) -> Tensor:
+    def _raw(
+        self, net: DecoderUNet, y: Tensor, condition: Tensor, t: Tensor, step_size: Tensor | None = None
+    ) -> Tensor:
         """A network's prediction of f."""
         _, _, deviation = self._coefficients(t, y)
         return net(y / deviation, condition, t, step_size).float()

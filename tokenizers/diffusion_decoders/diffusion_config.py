@@ -20,7 +20,9 @@ _LATEST_DISTILLATION = 0.7
 
 @dataclass(frozen=True, kw_only=True)
 class FlowDecoderConfig(DiffusionDecoderConfig):
-    """A rectified flow from noise around the condition to the signal (B9), optionally distilled to few steps (B10).
+    """A rectified flow from noise around the condition to the signal (diffusion decoders, B9).
+
+    It can be distilled to few steps (few-step decoders, B10).
 
     The network is a U-Net on patches of `patch` positions per axis (2, on a waveform 4; fewer where that does not
     divide an axis). Level i has `width` x `multipliers[i]` channels and `blocks` residual blocks on the way down and on

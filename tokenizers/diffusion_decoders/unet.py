@@ -23,7 +23,7 @@ from .diffusion_config import TIME_FEATURES, FlowDecoderConfig
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
-class UNet(nn.Module):
+class DecoderUNet(nn.Module):
     """From a noisy signal, a condition and a time to a tensor like the signal; zero at the start of training.
 
     With `reads_step_size` it also reads the size of the sampler's next step.

@@ -9,21 +9,6 @@ from ..part import Part
 from ..registry import Registry
 from ..spec import Modality
 
-LOSSES = Registry(
-    "loss",
-    "latentbench.losses",
-    {
-        "l1": "tokenizers.losses.regression_config:L1Config",
-        "l2": "tokenizers.losses.regression_config:L2Config",
-        "huber": "tokenizers.losses.regression_config:HuberConfig",
-        "logit_laplace": "tokenizers.losses.logit_laplace_config:LogitLaplaceConfig",
-        "dwt": "tokenizers.losses.wavelet_config:DWTConfig",
-        "lpips": "tokenizers.losses.lpips_config:LPIPSConfig",
-        "stft": "tokenizers.losses.stft_config:STFTConfig",
-        "mel": "tokenizers.losses.stft_config:MelConfig",
-    },
-)
-
 
 @dataclass(frozen=True, kw_only=True)
 class WeightedPart(Part):
@@ -45,3 +30,20 @@ class WeightedPart(Part):
 @dataclass(frozen=True, kw_only=True)
 class LossConfig(WeightedPart):
     """One loss of the objective. `build(signal)` gives its `Loss` for signals of that specification."""
+
+
+LOSSES = Registry(
+    "loss",
+    "latentbench.losses",
+    {
+        "l1": "tokenizers.losses.regression_config:L1Config",
+        "l2": "tokenizers.losses.regression_config:L2Config",
+        "huber": "tokenizers.losses.regression_config:HuberConfig",
+        "logit_laplace": "tokenizers.losses.logit_laplace_config:LogitLaplaceConfig",
+        "dwt": "tokenizers.losses.wavelet_config:DWTConfig",
+        "lpips": "tokenizers.losses.lpips_config:LPIPSConfig",
+        "stft": "tokenizers.losses.stft_config:STFTConfig",
+        "mel": "tokenizers.losses.stft_config:MelConfig",
+    },
+    base=LossConfig,
+)

@@ -31,7 +31,7 @@ class MultiResolutionSTFT(Loss):
         return multi_resolution_stft(reconstruction, signal)
 
 
-class LogMel(Loss):
+class LogMelLoss(Loss):
     """See `log_mel_distance`, at the signal's sample rate."""
 
     def __init__(self, config: MelConfig, signal: SignalSpec) -> None:

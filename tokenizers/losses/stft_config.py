@@ -25,5 +25,5 @@ class MelConfig(LossConfig):
 
     kind: ClassVar[str] = "mel"
     version: ClassVar[int] = 1
-    builds = "stft:LogMel"
+    builds = "stft:LogMelLoss"
     modalities: ClassVar[tuple[Modality, ...]] = (Modality.WAVEFORM,)

@@ -11,13 +11,13 @@ from .config import RegulariserConfig, several_grids
 
 @dataclass(frozen=True, kw_only=True)
 class AlignmentConfig(RegulariserConfig):
-    """Projected latents predict features of a frozen net (B6): VA-VAE (Yao et al. 2025, arXiv 2501.01423), section 3.
+    """Projected latents predict features of a frozen net (representation alignment, B6).
 
-    `target` "handmade" needs no weights: oriented gradients and local energy at three scales of images, frames and
-    spectrograms, log-mel energies of waveforms. "alexnet" takes the five maps of AlexNet as LPIPS weighs them. The loss
-    of a position is max(0, 1 - `margin` - cosine). `structure` weighs a second loss, which compares the cosines between
-    positions and tolerates differences up to `slack`. The projection is linear, or has one hidden layer of `hidden`
-    units.
+    After VA-VAE (Yao et al. 2025, arXiv 2501.01423), section 3. `target` "handmade" needs no weights: oriented
+    gradients and local energy at three scales of images, frames and spectrograms, log-mel energies of waveforms.
+    "alexnet" takes the five maps of AlexNet as LPIPS weighs them. The loss of a position is max(0, 1 - `margin` -
+    cosine). `structure` weighs a second loss, which compares the cosines between positions and tolerates differences up
+    to `slack`. The projection is linear, or has one hidden layer of `hidden` units.
     """
 
     kind: ClassVar[str] = "alignment"

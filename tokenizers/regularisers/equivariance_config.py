@@ -25,14 +25,14 @@ _TRANSFORMS: dict[Modality, tuple[tuple[TransformKind, ...], int]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class EquivarianceConfig(RegulariserConfig):
-    """Transformed latents decode to the transformed signal (B7): EQ-VAE (Kouzelis et al. 2025, arXiv 2502.09509).
+    """Transformed latents decode to the transformed signal (equivariance, B7).
 
-    A share `probability` of every batch is transformed: half of it by "scale" (half the size by averaging), half by one
-    draw of the others: "rotate" (multiples of 90 degrees), "flip", "shift" (circular, of codes by whole positions),
-    "reverse" (time). `transforms` are by default those that suit the modality and the geometry. `match` "decoder"
-    compares the decoded with the transformed signal by the objective. "latent" compares T(E(x)) with E(T(x)): constant
-    latents minimise that, so it needs `guard`, the weight of a hinge that keeps every channel's deviation over the
-    batch at 1 or above.
+    After EQ-VAE (Kouzelis et al. 2025, arXiv 2502.09509). A share `probability` of every batch is transformed: half of
+    it by "scale" (half the size by averaging), half by one draw of the others: "rotate" (multiples of 90 degrees),
+    "flip", "shift" (circular, of codes by whole positions), "reverse" (time). `transforms` are by default those that
+    suit the modality and the geometry. `match` "decoder" compares the decoded with the transformed signal by the
+    objective. "latent" compares T(E(x)) with E(T(x)): constant latents minimise that, so it needs `guard`, the weight
+    of a hinge that keeps every channel's deviation over the batch at 1 or above.
     """
 
     kind: ClassVar[str] = "equivariance"

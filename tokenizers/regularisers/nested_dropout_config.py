@@ -12,7 +12,7 @@ from .config import RegulariserConfig
 
 @dataclass(frozen=True, kw_only=True)
 class NestedDropoutConfig(RegulariserConfig):
-    """In training the decoder reads a random prefix of the tokens (A13).
+    """In training the decoder reads a random prefix of the tokens (nested dropout, A13).
 
     After Rippel et al. 2014 (arXiv 1402.0915). `weight` is the share of the samples that are cut. Prefixes have any
     length from 1 to n with equal probability ("uniform"; One-D-Piece, Miwa et al. 2025), or one of 1, 2, 4, ... and n

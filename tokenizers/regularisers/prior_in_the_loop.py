@@ -1,4 +1,4 @@
-"""A light causal prior whose likelihood of the latents trains the encoder too (B5).
+"""A light causal prior whose likelihood of the latents trains the encoder too (prior in the loop, B5).
 
 LARP (Wang et al. 2024, arXiv 2410.21264) for codes, CRT (Ramanujan et al. 2024, arXiv 2412.16326); on continuous
 latents the rate term of an end-to-end model (LSGM, Vahdat et al. 2021), with an autoregressive prior.

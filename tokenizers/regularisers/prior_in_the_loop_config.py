@@ -14,7 +14,7 @@ _MOST_CODES = 16384
 
 @dataclass(frozen=True, kw_only=True)
 class PriorInTheLoopConfig(RegulariserConfig):
-    """The negative log-likelihood of the latents under a light causal prior, which also trains the encoder (B5).
+    """The negative log-likelihood of the latents under a light causal prior trains the encoder (prior in the loop, B5).
 
     After LARP (Wang et al. 2024, arXiv 2410.21264) and CRT (Ramanujan et al. 2024, arXiv 2412.16326). The prior is a
     causal transformer of `layers` blocks of `width` over positions in raster order. `weight` weighs its nats, summed

@@ -11,10 +11,10 @@ from .config import RegulariserConfig
 
 @dataclass(frozen=True, kw_only=True)
 class ResolutionDropoutConfig(RegulariserConfig):
-    """In training a sample is encoded, with `probability`, at half the resolution of the latent grid (A14).
+    """Samples encoded at half the latent grid's resolution in training (adaptive resolution, A14).
 
-    So one tokenizer serves two resolutions, as in CAT (Shen et al. 2025, arXiv 2501.03120). Its
-    weight only turns it on or off.
+    Each sample is, with `probability`, so that one tokenizer serves two resolutions, as in CAT (Shen et al. 2025, arXiv
+    2501.03120). The weight only turns it on or off.
     """
 
     kind: ClassVar[str] = "resolution_dropout"

@@ -1,4 +1,6 @@
-"""As many codes as a sample needs (A14), in the spirit of ElasticTok (Yan et al. 2024, arXiv 2410.08368).
+"""As many codes as a sample needs (adaptive length or resolution, A14).
+
+In the spirit of ElasticTok (Yan et al. 2024, arXiv 2410.08368).
 
 Shape legend: B batch, H heads, L positions of the whole grid, n of a candidate, N samples, K candidates.
 """

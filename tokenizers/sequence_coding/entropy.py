@@ -1,4 +1,4 @@
-"""Entropy coding of codes (A19, F6): the same content in as few bytes as the codes' frequencies allow.
+"""Entropy coding of codes (entropy-coded byte streams, A19): as few bytes as the codes' frequencies allow.
 
 Shape legend: B batch, H heads, *grid positions, P their number, S = P x H symbols, L the longest sequence in bytes.
 """

@@ -15,9 +15,10 @@ _LARGEST_CODEBOOK = 2**18
 
 @dataclass(frozen=True, kw_only=True)
 class EntropyConfig(SequenceCodingConfig):
-    """Codes as an entropy-coded stream of bytes (A19, F6): few bits, and little structure left for a prior.
+    """Codes as a stream of bytes (entropy-coded byte streams, A19).
 
-    rANS (Duda 2013, arXiv 1311.2540) with the frequencies of each head's codes in the training split.
+    Few bits, and little structure left for a prior. rANS (Duda 2013, arXiv 1311.2540) with the frequencies of each
+    head's codes in the training split.
     """
 
     kind: ClassVar[str] = "entropy"

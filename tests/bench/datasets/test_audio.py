@@ -15,8 +15,8 @@ from .conftest import write_wav
 
 
 def decode(path: Path, **options: object) -> np.ndarray:
-    made = DataConfig(source="folder", path="x", modality=Modality.WAVEFORM, **options)  # type: ignore[arg-type]
-    return np.concatenate(list(decode_audio_file(path, made, np.random.default_rng(0))))
+    config = DataConfig(source="folder", path="x", modality=Modality.WAVEFORM, **options)  # type: ignore[arg-type]
+    return np.concatenate(list(decode_audio_file(path, config, np.random.default_rng(0))))
 
 
 def noise(channels: int, n: int) -> np.ndarray:

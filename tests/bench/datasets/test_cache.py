@@ -72,11 +72,11 @@ def test_least_recently_used_goes_first(cache: Path, monkeypatch: pytest.MonkeyP
 
 def test_entry_larger_than_the_bound(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_dataset(SMALL, cache=cache)
-    kept = entries(cache)
+    earlier = entries(cache)
     monkeypatch.setenv("LATENTBENCH_CACHE_GB", "0.0001")
     with pytest.raises(UserError, match=r"LATENTBENCH_CACHE_GB=0\.0001; lower data\.samples.*or raise"):
         open_dataset(DataConfig(samples=500, val=10, size=16), cache=cache)
-    assert entries(cache) == kept
+    assert entries(cache) == earlier
     assert leftovers(cache) == []
 
 

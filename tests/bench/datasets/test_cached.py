@@ -34,9 +34,9 @@ def test_indices_outside_are_an_error(indices: list[int], cache: Path) -> None:
 def test_a_batch_is_the_callers_own(cache: Path) -> None:
     data = open_dataset(DataConfig(samples=50, val=10, size=16), cache=cache)
     first = data.train.batch(np.arange(4), CPU)
-    kept = first.clone()
+    saved = first.clone()
     first.zero_()
-    assert torch.equal(data.train.batch(np.arange(4), CPU), kept)
+    assert torch.equal(data.train.batch(np.arange(4), CPU), saved)
 
 
 def test_extremes_of_the_integers(cache: Path) -> None:

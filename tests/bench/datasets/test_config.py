@@ -46,8 +46,8 @@ def test_spectrogram_is_counted_against_a_whole_number_of_frames() -> None:
 
 
 def test_defaults_follow_modality_and_source() -> None:
-    made = config()
-    assert (made.samples, made.val, made.channels, made.per_file) == (4096, 256, 3, 1)
+    default = config()
+    assert (default.samples, default.val, default.channels, default.per_file) == (4096, 256, 3, 1)
     files = config(source="folder", path="x", modality="waveform")
     assert (files.samples, files.val, files.channels, files.per_file) == (None, 0.1, 1, 16)
     assert config(source="folder", path="x", crop="tiles").per_file == 16

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from latentbench.bench.datasets import DataConfig, open_dataset, sources
+from latentbench.bench.datasets import DataConfig, open_dataset
 from latentbench.bench.datasets.config import Modality
 from latentbench.bench.datasets.folder import EXTENSIONS
 from latentbench.tokenizers.validation import check
@@ -21,7 +21,6 @@ PAGE = (Path(__file__).parents[3] / "docs" / "datasets.md").read_text()
 def test_a_source_in_under_forty_lines(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
     assert len(code.splitlines()) < 40
-    monkeypatch.setattr(sources, "_entries", dict(sources._entries))
     exec(compile(code, "docs/datasets.md", "exec"), {"__name__": "docs"})
     config = check(DataConfig, {"source": "sines", "modality": "waveform", "samples": 20}, where="data")
     data = open_dataset(config, cache=cache)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from pathlib import Path
 
@@ -11,6 +10,12 @@ from latentbench.bench.datasets import files
 from latentbench.bench.datasets.files import find_folder, hash_files, list_files
 from latentbench.bench.datasets.source import silent
 from latentbench.results.errors import UserError
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files count as settled at once."""
+    monkeypatch.setattr(files, "_SETTLED_NS", -1_000_000_000)
 
 
 def touch(root: Path, *names: str) -> None:
@@ -32,8 +37,8 @@ def test_links_are_followed_and_loops_are_safe(tmp_path: Path) -> None:
     (root / "a" / "up").symlink_to(root)
     (root / "linked").symlink_to(elsewhere)
     (root / "broken.png").symlink_to(root / "nothing")
-    found, problems = list_files(root, (".png",))
-    assert found == ["a/1.png", "linked/2.png"]
+    listed, problems = list_files(root, (".png",))
+    assert listed == ["a/1.png", "linked/2.png"]
     assert [name for name, _ in problems] == ["broken.png"]
 
 
@@ -45,18 +50,52 @@ def test_order_does_not_depend_on_the_file_system(tmp_path: Path, monkeypatch: p
     assert list_files(tmp_path) == expected
 
 
-def test_hashes_are_remembered(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("settled")
+def test_hashes_are_remembered(tmp_path: Path, cache: Path) -> None:
     root = tmp_path / "root"
     touch(root, "a", "b/c")
-    for name in ("a", "b/c"):
-        os.utime(root / name, (1_000_000, 1_000_000))
     hashes, problems = hash_files(root, ["a", "b/c"], cache=cache, progress=silent)
-    assert hashes == {name: hashlib.sha256(name.encode()).hexdigest() for name in ("a", "b/c")}
+    expected = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("a", "b/c")}
+    assert {name: file.digest for name, file in hashes.items()} == expected
     assert problems == []
-    monkeypatch.setattr(files.hashlib, "sha256", lambda data=None: hashlib.md5(data) if data else pytest.fail("read"))
     index = next((cache / "hashes").iterdir())
-    monkeypatch.setattr(files, "_read_index", lambda path, index=index: json.loads(index.read_text()))
-    assert hash_files(root, ["a", "b/c"], cache=cache, progress=silent)[0] == hashes
+    index.write_text(index.read_text().replace(expected["a"], "from the index"))
+    again = hash_files(root, ["a", "b/c"], cache=cache, progress=silent)[0]
+    assert {name: file.digest for name, file in again.items()} == {**expected, "a": "from the index"}
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("how", ["replaced", "written"])
+def test_other_content_of_the_same_size_and_time_is_noticed(how: str, tmp_path: Path, cache: Path) -> None:
+    file = tmp_path / "root" / "a"
+    touch(tmp_path / "root", "a")
+    os.utime(file, (315532800, 315532800))
+    before = hash_files(tmp_path / "root", ["a"], cache=cache, progress=silent)[0]["a"]
+    if how == "replaced":
+        file.rename(tmp_path / "old")
+    file.write_text("b")
+    os.utime(file, (315532800, 315532800))
+    after = hash_files(tmp_path / "root", ["a"], cache=cache, progress=silent)[0]["a"]
+    assert (before.state.size, before.state.modified) == (after.state.size, after.state.modified)
+    assert after.digest == hashlib.sha256(b"b").hexdigest() != before.digest
+
+
+def test_a_file_that_is_being_written_is_not_hashed(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path / "root", "a")
+    state = files.file_state
+
+    def grows(file: Path | int) -> files.FileState:
+        if isinstance(file, Path):
+            with file.open("a") as more:
+                more.write("x")
+        return state(file)
+
+    monkeypatch.setattr(files, "file_state", grows)
+    hashes, problems = hash_files(tmp_path / "root", ["a"], cache=cache, progress=silent)
+    assert hashes == {}
+    assert problems == [("a", "can't be read: it changes while it is read")]
 
 
 def test_fresh_files_are_not_remembered(tmp_path: Path, cache: Path) -> None:
@@ -69,9 +108,9 @@ def test_fresh_files_are_not_remembered(tmp_path: Path, cache: Path) -> None:
     assert hash_files(tmp_path / "root", ["a"], cache=cache, progress=silent)[0] != before
 
 
+@pytest.mark.usefixtures("settled")
 def test_damaged_index_is_ignored(tmp_path: Path, cache: Path) -> None:
     touch(tmp_path / "root", "a")
-    os.utime(tmp_path / "root" / "a", (1_000_000, 1_000_000))
     before = hash_files(tmp_path / "root", ["a"], cache=cache, progress=silent)
     next((cache / "hashes").iterdir()).write_text("{")
     assert hash_files(tmp_path / "root", ["a"], cache=cache, progress=silent) == before

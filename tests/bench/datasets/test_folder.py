@@ -1,16 +1,17 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from latentbench.bench.datasets import DataConfig, fingerprint, folder, open_dataset
+from latentbench.bench.datasets import DataConfig, files, fingerprint, folder, open_dataset
 from latentbench.bench.datasets.cached import CachedDataset
 from latentbench.results.errors import UserError
 from latentbench.tokenizers.spec import Modality
@@ -146,13 +147,13 @@ def test_unusable_images_are_skipped_counted_and_named(photos: Photos, cache: Pa
     write_image(root / "thin.png", torch.zeros(3, 1, 500, dtype=torch.uint8))
     (root / "notes.txt").write_text("not looked at")
     data = open_dataset(config(root), cache=cache)
-    found = reasons(data)
-    assert set(found) == {"cut.jpg", "text.png", "empty.png", "pixel.png", "thin.png"}
-    assert "truncated" in found["cut.jpg"]
-    assert "empty" in found["empty.png"]
-    assert "too small: 1 x 1 pixels" in found["pixel.png"]
+    skipped = reasons(data)
+    assert set(skipped) == {"cut.jpg", "text.png", "empty.png", "pixel.png", "thin.png"}
+    assert "cut short" in skipped["cut.jpg"]
+    assert "empty" in skipped["empty.png"]
+    assert "too small: 1 x 1 pixels" in skipped["pixel.png"]
     assert data.counts == {"files": 9, "used": 4, "skipped": 5, "duplicates": 0, "train": 3, "val": 1}
-    assert not any("\n" in reason for reason in found.values())
+    assert not any("\n" in reason for reason in skipped.values())
 
 
 def test_unusable_sounds(tmp_path: Path, cache: Path) -> None:
@@ -166,10 +167,10 @@ def test_unusable_sounds(tmp_path: Path, cache: Path) -> None:
     write_wav(root / "short.wav", wave[:1, :500])
     (root / "text.wav").write_text("no sound")
     data = open_dataset(config(root, modality=Modality.WAVEFORM, seconds=0.128, sample_rate=8000), cache=cache)
-    found = reasons(data)
-    assert set(found) == {"cut.wav", "header.wav", "nothing.wav", "short.wav", "text.wav"}
-    assert "cut short: 8039 of 16078 bytes" in found["cut.wav"]
-    assert "too short: 0.062 s for segments of 0.128 s" in found["short.wav"]
+    skipped = reasons(data)
+    assert set(skipped) == {"cut.wav", "header.wav", "nothing.wav", "short.wav", "text.wav"}
+    assert "cut short: 8039 of 16078 bytes" in skipped["cut.wav"]
+    assert "too short: 0.062 s for segments of 0.128 s" in skipped["short.wav"]
     assert (data.counts["train"], data.counts["val"]) == (14, 7)
 
 
@@ -188,12 +189,12 @@ def test_unusable_videos(tmp_path: Path, cache: Path) -> None:
     (root / "whole.mkv").unlink()
     (root / "cut.mkv").write_bytes(half[: len(half) // 2])
     data = open_dataset(config(root, modality=Modality.VIDEO), cache=cache)
-    found = reasons(data)
-    assert set(found) == {"cut.mp4", "cut.mkv", "text.mp4", "empty.mp4", "short.mp4", "small.mp4"}
-    assert "cut short" in found["cut.mp4"]
-    assert "cut short" in found["cut.mkv"]
-    assert "too short: 0.62 s for clips of 1.00 s" in found["short.mp4"]
-    assert "too small: 8 x 8" in found["small.mp4"]
+    skipped = reasons(data)
+    assert set(skipped) == {"cut.mp4", "cut.mkv", "text.mp4", "empty.mp4", "short.mp4", "small.mp4"}
+    assert "cut short" in skipped["cut.mp4"]
+    assert "cut short" in skipped["cut.mkv"]
+    assert "too short: 0.62 s for clips of 1.00 s" in skipped["short.mp4"]
+    assert "too small: 8 x 8" in skipped["small.mp4"]
     assert data.counts["used"] == 2
 
 
@@ -203,7 +204,10 @@ def test_unusable_videos(tmp_path: Path, cache: Path) -> None:
         (lambda root: None, "no such folder"),
         (lambda root: root.mkdir(), r"is empty \(read are \.gif \.jpeg \.jpg \.png \.webp\)"),
         (lambda root: write_wav(root / "a.wav", np.zeros((1, 10), np.int16)), r"has no image files \(read are"),
-        (lambda root: (root.mkdir(), (root / "a.png").write_text("x")), r"none of the 1 image files .* can be read"),
+        (
+            lambda root: (root.mkdir(), (root / "a.png").write_text("x")),
+            r"none of the 1 image files .* can be used: 1 not image data",
+        ),
     ],
 )
 def test_nothing_usable_is_said_before_anything_runs(
@@ -219,7 +223,7 @@ def test_nothing_decodable_is_said_with_reasons(photos: Photos, cache: Path) -> 
     for file in root.iterdir():
         file.write_bytes(file.read_bytes()[:-60])
     fingerprint(config(root), cache=cache)
-    with pytest.raises(UserError, match=r"none of the 2 files in .* is usable \(.*truncated"):
+    with pytest.raises(UserError, match=r"none of the 2 image files in .* can be used: 2 cut short"):
         open_dataset(config(root), cache=cache)
     assert list((cache / "datasets").glob("*/meta.json")) == []
 
@@ -239,10 +243,11 @@ def test_large_files_stream_one_at_a_time(tmp_path: Path, cache: Path, monkeypat
     assert torch.equal(everything(ahead), everything(streamed))
 
 
-def test_a_remembered_hash_makes_the_second_start_fast(photos: Photos, cache: Path) -> None:
+def test_a_remembered_hash_makes_the_second_start_fast(
+    photos: Photos, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = photos(3)
-    for file in root.iterdir():
-        os.utime(file, (1_000_000, 1_000_000))
+    monkeypatch.setattr(files, "_SETTLED_NS", -1_000_000_000)
     fingerprint(config(root), cache=cache)
     reads: list[str] = []
     index = next((cache / "hashes").iterdir())
@@ -251,6 +256,58 @@ def test_a_remembered_hash_makes_the_second_start_fast(photos: Photos, cache: Pa
     fingerprint(config(root), cache=cache, progress=lambda done, total, message: reads.append(message))
     assert index.stat().st_mtime_ns == stamp
     assert time.perf_counter() - start < 5
+
+
+def test_a_file_away_while_decoding_does_not_poison_the_cache(photos: Photos, cache: Path) -> None:
+    root = photos(8)
+    last = max(root.iterdir(), key=lambda file: hashlib.sha256(file.read_bytes()).hexdigest())
+    content = last.read_bytes()
+
+    def away(done: int, total: int, message: str) -> None:
+        if message == "decoding":
+            last.unlink(missing_ok=True)
+
+    without = open_dataset(config(root), cache=cache, progress=away)
+    assert without.counts["used"] == without.counts["files"] == 7
+    last.write_bytes(content)
+    again = open_dataset(config(root), cache=cache)
+    assert (again.counts["used"], again.skipped) == (8, ())
+    assert again.fingerprint != without.fingerprint
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_file_exchanged_while_decoding_is_decoded_anew(back: bool, photos: Photos, cache: Path) -> None:
+    root, other = photos(4), next(photos(1, folder="other", first=9).iterdir()).read_bytes()
+    last = max(root.iterdir(), key=lambda file: hashlib.sha256(file.read_bytes()).hexdigest())
+    content, times = last.read_bytes(), last.stat()
+    calls: list[str] = []
+
+    def exchange(done: int, total: int, message: str) -> None:
+        calls.append(message)
+        if calls.count("decoding") == 1 and message == "decoding":
+            last.write_bytes(other)
+            if back:
+                last.write_bytes(content)
+            os.utime(last, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    data = open_dataset(config(root), cache=cache, progress=exchange)
+    assert data.fingerprint == fingerprint(config(root), cache=cache)
+    fresh = open_dataset(config(root), cache=cache.parent / "fresh")
+    assert torch.equal(everything(data), everything(fresh))
+
+
+def test_files_that_never_rest_are_an_error(photos: Photos, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = photos(4)
+    decode = folder._decoder(Modality.IMAGE)
+
+    def written(path: Path, config: DataConfig, generator: np.random.Generator) -> Iterator[np.ndarray]:
+        path.write_bytes(path.read_bytes())
+        yield from decode(path, config, generator)
+
+    monkeypatch.setattr(folder, "_decoder", lambda modality: written)
+    with pytest.raises(UserError, match=r"\d.jpg has changed while it was being decoded; run again"):
+        open_dataset(config(root), cache=cache)
+    assert not list(cache.glob("datasets/*/meta.json"))
 
 
 def test_real_photographs(shared_data: Path, cache: Path) -> None:

@@ -32,49 +32,51 @@ def test_a_sample_depends_on_seed_split_and_index_alone(modality: Modality) -> N
 
 @pytest.mark.parametrize("modality", list(Modality))
 def test_signal_is_structure_plus_texture(modality: Modality) -> None:
-    made = parts(config(modality), "train", np.arange(40))
-    np.testing.assert_array_equal(made.signal, np.clip(made.structure + made.texture, -1, 1))
-    assert np.abs(made.structure).max() <= 1
-    assert made.texture.std() == pytest.approx(TEXTURE[modality].amplitude, rel=0.1)
+    drawn = parts(config(modality), "train", np.arange(40))
+    np.testing.assert_array_equal(drawn.signal, np.clip(drawn.structure + drawn.texture, -1, 1))
+    assert np.abs(drawn.structure).max() <= 1
+    assert drawn.texture.std() == pytest.approx(TEXTURE[modality].amplitude, rel=0.1)
     # Clipping is rare, so that the texture's statistics are in the signal.
-    assert (np.abs(made.structure + made.texture) > 1).mean() < 0.005
-    assert set(made.label) == set(range(len(classes(modality))))
+    assert (np.abs(drawn.structure + drawn.texture) > 1).mean() < 0.005
+    assert set(drawn.label) == set(range(len(classes(modality))))
 
 
 @pytest.mark.parametrize("modality", [Modality.IMAGE, Modality.VIDEO])
 def test_masks_match_the_shapes(modality: Modality) -> None:
-    made = parts(config(modality), "train", np.arange(40))
-    background = np.median(made.structure[..., 0], axis=-1) if modality is Modality.IMAGE else made.structure[..., 0, 0]
-    assert made.mask.shape == (40, *made.signal.shape[2:])
-    assert 0.03 < made.mask.mean() < 0.5
+    drawn = parts(config(modality), "train", np.arange(40))
+    background = (
+        np.median(drawn.structure[..., 0], axis=-1) if modality is Modality.IMAGE else drawn.structure[..., 0, 0]
+    )
+    assert drawn.mask.shape == (40, *drawn.signal.shape[2:])
+    assert 0.03 < drawn.mask.mean() < 0.5
     if modality is Modality.IMAGE:
         # The background is the colour of most unmasked pixels; masked ones differ from it.
         for i in range(40):
-            outside = made.structure[i][:, ~made.mask[i]]
+            outside = drawn.structure[i][:, ~drawn.mask[i]]
             colour = np.median(outside, axis=1)
-            inside = np.abs(made.structure[i] - colour[:, None, None]).max(0)
-            assert (inside[made.mask[i]] > 0.1).mean() > 0.98
-            assert (inside[~made.mask[i]] < 1e-6).mean() > 0.6
+            inside = np.abs(drawn.structure[i] - colour[:, None, None]).max(0)
+            assert (inside[drawn.mask[i]] > 0.1).mean() > 0.98
+            assert (inside[~drawn.mask[i]] < 1e-6).mean() > 0.6
     else:
         assert background.shape[0] == 40
-        moved = [i for i in range(40) if not np.array_equal(made.mask[i, 0], made.mask[i, -1])]
+        moved = [i for i in range(40) if not np.array_equal(drawn.mask[i, 0], drawn.mask[i, -1])]
         assert len(moved) >= 38
 
 
 def test_sound_is_silent_outside_its_mask() -> None:
-    made = parts(config(Modality.WAVEFORM, channels=2), "train", np.arange(40))
-    assert made.mask.shape == (40, 2048)
-    outside = made.structure.transpose(0, 2, 1)[~made.mask]
+    drawn = parts(config(Modality.WAVEFORM, channels=2), "train", np.arange(40))
+    assert drawn.mask.shape == (40, 2048)
+    outside = drawn.structure.transpose(0, 2, 1)[~drawn.mask]
     assert np.abs(outside).max() == 0
-    assert 0.2 < made.mask.mean() < 0.95
-    assert np.abs(made.structure.transpose(0, 2, 1)[made.mask]).mean() > 0.03
+    assert 0.2 < drawn.mask.mean() < 0.95
+    assert np.abs(drawn.structure.transpose(0, 2, 1)[drawn.mask]).mean() > 0.03
 
 
 def test_classes_differ_in_their_spectra() -> None:
-    made = parts(config(Modality.WAVEFORM, seconds=0.512), "train", np.arange(200))
-    spectra = np.abs(np.fft.rfft(made.structure[:, 0])) ** 2
+    drawn = parts(config(Modality.WAVEFORM, seconds=0.512), "train", np.arange(200))
+    spectra = np.abs(np.fft.rfft(drawn.structure[:, 0])) ** 2
     flatness = np.exp(np.log(spectra + 1e-9).mean(1)) / spectra.mean(1)
-    by_class = [np.median(flatness[made.label == k]) for k in range(len(classes(Modality.WAVEFORM)))]
+    by_class = [np.median(flatness[drawn.label == k]) for k in range(len(classes(Modality.WAVEFORM)))]
     names = dict(zip(classes(Modality.WAVEFORM), by_class, strict=True))
     assert names["note"] < names["pulses"]
 
@@ -122,19 +124,19 @@ def test_opened_data_set_holds_the_parts(modality: Modality, cache: Path) -> Non
     assert data.classes == classes(modality)
     assert data.fingerprint == fingerprint(options, cache=cache)
     indices = np.array([5, 0, 39])
-    made = parts(options, "train", indices)
+    drawn = parts(options, "train", indices)
     signal, source = data.train.batch(indices, CPU), data.train.sources(indices, CPU)
     assert signal.shape == (3, data.signal.channels, *data.signal.shape)
     assert signal.dtype == torch.float32
     step = 1 / 32768 if modality.is_audio else 1 / 127.5
-    np.testing.assert_allclose(source.numpy(), made.signal, atol=step * 0.51 + 1e-7)
+    np.testing.assert_allclose(source.numpy(), drawn.signal, atol=step * 0.51 + 1e-7)
     if modality is Modality.SPECTROGRAM:
         assert data.signal.mel is not None
         torch.testing.assert_close(signal, LogMel(data.signal.mel)(source))
     else:
         assert torch.equal(signal, source)
     assert data.train.labels is not None
-    assert data.train.labels[indices].tolist() == made.label.tolist()
+    assert data.train.labels[indices].tolist() == drawn.label.tolist()
 
 
 def test_spectrogram_shares_the_waveforms_entry(cache: Path) -> None:

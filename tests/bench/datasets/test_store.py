@@ -34,7 +34,6 @@ def source(monkeypatch: pytest.MonkeyPatch) -> type:
         def read(self, config: DataConfig, **_: object) -> SourceReader:
             return self.reading
 
-    monkeypatch.setattr(sources, "_entries", dict(sources._entries))
     sources.add("given", Given)
     return Given
 

@@ -21,7 +21,7 @@ def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, dict[s
     """A root with a CIFAR-10 of twelve training and six test images, and its pixels and labels."""
     folder = tmp_path / "root" / CIFAR10.base_folder
     folder.mkdir(parents=True)
-    rng, made = np.random.default_rng(0), {}
+    rng, contents = np.random.default_rng(0), {}
 
     def write(name: str, content: dict[str, object]) -> list[str]:
         data = pickle.dumps(content)
@@ -29,15 +29,15 @@ def cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, dict[s
         return [name, hashlib.md5(data).hexdigest()]
 
     def batch(name: str, n: int) -> list[str]:
-        made[name] = rng.integers(0, 256, (n, 3072), dtype=np.uint8)
-        made[f"{name}_labels"] = rng.integers(0, 10, n)
-        return write(name, {"data": made[name], "labels": made[f"{name}_labels"].tolist()})
+        contents[name] = rng.integers(0, 256, (n, 3072), dtype=np.uint8)
+        contents[f"{name}_labels"] = rng.integers(0, 10, n)
+        return write(name, {"data": contents[name], "labels": contents[f"{name}_labels"].tolist()})
 
     monkeypatch.setattr(CIFAR10, "train_list", [batch("data_batch_1", 12)])
     monkeypatch.setattr(CIFAR10, "test_list", [batch("test_batch", 6)])
     filename, digest = write("batches.meta", {"label_names": [f"class{i}" for i in range(10)]})
     monkeypatch.setattr(CIFAR10, "meta", {"filename": filename, "key": "label_names", "md5": digest})
-    return folder.parent, made
+    return folder.parent, contents
 
 
 def config(root: Path, source: str = "torchvision:CIFAR10", **options: object) -> DataConfig:
@@ -45,13 +45,13 @@ def config(root: Path, source: str = "torchvision:CIFAR10", **options: object) -
 
 
 def test_own_splits_labels_and_classes(cifar: tuple[Path, dict[str, np.ndarray]], cache: Path) -> None:
-    root, made = cifar
+    root, contents = cifar
     data = open_dataset(config(root), cache=cache)
     assert (len(data.train), len(data.val)) == (12, 6)
     assert data.classes == tuple(f"class{i}" for i in range(10))
     assert data.val.labels is not None
-    assert data.val.labels.tolist() == made["test_batch_labels"].tolist()
-    expected = torch.from_numpy(made["data_batch_1"].reshape(-1, 3, 32, 32)).float() / 127.5 - 1
+    assert data.val.labels.tolist() == contents["test_batch_labels"].tolist()
+    expected = torch.from_numpy(contents["data_batch_1"].reshape(-1, 3, 32, 32)).float() / 127.5 - 1
     torch.testing.assert_close(data.train.batch(np.arange(12), CPU), expected)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentbench.bench.datasets import videos
+from latentbench.bench.datasets import video_frames
 from latentbench.bench.datasets.config import DataConfig
 from latentbench.bench.datasets.videos import decode_video_file
 from latentbench.tokenizers.spec import Modality
@@ -14,8 +14,8 @@ from .conftest import write_video
 
 
 def decode(path: Path, **options: object) -> np.ndarray:
-    made = DataConfig(source="folder", path="x", modality=Modality.VIDEO, **options)  # type: ignore[arg-type]
-    return np.concatenate(list(decode_video_file(path, made, np.random.default_rng(0))))
+    config = DataConfig(source="folder", path="x", modality=Modality.VIDEO, **options)  # type: ignore[arg-type]
+    return np.concatenate(list(decode_video_file(path, config, np.random.default_rng(0))))
 
 
 def counting(frames: int, height: int = 32, width: int = 32) -> np.ndarray:
@@ -54,9 +54,9 @@ def test_frame_rate_by_timestamps(fps: float, expected: list[int], tmp_path: Pat
 def test_seeking_gives_what_rolling_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_video(tmp_path / "a.mp4", counting(60), options={"g": "7"})
     options = {"frames": 3, "fps": 8.0, "per_file": 3, "crop": "tiles"}
-    monkeypatch.setattr(videos, "_JUMP", 0.1)
+    monkeypatch.setattr(video_frames, "_JUMP", 0.1)
     sought = decode(path, **options)
-    monkeypatch.setattr(videos, "_JUMP", 1e9)
+    monkeypatch.setattr(video_frames, "_JUMP", 1e9)
     assert np.array_equal(sought, decode(path, **options))
     assert levels(sought).tolist() == [[9, 10, 11], [30, 31, 32], [48, 49, 50]]
 

@@ -45,11 +45,11 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
 
 
 def answers(server: Server, count: int) -> dict[str, int]:
-    found: dict[str, int] = {}
+    ended: dict[str, int] = {}
     deadline = time.monotonic() + 20
-    while len(found) < count and time.monotonic() < deadline:
-        found |= {message["job"]: message["status"] for message in server.read(0.2)}
-    return found
+    while len(ended) < count and time.monotonic() < deadline:
+        ended |= {message["job"]: message["status"] for message in server.read(0.2)}
+    return ended
 
 
 def submit(server: Server, tmp_path: Path, name: str, do: str) -> None:

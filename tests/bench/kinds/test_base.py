@@ -54,5 +54,5 @@ def test_unknown_tasks_and_options_name_their_neighbours(mini: dict[str, Any]) -
         load_suite(mini | {"tasks": ["generaton"]})
     with pytest.raises(UserError, match=r"suite: unknown key 'generaton'; did you mean 'generation'"):
         load_suite(mini | {"generaton": {}})
-    with pytest.raises(UserError, match=r"suite: generation: a table is wanted, got 3"):
+    with pytest.raises(UserError, match=r"suite: generation: expected a table, got 3"):
         load_suite(mini | {"generation": 3})

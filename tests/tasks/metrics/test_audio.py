@@ -17,8 +17,8 @@ def test_si_sdr_equals_torchmetrics() -> None:
     audio = pytest.importorskip("torchmetrics.functional.audio")
     estimate, target = torch.randn(2, 5, 1, 400, dtype=torch.float64)
     estimate = estimate + 3 * target + 0.4
-    wanted = audio.scale_invariant_signal_distortion_ratio(estimate, target, zero_mean=True)[:, 0]
-    assert torch.allclose(si_sdr(estimate, target), wanted)
+    expected = audio.scale_invariant_signal_distortion_ratio(estimate, target, zero_mean=True)[:, 0]
+    assert torch.allclose(si_sdr(estimate, target), expected)
 
 
 def test_si_sdr_of_orthogonal_noise_is_the_ratio_of_energies() -> None:

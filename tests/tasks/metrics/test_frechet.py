@@ -40,10 +40,10 @@ def test_equals_scipy(n: int, m: int) -> None:
 def test_equals_torch_fidelity() -> None:
     fid = pytest.importorskip("torch_fidelity.metric_fid")
     x, y = features(500, 48, shift=0.1), features(400, 48)
-    wanted = fid.fid_statistics_to_metric(
+    expected = fid.fid_statistics_to_metric(
         fid.fid_features_to_statistics(x), fid.fid_features_to_statistics(y), verbose=False
     )["frechet_inception_distance"]
-    assert frechet_distance(x, FrechetReference.of(y)) == pytest.approx(wanted, rel=1e-6)
+    assert frechet_distance(x, FrechetReference.of(y)) == pytest.approx(expected, rel=1e-6)
 
 
 def test_of_axis_aligned_gaussians_it_has_a_closed_form() -> None:
@@ -52,8 +52,8 @@ def test_of_axis_aligned_gaussians_it_has_a_closed_form() -> None:
         return torch.cat([torch.diag(scales), -torch.diag(scales)])
 
     a, b = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 2.0, 5.0])
-    wanted = 2 / 5 * (a - b).square().sum() + 3 * 0.5**2
-    assert frechet_distance(cross(a) + 0.5, FrechetReference.of(cross(b))) == pytest.approx(float(wanted), rel=1e-9)
+    expected = 2 / 5 * (a - b).square().sum() + 3 * 0.5**2
+    assert frechet_distance(cross(a) + 0.5, FrechetReference.of(cross(b))) == pytest.approx(float(expected), rel=1e-9)
 
 
 @pytest.mark.parametrize("n", [40, 400])

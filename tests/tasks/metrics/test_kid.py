@@ -5,7 +5,7 @@ import torch
 
 from latentbench.results.errors import UserError
 from latentbench.tasks.metrics.frechet import FrechetReference
-from latentbench.tasks.metrics.kid import kid, kid_metric, mmd2, subset_indices
+from latentbench.tasks.metrics.kid import kid, kid_metric, mmd2, paired_kid_metric, subset_indices
 
 
 def naive(x: torch.Tensor, y: torch.Tensor) -> float:
@@ -25,16 +25,16 @@ def naive(x: torch.Tensor, y: torch.Tensor) -> float:
 def test_equals_the_sum_over_pairs_on_every_subset(n: int, m: int, size: int, subsets: int) -> None:
     x, y = torch.randn(n, 7, dtype=torch.float64), torch.randn(m, 7, dtype=torch.float64) * 1.3
     rows, columns = subset_indices(n, size, subsets, 1), subset_indices(m, size, subsets, 2)
-    wanted = [naive(x[i], y[j]) for i, j in zip(rows, columns, strict=True)]
-    assert mmd2(x, y, rows, columns).tolist() == pytest.approx(wanted, rel=1e-9)
+    expected = [naive(x[i], y[j]) for i, j in zip(rows, columns, strict=True)]
+    assert mmd2(x, y, rows, columns).tolist() == pytest.approx(expected, rel=1e-9)
 
 
 def test_equals_torchmetrics_on_every_subset() -> None:
     image = pytest.importorskip("torchmetrics.image.kid")
     x, y = torch.randn(60, 32, dtype=torch.float64), torch.randn(50, 32, dtype=torch.float64) + 0.2
     rows, columns = subset_indices(60, 40, 30, 1), subset_indices(50, 40, 30, 2)
-    wanted = [float(image.poly_mmd(y[j], x[i])) for i, j in zip(rows, columns, strict=True)]
-    assert mmd2(x, y, rows, columns).tolist() == pytest.approx(wanted, rel=1e-9)
+    expected = [float(image.poly_mmd(y[j], x[i])) for i, j in zip(rows, columns, strict=True)]
+    assert mmd2(x, y, rows, columns).tolist() == pytest.approx(expected, rel=1e-9)
 
 
 def test_equals_torch_fidelity_where_the_subset_is_everything() -> None:
@@ -106,3 +106,45 @@ def test_degenerate_and_bad_input() -> None:
     bare = FrechetReference.of(torch.randn(20, 8), keep_features=False)
     with pytest.raises(UserError, match="without its features"):
         kid_metric("gkd_net", x, bare, protocol="")
+
+
+def test_pairs_are_compared_without_their_own_terms() -> None:
+    y = torch.randn(24, 7, dtype=torch.float64)
+    x = 0.9 * y + 0.1 * torch.randn(24, 7, dtype=torch.float64)
+
+    def kernel(a: torch.Tensor, b: torch.Tensor) -> float:
+        return (float(a @ b) / 7 + 1) ** 3
+
+    def of(rows: list[int]) -> float:
+        terms = [
+            kernel(x[i], x[j]) + kernel(y[i], y[j]) - kernel(x[i], y[j]) - kernel(x[j], y[i])
+            for i in rows
+            for j in rows
+            if i != j
+        ]
+        return sum(terms) / len(terms)
+
+    metric, left_out = paired_kid_metric("rkd_net", x, y, protocol="net", groups=4)
+    assert metric.value == pytest.approx(of(list(range(24))), rel=1e-9)
+    assert left_out == pytest.approx([of([i for i in range(24) if i % 4 != g]) for g in range(4)], rel=1e-9)
+    x[5] = float("nan")
+    metric, left_out = paired_kid_metric("rkd_net", x, y, protocol="net", groups=4)
+    assert (metric.n, metric.missing) == (23, 1)
+    assert left_out[1] == pytest.approx(of([i for i in range(24) if i % 4 != 1]), rel=1e-9)
+    with pytest.raises(UserError, match="differ"):
+        paired_kid_metric("rkd_net", x, y[:20], protocol="")
+
+
+def test_pairs_of_one_distribution_scatter_around_zero() -> None:
+    # Correlated .9 and of equal distribution: with a pair's own terms every value is below 0.
+    metrics, naive_values = [], []
+    for _ in range(150):
+        y = torch.randn(64, 16, dtype=torch.float64)
+        x = 0.9 * y + 0.19**0.5 * torch.randn(64, 16, dtype=torch.float64)
+        metrics.append(paired_kid_metric("rkd_net", x, y, protocol="")[0])
+        naive_values.append(kid(x, y, subsets=1)[0])
+    values = torch.tensor([m.value for m in metrics])
+    assert abs(float(values.mean())) < 3 * float(values.std()) / 150**0.5
+    assert max(naive_values) < 0
+    covered = [m.interval[0] <= 0 <= m.interval[1] for m in metrics if m.interval is not None]
+    assert 0.90 <= sum(covered) / 150 <= 1.0

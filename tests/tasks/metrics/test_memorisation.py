@@ -12,9 +12,9 @@ def test_nearest_is_that_of_all_distances(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(module, "_BLOCK_BYTES", 4 * 40 * 7)
     x, y = torch.randn(30, 5), torch.randn(40, 5)
     distances, indices = nearest(x, y)
-    wanted = torch.cdist(x.double(), y.double(), compute_mode="donot_use_mm_for_euclid_dist").min(1)
-    assert torch.equal(indices, wanted.indices)
-    torch.testing.assert_close(distances, wanted.values)
+    brute_force = torch.cdist(x.double(), y.double(), compute_mode="donot_use_mm_for_euclid_dist").min(1)
+    assert torch.equal(indices, brute_force.indices)
+    torch.testing.assert_close(distances, brute_force.values)
 
 
 def test_a_copy_is_at_zero_however_far_from_the_origin() -> None:
@@ -26,22 +26,34 @@ def test_a_copy_is_at_zero_however_far_from_the_origin() -> None:
 
 def test_copies_are_flagged_and_fresh_samples_are_not() -> None:
     train, val, fresh = torch.randn(400, 8), torch.randn(299, 8), torch.randn(300, 8)
-    ratio, share = memorisation("net", fresh, train, val, protocol="net")[0]
+    ratio, share, alike = memorisation("net", fresh, train, val, protocol="net")[0]
     assert (ratio.name, share.name) == ("nearest_train_ratio_net", "memorised_share_net")
     assert ratio.interval[0] < 1 < ratio.interval[1]
+    assert alike.name == "nearest_sample_ratio_net"
+    assert alike.value == pytest.approx(1, abs=0.1)
     assert share.interval[0] <= 0.01 <= share.interval[1]
     copied = torch.cat([train[:100] + 1e-4 * torch.randn(100, 8), fresh[:200]])
-    (ratio, share), closest = memorisation("net", copied, train, val, protocol="net")
+    (ratio, share, alike), closest = memorisation("net", copied, train, val, protocol="net")
     assert share.value == pytest.approx(1 / 3, abs=0.02)
     assert share.interval[0] > 0.2
     assert ratio.interval[1] < 1
+    assert alike.value == pytest.approx(1, abs=0.15)
     assert [pair["sample"] for pair in closest] == [pair["train"] for pair in closest]
     assert all(pair["sample"] < 100 for pair in closest)
-    ratio, share = memorisation("net", train, train, val, protocol="net")[0]
+    ratio, share, _ = memorisation("net", train, train, val, protocol="net")[0]
     assert (ratio.value, share.value) == (0, 1)
     far = memorisation("net", fresh * 100, train, val, protocol="net")[0]
     assert far[0].value > 10
     assert far[1].value == 0
+
+
+def test_a_collapse_to_the_mean_is_no_copying() -> None:
+    train, val = torch.randn(400, 32), torch.randn(300, 32)
+    collapsed = 0.01 * torch.randn(300, 32)
+    ratio, share, alike = memorisation("net", collapsed, train, val, protocol="net")[0]
+    assert (share.value, ratio.value < 0.9) == (1.0, True)  # what copies have too
+    assert alike.value < 0.05
+    assert memorisation("net", train[:300], train, val, protocol="net")[0][2].value == pytest.approx(1, abs=0.1)
 
 
 @pytest.mark.parametrize(("held_out", "expected"), [(299, 3 / 300), (40, 1 / 41)])
@@ -68,7 +80,7 @@ def test_intervals_hold_what_fresh_data_give(monkeypatch: pytest.MonkeyPatch) ->
     hits = [0, 0]
     for seed in range(60):
         sets = torch.randn(2, 199, 3, generator=generator)
-        ratio, share = memorisation("n", sets[0], train, sets[1], protocol="", seed=seed)[0]
+        ratio, share, _ = memorisation("n", sets[0], train, sets[1], protocol="", seed=seed)[0]
         hits[0] += ratio.interval[0] <= 1 <= ratio.interval[1]
         hits[1] += share.interval[0] <= 0.01 <= share.interval[1]
     assert min(hits) >= 51  # 85 %, of intervals meant to hold 95 %
@@ -80,11 +92,11 @@ def test_same_seed_same_interval_and_bad_input() -> None:
         "n", x, train, val, protocol="", seed=3
     )
     x[5, 0] = float("inf")
-    (ratio, _), closest = memorisation("n", x, train, val, protocol="")
+    (ratio, *_), closest = memorisation("n", x, train, val, protocol="")
     assert (ratio.n, ratio.missing) == (39, 1)
     assert 5 not in [pair["sample"] for pair in closest]
     empty, _ = memorisation("n", x, train, val[:0], protocol="")
-    assert [m.value for m in empty] == [None, None]
+    assert [m.value for m in empty] == [None, None, None]
     copies, _ = memorisation("n", x, train, train[:30], protocol="")
     assert copies[0].value is None  # nothing to compare with: held-out data are training data
     with pytest.raises(UserError, match=r"\[30, 4\] and \[60, 3\]"):

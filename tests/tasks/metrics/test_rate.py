@@ -13,15 +13,25 @@ def test_fine_quantisation_of_a_gaussian_has_the_closed_form() -> None:
     sigmas = torch.tensor([0.5, 1.0, 3.0])
     values = torch.randn(2000, 3, 8, 8) * sigmas.view(3, 1, 1)
     step = 0.1
-    wanted = 64 * sum(0.5 * math.log2(2 * math.pi * math.e * float(s) ** 2) - math.log2(step) for s in sigmas)
-    assert quantised_entropy_bits(values, step) == pytest.approx(wanted, rel=2e-3)
+    expected = 64 * sum(0.5 * math.log2(2 * math.pi * math.e * float(s) ** 2) - math.log2(step) for s in sigmas)
+    bits, se, half = quantised_entropy_bits(values, step)
+    assert bits == pytest.approx(expected, rel=2e-3)
+    assert se is not None
+    assert half is not None
+    assert abs(bits - expected) < 2 * half
+
+
+def test_too_fine_a_step_has_no_bits() -> None:
+    # 64 values per channel in as many bins: an entropy of theirs would tell of the number of values alone.
+    assert quantised_entropy_bits(torch.randn(16, 3, 2, 2), 1e-4) == (None, None, None)
 
 
 def test_uniform_values_have_exactly_their_bits() -> None:
-    values = torch.arange(16).view(16, 1, 1).float()
-    assert quantised_entropy_bits(values, 1.0) == pytest.approx(4)
-    assert quantised_entropy_bits(values.expand(16, 2, 1), torch.tensor([1.0, 100.0])) == pytest.approx(4)
-    assert quantised_entropy_bits(values, 100.0) == 0
+    values = torch.arange(16).repeat(1000).view(16000, 1, 1).float()
+    assert quantised_entropy_bits(values, 1.0)[0] == pytest.approx(4, abs=1e-3)
+    two = quantised_entropy_bits(values.expand(16000, 2, 1), torch.tensor([1.0, 100.0]))
+    assert two[0] == pytest.approx(4, abs=1e-3)
+    assert quantised_entropy_bits(values, 100.0)[0] == 0
 
 
 def test_the_step_raises_the_error_by_what_is_asked() -> None:

@@ -59,8 +59,8 @@ def test_equals_torchmetrics_without_its_reflected_border() -> None:
     _, full = functional.structural_similarity_index_measure(
         x, y, data_range=1.0, reduction="none", return_full_image=True
     )
-    wanted = full[..., 5:-5, 5:-5].mean((1, 2, 3))
-    assert torch.allclose(ssim(x, y, data_range=1.0), wanted, atol=2e-5)
+    expected = full[..., 5:-5, 5:-5].mean((1, 2, 3))
+    assert torch.allclose(ssim(x, y, data_range=1.0), expected, atol=2e-5)
 
 
 def test_identity_is_one_and_symmetric() -> None:
@@ -85,8 +85,8 @@ def test_video_is_per_frame() -> None:
     x, y = torch.rand(2, 2, 3, 4, 16, 16) * 2 - 1
     values = Ssim(SsimConfig()).values(x, y, signal)
     assert values.shape == (2, 4)
-    wanted = ssim(to_uint8(x[:, :, 3]), to_uint8(y[:, :, 3]), data_range=255)
-    assert torch.allclose(values[:, 3], wanted, atol=1e-6)
+    expected = ssim(to_uint8(x[:, :, 3]), to_uint8(y[:, :, 3]), data_range=255)
+    assert torch.allclose(values[:, 3], expected, atol=1e-6)
 
 
 def test_different_shapes_are_refused() -> None:

@@ -40,6 +40,19 @@ def test_the_exact_divergence_gives_the_exact_density() -> None:
     torch.testing.assert_close(bits.float(), truth(x), atol=0.01, rtol=0)
 
 
+def test_the_default_steps_are_right_to_a_tenth_of_a_bit_for_every_sample() -> None:
+    variances = torch.logspace(-2.3, 0.7, 12)
+
+    def linear(x: Tensor, t: Tensor) -> Tensor:
+        s = t[:, None]
+        return x * (s - (1 - s) * variances) / ((1 - s) ** 2 * variances + s**2)
+
+    x = torch.randn(64, 12) * variances.sqrt()
+    exact = -torch.distributions.Normal(0, variances.sqrt()).log_prob(x).sum(1) / math.log(2)
+    bits = nll_ode_bits(linear, x, None, steps=FlowConfig().likelihood_steps, exact=True)
+    assert float((bits - exact).abs().max()) < 0.1
+
+
 def test_hutchinson_is_right_on_average_and_fixed_by_the_index() -> None:
     x = torch.tensor([[0.3, -0.4, 1.0]]).expand(600, -1).clone()
     bits = nll_ode_bits(slope, x, None, steps=60, exact=False)

@@ -12,7 +12,8 @@ import torch
 
 from latentbench.results.metric import Metric
 from latentbench.tasks.distances import Reference
-from latentbench.tasks.latents import LatentStore, write_latents, write_statistics
+from latentbench.tasks.encoding import write_latents, write_statistics
+from latentbench.tasks.latents import LatentStore
 from latentbench.tasks.probes import probes
 from latentbench.tasks.probes.interface import ProbeInput
 

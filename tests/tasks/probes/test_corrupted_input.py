@@ -41,8 +41,8 @@ def test_masks_belong_to_samples_not_to_batches() -> None:
 
 def test_one_who_knows_the_signal_inpaints_it(toys: SimpleNamespace, probed: Any, measured: Any) -> None:
     data = toys.Data()
-    given = probed(toys.Identity(), data)
-    plain = measured("corrupted_input", given)
+    probe_input = probed(toys.Identity(), data)
+    plain = measured("corrupted_input", probe_input)
     assert plain["inpainting_gain"].value < 0.1  # the holes stay zeros: about the mean of these signals
 
     class Oracle(toys.Identity):  # type: ignore[misc,name-defined]
@@ -53,7 +53,7 @@ def test_one_who_knows_the_signal_inpaints_it(toys: SimpleNamespace, probed: Any
             apart = ((data.val.data[None] - signal[:, None]).abs() * seen[:, None]).flatten(2).sum(2)
             return Latents(values=data.val.data[apart.argmin(1)])
 
-    known = measured("corrupted_input", given.__class__(**{**vars(given), "tokenizer": Oracle()}))
+    known = measured("corrupted_input", probe_input.__class__(**{**vars(probe_input), "tokenizer": Oracle()}))
     assert known["psnr_inpainted"].value == pytest.approx(100)
     assert known["psnr_mean_fill"].value == pytest.approx(plain["psnr_mean_fill"].value)
     assert known["psnr_corrupted"].n == 20

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from latentbench.tasks.probes.config import EquivarianceConfig
+from latentbench.tasks.probes.config import EquivarianceProbeConfig
 from latentbench.tasks.probes.equivariance import equivariance_error
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec
@@ -35,33 +35,33 @@ def pooling(toys: SimpleNamespace, mask: torch.Tensor | None = None) -> Any:
 
 
 def test_pooling_moves_with_the_picture(toys: SimpleNamespace, probed: Any, measured: Any) -> None:
-    found = measured("equivariance", probed(pooling(toys)))
-    assert set(found) == {
+    metrics = measured("equivariance", probed(pooling(toys)))
+    assert set(metrics) == {
         "equivariance_error_shift",
         "equivariance_error_rotation",
         "equivariance_error",
         "psnr_equivariant",
     }
-    assert all(found[name].value == pytest.approx(0, abs=1e-9) for name in found if "error" in name)
-    assert found["equivariance_error"].n == 20
+    assert all(metrics[name].value == pytest.approx(0, abs=1e-9) for name in metrics if "error" in name)
+    assert metrics["equivariance_error"].n == 20
 
 
 def test_what_does_not_move_has_its_error(toys: SimpleNamespace, probed: Any, measured: Any) -> None:
     mask = torch.rand(4, 4) + 0.5
-    given = probed(pooling(toys, mask))
-    found = measured("equivariance", given)
-    x = given.data.val.data
+    probe_input = probed(pooling(toys, mask))
+    metrics = measured("equivariance", probe_input)
+    x = probe_input.data.val.data
     turned = np.rot90(x.numpy(), axes=(2, 3))
     z, of_turned = (
-        given.tokenizer.encode(torch.from_numpy(np.ascontiguousarray(s))).values.numpy() for s in (x, turned)
+        probe_input.tokenizer.encode(torch.from_numpy(np.ascontiguousarray(s))).values.numpy() for s in (x, turned)
     )
-    mean, std = (m.numpy().reshape(1, 3, 1, 1) for m in (given.latents.mean, given.latents.std))
+    mean, std = (m.numpy().reshape(1, 3, 1, 1) for m in (probe_input.latents.mean, probe_input.latents.std))
     moved = (np.rot90(z, axes=(2, 3)) - mean) / std
     expected = (of_turned - mean) / std
     errors = ((moved - expected) ** 2).sum((1, 2, 3)) / (expected**2).sum((1, 2, 3))
-    assert found["equivariance_error_rotation"].value == pytest.approx(errors.mean(), rel=1e-5)
-    mean_of_both = (found["equivariance_error_rotation"].value + found["equivariance_error_shift"].value) / 2
-    assert found["equivariance_error"].value == pytest.approx(mean_of_both)
+    assert metrics["equivariance_error_rotation"].value == pytest.approx(errors.mean(), rel=1e-5)
+    mean_of_both = (metrics["equivariance_error_rotation"].value + metrics["equivariance_error_shift"].value) / 2
+    assert metrics["equivariance_error"].value == pytest.approx(mean_of_both)
 
 
 def test_the_error_is_one_for_latents_that_vanish() -> None:
@@ -72,9 +72,9 @@ def test_the_error_is_one_for_latents_that_vanish() -> None:
 
 
 def test_a_spectrogram_is_shifted_in_time_alone(toys: SimpleNamespace, probed: Any, measured: Any) -> None:
-    found = measured("equivariance", probed(toys.Identity(toys.SOUND)))
-    assert "equivariance_error_rotation" not in found
-    assert found["equivariance_error_shift"].value == 0
+    metrics = measured("equivariance", probed(toys.Identity(toys.SOUND)))
+    assert "equivariance_error_rotation" not in metrics
+    assert metrics["equivariance_error_shift"].value == 0
 
 
 def test_latents_off_the_grid_are_refused(toys: SimpleNamespace, probed: Any) -> None:
@@ -87,4 +87,4 @@ def test_latents_off_the_grid_are_refused(toys: SimpleNamespace, probed: Any) ->
         def encode(self, signal: torch.Tensor) -> Latents:
             return Latents(values=signal.flatten(1, 2))
 
-    assert "axes" in EquivarianceConfig().build().unsupported_reason(probed(Tokens()))
+    assert "axes" in EquivarianceProbeConfig().build().unsupported_reason(probed(Tokens()))

@@ -19,7 +19,7 @@ class Detached(Regulariser):
     detaches_values = True
 
 
-def given(toys: SimpleNamespace, probed: Any, recipe: str, **options: Any) -> Any:
+def trained(toys: SimpleNamespace, probed: Any, recipe: str, **options: Any) -> Any:
     config = resolve(recipe, toys.IMAGE, {"width": 8, "channels": 4, **options})
     tokenizer = build(config).eval().requires_grad_(False)
     with torch.no_grad():  # the shortcut alone decodes an untrained tokenizer
@@ -31,8 +31,8 @@ def given(toys: SimpleNamespace, probed: Any, recipe: str, **options: Any) -> An
 def test_a_plain_autoencoder_has_the_gradient_that_backward_gives(
     toys: SimpleNamespace, probed: Any, measured: Any
 ) -> None:
-    one = given(toys, probed, "ae")
-    found = measured("gradient_isolation", one)
+    one = trained(toys, probed, "ae")
+    metrics = measured("gradient_isolation", one)
     tokenizer, x = one.untrained(), one.data.val.data[:7]
     tokenizer.load_state_dict(one.tokenizer.state_dict())
     tokenizer.train().losses(x, group="model", step=99, steps=100)["loss"].backward()
@@ -41,9 +41,9 @@ def test_a_plain_autoencoder_has_the_gradient_that_backward_gives(
         return sum(float(p.grad.double().square().sum()) for m in modules for p in m.parameters()) ** 0.5
 
     expected = norm(tokenizer.encoder, tokenizer.project_in) / norm(tokenizer.decoder, tokenizer.project_out)
-    assert found["encoder_gradient"].value == pytest.approx(expected, rel=1e-4)
-    assert found["encoder_gradient"].value > 0
-    assert found["companion_effect"].value == 0
+    assert metrics["encoder_gradient"].value == pytest.approx(expected, rel=1e-4)
+    assert metrics["encoder_gradient"].value > 0
+    assert metrics["companion_effect"].value == 0
 
 
 def test_a_decoder_of_detached_values_reaches_no_encoder(toys: SimpleNamespace) -> None:
@@ -59,9 +59,9 @@ def test_a_decoder_of_detached_values_reaches_no_encoder(toys: SimpleNamespace) 
 
 
 def test_an_auxiliary_decoder_isolates_the_encoder(toys: SimpleNamespace, probed: Any, measured: Any) -> None:
-    found = measured("gradient_isolation", given(toys, probed, "auxiliary-decoder"))
-    assert found["encoder_gradient"].value == 0.0
-    assert found["companion_effect"].value == 0.0
+    metrics = measured("gradient_isolation", trained(toys, probed, "auxiliary-decoder"))
+    assert metrics["encoder_gradient"].value == 0.0
+    assert metrics["companion_effect"].value == 0.0
 
 
 def test_what_is_not_trained_is_refused(toys: SimpleNamespace, probed: Any) -> None:

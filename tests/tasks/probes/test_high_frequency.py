@@ -31,10 +31,10 @@ def blurring(toys: SimpleNamespace, signal: Any) -> Any:
 
 
 def test_it_is_the_ratio_of_energies(toys: SimpleNamespace, probed: Any, measured: Any) -> None:
-    given = probed(blurring(toys, toys.IMAGE))
-    (metric,) = measured("high_frequency", given).values()
-    x = given.data.val.data
-    back = given.decode(given.tokenizer.encode(x))
+    probe_input = probed(blurring(toys, toys.IMAGE))
+    (metric,) = measured("high_frequency", probe_input).values()
+    x = probe_input.data.val.data
+    back = probe_input.decode(probe_input.tokenizer.encode(x))
     assert metric.value == pytest.approx(energy(back) / energy(x), rel=1e-5)
     assert metric.value < 0.5
     low, high = metric.interval
@@ -42,10 +42,10 @@ def test_it_is_the_ratio_of_energies(toys: SimpleNamespace, probed: Any, measure
 
 
 def test_frames_count_as_pictures(toys: SimpleNamespace, probed: Any, measured: Any) -> None:
-    given = probed(blurring(toys, toys.VIDEO))
-    (metric,) = measured("high_frequency", given).values()
-    frames = given.data.val.data.transpose(1, 2).flatten(0, 1)
-    back = given.decode(given.tokenizer.encode(given.data.val.data)).transpose(1, 2).flatten(0, 1)
+    probe_input = probed(blurring(toys, toys.VIDEO))
+    (metric,) = measured("high_frequency", probe_input).values()
+    frames = probe_input.data.val.data.transpose(1, 2).flatten(0, 1)
+    back = probe_input.decode(probe_input.tokenizer.encode(probe_input.data.val.data)).transpose(1, 2).flatten(0, 1)
     assert metric.value == pytest.approx(energy(back) / energy(frames), rel=1e-5)
 
 

@@ -18,15 +18,15 @@ def test_the_identity_loses_what_the_noise_weighs(toys: SimpleNamespace, probed:
     data = toys.Data(val=40)
     for split in (data.train, data.val):  # nothing is clamped: decoded values stay inside [-1, 1]
         split.data = split.data.clamp(-0.3, 0.3)
-    given = probed(toys.Identity(error=0.02), data)
-    found = measured("latent_noise", given)
-    std = given.latents.std
+    probe_input = probed(toys.Identity(error=0.02), data)
+    metrics = measured("latent_noise", probe_input)
+    std = probe_input.latents.std
     for scale in SCALES[:2]:
         mse = 0.02**2 + float((scale * std).square().mean())
         expected = 10 * math.log10(4 / mse)
-        assert found[f"psnr_noise_{round(100 * scale)}"].value == pytest.approx(expected, abs=0.1)
-    assert found["psnr_noise_10"].value > found["psnr_noise_20"].value > found["psnr_noise_50"].value
-    assert found["noise_slope"].value < 0
+        assert metrics[f"psnr_noise_{round(100 * scale)}"].value == pytest.approx(expected, abs=0.1)
+    assert metrics["psnr_noise_10"].value > metrics["psnr_noise_20"].value > metrics["psnr_noise_50"].value
+    assert metrics["noise_slope"].value < 0
 
 
 def test_the_slope_is_that_of_least_squares() -> None:

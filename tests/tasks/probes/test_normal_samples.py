@@ -18,10 +18,10 @@ from latentbench.tasks.probes.normal_samples import SAMPLES
 
 def test_it_is_the_distance_of_decoded_noise(toys: SimpleNamespace, probed: Any, measured: Any) -> None:
     net = toys.Pixels()
-    given = probed(toys.Identity(error=0.2), None, net, seed=3)
-    metric = measured("normal_samples", given)["normal_fd_pixels"]
+    probe_input = probed(toys.Identity(error=0.2), None, net, seed=3)
+    metric = measured("normal_samples", probe_input)["normal_fd_pixels"]
     decoded = (normal(3, range(SAMPLES), (3, 16, 16)) + 0.2).clamp(-1, 1)
-    expected = frechet_distance(net(decoded), FrechetReference.of(net(given.data.val.data)))
+    expected = frechet_distance(net(decoded), FrechetReference.of(net(probe_input.data.val.data)))
     assert metric.value == pytest.approx(expected, rel=1e-6)
     assert (metric.n, metric.direction) == (SAMPLES, "lower")
     assert "z from N(0, I)" in metric.protocol
@@ -52,7 +52,7 @@ def test_codes_and_missing_nets_are_refused(toys: SimpleNamespace, probed: Any) 
     assert "codes" in NormalSamplesConfig().build().unsupported_reason(probed(toys.Levels()))
     assert "net" in NormalSamplesConfig().build().unsupported_reason(probed(toys.Identity()))
     heard: nn.Module = toys.Pixels("heard", reads="waveform")
-    given = probed(toys.Identity(toys.SOUND))
+    probe_input = probed(toys.Identity(toys.SOUND))
     assert "net" in NormalSamplesConfig().build().unsupported_reason(
-        given.__class__(**{**vars(given), "nets": {"heard": heard}})
+        probe_input.__class__(**{**vars(probe_input), "nets": {"heard": heard}})
     )

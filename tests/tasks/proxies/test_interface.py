@@ -20,6 +20,7 @@ OURS = [
     "local_correlation",
     "moments",
     "viv",
+    "viv_full",
 ]
 DEGENERATE = {
     "one sample": torch.randn(1, 3, 4, 4),
@@ -27,6 +28,7 @@ DEGENERATE = {
     "two samples of one position": torch.randn(2, 1, 1),
     "one position": torch.randn(20, 3, 1, 1),
     "one channel": torch.randn(20, 1, 4),
+    "one sample alone varies": torch.cat([torch.ones(1, 1, 4, 4), torch.zeros(39, 1, 4, 4)]),
     "all constant": torch.full((20, 3, 4, 4), 1.7),
     "all zero": torch.zeros(20, 3, 2, 2, 2),
     "none": torch.zeros(0, 3, 4, 4),
@@ -56,23 +58,23 @@ def test_degenerate_latents_give_finite_numbers_or_none(name: str, case: str) ->
 
 @pytest.mark.parametrize("name", OURS)
 def test_samples_that_are_not_finite_are_left_out_and_counted(name: str) -> None:
-    z = torch.randn(50, 3, 4, 4)
+    z = torch.randn(250, 3, 4, 4)
     broken = z.clone()
     broken[[3, 7], 1, 2, 2] = math.inf
     mean, std = z.double().mean((0, 2, 3)), z.double().std((0, 2, 3))
-    kept = torch.ones(50, dtype=torch.bool)
-    kept[[3, 7]] = False
-    labels = torch.arange(50) % 2
+    mask = torch.ones(250, dtype=torch.bool)
+    mask[[3, 7]] = False
+    labels = torch.arange(250) % 2
     got = measured(name, ProxyInput(values=broken, mean=mean, std=std, labels=labels))
-    wanted = measured(name, ProxyInput(values=z[kept], mean=mean, std=std, labels=labels[kept]))
-    for a, b in zip(got, wanted, strict=True):
+    expected = measured(name, ProxyInput(values=z[mask], mean=mean, std=std, labels=labels[mask]))
+    for a, b in zip(got, expected, strict=True):
         assert a.value == pytest.approx(b.value)
-        assert (a.n, a.missing) == (48, 2)
+        assert (a.n, a.missing) == (248, 2)
 
 
 @pytest.mark.parametrize("name", [name for name in OURS if name != "moments"])
 def test_scale_and_offset_of_channels_do_not_matter(name: str) -> None:
-    z = torch.randn(60, 3, 4, 4)
+    z = torch.randn(260, 3, 4, 4)
     z[:, 1] += z[:, 0]
     moved = z * torch.tensor([0.1, 4.0, 30.0]).view(3, 1, 1) + torch.tensor([2.0, -1.0, 7.0]).view(3, 1, 1)
     for a, b in zip(measured(name, ProxyInput.of(z)), measured(name, ProxyInput.of(moved)), strict=True):

@@ -38,8 +38,8 @@ def test_a_plane_averages_the_six_pairs_of_its_blocks() -> None:
 def test_a_volume_averages_the_28_pairs_of_its_blocks() -> None:
     a, b, c = 0.9, 0.5, 0.3
     z = autoregressive((1000, 1, 6, 6, 6), (a, b, c))
-    wanted = 4 * (a + b + c + a * b + a * c + b * c + a * b * c) / 28
-    assert local_correlation(z) == pytest.approx(wanted, abs=0.01)
+    expected = 4 * (a + b + c + a * b + a * c + b * c + a * b * c) / 28
+    assert local_correlation(z) == pytest.approx(expected, abs=0.01)
     assert sum(neighbour_offsets((6, 6, 6)).values()) == 28
 
 

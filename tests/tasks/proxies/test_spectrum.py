@@ -13,8 +13,8 @@ from latentbench.tasks.proxies.spectrum import band_energies, dct, high_frequenc
 @pytest.mark.parametrize("grid", [(17,), (300,), (511,), (8, 6), (1, 9), (3, 4, 5), (2, 300)])
 def test_dct_equals_scipy(grid: tuple[int, ...]) -> None:
     x = torch.randn(2, 3, *grid)
-    wanted = fft.dctn(x.double().numpy(), axes=tuple(range(2, x.ndim)), norm="ortho")
-    np.testing.assert_allclose(dct(x, len(grid)), wanted, atol=2e-5)
+    expected = fft.dctn(x.double().numpy(), axes=tuple(range(2, x.ndim)), norm="ortho")
+    np.testing.assert_allclose(dct(x, len(grid)), expected, atol=2e-5)
 
 
 def test_the_band_is_the_triangle_of_the_definition() -> None:

@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from latentbench.bench.training import InterruptedTrainingError, train
 from latentbench.results.errors import UserError
 from latentbench.tasks.interface import FitReport
+from latentbench.tasks.memory_mapped import MemoryMapped
 from latentbench.tokenizers.auxiliary.adversary import (
     Adversary,
     discriminator_loss,
@@ -60,15 +60,15 @@ def mean(values: list[float]) -> float:
 def test_losses_are_the_naive_formulas(
     loss: str, fooling: Callable[[float], float], real: Callable[[float], float], fake: Callable[[float], float]
 ) -> None:
-    wanted = mean([mean([fooling(d) for d in numbers(scale)]) for scale in SCALES])
-    assert generator_loss(SCALES, loss=loss).item() == pytest.approx(wanted, rel=1e-5)
-    wanted = mean(
+    expected = mean([mean([fooling(d) for d in numbers(scale)]) for scale in SCALES])
+    assert generator_loss(SCALES, loss=loss).item() == pytest.approx(expected, rel=1e-5)
+    expected = mean(
         [
             mean([real(d) for d in numbers(r)]) + mean([fake(d) for d in numbers(f)])
             for r, f in zip(SCALES, OTHERS, strict=True)
         ]
     )
-    assert discriminator_loss(SCALES, OTHERS, loss=loss).item() == pytest.approx(wanted, rel=1e-5)
+    assert discriminator_loss(SCALES, OTHERS, loss=loss).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_feature_matching_is_the_naive_formula() -> None:
@@ -90,8 +90,8 @@ def test_the_gradient_penalty_of_a_linear_critic_is_half_its_squared_weights() -
     weight = torch.randn(2, 6)
     x = torch.randn(3, 1, 6, requires_grad=True)
     scales = [(x[:, 0] @ w).view(3, 1, 1) for w in weight]  # two scales, whose logits are averaged
-    wanted = 0.5 * weight.mean(0).square().sum().item()
-    assert gradient_penalty(scales, x).item() == pytest.approx(wanted, rel=1e-5)
+    expected = 0.5 * weight.mean(0).square().sum().item()
+    assert gradient_penalty(scales, x).item() == pytest.approx(expected, rel=1e-5)
 
 
 def tokenizer_with(signal: SignalSpec, options: object, recipe: str = "vq-vae", **more: object) -> ComposedTokenizer:
@@ -137,9 +137,9 @@ def test_the_gradient_is_autograd_s(options: dict[str, object], signal: SignalSp
     tokenizer.on_train_start([x])
     training_step, losses = passed(tokenizer, x)
     adversary = adversary_of(tokenizer)
-    made = torch.cat([x, training_step.reconstruction], 1) if options.get("paired") else training_step.reconstruction
+    decoded = torch.cat([x, training_step.reconstruction], 1) if options.get("paired") else training_step.reconstruction
     real = torch.cat([x, x], 1) if options.get("paired") else x
-    judged = adversary.discriminator(made)
+    judged = adversary.discriminator(decoded)
     fooling = generator_loss(judged.logits, loss=str(options.get("loss", "hinge")))
     last = tokenizer.decoder.layers[-2].weight  # type: ignore[union-attr,index]
     factor = torch.ones(())
@@ -158,9 +158,9 @@ def test_the_gradient_is_autograd_s(options: dict[str, object], signal: SignalSp
         total = total + matching
         torch.testing.assert_close(losses["feature_matching"], matching.detach())
     parameters = tokenizer.param_groups()["model"]
-    wanted = torch.autograd.grad(total, parameters, retain_graph=True, allow_unused=True)
+    expected = torch.autograd.grad(total, parameters, retain_graph=True, allow_unused=True)
     losses["loss"].backward()
-    for parameter, gradient in zip(parameters, wanted, strict=True):
+    for parameter, gradient in zip(parameters, expected, strict=True):
         assert parameter.grad is not None
         torch.testing.assert_close(
             parameter.grad, torch.zeros_like(parameter) if gradient is None else gradient, rtol=1e-3, atol=1e-6
@@ -190,15 +190,15 @@ def test_the_discriminator_s_turn_leaves_the_tokenizer_alone(
     training_step, _ = passed(tokenizer, x)
     turn = tokenizer.losses(x, group="discriminator", step=0, steps=1)
     genuine = x.clone().requires_grad_()
-    made = training_step.reconstruction.detach()
-    pairs = [torch.cat([x, other], 1) if options else other for other in (genuine, made)]
+    decoded = training_step.reconstruction.detach()
+    pairs = [torch.cat([x, other], 1) if options else other for other in (genuine, decoded)]
     if options:
         pairs[0] = torch.cat([genuine, genuine], 1)
     real, fake = (adversary.discriminator(pair).logits for pair in pairs)
-    wanted = discriminator_loss(real, fake, loss=str(options.get("loss", "hinge")))
+    expected = discriminator_loss(real, fake, loss=str(options.get("loss", "hinge")))
     if options:
-        wanted = wanted + 0.4 * gradient_penalty(real, genuine)
-    torch.testing.assert_close(turn["loss"], wanted)
+        expected = expected + 0.4 * gradient_penalty(real, genuine)
+    torch.testing.assert_close(turn["loss"], expected)
     torch.testing.assert_close(turn["real"], torch.stack([part.detach().mean() for part in real]).mean())
     torch.testing.assert_close(turn["fake"], torch.stack([part.detach().mean() for part in fake]).mean())
     assert set(turn) == {"loss", "real", "fake", *(["r1"] if options else [])}
@@ -221,19 +221,6 @@ def test_nothing_is_judged_outside_of_training_or_before_the_start(image: Signal
     assert tokenizer.config.schedule_milestones() == (0.0, 0.5)
 
 
-class Source:
-    """A handful of signals."""
-
-    def __init__(self, signals: Tensor) -> None:
-        self.signals = signals
-
-    def __len__(self) -> int:
-        return len(self.signals)
-
-    def batch(self, indices: np.ndarray, device: torch.device) -> Tensor:
-        return self.signals[torch.from_numpy(indices)]
-
-
 def fit(
     tokenizer: ComposedTokenizer, signals: Tensor, folder: Path, *, stop: int | None = None, **config: object
 ) -> FitReport:
@@ -243,7 +230,7 @@ def fit(
     options: dict[str, object] = {"steps": 10, "batch_size": 4, "lr": 2e-3, **config}
     return train(
         tokenizer,
-        Source(signals),
+        MemoryMapped(signals.numpy()),
         TrainingConfig(**options),  # type: ignore[arg-type]
         seed=2,
         folder=folder,
@@ -367,8 +354,8 @@ def test_training_survives_the_start(tmp_path: Path) -> None:
         report = fit(tokenizer, images, tmp_path / name, steps=160, batch_size=16)
         assert all(math.isfinite(value) for row in report.curve for value in row.values())
         with torch.no_grad():
-            made = tokenizer.decode(tokenizer.encode(held_out))
-        psnr[name] = (10 * torch.log10(4 / (made - held_out).square().flatten(1).mean(1))).mean().item()
-        fine[name] = detail(made) / detail(held_out)
+            decoded = tokenizer.decode(tokenizer.encode(held_out))
+        psnr[name] = (10 * torch.log10(4 / (decoded - held_out).square().flatten(1).mean(1))).mean().item()
+        fine[name] = detail(decoded) / detail(held_out)
     assert psnr["without"] - 3 < psnr["with"] < psnr["without"]
     assert fine["with"] > 1.5 * fine["without"]

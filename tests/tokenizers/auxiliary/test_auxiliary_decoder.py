@@ -100,8 +100,8 @@ def test_its_loss_is_that_of_what_it_makes(image: SignalSpec, sample: Sample) ->
     with torch.no_grad():
         latents = tokenizer.encode(x)
         assert latents.values is not None
-        made = auxiliary_of(tokenizer)(latents.values)
-    assert losses["auxiliary_l2"].item() == pytest.approx(0.5 * (made - x).square().mean().item(), rel=1e-5)
+        decoded = auxiliary_of(tokenizer)(latents.values)
+    assert losses["auxiliary_l2"].item() == pytest.approx(0.5 * (decoded - x).square().mean().item(), rel=1e-5)
     same = tokenizer_with(image, {}, "vq-vae", width=8, losses={"l1": 0.5, "l2": 2.0})
     assert {"auxiliary_l1", "auxiliary_l2"} < set(same.losses(x, group="model", step=0, steps=1))
 
@@ -116,9 +116,9 @@ def test_both_decoders_start_at_the_same_linear_map(
     with torch.no_grad():
         latents = tokenizer.encode(x)
         assert latents.values is not None
-        made = auxiliary_of(tokenizer)(latents.values)
-        torch.testing.assert_close(made, tokenizer.decode(latents))
-    assert made.std() > 0.05
+        decoded = auxiliary_of(tokenizer)(latents.values)
+        torch.testing.assert_close(decoded, tokenizer.decode(latents))
+    assert decoded.std() > 0.05
     tokenizer.losses(x, group="model", step=0, steps=1)["loss"].backward()
     shortcut = auxiliary_of(tokenizer).shortcut
     assert shortcut is not None
@@ -150,7 +150,7 @@ def test_dropping_it_changes_no_output(signal: SignalSpec, sample: Sample) -> No
     tokenizer.eval()
     with torch.no_grad():
         latents = tokenizer.encode(x)
-        made = tokenizer.decode(latents)
+        decoded = tokenizer.decode(latents)
         tokenizer.drop_training_modules()
         twin = tokenizer_with(signal, 0, "kl-vae", width=8).eval()
         twin.load_state_dict(tokenizer.state_dict())
@@ -159,7 +159,7 @@ def test_dropping_it_changes_no_output(signal: SignalSpec, sample: Sample) -> No
             assert again.values is not None
             assert latents.values is not None
             assert torch.equal(again.values, latents.values)
-            assert torch.equal(after.decode(again), made)
+            assert torch.equal(after.decode(again), decoded)
 
 
 def test_the_recipe_survives_json(signal: SignalSpec) -> None:

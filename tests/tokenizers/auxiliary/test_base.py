@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from latentbench.bench.training import train
 from latentbench.results.errors import UserError
+from latentbench.tasks.memory_mapped import MemoryMapped
 from latentbench.tokenizers.auxiliary.base import LossTerms, TrainingStep
 from latentbench.tokenizers.auxiliary.config import TokenizerParts
 from latentbench.tokenizers.build import build
@@ -85,19 +85,6 @@ def _toy() -> None:
     REGULARISERS.add("toy", ToyConfig)
 
 
-class Source:
-    """A handful of signals."""
-
-    def __init__(self, signals: Tensor) -> None:
-        self.signals = signals
-
-    def __len__(self) -> int:
-        return len(self.signals)
-
-    def batch(self, indices: np.ndarray, device: torch.device) -> Tensor:
-        return self.signals[torch.from_numpy(indices)]
-
-
 def composed(config: TokenizerConfig) -> ComposedTokenizer:
     torch.manual_seed(3)
     tokenizer = build(config)
@@ -129,7 +116,7 @@ def test_its_parameters_join_the_tokenizer_s_and_its_group_s_do_not(image: Signa
 def test_a_rival_that_sits_out_changes_and_costs_nothing_until_its_start(
     image: SignalSpec, sample: Sample, tmp_path: Path
 ) -> None:
-    source, device = Source(sample(image, 8)), torch.device("cpu")
+    source, device = MemoryMapped(sample(image, 8).numpy()), torch.device("cpu")
 
     def trained(start: float, steps: int) -> tuple[ComposedTokenizer, float, list[str], dict[str, Tensor]]:
         tokenizer = composed(configured(image, regularisers={"toy": {"start": start}}))
@@ -189,7 +176,7 @@ def test_gradients_stop_where_it_says(
 def test_a_configuration_is_data_and_versions(image: SignalSpec) -> None:
     config = configured(image, regularisers={"toy": {"weight": 2, "start": 0.25}})
     assert TokenizerConfig.from_json(config.to_json()) == config
-    assert config.versions()["auxiliary.toy"] == 3
+    assert config.versions()["regulariser.toy"] == 3
     assert config.schedule_milestones() == (0.0, 0.25)
     assert configured(image, regularisers={"toy": 0}).regularisers == ()
     assert "regularisers" not in configured(image, regularisers={"toy": 0}).to_json()

@@ -48,7 +48,7 @@ def test_a_patch_is_as_large_as_in_the_paper(layers: int, size: int) -> None:
 def test_the_receptive_field_in_any_rank(shape: tuple[int, ...], layers: int, field: tuple[int, ...]) -> None:
     net = PatchDiscriminator(shape, channels=1, width=2, layers=layers)
     assert net.receptive_field == field
-    assert extent(net, shape) == tuple(min(size, wanted) for size, wanted in zip(shape, field, strict=True))
+    assert extent(net, shape) == tuple(min(size, field_size) for size, field_size in zip(shape, field, strict=True))
 
 
 @pytest.mark.parametrize("shape", [(1,), (5,), (300,), (2, 3), (16, 24), (1, 7, 2), (4, 9, 17)])
@@ -101,9 +101,9 @@ def test_only_the_style_net_compares_samples(kind: str) -> None:
 def test_the_deviation_is_numpy_s_and_finite_for_equal_samples() -> None:
     x = torch.randn(5, 3, 4, 6, dtype=torch.float64)
     expected = np.sqrt(x.numpy().var(axis=0)).mean()
-    found = deviation_map(x)
-    assert found.shape == (5, 1, 4, 6)
-    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
+    measured = deviation_map(x)
+    assert measured.shape == (5, 1, 4, 6)
+    np.testing.assert_allclose(measured.numpy(), expected, rtol=1e-6)
     same = torch.ones(2, 1, 3, requires_grad=True)
     deviation_map(same).sum().backward()
     assert same.grad is not None

@@ -96,17 +96,17 @@ def test_frozen_weights_outlast_decay_average_and_interruption(
     config = semantic(image, steps=12, batch_size=4, weight_decay=0.5, ema=0.99)[1]
     source = Samples(sample(image, 8))
 
-    def made() -> Watched:
+    def watched() -> Watched:
         torch.manual_seed(0)
         return Watched(config)
 
-    model = made()
+    model = watched()
     if interrupted:
         steps = iter(range(100))
         with pytest.raises(InterruptedTrainingError):
             train(model, source, config.training, seed=0, folder=tmp_path, device=CPU, stop=lambda: next(steps) == 8)
         first = model
-        model = made()
+        model = watched()
         model.__dict__["history"] = first.__dict__["history"]
     train(model, source, config.training, seed=0, folder=tmp_path, device=CPU)
     history = model.__dict__["history"]
@@ -131,8 +131,8 @@ def test_the_loss_is_vicreg_at_every_position(image: SignalSpec, sample: Sample)
     regulariser = tokenizer.auxiliary_objectives["self_supervised"]
     assert isinstance(regulariser, SelfSupervised)
     views = [torch.randn(6, 3, 16, 24) for _ in range(2)]
-    given = iter(views)
-    regulariser.views = lambda signal: next(given)  # type: ignore[assignment]
+    remaining = iter(views)
+    regulariser.views = lambda signal: next(remaining)  # type: ignore[assignment]
     losses = tokenizer.losses(x, group="model", step=0, steps=10)
     embedded = [regulariser.expander(tokenizer.features(v).movedim(1, -1)).flatten(1, 2).detach() for v in views]
     a, b = embedded

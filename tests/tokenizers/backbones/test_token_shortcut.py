@@ -51,8 +51,8 @@ def test_the_first_tokens_hold_the_most(images: Tensor) -> None:
     shortcut = TokenShortcut(ViTConfig(tokens=4), IMAGE, (4, 4), 2)
     shortcut.on_train_start([images], whiten=False)
     z, errors = shortcut.encode(images), []
-    for kept in range(5):
-        prefix = z * (torch.arange(4) < kept)
+    for length in range(5):
+        prefix = z * (torch.arange(4) < length)
         errors.append(float((shortcut.decode(prefix) - images).square().mean()))
     assert errors == sorted(errors, reverse=True)
     assert errors[0] == pytest.approx(float((images - images.mean(0)).square().mean()), rel=1e-4)

@@ -44,8 +44,8 @@ def test_sums_and_look_up_are_those_of_the_one_hot_matrix() -> None:
 def test_k_means_finds_separate_clusters() -> None:
     centres = torch.tensor([[[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]]])
     rows = (centres.unsqueeze(2) + 0.1 * torch.randn(1, 4, 200, 2)).reshape(1, 800, 2)
-    found = k_means(rows[:, torch.randperm(800)], 4, 20)
-    distance = torch.cdist(centres, found).amin(-1)
+    learned = k_means(rows[:, torch.randperm(800)], 4, 20)
+    distance = torch.cdist(centres, learned).amin(-1)
     assert distance.max() < 0.05
 
 

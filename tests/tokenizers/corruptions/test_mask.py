@@ -58,7 +58,7 @@ def test_any_recipe_trains_on_corrupted_input_against_the_clean_signal(
     compared: list[Tensor] = []
     objective = tokenizer.objective
     tokenizer.encoder.register_forward_pre_hook(lambda module, args: read.append(args[0]))  # type: ignore[operator,union-attr]
-    tokenizer.objective = lambda made, target: compared.append(target) or objective(made, target)  # type: ignore[assignment,operator,func-returns-value]
+    tokenizer.objective = lambda decoded, target: compared.append(target) or objective(decoded, target)  # type: ignore[assignment,operator,func-returns-value]
     tokenizer.losses(x, group="model", step=0, steps=1)["loss"].backward()
     assert not torch.equal(read[0], x)
     assert compared[0] is x
@@ -92,7 +92,7 @@ def test_a_configuration_without_it_says_nothing_of_it(image: SignalSpec) -> Non
             r"t.corruption: patch needs a size per axis \(height, width\)",
         ),
         ({"corruption": {"kind": "noise", "sigma": 0.0}}, "t.corruption: sigma must be positive"),
-        ({"latent_noise": -1}, "t.latent_noise: a number >= 0 is wanted, got -1"),
+        ({"latent_noise": -1}, "t.latent_noise: expected a number >= 0, got -1"),
     ],
 )
 def test_impossible_options(options: dict[str, object], message: str, image: SignalSpec) -> None:

@@ -29,10 +29,10 @@ CPU = torch.device("cpu")
 
 def decoder(scale: float = 0.3, **options: Any) -> FlowDecoder:
     """A fresh decoder of small images, whose network gives zeros."""
-    made = FlowDecoder(FlowDecoderConfig(width=8, **options), IMAGE)
-    made.scale.fill_(scale)
-    made.seen.fill_(1)
-    return made.eval()
+    flow_decoder = FlowDecoder(FlowDecoderConfig(width=8, **options), IMAGE)
+    flow_decoder.scale.fill_(scale)
+    flow_decoder.seen.fill_(1)
+    return flow_decoder.eval()
 
 
 def sampled_by_flow(decoder: FlowDecoder, condition: Tensor, *, steps: int) -> Tensor:
@@ -68,34 +68,34 @@ class GaussianField(nn.Module):
 
 @pytest.mark.parametrize("noise_std", [1.0, 0.4])
 def test_the_loss_is_the_squared_error_of_the_velocity(noise_std: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = decoder(noise_std=noise_std)
-    awake(made)
+    flow_decoder = decoder(noise_std=noise_std)
+    awake(flow_decoder)
     signal, condition = torch.randn(2, 5, 2, 8, 8)
     noise, t = torch.randn(5, 2, 8, 8), torch.linspace(0.02, 1.0, 5)
     monkeypatch.setattr(torch, "randn_like", lambda x: noise)
-    monkeypatch.setattr(made, "_times", lambda n, device: t)
+    monkeypatch.setattr(flow_decoder, "_times", lambda n, device: t)
     with torch.no_grad():
-        found = made.losses(signal, condition, step=0, steps=1)
+        terms = flow_decoder.losses(signal, condition, step=0, steps=1)
         u, at = (signal - condition) / 0.3, t.view(-1, 1, 1, 1)
         y = (1 - at) * u + at * noise_std * noise
-        velocity = made._flow_velocity(condition)(y, t, 0.0)
-    assert found["flow"].item() == pytest.approx(
+        velocity = flow_decoder._flow_velocity(condition)(y, t, 0.0)
+    assert terms["flow"].item() == pytest.approx(
         (0.3 * (velocity - (noise_std * noise - u))).square().mean().item(), rel=1e-5
     )
 
 
 def test_a_network_of_zeros_loses_pi_over_two_on_white_noise() -> None:
     """E |v - a y|^2 = 1 / q with q = (1 - t)^2 + t^2 at k = 1, whose mean over t in [0, 1] is pi / 2."""
-    made = decoder(times="uniform")
+    flow_decoder = decoder(times="uniform")
     signal = 0.3 * torch.randn(4096, 2, 8, 8)
     with torch.no_grad():
-        loss = made.losses(signal, torch.zeros_like(signal), step=0, steps=1)["flow"].item()
+        loss = flow_decoder.losses(signal, torch.zeros_like(signal), step=0, steps=1)["flow"].item()
     assert loss == pytest.approx(0.3**2 * math.pi / 2, rel=0.01)
 
 
 def test_training_times_are_one_from_each_stratum_of_their_distribution() -> None:
-    made = decoder(time_mean=0.5, time_std=0.8)
-    t = made._times(1000, CPU)
+    flow_decoder = decoder(time_mean=0.5, time_std=0.8)
+    t = flow_decoder._times(1000, CPU)
     assert (t.diff() >= 0).all()
     normal = (torch.logit(t.double()) - 0.5) / 0.8
     strata = (torch.special.ndtr(normal) * 1000).floor()
@@ -105,12 +105,12 @@ def test_training_times_are_one_from_each_stratum_of_their_distribution() -> Non
 
 
 def test_the_first_sample_in_one_step_is_the_condition() -> None:
-    made, condition = decoder(noise_std=0.7), torch.randn(3, 2, 8, 8)
+    flow_decoder, condition = decoder(noise_std=0.7), torch.randn(3, 2, 8, 8)
     with torch.no_grad():
-        assert torch.allclose(made.sample(condition, steps=1), condition, atol=1e-6)
-        assert torch.equal(made.sample(condition, steps=0), condition)
-        many = made.sample(condition, steps=200)
-    assert (many - condition).std().item() == pytest.approx(0.3 * made.noise.std().item(), rel=0.02)
+        assert torch.allclose(flow_decoder.sample(condition, steps=1), condition, atol=1e-6)
+        assert torch.equal(flow_decoder.sample(condition, steps=0), condition)
+        many = flow_decoder.sample(condition, steps=200)
+    assert (many - condition).std().item() == pytest.approx(0.3 * flow_decoder.noise.std().item(), rel=0.02)
 
 
 @pytest.mark.parametrize("variance", [1.0, 0.25, 3.0])
@@ -118,11 +118,11 @@ def test_the_first_sample_in_one_step_is_the_condition() -> None:
 @pytest.mark.parametrize("solver", ["euler", "heun"])
 def test_the_sampler_solves_the_linear_flow_of_gaussians(variance: float, noise_std: float, solver: str) -> None:
     """The exact flow takes N(0, k^2) at t = 1 to N(0, variance) at t = 0 by y_0 = y_1 sqrt(variance) / k."""
-    made = decoder(noise_std=noise_std, solver=solver)
-    made.net = GaussianField(variance, noise_std)  # type: ignore[assignment]
+    flow_decoder = decoder(noise_std=noise_std, solver=solver)
+    flow_decoder.net = GaussianField(variance, noise_std)  # type: ignore[assignment]
     condition = torch.randn(2, 2, 8, 8)
-    exact = condition + 0.3 * math.sqrt(variance) * made.noise
-    errors = [(made.sample(condition, steps=n) - exact).square().mean().sqrt().item() for n in (32, 64)]
+    exact = condition + 0.3 * math.sqrt(variance) * flow_decoder.noise
+    errors = [(flow_decoder.sample(condition, steps=n) - exact).square().mean().sqrt().item() for n in (32, 64)]
     assert errors[1] < (0.02 if solver == "euler" else 1e-3)
     assert math.log2(errors[0] / errors[1]) > (0.75 if solver == "euler" else 1.75)  # the order, or a happy symmetry
 
@@ -181,26 +181,26 @@ def test_its_loss_alone_trains_the_whole_tokenizer(
 
 
 def test_the_residuals_deviation_follows_the_batches() -> None:
-    made = FlowDecoder(FlowDecoderConfig(width=8), IMAGE)
+    flow_decoder = FlowDecoder(FlowDecoderConfig(width=8), IMAGE)
     for step in range(30):
-        made.losses(0.25 * torch.randn(16, 2, 8, 8), torch.zeros(16, 2, 8, 8), step=step, steps=300)
-        made.after_step(step=step, steps=300)
-    assert made.scale.item() == pytest.approx(0.25, rel=0.02)
-    made.eval()
-    made.losses(torch.ones(4, 2, 8, 8), torch.zeros(4, 2, 8, 8), step=0, steps=300)
-    made.after_step(step=0, steps=300)
-    assert made.scale.item() == pytest.approx(0.25, rel=0.02)
+        flow_decoder.losses(0.25 * torch.randn(16, 2, 8, 8), torch.zeros(16, 2, 8, 8), step=step, steps=300)
+        flow_decoder.after_step(step=step, steps=300)
+    assert flow_decoder.scale.item() == pytest.approx(0.25, rel=0.02)
+    flow_decoder.eval()
+    flow_decoder.losses(torch.ones(4, 2, 8, 8), torch.zeros(4, 2, 8, 8), step=0, steps=300)
+    flow_decoder.after_step(step=0, steps=300)
+    assert flow_decoder.scale.item() == pytest.approx(0.25, rel=0.02)
 
 
 @pytest.mark.parametrize("student_steps", [1, 2, 4])
 @pytest.mark.parametrize("variance", [1.0, 0.25])
 def test_a_student_is_taught_the_mean_velocity_of_the_flow(student_steps: int, variance: float) -> None:
     """For Gaussians the flow from t to s multiplies y by sqrt(Var y_s / Var y_t)."""
-    made = decoder(distill_start=0.5, student_steps=student_steps, teacher_steps=800)
-    made.net = GaussianField(variance, 1.0)  # type: ignore[assignment]
+    flow_decoder = decoder(distill_start=0.5, student_steps=student_steps, teacher_steps=800)
+    flow_decoder.net = GaussianField(variance, 1.0)  # type: ignore[assignment]
     clean, noise = math.sqrt(variance) * torch.randn(60, 2, 4, 4), torch.randn(60, 2, 4, 4)
-    assert made.student is not None
-    error, t = made._student_error(made.student, clean, noise, torch.zeros_like(clean))
+    assert flow_decoder.student is not None
+    error, t = flow_decoder._student_error(flow_decoder.student, clean, noise, torch.zeros_like(clean))
     groups = student_steps.bit_length()
     count = torch.tensor([2.0**power for power in range(groups)]).repeat_interleave(60 // groups)
     assert ((1 - t) * count % 1 == 0).all()
@@ -212,29 +212,31 @@ def test_a_student_is_taught_the_mean_velocity_of_the_flow(student_steps: int, v
 
     y = (1 - at) * clean + at * noise
     mean_velocity = y * (1 - deviation(at - 1 / count) / deviation(at)) * count
-    skip, gain, _ = made._coefficients(t, y)
+    skip, gain, _ = flow_decoder._coefficients(t, y)
     assert torch.allclose(-error, (mean_velocity - skip * y) / gain, atol=0.03)  # the student still gives zeros
 
 
 def test_a_student_starts_as_the_flow_and_leaves_it_alone() -> None:
-    made = decoder(distill_start=0.5).train()
-    assert made.student is not None
-    assert made.net is not None
-    awake(made.net)
+    flow_decoder = decoder(distill_start=0.5).train()
+    assert flow_decoder.student is not None
+    assert flow_decoder.net is not None
+    awake(flow_decoder.net)
     signal, condition = torch.randn(2, 4, 2, 8, 8)
     for step in range(5):
-        assert set(made.losses(signal, condition, step=step, steps=10)) == {"flow"}
-        made.after_step(step=step, steps=10)
-    student = made.student.state_dict()
-    assert all(torch.equal(value, student[name]) for name, value in made.net.state_dict().items())
+        assert set(flow_decoder.losses(signal, condition, step=step, steps=10)) == {"flow"}
+        flow_decoder.after_step(step=step, steps=10)
+    student = flow_decoder.student.state_dict()
+    assert all(torch.equal(value, student[name]) for name, value in flow_decoder.net.state_dict().items())
     with torch.no_grad():
-        assert torch.allclose(made.sample(condition, steps=1), sampled_by_flow(made, condition, steps=1), atol=1e-5)
+        assert torch.allclose(
+            flow_decoder.sample(condition, steps=1), sampled_by_flow(flow_decoder, condition, steps=1), atol=1e-5
+        )
     condition.requires_grad_()
-    losses = made.losses(signal, condition, step=5, steps=10)
+    losses = flow_decoder.losses(signal, condition, step=5, steps=10)
     losses["distillation"].backward()
     assert condition.grad is None
-    assert all(p.grad is None for p in made.net.parameters())
-    assert all(p.grad is not None for p in made.student.parameters())
+    assert all(p.grad is None for p in flow_decoder.net.parameters())
+    assert all(p.grad is not None for p in flow_decoder.student.parameters())
 
 
 def test_a_stripped_decoder_keeps_the_student_alone(image: SignalSpec, sample: Sample) -> None:
@@ -310,8 +312,8 @@ def test_a_student_comes_closer_to_many_steps_than_the_flow_in_as_few() -> None:
     options = {"width": 8, "downsample": 4, "channels": 2, "diffusion_decoder": {"width": 16, "multipliers": [1]}}
     tokenizer = build(resolve("few-step-decoder", IMAGE, options))
     assert isinstance(tokenizer, ComposedTokenizer)
-    made = tokenizer.diffusion_decoder
-    assert isinstance(made, FlowDecoder)
+    flow_decoder = tokenizer.diffusion_decoder
+    assert isinstance(flow_decoder, FlowDecoder)
     (images, held_out), steps = (0.5 * torch.randn(576, 2, 8, 8)).split([512, 64]), 100
     tokenizer.on_train_start(images.split(64))
     optimiser = torch.optim.AdamW(tokenizer.param_groups()["model"], lr=3e-3)
@@ -324,10 +326,10 @@ def test_a_student_comes_closer_to_many_steps_than_the_flow_in_as_few() -> None:
     tokenizer.eval()
     with torch.no_grad():
         condition = tokenizer._condition(tokenizer.encode(held_out))
-        many = sampled_by_flow(made, condition, steps=8)
+        many = sampled_by_flow(flow_decoder, condition, steps=8)
         for few in (1, 2):
-            student = (made.sample(condition, steps=few) - many).square().mean()
-            flow = (sampled_by_flow(made, condition, steps=few) - many).square().mean()
+            student = (flow_decoder.sample(condition, steps=few) - many).square().mean()
+            flow = (sampled_by_flow(flow_decoder, condition, steps=few) - many).square().mean()
             assert student < 0.5 * flow
 
 
@@ -353,8 +355,8 @@ def test_levels_end_where_nothing_is_left_to_divide() -> None:
     signal = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(6, 9))
     levels = FlowDecoderConfig(multipliers=(1, 2, 2, 2)).levels(signal)
     assert [level.shape for level in levels] == [(3, 9)]
-    made = FlowDecoderConfig(width=8, patch=3, stride=3).build(signal)
-    assert made.sample(torch.zeros(1, 3, 6, 9)).shape == (1, 3, 6, 9)
+    flow_decoder = FlowDecoderConfig(width=8, patch=3, stride=3).build(signal)
+    assert flow_decoder.sample(torch.zeros(1, 3, 6, 9)).shape == (1, 3, 6, 9)
 
 
 def test_the_integrator_is_exact_on_straight_lines() -> None:

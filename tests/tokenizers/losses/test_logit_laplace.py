@@ -16,10 +16,10 @@ from latentbench.tokenizers.spec import SignalSpec
 
 @pytest.mark.parametrize("scale", [0.05, 0.1, 1.0])
 def test_it_is_the_negative_log_density_of_a_sigmoid_of_a_laplace(scale: float) -> None:
-    x, made = 2 * torch.rand(3, 2, 5) - 1, 2 * torch.rand(3, 2, 5) - 1
-    density = TransformedDistribution(Laplace(to_unit(made).logit(), scale), [SigmoidTransform()])
+    x, decoded = 2 * torch.rand(3, 2, 5) - 1, 2 * torch.rand(3, 2, 5) - 1
+    density = TransformedDistribution(Laplace(to_unit(decoded).logit(), scale), [SigmoidTransform()])
     expected = -density.log_prob(to_unit(x)).flatten(1).mean(1)
-    torch.testing.assert_close(logit_laplace(made, x, scale=scale), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(logit_laplace(decoded, x, scale=scale), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_transform_maps_the_range_inside_the_unit_interval() -> None:
@@ -29,12 +29,12 @@ def test_the_transform_maps_the_range_inside_the_unit_interval() -> None:
 
 
 def test_what_leaves_the_range_is_pulled_back() -> None:
-    made = torch.tensor([[-50.0, -1.3, -1.1, 1.1, 1.3, 50.0]], requires_grad=True)
-    loss = logit_laplace(made, torch.zeros_like(made), scale=0.1)
+    decoded = torch.tensor([[-50.0, -1.3, -1.1, 1.1, 1.3, 50.0]], requires_grad=True)
+    loss = logit_laplace(decoded, torch.zeros_like(decoded), scale=0.1)
     loss.sum().backward()
-    assert made.grad is not None
-    assert made.grad.isfinite().all()
-    assert torch.equal(made.grad.sign(), made.detach().sign())
+    assert decoded.grad is not None
+    assert decoded.grad.isfinite().all()
+    assert torch.equal(decoded.grad.sign(), decoded.detach().sign())
 
 
 def test_it_trains_in_every_modality(signal: SignalSpec) -> None:

@@ -43,9 +43,9 @@ def reference(x: np.ndarray, y: np.ndarray, sizes: tuple[tuple[int, int], ...]) 
 def test_equals_the_papers_equations() -> None:
     x, y = torch.randn(2, 3, 2, 3000, dtype=torch.float64) * 0.3
     sizes = ((512, 128), (1024, 256), (2048, 512))
-    wanted = [reference(a, b, sizes) for a, b in zip(x.numpy(), y.numpy(), strict=True)]
-    np.testing.assert_allclose(multi_resolution_stft(x, y), wanted, rtol=1e-9)
-    np.testing.assert_allclose(multi_resolution_stft(x.float(), y.float()), wanted, rtol=1e-4)
+    expected = [reference(a, b, sizes) for a, b in zip(x.numpy(), y.numpy(), strict=True)]
+    np.testing.assert_allclose(multi_resolution_stft(x, y), expected, rtol=1e-9)
+    np.testing.assert_allclose(multi_resolution_stft(x.float(), y.float()), expected, rtol=1e-4)
 
 
 def test_equals_auraloss_on_one_sample() -> None:
@@ -85,7 +85,7 @@ def test_silence_gives_finite_values_and_gradients(silent: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("length", "wanted"),
+    ("length", "expected"),
     [
         (2048, ((512, 128), (1024, 256), (2048, 512))),
         (1500, ((512, 128), (1024, 256))),
@@ -93,8 +93,8 @@ def test_silence_gives_finite_values_and_gradients(silent: str) -> None:
         (4, ((4, 1),)),
     ],
 )
-def test_short_signals_take_shorter_windows(length: int, wanted: tuple[tuple[int, int], ...]) -> None:
-    assert fit_sizes(length) == wanted
+def test_short_signals_take_shorter_windows(length: int, expected: tuple[tuple[int, int], ...]) -> None:
+    assert fit_sizes(length) == expected
     x, y = torch.randn(2, 1, 1, length)
     assert bool(torch.isfinite(multi_resolution_stft(x, y)).all())
     assert bool(torch.isfinite(log_mel_distance(x, y, mel=MelSpec(sample_rate=16000))).all())
@@ -103,8 +103,8 @@ def test_short_signals_take_shorter_windows(length: int, wanted: tuple[tuple[int
 def test_filters_equal_torchaudio() -> None:
     functional = pytest.importorskip("torchaudio.functional")
     mel = MelSpec(sample_rate=16000, n_mels=64, f_min=50.0, f_max=7000.0)
-    wanted = functional.melscale_fbanks(513, 50.0, 7000.0, 64, 16000, norm=None, mel_scale="htk").t()
-    assert torch.allclose(mel_filters(mel), wanted, atol=1e-5)
+    expected = functional.melscale_fbanks(513, 50.0, 7000.0, 64, 16000, norm=None, mel_scale="htk").t()
+    assert torch.allclose(mel_filters(mel), expected, atol=1e-5)
 
 
 def test_log_mel_equals_torchaudio() -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from latentbench.bench.training import train
 from latentbench.results.errors import UserError
+from latentbench.tasks.memory_mapped import MemoryMapped
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.interface import Latents
@@ -165,17 +165,10 @@ def test_the_training_loop_lets_it_learn_last(tmp_path: Path) -> None:
     config = resolve("vq-vae-bpe", IMAGE, {"width": 8, "codebook_size": 16, "sequence_coding": {"vocabulary": 40}})
     data = torch.tanh(torch.randn(6, 3, 8, 8)).repeat_interleave(4, 2).repeat_interleave(4, 3)
 
-    class Source:
-        def __len__(self) -> int:
-            return len(data)
-
-        def batch(self, indices: np.ndarray, device: torch.device) -> Tensor:
-            return data[torch.from_numpy(indices)]
-
     tokenizer = build(config)
     assert isinstance(tokenizer, SequenceCodedTokenizer)
     training = TrainingConfig(steps=3, batch_size=4)
-    train(tokenizer, Source(), training, seed=0, folder=tmp_path, device=torch.device("cpu"))
+    train(tokenizer, MemoryMapped(data.numpy()), training, seed=0, folder=tmp_path, device=torch.device("cpu"))
     assert isinstance(tokenizer.sequence_coding, BPE)
     alone = BPE(BPEConfig(vocabulary=40), tokenizer.inner.spec)
     with torch.no_grad():

@@ -77,8 +77,8 @@ def test_holding_changes_at_most_the_tolerance(tolerance: float) -> None:
     assert (change <= tolerance * variance * (1 + 1e-5)).all()
     # every change of code was needed: the code before it would have changed too much
     switched = held[:, 0, 1:] != held[:, 0, :-1]
-    kept = (codebook[held[:, 0, :-1]].transpose(1, 2) - values[:, :, 1:]).square().sum(1)
-    assert (kept > tolerance * variance * (1 - 1e-5))[switched].all()
+    cost = (codebook[held[:, 0, :-1]].transpose(1, 2) - values[:, :, 1:]).square().sum(1)
+    assert (cost > tolerance * variance * (1 - 1e-5))[switched].all()
     assert switched.any()
 
 

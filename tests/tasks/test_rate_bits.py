@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from latentbench.results.metric import Metric
-from latentbench.tasks.rate import INCREASE, rate_of_codes, rate_of_values
+from latentbench.tasks.rate_bits import INCREASE, rate_of_codes, rate_of_values
 
 
 @pytest.mark.parametrize("deviation", [0.05, 0.2])

@@ -1,0 +1,181 @@
+"""How many files and samples a suite's data sets have, known before anything is trained. Torch-free.
+
+A data set that lies somewhere (`data.path`) is decoded into the cache to be counted, which the run needs anyway; a
+process of its own does that, since decoding images needs torch.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from ..results.display import files_line, printable
+from ..results.errors import UserError
+from ..results.record import Record
+from .datasets import DataConfig, decode, default_cache, fingerprint
+from .kinds.generation import Generation
+from .kinds.reconstruction import Reconstruction
+from .kinds.reference import serving
+from .suite import Suite
+
+# Two samples have a mean and a covariance; what fewer would fail after all training.
+_FEWEST = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataCounts:
+    """A data set's samples by split and, where it consists of files, how many were used and why others were not.
+
+    `files` has files, used, skipped and duplicates (empty for data without files); `reasons` the skipped ones by
+    reason.
+    """
+
+    train: int
+    val: int
+    files: Mapping[str, int] = field(default_factory=dict)
+    reasons: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """One line for people: "81 files: 7 used, 73 skipped (73 too short), 1 duplicate; 6 training and ..."."""
+        return files_line({**self.files, "train": self.train, "val": self.val}, self.reasons)
+
+    def to_json(self) -> dict[str, Any]:
+        """The counts as a plan shows them to programs."""
+        return {"train": self.train, "val": self.val, **self.files, "reasons": dict(self.reasons)}
+
+
+def fingerprints(suite: Suite, console: Console, cache: Path) -> dict[str, str]:
+    """The fingerprint of each data set of the suite, by its label. Raises UserError for data that are not there."""
+    result = {}
+    for data in suite.data:
+        with console.status(Text(f"reading {printable(data.label)}")):  # shows nothing where there is no terminal
+            result[data.label] = fingerprint(data, cache=cache)
+    return result
+
+
+def count(data: DataConfig, *, cache: Path, fingerprint: str, console: Console) -> DataCounts | None:
+    """The counts of a data set, decoded if it has a path and is not in the cache; None where only its job can tell.
+
+    Raises UserError when nothing of it can be used.
+    """
+    if data.kind == "procedural" and data.samples is not None and isinstance(data.val, int):
+        return DataCounts(train=data.samples, val=data.val)
+    if not data.path:
+        return None
+    return _read(_decoded(data, cache, fingerprint, console))
+
+
+def recorded(record: Record | None) -> DataCounts | None:
+    """The counts in the record of a data job; None where there is none that has them."""
+    extra = record.extra if record is not None else {}
+    counts = extra.get("counts")
+    if not isinstance(counts, Mapping) or not {"train", "val"} <= counts.keys():
+        return None
+    files = {name: number for name, number in counts.items() if name not in ("train", "val")}
+    return DataCounts(train=counts["train"], val=counts["val"], files=files, reasons=extra.get("reasons", {}))
+
+
+def check_counts(suite: Suite, counts: Mapping[str, DataCounts]) -> None:
+    """Raises UserError for a split that is too small for what it is to be compared with."""
+    splits = {"val": Reconstruction.name in suite.tasks, "train": False}
+    if Generation.name in suite.tasks:
+        splits[suite.options[Generation.name].reference] = True
+    for i, data in enumerate(suite.data):
+        known = counts.get(data.label)
+        if known is None or not serving(suite, data):
+            continue
+        for split, name in (("val", "validation"), ("train", "training")):
+            number = getattr(known, split)
+            if splits[split] and number < _FEWEST:
+                key = "data.val" if split == "val" else "data.samples"
+                raise UserError(
+                    f"{suite.where}: data[{i}]: {data.label} has {number} {name} sample"
+                    f"{'' if number == 1 else 's'}, and Fréchet and kernel distances need {_FEWEST} or more: add "
+                    f"files, or raise {key} or data.per_file; or leave them out with features = []"
+                )
+
+
+def planned_counts(suite: Suite, console: Console) -> tuple[dict[str, str], dict[str, DataCounts]]:
+    """Fingerprints and counts of all data sets of a suite that is only looked at. Raises UserError."""
+    cache = default_cache()
+    prints = fingerprints(suite, console, cache)
+    counts = {}
+    for data in suite.data:
+        known = count(data, cache=cache, fingerprint=prints[data.label], console=console)
+        if known is not None:
+            counts[data.label] = known
+    check_counts(suite, counts)
+    return prints, counts
+
+
+def _read(folder: Path) -> DataCounts:
+    """The counts that a decoded data set stores beside its samples."""
+    from .datasets.complaints import by_reason
+
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+        counts, skipped = dict(meta["counts"]), [item["reason"] for item in meta["skipped"]]
+        train, val = int(counts.pop("train")), int(counts.pop("val"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"cache: the entry {folder} is damaged ({error}); remove that folder") from None
+    return DataCounts(train=train, val=val, files=counts, reasons=by_reason(skipped))
+
+
+def _decoded(data: DataConfig, cache: Path, fingerprint: str, console: Console) -> Path:
+    """The folder of the decoded data set; another process decodes it where it is not in the cache."""
+    context = multiprocessing.get_context("fork")  # which has the user's own sources registered
+    heard, said = context.Pipe(duplex=False)
+    process = context.Process(target=_decode, args=(said, data, cache, fingerprint), daemon=True)
+    process.start()
+    said.close()
+    try:
+        with console.status(Text(f"decoding {printable(data.label)}")) as status:
+            while True:
+                kind, value = heard.recv()
+                if kind != "progress":
+                    break
+                status.update(Text(f"decoding {printable(data.label)}: {value[0]}/{value[1]} files"))
+    except EOFError:
+        process.join()
+        raise UserError(
+            f"data: decoding {data.label} was ended by the system (exit code {process.exitcode}); is there enough "
+            "memory?"
+        ) from None
+    finally:
+        process.terminate()
+        process.join()
+        heard.close()
+    if kind == "mistake":
+        raise UserError(value)
+    if kind == "fault":
+        raise RuntimeError(f"decoding {data.label} failed:\n{value}")
+    return Path(value)
+
+
+def _decode(said: Connection, data: DataConfig, cache: Path, fingerprint: str) -> None:
+    """What the other process does. It says ("progress", (done, total)) and at the end what came of it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the cache's drafts are removed on the way out
+
+    def progress(done: int, total: int, message: str) -> None:
+        said.send(("progress", (done, total)))
+
+    try:
+        said.send(("folder", str(decode(data, cache=cache, fingerprint=fingerprint, progress=progress))))
+    except UserError as error:
+        said.send(("mistake", str(error)))
+    except (KeyboardInterrupt, BrokenPipeError):
+        os._exit(130)
+    except BaseException:
+        said.send(("fault", traceback.format_exc()))

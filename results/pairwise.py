@@ -1,0 +1,257 @@
+"""All entries of a table compared with one another at once, so that 5 % of *tables* without a difference show one.
+
+The half-width of a difference i - j is q / √2 · √V_ij, with q the 95 % point of Tukey's studentised range of as many
+means as there are entries (Tukey 1953; Kramer 1956 for unequal numbers), in the place of Student's t. V_ij has, as far
+as they are known, two parts, put together as in `crossed`:
+
+- *seeds*: from the analysis of variance x = entry + seed + rest over all entries together, fitted by least squares
+  where cells are missing: three seeds of twenty entries know their spread with 38 degrees of freedom, not 2. Where no
+  seed links the entries, entry + rest. Where entries' spreads differ beyond doubt (Bartlett's test at 1 %), each pair
+  has its own by Welch's formula (Games & Howell 1976). Entries that seeds do not change have none, and stay outside;
+- *samples*: the variance of the difference sample by sample.
+
+Pairs of which neither is known have their intervals within the runs, combined as independent ones.
+
+Shape legend: k entries, S seeds, M samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .crossed import rest_variance
+from .metric import Direction
+from .quantiles import NORMAL, Array, tukey
+from .statistics import Difference, Entry, Method, difference_interval, independent, mean_error, sign_of
+
+_BARTLETT = 0.01
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Comparison:
+    """The differences i - j of all entries `[k, k]`, and their half-widths below and above, NaN where not known."""
+
+    values: Array
+    below: Array
+    above: Array
+    method: Method
+
+    @cached_property
+    def apart(self) -> NDArray[np.bool_]:
+        """Which pairs differ, `[k, k]`."""
+        return np.array((self.values > self.below) | (-self.values > self.above))
+
+    def differences(self) -> dict[tuple[int, int], Difference]:
+        """The pairs (i < j) that differ, with their differences i - j."""
+        places = np.argwhere(np.triu(self.apart, 1))
+        return {
+            (i, j): Difference(value=value, low=value - below, high=value + above, method=self.method)
+            for (i, j), value, below, above in zip(
+                map(tuple, places.tolist()),
+                self.values[tuple(places.T)].tolist(),
+                self.below[tuple(places.T)].tolist(),
+                self.above[tuple(places.T)].tolist(),
+                strict=True,
+            )
+        }
+
+    def ranks(self, direction: Direction) -> list[int | None]:
+        """Rank = 1 + the number of entries that are better beyond the interval of the difference.
+
+        Entries that can't be told apart from the best share rank 1, and so on down. None for an entry of which nothing
+        is known. Raises ValueError for a metric without a direction.
+        """
+        better = self.apart & (sign_of(direction) * self.values < 0)
+        known = np.isfinite(self.below).sum(1)
+        return [1 + count if any_ else None for count, any_ in zip(better.sum(1).tolist(), known.tolist(), strict=True)]
+
+    def best(self, direction: Direction) -> list[int]:
+        """The best entry, and those that can't be told apart from it; none where nothing is known."""
+        known = np.flatnonzero(np.isfinite(self.below).any(1))
+        if not len(known):
+            return []
+        top = known[np.argmax(sign_of(direction) * self.values[known, known[0]])]
+        return [int(i) for i in known if i == top or not self.apart[i, top]]
+
+
+def compare(entries: Sequence[Entry]) -> Comparison:
+    """All differences of the entries, with intervals that hold together. Two entries are `difference_interval`'s."""
+    k = len(entries)
+    valued = [i for i, entry in enumerate(entries) if entry.values]
+    means = np.full(k, np.nan)
+    means[valued] = [mean_error(list(entries[i].values.values()))[0] for i in valued]
+    values = means[:, None] - means[None, :]
+    below = np.full((k, k), np.nan)
+    method: Method = "tukey"
+    if len(valued) == 1:
+        (only,) = valued
+        if entries[only].estimate.half is not None:
+            below[only, only] = 0.0
+        return Comparison(values=values, below=below, above=below, method=method)
+    if len(valued) == 2:
+        a, b = valued
+        difference = difference_interval(entries[a], entries[b])
+        above = below.copy()
+        if difference is not None:
+            below[a, b], above[a, b] = difference.value - difference.low, difference.high - difference.value
+            below[b, a], above[b, a] = above[a, b], below[a, b]
+            method = difference.method
+        return Comparison(values=values, below=below, above=above, method=method)
+    if len(valued) > 2:
+        with np.errstate(over="ignore", invalid="ignore"):
+            lower, upper, blocked = _half_widths([entries[i] for i in valued])
+        place = np.ix_(valued, valued)
+        values[place] = np.where(np.isfinite(blocked), blocked, values[place])
+        below[place] = lower
+        above = below.copy()
+        above[place] = upper
+        return Comparison(values=values, below=below, above=above, method=method)
+    return Comparison(values=values, below=below, above=below, method=method)
+
+
+def _half_widths(entries: Sequence[Entry]) -> tuple[Array, Array, Array]:
+    k = len(entries)
+    seeds, seeds_freedom, blocked = _seeds(entries)
+    samples, samples_freedom, rest = _samples(entries)
+    squares = [np.full((k, k), np.nan), np.full((k, k), np.nan)]
+    off = ~np.eye(k, dtype=bool)
+    for square, variance, freedom in ((squares[0], seeds, seeds_freedom), (squares[1], samples, samples_freedom)):
+        measured = np.isfinite(variance) & off
+        square[measured] = tukey(k, freedom[measured]) ** 2
+    # Seeds alone where samples are not known: unless neither entry has a spread over seeds, which is no certainty.
+    whole = squares[0] * seeds + np.where(np.isfinite(samples), squares[1] * np.maximum(samples - rest, 0.0), 0.0)
+    whole = np.where(np.isfinite(samples), np.maximum(whole, squares[1] * samples), whole)
+    known = np.isfinite(whole) & off & (np.isfinite(samples) | (seeds > 0))
+    half = np.sqrt(np.where(known, whole, np.nan))
+    lower, upper = half, half.copy()
+    widened = float(tukey(k, np.array(np.inf))) / NORMAL
+    lacking = np.argwhere(np.triu(~known & off, 1))
+    estimates = {i: entries[i].estimate for i in sorted(set(lacking.ravel().tolist()))}
+    for i, j in lacking.tolist():
+        difference = independent(estimates[i], estimates[j], widened=widened)
+        if difference is not None:
+            lower[i, j], upper[i, j] = difference.value - difference.low, difference.high - difference.value
+            lower[j, i], upper[j, i] = upper[i, j], lower[i, j]
+    return lower, upper, blocked
+
+
+def _seeds(entries: Sequence[Entry]) -> tuple[Array, Array, Array]:
+    """The part of seeds in each pair's variance (0 where every entry has one seed or is frozen) with its degrees of
+    freedom; and the differences i - j between the same seeds, NaN where they are those of the means."""
+    k = len(entries)
+    varying = [i for i, entry in enumerate(entries) if not entry.frozen]
+    repeated = [i for i in varying if len(entries[i].values) > 1]
+    variance, freedom, differences = np.zeros((k, k)), np.full((k, k), np.inf), np.full((k, k), np.nan)
+    if not repeated:
+        return variance, freedom, differences
+    counts = np.array([len(entries[i].values) for i in varying], dtype=np.float64)
+    within = np.array([_variance(entries[i]) for i in varying])  # NaN for a single seed
+    alike = _homogeneous(within, counts)
+    several = counts > 1
+    degrees = float((counts[several] - 1).sum())
+    pooled = float((within[several] * (counts[several] - 1)).sum()) / degrees
+    own = (pooled if alike else within) / counts
+    own_freedom = np.full(len(varying), degrees) if alike else np.maximum(counts - 1, 1)
+    blocked = _blocked([entries[i] for i in varying]) if alike else None
+    place = np.ix_(varying, varying)
+    if blocked is not None:
+        inner, inner_freedom, differences[place] = blocked
+    else:
+        inner = own[:, None] + own[None, :]
+        inner_freedom = own_freedom[:, None]
+        if not alike:
+            squares = own**2 / own_freedom
+            inner_freedom = inner**2 / (squares[:, None] + squares[None, :])
+    frozen = [i for i in range(k) if i not in set(varying)]
+    variance[place], freedom[place] = inner, inner_freedom
+    variance[np.ix_(varying, frozen)], freedom[np.ix_(varying, frozen)] = own[:, None], own_freedom[:, None]
+    variance[np.ix_(frozen, varying)], freedom[np.ix_(frozen, varying)] = own[None, :], own_freedom[None, :]
+    return variance, freedom, differences
+
+
+def _variance(entry: Entry) -> float:
+    values = list(entry.values.values())
+    return len(values) * mean_error(values)[1] ** 2 if len(values) > 1 else math.nan
+
+
+def _homogeneous(variances: Array, counts: Array) -> bool:
+    """Bartlett's test that the entries' variances over seeds are one."""
+    several = counts > 1
+    parts, degrees = variances[several], counts[several] - 1
+    if len(parts) < 2:
+        return True
+    if not (parts > 0).all() or not np.isfinite(parts).all():
+        return False
+    from scipy.special import chdtrc
+
+    total = degrees.sum()
+    statistic = total * math.log(float((parts * degrees).sum() / total)) - float((degrees * np.log(parts)).sum())
+    scale = 1 + (float((1 / degrees).sum()) - 1 / float(total)) / (3 * (len(parts) - 1))
+    return float(chdtrc(len(parts) - 1, statistic / scale)) >= _BARTLETT
+
+
+def _blocked(entries: Sequence[Entry]) -> tuple[Array, Array, Array] | None:
+    """Variances, degrees of freedom and values of the differences between entries in x = entry + seed + rest; None
+    where seeds do not link all entries, or nothing is left to estimate the rest from."""
+    seeds = sorted({seed for entry in entries for seed in entry.values})
+    k, s = len(entries), len(seeds)
+    cells = np.array([[seed in entry.values for seed in seeds] for entry in entries])
+    values = np.array([[entry.values.get(seed, 0.0) for seed in seeds] for entry in entries])
+    freedom = int(cells.sum()) - k - s + 1
+    if freedom < 1 or s < 2:
+        return None
+    # Seeds are eliminated from the entries' normal equations: C = diag(r) - N diag(1 / c) Nᵀ. It has rank k - 1 where
+    # the design is connected, and its pseudo-inverse holds the variances of all differences.
+    present = cells.astype(np.float64)
+    rows, columns = present.sum(1), present.sum(0)
+    information = np.diag(rows) - (present / columns) @ present.T
+    eigenvalues, vectors = np.linalg.eigh(information)
+    if eigenvalues[1] < 1e-9 * eigenvalues[-1]:
+        return None
+    inverse = (vectors[:, 1:] / eigenvalues[1:]) @ vectors[:, 1:].T
+    centred = np.where(cells, values - values[cells].mean(), 0.0)
+    effects = inverse @ (centred.sum(1) - (present / columns) @ centred.sum(0))
+    of_seeds = (centred.sum(0) - present.T @ effects) / columns
+    rest = np.where(cells, centred - effects[:, None] - of_seeds[None, :], 0.0)
+    diagonal = np.diag(inverse)
+    spread = float((rest * rest).sum()) / freedom
+    if spread <= 1e-24 * float((centred * centred).sum()):
+        return None  # entries that move together to the last digit: rounding, not certainty
+    pairs = spread * np.maximum(diagonal[:, None] + diagonal[None, :] - 2 * inverse, 0.0)
+    return pairs, np.full((k, k), float(freedom)), effects[:, None] - effects[None, :]
+
+
+def _samples(entries: Sequence[Entry]) -> tuple[Array, Array, Array]:
+    """The part of samples in each pair's variance, its degrees of freedom, and what seeds hold of it already; NaN where
+    two entries have not the same samples."""
+    k = len(entries)
+    variance, freedom, rest = np.full((k, k), np.nan), np.ones((k, k)), np.zeros((k, k))
+    sets: dict[tuple[str, int], list[int]] = {}
+    for i, entry in enumerate(entries):
+        if entry.samples:
+            first = next(iter(entry.samples.values()))
+            sets.setdefault((first.data, len(first.values)), []).append(i)
+    for members in sets.values():
+        by_entry = [np.stack([x.values for x in entries[i].samples.values()]) for i in members]
+        defined = np.all([np.isfinite(values).all(0) for values in by_entry], axis=0)
+        if defined.sum() < 2:
+            continue
+        by_entry = [values[:, defined] for values in by_entry]
+        means = np.stack([values.mean(0) for values in by_entry])
+        count = means.shape[1]
+        covariance = np.atleast_2d(np.cov(means)) / count
+        diagonal = np.diag(covariance)
+        place = np.ix_(members, members)
+        pairs = diagonal[:, None] + diagonal[None, :] - 2 * covariance
+        # Differences far below the values themselves are rounding.
+        variance[place] = np.where(pairs > 1e-12 * (diagonal[:, None] + diagonal[None, :]), pairs, 0.0)
+        freedom[place] = count - 1
+        own = np.array([rest_variance(values) if len(values) > 1 else 0.0 for values in by_entry])
+        rest[place] = own[:, None] + own[None, :]
+    return variance, freedom, rest

@@ -1,0 +1,185 @@
+"""The settings of `intervals.py`: what is drawn, and by which methods it is estimated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import torch
+from intervals import Case, Estimate, estimate
+from torch import Tensor
+
+from latentbench.results.metric import Metric
+from latentbench.tasks.metrics.codes import CodeHistogram, code_metrics
+from latentbench.tasks.metrics.frechet import FrechetReference, frechet_metric
+from latentbench.tasks.metrics.frechet_pairs import paired_frechet_metric
+from latentbench.tasks.metrics.jackknife import difference_of, group_of, of_sums
+from latentbench.tasks.metrics.kid import kid_metric, paired_kid_metric
+from latentbench.tasks.metrics.psnr import CAP_DB, interval_with_cap
+from latentbench.tasks.proxies.interface import ProxyInput, compute
+
+# Features of a net, roughly: 128 directions whose variances fall quickly.
+DEVIATIONS = torch.arange(1, 129).double() ** -0.75
+
+
+def normal(generator: torch.Generator, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def reconstructed(quality: str, y: Tensor, generator: torch.Generator) -> Tensor:
+    """Features of reconstructions of what has the features `y`: shrunk, noisy and shifted."""
+    shrink, noise, shift = {"good": (0.96, 0.05, 0.0), "middling": (0.8, 0.2, 0.1), "bad": (0.5, 0.3, 0.8)}[quality]
+    return shrink * y + (noise * normal(generator, *y.shape) + shift) * DEVIATIONS
+
+
+def reconstructions() -> Iterator[Case]:
+    for quality, n in (("good", 64), ("good", 256), ("middling", 128), ("middling", 256), ("bad", 64)):
+
+        def draw(generator: torch.Generator, quality: str = quality, n: int = n) -> Mapping[str, Estimate | None]:
+            y = normal(generator, n, 128) * DEVIATIONS
+            x, reference = reconstructed(quality, y, generator), FrechetReference.of(y)
+            return {
+                "before": estimate(frechet_metric("rfd", x, reference, protocol="")),
+                "pairs": estimate(paired_frechet_metric("rfd", x, reference, protocol="")[0]),
+            }
+
+        yield Case(name=f"rfd, {quality}, {n}", draw=draw)
+
+
+def kernel_pairs() -> Iterator[Case]:
+    for n in (64, 256):
+
+        def draw(generator: torch.Generator, n: int = n) -> Mapping[str, Estimate | None]:
+            y = normal(generator, n, 128) * DEVIATIONS
+            x = 0.9 * y + 0.19**0.5 * normal(generator, n, 128) * DEVIATIONS
+            before = kid_metric("rkd", x, y, protocol="", subsets=1)
+            return {"before": estimate(before), "pairs": estimate(paired_kid_metric("rkd", x, y, protocol="")[0])}
+
+        yield Case(name=f"rkd, equal distributions, {n}", draw=draw, population=0.0)
+
+
+def kernel_samples() -> Iterator[Case]:
+    def draw(generator: torch.Generator) -> Mapping[str, Estimate | None]:
+        x, y = (normal(generator, n, 128) * DEVIATIONS for n in (128, 256))
+        return {"unchanged": estimate(kid_metric("gkd", x, y, protocol="", subsets=20))}
+
+    yield Case(name="gkd, equal distributions, 128", draw=draw, population=0.0)
+
+
+def differences() -> Iterator[Case]:
+    """Two cells on shared samples. "population" is 0: its share is 1 - false alarms of equal cells, 1 - power else."""
+    for name, first, second in (("equal", 0.2, 0.2), ("apart", 0.2, 0.3)):
+
+        def draw(
+            generator: torch.Generator, first: float = first, second: float = second
+        ) -> Mapping[str, Estimate | None]:
+            y = normal(generator, 128, 128) * DEVIATIONS
+            reference = FrechetReference.of(y)
+            cells = [0.9 * y + noise * normal(generator, 128, 128) * DEVIATIONS for noise in (first, second)]
+            (a, a_without), (b, b_without) = (paired_frechet_metric("r", x, reference, protocol="") for x in cells)
+            before = [frechet_metric("r", x, reference, protocol="") for x in cells]
+            value, _, interval = difference_of(a.value or 0.0, b.value or 0.0, a_without, b_without)
+            half = 1.96 * sum((metric.se or 0.0) ** 2 for metric in before) ** 0.5
+            return {
+                "before": (value, (value - half, value + half)),
+                "difference": None if interval is None else (value, interval),
+            }
+
+        yield Case(name=f"rfd difference, {name}, 128", draw=draw, population=0.0)
+
+
+def entropies() -> Iterator[Case]:
+    """`zipf` codes drawn independently; in `alike` half of a sample's tokens repeat its first ones."""
+    for kind, size, positions, n in (
+        ("uniform", 256, 64, 64),
+        ("zipf", 256, 64, 64),
+        ("alike", 256, 64, 128),
+        ("uniform", 1024, 16, 512),
+        ("zipf", 1024, 16, 256),
+        ("uniform", 4096, 64, 128),
+        ("zipf", 4096, 64, 512),
+        ("zipf", 4096, 64, 2048),
+    ):
+        shares = torch.ones(size, dtype=torch.float64) / torch.arange(1, size + 1) ** (kind != "uniform")
+        shares /= shares.sum()
+
+        def draw(
+            generator: torch.Generator,
+            shares: Tensor = shares,
+            shape: tuple[int, int, int] = (n, 1, positions),
+            alike: bool = kind == "alike",
+        ) -> Mapping[str, Estimate | None]:
+            codes = torch.multinomial(shares, shape[0] * shape[2], replacement=True, generator=generator).view(shape)
+            if alike:
+                half = shape[2] // 2
+                codes[..., half:] = codes[..., :half]
+            groups = []
+            for part in group_of(len(codes), 10):
+                groups.append(CodeHistogram((len(shares),)))
+                groups[-1].update(codes[part])
+            counts = torch.stack(
+                [torch.bincount(codes[p].flatten(), minlength=len(shares)) for p in group_of(shape[0], 10)]
+            )
+            value, _, interval_half = of_sums(counts.double(), _plug_in)
+            before = None if interval_half is None else (value, (value - interval_half, value + interval_half))
+            return {"before": before, "corrected": estimate(code_metrics(groups)[2])}
+
+        truth = float(-(shares * shares.log2()).sum())
+        yield Case(name=f"bits, {kind}, {size} codes, {n} x {positions}", draw=draw, population=truth)
+
+
+def _plug_in(counts: Tensor) -> float:
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * shares.log2()).sum())
+
+
+def peaks() -> Iterator[Case]:
+    """PSNRs of 30 ± 3 dB, a share of them at the cap."""
+    for n, share in ((64, 0.0), (64, 0.02), (64, 0.1), (128, 0.02), (256, 0.02)):
+
+        def draw(generator: torch.Generator, n: int = n, share: float = share) -> Mapping[str, Estimate | None]:
+            values = 30 + 3 * normal(generator, n)
+            values[torch.rand(n, generator=generator) < share] = CAP_DB
+            before = Metric.from_samples("psnr", values.tolist(), direction="higher")
+            interval = interval_with_cap(values)
+            now = None if interval is None else (float(values.mean()), interval)
+            return {"before": estimate(before), "with the cap": now}
+
+        yield Case(name=f"psnr, {share:.0%} at the cap, {n}", draw=draw, population=30 + share * (CAP_DB - 30))
+
+
+def proxies() -> Iterator[Case]:
+    """Smooth Gaussian latents of 4 channels (2 for the full covariance), 8 x 8."""
+    smooth = 0.9 ** (torch.arange(8)[:, None] - torch.arange(8)).abs().double()
+    factor = torch.linalg.cholesky(smooth)
+    roots = torch.linalg.eigvalsh(smooth).sqrt()
+    truth = math.pi / 2 * float(torch.outer(roots, roots).mean())
+    for name, n, channels in (("viv", 512, 4), ("viv_full", 1024, 2), ("high_frequency_share_25", 512, 4)):
+
+        def draw(
+            generator: torch.Generator, name: str = name, n: int = n, channels: int = channels
+        ) -> Mapping[str, Estimate | None]:
+            z = factor @ normal(generator, n, channels, 8, 8) @ factor.t()
+            metrics = compute(name.removesuffix("_25"), ProxyInput.of(z.float()))
+            return {"now": estimate(next(metric for metric in metrics if metric.name == name))}
+
+        yield Case(name=f"{name}, smooth, {n}", draw=draw, population=truth if name.startswith("viv") else None)
+
+    for amount in (0.0, 0.3, 0.6):
+
+        def skewed(generator: torch.Generator, amount: float = amount) -> Mapping[str, Estimate | None]:
+            z = normal(generator, 256, 4, 4, 4) + amount * (normal(generator, 256, 4, 4, 4) ** 2 - 1) / 2**0.5
+            return {"now": estimate(compute("moments", ProxyInput.of(z.float()))[2])}
+
+        skewness = 2 * 2**0.5 * amount**3 / (1 + amount**2) ** 1.5
+        yield Case(name=f"latent_skewness, {skewness:.3f}, 256", draw=skewed, population=skewness)
+
+
+def cases() -> Iterator[Case]:
+    yield from reconstructions()
+    yield from differences()
+    yield from kernel_pairs()
+    yield from kernel_samples()
+    yield from entropies()
+    yield from peaks()
+    yield from proxies()

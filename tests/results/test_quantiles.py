@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from latentbench.results.quantiles import student, tukey
+
+
+def test_quantiles_are_scipys() -> None:
+    for k, freedom in ((3, 4.0), (20, 38.0), (100, 12.0)):
+        exact = scipy.stats.studentized_range.ppf(0.95, k, freedom) / math.sqrt(2)
+        assert float(tukey(k, np.array(freedom))) == pytest.approx(exact, rel=1e-9)
+    freedoms = np.array([1.1, 1.7, 2.2, 3.4, 6.0, 12.0, 50.0, math.inf])
+    exact = scipy.stats.studentized_range.ppf(0.95, 5, np.minimum(freedoms, 1e9)) / math.sqrt(2)
+    assert tukey(5, freedoms) == pytest.approx(exact, rel=0.01)
+    assert float(tukey(2, np.array(7.0))) == pytest.approx(scipy.stats.t.ppf(0.975, 7))
+    assert student(3) == pytest.approx(scipy.stats.t.ppf(0.975, 3))
