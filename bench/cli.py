@@ -7,17 +7,19 @@ Exit codes: 0 done; 1 done, but some cells failed; 2 a mistake that the user can
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import math
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from ..results.errors import UserError
+from ..results.errors import UserError, one_line
 from .signals import ignore_interrupts
 
 
@@ -27,31 +29,62 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
             signal.signal(number, signal.default_int_handler)
-    for stream in (sys.stdout, sys.stderr):  # what a terminal's encoding lacks is written as \\u2191, say
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    _tame_streams()
     try:
         arguments = _parser().parse_args(argv)
         code = int(arguments.action(arguments))
         sys.stdout.flush()  # a reader that has gone is met here rather than at exit
         return code
     except UserError as error:
-        print(f"latentbench: {error}", file=sys.stderr)
+        _complain(f"latentbench: {one_line(str(error))}")
         return 2
     except KeyboardInterrupt:
         ignore_interrupts()  # whoever presses Ctrl-C five times sees one line
-        print("latentbench: interrupted; the same command continues where it stopped", file=sys.stderr)
+        _complain("latentbench: interrupted; the same command continues where it stopped")
         return 130
     except BrokenPipeError:  # the reader (head, less) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence(sys.stdout)
         return 0
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        _silence(sys.stdout)  # what is left in its buffer would fail again at exit
+        _complain(f"latentbench: cannot write to standard output: {error.strerror}")
+        return 2
+
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+
+
+def _tame_streams() -> None:
+    """Have the standard streams there, and able to show any text: closed ones lead nowhere, ASCII ones escape."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (as long as the process)
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _complain(line: str) -> None:
+    """A line to standard error, which may be closed or lie on a full disk; the exit code says it too."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        _silence(sys.stderr)
+
+
+def _silence(stream: TextIO) -> None:
+    """Lead a stream nowhere, so that what it still holds is lost without another error."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class _Parser(argparse.ArgumentParser):
     """argparse with the project's way of reporting: one line, exit code 2."""
 
     def error(self, message: str) -> None:  # type: ignore[override]
-        print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
+        _complain(one_line(f"{self.prog}: {message} (see {self.prog} --help)"))
         raise SystemExit(2)
 
 
@@ -118,6 +151,12 @@ def _run_options(command: argparse.ArgumentParser) -> None:
         default=30.0,
         metavar="S",
         help="seconds between checkpoints (default: 30)",
+    )
+    command.add_argument(
+        "--stall",
+        type=_seconds,
+        metavar="MINUTES",
+        help="end and begin again a job without a sign of life for so long (default: 30, or 20 times its own pace)",
     )
 
 
@@ -189,7 +228,7 @@ _OPTIONS = {
 
 
 def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text)):
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return int(text)
 
@@ -216,16 +255,14 @@ def _run(arguments: argparse.Namespace) -> int:
         jobs_per_device=arguments.jobs_per_device,
         checkpoint_seconds=arguments.checkpoint_seconds,
         imports=arguments.imports,
+        stall_minutes=arguments.stall,
     )
-    _show_tables([outcome.root], where=[f"suite={outcome.suite.name}"])
+    _show_tables([outcome.root], suite=outcome.suite.name)
     print(f"\nrecords: {outcome.root}; this table again: latentbench leaderboard {outcome.root}")
     if outcome.failed:
         logs = ", ".join(map(str, outcome.logs[:3])) + (", ..." if len(outcome.logs) > 3 else "")
         jobs = "1 job" if outcome.failed == 1 else f"{outcome.failed} jobs"
-        print(
-            f"latentbench: {jobs} failed and {outcome.skipped} that need them were skipped; logs: {logs}",
-            file=sys.stderr,
-        )
+        _complain(f"latentbench: {jobs} failed and {outcome.skipped} that need them were skipped; logs: {logs}")
     return 1 if outcome.failed else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ from .datasets.config import DataConfig, signal_spec
 from .labels import labels, shown_recipe
 from .prior_options import Layer, as_table, check_table
 from .suite import Suite, TokenizerEntry
+
+_MOST_CELLS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +86,7 @@ def cells(suite: Suite) -> tuple[Cell, ...]:
     result: list[Cell] = []
     names = labels(suite.tokenizers, lambda a, b: _overlap(suite, a, b))
     check_table(suite.prior, f"{suite.where}: prior")
+    _check_count(suite)
     for data in suite.data:
         signal = signal_spec(data)
         for entry, label in zip(suite.tokenizers, names, strict=True):
@@ -114,6 +118,22 @@ def cells(suite: Suite) -> tuple[Cell, ...]:
     if not result:
         raise UserError(f"{suite.where}: no tokenizer fits any of the data sets (see `modalities` and `data`)")
     return tuple(result)
+
+
+def _check_count(suite: Suite) -> None:
+    """Refuse a suite of more cells than anybody runs, before they are expanded."""
+    total = 0
+    for entry in suite.tokenizers:
+        points = math.prod(len(values) for values in entry.grid.values())
+        for data in suite.data:
+            if data.label in _data_of(suite, entry):
+                seeds = entry.seeds or suite.data_seeds.get(data.label, suite.seeds)
+                total += points * len(seeds)
+        if total > _MOST_CELLS:
+            axes = " x ".join(f"{len(values)} {axis}" for axis, values in entry.grid.items())
+            raise UserError(
+                f"{entry.where}.grid: more than {_MOST_CELLS} cells ({axes or 'no axes'}, times data sets and seeds)"
+            )
 
 
 def _brief(value: Any) -> str:

@@ -13,6 +13,7 @@ from types import ModuleType
 
 from ..results.errors import UserError
 from ..tokenizers.registry import Registry
+from ..tokenizers.validation import is_file as exists
 
 # What this process has imported, by name, with the modules that came along: what they register, workers register too.
 _imported: dict[str, tuple[Import, set[str]]] = {}
@@ -71,7 +72,7 @@ def _load(asked_for: str) -> Import:
     name = str(path) if is_file else asked_for
     if name in _imported:
         return _imported[name][0]
-    if is_file and not path.is_file():
+    if is_file and not exists(path):
         raise UserError(f"--import {asked_for}: no such file")
     before = set(sys.modules)
     try:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ..tasks.priors.config import PriorConfig
+from .bounds import check_bounds
 from .grid import Cell, cells
 from .job_files import FILES, by_content
 from .jobs import Job
@@ -55,6 +56,7 @@ def make_plan(
     """
     check_table(suite.prior, f"{suite.where}: prior")
     points = cells(suite)
+    check_bounds(suite, points)
     for kind in kinds():
         kind.check(suite, points)
     jobs: dict[str, Job] = {}

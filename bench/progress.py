@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import IO, Any, TextIO, cast
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -23,11 +26,30 @@ _BAR = 12  # columns of a progress bar
 _MESSAGES = 110  # columns of a terminal from which on jobs' own messages are shown
 
 
+class _Forgiving:
+    """A stream whose failures (a full disk, a closed terminal) are nobody's: what is shown is a courtesy."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            return self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class StderrConsole(Console):
-    """Standard error. A reader that goes away (`2>&1 | head`) ends the show, not the run."""
+    """Standard error. A reader that goes away (`2>&1 | head`) or a full disk ends the show, not the run."""
 
     def __init__(self) -> None:
-        super().__init__(stderr=True)
+        super().__init__(file=cast("IO[str]", _Forgiving(sys.stderr)))
 
     def on_broken_pipe(self) -> None:
         """Called by rich."""

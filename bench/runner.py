@@ -19,7 +19,7 @@ from ..results.errors import UserError
 from ..results.store import Store, remove_leftovers
 from ..tokenizers.registry import recorded_lookups
 from .data_counts import DataCounts, check_counts, count, fingerprints, recorded
-from .datasets import default_cache
+from .datasets import damage_of_cached, default_cache
 from .engines import engines
 from .engines.interface import Engine, EngineSettings
 from .imports import load_imports, refuse_unrepeatable
@@ -58,18 +58,22 @@ def run_suite(
     jobs_per_device: int | None = None,
     checkpoint_seconds: float = 30.0,
     imports: Sequence[str] = (),
+    stall_minutes: float | None = None,
     console: Console | None = None,
 ) -> Outcome:
     """Run `suite` (a shipped name, a file or a mapping) to the end, or go on with it.
 
-    `sets` are changes like `--set`; records go to `out` (default `runs/<suite>`). Jobs with a valid record are not
-    done again; failed ones are. `imports` are modules or files that register parts of the user's own, for this process
-    and for workers. Raises UserError for anything the user can mend, before anything is trained.
+    `sets` are changes like `--set`; records go to `out` (default `runs/<suite>`). Jobs with a valid record whose files
+    have their digests are not done again; failed ones are. `imports` are modules or files that register parts of the
+    user's own, for this process and for workers; a job without a sign of life for `stall_minutes` is begun again.
+    Raises UserError for anything the user can mend, before anything is trained.
     """
     console = console or StderrConsole()
     imported = load_imports(imports)
     loaded = load_suite(suite, sets)
     make_engine = engines.get(engine, where="--engine")
+    if out is not None and not str(out).strip():
+        raise UserError("--out: a folder's name is wanted, got nothing")
     root = Path(out) if out is not None else Path("runs") / loaded.name
     if not str(root).isascii() and str(root) != str(root).encode("utf-8", "replace").decode():
         # Files of tensors (safetensors) can't be opened by such a path.
@@ -83,6 +87,7 @@ def run_suite(
             jobs_per_device=jobs_per_device,
             checkpoint_seconds=checkpoint_seconds,
             imports=imported,
+            stall_seconds=None if stall_minutes is None else 60 * stall_minutes,
         )
     )
     with recorded_lookups() as lookups:
@@ -90,12 +95,15 @@ def run_suite(
     refuse_unrepeatable(lookups, imported)
     _make_cache(cache)
     with _locked(root):
-        plan = make_plan(loaded, fingerprints(loaded, console, cache))
+        prints = fingerprints(loaded, console, cache)
+        plan = make_plan(loaded, prints)
         claims = [asdict(claim) for claim in loaded.claims]
         names = [kind.name for kind in kinds()]
         store.write_suite(loaded.name, [p.to_json() for p in plan.cells], kinds=names, claims=claims)
         done = _intact(store, plan.jobs, console)
         todo = {name: job for name, job in plan.jobs.items() if name not in done}
+        if todo:
+            _check_cached(loaded, prints, console, cache)
         _tell_counts(plan, todo, store, console, cache)
         _tidy(store, done.values())
         before = len(done)
@@ -200,6 +208,15 @@ def _intact(store: Store, jobs: Mapping[str, Job], console: Console) -> dict[str
     return {name: jobs[name] for name, damage in damages.items() if damage is None}
 
 
+def _check_cached(suite: Suite, fingerprints: Mapping[str, str], console: Console, cache: Path) -> None:
+    """Read what is decoded already once, whole, so that no job computes with a damaged sample."""
+    for data in suite.data:
+        with console.status(Text(f"checking {data.label}")):
+            damage = damage_of_cached(data, cache=cache, fingerprint=fingerprints[data.label])
+        if damage is not None:
+            console.print(Text(f"damaged {data.label} in the cache: {damage}; it is decoded anew"), soft_wrap=True)
+
+
 def _tidy(store: Store, finished: Iterable[Job]) -> None:
     """Remove what a killed run has left: its last job may have died right after its record was written."""
     remove_leftovers(store.suite_path("").parent)
@@ -234,7 +251,10 @@ def _locked(root: Path) -> Iterator[None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise UserError(f"--out {root}: another run is using it; wait for it or choose another --out") from None
+        except OSError as error:  # a network disk without locks, for one
+            reason = error.strerror or error
+            raise UserError(f"--out {root}: can't be locked ({reason}); choose an --out on a disk with locks") from None
         mark_active(file)
         yield

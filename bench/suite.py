@@ -18,7 +18,7 @@ from ..results.errors import UserError, unknown
 from ..tokenizers.options import OPTIONS, RENAMED
 from ..tokenizers.spec import Modality
 from ..tokenizers.training import TrainingConfig
-from ..tokenizers.validation import check, check_distinct
+from ..tokenizers.validation import check, check_distinct, is_file, parse_toml
 from .datasets import sources
 from .datasets.config import DataConfig
 from .kinds import check_task, kinds
@@ -121,17 +121,14 @@ def _shipped() -> Any:
 def _read(suite: str | Path) -> tuple[str, dict[str, Any]]:
     path = Path(suite)
     if path.suffix == ".toml" or len(path.parts) > 1:
-        if not path.is_file():
+        if not is_file(path):
             raise UserError(f"{path}: no such suite file; shipped suites: {', '.join(suite_names())}")
         where, text = str(path), _read_text(path)
     elif str(suite) in suite_names():
         where, text = f"{suite}.toml", (_shipped() / f"{suite}.toml").read_text()
     else:
         raise unknown("suite", str(suite), suite_names())
-    try:
-        return where, tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{where}: not valid TOML: {error}") from None
+    return where, parse_toml(text, where)
 
 
 def _read_text(path: Path) -> str:
@@ -153,19 +150,29 @@ def _apply(raw: dict[str, Any], change: str) -> None:
         raise UserError(f"--set {change}: expected KEY=VALUE, such as --set data.path=photos")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
+    except RecursionError:
+        raise UserError(f"--set {key}: nested too deeply") from None
     except tomllib.TOMLDecodeError:
         value = text  # a bare word or path needs no quotes on the command line
+    except ValueError:
+        raise UserError(f"--set {key}: a number has too many digits") from None
     if isinstance(value, date | time):
         value = text  # a folder may be called 2024-01-01
-    _assign(raw, key.strip().split("."), value, change)
+    parts = key.strip().split(".")
+    if len(parts) > _DEEPEST:
+        raise UserError(f"--set {change}: a key has at most {_DEEPEST} parts")
+    _assign(raw, parts, value, change)
+
+
+_DEEPEST = 20
 
 
 def _assign(node: Any, parts: list[str], value: Any, change: str) -> None:
     """Set `parts` below `node`; a list is entered at a numeric part, or in all its tables."""
     head, rest = parts[0], parts[1:]
     if isinstance(node, list):
-        if head.isdigit():
-            if int(head) >= len(node):
+        if head.isdecimal():
+            if len(head) > 9 or int(head) >= len(node):
                 raise UserError(f"--set {change}: there are only {len(node)} entries, counted from 0")
             if rest:
                 _assign(node[int(head)], rest, value, change)
@@ -196,14 +203,15 @@ def _parse(raw: dict[str, Any], where: str) -> Suite:
     _known(raw, [*own, *(kind.name for kind in with_options)], where)
     top = check(_Top, {key: value for key, value in raw.items() if key in own}, where=where)
     tasks = all_tasks(by_default=True) if top.tasks is None else top.tasks
-    if not top.name or any(c in top.name for c in "/\\\0"):
-        raise UserError(f"{where}: name: must be usable as a file name, got {top.name!r}")
+    _check_name(top.name, f"{where}: name")
     check_distinct(tasks, f"{where}: tasks")
     for i, task in enumerate(tasks):
         check_task(task, where=f"{where}: tasks[{i}]")
     for key in ("data", "tokenizers", "seeds"):
         if not getattr(top, key):
             raise UserError(f"{where}: {key}: needs at least one entry")
+    for i, seed in enumerate(top.seeds):
+        _check_seed(seed, f"{where}: seeds[{i}]")
     data = tuple(check(DataConfig, table, where=f"{where}: data[{i}]") for i, table in enumerate(top.data))
     for i, config in enumerate(data):
         sources.version(config.kind, where=f"{where}: data[{i}].source")
@@ -223,6 +231,8 @@ def _parse(raw: dict[str, Any], where: str) -> Suite:
         if not seeds:
             raise UserError(f"{where}: data_seeds.{label}: needs at least one seed")
         check_distinct(seeds, f"{where}: data_seeds.{label}")
+        for seed in seeds:
+            _check_seed(seed, f"{where}: data_seeds.{label}")
     entries = tuple(_entry(table, f"{where}: tokenizers[{i}]", labels, tasks) for i, table in enumerate(top.tokenizers))
     options = {kind.name: kind.read(_table(raw, kind.name, where), f"{where}: {kind.name}") for kind in with_options}
     return Suite(
@@ -241,6 +251,24 @@ def _parse(raw: dict[str, Any], where: str) -> Suite:
         options=options,
         claims=check_claims(top.claims, where),
     )
+
+
+def _check_name(name: str, where: str) -> None:
+    """A suite's name is a folder's below `runs/`, and stands in tables and filters."""
+    if not name or any(c in name for c in "/\\\0"):
+        raise UserError(f"{where}: must be usable as a file name, got {name!r}")
+    if len(name.encode()) > _LONGEST_NAME:
+        raise UserError(f"{where}: has at most {_LONGEST_NAME} bytes, got {len(name.encode())}")
+    if name.startswith(".") or name.strip() != name or not name.isprintable():
+        raise UserError(f"{where}: starts with no dot, has no blank at its ends and no control character, got {name!r}")
+
+
+_LONGEST_NAME = 80  # percent-encoded, with its extension, it is a file's
+
+
+def _check_seed(seed: int, where: str) -> None:
+    if seed < 0:
+        raise UserError(f"{where}: a seed is not negative, got {seed}")
 
 
 def _known(table: Mapping[str, Any], names: Sequence[str], where: str) -> None:
@@ -281,6 +309,8 @@ def _entry(table: Mapping[str, Any], where: str, data_labels: list[str], tasks: 
         if task not in tasks:
             raise unknown("task of the suite", task, tasks, where=f"{where}: tasks[{i}]")
     check_distinct(head.seeds, f"{where}: seeds")
+    for i, seed in enumerate(head.seeds):
+        _check_seed(seed, f"{where}: seeds[{i}]")
     grid = dict(_axes(head.grid, f"{where}: grid"))
     prior = as_table(head.prior, f"{where}.prior")
     check_table(prior, f"{where}.prior")

@@ -108,3 +108,11 @@ def read_progress(folder: Path) -> tuple[int, int, str] | None:
         return int(done), int(total), message
     except (OSError, ValueError):
         return None
+
+
+def last_progress(folder: Path) -> int | None:
+    """When the worker wrote last, in nanoseconds of its file's time; None when it has not."""
+    try:
+        return (folder / _PROGRESS).stat().st_mtime_ns
+    except OSError:
+        return None

@@ -5,12 +5,29 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 280  # characters of a message: with the name of the command before it, under 300
+
 
 class UserError(Exception):
     """Something the user can mend: one line saying what is wrong, where, and what would be right.
 
     The command line prints the message alone (no traceback) and exits with code 2.
     """
+
+
+def one_line(text: str, *, limit: int = LONGEST) -> str:
+    """`text` as one line for a terminal or a log: what would act there instead of being shown is escaped (controls,
+    newlines, direction marks, bytes of no encoding), and what is longer than `limit` characters is cut in its middle,
+    so that the place at its beginning and the cure at its end stay."""
+    inert = "".join(c if c.isprintable() else _escaped(c) for c in text[: 4 * limit] + text[4 * limit :][-4 * limit :])
+    if len(inert) <= limit and len(text) <= 8 * limit:
+        return inert
+    end = limit // 4
+    return f"{inert[: limit - end - 5]} ... {inert[-end:]}"
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

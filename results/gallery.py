@@ -120,7 +120,10 @@ def _tensors(row: Row, kind: str, name: str) -> Mapping[str, np.ndarray]:
 
     path = store.job_folder(kind, key) / name
     try:
+        path.open("rb").close()  # safetensors says of any file that it can't open that there is none
         tensors = load_file(path)
+    except PermissionError:
+        raise UserError(f"{path}: you may not read it; its owner's `chmod g+r` lets you") from None
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: cannot be read: {error}; remove its folder and run the suite again") from None
     if row["modality"] == "spectrogram":  # low frequencies at the bottom

@@ -38,9 +38,11 @@ def leaderboard(
     where: str | Sequence[str] | None = None,
     columns: str | Sequence[str] | None = None,
     pareto: str | Sequence[str] | None = None,
+    suite: str | None = None,
 ) -> str:
-    """The leaderboard of the output folders `dirs` as text: see `render`. Raises UserError on any bad input."""
-    return render(rows(dirs), format=format, sort=sort, where=where, columns=columns, pareto=pareto)
+    """The leaderboard of the output folders `dirs` (or of one `suite` there) as text: see `render`. Raises UserError
+    on any bad input."""
+    return render(_of(rows(dirs), suite), format=format, sort=sort, where=where, columns=columns, pareto=pareto)
 
 
 def show(
@@ -52,13 +54,15 @@ def show(
     where: str | Sequence[str] | None = None,
     columns: str | Sequence[str] | None = None,
     pareto: str | Sequence[str] | None = None,
+    suite: str | None = None,
 ) -> None:
-    """Print the tables of the output folders `dirs` on a terminal, as wide as it is: see `render`.
+    """Print the tables of the output folders `dirs` (or of one `suite` there) on a terminal, as wide as
+    it is: see `render`.
 
     Unless they are `wide` or `columns` are named, tables have the columns that decide, as many as fit.
     """
     whole = wide or columns is not None
-    for table in _tables(_selected(rows(dirs), where), sort, columns, pareto):
+    for table in _tables(_selected(_of(rows(dirs), suite), where), sort, columns, pareto):
         console.print(*terminal(table, width=console.width, whole=whole), sep="\n", highlight=False)
 
 
@@ -90,6 +94,11 @@ def render(
     if format == "html":
         return page(drawn)
     return "\n".join((latex if format == "latex" else markdown)(one) for one in drawn)
+
+
+def _of(table: Sequence[Row], suite: str | None) -> list[Row]:
+    """The suite's rows, by equality: any text may be a name, and not every one can be a filter's value."""
+    return [row for row in table if suite is None or row.get("suite") == suite]
 
 
 def _selected(table: Sequence[Row], where: str | Sequence[str] | None) -> list[Row]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import textwrap
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from .columns import depends_on_count
 from .display import show
@@ -29,6 +30,8 @@ _MORE_UNITS = {"bits_per_sample": "bit", "bits_per_element": "bit", "bitrate": "
 # Okabe and Ito's colours, told apart by the colour-blind too; markers tell them apart in grey.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 _MARKERS = "osD^vP*X"
+# Labels are anybody's: a dollar is a dollar, and no program sets text.
+_STYLE: dict[Any, Any] = {"svg.fonttype": "none", "font.size": 9, "text.usetex": False, "text.parse_math": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +90,10 @@ def plot(
 
     # Text stays text in SVG. No date and fixed ids: the same records give the same bytes.
     date = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix.lower())
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": f"{x} {y}", "font.size": 9}):
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a glyph that no font has is drawn as a box
+        mpl.rcdefaults()  # nobody's matplotlibrc changes a picture, or starts a program for it
+        mpl.rcParams.update(_STYLE | {"svg.hashsalt": f"{x} {y}"})
         figure = _draw(drawn, scales)
         with atomic_file(path) as temporary:
             figure.savefig(temporary, format=path.suffix.lower()[1:], metadata=date, dpi=160)
@@ -207,37 +213,39 @@ def _draw(drawn: Sequence[Panel], scales: Sequence[bool]) -> Figure:
 
 
 def _draw_panel(axes: Axes, panel: Panel, scales: Sequence[bool]) -> None:
+    handles = []
     for number, line in enumerate(panel.lines):
         places, estimates = [p.x for p in line.points], [p.y for p in line.points]
         bars = [
             [0.0 if e.low is None else e.value - e.low for e in estimates],
             [0.0 if e.high is None else e.high - e.value for e in estimates],
         ]
-        axes.errorbar(
-            places,
-            [e.value for e in estimates],
-            yerr=bars,
-            label=line.label,
-            color=_COLOURS[number % len(_COLOURS)],
-            marker=_MARKERS[number % len(_MARKERS)],
-            markersize=5,
-            capsize=3,
-            linewidth=1.5,
-            elinewidth=1,
+        handles.append(
+            axes.errorbar(
+                places,
+                [e.value for e in estimates],
+                yerr=bars,
+                color=_COLOURS[number % len(_COLOURS)],
+                marker=_MARKERS[number % len(_MARKERS)],
+                markersize=5,
+                capsize=3,
+                linewidth=1.5,
+                elinewidth=1,
+            )
         )
     if scales[0]:
         axes.set_xscale("log")
     if scales[1]:
         axes.set_yscale("log", nonpositive="clip")
-    axes.set_title(panel.title, fontsize=10)
+    axes.set_title(_drawable(panel.title), fontsize=10)
     seeds = sorted({p.y.n for line in panel.lines for p in line.points})
     counts = "–".join(dict.fromkeys(map(str, (seeds[0], seeds[-1]))))
     spread = f"over {counts} seeds" if seeds[-1] > 1 else "within the run (one seed)"
     bars_are = f"bars: 95 % interval {spread}"
     below = "\n".join(textwrap.fill(part, 100) for part in [*panel.protocol.split("\n"), bars_are] if part)
-    axes.set_xlabel(panel.x_label)
+    axes.set_xlabel(_drawable(panel.x_label))
     axes.annotate(
-        below,
+        _drawable(below),
         (0, 0),
         (0, -38),
         xycoords="axes fraction",
@@ -246,7 +254,15 @@ def _draw_panel(axes: Axes, panel: Panel, scales: Sequence[bool]) -> None:
         fontsize=6.5,
         color="0.35",
     )
-    axes.set_ylabel(panel.y_label)
+    axes.set_ylabel(_drawable(panel.y_label))
     axes.grid(True, alpha=0.3, which="both", linewidth=0.5)
     # beside the picture: inside, with many lines, it hides points
-    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
+    # Named here: matplotlib leaves out labels of its own that begin with an underscore.
+    labels = [_drawable(line.label) for line in panel.lines]
+    axes.legend(handles, labels, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
+
+
+def _drawable(text: str) -> str:
+    """A text without what no file of a picture can hold (control characters, parts of characters); long lines wrap."""
+    visible = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+    return "\n".join(textwrap.fill(line, 100) for line in visible.split("\n"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -97,7 +98,7 @@ def rows(dirs: Iterable[Store | Path | str]) -> list[Row]:
     result: list[Row] = []
     for directory in dirs:
         store = directory if isinstance(directory, Store) else Store(directory)
-        if not store.root.is_dir():
+        if not os.path.isdir(store.root):
             raise UserError(f"{store.root}: no such folder; give the --out folder of a run")
         suites = store.read_suites()
         if not suites:

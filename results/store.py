@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -41,10 +42,14 @@ def atomic_file(path: Path) -> Iterator[Path]:
     a link at `path` is replaced, not followed; of two processes that write one path, the last to finish stays; the new
     file has the writer's owner and umask, not those of the old one.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
+    # A name that nobody can foresee, and that no link stands under: in a folder of many it would lead elsewhere.
+    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}{_TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
+        mode = temporary.stat().st_mode
         yield temporary
+        temporary.chmod(mode)  # a library that wrote it may have made it its owner's alone
         _sync(temporary)
         os.replace(temporary, path)
         _sync(path.parent, folder=True)
@@ -59,7 +64,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_write(path: Path, content: bytes) -> None:
     """Put `content` in the file `path`, all or nothing: see `atomic_file`. Raises UserError."""
     with atomic_file(path) as temporary:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW)
         try:
             view = memoryview(content)
             while view:

@@ -6,7 +6,6 @@ changes, and the rest are options like a suite's, with `[modality.<name>]` table
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -30,7 +29,7 @@ from .regularisers.config import REGULARISERS, RegulariserConfig
 from .sequence_coding.config import SEQUENCE_CODINGS, SequenceCodingConfig
 from .spec import Modality, SignalSpec
 from .training import TrainingConfig
-from .validation import check
+from .validation import check, is_file, parse_toml
 
 W = TypeVar("W", bound=WeightedPart)
 
@@ -269,13 +268,18 @@ def _of_kind(kind: str, table: Mapping[str, Any], *, where: str) -> dict[str, An
     return {**table, "kind": kind}
 
 
+_LONGEST_CHAIN = 30
+
+
 def _load(name: str, where: str, seen: tuple[str, ...]) -> Recipe:
     at = f"{where}: " if where else ""
+    if len(seen) > _LONGEST_CHAIN:
+        raise UserError(f"{at}a recipe's bases are at most {_LONGEST_CHAIN}, and {seen[0]!r} has more")
     if name in seen:
         raise UserError(f"{at}recipe {name!r} is its own base ({' -> '.join([*seen, name])})")
     if name.endswith(".toml"):
         path, short = Path(name), Path(name).stem
-        if not path.is_file():
+        if not is_file(path):
             raise UserError(f"{at}no recipe file {name!r}")
         place = name
     else:
@@ -284,9 +288,10 @@ def _load(name: str, where: str, seen: tuple[str, ...]) -> Recipe:
             raise unknown("recipe", name, known, where=where)
         path, short, place = _folder() / f"{name}.toml", name, f"recipe {name}"
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{place}: {error}") from None
+    table = parse_toml(text, place)
     base = None
     if "base" in table:
         base = _load(_text(table, "base", place), f"{place}: base", (*seen, name))

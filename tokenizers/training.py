@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+_MOST = {"steps": 10**9, "batch_size": 10**6}  # beyond them a training ends never, or does not begin
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
@@ -33,12 +35,16 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name, low in (("steps", 0), ("batch_size", 1)):
-            if getattr(self, name) < low:
-                raise ValueError(f"{name} must be at least {low}")
+            if not low <= getattr(self, name) <= _MOST[name]:
+                raise ValueError(f"{name} must lie between {low} and {_MOST[name]}")
         if self.lr <= 0:
             raise ValueError("lr must be positive")
         if self.flops is not None and self.flops <= 0:
             raise ValueError("flops must be positive")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError("betas must lie in [0, 1)")
+        if min(self.weight_decay, self.clip) < 0:
+            raise ValueError("weight_decay and clip must not be negative")
         for name in ("warmup", "final_lr", "ema"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1]")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
+import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -15,6 +18,9 @@ from ..results.errors import UserError, nearest
 
 T = TypeVar("T")
 
+LARGEST = 1 << 53  # beyond it, a float no longer tells whole numbers apart
+_DEEPEST = 50
+
 
 def check(cls: type[T], data: Mapping[str, Any], *, where: str) -> T:
     """`data` as an instance of the dataclass `cls`, types strict (no "1e-4" for a float, no 1.0 for an int, no NaN).
@@ -22,10 +28,8 @@ def check(cls: type[T], data: Mapping[str, Any], *, where: str) -> T:
     Raises UserError with the key's dotted path under `where` ("suite.toml: tokenizers[0]"), what is wrong with it, and
     the nearest known key for a misspelt one.
     """
-    try:
-        payload = _BYTE.sub(_stand_in, text := json.dumps(dict(data)))
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{where}: only numbers, strings, booleans, lists and tables are allowed ({error})") from None
+    _plain(data, where, depth=0)
+    payload = _BYTE.sub(_stand_in, text := json.dumps(dict(data)))
     try:
         checked: T = _adapter(cls).validate_json(payload, strict=True)  # type: ignore[arg-type]
     except ValidationError as error:
@@ -33,6 +37,54 @@ def check(cls: type[T], data: Mapping[str, Any], *, where: str) -> T:
     if payload is not text:
         _restore(checked)
     return checked
+
+
+def parse_toml(text: str, where: str) -> dict[str, Any]:
+    """The table in `text`. Raises UserError, also for numbers and nesting that Python's own parser gives up on."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        reason = "nested too deeply"
+    except ValueError as error:  # numbers of thousands of digits too
+        reason = "a number has too many digits" if "integer string conversion" in str(error) else str(error)
+    raise UserError(f"{where}: not valid TOML: {reason}")
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; False also for a name that no file can have (too long, with a NUL)."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def check_whole(value: int, where: str) -> None:
+    """Refuse a whole number that no number of samples, steps or channels could be. Raises UserError."""
+    if abs(value) > LARGEST:
+        raise UserError(f"{where}: whole numbers lie between -2^53 and 2^53, and this one has {_digits(value)} digits")
+
+
+def _digits(value: int) -> int:
+    return int(value.bit_length() * math.log10(2)) + 1
+
+
+def _plain(value: Any, where: str, depth: int) -> None:
+    """Refuse what is no plain data, with its key, before anything works with it."""
+    if depth > _DEEPEST:
+        raise UserError(f"{where}: nested more than {_DEEPEST} deep")
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise UserError(f"{where}: keys are text, got {key!r}")
+            _plain(item, where if depth > 8 else f"{where}: {key}" if depth == 0 else f"{where}.{key}", depth + 1)
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            _plain(item, where if depth > 8 else f"{where}[{i}]", depth + 1)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        check_whole(value, where)
+    elif value is not None and not isinstance(value, bool | float | str):
+        kinds = "numbers, strings, booleans, lists and tables"
+        raise UserError(f"{where}: only {kinds} are allowed, got a {type(value).__name__}")
 
 
 # Python has the bytes of a path that is no UTF-8 as lone surrogates, which JSON's readers refuse: private characters
@@ -62,9 +114,12 @@ def _restore(value: Any) -> Any:
 
 def check_distinct(values: Sequence[Any], where: str) -> None:
     """Refuse a repeated value: the same cell, or measurement, would count twice. Raises UserError."""
-    for i, value in enumerate(values):
-        if value in values[:i]:
+    seen: set[Any] = set()
+    for value in values:
+        key = value if isinstance(value, int | float | str) else repr(value)
+        if key in seen:
             raise UserError(f"{where}: {value!r} is given twice")
+        seen.add(key)
 
 
 @cache

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -15,6 +16,7 @@ from ...results.errors import UserError
 from ...tokenizers.registry import Registry
 from .cache import Cache, default_cache
 from .config import DataConfig, signal_spec
+from .entry import DamagedEntryError, forget, read_index, remember
 from .source import Changed, Item, Progress, Skip, Source, SourceReader, silent
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ __all__ = [
     "Skip",
     "Source",
     "SourceReader",
+    "damage_of_cached",
     "decode",
     "default_cache",
     "fingerprint",
@@ -132,14 +135,38 @@ def _used(
     assert fingerprint is not None
     with store.lock(key):
         folder = store.find(key)
-        if folder is None:
-            with store.new(key) as draft:
-                build(draft, config, source.read(config, cache=root, progress=progress), progress)
-                if _names(config, root, silent)[1] != key:
-                    raise Changed("the set of files has changed")
-            folder = store.path(key)
+        if folder is not None:
+            try:
+                read_index(folder)
+                store.remember(fingerprint, key)
+                return use(folder, config, fingerprint)
+            except DamagedEntryError as error:
+                print(f"{folder}: damaged ({error}); {config.label} is decoded anew", file=sys.stderr)
+                store.drop(key)
+        with store.new(key) as draft:
+            build(draft, config, source.read(config, cache=root, progress=progress), progress)
+            if _names(config, root, silent)[1] != key:
+                raise Changed("the set of files has changed")
+        remember(store.path(key))
         store.remember(fingerprint, key)
-        return use(folder, config, fingerprint)
+        return use(store.path(key), config, fingerprint)
+
+
+def damage_of_cached(config: DataConfig, *, cache: Path, fingerprint: str) -> str | None:
+    """What is wrong with the decoded data set, read whole; None when nothing is, or when it is not in the cache.
+
+    What is damaged is decoded anew when it is next opened.
+    """
+    store = Cache(cache)
+    key = store.resolve(fingerprint)
+    if key is None:
+        return None
+    try:
+        read_index(store.path(key), whole=True)
+    except DamagedEntryError as error:
+        forget(store.path(key))
+        return str(error)
+    return None
 
 
 def _names(config: DataConfig, cache: Path, progress: Progress) -> tuple[str, str]:

@@ -18,7 +18,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from ...results.digest import file_digest
 from ...results.errors import UserError
+from ...results.store import atomic_write
+from .entry import forget
 
 _STEP = 64 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -70,6 +73,12 @@ class PendingEntry:
         """Takes back `size` announced bytes."""
         self._written -= size
 
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the files that are there so far, by name."""
+        for file in self._files:
+            file.flush()
+        return {Path(file.name).name: file_digest(Path(file.name)) for file in self._files}
+
     def close(self, *, sync: bool) -> None:
         """Closes the entry's files, on disk if `sync`."""
         for file in self._files:
@@ -113,11 +122,9 @@ class Cache:
     def remember(self, name: str, key: str) -> None:
         """Makes `resolve(name)` give `key`. A cache that can't be written forgets."""
         target = self.root / f"{name}.name"
-        with suppress(OSError):
+        with suppress(OSError, UserError):
             if not target.exists() or target.read_text() != key:
-                draft = self.root / f"{name}.{os.getpid()}.name"
-                draft.write_text(key)
-                draft.replace(target)
+                atomic_write(target, key.encode())
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
@@ -184,18 +191,27 @@ class Cache:
                     size = sum(file.stat().st_size for file in folder.iterdir())
                     yield folder.stat().st_mtime_ns, size, folder
 
+    def drop(self, key: str) -> None:
+        """Removes the entry `key`, whose lock the caller holds. Raises UserError when that can't be done."""
+        with _explained(self.root):
+            self._remove(self.path(key))
+
     def _evict(self, folder: Path) -> bool:
         with (self.root / f"{folder.name}.lock").open("ab") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 return False
-            # Renamed first: a half-removed entry must not be found.
-            doomed = self.root / f".old-{folder.name}-{os.getpid()}"
-            with suppress(FileNotFoundError):
-                folder.rename(doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
+            self._remove(folder)
         return True
+
+    def _remove(self, folder: Path) -> None:
+        # Renamed first: a half-removed entry must not be found.
+        doomed = self.root / f".old-{folder.name}-{os.getpid()}"
+        with suppress(FileNotFoundError):
+            folder.rename(doomed)
+        forget(folder)
+        shutil.rmtree(doomed, ignore_errors=True)
 
     def _sweep(self) -> None:
         """Removes drafts whose writer was killed."""

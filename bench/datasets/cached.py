@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...results.errors import UserError
 from ...tasks.memory_mapped import MemoryMapped
 from ...tokenizers.mel import LogMel
 from ...tokenizers.spec import SignalSpec
 from .config import DataConfig, signal_spec
+from .entry import DamagedEntryError, read_index
 
 
 class CachedSplit:
@@ -82,9 +81,9 @@ class CachedDataset:
 
 
 def load(folder: Path, config: DataConfig, fingerprint: str) -> CachedDataset:
-    """The cache's entry `folder` as a data set. Raises UserError when the entry is damaged."""
+    """The cache's entry `folder` as a data set. Raises DamagedEntryError."""
+    meta = read_index(folder)
     try:
-        meta = json.loads((folder / "meta.json").read_text())
         shape = (meta["samples"], *meta["shape"])
         samples = np.memmap(folder / "samples.bin", dtype=meta["dtype"], mode="r", shape=shape)
         labels = np.load(folder / "labels.npy") if (folder / "labels.npy").exists() else None
@@ -93,7 +92,7 @@ def load(folder: Path, config: DataConfig, fingerprint: str) -> CachedDataset:
         if (folder / "samples.bin").stat().st_size != samples.nbytes:
             raise ValueError("samples.bin has the wrong size")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"cache: the entry {folder} is damaged ({error}); remove that folder") from None
+        raise DamagedEntryError(str(error)) from None
     signal = signal_spec(config)
     splits = {
         name: CachedSplit(

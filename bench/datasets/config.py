@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import PurePath
 from typing import Any, ClassVar, Literal
 
@@ -21,6 +22,11 @@ _GEOMETRY: dict[Modality, tuple[str, ...]] = {
     Modality.WAVEFORM: ("sample_rate", "seconds"),
     Modality.SPECTROGRAM: ("sample_rate", "seconds", "n_mels", "n_fft", "hop"),
 }
+
+
+# Far beyond anything that is trained on, and near enough to be counted, listed and multiplied.
+_MOST = {"samples": 10**10, "n_mels": 1024, "n_fft": 1 << 16, "per_file": 10**9}
+_MOST_SECONDS = 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +87,12 @@ class DataConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1")
+            if value is not None and value > _MOST.get(name, 10**6):
+                raise ValueError(f"{name} must be at most {_MOST.get(name, 10**6)}")
+        if self.seed < 0:
+            raise ValueError("seed must not be negative")
+        if self.seconds > _MOST_SECONDS:
+            raise ValueError(f"seconds must be at most {_MOST_SECONDS}")
         for name in ("fps", "seconds"):
             if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
                 raise ValueError(f"{name} must be positive")
@@ -152,6 +164,8 @@ class DataConfig:
 
     def _check_val(self) -> None:
         if isinstance(self.val, int):
+            if self.val > _MOST["samples"]:
+                raise ValueError(f"val must be at most {_MOST['samples']} samples")
             if self.val < 1:
                 raise ValueError("val must be at least 1 sample, or a share between 0 and 1")
         elif not (0 < self.val < 1 or (self.val == 1.0 and self.kind == "torchvision")):
@@ -207,6 +221,7 @@ def _check_sound(config: DataConfig) -> None:
         )
 
 
+@cache
 def most_mels(sample_rate: int, n_fft: int, most: int) -> int:
     """The largest number of mel bins up to `most` of which each covers a frequency of the transform (HTK scale)."""
     step = sample_rate / n_fft

@@ -74,17 +74,18 @@ class Procedural:
         assert isinstance(config.val, int)
         size = max(1, _BLOCK // math.prod(stored_shape(config)))
         counts: tuple[tuple[Literal["train", "val"], int], ...] = (("train", config.samples), ("val", config.val))
-        starts = [(split, start, min(start + size, n)) for split, n in counts for start in range(0, n, size)]
 
         def items() -> Iterator[Item]:
-            for split, start, stop in starts:
-                drawn = parts(config, split, np.arange(start, stop))
-                block = _stored(drawn.signal, config.modality)
-                yield Item(name=f"{split}[{start}:{stop}]", blocks=[block], label=drawn.label, split=split)
+            for split, n in counts:
+                for start in range(0, n, size):
+                    stop = min(start + size, n)
+                    drawn = parts(config, split, np.arange(start, stop))
+                    block = _stored(drawn.signal, config.modality)
+                    yield Item(name=f"{split}[{start}:{stop}]", blocks=[block], label=drawn.label, split=split)
 
         return SourceReader(
             items=items(),
-            total=len(starts),
+            total=sum(-(-n // size) for _, n in counts),
             classes=classes(config.modality),
             samples=config.samples + config.val,
             files=False,

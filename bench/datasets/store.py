@@ -1,12 +1,11 @@
 """Writing a data set into the cache: samples in one flat file, labels and the rows of each split beside it. No torch.
 
 An entry holds `samples.bin` (`[N, C, *shape]` uint8 or int16), `labels.npy` (int64 `[N]`, if there are labels),
-`train.npy` and `val.npy` (int64 rows of `samples.bin`) and `meta.json`.
+`train.npy` and `val.npy` (int64 rows of `samples.bin`) and `meta.json`, which has the others' digests and its own.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -18,6 +17,7 @@ import numpy as np
 from ...results.errors import UserError
 from .cache import PendingEntry
 from .config import DataConfig, stored_shape
+from .entry import index_bytes
 from .source import Item, Progress, Skip, SourceReader
 
 _T = TypeVar("_T")
@@ -86,7 +86,8 @@ def build(draft: PendingEntry, config: DataConfig, reading: SourceReader, progre
         "counts": {**(files if reading.files else {}), "train": len(train), "val": len(val)},
         "notes": [*reading.notes, *notes],
     }
-    draft.create("meta.json").write(json.dumps(meta, indent=1).encode())
+    index = index_bytes(meta | {"sha256": draft.digests()})
+    draft.create("meta.json").write(index)
 
 
 class _Quota:

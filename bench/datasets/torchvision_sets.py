@@ -40,6 +40,10 @@ _PLACES: dict[str, tuple[str, ...]] = {
 }
 
 
+# Classes that unpickle a file of their own making beside the data without a check: whoever can write there runs code.
+_UNPICKLING = {"LSUN", "LSUNClass"}
+
+
 class TorchvisionSource:
     """The data source "torchvision"."""
 
@@ -86,6 +90,8 @@ def _class_name(config: DataConfig) -> str:
     known = _known()
     if name not in known:
         raise unknown("torchvision data set", name, known, where="data.source")
+    if name in _UNPICKLING:
+        raise UserError(f"data.source: {name} unpickles an unchecked file, which may run any code; use source 'folder'")
     return name
 
 

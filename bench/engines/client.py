@@ -9,6 +9,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
@@ -21,6 +22,10 @@ _ALLOCATOR = {  # page faults cost 15-22 % of CPU steps: keep freed memory, use 
     "MALLOC_TRIM_THRESHOLD_": "100000000000",
     "THP_MEM_ALLOC_ENABLE": "1",
 }
+
+PING_SECONDS = 5.0
+SILENT_SECONDS = 120.0  # without an answer, which takes it no time
+START_SECONDS = 1200.0  # until the first: torch comes from a network's disk
 
 
 class ServerDiedError(RuntimeError):
@@ -55,6 +60,9 @@ class Server:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._events, selectors.EVENT_READ)
         self._pending = b""
+        self._heard = time.monotonic()
+        self._asked: float | None = None
+        self.ready = False
 
     def submit(self, request: Mapping[str, Any]) -> None:
         """Have a job done: {"job", "attempt", "request"}. A server that has died is found out by the next `read`."""
@@ -66,6 +74,24 @@ class Server:
         """Ask all jobs to checkpoint and end."""
         self.submit({"stop": True})
 
+    def dump(self, job: str) -> None:
+        """Have a job's process write into its log where it is."""
+        self.submit({"dump": job})
+
+    def kill(self, job: str) -> None:
+        """End a job's process."""
+        self.submit({"kill": job})
+
+    def check_alive(self) -> None:
+        """Ask the server for an answer now and then, and end it when none comes: `read` finds it dead then."""
+        now = time.monotonic()
+        limit = SILENT_SECONDS if self.ready else START_SECONDS
+        if self._asked is not None and now - self._asked > limit:
+            self.process.kill()
+        elif self._asked is None and now - self._heard > PING_SECONDS:
+            self._asked = now
+            self.submit({"ping": True})
+
     def read(self, timeout: float) -> list[dict[str, Any]]:
         """What jobs have ended, waiting for at most `timeout` seconds: {"job", "attempt", "status"}.
 
@@ -76,6 +102,7 @@ class Server:
         data = os.read(self._events.fileno(), 65536)
         if not data:
             raise ServerDiedError(self.process.wait())
+        self._heard, self._asked, self.ready = time.monotonic(), None, True
         *lines, self._pending = (self._pending + data).split(b"\n")
         messages = list(map(json.loads, lines))
         for message in messages:

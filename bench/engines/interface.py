@@ -38,7 +38,8 @@ class EngineSettings:
 
     `store` is the output folder and `cache` the decoded data sets' folder; `devices` and `jobs_per_device` are what
     the user asked for (the engine looks for devices, wherever it has them); training writes a checkpoint every
-    `checkpoint_seconds`; workers import `imports` before any job.
+    `checkpoint_seconds`; workers import `imports` before any job. A worker without a sign of life for `stall_seconds`
+    counts as dead (None: a time that follows from its job's own pace).
     """
 
     store: Store
@@ -47,6 +48,7 @@ class EngineSettings:
     jobs_per_device: int | None = None
     checkpoint_seconds: float = 30.0
     imports: tuple[Import, ...] = ()
+    stall_seconds: float | None = None
 
 
 class Engine(ABC):

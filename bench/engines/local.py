@@ -31,10 +31,12 @@ from ..worker_protocol import (
 from .client import Server, ServerDiedError
 from .interface import Engine, EngineSettings, Event
 from .slots import Allocation, Slots
+from .stall import Watch
 
 ATTEMPTS = 3  # of a job whose process dies, and of a server that dies before any job has ended
 STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.25
+_DUMP_SECONDS = 2.0  # for a worker to write where it is
 
 
 @dataclass(kw_only=True)
@@ -44,6 +46,8 @@ class _Running:
     allocation: Allocation
     attempt: int
     started: float
+    watch: Watch | None = None
+    dumped: float | None = None
     progress: tuple[int, int, str] | None = None
 
 
@@ -96,6 +100,8 @@ class _Scheduler:
             for message in ended:
                 yield from self._ended(message["job"], message["attempt"], message["status"])
             yield from self._progress()
+            yield from self._end_stalled()
+            self.server.check_alive()
 
     def close(self) -> None:
         """Ask running jobs to checkpoint and stop; after `STOP_SECONDS` end them."""
@@ -138,7 +144,9 @@ class _Scheduler:
             folder = self.store.job_folder(job.kind, job.key)
             started = time.monotonic()
             run = _Running(job=job, folder=folder, allocation=allocation, attempt=attempt, started=started)
-            self.server.submit({"job": name, "attempt": attempt, "request": self._request(run).to_json()})
+            request = self._request(run)
+            run.watch = Watch(folder=folder, log=Path(request.log), limit=self.settings.stall_seconds)
+            self.server.submit({"job": name, "attempt": attempt, "request": request.to_json()})
             del self.waiting[name]
             self.running[name] = run
             yield Event(kind="started", job=name, device=allocation.slot.device)
@@ -186,7 +194,8 @@ class _Scheduler:
             self.failed.add(name)
             yield Event(kind="failed", job=name, message=str(record.error), seconds=seconds)
         else:
-            yield from self._died(name, run, _cause(status), blame=True)
+            stalled = "ended without a sign of life (where it was stands in its log)"
+            yield from self._died(name, run, _cause(status) if run.dumped is None else stalled, blame=True)
 
     def _died(self, name: str, run: _Running, cause: str, *, blame: bool) -> Iterator[Event]:
         """Begin a job again whose process has died, unless it has done so too often by itself (`blame`)."""
@@ -229,6 +238,26 @@ class _Scheduler:
             if now is not None and now != run.progress:
                 run.progress = now
                 yield Event(kind="progress", job=name, done=now[0], total=now[1], message=now[2])
+
+    def _end_stalled(self) -> Iterator[Event]:
+        """Warn of a worker without a sign of life, then have it write where it is, and end it: it counts as dead."""
+        for name, run in self.running.items():
+            watch = run.watch
+            if watch is None:
+                continue
+            if run.dumped is not None:
+                if time.monotonic() - run.dumped > _DUMP_SECONDS:
+                    self.server.kill(name)
+                continue
+            watch.look()
+            if watch.silent > watch.allowed:
+                run.dumped = time.monotonic()
+                self.server.dump(name)
+            elif watch.silent > watch.allowed / 2 and not watch.warned:
+                watch.warned = True
+                silent, allowed = watch.silent / 60, watch.allowed / 60
+                message = f"no sign of life for {silent:.3g} minutes; after {allowed:.3g} it is ended and begun again"
+                yield Event(kind="stalled", job=name, message=message)
 
 
 def _failed(job: Job, error: Failure) -> Record:

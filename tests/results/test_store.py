@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -172,7 +174,7 @@ def test_atomic_file_removes_its_temporary_on_any_exception(tmp_path: Path) -> N
 def test_leftovers_of_a_killed_writer_are_removed(store: Store) -> None:
     folder = store.job_folder("prior", "ab")
     with atomic_file(folder / "y") as temporary:
-        (folder / temporary.name.replace(str(os.getpid()), "99")).write_bytes(b"half")
+        temporary.with_name(f".z.99{temporary.suffix}").write_bytes(b"half")
         temporary.write_bytes(b"whole")
     assert len(list(folder.iterdir())) == 4
     remove_leftovers(folder)
@@ -222,3 +224,44 @@ def test_a_damaged_suite_is_one_line_that_names_the_file(store: Store) -> None:
     path.write_bytes(b"[" * 100_000 + b"\n")
     with pytest.raises(UserError, match="not a suite's cells"):
         store.read_suites()
+
+
+def test_a_link_under_a_temporary_name_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("precious")
+    monkeypatch.setattr("secrets.token_hex", lambda n: "foreseen")
+    (tmp_path / ".p.svg.foreseen.latentbench-tmp").symlink_to(mine)
+    with pytest.raises(UserError, match=r"cannot write .*p\.svg: File exists"):
+        atomic_write(tmp_path / "p.svg", b"new")
+    assert mine.read_text() == "precious"
+    monkeypatch.undo()
+    with atomic_file(tmp_path / "p.svg") as first, atomic_file(tmp_path / "q.svg") as second:
+        assert len({first.name[7:], second.name[7:]}) == 2
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o002, 0o077])
+def test_files_follow_the_umask_whoever_wrote_them(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        with atomic_file(tmp_path / "x") as temporary:
+            temporary.unlink()
+            temporary.touch(mode=0o600)  # as some libraries do
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o666 & ~mask
+
+
+def test_damage_to_an_artifact_is_told(store: Store) -> None:
+    folder = store.job_folder("prior", "ab")
+    record = replace(FINISHED, digests={"w.npy": hashlib.sha256(b"123").hexdigest()})
+    store.save(record)
+    assert store.damage(record) is None
+    (folder / "w.npy").write_bytes(b"124")
+    assert store.damage(record) == "w.npy has another digest than its record says"
+    (folder / "w.npy").write_bytes(b"1234")
+    assert store.damage(record) == "w.npy has another size than its record says"
+    (folder / "w.npy").unlink()
+    assert store.damage(record) == "w.npy can't be read (No such file or directory)"
+    store.discard(record)
+    store.discard(record)
+    assert store.load_any("prior", "ab") is None

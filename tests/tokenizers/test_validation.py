@@ -48,7 +48,7 @@ def test_plain_data_becomes_the_dataclass() -> None:
         ({"rate": 1, "inner": {"depht": 2}}, "f.toml: inner.depht: unknown key; did you mean 'depth'?"),
         ({"rate": 1, "many": [{}, {"depth": "x"}]}, 'f.toml: many[1].depth: input should be a valid integer, got "x"'),
         ({"rate": 1, "steps": -1}, "f.toml: steps must be at least 0"),
-        ({"rate": {1, 2}}, "f.toml: only numbers, strings, booleans, lists and tables are allowed"),
+        ({"rate": {1, 2}}, "f.toml: rate: only numbers, strings, booleans, lists and tables are allowed"),
     ],
 )
 def test_mistakes_are_one_line_with_path_and_cure(data: dict[str, Any], message: str) -> None:

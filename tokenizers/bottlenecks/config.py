@@ -82,6 +82,15 @@ BOTTLENECKS = Registry(
 )
 
 
+_MOST_HEADS = 1 << 14
+
+
+def check_heads(heads: int) -> None:
+    """Raises ValueError for a number of heads that no tokenizer could have."""
+    if not 1 <= heads <= _MOST_HEADS:
+        raise ValueError(f"heads must lie between 1 and {_MOST_HEADS}")
+
+
 def indivisible(channels: int, heads: int) -> str | None:
     """Why `channels` can't be dealt out evenly to `heads`, with the nearest numbers that can; None where they can."""
     if channels % heads == 0:

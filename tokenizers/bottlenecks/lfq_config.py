@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .config import BottleneckConfig, indivisible
+from .config import BottleneckConfig, check_heads, indivisible
 
 # A prior has a logit for each code of a head: beyond this, bits are split over several heads (as MAGVIT-v2 does).
 _LARGEST_BITS = 18
@@ -35,8 +35,7 @@ class LFQConfig(BottleneckConfig):
     joint: bool = False
 
     def __post_init__(self) -> None:
-        if self.heads < 1:
-            raise ValueError("heads must be at least 1")
+        check_heads(self.heads)
         if self.temperature <= 0:
             raise ValueError("temperature must be positive")
         if min(self.entropy, self.diversity, self.commitment) < 0:

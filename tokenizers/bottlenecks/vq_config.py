@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from ..cost import Cost
 from ..spec import LatentSpec
-from .config import BottleneckConfig, indivisible
+from .config import BottleneckConfig, check_heads, indivisible
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +71,7 @@ class MultiHeadVQConfig(VQConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.heads < 1:
-            raise ValueError("heads must be at least 1")
+        check_heads(self.heads)
 
     @property
     def codebooks(self) -> int:

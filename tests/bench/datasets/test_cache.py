@@ -4,13 +4,14 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from latentbench.bench.datasets import DataConfig, fingerprint, open_dataset
+from latentbench.bench.datasets import DataConfig, damage_of_cached, entry, fingerprint, open_dataset
 from latentbench.bench.datasets import cache as cache_module
 from latentbench.bench.datasets.cache import Cache, default_cache
 from latentbench.results.errors import UserError
@@ -128,12 +129,52 @@ def test_draft_of_a_killed_writer_is_swept(cache: Path) -> None:
     assert not dead.exists()
 
 
-def test_damaged_entry_is_one_line(cache: Path) -> None:
-    open_dataset(SMALL, cache=cache)
-    samples = cache / "datasets" / entries(cache).pop() / "samples.bin"
-    samples.write_bytes(samples.read_bytes()[:100])
-    with pytest.raises(UserError, match=r"damaged .*remove that folder"):
-        open_dataset(SMALL, cache=cache)
+_DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda content: content[:-1],
+    "empty": lambda content: b"",
+    "zeroed": lambda content: content[: len(content) // 2] + bytes(len(content) - len(content) // 2),
+    "flipped": lambda content: content[:-2] + bytes([content[-2] ^ 1]) + content[-1:],
+    "null": lambda content: b"null",
+    "deep": lambda content: b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("name", ["samples.bin", "labels.npy", "train.npy", "val.npy", "meta.json"])
+@pytest.mark.parametrize("damage", _DAMAGES)
+def test_a_damaged_entry_is_decoded_anew(
+    cache: Path, name: str, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = open_dataset(SMALL, cache=cache)
+    expected = whole.train.batch(np.arange(len(whole.train)), torch.device("cpu"))
+    key = entries(cache).pop()
+    path = cache / "datasets" / key / name
+    content = path.read_bytes()
+    path.write_bytes(_DAMAGES[damage](content))
+    again = open_dataset(SMALL, cache=cache, fingerprint=whole.fingerprint)
+    assert torch.equal(again.train.batch(np.arange(len(again.train)), torch.device("cpu")), expected)
+    assert (again.classes, again.counts) == (whole.classes, whole.counts)
+    assert path.read_bytes() == content
+    said = capsys.readouterr().err
+    assert said.startswith(f"{path.parent}: damaged (")
+    assert said.count("\n") == 1
+    assert leftovers(cache) == []
+    open_dataset(SMALL, cache=cache, fingerprint=whole.fingerprint)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_bit_that_rots_unseen_is_noticed_when_a_run_begins(cache: Path) -> None:
+    whole = open_dataset(SMALL, cache=cache)
+    path = cache / "datasets" / entries(cache).pop() / "samples.bin"
+    assert damage_of_cached(SMALL, cache=cache, fingerprint=whole.fingerprint) is None
+    content = path.read_bytes()
+    with path.open("r+b") as file:
+        file.write(bytes([content[0] ^ 128]))
+    entry.remember(path.parent)  # no time of the file has changed
+    damage = damage_of_cached(SMALL, cache=cache, fingerprint=whole.fingerprint)
+    assert damage == "samples.bin has another digest than was written"
+    open_dataset(SMALL, cache=cache, fingerprint=whole.fingerprint)
+    assert path.read_bytes() == content
+    assert damage_of_cached(SMALL, cache=cache, fingerprint="0" * 64) is None
 
 
 @pytest.mark.parametrize("text", ["", "many", "-1", "0", "nan"])

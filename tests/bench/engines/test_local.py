@@ -42,6 +42,9 @@ def work(data):
     signal.signal(signal.SIGTERM, lambda *_: os._exit(75))
     if request.attempt <= do.get("deaths", 0):
         os.kill(os.getpid(), signal.SIGKILL)
+    if do.get("stops") and request.attempt == 1:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(60)
     if "progress" in do:
         ProgressFile(request.folder)(*do["progress"])
     deadline = time.monotonic() + do.get("seconds", 0)
@@ -325,3 +328,49 @@ def test_nothing_but_results_is_left_in_a_finished_job_s_folder(out: Path) -> No
     run(out, a)
     names = {path.name for path in folder(out, a).iterdir()}
     assert names == {"log", "pid-1", "started", "ended", "record.json"}
+
+
+def test_a_job_without_a_sign_of_life_is_ended_and_begun_again(out: Path) -> None:
+    stuck = job("stuck", seconds=60)
+    engine = LocalEngine(EngineSettings(store=Store(out), cache=out, devices="cpu", stall_seconds=1.0))
+    events = list(engine.run({stuck.id: stuck}))
+    told = [event.kind for event in events if event.kind != "progress"]
+    assert told == ["started", "stalled", "retried"] * 2 + ["started", "stalled", "failed"]
+    assert "no sign of life" in next(event.message for event in events if event.kind == "stalled")
+    assert events[-1].message.startswith("WorkerDied: ended without a sign of life")
+    logs = sorted((out / "jobs" / "fake" / stuck.key / "log").glob("*.log"))
+    assert all("most recent call first" in log.read_text() for log in logs)
+
+
+def test_a_stopped_worker_is_ended_too(out: Path) -> None:
+    stuck = job("stopped", stops=True)
+    engine = LocalEngine(EngineSettings(store=Store(out), cache=out, devices="cpu", stall_seconds=1.0))
+    events = list(engine.run({stuck.id: stuck}))
+    assert [e.kind for e in events] == ["started", "stalled", "retried", "started", "finished"]
+
+
+def test_a_server_that_hangs_is_replaced(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("latentbench.bench.engines.client.PING_SECONDS", 0.2)
+    monkeypatch.setattr("latentbench.bench.engines.client.SILENT_SECONDS", 1.0)
+    slow = job("slow", seconds=1)
+    engine = LocalEngine(EngineSettings(store=Store(out), cache=out, devices="cpu"))
+    kinds = []
+    stopped = False
+    for event in engine.run({slow.id: slow}):
+        kinds.append(event.kind)
+        if event.kind == "started" and not stopped:
+            (child,) = _children_until_there(os.getpid())
+            time.sleep(0.5)
+            os.kill(child, signal.SIGSTOP)
+            stopped = True
+    assert kinds == ["started", "retried", "started", "finished"]
+
+
+def _children_until_there(pid: int) -> list[int]:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        if text.strip():
+            return [int(part) for part in text.split()]
+        time.sleep(0.05)
+    return []
