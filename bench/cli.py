@@ -100,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         ("plan", _plan, "show a suite's cells: TSR, elements, bits, predicted cost; trains nothing"),
         ("leaderboard", _leaderboard, "tables from finished runs"),
         ("plot", _plot, "one column of finished runs over another, as a picture"),
+        ("calibrate", _calibrate, "which cheap numbers predict generation: from finished runs, or a CSV"),
         ("gallery", _gallery, "pictures of finished runs' reconstructions and samples"),
         ("list", _list, "what there is by name"),
         ("doctor", _doctor, "versions, devices, weights, caches"),
@@ -197,6 +198,29 @@ def _plot_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", metavar="FILE", type=Path, help="a .png, .svg or .pdf (default: Y-over-X.svg)")
 
 
+def _calibrate_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "sources", metavar="DIR|TABLE.csv", nargs="+", type=Path, help="output folders of runs, or a CSV"
+    )
+    command.add_argument(
+        "--outcome", metavar="COLUMN", help="what to predict (default: the log of the leading gFD, and the mean rank)"
+    )
+    command.add_argument("--family", metavar="COLUMN", help="what makes a family (default: the label; of a CSV none)")
+    command.add_argument("--proxies", metavar="A,B*", type=_names, help="default: all that is measured of latents")
+    command.add_argument("--baselines", metavar="A,B*", type=_names, help="default: rate, distortion, size, date")
+    command.add_argument(
+        "--given", metavar="A,B", type=_names, default=[], help="partial correlations hold these fixed"
+    )
+    command.add_argument("--better", choices=("lower", "higher"), default="lower", help="of a CSV's outcome")
+    command.add_argument("--higher", metavar="A,B", type=_names, default=[], help="proxies of which more is better")
+    command.add_argument("--lower", metavar="A,B", type=_names, default=[], help="proxies of which less is better")
+    command.add_argument(
+        "--where", action="append", default=[], metavar="FILTER", help="keep rows: modality=image, tsr>=12"
+    )
+    command.add_argument("--format", choices=("text", "md", "json"), help="default: text on a terminal, else md")
+    command.add_argument("--plot", metavar="FILE", type=Path, help="scatter plots: a .png, .svg or .pdf")
+
+
 def _gallery_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("dirs", metavar="DIR", nargs="+", type=Path, help="output folders of runs")
     command.add_argument("--out", metavar="FOLDER", type=Path, default=Path("gallery"), help="default: gallery")
@@ -221,6 +245,7 @@ _OPTIONS = {
     "plan": _plan_options,
     "leaderboard": _leaderboard_options,
     "plot": _plot_options,
+    "calibrate": _calibrate_options,
     "gallery": _gallery_options,
     "list": _list_options,
     "doctor": lambda command: None,
@@ -241,6 +266,13 @@ def _seconds(text: str) -> float:
     if not value >= 0:
         raise argparse.ArgumentTypeError(f"expected a number of seconds, got {text!r}")
     return value
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"expected names with commas between them, got {text!r}")
+    return names
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -306,6 +338,30 @@ def _plot(arguments: argparse.Namespace) -> int:
 
     options = {name: getattr(arguments, name) for name in ("x", "y", "group", "where", "log", "out")}
     print(plot(arguments.dirs, **options))
+    return 0
+
+
+def _calibrate(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from ..results.calibration.command import calibrations
+    from ..results.calibration.picture import draw
+    from ..results.calibration.text import markdown, terminal, to_json
+
+    names = ("outcome", "family", "proxies", "baselines", "given", "where", "better", "higher", "lower")
+    results = calibrations(arguments.sources, **{name: getattr(arguments, name) for name in names})
+    pictures = draw(results, arguments.plot) if arguments.plot is not None else []
+    if arguments.format == "json":
+        print(to_json(results), end="")
+        return 0
+    if arguments.format == "text" or (arguments.format is None and sys.stdout.isatty()):
+        console = Console()
+        for result in results:
+            console.print(*terminal(result, console.width), sep="\n", highlight=False)
+    else:
+        print("\n".join(markdown(result) for result in results), end="")
+    for path in pictures:
+        print(path)
     return 0
 
 

@@ -28,10 +28,10 @@ FORMATS = (".png", ".svg", ".pdf")
 
 _MORE_UNITS = {"bits_per_sample": "bit", "bits_per_element": "bit", "bitrate": "bit/s", "peak_memory_bytes": "bytes"}
 # Okabe and Ito's colours, told apart by the colour-blind too; markers tell them apart in grey.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
-_MARKERS = "osD^vP*X"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+MARKERS = "osD^vP*X"
 # Labels are anybody's: a dollar is a dollar, and no program sets text.
-_STYLE: dict[Any, Any] = {"svg.fonttype": "none", "font.size": 9, "text.usetex": False, "text.parse_math": False}
+STYLE: dict[Any, Any] = {"svg.fonttype": "none", "font.size": 9, "text.usetex": False, "text.parse_math": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ def plot(
     with mpl.rc_context(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a glyph that no font has is drawn as a box
         mpl.rcdefaults()  # nobody's matplotlibrc changes a picture, or starts a program for it
-        mpl.rcParams.update(_STYLE | {"svg.hashsalt": f"{x} {y}"})
+        mpl.rcParams.update(STYLE | {"svg.hashsalt": f"{x} {y}"})
         figure = _draw(drawn, scales)
         with atomic_file(path) as temporary:
             figure.savefig(temporary, format=path.suffix.lower()[1:], metadata=date, dpi=160)
@@ -225,8 +225,8 @@ def _draw_panel(axes: Axes, panel: Panel, scales: Sequence[bool]) -> None:
                 places,
                 [e.value for e in estimates],
                 yerr=bars,
-                color=_COLOURS[number % len(_COLOURS)],
-                marker=_MARKERS[number % len(_MARKERS)],
+                color=COLOURS[number % len(COLOURS)],
+                marker=MARKERS[number % len(MARKERS)],
                 markersize=5,
                 capsize=3,
                 linewidth=1.5,
@@ -237,15 +237,15 @@ def _draw_panel(axes: Axes, panel: Panel, scales: Sequence[bool]) -> None:
         axes.set_xscale("log")
     if scales[1]:
         axes.set_yscale("log", nonpositive="clip")
-    axes.set_title(_drawable(panel.title), fontsize=10)
+    axes.set_title(drawable(panel.title), fontsize=10)
     seeds = sorted({p.y.n for line in panel.lines for p in line.points})
     counts = "–".join(dict.fromkeys(map(str, (seeds[0], seeds[-1]))))
     spread = f"over {counts} seeds" if seeds[-1] > 1 else "within the run (one seed)"
     bars_are = f"bars: 95 % interval {spread}"
     below = "\n".join(textwrap.fill(part, 100) for part in [*panel.protocol.split("\n"), bars_are] if part)
-    axes.set_xlabel(_drawable(panel.x_label))
+    axes.set_xlabel(drawable(panel.x_label))
     axes.annotate(
-        _drawable(below),
+        drawable(below),
         (0, 0),
         (0, -38),
         xycoords="axes fraction",
@@ -254,15 +254,15 @@ def _draw_panel(axes: Axes, panel: Panel, scales: Sequence[bool]) -> None:
         fontsize=6.5,
         color="0.35",
     )
-    axes.set_ylabel(_drawable(panel.y_label))
+    axes.set_ylabel(drawable(panel.y_label))
     axes.grid(True, alpha=0.3, which="both", linewidth=0.5)
     # beside the picture: inside, with many lines, it hides points
     # Named here: matplotlib leaves out labels of its own that begin with an underscore.
-    labels = [_drawable(line.label) for line in panel.lines]
+    labels = [drawable(line.label) for line in panel.lines]
     axes.legend(handles, labels, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
 
 
-def _drawable(text: str) -> str:
+def drawable(text: str) -> str:
     """A text without what no file of a picture can hold (control characters, parts of characters); long lines wrap."""
     visible = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
     return "\n".join(textwrap.fill(line, 100) for line in visible.split("\n"))

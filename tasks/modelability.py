@@ -27,8 +27,8 @@ def measure(
     """Compute `config.proxies` on `config.samples` of the training latents (0: all), at the posterior's mode: evenly
     spread, so that data in class order keep their classes.
 
-    Proxies that say nothing about latents of this topology are left out, with the reason in the result's `extra`;
-    `run` has the seconds that each of the others took.
+    Proxies that say nothing about latents of this topology are left out, with the reason in the result's `extra`,
+    which also says which proxy measured what; `run` has the seconds that each of the others took.
     """
     split, grid = latents.train, latents.spec.grid
     n = min(len(split), config.samples or len(split))
@@ -44,6 +44,7 @@ def measure(
     )
     metrics: list[Metric] = []
     seconds: dict[str, float] = {}
+    measured_by: dict[str, str] = {}
     skipped: dict[str, str] = {}
     for done, name in enumerate(config.proxies):
         reason = proxies.get(name).unsupported_reason(grid.topology)
@@ -51,10 +52,12 @@ def measure(
             skipped[name] = reason
         else:
             started = time.monotonic()
-            metrics += compute(name, inputs)
+            values = compute(name, inputs)
             seconds[name] = round(time.monotonic() - started, 3)
+            measured_by |= {metric.name: name for metric in values}
+            metrics += values
         progress(done + 1, len(config.proxies), name)
-    extra = {"skipped": skipped} if skipped else {}
+    extra = {"measured_by": measured_by, **({"skipped": skipped} if skipped else {})}
     return JobResult(metrics=tuple(metrics), extra=extra, run={"proxy_seconds": seconds})
 
 

@@ -1,0 +1,1 @@
+"""What cheap numbers tell of generation: correlations of proxies with an outcome, within and across families."""

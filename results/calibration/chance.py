@@ -1,0 +1,71 @@
+"""How often chance alone would do as well as the best of so many proxies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from .correlation import Array
+from .levels import Level, Rows, level_coefficient, level_coefficients
+
+
+def corrected_p(level: Level, tried: Mapping[str, Rows], draws: int = 2000, seed: int = 0) -> dict[str, float]:
+    """The two-sided p of each proxy's Spearman coefficient at a level, corrected for the number of proxies tried.
+
+    The outcome is permuted, of all rows in one way for all proxies: means change places between families, and what is
+    left does between the rows of a family. p is the share of permutations in which the *largest* of all proxies'
+    statistics reaches the proxy's own (maxT; Westfall & Young 1993), with the statistic √(n − 2) r / √(1 − r²), so
+    that proxies with fewer rows have no advantage. Proxies without a coefficient at the level have none.
+
+    `tried` are the proxies' rows, all out of one table: a row is known by its index in `Rows.place`.
+    """
+    rows = [part for part in tried.values() if len(part)]
+    if not rows:
+        return {}
+    outcome, family = _table(rows)
+    permuted = _permuted(outcome, family, draws, np.random.default_rng(seed))
+    own: dict[str, float] = {}
+    largest = np.zeros(draws)
+    for name, part in tried.items():
+        if not len(part):
+            continue
+        own_value = level_coefficient(level, "spearman", part)
+        if math.isnan(own_value):
+            continue
+        own[name] = float(_statistic(np.array([own_value]), len(part))[0])
+        chance = np.empty(draws)
+        for start in range(0, draws, 500):
+            y = permuted[start : start + 500, part.place]
+            chance[start : start + 500] = level_coefficients(
+                level, "spearman", part.x, y, np.ones((len(y), len(part))), part.family
+            )
+        largest = np.fmax(largest, _statistic(chance, len(part)))
+    return {name: (1 + int((largest >= value - 1e-12).sum())) / (1 + draws) for name, value in own.items()}
+
+
+def _statistic(values: Array, n: int) -> Array:
+    magnitude = np.minimum(np.abs(values), 1 - 1e-9)
+    return np.asarray(math.sqrt(max(n - 2, 1)) * magnitude / np.sqrt(1 - magnitude * magnitude))
+
+
+def _table(rows: list[Rows]) -> tuple[Array, Array]:
+    size = 1 + max(int(part.place.max()) for part in rows)
+    outcome, family = np.full(size, np.nan), np.full(size, -1)
+    for part in rows:
+        outcome[part.place], family[part.place] = part.y, part.family
+    return outcome, family
+
+
+def _permuted(outcome: Array, family: Array, draws: int, rng: np.random.Generator) -> Array:
+    """Outcomes (draws, rows) with families' means exchanged among families, and residuals among a family's rows."""
+    labels = np.unique(family[family >= 0])
+    parts = [np.flatnonzero(family == label) for label in labels]
+    means = np.array([outcome[part].mean() for part in parts])
+    result = np.full((draws, len(outcome)), np.nan)
+    for draw in range(draws):
+        moved = means[rng.permutation(len(means))]
+        for part, mean, own in zip(parts, moved, means, strict=True):
+            result[draw, part] = mean + rng.permutation(outcome[part] - own)
+    return result

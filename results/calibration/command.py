@@ -1,0 +1,63 @@
+"""`latentbench calibrate`: from folders of runs, or a CSV, to tables, JSON and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import UserError
+from ..metric import Direction
+from .report import Calibration, calibrate
+from .run_records import read_runs
+from .table_file import read_table
+
+
+def calibrations(
+    sources: Sequence[Path],
+    *,
+    outcome: str | None = None,
+    family: str | None = None,
+    proxies: Sequence[str] | None = None,
+    baselines: Sequence[str] | None = None,
+    given: Sequence[str] = (),
+    where: Sequence[str] = (),
+    better: Direction = "lower",
+    higher: Sequence[str] = (),
+    lower: Sequence[str] = (),
+) -> list[Calibration]:
+    """The calibrations of folders of runs, or of CSV files: see `read_runs` and `read_table`. Raises UserError."""
+    files = [path for path in sources if path.suffix.lower() == ".csv"]
+    folders = [path for path in sources if path not in files]
+    if files and folders:
+        raise UserError(f"{files[0]}: give folders of runs or CSV files, not both")
+    if files:
+        if where:
+            raise UserError("--where is for folders of runs; a CSV file holds what it is to hold")
+        tables = [
+            read_table(
+                path,
+                outcome=outcome,
+                family=family,
+                direction=better,
+                proxies=proxies,
+                baselines=baselines,
+                given=given,
+                higher=higher,
+                lower=lower,
+            )
+            for path in files
+        ]
+    else:
+        tables = read_runs(
+            folders,
+            outcome=outcome,
+            family=family,
+            proxies=proxies,
+            baselines=baselines,
+            given=given,
+            where=where,
+        )
+    for table in tables:
+        if len(table.items) < 3:
+            raise UserError(f"{table.title}: a calibration needs three tokenizers, and it has {len(table.items)}")
+    return [calibrate(table) for table in tables]

@@ -1,0 +1,145 @@
+"""What a calibration is made from: tokenizers with an outcome (how well a prior generated), and what may predict it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from ..errors import unknown
+from ..metric import Direction
+from .levels import Rows
+
+# Numbers that cost no thought: a proxy that does not beat them is not worth its name.
+DULL = (
+    "elements",
+    "tsr",
+    "positions",
+    "prior_tokens",
+    "*bits*",
+    "bitrate",
+    "*parameters",
+    "psnr*",
+    "ssim*",
+    "lpips*",
+    "rfid*",
+    "rfd_*",
+    "si_sdr",
+    "*mel_distance",
+    "*stft_distance",
+    "released",
+)
+# What is an outcome itself, and so predicts nothing.
+OUTCOMES = ("gfid*", "gfd_*", "gkd_*", "gkid*", "gfad*", "gfvd*", "mean_rank")
+FAMILY_MEAN = "family_mean"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """One tokenizer: its family, its outcome by seed, and its value of each predictor (the mean over seeds)."""
+
+    name: str
+    family: str
+    outcome: tuple[float, ...]
+    values: Mapping[str, float]
+
+    @property
+    def mean(self) -> float:
+        """The mean outcome over seeds."""
+        return math.fsum(self.outcome) / len(self.outcome)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictor:
+    """A number that may predict the outcome: which way is said to be better, whether it is one of the dull ones, and
+    the seconds that one tokenizer's value cost, as far as known."""
+
+    name: str
+    direction: Direction = "none"
+    baseline: bool = False
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observations:
+    """The tokenizers of one calibration. `direction` says which way the outcome is better, `given` what partial
+    coefficients hold fixed, `notes` what was left out."""
+
+    title: str
+    outcome: str
+    direction: Direction
+    items: tuple[Observation, ...]
+    predictors: tuple[Predictor, ...]
+    given: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def families(self) -> int:
+        """How many families there are; one where every tokenizer would be its own."""
+        count = len({item.family for item in self.items})
+        return count if count < len(self.items) else 1
+
+    def rows(self, name: str) -> Rows:
+        """The rows that have the predictor."""
+        return self._rows([self.value(item, name) for item in self.items])
+
+    def complete(self) -> Rows:
+        """All rows, with the outcome in the predictor's place."""
+        return self._rows([item.mean for item in self.items])
+
+    def _rows(self, values: Sequence[float | None]) -> Rows:
+        numbers = {family: i for i, family in enumerate(dict.fromkeys(item.family for item in self.items))}
+        place = [i for i, value in enumerate(values) if value is not None]
+        return Rows(
+            x=np.array([values[i] for i in place], dtype=float),
+            outcomes=[np.array(self.items[i].outcome) for i in place],
+            family=np.array([numbers[self.items[i].family] for i in place], dtype=np.intp),
+            place=np.array(place, dtype=np.intp),
+        )
+
+    def value(self, item: Observation, name: str) -> float | None:
+        """The predictor's value for a tokenizer, None where it has none; `FAMILY_MEAN` is the mean outcome of the
+        others of its family."""
+        if name != FAMILY_MEAN:
+            return item.values.get(name)
+        others = [other.mean for other in self.items if other.family == item.family and other is not item]
+        return math.fsum(others) / len(others) if others else None
+
+
+def choose(
+    names: Sequence[str], proxies: Sequence[str] | None, baselines: Sequence[str] | None, *, where: str
+) -> tuple[list[str], list[str]]:
+    """Proxies and baselines among the columns `names`, by names or patterns; None takes all but outcomes for proxies,
+    and `DULL` for baselines. A column named as one is not the other. Raises UserError for a pattern without a column.
+    """
+    for option, patterns in (("--proxies", proxies), ("--baselines", baselines)):
+        for pattern in patterns or ():
+            if not any(matches(name, [pattern]) for name in names):
+                raise unknown("column of numbers", pattern, names, where=f"{where}: {option}")
+    if baselines is None:
+        dull = [name for name in names if matches(name, DULL) and not matches(name, proxies or ())]
+    else:
+        dull = [name for name in names if matches(name, baselines)]
+    rest = [name for name in names if name not in dull]
+    if proxies is None:
+        return [name for name in rest if not is_outcome(name)], dull
+    return [name for name in rest if matches(name, proxies)], dull
+
+
+def is_outcome(name: str) -> bool:
+    """Whether the column says how well a prior generated."""
+    return matches(name, OUTCOMES)
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether one of the patterns (`*` stands for any text) is the name's."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def with_family_mean(items: Sequence[Observation]) -> bool:
+    """Whether families say something that rows do not: two or more, and one with more than a row."""
+    families = [item.family for item in items]
+    return 1 < len(set(families)) < len(families)

@@ -1,0 +1,108 @@
+"""Scatter plots of a calibration: the outcome over each proxy, families by colour, error bars over seeds."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import UserError
+from ..plot import COLOURS, FORMATS, MARKERS, STYLE, drawable
+from ..quantiles import student
+from ..store import atomic_file
+from .report import Calibration, ProxyReport
+from .text import shown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_PANELS = 12  # of a picture: the best proxies, then baselines
+
+
+def draw(calibrations: Sequence[Calibration], out: Path) -> list[Path]:
+    """Draw a picture per calibration and return the files: `out`, and `<name>-2` and so on where there are more.
+
+    Each panel is a proxy, the best twelve first. Points are tokenizers; bars are the 95 % interval of the mean outcome
+    over seeds (Student's t). Raises UserError for a name of another format, and a file that can't be written.
+    """
+    if out.suffix.lower() not in FORMATS:
+        raise UserError(f"--plot {out}: the file's name must end in {', '.join(FORMATS)}")
+    import matplotlib as mpl
+
+    files = []
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a glyph that no font has is drawn as a box
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE | {"svg.hashsalt": "calibration"})
+        for number, calibration in enumerate(calibrations, 1):
+            path = out if number == 1 else out.with_stem(f"{out.stem}-{number}")
+            _draw(calibration, path)
+            files.append(path)
+    return files
+
+
+def _draw(calibration: Calibration, path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shown = [report for report in calibration.proxies if report.n > 2][:_PANELS]
+    wide = min(4, max(1, len(shown)))
+    high = -(-len(shown) // wide)
+    figure = Figure(figsize=(3.1 * wide, 2.7 * high + 0.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    families = list(dict.fromkeys(item.family for item in calibration.observations.items))
+    grouped = 1 < len(families) <= len(COLOURS)
+    for place, report in enumerate(shown, 1):
+        axes = figure.add_subplot(high, wide, place)
+        _panel(axes, calibration, report, families if grouped else [])
+        if place % wide == 1 or wide == 1:
+            axes.set_ylabel(drawable(calibration.observations.outcome))
+    if grouped and shown:
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
+    figure.suptitle(drawable(calibration.observations.title), fontsize=10)
+    date = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix.lower())
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format=path.suffix.lower()[1:], metadata=date, dpi=140)
+
+
+def _panel(axes: Axes, calibration: Calibration, report: ProxyReport, families: Sequence[str]) -> None:
+    observations = calibration.observations
+    places = {family: i for i, family in enumerate(families)}
+    for family in families or [""]:
+        points = [
+            (value, item.mean, _half(item.outcome))
+            for item in observations.items
+            if family in ("", item.family) and (value := observations.value(item, report.predictor.name)) is not None
+        ]
+        if not points:
+            points = [(math.nan, math.nan, 0.0)]  # it stands in the legend all the same
+        colour = places.get(family, 0)
+        axes.errorbar(
+            [x for x, _, _ in points],
+            [y for _, y, _ in points],
+            yerr=[half for _, _, half in points],
+            linestyle="none",
+            marker=MARKERS[colour % len(MARKERS)],
+            color=COLOURS[colour % len(COLOURS)],
+            markersize=5,
+            elinewidth=1,
+            label=f"\u200b{drawable(family)}",  # matplotlib leaves labels out that begin with an underscore
+        )
+    overall = report.correlations.get(("spearman", "overall"))
+    title = report.predictor.name + (" (baseline)" if report.predictor.baseline else "")
+    if overall is not None:
+        title += f"\nρ = {shown(overall)}"
+    axes.set_title(drawable(title), fontsize=8)
+    axes.tick_params(labelsize=7)
+    axes.grid(True, alpha=0.3, linewidth=0.5)
+
+
+def _half(outcome: Sequence[float]) -> float:
+    n = len(outcome)
+    if n < 2:
+        return 0.0
+    mean = sum(outcome) / n
+    return student(n - 1) * math.sqrt(sum((value - mean) ** 2 for value in outcome) / (n - 1) / n)

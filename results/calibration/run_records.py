@@ -1,0 +1,183 @@
+"""A calibration's observations from finished runs: a table per data set and outcome."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import UserError, unknown
+from ..filters import select
+from ..groups import Group, aggregate, check_protocols, direction_of, split
+from ..metric import Direction
+from ..rows import column_names, is_number, metric_names, rows
+from ..store import Store
+from .observations import (
+    FAMILY_MEAN,
+    Observation,
+    Observations,
+    Predictor,
+    choose,
+    is_outcome,
+    matches,
+    with_family_mean,
+)
+
+MEAN_RANK = "mean_rank"
+# Rate and distortion, the first of each that a table has: what partial correlations hold fixed.
+_RATE = ("real_bits", "bits_per_sample", "elements")
+_DISTORTION = ("psnr", "si_sdr", "mel_distance", "mel_spectrogram_distance")
+_FACTS = ("elements", "tsr", "positions", "bits_per_sample", "parameters")
+
+
+def read_runs(
+    dirs: Sequence[Path],
+    *,
+    outcome: str | None = None,
+    family: str | None = None,
+    proxies: Sequence[str] | None = None,
+    baselines: Sequence[str] | None = None,
+    given: Sequence[str] = (),
+    where: Sequence[str] = (),
+) -> list[Observations]:
+    """The observations of the runs in `dirs`: tables by suite and data set.
+
+    `outcome` is a metric, or `mean_rank`, the mean over all gFD nets of a cell's rank in its seed; None takes the
+    logarithm of the gFD that leads the leaderboard, and where there are several nets the mean rank too. `family` is a
+    column (default: the label). Proxies are by default the metrics about latents, baselines rate, size and distortion.
+    Raises UserError for unknown columns, and where no table has three cells with the outcome.
+    """
+    table = select(rows(dirs), list(where))
+    known = column_names(table)
+    named = [("--outcome", outcome)] if outcome != MEAN_RANK else []
+    for option, name in (*named, ("--family", family), *(("--given", name) for name in given)):
+        if name is not None and name not in known:
+            raise unknown("column", name, [*known, MEAN_RANK], where=option)
+    results: list[Observations] = []
+    for groups in split(aggregate(table)):
+        for name in [outcome] if outcome is not None else _outcomes(groups):
+            if name != MEAN_RANK:
+                check_protocols(groups, [name] if name in metric_names(r for g in groups for r in g.rows) else [])
+            result = _observations(groups, name, family, proxies, baselines, given, logarithm=outcome is None)
+            if len(result.items) >= 3:
+                results.append(result)
+    if not results:
+        needed = outcome or "a gFD (of the tasks prior and generation)"
+        raise UserError(f"a calibration needs three cells with {needed} on one data set")
+    return results
+
+
+def _outcomes(groups: Sequence[Group]) -> list[str]:
+    """The leading gFD, then the mean rank where there are several."""
+    metrics = [name for name in metric_names(r for g in groups for r in g.rows) if matches(name, ("gfd_*",))]
+    metrics = [name for name in metrics if direction_of(groups, name) == "lower"]
+    first = [n for n in metrics if any(r.metrics[n].shown == "first" for g in groups for r in g.rows if n in r.metrics)]
+    return [*(first or metrics)[:1], *([MEAN_RANK] if len(metrics) > 1 else [])]
+
+
+def _observations(
+    groups: Sequence[Group],
+    outcome: str,
+    family: str | None,
+    proxies: Sequence[str] | None,
+    baselines: Sequence[str] | None,
+    given: Sequence[str],
+    *,
+    logarithm: bool,
+) -> Observations:
+    by_seed = _mean_ranks(groups) if outcome == MEAN_RANK else [group.values(outcome) for group in groups]
+    direction: Direction = "lower" if outcome == MEAN_RANK else direction_of(groups, outcome)
+    logarithm = logarithm and outcome != MEAN_RANK and all(v > 0 for values in by_seed for v in values.values())
+    columns = _columns(groups, outcome)
+    named = {*(proxies or ()), *(baselines or ())}
+    pool = [
+        n for n in columns if n in _FACTS or _about_latents(groups, n) or matches(n, named) or _is_distortion(groups, n)
+    ]
+    chosen, dull = choose(pool, proxies, baselines, where="records")
+    fixed = list(given) or [
+        name for names in (_RATE, _DISTORTION) if (name := next((n for n in names if n in columns), ""))
+    ]
+    items = []
+    for group, outcomes in zip(groups, by_seed, strict=True):
+        if not outcomes:
+            continue
+        values = {name: value for name in {*chosen, *dull, *fixed} if (value := group.mean(name)) is not None}
+        results = tuple(math.log(value) if logarithm else value for value in outcomes.values())
+        items.append(Observation(name=_name(group), family=_family(group, family), outcome=results, values=values))
+    predictors = [
+        *(Predictor(name=name, direction=direction_of(groups, name)) for name in chosen),
+        *(Predictor(name=name, direction="none", baseline=True) for name in dull),
+    ]
+    if with_family_mean(items):
+        predictors.append(Predictor(name=FAMILY_MEAN, direction=direction, baseline=True))
+    first = groups[0]
+    absent = len(groups) - len(items)
+    return Observations(
+        title=f"{first.suite} · {first.dataset} ({first.modality})",
+        outcome=f"log {outcome}" if logarithm else outcome,
+        direction=direction,
+        items=tuple(items),
+        predictors=tuple(_with_seconds(groups, predictors)),
+        given=tuple(fixed),
+        notes=(f"{absent} cells without {outcome} are left out.",) if absent else (),
+    )
+
+
+def _columns(groups: Sequence[Group], outcome: str) -> list[str]:
+    table = [row for group in groups for row in group.rows]
+    names = [name for name in column_names(table) if not name.endswith("_se") and name != outcome]
+    return [name for name in names if any(is_number(row.get(name)) for row in table)]
+
+
+def _about_latents(groups: Sequence[Group], name: str) -> bool:
+    return _role(groups, name) in ("modelability", "latents", "probe")
+
+
+def _is_distortion(groups: Sequence[Group], name: str) -> bool:
+    return _role(groups, name) in ("distortion", "distribution", "rate") and not is_outcome(name)
+
+
+def _role(groups: Sequence[Group], name: str) -> str:
+    return next((row.metrics[name].role for g in groups for row in g.rows if name in row.metrics), "")
+
+
+def _mean_ranks(groups: Sequence[Group]) -> list[dict[int, float]]:
+    """By cell and seed the mean over gFD nets of its rank (mid-ranks) among the cells that have the seed."""
+    nets = [name for name in metric_names(r for g in groups for r in g.rows) if matches(name, ("gfd_*",))]
+    result: list[dict[int, float]] = [{} for _ in groups]
+    values = {net: [group.values(net) for group in groups] for net in nets}
+    for seed in sorted({seed for group in groups for row in group.rows if (seed := row["seed"]) is not None}):
+        here = [i for i in range(len(groups)) if all(seed in values[net][i] for net in nets)]
+        for i in here:
+            ranks = []
+            for net in nets:
+                others = [values[net][k][seed] for k in here]
+                own = values[net][i][seed]
+                ranks.append(sum(v < own for v in others) + (sum(v == own for v in others) + 1) / 2)
+            result[i][seed] = sum(ranks) / len(ranks)
+    return result
+
+
+def _name(group: Group) -> str:
+    axes = ", ".join(f"{axis}={value}" for axis, value in group.axes.items())
+    return f"{group.label} ({axes})" if axes else group.label
+
+
+def _family(group: Group, column: str | None) -> str:
+    return group.label if column is None else str(group.common(column))
+
+
+def _with_seconds(groups: Sequence[Group], predictors: Iterable[Predictor]) -> list[Predictor]:
+    """The predictors with the mean seconds of the proxy that measured them, where records tell."""
+    spent: dict[str, list[float]] = {}
+    for row in (row for group in groups for row in group.rows if "modelability" in row.jobs):
+        record = Store(row["source"]).outcome(*row.jobs["modelability"].split("/"))
+        if record is None:
+            continue
+        seconds, measured = record.run.get("proxy_seconds"), record.extra.get("measured_by")
+        if isinstance(seconds, dict) and isinstance(measured, dict):
+            for metric, proxy in measured.items():
+                if is_number(seconds.get(proxy)):
+                    spent.setdefault(metric, []).append(float(seconds[proxy]))
+    return [replace(p, seconds=sum(spent[p.name]) / len(spent[p.name])) if p.name in spent else p for p in predictors]

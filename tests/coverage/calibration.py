@@ -1,0 +1,86 @@
+"""Coverage of a calibration's intervals: simulated families of tokenizers whose true correlations are known.
+
+    python -P tests/coverage/calibration.py [DRAWS]
+
+prints, for settings from one family of eight to twenty-five of one row, how often the 95 % intervals hold the
+coefficient of an endless supply of such families, at the same number of seeds, and their mean width. Not collected by
+pytest; tests/results/calibration has small versions.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+from latentbench.results.calibration.correlation import KINDS, Kind
+from latentbench.results.calibration.levels import LEVELS, Level, Rows, correlate, level_coefficient, resample
+
+SETTINGS = (
+    {"families": 25, "members": 1, "seeds": 1, "between": 0.8, "within": 0.0},
+    {"families": 25, "members": 1, "seeds": 2, "between": 0.0, "within": 0.0},
+    {"families": 10, "members": 1, "seeds": 1, "between": 0.9, "within": 0.0},
+    {"families": 6, "members": 4, "seeds": 2, "between": 0.7, "within": 0.7},
+    {"families": 8, "members": 4, "seeds": 2, "between": -0.5, "within": 0.9},
+    {"families": 12, "members": 4, "seeds": 2, "between": 0.9, "within": 0.3},
+    {"families": 1, "members": 20, "seeds": 2, "between": 0.0, "within": 0.8},
+    {"families": 1, "members": 8, "seeds": 2, "between": 0.0, "within": 0.9},
+)
+NOISE = 0.3  # of a seed, against members' deviation of 1
+
+
+def draw(rng: np.random.Generator, *, families: int, members: int, seeds: int, between: float, within: float) -> Rows:
+    """Families whose means correlate at `between`, of members that correlate at `within` about them."""
+    sides = []
+    for shape, correlation in (((families, 1), between), ((families, members), within)):
+        x, other = rng.normal(size=(2, *shape))
+        sides.append((x, correlation * x + np.sqrt(1 - correlation**2) * other))
+    x, y = ((sides[0][i] + sides[1][i]).ravel() for i in range(2))
+    return Rows(
+        x=x,
+        outcomes=[value + NOISE * rng.normal(size=seeds) for value in y],
+        family=np.repeat(np.arange(families), members),
+        place=np.arange(families * members),
+    )
+
+
+def truth(level: Level, kind: Kind, repeats: int, **setting: float) -> float:
+    """The coefficient of 300 families (or of a family of 300 rows), the mean over `repeats` draws of them."""
+    one = setting["families"] == 1
+    rng = np.random.default_rng(99)
+    values = []
+    for _ in range(repeats):
+        rows = draw(rng, **setting | ({"members": 300} if one else {"families": 300}))  # type: ignore[arg-type]
+        if level == "overall" and not one:
+            rows = rows.only(range(0, len(rows), int(setting["members"])))  # one of each: as correlated, and quick
+        values.append(level_coefficient(level, kind, rows))
+    return float(np.nanmean(values))
+
+
+def coverage(
+    draws: int = 300, resamples: int = 300, repeats: int = 10, **setting: float
+) -> dict[tuple[Level, Kind], tuple[float, float]]:
+    """The share of intervals that hold the truth, and their mean width, by level and kind."""
+    true = {(level, kind): truth(level, kind, repeats, **setting) for level in LEVELS for kind in KINDS}
+    hits: dict[tuple[Level, Kind], list[tuple[bool, float]]] = {}
+    rng = np.random.default_rng(1)
+    for number in range(draws):
+        rows = draw(rng, **setting)  # type: ignore[arg-type]
+        drawn = resample(rows, resamples, number)
+        for key, value in true.items():
+            result = correlate(*key, rows, drawn)
+            if result is not None and result.low is not None and result.high is not None:
+                hits.setdefault(key, []).append((result.low <= value <= result.high, result.high - result.low))
+    return {key: tuple(np.mean(values, axis=0)) for key, values in hits.items()}  # type: ignore[misc]
+
+
+def main(draws: int) -> None:
+    """Print the table."""
+    for setting in SETTINGS:
+        print(", ".join(f"{name} {value}" for name, value in setting.items()))
+        for (level, kind), (share, width) in coverage(draws, **setting).items():
+            print(f"    {level:8} {kind:9} {share:6.1%}  width {width:.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 300)
