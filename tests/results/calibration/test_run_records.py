@@ -1,0 +1,58 @@
+"""Observations from records: families, seeds, outcomes, and which numbers are proxies."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from latentbench.results.calibration.observations import FAMILY_MEAN
+from latentbench.results.calibration.run_records import MEAN_RANK, read_runs
+from latentbench.results.errors import UserError
+
+
+def test_the_leading_gfd_and_the_mean_rank(runs: Path) -> None:
+    leading, ranked = read_runs([runs])
+    assert (leading.outcome, leading.direction) == ("log gfd_scattering", "lower")
+    assert leading.title == "demo · shapes (image)"
+    first = leading.items[0]
+    assert (first.name, first.family) == ("kl-vae (channels=2)", "kl-vae")
+    assert first.outcome == pytest.approx((0, math.log(1.02)))
+    assert first.values["viv"] == pytest.approx(0.05)
+    assert leading.families == 3
+    # the two nets order the cells in opposite ways, so all mean ranks are that of the middle
+    assert ranked.outcome == MEAN_RANK
+    assert {value for item in ranked.items for value in item.outcome} == {5}
+
+
+def test_proxies_and_baselines(runs: Path) -> None:
+    table = read_runs([runs])[0]
+    assert {p.name for p in table.predictors if not p.baseline} == {"viv", "local_correlation"}
+    dull = {p.name for p in table.predictors if p.baseline}
+    assert {"psnr", "tsr", "elements", "parameters", FAMILY_MEAN} <= dull
+    assert not any(name.startswith("gfd") for name in dull)
+    (viv,) = (p for p in table.predictors if p.name == "viv")
+    assert viv.direction == "lower"
+    assert viv.seconds == 1.0
+    assert "psnr" in table.given
+
+
+def test_an_outcome_by_name_is_taken_as_it_is(runs: Path) -> None:
+    (table,) = read_runs([runs], outcome="gfd_encoder", family="channels", where=["recipe!=pca"])
+    assert table.outcome == "gfd_encoder"
+    assert table.items[0].outcome == pytest.approx((9, 10 - 1.02))
+    assert {item.family for item in table.items} == {"2", "4", "8"}
+    assert len(table.items) == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"outcome": "gfd_scatering"}, "--outcome: unknown column 'gfd_scatering'.*gfd_scattering"),
+        ({"family": "lable"}, "--family: unknown column 'lable'.*label"),
+        ({"outcome": "fd_infinity", "where": []}, "--outcome: no column"),
+        ({"where": ["channels=2", "recipe!=pca"]}, "needs three cells with a gFD"),
+    ],
+)
+def test_what_is_refused(runs: Path, options: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read_runs([runs], **options)  # type: ignore[arg-type]
