@@ -242,6 +242,23 @@ def _tutorial(argv: list[str]) -> None:
         assert cli.main(argv) == 0
 
 
+def _calibrated(argv: list[str]) -> None:
+    """A table of six tokenizers with the columns that the command names."""
+    lines = ["name,family,gfid,psnr,viv,probe_acc"]
+    lines += [f"t{i},{'ab'[i % 2]},{10 + i * i},{20 + i},{1 + i % 3},{5 - i}" for i in range(6)]
+    Path(argv[1]).write_text("\n".join(lines))
+    assert cli.main(argv) == 0
+
+
+def _calibrated_runs(argv: list[str]) -> None:
+    """The suite is shipped and its cells have priors; tests/results/calibration runs the command on records."""
+    options = cli._parser().parse_args(argv)
+    (folder,) = options.sources
+    suite = load_suite(folder.name)
+    assert len(make_plan(suite, {data.label: "" for data in suite.data}).cells) >= 3
+    assert "generation" in suite.tasks
+
+
 def _tox(argv: list[str]) -> None:
     assert argv == [".venv/bin/pip", "install", "tox", "&&", ".venv/bin/tox"]
     text = (ROOT / "tox.ini").read_text()
@@ -289,6 +306,8 @@ def _peers(argv: list[str]) -> None:
 RULES: list[tuple[str, Callable[[list[str]], None]]] = [
     (r"latentbench \w+ (runs/)?tutorial", _tutorial),
     (r"latentbench (plan|leaderboard|plot|gallery|list|doctor)\b", _as_is),
+    (r"latentbench calibrate \S+\.csv ", _calibrated),
+    (r"latentbench calibrate runs/\S+", _calibrated_runs),
     (r"latentbench run photos\.toml$", _one_step),
     (r"latentbench run quickstart$", lambda argv: _as_is(["plan", "quickstart"])),
     (r"latentbench run \S+", _planned),

@@ -49,7 +49,6 @@ def test_an_outcome_by_name_is_taken_as_it_is(runs: Path) -> None:
     [
         ({"outcome": "gfd_scatering"}, "--outcome: unknown column 'gfd_scatering'.*gfd_scattering"),
         ({"family": "lable"}, "--family: unknown column 'lable'.*label"),
-        ({"outcome": "fd_infinity", "where": []}, "--outcome: no column"),
         ({"where": ["channels=2", "recipe!=pca"]}, "needs three cells with a gFD"),
     ],
 )
