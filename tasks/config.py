@@ -10,14 +10,14 @@ from typing import Any, Literal
 class ReconstructionConfig:
     """How reconstructions are scored, on the validation split.
 
-    `samples` limits how many (0: all). `lpips` "off" or "on" (needs its weights). `rate` also measures the
-    entropy-coded rate. `vocoder_iterations` is Griffin-Lim's, for spectrograms. `keep` pairs of true and reconstructed
-    signals are stored, for galleries.
+    `samples` limits how many (0: all). `lpips` "off", "on" (AlexNet), "vgg", "squeeze" or "all" (each needs its
+    weights). `rate` also measures the entropy-coded rate. `vocoder_iterations` is Griffin-Lim's, for spectrograms.
+    `keep` pairs of true and reconstructed signals are stored, for galleries.
     """
 
     samples: int = 0
     batch_size: int = 64
-    lpips: Literal["off", "on"] = "off"
+    lpips: Literal["off", "on", "vgg", "squeeze", "all"] = "off"
     rate: bool = True
     vocoder_iterations: int = 32
     keep: int = 0

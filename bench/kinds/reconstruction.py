@@ -7,14 +7,12 @@ from typing import Any
 
 from ...results.record import JobResult
 from ...tasks.config import ReconstructionConfig
-from ...tasks.metrics.config import LpipsConfig, measure_versions, metrics
+from ...tasks.metrics.config import LPIPS, measure_versions, metrics
 from ...tokenizers import weights
 from ..grid import Cell
 from ..suite import Suite
 from .base import JobContext, JobKind, PlanContext, Price
 from .reference import net_versions, references
-
-_LPIPS = "alexnet_lpips"
 
 
 class Reconstruction(JobKind):
@@ -25,18 +23,18 @@ class Reconstruction(JobKind):
     requires = ("data", "tokenizer")
 
     def check(self, suite: Suite, cells: Sequence[Cell]) -> None:
-        if suite.options[self.name].lpips == "on":
-            weights.require(_LPIPS, where=f"{suite.where}: reconstruction.lpips")
+        for config in LPIPS[suite.options[self.name].lpips]:
+            weights.require(config.weights, where=f"{suite.where}: reconstruction.lpips")
 
     def config(self, at: PlanContext) -> dict[str, Any]:
         options: ReconstructionConfig = at.suite.options[self.name]
         if options.lpips == "off" or at.data.modality.is_audio:
             return options.identity()
-        return options.identity() | {"weights": weights.contents([_LPIPS])}
+        return options.identity() | {"weights": weights.contents([config.weights for config in LPIPS[options.lpips]])}
 
     def versions(self, at: PlanContext) -> dict[str, int]:
         pairs = {f"metric.{name}": metrics.version(name) for name in metrics.names()}
-        lpips = ("lpips",) if at.suite.options[self.name].lpips == "on" else ()
+        lpips = (config.kind for config in LPIPS[at.suite.options[self.name].lpips])
         measures = measure_versions("codes", "frechet", "kid", "posterior", "rate", *lpips)
         return super().versions(at) | pairs | measures | net_versions(at)
 
@@ -53,11 +51,9 @@ class Reconstruction(JobKind):
 
         config = ReconstructionConfig(**{name: v for name, v in ctx.job.config.items() if name != "weights"})
         extra = []
-        if config.lpips == "on" and not ctx.dataset.signal.modality.is_audio:
-            from ...tokenizers.losses.lpips import LPIPS
-
-            model = LPIPS(weights.require(_LPIPS)).to(ctx.device).eval()
-            extra.append(LpipsConfig().build(model))
+        if not ctx.dataset.signal.modality.is_audio:
+            for lpips in LPIPS[config.lpips]:
+                extra.append(lpips.build(lpips.load_net(weights.require(lpips.weights)).to(ctx.device)))
         return reconstruct(
             ctx.tokenizer, ctx.dataset, config, ctx.task_context(), references=ctx.references, extra_metrics=extra
         )

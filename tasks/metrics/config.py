@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from ...results.metric import Direction, Role
@@ -107,13 +108,55 @@ class TemporalErrorConfig(PairMetricConfig):
     builds = "temporal:TemporalError"
 
 
-class LpipsConfig(PairMetricConfig):
-    """The mean of per-image LPIPS of uint8-rounded images, or of a clip's frames. Built with its loaded net."""
+class LpipsNetConfig(PairMetricConfig):
+    """The mean of per-image LPIPS of uint8-rounded images, or of a clip's frames. Built with its loaded net.
 
-    kind = "lpips"
+    `weights` names those of its trunk, `net` is what `load_net` builds of their file.
+    """
+
     direction = "lower"
     modalities = _PICTURES
     builds = "lpips:Lpips"
+    weights: ClassVar[str]
+    net: ClassVar[str]
+
+    def load_net(self, path: Path) -> Any:
+        """The frozen net of the trunk's file. Raises UserError for a file of another net."""
+        return resolve_target(self.net, beside=__name__)(path)
+
+
+class LpipsConfig(LpipsNetConfig):
+    """The mean of per-image LPIPS on AlexNet."""
+
+    kind = "lpips"
+    weights = "alexnet_lpips"
+    net = "lpips:alexnet"
+
+
+class LpipsVggConfig(LpipsNetConfig):
+    """The mean of per-image LPIPS on VGG16."""
+
+    kind = "lpips_vgg"
+    weights = "vgg16"
+    net = "lpips:vgg"
+
+
+class LpipsSqueezeConfig(LpipsNetConfig):
+    """The mean of per-image LPIPS on SqueezeNet."""
+
+    kind = "lpips_squeeze"
+    weights = "squeezenet1_1"
+    net = "lpips:squeeze"
+
+
+# What `reconstruction.lpips` may be, and the metrics that it stands for.
+LPIPS: dict[str, tuple[LpipsNetConfig, ...]] = {
+    "off": (),
+    "on": (LpipsConfig(),),
+    "vgg": (LpipsVggConfig(),),
+    "squeeze": (LpipsSqueezeConfig(),),
+    "all": (LpipsConfig(), LpipsVggConfig(), LpipsSqueezeConfig()),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,7 +267,8 @@ class PosteriorConfig(MeasureConfig):
 
 _METRICS = (PsnrConfig, SsimConfig, SiSdrConfig, StftDistanceConfig, MelDistanceConfig, TemporalErrorConfig)
 _SCORES = (ManifoldConfig, MemorisationConfig, FdInfinityConfig, InceptionScoreConfig)
-_MEASURES = (BallsConfig, CodesConfig, FrechetConfig, KidConfig, RateConfig, PosteriorConfig, LpipsConfig)
+_LPIPS = (LpipsConfig, LpipsVggConfig, LpipsSqueezeConfig)
+_MEASURES = (BallsConfig, CodesConfig, FrechetConfig, KidConfig, RateConfig, PosteriorConfig, *_LPIPS)
 
 metrics = Registry(
     "metric", "latentbench.metrics", dict[str, Any]((part.kind, part) for part in _METRICS), base=PairMetricConfig
