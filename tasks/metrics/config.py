@@ -159,6 +159,66 @@ LPIPS: dict[str, tuple[LpipsNetConfig, ...]] = {
 }
 
 
+def speech_rate(signal: SignalSpec) -> int:
+    """Samples per second of a sound, or of the waveform behind a spectrogram."""
+    return signal.mel.sample_rate if signal.mel is not None else round(signal.rate or 16_000)
+
+
+class SpeechConfig(PairMetricConfig):
+    """A score of speech that `reconstruction.speech` asks for; `package` computes it of `least_seconds` or more."""
+
+    direction = "higher"
+    modalities = _AUDIO
+    reads = "waveform"
+    package: ClassVar[str]
+    least_seconds: ClassVar[float]
+
+    @classmethod
+    def unsupported_reason(cls, signal: SignalSpec) -> str | None:
+        reason = super().unsupported_reason(signal)
+        if reason is not None:
+            return reason
+        samples = (signal.source_shape or signal.shape)[-1]
+        seconds = samples / speech_rate(signal)
+        if seconds >= cls.least_seconds:
+            return None
+        return f"it needs clips of {cls.least_seconds:g} s or more, and these have {seconds:.3g} s"
+
+
+class PesqConfig(SpeechConfig):
+    """PESQ (Rix et al. 2001; ITU-T P.862.1, P.862.2): predicted opinion of speech, 1 to 4.64."""
+
+    kind = "pesq"
+    unit = "MOS"
+    package = "pesq"
+    least_seconds = 0.25
+    builds = "speech:Pesq"
+
+
+class StoiConfig(SpeechConfig):
+    """STOI (Taal et al. 2011): short-time objective intelligibility of speech, at most 1."""
+
+    kind = "stoi"
+    package = "pystoi"
+    least_seconds = 0.4  # 30 frames of 25.6 ms, half overlapped
+    extended: ClassVar[bool] = False
+    builds = "speech:Stoi"
+
+
+class EstoiConfig(SpeechConfig):
+    """ESTOI (Jensen and Taal 2016): STOI's extension, which counts correlation between bands, at most 1."""
+
+    kind = "estoi"
+    package = "pystoi"
+    least_seconds = 0.4
+    extended: ClassVar[bool] = True
+    builds = "speech:Stoi"
+
+
+# What `reconstruction.speech` stands for.
+SPEECH: tuple[SpeechConfig, ...] = (PesqConfig(), StoiConfig(), EstoiConfig())
+
+
 @dataclass(frozen=True, kw_only=True)
 class ScoreConfig(Part):
     """What a suite may ask of samples beyond distances, measured on the features of its nets; `builds` a `Score`.
@@ -267,8 +327,9 @@ class PosteriorConfig(MeasureConfig):
 
 _METRICS = (PsnrConfig, SsimConfig, SiSdrConfig, StftDistanceConfig, MelDistanceConfig, TemporalErrorConfig)
 _SCORES = (ManifoldConfig, MemorisationConfig, FdInfinityConfig, InceptionScoreConfig)
+_SPEECH = (PesqConfig, StoiConfig, EstoiConfig)
 _LPIPS = (LpipsConfig, LpipsVggConfig, LpipsSqueezeConfig)
-_MEASURES = (BallsConfig, CodesConfig, FrechetConfig, KidConfig, RateConfig, PosteriorConfig, *_LPIPS)
+_MEASURES = (BallsConfig, CodesConfig, FrechetConfig, KidConfig, RateConfig, PosteriorConfig, *_LPIPS, *_SPEECH)
 
 metrics = Registry(
     "metric", "latentbench.metrics", dict[str, Any]((part.kind, part) for part in _METRICS), base=PairMetricConfig
