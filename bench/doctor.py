@@ -13,7 +13,18 @@ from ..tokenizers import weights
 from . import hardware
 from .datasets import default_cache
 
-_PACKAGES = ("latentbench", "torch", "torchvision", "torchaudio", "av", "numpy", "scipy", "pandas", "lpips")
+_PACKAGES = (
+    "latentbench",
+    "torch",
+    "torchvision",
+    "torchaudio",
+    "av",
+    "numpy",
+    "scipy",
+    "pandas",
+    "lpips",
+    "torch-fidelity",
+)
 
 
 def examine() -> str:

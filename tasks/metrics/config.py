@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from ...results.metric import Direction, Role
@@ -107,13 +108,115 @@ class TemporalErrorConfig(PairMetricConfig):
     builds = "temporal:TemporalError"
 
 
-class LpipsConfig(PairMetricConfig):
-    """The mean of per-image LPIPS of uint8-rounded images, or of a clip's frames. Built with its loaded net."""
+class LpipsNetConfig(PairMetricConfig):
+    """The mean of per-image LPIPS of uint8-rounded images, or of a clip's frames. Built with its loaded net.
 
-    kind = "lpips"
+    `weights` names those of its trunk, `net` is what `load_net` builds of their file.
+    """
+
     direction = "lower"
     modalities = _PICTURES
     builds = "lpips:Lpips"
+    weights: ClassVar[str]
+    net: ClassVar[str]
+
+    def load_net(self, path: Path) -> Any:
+        """The frozen net of the trunk's file. Raises UserError for a file of another net."""
+        return resolve_target(self.net, beside=__name__)(path)
+
+
+class LpipsConfig(LpipsNetConfig):
+    """The mean of per-image LPIPS on AlexNet."""
+
+    kind = "lpips"
+    weights = "alexnet_lpips"
+    net = "lpips:alexnet"
+
+
+class LpipsVggConfig(LpipsNetConfig):
+    """The mean of per-image LPIPS on VGG16."""
+
+    kind = "lpips_vgg"
+    weights = "vgg16"
+    net = "lpips:vgg"
+
+
+class LpipsSqueezeConfig(LpipsNetConfig):
+    """The mean of per-image LPIPS on SqueezeNet."""
+
+    kind = "lpips_squeeze"
+    weights = "squeezenet1_1"
+    net = "lpips:squeeze"
+
+
+# What `reconstruction.lpips` may be, and the metrics that it stands for.
+LPIPS: dict[str, tuple[LpipsNetConfig, ...]] = {
+    "off": (),
+    "on": (LpipsConfig(),),
+    "vgg": (LpipsVggConfig(),),
+    "squeeze": (LpipsSqueezeConfig(),),
+    "all": (LpipsConfig(), LpipsVggConfig(), LpipsSqueezeConfig()),
+}
+
+
+def speech_rate(signal: SignalSpec) -> int:
+    """Samples per second of a sound, or of the waveform behind a spectrogram."""
+    return signal.mel.sample_rate if signal.mel is not None else round(signal.rate or 16_000)
+
+
+class SpeechConfig(PairMetricConfig):
+    """A score of speech that `reconstruction.speech` asks for; `package` computes it of `least_seconds` or more."""
+
+    direction = "higher"
+    modalities = _AUDIO
+    reads = "waveform"
+    package: ClassVar[str]
+    least_seconds: ClassVar[float]
+
+    @classmethod
+    def unsupported_reason(cls, signal: SignalSpec) -> str | None:
+        reason = super().unsupported_reason(signal)
+        if reason is not None:
+            return reason
+        samples = (signal.source_shape or signal.shape)[-1]
+        seconds = samples / speech_rate(signal)
+        if seconds >= cls.least_seconds:
+            return None
+        return f"it needs clips of {cls.least_seconds:g} s or more, and these have {seconds:.3g} s"
+
+
+class PesqConfig(SpeechConfig):
+    """PESQ (Rix et al. 2001; ITU-T P.862.1, P.862.2): predicted opinion of speech, 1 to 4.64."""
+
+    kind = "pesq"
+    unit = "MOS"
+    package = "pesq"
+    least_seconds = 0.25
+    builds = "speech:Pesq"
+
+
+class StoiConfig(SpeechConfig):
+    """STOI (Taal et al. 2011): short-time objective intelligibility of speech, at most 1."""
+
+    kind = "stoi"
+    package = "pystoi"
+    least_seconds = 0.4  # 30 frames of 25.6 ms, half overlapped
+    extended: ClassVar[bool] = False
+    builds = "speech:Stoi"
+
+
+class EstoiConfig(SpeechConfig):
+    """ESTOI (Jensen and Taal 2016): STOI's extension, which counts correlation between bands, at most 1."""
+
+    kind = "estoi"
+    package = "pystoi"
+    least_seconds = 0.4
+    extended: ClassVar[bool] = True
+    builds = "speech:Stoi"
+
+
+# What `reconstruction.speech` stands for.
+SPEECH: tuple[SpeechConfig, ...] = (PesqConfig(), StoiConfig(), EstoiConfig())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,7 +327,9 @@ class PosteriorConfig(MeasureConfig):
 
 _METRICS = (PsnrConfig, SsimConfig, SiSdrConfig, StftDistanceConfig, MelDistanceConfig, TemporalErrorConfig)
 _SCORES = (ManifoldConfig, MemorisationConfig, FdInfinityConfig, InceptionScoreConfig)
-_MEASURES = (BallsConfig, CodesConfig, FrechetConfig, KidConfig, RateConfig, PosteriorConfig, LpipsConfig)
+_SPEECH = (PesqConfig, StoiConfig, EstoiConfig)
+_LPIPS = (LpipsConfig, LpipsVggConfig, LpipsSqueezeConfig)
+_MEASURES = (BallsConfig, CodesConfig, FrechetConfig, KidConfig, RateConfig, PosteriorConfig, *_LPIPS, *_SPEECH)
 
 metrics = Registry(
     "metric", "latentbench.metrics", dict[str, Any]((part.kind, part) for part in _METRICS), base=PairMetricConfig

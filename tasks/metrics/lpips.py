@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...results.errors import UserError
 from ...tokenizers.losses.lpips import LPIPS
 from ...tokenizers.spec import Modality, SignalSpec
-from .config import LpipsConfig
+from .config import LpipsNetConfig
 from .frames import per_frame
 from .interface import PairMetric
+from .lpips_nets import PackageLPIPS
 from .psnr import to_uint8
 
 
+def alexnet(weights: Path) -> LPIPS:
+    """Ours, on AlexNet."""
+    return LPIPS(weights)
+
+
+def vgg(weights: Path) -> PackageLPIPS:
+    """The package's, on VGG16."""
+    return PackageLPIPS("vgg", weights)
+
+
+def squeeze(weights: Path) -> PackageLPIPS:
+    """The package's, on SqueezeNet."""
+    return PackageLPIPS("squeeze", weights)
+
+
 @torch.no_grad()
-def lpips(x: Tensor, y: Tensor, model: LPIPS, *, chunk: int = 64) -> Tensor:
+def lpips(x: Tensor, y: Tensor, model: nn.Module, *, chunk: int = 64) -> Tensor:
     """LPIPS of `[B, C, H, W]` in [-1, 1] twice to `[B]`; of clips `[B, C, T, H, W]` to `[B, T]`.
 
     At most `chunk` images or frames pass through the net at once. Raises UserError on different shapes.
@@ -28,9 +46,9 @@ def lpips(x: Tensor, y: Tensor, model: LPIPS, *, chunk: int = 64) -> Tensor:
 
 
 class Lpips(PairMetric):
-    """See `LpipsConfig`; made with its loaded net."""
+    """See `LpipsNetConfig`; made with its loaded net."""
 
-    def __init__(self, config: LpipsConfig, model: LPIPS) -> None:
+    def __init__(self, config: LpipsNetConfig, model: LPIPS | PackageLPIPS) -> None:
         super().__init__(config)
         self.model = model
 

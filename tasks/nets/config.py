@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from ...results.errors import UserError
@@ -54,7 +55,12 @@ class NetConfig(Part):
         self.check(signal)
         if self.weights is None:
             return self.build(signal).to(device)
-        return self.build(signal, weights.load(weights.require(self.weights))).to(device)
+        return self.build(signal, self.read_weights(weights.require(self.weights))).to(device)
+
+    @classmethod
+    def read_weights(cls, path: Path) -> Any:
+        """The tensors of its weights file, by name. Raises UserError on a broken one."""
+        return weights.load(path)
 
 
 def mel_front_end(signal: SignalSpec, mels: int = 64) -> MelSpec:
@@ -167,7 +173,23 @@ class ScatteringConfig(NetConfig):
 
 _NETS = (ScatteringConfig, InceptionConfig, MobileNetV2Config, YamnetConfig, MusicnnConfig, I3DConfig)
 
-nets = Registry("feature net", "latentbench.nets", dict[str, Any]((part.kind, part) for part in _NETS), base=NetConfig)
+_FIDELITY = {
+    "fidelity:clip-vit-b-32": "ClipBase32Config",
+    "fidelity:clip-vit-l-14": "ClipLarge14Config",
+    "fidelity:dinov2-vit-b-14": "DinoV2BaseConfig",
+    "fidelity:dinov2-vit-l-14": "DinoV2LargeConfig",
+    "fidelity:dinov2-vit-s-14": "DinoV2SmallConfig",
+    "fidelity:inception-v3-compat": "InceptionCompatConfig",
+    "fidelity:vgg16": "Vgg16Config",
+}
+
+nets = Registry(
+    "feature net",
+    "latentbench.nets",
+    dict[str, Any]((part.kind, part) for part in _NETS)
+    | {name: f"tasks.nets.fidelity_config:{cls}" for name, cls in _FIDELITY.items()},
+    base=NetConfig,
+)
 
 SUPERVISED, SELF_SUPERVISED = "encoder_supervised", "encoder_selfsup"
 

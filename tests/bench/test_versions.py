@@ -59,7 +59,7 @@ def further_suites() -> list[dict[str, Any]]:
         "data": [IMAGES, CLIPS, SOUNDS],
         "features": ["encoder", *nets.names()],
         "tasks": ["reconstruction", "generation"],
-        "reconstruction": {"lpips": "on"},
+        "reconstruction": {"lpips": "all", "speech": True},
         "generation": {"scores": scores.names(), "samples": 65_536},
     }
     read = {

@@ -1,7 +1,7 @@
 """LPIPS v0.1 on AlexNet (Zhang et al. 2018, arXiv 1801.03924, eq. 1): a perceptual distance of images, loss and metric.
 
 The trunk's weights are looked up by the caller (`tokenizers.weights`, "alexnet_lpips"); the calibrated linear heads
-come with the `lpips` package (extra `latentbench[lpips]`), of which nothing else is used.
+come with the `lpips` package, of which nothing else is used here.
 """
 
 from __future__ import annotations
@@ -123,4 +123,4 @@ def _heads() -> Path:
         path = Path(folder) / "weights" / "v0.1" / "alex.pth"
         if path.is_file():
             return path
-    raise UserError("LPIPS needs the linear heads in the package lpips 0.1.4: pip install 'latentbench[lpips]'")
+    raise UserError("LPIPS needs the linear heads in the package lpips 0.1.4: pip install lpips==0.1.4")

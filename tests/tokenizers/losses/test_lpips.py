@@ -124,14 +124,14 @@ def test_metric_per_image_and_per_frame(model: LPIPS, photos: Tensor) -> None:
     assert np.isfinite(metric.value)
 
 
-def test_a_missing_package_names_the_extra(trunk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named(trunk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import latentbench.tokenizers.losses.lpips as module
 
     def absent(name: str) -> importlib.machinery.ModuleSpec | None:
         return None
 
     monkeypatch.setattr(module, "find_spec", absent)
-    with pytest.raises(UserError, match=r"latentbench\[lpips\]"):
+    with pytest.raises(UserError, match=r"pip install lpips==0\.1\.4"):
         LPIPS(trunk)
 
 

@@ -1,0 +1,111 @@
+"""rFID of files on a disk: ours, from the folder to the number, against torch-fidelity's of the same two folders."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+
+from latentbench.bench.datasets import open_dataset
+from latentbench.bench.datasets.config import DataConfig
+from latentbench.tasks.features import collect
+from latentbench.tasks.interface import batches
+from latentbench.tasks.metrics.frechet import FrechetReference, frechet_distance
+from latentbench.tasks.nets import nets
+
+CPU = torch.device("cpu")
+SIZE, NUMBER = 24, 16
+
+
+def random_tensors() -> dict[str, Tensor]:
+    """Random weights of the right shapes that keep the size of what flows through them."""
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    class Empty(FeatureExtractorInceptionV3):  # type: ignore[misc]
+        def load_state_dict(self, *_: object, **__: object) -> None:
+            """Nothing to load yet: the shapes are needed first."""
+
+    empty = io.BytesIO()
+    torch.save({}, empty)
+    empty.seek(0)
+    shapes = {k: v.shape for k, v in Empty("x", ["2048"], feature_extractor_weights_path=empty).state_dict().items()}
+    generator = torch.Generator().manual_seed(0)
+    tensors = {}
+    for name, shape in shapes.items():
+        if name.endswith("_tracked"):
+            tensors[name] = torch.zeros(shape, dtype=torch.int64)
+        elif name.endswith(("var", "bn.weight")):
+            tensors[name] = 0.5 + torch.rand(shape, generator=generator)
+        else:
+            scale = 0.1 if len(shape) < 2 else (2 / shape[1:].numel()) ** 0.5
+            tensors[name] = torch.randn(shape, generator=generator) * scale
+    return tensors
+
+
+@pytest.fixture(params=["random", "real"])
+def weights_file(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One file that both read: as torch-fidelity's strict loader wants it, with a classifier."""
+    if request.param == "random":
+        tensors = random_tensors()
+    else:
+        folder: Path = request.getfixturevalue("shared_data")
+        tensors = load_file(folder / "weights" / "fid_inception_2015-12-05_nofc.safetensors")
+        tensors |= {"fc.weight": torch.zeros(1008, 2048), "fc.bias": torch.zeros(1008)}
+    path = tmp_path / "weights" / "weights-inception-2015-12-05-6726825d.pth"
+    path.parent.mkdir()
+    torch.save(tensors, path)
+    monkeypatch.setenv("LATENTBENCH_WEIGHTS", str(path.parent))
+    return path
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """PNG files of smooth pictures, and the same a little noisier."""
+    generator = np.random.default_rng(0)
+    paths = tmp_path / "originals", tmp_path / "reconstructions"
+    for path in paths:
+        path.mkdir()
+    for i in range(NUMBER):
+        small = Image.fromarray(generator.integers(0, 256, (5, 5, 3), dtype=np.uint8))
+        pixels = np.asarray(small.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+        noisy = np.clip(pixels + generator.normal(0, 12, pixels.shape), 0, 255).round().astype(np.uint8)
+        Image.fromarray(pixels).save(paths[0] / f"{i}.png")
+        Image.fromarray(noisy).save(paths[1] / f"{i}.png")
+    return paths
+
+
+def features(folder: Path, cache: Path) -> Tensor:
+    """Of all files of the folder, as a run reads them."""
+    config = DataConfig(source="folder", path=str(folder), size=SIZE, val=NUMBER // 2)
+    data = open_dataset(config, cache=cache)
+    net = nets.get("inception")().load(data.signal, CPU)
+    return torch.cat([collect(net, batches(split, 8, CPU)) for split in (data.train, data.val)])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # torch-fidelity's
+def test_rfid_is_torch_fidelitys(folders: tuple[Path, Path], weights_file: Path, tmp_path: Path) -> None:
+    import torch_fidelity
+
+    theirs = torch_fidelity.calculate_metrics(
+        input1=str(folders[1]),
+        input2=str(folders[0]),
+        fid=True,
+        cuda=False,
+        batch_size=8,
+        feature_extractor_weights_path=str(weights_file),
+        save_cpu_ram=True,
+        cache=False,
+        verbose=False,
+    )["frechet_inception_distance"]
+    one, two = (features(folder, tmp_path / "cache") for folder in folders)
+    assert one.shape == two.shape == (NUMBER, 2048)
+    ours = frechet_distance(two, FrechetReference.of(one))
+    assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-3)
+    assert ours > 0.05
