@@ -56,24 +56,33 @@ def gallery(dirs: Sequence[Path | str], *, out: Path | str, where: str | Sequenc
 
 def _picture(row: Row) -> tuple[str, np.ndarray] | None:
     """What the rows of the cell's picture are, and the picture `[H, W, 3]` uint8; None where there is nothing."""
-    tensors = {**_tensors(row, "reconstruction", PAIRS), **_tensors(row, "generation", SAMPLES)}
+    tensors = signals(row)
     parts = [(name, tensors[name]) for name in ("true", "reconstructed", "samples") if name in tensors]
     if not parts:
         return None
     return ", ".join(name for name, _ in parts), sheet([tiles for _, tiles in parts])
 
 
-def sheet(parts: Sequence[np.ndarray]) -> np.ndarray:
+def signals(row: Row) -> dict[str, np.ndarray]:
+    """The signals that the cell's jobs have stored, as pictures `[N, C, H, W]` or clips `[N, C, T, H, W]` in [-1, 1]:
+    "true" and "reconstructed" ones and "samples", whichever there are. Sounds are spectrograms, low frequencies last.
+
+    Raises UserError for a damaged artifact.
+    """
+    return {**_tensors(row, "reconstruction", PAIRS), **_tensors(row, "generation", SAMPLES)}
+
+
+def sheet(parts: Sequence[np.ndarray], *, across: int = 16) -> np.ndarray:
     """Signals `[N, C, H, W]` or `[N, C, T, H, W]` in [-1, 1], a part below the other, as one picture `[H, W, 3]` uint8.
 
-    Images stand in rows of as many as the widest part has, up to 16; each clip is a row of its frames.
+    Images stand in rows of as many as the widest part has, up to `across`; each clip is a row of its frames.
     """
     lines = []
     for part in parts:
         tiles = np.clip(np.rint((part.astype(np.float64) + 1) * 127.5), 0, 255).astype(np.uint8)
         if tiles.shape[1] == 1:
             tiles = np.repeat(tiles, 3, axis=1)
-        clips = np.moveaxis(tiles, 2, 1) if tiles.ndim == 5 else _rows_of(tiles, 16)
+        clips = np.moveaxis(tiles, 2, 1) if tiles.ndim == 5 else _rows_of(tiles, across)
         lines += [_line(clip) for clip in clips]
         lines.append(np.full((3 * _GAP, 1, 3), _PAPER, np.uint8))
     lines.pop()

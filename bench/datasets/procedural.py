@@ -23,7 +23,7 @@ from .texture import TEXTURE, gaussian_texture
 
 # Which of a sample's uniform numbers says how many shapes or events it has, and what is there in plain samples: no
 # shape, but one event, since silence has no signal-to-noise ratio.
-_COUNT, _NO_SHAPE, _ONE_EVENT = 1, -0.5, 0.0
+_COUNT, _NO_SHAPE, _ONE_EVENT = 1, -1.0, 0.0
 # Elements made at a time: enough to pay for numpy's calls, few enough to stay in the processor's cache.
 _BLOCK = 1 << 18
 
