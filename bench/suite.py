@@ -15,6 +15,7 @@ from typing import Any
 
 from ..results.claims import Claim
 from ..results.errors import UserError, unknown
+from ..tasks.nets.config import PRETRAINED, SCATTERING
 from ..tokenizers.options import OPTIONS, RENAMED
 from ..tokenizers.spec import Modality
 from ..tokenizers.training import TrainingConfig
@@ -50,7 +51,7 @@ class TokenizerEntry:
 @dataclass(frozen=True, kw_only=True)
 class Suite:
     """A checked suite. `options` are those of the kinds of job, by kind; `training` and `prior` lie below the tables of
-    recipes and priors; `features` names the nets of Fréchet and kernel distances ("encoder" needs no download);
+    recipes and priors; `features` names the nets of Fréchet and kernel distances, the leading one first;
     `data_seeds` has the seeds of the data sets, by label, for which they differ from `seeds`; those `data_on_request`
     are used only by the entries that name them; `claims` are judged by `latentbench list systems` on what was run."""
 
@@ -80,7 +81,7 @@ class _Top:
     data_seeds: dict[str, tuple[int, ...]] = field(default_factory=dict)
     data_on_request: tuple[str, ...] = ()
     tasks: tuple[str, ...] | None = None
-    features: tuple[str, ...] = ("encoder",)
+    features: tuple[str, ...] = (PRETRAINED, SCATTERING)
     training: dict[str, Any] = field(default_factory=dict)
     prior: dict[str, Any] = field(default_factory=dict)
     claims: list[dict[str, Any]] = field(default_factory=list)

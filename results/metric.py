@@ -26,7 +26,8 @@ class Metric:
     `name` is snake_case and names the protocol (`rfd_inception`, not `fid`). `value` is None when nothing could be
     measured; `missing` counts the samples for which the metric is undefined. `se` is the standard error and `interval`
     the 95 % interval, either may be None where none is known. `direction` says which way is better; `protocol` is one
-    line with whatever must agree before two values may be compared. `role` and `shown` place it in tables.
+    line with whatever must agree before two values may be compared. `role` and `shown` place it in tables; `blind_to`
+    says in a few words what hardly moves it.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Metric:
     protocol: str = ""
     role: Role = ""
     shown: Shown = "default"
+    blind_to: str = ""
 
     @classmethod
     def from_samples(
@@ -78,7 +80,7 @@ class Metric:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for a record; non-finite numbers become None (JSON has none)."""
-        places = {"role": self.role, "shown": self.shown}
+        places = {"role": self.role, "shown": self.shown, "blind_to": self.blind_to}
         return {
             "name": self.name,
             "value": _finite(self.value),

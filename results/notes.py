@@ -42,6 +42,7 @@ def notes(
     if compared is not None:
         result += _differences(groups, compared)
     result += _protocols(groups, metrics)
+    result += _blind(groups, metrics)
     if mixed:
         result.append(f"Left out, since their protocols differ between lines: {', '.join(mixed)}; see --format json.")
     result += _unfinished(groups)
@@ -142,6 +143,15 @@ def _protocols(groups: Sequence[Group], metrics: Sequence[str]) -> list[str]:
         if facts:
             result.append(f"{', '.join(names)}: {'; '.join(facts)}.")
     return result + missing
+
+
+def _blind(groups: Sequence[Group], metrics: Sequence[str]) -> list[str]:
+    """One note for each thing that some of the metrics hardly see."""
+    shared: dict[str, list[str]] = {}
+    for name in metrics:
+        for text in dict.fromkeys(metric.blind_to for _, metric in measurements(groups, name) if metric.blind_to):
+            shared.setdefault(text, []).append(name)
+    return [f"Nearly blind to {text}: {', '.join(names)}." for text, names in shared.items()]
 
 
 def _unfinished(groups: Sequence[Group]) -> list[str]:

@@ -74,8 +74,12 @@ def distances(
     ours, theirs = (side[evenly(len(side), _KERNEL_FEATURES)] for side in (features, reference.features))
     distance = kid_metric(kernel, ours, theirs, protocol=protocol, seed=seed)
     return [
-        replace(frechet_metric(frechet, features, reference.frechet, protocol=protocol), shown="first"),
-        replace(distance, shown="default" if prefix == "g" else "asked"),
+        replace(
+            frechet_metric(frechet, features, reference.frechet, protocol=protocol),
+            shown="first",
+            blind_to=net.blind_to,
+        ),
+        replace(distance, shown="default" if prefix == "g" else "asked", blind_to=net.blind_to),
     ]
 
 
@@ -102,7 +106,10 @@ def paired_distances(
     distance, distance_left_out = paired_frechet_metric(frechet, features, reference.frechet, protocol=protocol)
     rows = evenly(len(features), _KERNEL_FEATURES)
     kid, kid_left_out = paired_kid_metric(kernel, features[rows], reference.features[rows], protocol=protocol)
-    results = [replace(distance, shown="first"), replace(kid, shown="asked")]
+    results = [
+        replace(distance, shown="first", blind_to=net.blind_to),
+        replace(kid, shown="asked", blind_to=net.blind_to),
+    ]
     return results, {frechet: distance_left_out, kernel: kid_left_out}
 
 

@@ -84,13 +84,14 @@ class FeatureNet(nn.Module):
 
     `name` stands in the metric's name (`rfd_<name>`); `dim` is the feature's length; `reads` says whether it takes the
     modality's own signal or, for audio nets on spectrograms, the waveform; `protocol` is one line on input size,
-    resize, layer and weights.
+    resize, layer and weights; `blind_to` says in a few words what its distances hardly see, for the notes of tables.
     """
 
     name: str
     dim: int
     reads: Literal["signal", "waveform"] = "signal"
     protocol: str
+    blind_to: str = ""
 
     @abstractmethod
     def forward(self, signal: Tensor) -> Tensor:

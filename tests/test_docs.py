@@ -26,6 +26,7 @@ from latentbench.bench.datasets import open_dataset
 from latentbench.bench.plan import make_plan
 from latentbench.bench.runner import run_suite
 from latentbench.bench.suite import _EntryHead, _Top, load_suite, suite_names
+from latentbench.results.rows import rows
 from latentbench.results.store import Store
 from latentbench.tasks.config import GenerationConfig, ModelabilityConfig, ProbesConfig, ReconstructionConfig
 from latentbench.tasks.nets.config import EncoderConfig
@@ -72,8 +73,9 @@ TINY = {
     ],
     "tokenizers": [{"recipe": "pca", "channels": 4}, {"recipe": "vq-vae", "modalities": ["image"], "width": 8}],
     "training": {"steps": 1, "batch_size": 4},
-    "encoder": {"training": {"steps": 1, "batch_size": 4}},
+    "features": ["scattering"],
     "prior": {"training": {"steps": 1, "batch_size": 4}, "flow": {"steps": 1, "layers": 1}, "ar": {"layers": 1}},
+    "reconstruction": {"keep": 2},
     "generation": {"samples": 8},
 }
 ONE_STEP = (
@@ -489,6 +491,32 @@ def test_the_readmes_tables_are_made_from_records(updater: ModuleType, workspace
     page = updater.replaced((ROOT / "README.md").read_text(), "quickstart", content)
     assert updater.replaced(page, "quickstart", content) == page
     assert content in page
+    assert "rfd_scattering" in content
+    assert "si_sdr" in content
+
+
+@pytest.mark.slow
+def test_one_command_remakes_the_readme(
+    updater: ModuleType, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every block and both pictures, without an edit by hand; what is said of the cells is true of them."""
+    monkeypatch.setattr(updater, "README", tmp_path / "README.md")
+    (tmp_path / "README.md").write_text((ROOT / "README.md").read_text())
+    updater.main(workspace / "runs" / "quickstart")
+    page = (tmp_path / "README.md").read_text()
+    images = [row for row in rows([workspace / "runs" / "quickstart"]) if row["modality"] == "image"]
+    clear, near = max(images, key=lambda row: row["psnr"]), min(images, key=lambda row: row["gfd_scattering"])
+    (said,) = re.findall(r"^\*Which of these.*$", page, flags=re.MULTILINE)
+    for row in (clear, near):
+        assert f"`{row['label']}` at TSR {row['tsr']:.4g}" in said
+    assert f"{clear['psnr']:.1f} dB" in said
+    assert f"{near['gfd_scattering']:.3g}" in said
+    assert page.count("(docs/quickstart.png)") == page.count("(docs/quickstart.svg)") == 1
+    picture = tmp_path / "docs" / "quickstart.png"
+    assert 1000 < picture.stat().st_size < 300_000
+    assert (tmp_path / "docs" / "quickstart.svg").read_text().count("gfd_scattering") >= 1
+    updater.main(workspace / "runs" / "quickstart")
+    assert (tmp_path / "README.md").read_text() == page
 
 
 def test_the_readme_lists_what_is_shipped(updater: ModuleType) -> None:

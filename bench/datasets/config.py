@@ -24,6 +24,9 @@ _GEOMETRY: dict[Modality, tuple[str, ...]] = {
 }
 
 
+# The options of the embedded data; at their defaults they stay out of a data set's identity.
+_PROCEDURAL = ("complexity", "texture", "objects")
+
 # Far beyond anything that is trained on, and near enough to be counted, listed and multiplied.
 _MOST = {"samples": 10**10, "n_mels": 1024, "n_fft": 1 << 16, "per_file": 10**9}
 _MOST_SECONDS = 86_400
@@ -45,6 +48,8 @@ class DataConfig:
     "short" scales images and frames so that the short side fits, "none" keeps the native pixels. `labels` "auto"
     takes the parent folder's name as the class when there are at least two; "folder" insists on it. `complexity`
     "mixed" (procedural) leaves every other sample without texture, and its background alone (of a sound: one event).
+    `texture` (procedural) scales the noise that lies over everything, 1 being as much as natural signals have and 0
+    none; `objects` is the most shapes in a picture, or events in a sound (1 to 3): the fewer, the easier to learn.
     `pad` fills sounds shorter than `seconds` up with silence instead of skipping them.
     """
 
@@ -70,6 +75,8 @@ class DataConfig:
     resize: Literal["short", "none"] = "short"
     labels: Literal["auto", "none", "folder"] = "auto"
     complexity: Literal["even", "mixed"] = "even"
+    texture: float = 1.0
+    objects: int = 3
     pad: bool = False
     seed: int = 0
 
@@ -79,8 +86,14 @@ class DataConfig:
         self._fill("val", {"procedural": 256, "torchvision": 1.0}.get(self.kind, 0.1))
         if self.kind == "procedural":
             self._fill("samples", 4096)
-        elif self.complexity != "even":
-            raise ValueError("complexity is for source 'procedural'")
+        else:
+            for name in _PROCEDURAL:
+                if getattr(self, name) != getattr(type(self), name):
+                    raise ValueError(f"{name} is for source 'procedural'")
+        if not 0 <= self.texture <= 4:
+            raise ValueError("texture must be between 0 and 4")
+        if not 1 <= self.objects <= 3:
+            raise ValueError("objects must be 1, 2 or 3")
         if self.pad and not (self.modality.is_audio and self.kind == "folder"):
             raise ValueError("pad is for sounds of source 'folder'")
         for name in ("size", "channels", "frames", "sample_rate", "n_mels", "n_fft", "hop", "samples", "per_file"):
@@ -137,8 +150,8 @@ class DataConfig:
         fields = ["source", "modality", "channels", *_GEOMETRY[self.modality], "samples", "val", "seed"]
         if self.kind != "procedural":
             fields += ["per_file", "crop"]
-        elif self.complexity != "even":
-            fields += ["complexity"]
+        else:
+            fields += [name for name in _PROCEDURAL if getattr(self, name) != getattr(type(self), name)]
         if self.kind == "folder":
             fields += ["labels"]
         if self.kind != "procedural" and not self.modality.is_audio:

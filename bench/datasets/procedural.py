@@ -2,7 +2,7 @@
 
 A sample is structure (shapes or sound events, whose class is the label) plus texture (stationary Gaussian noise with
 a stated spectrum, see `texture.TEXTURE`), clipped to [-1, 1]. Sample i depends on (seed, split, i), the geometry and
-the complexity alone, so any part of any sample can be made again at any time.
+the options `complexity`, `texture` and `objects` alone, so any part of any sample can be made again at any time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .texture import TEXTURE, gaussian_texture
 
 # Which of a sample's uniform numbers says how many shapes or events it has, and what is there in plain samples: no
 # shape, but one event, since silence has no signal-to-noise ratio.
-_COUNT, _NO_SHAPE, _ONE_EVENT = 1, -0.5, 0.0
+_COUNT, _NO_SHAPE, _ONE_EVENT = 1, -1.0, 0.0
 # Elements made at a time: enough to pay for numpy's calls, few enough to stay in the processor's cache.
 _BLOCK = 1 << 18
 
@@ -53,7 +53,7 @@ def parts(config: DataConfig, split: Literal["train", "val"], indices: int | np.
     indices = np.atleast_1d(np.asarray(indices, np.int64))
     shape = stored_shape(config)
     uniforms, white = _random(config, split, indices, shape)
-    texture = gaussian_texture(white, TEXTURE[config.modality])
+    texture = gaussian_texture(white, TEXTURE[config.modality]) * np.float32(config.texture)
     texture[_plain(config, indices)] = 0
     structure, mask, label = _structure(config, uniforms, shape)
     return Parts(np.clip(structure + texture, -1, 1), structure, texture, mask, label)
@@ -127,10 +127,10 @@ def _structure(
     config: DataConfig, uniforms: np.ndarray, shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if config.modality.is_audio:
-        structure, mask = sounds.draw(uniforms, shape[-1], config.sample_rate, shape[0])
+        structure, mask = sounds.draw(uniforms, shape[-1], config.sample_rate, shape[0], most=config.objects)
         return structure, mask, sounds.labels(uniforms)
     still = config.modality is Modality.IMAGE
-    structure, mask = shapes.draw(uniforms, 1 if still else config.frames, config.size)
+    structure, mask = shapes.draw(uniforms, 1 if still else config.frames, config.size, most=config.objects)
     if shape[0] == 1:
         structure = structure.mean(axis=1, keepdims=True)
     if still:

@@ -21,19 +21,19 @@ def labels(u: np.ndarray) -> np.ndarray:
     return np.minimum((u[:, 0] * len(CLASSES)).astype(np.int64), len(CLASSES) - 1)
 
 
-def draw(u: np.ndarray, frames: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+def draw(u: np.ndarray, frames: int, size: int, *, most: int = MOST) -> tuple[np.ndarray, np.ndarray]:
     """Structure `[B, 3, T, H, W]` float32 in [-1, 1] and its mask `[B, T, H, W]` bool (covered at least by half).
 
-    One to three shapes of the sample's class over a plain background, later ones over earlier ones. Each moves by at
-    most 0.6 (of the half frame) and turns by at most 60 degrees over the clip, at constant velocity.
+    One to `most` (at most three) shapes of the sample's class over a plain background, later ones over earlier ones.
+    Each moves by at most 0.6 (of the half frame) and turns by at most 60 degrees over the clip, at constant velocity.
     """
     u = u.astype(np.float32)
     label, n = labels(u), len(u)
     background = u[:, 2:5] - np.float32(0.5)
     structure = np.broadcast_to(background[:, :, None, None, None], (n, 3, frames, size, size)).copy()
     clear = np.ones((n, frames, size, size), np.float32)
-    count = 1 + np.minimum((u[:, 1] * MOST).astype(np.int64), MOST - 1)
-    for k in range(MOST):
+    count = 1 + np.minimum((u[:, 1] * most).astype(np.int64), most - 1)
+    for k in range(most):
         rows = np.flatnonzero(count > k)
         if len(rows):
             own = u[rows, 5 + k * PER_SHAPE : 5 + (k + 1) * PER_SHAPE]

@@ -21,18 +21,19 @@ def labels(u: np.ndarray) -> np.ndarray:
     return np.minimum((u[:, 0] * len(CLASSES)).astype(np.int64), len(CLASSES) - 1)
 
 
-def draw(u: np.ndarray, length: int, rate: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
+def draw(u: np.ndarray, length: int, rate: int, channels: int, *, most: int = MOST) -> tuple[np.ndarray, np.ndarray]:
     """Structure `[B, C, N]` float32 in [-1, 1] and its mask in time `[B, N]` bool: outside it the structure is 0.
 
-    One to three events of the sound's class, each 0.25 to 0.7 of the clip long, with a raised-cosine envelope.
+    One to `most` (at most three) events of the sound's class, each 0.25 to 0.7 of the clip long, with a raised-cosine
+    envelope.
     """
     u = u.astype(np.float32)
     label, n = labels(u), len(u)
-    count = 1 + np.minimum((u[:, 1] * MOST).astype(np.int64), MOST - 1)
+    count = 1 + np.minimum((u[:, 1] * most).astype(np.int64), most - 1)
     time = np.arange(length, dtype=np.float32) / np.float32(rate)
     structure = np.zeros((n, channels, length), np.float32)
     mask = np.zeros((n, length), bool)
-    for k in range(MOST):
+    for k in range(most):
         rows = np.flatnonzero(count > k)
         if not len(rows):
             continue

@@ -11,10 +11,11 @@ from ...results.record import JobResult
 from ...tasks.config import GenerationConfig
 from ...tasks.metrics.config import measure_versions, scores
 from ...tasks.nets import nets
+from ...tasks.nets.config import ENCODER
 from ..grid import Cell
 from ..suite import Suite
 from .base import JobContext, JobKind, PlanContext, Price
-from .reference import ENCODER, net_versions, references
+from .reference import net_versions, references, serving
 
 
 class Generation(JobKind):
@@ -35,7 +36,8 @@ class Generation(JobKind):
             return
         options: GenerationConfig = suite.options[self.name]
         where = f"{suite.where}: generation: scores"
-        dims = {name: suite.options[ENCODER].dim if name == ENCODER else nets.get(name).dim for name in suite.features}
+        names = {name for data in suite.data for name in serving(suite, data)}
+        dims = {name: suite.options[ENCODER].dim if name == ENCODER else nets.get(name).dim for name in sorted(names)}
         for score in (scores.get(name)() for name in options.scores):
             reason = score.unsupported_reason(samples=options.samples, dims=dims)
             if reason is not None:

@@ -9,15 +9,13 @@ from ...results.errors import UserError
 from ...results.record import JobResult
 from ...tasks.metrics.config import measure_versions
 from ...tasks.nets import nets
-from ...tasks.nets.config import EncoderConfig
+from ...tasks.nets.config import ENCODER, PRETRAINED, EncoderConfig, pretrained
 from ...tokenizers import weights
 from ...tokenizers.validation import check_distinct
 from ..datasets.config import DataConfig, signal_spec
 from ..grid import Cell
 from ..suite import Suite
 from .base import JobContext, JobKind, PlanContext
-
-ENCODER = "encoder"
 
 
 class ReferenceFeatures(JobKind):
@@ -29,7 +27,7 @@ class ReferenceFeatures(JobKind):
         """Refuse nets that do not exist, serve no data of the suite, or lack their weights."""
         check_distinct(suite.features, f"{suite.where}: features")
         for i, name in enumerate(suite.features):
-            if name == ENCODER:
+            if name in (ENCODER, PRETRAINED):
                 continue
             where = f"{suite.where}: features[{i}]"
             net = nets.get(name, where=where)
@@ -89,9 +87,14 @@ class _Waveforms:
 
 
 def serving(suite: Suite, data: DataConfig) -> list[str]:
-    """The suite's nets that have features for the data set: the encoder first."""
-    others = [name for name in suite.features if name != ENCODER and data.modality in nets.get(name).modalities]
-    return [ENCODER] * (ENCODER in suite.features) + others
+    """The suite's nets that have features for the data set, in the suite's order."""
+    names: list[str] = []
+    for name in suite.features:
+        if name == PRETRAINED:
+            names += pretrained(signal_spec(data))
+        elif name == ENCODER or data.modality in nets.get(name).modalities:
+            names.append(name)
+    return list(dict.fromkeys(names))
 
 
 def net_versions(at: PlanContext) -> dict[str, int]:

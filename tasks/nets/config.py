@@ -21,8 +21,9 @@ class NetConfig(Part):
 
     `kind` stands in the metrics' names; `modalities` are those it serves; `reads` says whether it takes the modality's
     own signal or, for audio nets on spectrograms, the waveform; `weights` is what it needs (a key of
-    `tokenizers.weights.known`, or None); `dim` is the length of its features; `protocol` one line on input and layer.
-    The loaded net's own protocol adds which weights and what they met.
+    `tokenizers.weights.known`, or None); `dim` is the length of its features; `protocol` one line on input and layer,
+    to which the loaded net adds which weights and what they met; `blind_to` what its distances hardly see, as
+    docs/which-distances-rank.md has measured it.
     """
 
     modalities: ClassVar[tuple[Modality, ...]]
@@ -30,6 +31,7 @@ class NetConfig(Part):
     weights: ClassVar[str | None] = None
     dim: ClassVar[int]
     protocol: ClassVar[str]
+    blind_to: ClassVar[str] = ""
 
     @classmethod
     def unsupported_reason(cls, signal: SignalSpec) -> str | None:
@@ -91,6 +93,7 @@ class InceptionConfig(NetConfig):
     weights = "inception"
     dim = 2048
     protocol = "TF-ported InceptionV3 2015-12-05, pool 2048-d; uint8 rounded and clamped; TF1 bilinear resize to 299"
+    blind_to = "mild colour casts"
     builds = "inception:InceptionNet"
 
 
@@ -102,6 +105,7 @@ class MobileNetV2Config(NetConfig):
     weights = "mobilenet_v2"
     dim = 1280
     protocol = "ImageNet MobileNetV2, mean-pooled 1280-d; uint8 rounded and clamped; antialiased bilinear resize to 224"
+    blind_to = "mild colour casts"
     builds = "mobilenet_v2:MobileNetV2Net"
 
 
@@ -117,6 +121,7 @@ class YamnetConfig(NetConfig):
         "YAMNet 1024-d embedding, int8 weights dequantised; mono, 16 kHz; patches of 0.96 s every 0.48 s averaged, "
         "the end padded with silence"
     )
+    blind_to = "how strongly speech is low-passed (.6 of the band is no nearer than .4)"
     builds = "yamnet:YamnetNet"
 
 
@@ -132,6 +137,7 @@ class MusicnnConfig(NetConfig):
         "MusiCNN (MSD) 200-d penultimate layer; mono, 16 kHz; patches of 187 frames (3 s) averaged, a remainder "
         "dropped, shorter clips looped to 3 s"
     )
+    blind_to = "faint noise (40 dB under speech) and mild compression (Opus at 24 to 10 kbit/s)"
     builds = "musicnn:MusicnnNet"
 
 
@@ -146,6 +152,7 @@ class I3DConfig(NetConfig):
         "I3D RGB Kinetics-400, 400 logits; uint8 rounded and clamped; bilinear resize to 224 without antialiasing; "
         "clips under 9 frames hold their last frame to 9"
     )
+    blind_to = "with few clips: a blur of half a pixel, two swapped frames"
     builds = "i3d:I3DNet"
 
 
@@ -160,6 +167,9 @@ class ScatteringConfig(NetConfig):
         "deviations (sounds: of the log-mel above -30 dB, also in 4 bands; clips: also of differences over 1, 2 and 4 "
         "frames), whitened to 96-d by synthetic 1/f pictures"
     )
+    blind_to = (
+        "what is depicted or said: it sees texture, colour and contrast, and little of mild colour casts or codecs"
+    )
     builds = "scattering:ScatteringNet"
 
     @classmethod
@@ -168,7 +178,8 @@ class ScatteringConfig(NetConfig):
         if min(shape[-2:]) >= 4:
             return None
         seen = "log-mel" if signal.modality is Modality.WAVEFORM else "signal"
-        return f"it needs at least 4 positions along both axes of a picture, and this {seen} has {shape[-2:]}"
+        wrong = f"it needs at least 4 positions along both axes of a picture, and this {seen} has {shape[-2:]}"
+        return f"{wrong}; 'encoder' serves any signal"
 
 
 _NETS = (ScatteringConfig, InceptionConfig, MobileNetV2Config, YamnetConfig, MusicnnConfig, I3DConfig)
@@ -191,6 +202,24 @@ nets = Registry(
     base=NetConfig,
 )
 
+ENCODER, PRETRAINED, SCATTERING = "encoder", "pretrained", "scattering"
+
+# What `PRETRAINED` stands for: the net whose distance the field reports, by modality.
+_REPORTED = {
+    Modality.IMAGE: InceptionConfig,
+    Modality.VIDEO: I3DConfig,
+    Modality.WAVEFORM: YamnetConfig,
+    Modality.SPECTROGRAM: YamnetConfig,
+}
+
+
+def pretrained(signal: SignalSpec) -> list[str]:
+    """The field's net for such signals, where its weights are on this machine; nothing otherwise."""
+    net = _REPORTED[signal.modality]
+    absent = net.unsupported_reason(signal) is not None or weights.find(net.kind) is None
+    return [] if absent else [net.kind]
+
+
 SUPERVISED, SELF_SUPERVISED = "encoder_supervised", "encoder_selfsup"
 
 
@@ -205,7 +234,7 @@ def _encoder_training() -> TrainingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """The feature net that needs no download: a small strided convolutional encoder, trained once per data set.
+    """A small strided convolutional encoder as the feature net, trained once per data set.
 
     `width` channels after the stem (twice as many at the next grid), `dim` at the last one, which are the features;
     `mels` bins of the front end for waveforms; `temperature` and `projection` of the contrastive loss where there are
@@ -213,6 +242,7 @@ class EncoderConfig:
     """
 
     version: ClassVar[int] = 1
+    blind_to: ClassVar[str] = "compression; it has about 3 dimensions, of which colour or loudness is the strongest"
     width: int = 32
     dim: int = 128
     mels: int = 64

@@ -96,6 +96,7 @@ class EncoderNet(FeatureNet):
             f"convolutional encoder trained {how} of the training split "
             f"({config.training.steps} steps of {config.training.batch_size}), mean-pooled {config.dim}-d"
         )
+        self.blind_to = config.blind_to
         self.front, self.trunk = front, trunk
 
     def forward(self, signal: Tensor) -> Tensor:

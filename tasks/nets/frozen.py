@@ -21,6 +21,7 @@ class FrozenNet(FeatureNet):
         super().__init__()
         self.name, self.dim, self.reads = config.kind, config.dim, config.reads
         self.protocol = config.protocol + note
+        self.blind_to = config.blind_to
 
 
 def fold_batch_norm(

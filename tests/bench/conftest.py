@@ -25,6 +25,7 @@ _MINI: dict[str, Any] = {
         {"recipe": "kl-vae", "downsample": 4, "tsr": 12, "width": 8},
         {"recipe": "vq-vae", "downsample": 4, "codebook_size": 64, "width": 8},
     ],
+    "features": ["encoder"],
     "training": {"steps": 60, "batch_size": 8},
     "encoder": {"width": 8, "training": {"steps": 10, "batch_size": 8}},
     "prior": {

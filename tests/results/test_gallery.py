@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from torchvision.io import decode_image
 
 from latentbench.results.errors import UserError
-from latentbench.results.gallery import gallery, png, sheet
+from latentbench.results.gallery import gallery, png, sheet, spectrogram
 from latentbench.results.record import Record
 from latentbench.results.store import Store
 
@@ -61,7 +61,7 @@ def pixels(path: Path) -> np.ndarray:
 
 def test_a_picture_per_cell_that_has_one_and_a_page_of_them(run: Path, tmp_path: Path) -> None:
     files = gallery([run], out=tmp_path / "gallery")
-    names = [f"demo_{name}-0.png" for name in ("image", "clip", "mel")]
+    names = [f"demo_{name}-0.png" for name in ("image", "clip", "mel", "sound")]
     assert [path.name for path in files] == [*names, "index.html"]
     page = files[-1].read_text()
     assert all(f'src="{name}"' in page for name in names)
@@ -91,6 +91,26 @@ def test_low_frequencies_stand_at_the_bottom(run: Path, tmp_path: Path) -> None:
     assert picture.shape == (66, 66, 3)
     assert (picture[5, 5] == 0).all()
     assert (picture[60, 5] == 255).all()
+
+
+def test_a_sound_is_shown_as_its_spectrogram(run: Path, tmp_path: Path) -> None:
+    picture = pixels(gallery([run], out=tmp_path / "gallery")[3])
+    assert (picture[62, 1:60] > 240).all()  # a constant of 0.5: all its power at frequency 0, in the lowest of 16 rows
+    assert (picture[:50, 1:60] == 0).all()
+
+
+@pytest.mark.parametrize(("bin_", "level"), [(5, 1.0), (20, 0.1)])
+def test_a_sine_lies_in_its_own_row_at_its_own_level(bin_: int, level: float) -> None:
+    """Windows of 64 samples: a sine of k cycles a window is in row k, 0 dB at full scale, and two rows away black."""
+    sine = level * np.sin(2 * np.pi * bin_ * np.arange(1024) / 64)
+    silent = np.zeros(1024)
+    picture = spectrogram(np.stack([[sine, sine], [silent, silent]]))
+    assert picture.shape == (2, 1, 32, 61)
+    expected = 1 + 20 * np.log10(level) / 40
+    np.testing.assert_allclose(picture[0, 0, bin_], expected, atol=1e-3)
+    assert (picture[0, 0, [bin_ - 3, bin_ + 3]] < -0.9).all()
+    assert (picture[1] == -1).all()
+    assert spectrogram(np.zeros((1, 1, 3))).shape == (1, 1, 2, 1)  # shorter than a window: padded
 
 
 def test_many_tiles_go_on_in_the_next_row() -> None:

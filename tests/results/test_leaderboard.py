@@ -365,6 +365,19 @@ def test_a_terminal_gets_tables_of_its_width(folder: Path, width: int) -> None:
     assert re.search(r"\x1b\[1m *25\.20±0\.43", text)  # the best is bold
 
 
+def test_what_a_net_is_blind_to_stands_once_below_the_table(tmp_path: Path, add: Add) -> None:
+    store = Store(tmp_path)
+    fields = {"value": 2.0, "direction": "lower", "role": "generation"}
+    metrics = [Metric(name=name, blind_to="colour", **fields) for name in ("gfd_a", "gkd_a")]  # type: ignore[arg-type]
+    metrics += [Metric(name="gfd_b", blind_to="order", **fields), Metric(name="gfd_c", **fields)]  # type: ignore[arg-type]
+    store.write_suite("s", [add(store, "one", metrics=metrics), add(store, "two", metrics=metrics)])
+    page = leaderboard([tmp_path])
+    assert page.count("Nearly blind to colour: gfd_a, gkd_a.") == 1
+    assert page.count("Nearly blind to") == 2
+    assert "Nearly blind to order: gfd_b." in page
+    assert "colour" not in leaderboard([tmp_path], columns="gfd_b,gfd_c", sort="gfd_b")
+
+
 def shown(folder: Path, width: int = 80, **options: Any) -> list[str]:
     console = Console(width=width, record=True, file=io.StringIO(), force_terminal=True)
     show([folder], console, **options)

@@ -111,7 +111,7 @@ class Levels(Tokenizer):
 class Pixels(FeatureNet):
     """Features are the mean of each quarter of the picture, per channel, or of the spectrum of what is heard."""
 
-    dim, protocol = 12, "quarters"
+    dim, protocol, blind_to = 12, "quarters", "what a quarter holds"
 
     def __init__(self, name: str = "pixels", reads: str = "signal") -> None:
         super().__init__()

@@ -37,6 +37,7 @@ def test_only_the_real_inception_earns_the_name_fid(
         assert metric.direction == "lower"
         assert (metric.shown == "first") == (metric is results[0])  # Fréchet distances lead in tables
         assert metric.n == 30
+        assert metric.blind_to == "what a quarter holds"
 
 
 def test_values_are_the_metrics_own(toys: SimpleNamespace) -> None:

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -139,8 +140,23 @@ def test_a_folder_without_a_path_can_be_planned_but_not_read() -> None:
         require_path(config)
 
 
-def test_complexity_is_in_the_identity_where_it_is_not_the_default() -> None:
-    assert "complexity" not in config().identity()
-    assert config(complexity="mixed").identity()["complexity"] == "mixed"
-    with pytest.raises(UserError, match="complexity is for source 'procedural'"):
-        config(source="folder", path="a", complexity="mixed")
+@pytest.mark.parametrize(("option", "value"), [("complexity", "mixed"), ("texture", 0.5), ("objects", 1)])
+def test_an_option_of_made_data_is_in_the_identity_where_it_is_not_the_default(option: str, value: Any) -> None:
+    assert option not in config().identity()
+    assert config(**{option: value}).identity()[option] == value
+    with pytest.raises(UserError, match=f"{option} is for source 'procedural'"):
+        config(source="folder", path="a", **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"texture": -0.1}, "texture must be between 0 and 4"),
+        ({"texture": 5}, "texture must be between 0 and 4"),
+        ({"objects": 0}, "objects must be 1, 2 or 3"),
+        ({"objects": 4}, "objects must be 1, 2 or 3"),
+    ],
+)
+def test_impossible_made_data(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        config(**options)

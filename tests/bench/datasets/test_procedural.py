@@ -147,6 +147,32 @@ def test_spectrogram_shares_the_waveforms_entry(cache: Path) -> None:
 
 
 @pytest.mark.parametrize("modality", list(Modality))
+def test_texture_is_scaled_and_the_structure_stays(modality: Modality) -> None:
+    indices = np.arange(20)
+    whole, faint, none = (parts(config(modality, texture=t), "val", indices) for t in (1.0, 0.05, 0.0))
+    np.testing.assert_allclose(faint.texture, whole.texture * 0.05, rtol=1e-5)
+    assert not none.texture.any()
+    for other in (faint, none):
+        assert np.array_equal(other.structure, whole.structure)
+        assert np.array_equal(other.label, whole.label)
+
+
+@pytest.mark.parametrize("modality", list(Modality))
+def test_one_object_each(modality: Modality) -> None:
+    """The first object of a sample is that of the same sample among one to three, where it is the only one."""
+    indices = np.arange(60)
+    three, one = (parts(config(modality, objects=n), "train", indices) for n in (3, 1))
+    assert np.array_equal(three.label, one.label)
+    same = (three.structure == one.structure).reshape(60, -1).all(axis=1)
+    assert 10 <= same.sum() <= 30  # a third
+    assert one.mask.reshape(60, -1).any(axis=1).all()
+    plain = (
+        parts(config(modality, objects=1, complexity="mixed"), "train", indices).mask[1::2].reshape(30, -1).any(axis=1)
+    )
+    assert plain.all() if modality.is_audio else not plain.any()
+
+
+@pytest.mark.parametrize("modality", list(Modality))
 def test_mixed_complexity_leaves_every_other_sample_plain(modality: Modality) -> None:
     indices = np.arange(40)
     even, mixed = (parts(config(modality, complexity=c), "train", indices) for c in ("even", "mixed"))

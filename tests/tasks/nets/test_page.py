@@ -8,6 +8,7 @@ import torch
 
 from latentbench.tasks.features import collect
 from latentbench.tasks.nets import nets
+from latentbench.tasks.nets.config import EncoderConfig
 from latentbench.tasks.nets.frozen import FrozenNet
 from latentbench.tokenizers import weights
 from latentbench.tokenizers.part import resolve_target
@@ -34,6 +35,12 @@ def test_the_table_names_every_net_and_file() -> None:
         assert str(nets.get(name).dim) in PAGE
         needed = nets.get(name).weights
         assert needed is None or all(filename in PAGE for filename in weights.known[needed].filenames)
+
+
+def test_every_net_says_what_it_is_blind_to() -> None:
+    for config in (EncoderConfig, *map(nets.get, nets.names())):
+        assert config.blind_to
+        assert config.blind_to[-1] not in ".;"  # it stands within a sentence of a table's notes
 
 
 def test_every_description_builds_a_net() -> None:
