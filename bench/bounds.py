@@ -1,4 +1,4 @@
-"""What no machine could do is refused when a suite is planned, in one line, before any work. Torch-free."""
+"""Refuses, when a suite is planned, what no machine could do: in one line, before any work. Torch-free."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class ReconstructionConfig:
         _at_least(self.keep, 0, "keep")
 
     def identity(self) -> dict[str, Any]:
-        """The options as a job's key holds them: without `keep` at 0, which came after the others."""
+        """The options as a job's key holds them: without `keep` at 0, an option added later."""
         return {name: value for name, value in asdict(self).items() if name != "keep" or value}
 
 

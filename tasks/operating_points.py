@@ -1,4 +1,4 @@
-"""Operating points: how well and how fast each further way of decoding the same latents does.
+"""Operating points: the quality and speed of each further way to decode the same latents.
 
 A residual quantiser decodes at any depth, nested dropout from any prefix, a diffusion decoder in any number of steps.
 """
