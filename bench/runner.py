@@ -233,7 +233,7 @@ def _check_cached(suite: Suite, fingerprints: Mapping[str, str], console: Consol
         with console.status(Text(f"checking {data.label}")):
             damage = damage_of_cached(data, cache=cache, fingerprint=fingerprints[data.label])
         if damage is not None:
-            console.print(Text(f"damaged {data.label} in the cache: {damage}; it is decoded anew"), soft_wrap=True)
+            console.print(Text(f"damaged {data.label} in the cache: {damage}; it is decoded again"), soft_wrap=True)
 
 
 def _tidy(store: Store, finished: Iterable[Job]) -> None:

@@ -32,7 +32,7 @@ _RADIUS, _SIGMA, _FREQUENCY, _SLANT = 3, 0.9, 0.75 * math.pi, 0.5
 _LAGS = (1, 2, 4)
 # Under the root of a variance: a flat picture has no spread, and rounding must not be taken for some.
 _FLAT = 1e-6
-# Contrasts span orders of magnitude, so logarithms are taken; this is what counts as none.
+# Contrasts span orders of magnitude, so logarithms are taken, of the contrast plus this.
 _FAINT = 0.02
 # The share of the greatest component's variance that is added to each before its root divides.
 _SHRINK = 0.001
@@ -87,7 +87,7 @@ class Scattering(nn.Module):
     def __init__(self, modality: Modality, channels: int) -> None:
         super().__init__()
         self.video = modality is Modality.VIDEO
-        # A sound's frequencies are not alike, so it has four bands beside the whole.
+        # A sound's frequencies are not alike, so it has four bands besides the whole.
         self.cells: tuple[tuple[int, int], ...] = ((1, 1), (4, 1)) if modality.is_audio else ((1, 1),)
         psi = torch.stack([morlet(math.pi * i / ORIENTATIONS) for i in range(ORIENTATIONS)])
         self.register_buffer("wavelets", torch.stack([psi.real, psi.imag], 1).flatten(0, 1)[:, None].float())
