@@ -125,7 +125,7 @@ def test_equal_seeds_give_equal_weights_and_losses(recipe: str, image: SignalSpe
 def test_cost_as_arithmetic_is_the_cost_as_counted(recipe: str, signal: SignalSpec, sample: Sample) -> None:
     config = small(recipe, signal)
     tokenizer = build(config).eval()
-    tokenizer.drop_training_modules()  # companions of the training are not the tokenizer's
+    tokenizer.drop_training_modules()  # training-only modules are not the tokenizer's
     assert config.estimate_parameters() == sum(p.numel() for p in tokenizer.parameters())
     with counter() as counted, torch.no_grad():
         tokenizer.decode(tokenizer.encode(sample(signal, 2)))
