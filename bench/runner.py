@@ -97,7 +97,6 @@ def run_suite(
         if todo:
             _check_cached(loaded, prints, console, cache)
             _tell_counts(plan, todo, store, console, cache)
-        _tidy(store, runner.finished.values())
         display = _executed(runner, plan, todo, console, before=before)
         _tell_skipped(plan, store, console)
     return Outcome(
@@ -166,6 +165,7 @@ def _write_suite(store: Store, plan: Plan) -> None:
 def _executed(runner: Engine, plan: Plan, todo: dict[str, Job], console: Console, *, before: int) -> Display:
     """The jobs of `todo`, executed and shown. One that turns out to be damaged joins them."""
     store = runner.settings.store
+    _tidy(store, runner.finished.values())
     display = Display(
         console=console,
         jobs=todo,
