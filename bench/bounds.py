@@ -1,4 +1,4 @@
-"""What no machine could do is refused when a suite is planned, in one line, before any work. Torch-free."""
+"""Refuses, when a suite is planned, what no machine could do: in one line, before any work. Torch-free."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _check_data(data: DataConfig, where: str) -> None:
     sample = math.prod(stored_shape(data)) * (2 if data.modality.is_audio else 1)
     counts = {"samples": data.samples, "val": data.val if isinstance(data.val, int) else None}
     for name, count in counts.items():
-        # Elsewhere the files decide how many there are; the number is but the most that are taken of them.
+        # Elsewhere the files decide how many there are, and the number is only an upper limit.
         if data.kind == "procedural" and count is not None and count * sample > cache_bound():
             raise UserError(
                 f"{where}: {name}: {count} samples of {sample} bytes need more than "

@@ -1,4 +1,4 @@
-"""What there is, by name, and what a suite would do: the texts of `list` and `plan`. Torch-free."""
+"""The texts of `list` (what there is, by name) and `plan` (what a suite would do). Torch-free."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = _parser().parse_args(argv)
         code = int(arguments.action(arguments))
-        sys.stdout.flush()  # a reader that has gone is met here rather than at exit
+        sys.stdout.flush()  # a closed pipe raises here rather than at exit
         return code
     except UserError as error:
         _complain(f"latentbench: {one_line(str(error))}")

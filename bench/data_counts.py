@@ -29,7 +29,7 @@ from .kinds.reconstruction import Reconstruction
 from .kinds.reference import serving
 from .suite import Suite
 
-# Two samples have a mean and a covariance; what fewer would fail after all training.
+# Two samples have a mean and a covariance; with fewer, distances would fail after all training.
 _FEWEST = 2
 
 

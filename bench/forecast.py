@@ -10,7 +10,7 @@ from .jobs import Job
 # A CPU core's sustained speed in training, for predictions before anything has run; a GPU is some 500 times that.
 FLOPS_PER_SECOND = 4e10
 
-# Jobs with fewer FLOPs take what their start takes: nothing about a device's speed follows from them.
+# Jobs with fewer FLOPs take about as long as their start: they say nothing about a device's speed.
 _LEAST_FLOPS = 1e10
 
 
@@ -32,7 +32,7 @@ class Forecast:
         """The seconds that a job will take, and whether one of its kind has been measured."""
         if job.kind in self.counts:
             mean, flops = self.seconds[job.kind] / self.counts[job.kind], self.flops[job.kind] / self.counts[job.kind]
-            # Small jobs of a kind take alike, whatever their FLOPs.
+            # Small jobs of a kind take about equally long, whatever their FLOPs.
             return mean * (job.flops / flops if min(flops, job.flops) >= _LEAST_FLOPS else 1.0), True
         large = [kind for kind in list(self.flops) if self.flops[kind] >= _LEAST_FLOPS * self.counts[kind]]
         seconds = sum(self.seconds[kind] for kind in large)

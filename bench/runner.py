@@ -22,7 +22,7 @@ from .data_counts import DataCounts, check_counts, count, fingerprints, recorded
 from .datasets import damage_of_cached, default_cache
 from .engines import engines
 from .engines.interface import Engine, EngineSettings
-from .imports import load_imports, refuse_unrepeatable
+from .imports import Import, load_imports, refuse_unrepeatable
 from .jobs import Job
 from .kinds import kinds
 from .plan import Plan, make_plan
@@ -65,19 +65,14 @@ def run_suite(
 
     `sets` are changes like `--set`; records go to `out` (default `runs/<suite>`). Jobs with a valid record whose files
     have their digests are not done again; failed ones are. `imports` are modules or files that register parts of the
-    user's own, for this process and for workers; a job without a sign of life for `stall_minutes` is begun again.
+    user's own, for this process and for workers; a job without a sign of life for `stall_minutes` is started again.
     Raises UserError for anything the user can mend, before anything is trained.
     """
     console = console or StderrConsole()
     imported = load_imports(imports)
     loaded = load_suite(suite, sets)
     make_engine = engines.get(engine, where="--engine")
-    if out is not None and not str(out).strip():
-        raise UserError("--out: a folder's name is wanted, got nothing")
-    root = Path(out) if out is not None else Path("runs") / loaded.name
-    if not str(root).isascii() and str(root) != str(root).encode("utf-8", "replace").decode():
-        # Files of tensors (safetensors) can't be opened by such a path.
-        raise UserError(f"--out {printable(str(root))}: its name is not valid UTF-8; choose another folder")
+    root = _output_folder(out, loaded)
     cache, store = default_cache(), Store(root)
     runner: Engine = make_engine(
         EngineSettings(
@@ -90,36 +85,19 @@ def run_suite(
             stall_seconds=None if stall_minutes is None else 60 * stall_minutes,
         )
     )
-    with recorded_lookups() as lookups:
-        make_plan(loaded, {})  # refuses what is wrong with the suite before the data are read
-    refuse_unrepeatable(lookups, imported)
+    _check(loaded, imported)
     _make_cache(cache)
     with _locked(root):
         prints = fingerprints(loaded, console, cache)
         plan = make_plan(loaded, prints)
-        claims = [asdict(claim) for claim in loaded.claims]
-        names = [kind.name for kind in kinds()]
-        store.write_suite(loaded.name, [p.to_json() for p in plan.cells], kinds=names, claims=claims)
-        done = _intact(store, plan.jobs, console)
-        todo = {name: job for name, job in plan.jobs.items() if name not in done}
+        _write_suite(store, plan)
+        runner.finished = _intact(store, plan.jobs, console)
+        before = len(runner.finished)
+        todo = {name: job for name, job in plan.jobs.items() if name not in runner.finished}
         if todo:
             _check_cached(loaded, prints, console, cache)
-        _tell_counts(plan, todo, store, console, cache)
-        _tidy(store, done.values())
-        before = len(done)
-        display = Display(
-            console=console,
-            jobs=todo,
-            total=len(todo),
-            before=before,
-            log_of=lambda job: last_log(store.job_folder(job.kind, job.key)),
-        )
-        runner.finished = done
-        with closing(runner.run(dict(todo))) as events, display:
-            for event in events:
-                if event.kind == "damaged":
-                    todo[event.job] = plan.jobs[event.job]
-                display.see(event)
+            _tell_counts(plan, todo, store, console, cache)
+        display = _executed(runner, plan, todo, console, before=before)
         _tell_skipped(plan, store, console)
     return Outcome(
         suite=loaded,
@@ -160,6 +138,49 @@ def run(
     return frame([row for row in rows([outcome.root]) if row["suite"] == outcome.suite.name])
 
 
+def _output_folder(out: str | Path | None, suite: Suite) -> Path:
+    """Where records go; raises UserError for a name that no folder can have."""
+    if out is not None and not str(out).strip():
+        raise UserError("--out: expected a folder's name, got nothing")
+    root = Path(out) if out is not None else Path("runs") / suite.name
+    if not str(root).isascii() and str(root) != str(root).encode("utf-8", "replace").decode():
+        # Files of tensors (safetensors) can't be opened by such a path.
+        raise UserError(f"--out {printable(str(root))}: its name is not valid UTF-8; choose another folder")
+    return root
+
+
+def _check(suite: Suite, imported: Sequence[Import]) -> None:
+    """Refuse what is wrong with the suite, and parts that workers can't import, before the data are read."""
+    with recorded_lookups() as lookups:
+        make_plan(suite, {})
+    refuse_unrepeatable(lookups, imported)
+
+
+def _write_suite(store: Store, plan: Plan) -> None:
+    claims = [asdict(claim) for claim in plan.suite.claims]
+    names = [kind.name for kind in kinds()]
+    store.write_suite(plan.suite.name, [p.to_json() for p in plan.cells], kinds=names, claims=claims)
+
+
+def _executed(runner: Engine, plan: Plan, todo: dict[str, Job], console: Console, *, before: int) -> Display:
+    """The jobs of `todo`, executed and shown. One that turns out to be damaged joins them."""
+    store = runner.settings.store
+    _tidy(store, runner.finished.values())
+    display = Display(
+        console=console,
+        jobs=todo,
+        total=len(todo),
+        before=before,
+        log_of=lambda job: last_log(store.job_folder(job.kind, job.key)),
+    )
+    with closing(runner.run(dict(todo))) as events, display:
+        for event in events:
+            if event.kind == "damaged":
+                todo[event.job] = plan.jobs[event.job]
+            display.see(event)
+    return display
+
+
 def _make_cache(cache: Path) -> None:
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -173,8 +194,6 @@ def _tell_counts(plan: Plan, todo: Mapping[str, Job], store: Store, console: Con
 
     A data set whose job is done has its counts in the job's record. Raises UserError for one too small to be measured.
     """
-    if not todo:
-        return
     counts: dict[str, DataCounts] = {}
     for planned in plan.cells:
         data, job = planned.cell.data, plan.jobs[planned.jobs["data"]]
@@ -214,7 +233,7 @@ def _check_cached(suite: Suite, fingerprints: Mapping[str, str], console: Consol
         with console.status(Text(f"checking {data.label}")):
             damage = damage_of_cached(data, cache=cache, fingerprint=fingerprints[data.label])
         if damage is not None:
-            console.print(Text(f"damaged {data.label} in the cache: {damage}; it is decoded anew"), soft_wrap=True)
+            console.print(Text(f"damaged {data.label} in the cache: {damage}; it is decoded again"), soft_wrap=True)
 
 
 def _tidy(store: Store, finished: Iterable[Job]) -> None:

@@ -52,7 +52,7 @@ class StopSignal:
         return self.asked
 
     def hold(self) -> None:
-        """From now on only note a request: what is left of the job takes a moment."""
+        """From now on only note a request: what is left of the job takes only a moment."""
         self._held += 1
 
     @contextmanager

@@ -27,7 +27,7 @@ class TrainingLog:
         self.path = folder / CURVE
         before = _rates(self.path)
         lines = [_line(row, before.get(row["step"])) for row in rows]
-        with suppress(UserError):  # what can't be written is met by the first checkpoint, which matters
+        with suppress(UserError):  # a folder that can't be written fails at the first checkpoint, where it matters
             atomic_write(self.path, "".join(lines).encode())
 
     def append(self, row: Mapping[str, float], *, samples_per_second: float) -> None:

@@ -48,7 +48,7 @@ class WorkerRequest:
         return Path(self.log).parent.parent
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, with the job's key so that a reader can tell whether it understands the job alike."""
+        """Plain data, with the job's key so that a reader can tell whether it derives the same one."""
         job = self.job
         names = ("kind", "config", "versions", "depends", "title", "runtime")
         plain = {name: getattr(job, name) for name in names}
@@ -68,7 +68,7 @@ class WorkerRequest:
 def start_attempt(folder: Path) -> Path:
     """Make a job's folder ready for an attempt, whose log file is returned.
 
-    A record of an earlier failure goes, so that what is found afterwards is this attempt's. Raises OSError.
+    A record of an earlier failure is removed, so that what is found afterwards is this attempt's. Raises OSError.
     """
     (folder / "log").mkdir(parents=True, exist_ok=True)
     (folder / RECORD).unlink(missing_ok=True)

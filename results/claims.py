@@ -21,7 +21,7 @@ Status = Literal["confirmed", "not confirmed", "not run"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class ClaimComparison:
     """`metric` of the cell `left` stands in `relation` to that of `right`: a label, the mean of several, or a
     number.
 
@@ -56,7 +56,7 @@ class Claim:
     id: str
     name: str
     claim: str
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[ClaimComparison, ...]
     options: str = ""
 
     def __post_init__(self) -> None:
@@ -77,7 +77,7 @@ class Finding:
     are, `left` and `right` the two means.
     """
 
-    comparison: Comparison
+    comparison: ClaimComparison
     dataset: str
     modality: str
     status: Status
@@ -140,7 +140,7 @@ def verdicts(findings: Sequence[Finding]) -> dict[str, Status]:
     """
     order: tuple[Status, ...] = ("not confirmed", "not run", "confirmed")
     counted = [finding for finding in findings if finding.comparison.counts]
-    where: dict[Comparison, set[str]] = {}
+    where: dict[ClaimComparison, set[str]] = {}
     for finding in counted:
         where.setdefault(finding.comparison, set()).update({finding.modality} - {""})
     result: dict[str, Status] = {}
@@ -156,7 +156,7 @@ def verdicts(findings: Sequence[Finding]) -> dict[str, Status]:
     return result
 
 
-def compare(comparison: Comparison, groups: Sequence[Group], dataset: str, modality: str) -> Finding:
+def compare(comparison: ClaimComparison, groups: Sequence[Group], dataset: str, modality: str) -> Finding:
     """What `groups` (of one data set) say of the comparison."""
     c = comparison
     a = entry_of(_named(c.left, groups), c.metric)
@@ -233,7 +233,7 @@ def _named(label: str, groups: Sequence[Group]) -> Group:
     return next(group for group in groups if group.label == label)
 
 
-def _others(comparison: Comparison) -> tuple[str, ...]:
+def _others(comparison: ClaimComparison) -> tuple[str, ...]:
     """The labels on the right side."""
     right = comparison.right
     return right if isinstance(right, tuple) else (right,) if isinstance(right, str) else ()

@@ -27,7 +27,7 @@ Log = Literal["auto", "none", "x", "y", "xy"]
 FORMATS = (".png", ".svg", ".pdf")
 
 _MORE_UNITS = {"bits_per_sample": "bit", "bits_per_element": "bit", "bitrate": "bit/s", "peak_memory_bytes": "bytes"}
-# Okabe and Ito's colours, told apart by the colour-blind too; markers tell them apart in grey.
+# Okabe and Ito's colours, which the colour-blind can distinguish too; markers distinguish lines in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 MARKERS = "osD^vP*X"
 # Labels are anybody's: a dollar is a dollar, and no program sets text.

@@ -1,7 +1,7 @@
 """Statistics over records: intervals over seeds and samples, differences, ranks with ties, Pareto fronts.
 
-All intervals are of 95 %. Ranks count what can be told apart, so that noise does not order a table: differences between
-all entries of a table are `pairwise.compare`'s, that of two named entries is `difference_interval`'s.
+All intervals are of 95 %. Ranks count differences beyond noise, so that noise does not order a table: differences
+between all entries of a table are `pairwise.compare`'s, that of two named entries is `difference_interval`'s.
 
 Student's and Welch's intervals equal those of `scipy.stats.ttest_rel` and `ttest_ind`, which take a hundred times as
 long.

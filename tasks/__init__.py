@@ -1,0 +1,1 @@
+"""Tasks: what is done with a tokenizer, and the metrics, feature nets and priors that they need."""

@@ -31,7 +31,7 @@ class ReconstructionConfig:
         _at_least(self.keep, 0, "keep")
 
     def identity(self) -> dict[str, Any]:
-        """The options as a job's key holds them: without `keep` and `speech` at their default, which came later."""
+        """The options as a job's key holds them: without `keep` and `speech` at their defaults: options added later."""
         return {name: value for name, value in asdict(self).items() if name not in ("keep", "speech") or value}
 
 

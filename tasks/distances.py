@@ -65,9 +65,9 @@ def distances(
 ) -> list[Metric]:
     """Fréchet and kernel distance of samples' `features` `[N, dim]` to `reference`, named `gfd_<net>`, `gkd_<net>`.
 
-    `prefix` is "g" for samples; `note` joins the protocol. Only with FID's own Inception have they earned the names
-    `gfid` and `gkid`. The samples are taken to be independent of the reference: for reconstructions of its own signals
-    see `paired_distances`.
+    `prefix` is "g" for samples; `note` joins the protocol. Only with FID's own Inception are they called `gfid` and
+    `gkid`. The samples are taken to be independent of the reference: for reconstructions of its own signals see
+    `paired_distances`.
     """
     frechet, kernel = _names(prefix, net)
     protocol = _protocol(net, reference, note)

@@ -1,4 +1,4 @@
-"""Operating points: how well and how fast each further way of decoding the same latents does.
+"""Operating points: the quality and speed of each further way to decode the same latents.
 
 A residual quantiser decodes at any depth, nested dropout from any prefix, a diffusion decoder in any number of steps.
 """
@@ -41,7 +41,7 @@ class OperatingPoints:
         self.full, self.points, self.signal, self.device = full, points, signal, device
         configs = [c() for c in (PsnrConfig, SiSdrConfig) if c.unsupported_reason(signal) is None]
         self.metrics: list[PairMetric] = [config.build() for config in configs]
-        # A spectrogram's waveform takes a vocoder, by far the dearest part: its nets read the signal alone.
+        # A spectrogram's waveform takes a vocoder, by far the most expensive part: its nets read the signal alone.
         self.nets = {name: net for name, net in nets.items() if signal.mel is None or net.reads == "signal"}
         self.values: dict[tuple[str, str], list[Tensor]] = {}
         self.features: dict[tuple[str, str], list[Tensor]] = {}

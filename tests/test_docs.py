@@ -446,7 +446,7 @@ def test_every_shipped_suite_is_on_its_page() -> None:
 
 
 def test_the_options_of_priors_on_the_page_are_theirs() -> None:
-    (text,) = re.findall(r"^Both \[priors\].*?\n\n", SUITES.read_text(), flags=re.DOTALL | re.MULTILINE)
+    (text,) = re.findall(r"^Both of these \[priors\].*?\n\n", SUITES.read_text(), flags=re.DOTALL | re.MULTILINE)
     known = {field.name for config in (ARConfig, FlowConfig) for field in fields(config)}
     options = re.findall(r"`(\w+)` \(", text)
     assert len(options) > 10

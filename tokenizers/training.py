@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-_MOST = {"steps": 10**9, "batch_size": 10**6}  # beyond them a training ends never, or does not begin
+_MOST = {"steps": 10**9, "batch_size": 10**6}  # beyond them a training never ends, or does not begin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class TrainingConfig:
     min(ema, (1 + t) / (10 + t)). `precision` "auto" is bf16 autocast on a GPU that has it and float32 elsewhere.
     """
 
-    version: ClassVar[int] = 1  # of the loop: rises when the same options train to other numbers
+    version: ClassVar[int] = 1  # of the training loop: rises when the same options give other numbers
 
     steps: int = 1000
     flops: float | None = None

@@ -52,7 +52,7 @@ sources = Registry(
 )
 
 
-# Files that change while they are decoded are looked at anew this often.
+# Attempts at decoding files that change meanwhile.
 _ATTEMPTS = 3
 
 
@@ -141,7 +141,7 @@ def _used(
                 store.remember(fingerprint, key)
                 return use(folder, config, fingerprint)
             except DamagedEntryError as error:
-                print(f"{folder}: damaged ({error}); {config.label} is decoded anew", file=sys.stderr)
+                print(f"{folder}: damaged ({error}); {config.label} is decoded again", file=sys.stderr)
                 store.drop(key)
         with store.new(key) as draft:
             build(draft, config, source.read(config, cache=root, progress=progress), progress)
@@ -155,7 +155,7 @@ def _used(
 def damage_of_cached(config: DataConfig, *, cache: Path, fingerprint: str) -> str | None:
     """What is wrong with the decoded data set, read whole; None when nothing is, or when it is not in the cache.
 
-    What is damaged is decoded anew when it is next opened.
+    What is damaged is decoded again when it is next opened.
     """
     store = Cache(cache)
     key = store.resolve(fingerprint)

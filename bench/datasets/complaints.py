@@ -1,4 +1,4 @@
-"""One place that turns what a decoder complains about into a reason in a user's words.
+"""Turns a decoder's complaint into a reason in a user's words: the one place that does.
 
 PyAV, torchvision and Pillow each have their own exceptions and texts, some with addresses and call names in them. None
 of that reaches a user: a reason is one short line, "what: details", without the library's own words.

@@ -1,4 +1,4 @@
-"""Files of a folder: found in an order that does not depend on the file system, and hashed once. No torch."""
+"""Files of a folder: listed in an order that does not depend on the file system, and hashed once. No torch."""
 
 from __future__ import annotations
 

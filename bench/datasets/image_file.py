@@ -1,4 +1,4 @@
-"""Image files to pixels, upright and over white: torchvision where it reads right, Pillow for the rest.
+"""Image files to pixels, upright and over white: torchvision where it reads correctly, Pillow for the rest.
 
 Shape legend: C channels, H height, W width.
 """

@@ -1,4 +1,4 @@
-"""Chained Ogg files: several, one after the other in one file, each with its own headers and clock (RFC 3533, 4)."""
+"""Chained Ogg files: several streams in one file, each with its own headers and clock (RFC 3533, section 4)."""
 
 from __future__ import annotations
 

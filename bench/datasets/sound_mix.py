@@ -10,7 +10,7 @@ import numpy as np
 from .source import Skip
 
 # Samples that are stored as floats may pass full scale by rounding alone. What lossy codecs decode passes it often, and
-# is clipped as every player clips it.
+# is clipped, as media players do.
 _MOST = 1.01
 _STORE_FLOATS = ("pcm_f", "wavpack")
 

@@ -1,4 +1,4 @@
-"""The engine's end of the fork server: starting it, submitting jobs, hearing how they ended. Torch-free."""
+"""The engine's end of the fork server: starting it, submitting jobs, reading how they ended. Torch-free."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Server:
         self.ready = False
 
     def submit(self, request: Mapping[str, Any]) -> None:
-        """Have a job done: {"job", "attempt", "request"}. A server that has died is found out by the next `read`."""
+        """Have a job done: {"job", "attempt", "request"}. The next `read` notices a server that has died."""
         with contextlib.suppress(BrokenPipeError):
             self._requests.write(json.dumps(request).encode() + b"\n")
             self._requests.flush()

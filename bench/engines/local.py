@@ -115,7 +115,7 @@ class _Scheduler:
         self.server.close()
 
     def _restart(self, error: ServerDiedError) -> Iterator[Event]:
-        """A new server. The old one's children have died with it; they are begun again, from their checkpoints."""
+        """A new server. The old one's children have died with it; they are started again from their checkpoints."""
         self.server_deaths += 1
         if self.server_deaths >= ATTEMPTS:
             raise UserError(f"{error}, {ATTEMPTS} times in a row; what it printed stands above")
@@ -256,7 +256,7 @@ class _Scheduler:
             elif watch.silent > watch.allowed / 2 and not watch.warned:
                 watch.warned = True
                 silent, allowed = watch.silent / 60, watch.allowed / 60
-                message = f"no sign of life for {silent:.3g} minutes; after {allowed:.3g} it is ended and begun again"
+                message = f"no sign of life for {silent:.3g} minutes; after {allowed:.3g} it is ended and started again"
                 yield Event(kind="stalled", job=name, message=message)
 
 

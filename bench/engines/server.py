@@ -37,7 +37,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGHUP):  # the engine decides what an interrupt means
         signal.signal(number, signal.SIG_IGN)
     die_with_parent(int(sys.argv[1]))
-    # Started anew for every job by fork: what is imported here costs a job nothing.
+    # Every job is forked from here: what is imported now costs a job nothing.
     from .. import worker
 
     worker.preload()

@@ -18,10 +18,10 @@ KINDS = Registry(
         "data": "bench.kinds.data:Data",
         "encoder": "bench.kinds.encoder:Encoder",
         "reference": "bench.kinds.reference:ReferenceFeatures",
-        "tokenizer": "bench.kinds.tokenizer:Tokenizer",
-        "latents": "bench.kinds.latents:Latents",
+        "tokenizer": "bench.kinds.tokenizer:TokenizerTraining",
+        "latents": "bench.kinds.latents:LatentEncoding",
         "reconstruction": "bench.kinds.reconstruction:Reconstruction",
-        "prior": "bench.kinds.prior:Prior",
+        "prior": "bench.kinds.prior:PriorTraining",
         "generation": "bench.kinds.generation:Generation",
         "modelability": "bench.kinds.modelability:Modelability",
         "probes": "bench.kinds.probes:Probes",
@@ -35,11 +35,11 @@ def kinds() -> list[Any]:
 
 
 def tasks(*, by_default: bool = False) -> tuple[str, ...]:
-    """The kinds that a suite's `tasks` may name; `by_default`: those that a suite does which names none."""
+    """The kinds that a suite's `tasks` may name; with `by_default`, those of a suite that names none."""
     return tuple(kind.name for kind in kinds() if kind.task is not None and (kind.task == "default" or not by_default))
 
 
 def check_task(name: str, *, where: str) -> None:
-    """Refuse what is no task, naming the nearest one."""
+    """Raises UserError for a name that is no task, with the nearest one."""
     if name not in tasks():
         raise unknown("task", name, tasks(), where=where)

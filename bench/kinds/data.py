@@ -11,7 +11,7 @@ from .base import JobContext, JobKind, PlanContext
 
 
 class Data(JobKind):
-    """What it reads, and how, is the data source's affair."""
+    """What it reads, and how, is up to the data source."""
 
     name, order, version, shared = "data", 10, 1, True
 

@@ -16,7 +16,7 @@ from .base import JobContext, JobKind, PlanContext, Price
 
 
 class Encoder(JobKind):
-    """A suite's `[encoder]` lies over what an encoder is trained with by default, not any model."""
+    """A suite's `[encoder]` is laid over the encoder's own defaults, not over those of the training loop."""
 
     name, order, version, shared = "encoder", 20, 1, True
     options = EncoderConfig

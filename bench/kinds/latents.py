@@ -6,7 +6,7 @@ from ...results.record import JobResult
 from .base import JobContext, JobKind, PlanContext, Price
 
 
-class Latents(JobKind):
+class LatentEncoding(JobKind):
     """What priors, proxies and probes see of a tokenizer."""
 
     name, order, version = "latents", 50, 1

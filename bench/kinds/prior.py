@@ -9,7 +9,7 @@ from ...tokenizers.training import TrainingConfig
 from .base import JobContext, JobKind, PlanContext, Price
 
 
-class Prior(JobKind):
+class PriorTraining(JobKind):
     """Its versions are the prior's own and the training loop's."""
 
     name, order, version = "prior", 70, 1

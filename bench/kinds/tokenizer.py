@@ -13,7 +13,7 @@ from ..suite import Suite
 from .base import JobContext, JobKind, PlanContext, Price
 
 
-class Tokenizer(JobKind):
+class TokenizerTraining(JobKind):
     """Its versions are those of its parts and of the training loop."""
 
     name, order, version = "tokenizer", 40, 1

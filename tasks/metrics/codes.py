@@ -110,7 +110,7 @@ def code_metrics(histograms: Sequence[CodeHistogram], *, prefix: str = "") -> tu
     total = _merged(histograms)
     samples = total.samples
     known = total.enough()
-    line = ESTIMATE  # codebook sizes are what is compared, no protocol
+    line = ESTIMATE  # codebook sizes are what is compared, and not part of the protocol
     if not known:
         line += f"; withheld: fewer than {TOKENS_PER_CODE} tokens per code that occurs"
     rows: tuple[tuple[str, Direction, str, Shown, str], ...] = (

@@ -27,7 +27,7 @@ _AUDIO = frozenset({Modality.WAVEFORM, Modality.SPECTROGRAM})
 class PairMetricConfig(Part):
     """A metric of reconstructions beside their originals; `builds` a `PairMetric`.
 
-    `modalities` are those it is defined for, `leads` those whose tables are ranked by it unless told; `reads` says
+    `modalities` are those it is defined for, `leads` those whose tables are ranked by it by default; `reads` says
     whether it takes the modality's own signal or, for spectrograms, the waveform.
     """
 
@@ -282,7 +282,7 @@ class InceptionScoreConfig(ScoreConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureConfig(Part):
-    """What tasks compute whenever they can: it stands here for its name and its version."""
+    """What tasks compute whenever they can; listed here for its name and version."""
 
 
 class CodesConfig(MeasureConfig):

@@ -1,4 +1,4 @@
-"""Intervals: by deleting one group of samples at a time, and of shares."""
+"""Intervals: the delete-a-group jackknife, differences by it, and Wilson's interval of shares."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def difference_of(
     """first - second of one statistic for two cells that share their samples: value, standard error, 95 % interval.
 
     `first_left_out` and `second_left_out` hold the statistic without each group in turn, the same groups in the same
-    order. What the samples do to both cancels in the differences, so that far smaller ones show than the two intervals
-    by themselves would tell. Raises UserError when the groups are not as many.
+    order. What the samples do to both cancels in the difference, so that it can be known far better than either value.
+    Raises UserError when the groups are not as many.
     """
     if len(first_left_out) != len(second_left_out):
         raise UserError(

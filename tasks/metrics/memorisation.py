@@ -98,14 +98,9 @@ def memorisation(
     if n and len(held_out):
         distances, indices = nearest(usable, train)
         usual = nearest(held_out.to(usable.device), train)[0].cpu().numpy()
-        mine = distances.cpu().numpy()
-        ratio, share = _bootstrapped(mine, usual, j, seed)
+        ratio, share = _bootstrapped(distances.cpu().numpy(), usual, j, seed)
         alike = _spread(usable, held_out, seed)
-        numbers = torch.nonzero(finite).flatten().tolist()
-        closest = [
-            {"sample": numbers[i], "train": int(indices[i]), "distance": float(mine[i])}
-            for i in np.argsort(mine, kind="stable")[:_PAIRS].tolist()
-        ]
+        closest = _closest(torch.nonzero(finite).flatten(), indices, distances)
 
     def metric(name: str, estimate: _Estimate, what: str) -> Metric:
         value, se, interval = estimate
@@ -134,6 +129,12 @@ def memorisation(
 
 
 _Estimate = tuple[float | None, float | None, tuple[float, float] | None]
+
+
+def _closest(numbers: Tensor, indices: Tensor, distances: Tensor) -> list[dict[str, Any]]:
+    """The nearest pairs: samples by their `numbers` `[N]`, their nearest training samples and the distances."""
+    order = np.argsort(distances.cpu().numpy(), kind="stable")[:_PAIRS].tolist()
+    return [{"sample": int(numbers[i]), "train": int(indices[i]), "distance": float(distances[i])} for i in order]
 
 
 def _bootstrapped(mine: np.ndarray, usual: np.ndarray, j: int, seed: int) -> tuple[_Estimate, _Estimate]:

@@ -32,7 +32,7 @@ _RADIUS, _SIGMA, _FREQUENCY, _SLANT = 3, 0.9, 0.75 * math.pi, 0.5
 _LAGS = (1, 2, 4)
 # Under the root of a variance: a flat picture has no spread, and rounding must not be taken for some.
 _FLAT = 1e-6
-# Contrasts span orders of magnitude, so logarithms are taken; this is what counts as none.
+# Contrasts span orders of magnitude, so logarithms are taken, of the contrast plus this.
 _FAINT = 0.02
 # The share of the greatest component's variance that is added to each before its root divides.
 _SHRINK = 0.001
@@ -57,7 +57,7 @@ def morlet(orientation: float) -> Tensor:
 
 
 def contrasts(channels: int) -> Tensor:
-    """`[C, C]`: the mean of the channels, then what each one has less than the mean of those before it, halved.
+    """`[C, C]`: the mean of the channels; then, for each later one, half the mean of those before minus half of it.
 
     For RGB: luminance, red - green, yellow - blue.
     """
@@ -74,7 +74,7 @@ def octaves(height: int, width: int) -> int:
 
 
 def half(x: Tensor) -> Tensor:
-    """`[N, K, H, W]` averaged over 2 x 2 pixels; at an odd side the last ones over what is there."""
+    """`[N, K, H, W]` averaged over 2 x 2 pixels; at an odd side the last means are over fewer."""
     return F.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
 
 
@@ -87,7 +87,7 @@ class Scattering(nn.Module):
     def __init__(self, modality: Modality, channels: int) -> None:
         super().__init__()
         self.video = modality is Modality.VIDEO
-        # A sound's frequencies are not alike, so it has four bands beside the whole.
+        # A sound's frequencies are not alike, so it has four bands besides the whole.
         self.cells: tuple[tuple[int, int], ...] = ((1, 1), (4, 1)) if modality.is_audio else ((1, 1),)
         psi = torch.stack([morlet(math.pi * i / ORIENTATIONS) for i in range(ORIENTATIONS)])
         self.register_buffer("wavelets", torch.stack([psi.real, psi.imag], 1).flatten(0, 1)[:, None].float())
@@ -175,7 +175,7 @@ class ScatteringNet(FrozenNet):
 def audible(log_mel: Tensor, mel: MelSpec) -> Tensor:
     """Log-mels in [-1, 1] with a soft floor of -30 dB, under which differences vanish, -30 to 50 dB as -1 to 1.
 
-    Without it the empty bands above a low-pass, which nobody hears, would be the loudest thing about a sound.
+    Without it the empty bands above a low-pass, which nobody hears, would dominate a sound's features.
     """
     decibels = mel.floor_db + (log_mel + 1) / 2 * (mel.ceiling_db - mel.floor_db)
     above = 10 * torch.log10(1 + 10 ** ((decibels - _QUIET_DB) / 10))

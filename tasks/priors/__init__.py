@@ -1,0 +1,1 @@
+"""Priors: generative models of frozen latents."""

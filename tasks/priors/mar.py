@@ -1,4 +1,4 @@
-"""MAR: a transformer says what it knows of each token, a small flow per token draws it (Li et al. 2024).
+"""MAR: a transformer summarises what is known about each token, and a small flow draws it (Li et al. 2024).
 
 The head learns the rectified flow from noise to one token given the transformer's summary of the tokens that are known:
 those before it ("raster"), or a random part of the others ("random", generalised masked prediction). The head's path

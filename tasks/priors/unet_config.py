@@ -57,7 +57,7 @@ class UNetConfig(DiffusionPriorConfig):
         return 4 * self.width
 
     def levels(self, spec: LatentSpec) -> tuple[Stage, ...]:
-        """Levels from the finest inwards: the stride that leads into each, its width and its grid."""
+        """Levels from the finest to the coarsest: the stride that leads into each, its width and its grid."""
         shape = self.patches_for(spec)
         levels = [Stage(stride=(1,) * len(shape), width=self.width * self.multipliers[0], shape=shape)]
         for factor in self.multipliers[1:]:

@@ -93,7 +93,7 @@ class LossesConfig(ProbeConfig):
 
 class GradientIsolationConfig(ProbeConfig):
     """`encoder_gradient`: ‖d main loss / d encoder‖ over ‖d main loss / d decoder‖, 0 for an encoder that it can't
-    reach; `companion_effect`: the largest change of what is decoded once companions of training are dropped."""
+    reach; `companion_effect`: the largest change of what is decoded once training-only modules are dropped."""
 
     kind = "gradient_isolation"
     builds = "gradient_isolation:GradientIsolation"

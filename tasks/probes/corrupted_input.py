@@ -1,4 +1,4 @@
-"""How a tokenizer takes a signal that misses patches (denoising autoencoder, A4)."""
+"""How well a tokenizer reconstructs a signal with missing patches (denoising autoencoder, A4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether what the main decoder learns from reaches the encoder, and what dropping companions of training changes.
+"""Whether what the main decoder learns from reaches the encoder, and what dropping training-only modules changes.
 
 Claimed of semantic-first quantisation (A17) and auxiliary decoders (B4).
 """
@@ -67,7 +67,7 @@ class _Listener(AuxiliaryObjective):
 
 
 def whole_tokenizer(probed: ProbeInput, batches: Sequence[Tensor]) -> ComposedTokenizer:
-    """The tokenizer as it is in training, companions at their start, with the trained weights in all else."""
+    """The tokenizer as it is in training: training-only modules at their start, trained weights in all else."""
     assert probed.untrained is not None
     assert isinstance(probed.tokenizer, nn.Module)
     whole = probed.untrained().to(probed.device)

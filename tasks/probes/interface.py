@@ -26,8 +26,8 @@ from .config import ProbeConfig
 class ProbeInput:
     """A trained tokenizer with its data, its stored latents, and the nets with the validation split's features.
 
-    `untrained()` gives the tokenizer as it was before training, companions included; None where there is no such thing.
-    `samples` limits the validation samples that are read (0: all).
+    `untrained()` gives the tokenizer as it was before training, training-only modules included; None where there is
+    none. `samples` limits the validation samples that are read (0: all).
     """
 
     tokenizer: Tokenizer

@@ -1,4 +1,4 @@
-"""How well a linear reader tells the labels from the latents (aligned VAE, B6): the V-information of labels."""
+"""How well a linear map predicts the labels from the latents (aligned VAE, B6): the V-information of labels."""
 
 from __future__ import annotations
 

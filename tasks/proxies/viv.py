@@ -97,7 +97,7 @@ class Viv(Proxy):
                 for part in group_of(len(z), 10):
                     others = torch.ones(len(z), dtype=torch.bool, device=z.device)
                     others[part] = False
-                    # Normalised anew: the scale is an estimate too, and its error goes with the spectrum's.
+                    # Normalised again: the scale is an estimate too, and its error goes with the spectrum's.
                     rest, rest_labels = take(z, labels, others)
                     left_out.append(viv(renormalised(rest, z), rest_labels))
                 se, half = delete_a_group(left_out)

@@ -385,7 +385,7 @@ def test_a_flop_budget_buys_whole_steps(tmp_path: Path) -> None:
 
 
 class Duel(Trainable):
-    """Two players; the second one sees what the first one's step has done."""
+    """Two parameter groups; the second one sees what the first one's step has done."""
 
     def __init__(self) -> None:
         super().__init__()

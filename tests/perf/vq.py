@@ -45,8 +45,8 @@ def runner(name: str, args: argparse.Namespace) -> Callable[[], None]:
 
         def run() -> None:
             x.grad = None
-            bottled = ours(x)
-            (bottled.values.sum() + bottled.losses["commitment"]).backward()
+            quantised = ours(x)
+            (quantised.values.sum() + quantised.losses["commitment"]).backward()
             ours.after_step(step=0, steps=1)
 
         return run

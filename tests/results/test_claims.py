@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from latentbench.results.claims import Claim, Comparison, Finding, holds, judge, verdicts
+from latentbench.results.claims import Claim, ClaimComparison, Finding, holds, judge, verdicts
 from latentbench.results.metric import Metric
 from latentbench.results.rows import Row, rows
 from latentbench.results.store import Store
@@ -44,7 +44,7 @@ def table(tmp_path: Path, add: Callable[..., dict[str, Any]]) -> list[Row]:
 def one(table: list[Row], modality: str = "image", **comparison: Any) -> Finding:
     fields = {"metric": "psnr", "left": "fine", "relation": "above", "right": "coarse", **comparison}
     (finding,) = judge(
-        Claim(id="X", name="x", claim="x", comparisons=(Comparison(**fields, modalities=(modality,)),)), table
+        Claim(id="X", name="x", claim="x", comparisons=(ClaimComparison(**fields, modalities=(modality,)),)), table
     )
     return finding
 
@@ -120,17 +120,17 @@ def test_what_is_not_there_was_not_run(table: list[Row]) -> None:
 
 
 def test_a_verdict_needs_all_that_counts(table: list[Row]) -> None:
-    good = Comparison(metric="psnr", left="fine", relation="above", right="coarse")
-    bad = Comparison(metric="psnr", left="once", relation="above", right="fine")
-    absent = Comparison(metric="psnr", left="nobody", relation="above", right="fine")
+    good = ClaimComparison(metric="psnr", left="fine", relation="above", right="coarse")
+    bad = ClaimComparison(metric="psnr", left="once", relation="above", right="fine")
+    absent = ClaimComparison(metric="psnr", left="nobody", relation="above", right="fine")
 
-    def of(*comparisons: Comparison) -> dict[str, str]:
+    def of(*comparisons: ClaimComparison) -> dict[str, str]:
         return dict(verdicts(judge(Claim(id="X", name="x", claim="x", comparisons=comparisons), table)))
 
     assert of(good) == {"image": "confirmed", "waveform": "not confirmed"}
     assert of(good, bad) == {"image": "not confirmed"}  # without `once` the waveforms say nothing of the whole claim
     assert of(good, absent) == {"image": "not run", "waveform": "not confirmed"}
-    aside = Comparison(metric="psnr", left="once", relation="above", right="fine", counts=False)
+    aside = ClaimComparison(metric="psnr", left="once", relation="above", right="fine", counts=False)
     assert of(good, aside)["image"] == "confirmed"
     assert of(absent) == {}
 
@@ -153,9 +153,9 @@ def test_a_finding_reads_as_a_line(table: list[Row]) -> None:
 
 
 def test_a_claim_that_nothing_tests_is_refused() -> None:
-    aside = Comparison(metric="psnr", left="fine", relation="above", right="coarse", counts=False)
+    aside = ClaimComparison(metric="psnr", left="fine", relation="above", right="coarse", counts=False)
     for comparisons in ((), (aside,)):
         with pytest.raises(ValueError, match="at least one must count"):
             Claim(id="X", name="x", claim="x", comparisons=comparisons)
     with pytest.raises(ValueError, match="margin: must not be negative"):
-        Comparison(metric="psnr", left="fine", relation="above", right="coarse", margin=-1.0)
+        ClaimComparison(metric="psnr", left="fine", relation="above", right="coarse", margin=-1.0)

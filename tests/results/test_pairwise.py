@@ -24,8 +24,8 @@ def sampled(values: np.ndarray, data: str = "d") -> list[Entry]:
     """Entries of `[k, S, M]`."""
     read = [{s: Samples(data=data, values=v) for s, v in enumerate(of_entry)} for of_entry in values]
     return [
-        Entry(values={s: float(np.nanmean(v)) for s, v in enumerate(of_entry)}, read=lambda kept=kept: kept)
-        for of_entry, kept in zip(values, read, strict=True)
+        Entry(values={s: float(np.nanmean(v)) for s, v in enumerate(of_entry)}, read=lambda by_seed=by_seed: by_seed)
+        for of_entry, by_seed in zip(values, read, strict=True)
     ]
 
 

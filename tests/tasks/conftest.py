@@ -109,7 +109,7 @@ class Levels(Tokenizer):
 
 
 class Pixels(FeatureNet):
-    """Features are the mean of each quarter of the picture, per channel, or of the spectrum of what is heard."""
+    """Features are the mean of each quarter of the picture, per channel, or of the spectrum of the rendered sound."""
 
     dim, protocol, blind_to = 12, "quarters", "what a quarter holds"
 

@@ -67,9 +67,9 @@ def test_a_waveform_has_its_si_sdr_too(toys: SimpleNamespace, tmp_path: Path) ->
 
     wave = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(2048,), rate=8000.0)
     data = toys.Data(wave)
-    net = toys.Pixels("heard", reads="waveform")
-    references = {"heard": Reference.of(net(data.val.data), "val")}
+    net = toys.Pixels("rendered", reads="waveform")
+    references = {"rendered": Reference.of(net(data.val.data), "val")}
     config = ReconstructionConfig(batch_size=7, rate=False)
     done = reconstruct(stepped(toys, wave), data, config, toys.context(tmp_path, net), references=references)
     names = {metric.name for metric in done.metrics}
-    assert {"psnr_steps_1", "si_sdr_steps_1", "rfd_heard_steps_1"} <= names
+    assert {"psnr_steps_1", "si_sdr_steps_1", "rfd_rendered_steps_1"} <= names

@@ -189,7 +189,7 @@ def test_the_vocoder_s_ceiling_stands_beside_what_is_heard(toys: SimpleNamespace
     perfect = values(scored(toys, tmp_path, toys.Identity(toys.SOUND), data, *nets, vocoder_iterations=4))
     assert perfect["psnr"].value == CAP_DB  # the mel itself comes back
     assert perfect["rfd_eye"].value == pytest.approx(0, abs=1e-9)
-    assert perfect["rfd_ear"].value != pytest.approx(0, abs=1e-9)  # what is heard has passed the vocoder
+    assert perfect["rfd_ear"].value != pytest.approx(0, abs=1e-9)  # the rendered sound has passed the vocoder
     assert "audio through Griffin-Lim, 4 iterations" in perfect["rfd_ear"].protocol
     worse = values(scored(toys, tmp_path, toys.Identity(toys.SOUND, error=0.2), data, *nets, vocoder_iterations=4))
     for name in ("mel_distance", "stft_distance"):

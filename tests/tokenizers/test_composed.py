@@ -79,7 +79,7 @@ def test_one_step_gives_every_parameter_a_finite_gradient(recipe: str, signal: S
     assert not own & apart
     for name, parameter in tokenizer.named_parameters():
         if parameter.data_ptr() in apart or (name.startswith("auxiliary_objectives.") and not parameter.requires_grad):
-            continue  # another player's, or a companion's that is not trained
+            continue  # of another parameter group, or of an objective that is not trained
         if recipe in ("vq-vae-ema", "semantic-vq") and name == "bottleneck.codebook":
             assert not parameter.requires_grad
             continue
@@ -125,7 +125,7 @@ def test_equal_seeds_give_equal_weights_and_losses(recipe: str, image: SignalSpe
 def test_cost_as_arithmetic_is_the_cost_as_counted(recipe: str, signal: SignalSpec, sample: Sample) -> None:
     config = small(recipe, signal)
     tokenizer = build(config).eval()
-    tokenizer.drop_training_modules()  # companions of the training are not the tokenizer's
+    tokenizer.drop_training_modules()  # training-only modules are not the tokenizer's
     assert config.estimate_parameters() == sum(p.numel() for p in tokenizer.parameters())
     with counter() as counted, torch.no_grad():
         tokenizer.decode(tokenizer.encode(sample(signal, 2)))

@@ -173,11 +173,11 @@ class AxialEmbedding(nn.Module):
         return total.reshape(-1, self.width)
 
     def angles(self, start: int = 0, end: int | None = None) -> None:
-        """None: learned positions are added to the input, and attention turns nothing."""
+        """None: learned positions are added to the input, and attention rotates nothing."""
 
 
 class RotaryPositions(nn.Module):
-    """Positions as angles by which attention turns queries and keys; then `unplaced` inputs without one, at angle 0."""
+    """Positions as angles by which attention rotates queries and keys; `unplaced` further inputs have angle 0."""
 
     cos: Tensor
     sin: Tensor
@@ -200,9 +200,10 @@ class RotaryPositions(nn.Module):
 def positions_of(
     kind: str, shape: tuple[int, ...], width: int, heads: int, *, std: float = 0.02, unplaced: int = 0
 ) -> AxialEmbedding | RotaryPositions:
-    """Positions of the `kind` "learned" or "rotary", of which a network uses both ways.
+    """Positions of `kind` "learned" or "rotary", behind one interface.
 
-    Called, they give what is added to its inputs; `angles` gives what its attention turns by. One of the two is None.
+    Calling them gives what is added to a network's inputs; `angles` gives what its attention rotates by. One of the
+    two is None.
     """
     if kind == "learned":
         return AxialEmbedding(shape, width, std=std)

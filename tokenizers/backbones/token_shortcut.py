@@ -21,7 +21,7 @@ from .vit_config import ViTConfig
 
 
 class TokenShortcut(Shortcut):
-    """`[B, C, *signal]` to `[B, latents, n]` and back, through the patches' first principal components. n tokens."""
+    """`[B, C, *signal]` to n tokens `[B, latents, n]` and back, through the patches' first principal components."""
 
     def __init__(self, config: ViTConfig, signal: SignalSpec, downsample: tuple[int, ...], latents: int) -> None:
         super().__init__()

@@ -1,0 +1,1 @@
+"""Bottlenecks: what turns features into latents, and limits what they hold."""

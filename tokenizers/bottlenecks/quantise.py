@@ -17,7 +17,7 @@ def nearest(rows: Tensor, codebook: Tensor) -> Tensor:
     """Index of the nearest code by Euclidean distance: `[H, N, D]`, `[H, K, D]` to `[H, N]` int64.
 
     argmin |x - e|^2 = argmax (x.e - |e|^2 / 2): one matrix product, then a maximum, block by block. The second term is
-    an entry more of the code (and a one of the row), which spares a pass over the scores to add it.
+    one more entry of each code (and a 1 in each row), which saves a pass over the scores to add it.
     """
     heads, count, _ = rows.shape
     size = codebook.shape[1]

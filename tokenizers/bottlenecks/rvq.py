@@ -37,9 +37,9 @@ class RVQ(Bottleneck):
         residual = features
         losses: dict[str, Tensor] = {}
         for stage in self._quantisers()[: self._depth()]:
-            bottled = stage(residual)
-            residual = residual - bottled.values.detach()
-            for name, loss in bottled.losses.items():
+            quantised = stage(residual)
+            residual = residual - quantised.values.detach()
+            for name, loss in quantised.losses.items():
                 losses[name] = losses[name] + loss if name in losses else loss
         return BottleneckOutput(values=straight_through(features, (features - residual).detach()), losses=losses)
 

@@ -1,0 +1,1 @@
+"""Codecs: tokenizers made by hand, with nothing to train."""

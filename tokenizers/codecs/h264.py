@@ -21,9 +21,9 @@ _START = b"\x00\x00\x01"
 class H264(StreamCodec):
     """The Annex B stream of a clip's slices.
 
-    Parameter sets depend on the options and the shape only, and x264's comments say nothing of the picture: neither
-    are codes. Sides are padded to even ones (by their last row or column) and cropped after decoding. A stream that
-    does not give exactly the clip's frames is undecodable.
+    Parameter sets depend on the options and the shape only, and x264's comments say nothing of the picture: neither is
+    coded. Sides are padded to even ones (by their last row or column) and cropped after decoding. A stream that does
+    not give exactly the clip's frames is undecodable.
     """
 
     def __init__(self, config: H264Config, signal: SignalSpec) -> None:

@@ -13,7 +13,7 @@ _END = b"\xff\xd9"
 
 
 class JPEG(StreamCodec):
-    """The entropy-coded scan alone: tables and sizes depend on the quality and the shape only, so they are no codes.
+    """The entropy-coded scan alone: tables and sizes depend on the quality and the shape only, so they are not coded.
 
     libjpeg fills in what a broken scan leaves open, and says so on stderr; only what it refuses is undecodable.
     """

@@ -1,0 +1,1 @@
+"""Corruptions: what changes a signal before it is encoded, in training."""

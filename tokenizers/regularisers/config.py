@@ -10,7 +10,7 @@ from ..registry import Registry
 
 @dataclass(frozen=True, kw_only=True)
 class RegulariserConfig(AuxiliaryObjectiveConfig):
-    """One regulariser: an auxiliary objective that does no more than shape the latents."""
+    """One regulariser: an auxiliary objective that only shapes the latents."""
 
 
 def several_grids(tokenizer: TokenizerParts, reason: str) -> str | None:

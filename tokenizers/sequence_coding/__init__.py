@@ -1,0 +1,1 @@
+"""Sequence codings: codes to sequences of varying length, and back."""

@@ -25,7 +25,7 @@ class Adaptive(SequenceCoding):
     """Sequences `[B, H, L]` of as many codes as `rule` and `level` say (see `choose`).
 
     The error is the mean square over the sample, of the reconstruction clamped to [-1, 1]. Before `fit` the level is
-    0: no error is accepted that more codes would lessen. A subclass says what the candidates are.
+    0: no error is accepted that more codes would reduce. A subclass says what the candidates are.
     """
 
     level: Tensor

@@ -6,11 +6,25 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
 from latentbench.tasks.latents import LatentBatch
 from latentbench.tasks.priors.interface import Prior
 
 Learn = Callable[..., None]
+
+
+@pytest.fixture
+def assert_frequencies() -> Callable[[Tensor, Tensor, Tensor], None]:
+    """Check that `drawn` `[N, *codes]` has each of all `outcomes` `[K, *codes]` as often as `probabilities` `[K]` say,
+    within 4.5 standard errors."""
+
+    def check(drawn: Tensor, outcomes: Tensor, probabilities: Tensor) -> None:
+        shares = (drawn[:, None] == outcomes).flatten(2).all(-1).double().mean(0)
+        standard_errors = (probabilities * (1 - probabilities) / len(drawn)).sqrt()
+        assert ((shares - probabilities).abs() < 4.5 * standard_errors + 1e-4).all()
+
+    return check
 
 
 @pytest.fixture

@@ -51,8 +51,8 @@ def test_latents_of_that_distribution_are_nearer_than_others(
 def test_codes_and_missing_nets_are_refused(toys: SimpleNamespace, probed: Any) -> None:
     assert "codes" in NormalSamplesConfig().build().unsupported_reason(probed(toys.Levels()))
     assert "net" in NormalSamplesConfig().build().unsupported_reason(probed(toys.Identity()))
-    heard: nn.Module = toys.Pixels("heard", reads="waveform")
+    sound_net: nn.Module = toys.Pixels("rendered", reads="waveform")
     probe_input = probed(toys.Identity(toys.SOUND))
     assert "net" in NormalSamplesConfig().build().unsupported_reason(
-        probe_input.__class__(**{**vars(probe_input), "nets": {"heard": heard}})
+        probe_input.__class__(**{**vars(probe_input), "nets": {"rendered": sound_net}})
     )

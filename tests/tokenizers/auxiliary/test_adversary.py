@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,6 @@ from latentbench.tokenizers.auxiliary.adversary import (
     gradient_penalty,
     gradient_ratio,
 )
-from latentbench.tokenizers.auxiliary.base import LossTerms, TrainingStep
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.config import TokenizerConfig
@@ -31,8 +31,7 @@ from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.spec import Modality, SignalSpec
 from latentbench.tokenizers.training import TrainingConfig
 
-Sample = Callable[..., Tensor]
-Losses = dict[str, Tensor]
+Sample, Observe = Callable[..., Tensor], Callable[..., Any]
 SCALES = [torch.linspace(-3, 2, 12).view(2, 1, 6), torch.tensor([[0.5], [-0.25]]).view(2, 1, 1, 1)]
 OTHERS = [torch.linspace(4, -1, 12).view(2, 1, 6), torch.tensor([[-2.0], [3.0]]).view(2, 1, 1, 1)]
 
@@ -107,21 +106,6 @@ def adversary_of(tokenizer: ComposedTokenizer) -> Adversary:
     return adversary
 
 
-def passed(tokenizer: ComposedTokenizer, x: Tensor) -> tuple[TrainingStep, Losses]:
-    """One turn of the model, and the pass that the adversary saw in it."""
-    adversary, seen = adversary_of(tokenizer), list[TrainingStep]()
-    original = adversary.losses
-
-    def spy(training_step: TrainingStep) -> LossTerms:
-        seen.append(training_step)
-        return original(training_step)
-
-    adversary.losses = spy  # type: ignore[method-assign]
-    losses = dict(tokenizer.losses(x, group="model", step=0, steps=1))
-    del adversary.losses
-    return seen[0], losses
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -131,11 +115,13 @@ def passed(tokenizer: ComposedTokenizer, x: Tensor) -> tuple[TrainingStep, Losse
         {"adaptive": False, "weight": 0.2, "feature_matching": 0.5},
     ],
 )
-def test_the_gradient_is_autograd_s(options: dict[str, object], signal: SignalSpec, sample: Sample) -> None:
+def test_the_gradient_is_autograd_s(
+    options: dict[str, object], signal: SignalSpec, sample: Sample, observe: Observe
+) -> None:
     options = {"start": 0.0, "width": 4, "layers": 2, **options}
     tokenizer, x = tokenizer_with(signal, options, width=8), sample(signal)
     tokenizer.on_train_start([x])
-    training_step, losses = passed(tokenizer, x)
+    training_step, _, losses = observe(tokenizer, "adversary", x)
     adversary = adversary_of(tokenizer)
     decoded = torch.cat([x, training_step.reconstruction], 1) if options.get("paired") else training_step.reconstruction
     real = torch.cat([x, x], 1) if options.get("paired") else x
@@ -168,9 +154,11 @@ def test_the_gradient_is_autograd_s(options: dict[str, object], signal: SignalSp
     assert all(p.grad is None for p in adversary.parameters())
 
 
-def test_a_decoder_without_weights_is_balanced_at_its_output(image: SignalSpec, sample: Sample) -> None:
+def test_a_decoder_without_weights_is_balanced_at_its_output(
+    image: SignalSpec, sample: Sample, observe: Observe
+) -> None:
     tokenizer, x = tokenizer_with(image, {"start": 0.0, "width": 4, "layers": 1}, recipe="linear-ae"), sample(image)
-    training_step, losses = passed(tokenizer, x)
+    training_step, _, losses = observe(tokenizer, "adversary", x)
     fooling = generator_loss(adversary_of(tokenizer).discriminator(training_step.reconstruction).logits, loss="hinge")
     norms = [
         torch.autograd.grad(part, training_step.reconstruction, retain_graph=True)[0].norm()
@@ -181,13 +169,13 @@ def test_a_decoder_without_weights_is_balanced_at_its_output(image: SignalSpec, 
 
 @pytest.mark.parametrize("options", [{}, {"paired": True, "loss": "softplus", "r1": 0.4}])
 def test_the_discriminator_s_turn_leaves_the_tokenizer_alone(
-    options: dict[str, object], signal: SignalSpec, sample: Sample
+    options: dict[str, object], signal: SignalSpec, sample: Sample, observe: Observe
 ) -> None:
     tokenizer, x = tokenizer_with(signal, {"start": 0.0, "width": 4, "layers": 1, **options}, width=8), sample(signal)
     tokenizer.on_train_start([x])
     adversary = adversary_of(tokenizer)
     assert tokenizer.losses(x, group="discriminator", step=0, steps=1) == {}
-    training_step, _ = passed(tokenizer, x)
+    training_step, _, _ = observe(tokenizer, "adversary", x)
     turn = tokenizer.losses(x, group="discriminator", step=0, steps=1)
     genuine = x.clone().requires_grad_()
     decoded = training_step.reconstruction.detach()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -11,14 +12,13 @@ from torch import Tensor
 
 from latentbench.results.errors import UserError
 from latentbench.tokenizers.auxiliary.auxiliary_decoder import AuxiliaryDecoder
-from latentbench.tokenizers.auxiliary.base import LossTerms, TrainingStep
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.spec import SignalSpec
 
-Sample = Callable[..., Tensor]
+Sample, Observe = Callable[..., Tensor], Callable[..., Any]
 # Ends of the names of a shortcut's parameters that only encode.
 ENCODING = ("down.weight", "down.bias", "names")
 
@@ -34,20 +34,6 @@ def auxiliary_of(tokenizer: ComposedTokenizer) -> AuxiliaryDecoder:
     auxiliary = tokenizer.auxiliary_objectives["auxiliary_decoder"]
     assert isinstance(auxiliary, AuxiliaryDecoder)
     return auxiliary
-
-
-def passed(tokenizer: ComposedTokenizer, x: Tensor) -> tuple[TrainingStep, LossTerms]:
-    """One training pass, and what the auxiliary decoder adds to it."""
-    auxiliary, seen = auxiliary_of(tokenizer), list[tuple[TrainingStep, LossTerms]]()
-    original = auxiliary.losses
-
-    def spy(training_step: TrainingStep) -> LossTerms:
-        seen.append((training_step, original(training_step)))
-        return seen[0][1]
-
-    auxiliary.losses = spy  # type: ignore[method-assign]
-    tokenizer.losses(x, group="model", step=0, steps=1)
-    return seen[0]
 
 
 def wake(tokenizer: ComposedTokenizer) -> None:
@@ -68,12 +54,17 @@ def wake(tokenizer: ComposedTokenizer) -> None:
     ],
 )
 def test_only_the_auxiliary_loss_reaches_the_encoder(
-    recipe: str, options: dict[str, object], more: dict[str, object], signal: SignalSpec, sample: Sample
+    recipe: str,
+    options: dict[str, object],
+    more: dict[str, object],
+    signal: SignalSpec,
+    sample: Sample,
+    observe: Observe,
 ) -> None:
     tokenizer, x = tokenizer_with(signal, options, recipe, width=8, **more), sample(signal)
     tokenizer.on_train_start([x])
     wake(tokenizer)
-    training_step, added = passed(tokenizer, x)
+    training_step, added, _ = observe(tokenizer, "auxiliary_decoder", x)
     own = [p for p in auxiliary_of(tokenizer).parameters() if p.requires_grad]
     encoder, decoder = (list(half.parameters()) for half in (tokenizer.encoder, tokenizer.decoder))
 
@@ -126,13 +117,13 @@ def test_both_decoders_start_at_the_same_linear_map(
         assert (parameter.grad is not None) == parameter.requires_grad == (not name.endswith(ENCODING)), name
 
 
-def test_it_reads_what_the_decoder_reads(image: SignalSpec, sample: Sample) -> None:
+def test_it_reads_what_the_decoder_reads(image: SignalSpec, sample: Sample, observe: Observe) -> None:
     tokenizer, x = tokenizer_with(image, {}, "ae", width=8, latent_noise=0.5), sample(image)
     tokenizer.on_train_start([x])
     read: list[Tensor] = []
     for module in (tokenizer.project_out, auxiliary_of(tokenizer).project):
         module.register_forward_pre_hook(lambda module, args: read.append(args[0]))  # type: ignore[operator]
-    training_step, _ = passed(tokenizer, x)
+    training_step, _, _ = observe(tokenizer, "auxiliary_decoder", x)
     assert torch.equal(*read)
     assert read[0].is_leaf
     assert not read[1].is_leaf

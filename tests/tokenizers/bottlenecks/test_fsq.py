@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 
 from latentbench.tokenizers.bottlenecks.fsq import FSQ
 from latentbench.tokenizers.bottlenecks.fsq_config import FSQConfig
-from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
+from latentbench.tokenizers.spec import LatentSpec
 
-
-def latent(channels: int) -> LatentSpec:
-    """Latents of so many channels, of a small image."""
-    signal = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
-    return LatentSpec(signal=signal, grids=(LatentGrid(shape=(4, 4), channels=channels),))
-
+Specify = Callable[[int], LatentSpec]
 
 LEVELS = [(8, 6, 5), (2,), (3, 2, 4), (8, 5, 5, 5), (7,)]
 
 
 @pytest.mark.parametrize("levels", LEVELS)
-def test_codes_and_values_are_a_bijection(levels: tuple[int, ...]) -> None:
+def test_codes_and_values_are_a_bijection(latent: Specify, levels: tuple[int, ...]) -> None:
     fsq = FSQ(FSQConfig(levels=levels), latent(len(levels)), features=len(levels))
     codes = torch.arange(math.prod(levels)).view(1, 1, -1)
     values = fsq.lookup(codes)
@@ -38,7 +34,7 @@ def test_codes_and_values_are_a_bijection(levels: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("levels", LEVELS)
-def test_every_level_is_reached(levels: tuple[int, ...]) -> None:
+def test_every_level_is_reached(latent: Specify, levels: tuple[int, ...]) -> None:
     fsq = FSQ(FSQConfig(levels=levels), latent(len(levels)), features=len(levels))
     x = torch.linspace(-20, 20, 4001).expand(1, len(levels), -1)
     values = fsq.encode(x).values
@@ -49,12 +45,12 @@ def test_every_level_is_reached(levels: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("levels", LEVELS)
-def test_zero_maps_to_zero(levels: tuple[int, ...]) -> None:
+def test_zero_maps_to_zero(latent: Specify, levels: tuple[int, ...]) -> None:
     fsq = FSQ(FSQConfig(levels=levels), latent(len(levels)), features=len(levels))
     assert fsq.encode(torch.zeros(1, len(levels), 1)).values.abs().max() == 0  # type: ignore[union-attr]
 
 
-def test_the_gradient_is_that_of_the_bound() -> None:
+def test_the_gradient_is_that_of_the_bound(latent: Specify) -> None:
     fsq = FSQ(FSQConfig(levels=(5, 7)), latent(2), features=2)
     x = torch.randn(2, 2, 9, requires_grad=True)
     fsq(x).values.sum().backward()
@@ -62,14 +58,14 @@ def test_the_gradient_is_that_of_the_bound() -> None:
     torch.testing.assert_close(x.grad, reach * (1 - x.detach().tanh().square()) / centre)
 
 
-def test_training_values_are_the_encoded_ones() -> None:
+def test_training_values_are_the_encoded_ones(latent: Specify) -> None:
     fsq = FSQ(FSQConfig(), latent(3), features=3)
     x = torch.randn(4, 3, 6)
     torch.testing.assert_close(fsq(x).values, fsq.encode(x).values)
 
 
 @pytest.mark.parametrize("levels", [(8, 6, 5), (5, 5, 3), (4, 4)])
-def test_an_independent_library_gives_the_same_codes_and_gradients(levels: tuple[int, ...]) -> None:
+def test_an_independent_library_gives_the_same_codes_and_gradients(latent: Specify, levels: tuple[int, ...]) -> None:
     library = pytest.importorskip("vector_quantize_pytorch")
     theirs = library.FSQ(levels=list(levels))
     x, gradient = 2 * torch.randn(4, len(levels), 50), torch.randn(4, len(levels), 50)

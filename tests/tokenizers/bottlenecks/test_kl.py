@@ -26,10 +26,10 @@ def test_the_kl_is_the_closed_form() -> None:
 
 def test_beta_weighs_a_sum_against_a_sum() -> None:
     features, elements = torch.randn(5, 6, 4, 4), 300
-    bottled = KL(KLConfig(beta=0.1, initial_logvar=0.0), latent(elements), features=2)(features)
+    output = KL(KLConfig(beta=0.1, initial_logvar=0.0), latent(elements), features=2)(features)
     nats = kl_to_standard_normal(*features.chunk(2, dim=1)).mean()
-    torch.testing.assert_close(bottled.losses["kl"] * elements, 0.1 * nats)
-    torch.testing.assert_close(bottled.logs["kl_nats"], nats)
+    torch.testing.assert_close(output.losses["kl"] * elements, 0.1 * nats)
+    torch.testing.assert_close(output.logs["kl_nats"], nats)
 
 
 def test_encoding_gives_mode_and_deviation() -> None:
@@ -49,9 +49,9 @@ def test_training_samples_the_posterior() -> None:
 
 def test_a_log_variance_beyond_float_stays_finite() -> None:
     features = torch.tensor([0.0, 1e4]).view(1, 2, 1).requires_grad_()
-    bottled = KL(KLConfig(beta=1.0), latent(1), features=2)(features)
-    bottled.losses["kl"].backward()
-    assert bottled.values.isfinite().all()
+    output = KL(KLConfig(beta=1.0), latent(1), features=2)(features)
+    output.losses["kl"].backward()
+    assert output.values.isfinite().all()
     assert features.grad.isfinite().all()  # type: ignore[union-attr]
 
 

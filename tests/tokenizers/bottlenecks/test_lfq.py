@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -13,13 +14,9 @@ from latentbench.results.errors import UserError
 from latentbench.tokenizers.bottlenecks.lfq import LFQ, bit_entropies, code_diversity
 from latentbench.tokenizers.bottlenecks.lfq_config import LFQConfig
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
+from latentbench.tokenizers.spec import LatentSpec, Modality, SignalSpec
 
-
-def latent(channels: int) -> LatentSpec:
-    """Latents of so many channels, of a small image."""
-    signal = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
-    return LatentSpec(signal=signal, grids=(LatentGrid(shape=(4, 4), channels=channels),))
+Specify = Callable[[int], LatentSpec]
 
 
 def over_all_codes(x: Tensor, temperature: float) -> Tensor:
@@ -55,7 +52,7 @@ def test_extreme_features_have_finite_entropies_and_gradients() -> None:
 
 
 @pytest.mark.parametrize("heads", [1, 2])
-def test_codes_and_values_are_a_bijection(heads: int) -> None:
+def test_codes_and_values_are_a_bijection(latent: Specify, heads: int) -> None:
     lfq = LFQ(LFQConfig(heads=heads), latent(6), features=6)
     codes = torch.stack(torch.meshgrid(*[torch.arange(2 ** (6 // heads))] * heads, indexing="ij")).flatten(1)
     values = lfq.lookup(codes.unsqueeze(0))
@@ -67,29 +64,29 @@ def test_codes_and_values_are_a_bijection(heads: int) -> None:
     assert torch.equal(latents.values, values)  # type: ignore[arg-type]
 
 
-def test_the_first_channel_is_the_lowest_bit() -> None:
+def test_the_first_channel_is_the_lowest_bit(latent: Specify) -> None:
     lfq = LFQ(LFQConfig(), latent(3), features=3)
     assert lfq.encode(torch.tensor([[0.5, -1.0, 0.1]]).unsqueeze(-1)).codes.item() == 1 + 4  # type: ignore[union-attr]
 
 
-def test_gradients_pass_straight_through_and_losses_are_what_they_say() -> None:
+def test_gradients_pass_straight_through_and_losses_are_what_they_say(latent: Specify) -> None:
     config = LFQConfig(entropy=0.3, diversity=2.0, commitment=0.5, temperature=0.7)
     lfq, x, gradient = (
         LFQ(config, latent(4), features=4),
         torch.randn(2, 4, 5, requires_grad=True),
         torch.randn(2, 4, 5),
     )
-    bottled = lfq(x)
-    bottled.values.backward(gradient, retain_graph=True)
+    quantised = lfq(x)
+    quantised.values.backward(gradient, retain_graph=True)
     assert torch.equal(x.grad, gradient)  # type: ignore[arg-type]
-    assert torch.equal(bottled.values, lfq.encode(x).values)  # type: ignore[arg-type]
+    assert torch.equal(quantised.values, lfq.encode(x).values)  # type: ignore[arg-type]
     each, overall = bit_entropies(x, 0.7)
-    torch.testing.assert_close(bottled.losses["entropy"], 0.3 * (each - 2 * overall))
-    torch.testing.assert_close(bottled.losses["commitment"], 0.5 * F.mse_loss(x, x.detach().sign()))
+    torch.testing.assert_close(quantised.losses["entropy"], 0.3 * (each - 2 * overall))
+    torch.testing.assert_close(quantised.losses["commitment"], 0.5 * F.mse_loss(x, x.detach().sign()))
 
 
 @pytest.mark.parametrize("heads", [1, 3])
-def test_an_independent_library_gives_the_same_codes_and_gradients(heads: int) -> None:
+def test_an_independent_library_gives_the_same_codes_and_gradients(latent: Specify, heads: int) -> None:
     library = pytest.importorskip("vector_quantize_pytorch")
     theirs = library.LFQ(dim=6, codebook_size=2 ** (6 // heads), num_codebooks=heads, entropy_loss_weight=0.0)
     x, gradient = torch.randn(3, 6, 4, 5, requires_grad=True), torch.randn(3, 6, 4, 5)
@@ -119,7 +116,7 @@ def test_many_bits_are_split_over_heads() -> None:
 
 @pytest.mark.parametrize("heads", [1, 2])
 @pytest.mark.parametrize("bits", [1, 2, 5])
-def test_the_codes_own_entropy_is_that_over_all_codes(bits: int, heads: int) -> None:
+def test_the_codes_own_entropy_is_that_over_all_codes(latent: Specify, bits: int, heads: int) -> None:
     x = torch.randn(3, bits * heads, 4)
     expected = [torch.special.entr(over_all_codes(part, 0.7).mean(0)).sum() / bits for part in x.chunk(heads, dim=1)]
     exact = code_diversity(x, 0.7, heads)
@@ -132,7 +129,7 @@ def test_the_codes_own_entropy_is_that_over_all_codes(bits: int, heads: int) -> 
 
 
 @pytest.mark.parametrize("heads", [1, 3])
-def test_an_independent_library_gives_the_same_entropies_and_gradients(heads: int) -> None:
+def test_an_independent_library_gives_the_same_entropies_and_gradients(latent: Specify, heads: int) -> None:
     library = pytest.importorskip("vector_quantize_pytorch")
     theirs = library.LFQ(
         dim=6,

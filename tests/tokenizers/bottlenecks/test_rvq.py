@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -12,33 +14,33 @@ from latentbench.tokenizers.bottlenecks.rvq_config import RVQConfig
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
+from latentbench.tokenizers.spec import LatentSpec, Modality, SignalSpec
 
-
-def latent(channels: int) -> LatentSpec:
-    """Latents of so many channels, of a small image."""
-    signal = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
-    return LatentSpec(signal=signal, grids=(LatentGrid(shape=(4, 4), channels=channels),))
-
+Specify = Callable[[int], LatentSpec]
 
 DIM, SIZE, LEVELS = 6, 16, 4
 
 
-def quantiser(**options: object) -> RVQ:
-    return RVQ(
-        RVQConfig(**{"codebook_size": SIZE, "levels": LEVELS, "dropout": 0.0} | options), latent(DIM), features=DIM
-    )  # type: ignore[arg-type]
+@pytest.fixture
+def quantiser(latent: Specify) -> Callable[..., RVQ]:
+    """A function from options to the quantiser."""
+
+    def make(**options: object) -> RVQ:
+        config = RVQConfig(**{"codebook_size": SIZE, "levels": LEVELS, "dropout": 0.0} | options)  # type: ignore[arg-type]
+        return RVQ(config, latent(DIM), features=DIM)
+
+    return make
 
 
 def features(batch: int = 4) -> Tensor:
     return torch.randn(batch, DIM, 3, 5)
 
 
-def test_codes_values_and_gradients_are_those_of_a_naive_implementation() -> None:
+def test_codes_values_and_gradients_are_those_of_a_naive_implementation(quantiser: Callable[..., RVQ]) -> None:
     rvq = quantiser()
     x, weight = features().requires_grad_(), features()
-    bottled = rvq(x)
-    (sum(bottled.losses.values()) + (bottled.values * weight).sum()).backward()
+    quantised = rvq(x)
+    (sum(quantised.losses.values()) + (quantised.values * weight).sum()).backward()
     y = x.detach().clone().requires_grad_()
     rows = y.movedim(1, -1).reshape(-1, DIM)
     books = [stage.codebook.detach()[0].clone().requires_grad_() for stage in rvq.stages]
@@ -50,8 +52,8 @@ def test_codes_values_and_gradients_are_those_of_a_naive_implementation() -> Non
         residual, total = residual - entry.detach(), total + entry.detach()
     passed = (rows + (total - rows).detach()).view(4, 3, 5, DIM).movedim(-1, 1)
     (loss + (passed * weight).sum()).backward()
-    torch.testing.assert_close(bottled.values, passed)
-    torch.testing.assert_close(sum(bottled.losses.values()), loss)
+    torch.testing.assert_close(quantised.values, passed)
+    torch.testing.assert_close(sum(quantised.losses.values()), loss)
     chosen = rvq.encode(x).codes
     assert chosen is not None
     assert torch.equal(chosen.movedim(1, 0).flatten(1), torch.stack(codes))
@@ -60,14 +62,14 @@ def test_codes_values_and_gradients_are_those_of_a_naive_implementation() -> Non
         torch.testing.assert_close(stage.codebook.grad[0], book.grad)  # type: ignore[index]
 
 
-def test_the_gradient_passes_once_and_unchanged() -> None:
+def test_the_gradient_passes_once_and_unchanged(quantiser: Callable[..., RVQ]) -> None:
     rvq, x, gradient = quantiser(), features().requires_grad_(), features()
     rvq(x).values.backward(gradient)
     assert torch.equal(x.grad, gradient)  # type: ignore[arg-type]
     assert all(stage.codebook.grad is None for stage in rvq.stages)
 
 
-def test_codes_values_and_gradients_of_an_independent_library() -> None:
+def test_codes_values_and_gradients_of_an_independent_library(quantiser: Callable[..., RVQ]) -> None:
     library = pytest.importorskip("vector_quantize_pytorch")
     # Each of its stages passes the gradient on, unless it is subtracted with the residual: quant_grad_frac = 1. Its
     # commitment loss moves codes and features alike, as our two losses do at commitment 1.
@@ -93,24 +95,24 @@ def test_codes_values_and_gradients_of_an_independent_library() -> None:
                 other._codebook.embed.copy_(mine.codebook)
         mine_x, their_x = x.clone().requires_grad_(), x.clone().requires_grad_()
         rvq.zero_grad()
-        bottled, (values, codes, losses) = rvq(mine_x), theirs(rows(their_x))
+        quantised, (values, codes, losses) = rvq(mine_x), theirs(rows(their_x))
         latents = rvq.encode(x)
         assert torch.equal(latents.codes.flatten(2).movedim(1, -1), codes)  # type: ignore[union-attr]
         torch.testing.assert_close(rows(latents.values), values)  # type: ignore[arg-type]
-        torch.testing.assert_close(rows(bottled.values), values)
+        torch.testing.assert_close(rows(quantised.values), values)
         if fraction:
-            bottled.values.backward(gradient)
+            quantised.values.backward(gradient)
             values.backward(rows(gradient))
         else:
-            torch.testing.assert_close(bottled.losses["commitment"], losses.sum())
-            sum(bottled.losses.values()).backward()  # type: ignore[union-attr]
+            torch.testing.assert_close(quantised.losses["commitment"], losses.sum())
+            sum(quantised.losses.values()).backward()  # type: ignore[union-attr]
             losses.sum().backward()
             for mine, other in zip(rvq.stages, theirs.layers, strict=True):
                 torch.testing.assert_close(mine.codebook.grad, other._codebook.embed.grad)
         torch.testing.assert_close(mine_x.grad, their_x.grad)
 
 
-def test_every_prefix_of_the_codes_decodes_and_the_error_falls_with_depth() -> None:
+def test_every_prefix_of_the_codes_decodes_and_the_error_falls_with_depth(quantiser: Callable[..., RVQ]) -> None:
     rvq = quantiser(codebook_size=32)
     rvq.on_train_start(features(40) for _ in range(2))
     x = features(40)
@@ -125,12 +127,12 @@ def test_every_prefix_of_the_codes_decodes_and_the_error_falls_with_depth() -> N
             rvq.lookup(codes)
 
 
-def test_training_values_are_the_encoded_ones() -> None:
+def test_training_values_are_the_encoded_ones(quantiser: Callable[..., RVQ]) -> None:
     rvq, x = quantiser(), features()
     torch.testing.assert_close(rvq(x).values, rvq.encode(x).values)
 
 
-def test_dropout_draws_every_depth_in_training_alone() -> None:
+def test_dropout_draws_every_depth_in_training_alone(quantiser: Callable[..., RVQ]) -> None:
     rvq, x = quantiser(dropout=1.0), features()
     codes = rvq.encode(x).codes
     assert codes is not None
@@ -144,7 +146,7 @@ def test_dropout_draws_every_depth_in_training_alone() -> None:
     assert all(torch.allclose(rvq(x).values, prefixes[-1], atol=1e-5) for _ in range(5))
 
 
-def test_stages_that_were_left_out_keep_their_codes() -> None:
+def test_stages_that_were_left_out_keep_their_codes(quantiser: Callable[..., RVQ]) -> None:
     rvq = quantiser(rule="ema", decay=0.5, reset_after=0.0)
     rvq._depth = lambda: 2  # type: ignore[method-assign]
     before = [stage.codebook.clone() for stage in rvq.stages]
@@ -158,7 +160,7 @@ def test_stages_that_were_left_out_keep_their_codes() -> None:
     ("options", "message"),
     [({"levels": 0}, "levels"), ({"dropout": 1.5}, "dropout"), ({"normalise": True}, "not lie on the unit sphere")],
 )
-def test_impossible_options(options: dict[str, object], message: str) -> None:
+def test_impossible_options(quantiser: Callable[..., RVQ], options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         quantiser(**options)
 

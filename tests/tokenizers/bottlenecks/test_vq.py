@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,14 +11,9 @@ from torch.nn import functional as F
 
 from latentbench.tokenizers.bottlenecks.vq import VQ
 from latentbench.tokenizers.bottlenecks.vq_config import MultiHeadVQConfig, VQConfig
-from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
+from latentbench.tokenizers.spec import LatentSpec
 
-
-def latent(channels: int) -> LatentSpec:
-    """Latents of so many channels, of a small image."""
-    signal = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
-    return LatentSpec(signal=signal, grids=(LatentGrid(shape=(4, 4), channels=channels),))
-
+Specify = Callable[[int], LatentSpec]
 
 DIM, SIZE = 6, 16
 
@@ -37,42 +34,42 @@ def naive(x: Tensor, codebook: Tensor, commitment: float) -> tuple[Tensor, Tenso
     return passed.view(*x.movedim(1, -1).shape).movedim(-1, 1), codes, loss
 
 
-def test_codes_values_and_gradients_are_those_of_a_naive_implementation() -> None:
+def test_codes_values_and_gradients_are_those_of_a_naive_implementation(latent: Specify) -> None:
     vq = VQ(VQConfig(codebook_size=SIZE), latent(DIM), features=DIM)
     x, weight = features().requires_grad_(), features()
-    bottled = vq(x)
-    (sum(bottled.losses.values()) + (bottled.values * weight).sum()).backward()
+    quantised = vq(x)
+    (sum(quantised.losses.values()) + (quantised.values * weight).sum()).backward()
     x2 = x.detach().clone().requires_grad_()
     codebook = vq.codebook.detach()[0].clone().requires_grad_()
     values, codes, loss = naive(x2, codebook, 0.25)
     (loss + (values * weight).sum()).backward()
-    torch.testing.assert_close(bottled.values, values)
+    torch.testing.assert_close(quantised.values, values)
     assert torch.equal(vq.encode(x).codes.flatten(), codes)  # type: ignore[union-attr]
-    torch.testing.assert_close(sum(bottled.losses.values()), loss)
+    torch.testing.assert_close(sum(quantised.losses.values()), loss)
     torch.testing.assert_close(x.grad, x2.grad)
     torch.testing.assert_close(vq.codebook.grad[0], codebook.grad)  # type: ignore[index]
 
 
-def test_gradients_are_exactly_the_straight_through_formula() -> None:
+def test_gradients_are_exactly_the_straight_through_formula(latent: Specify) -> None:
     vq = VQ(VQConfig(codebook_size=SIZE, commitment=0.5), latent(DIM), features=DIM)
     x, gradient = features().requires_grad_(), features()
-    bottled = vq(x)
-    bottled.values.backward(gradient, retain_graph=True)
+    quantised = vq(x)
+    quantised.values.backward(gradient, retain_graph=True)
     assert torch.equal(x.grad, gradient)  # type: ignore[arg-type]
     assert vq.codebook.grad is None
     x.grad = None
-    bottled.losses["commitment"].backward()
-    torch.testing.assert_close(x.grad, 0.5 * 2 * (x - bottled.values).detach() / x.numel())
-    bottled.losses["codebook"].backward()
+    quantised.losses["commitment"].backward()
+    torch.testing.assert_close(x.grad, 0.5 * 2 * (x - quantised.values).detach() / x.numel())
+    quantised.losses["codebook"].backward()
     expected = torch.zeros(SIZE, DIM)
     codes = vq.encode(x).codes.flatten()  # type: ignore[union-attr]
-    difference = (bottled.values - x).detach().movedim(1, -1).reshape(-1, DIM)
+    difference = (quantised.values - x).detach().movedim(1, -1).reshape(-1, DIM)
     expected.index_add_(0, codes, 2 * difference / x.numel())
     torch.testing.assert_close(vq.codebook.grad[0], expected)  # type: ignore[index]
 
 
 @pytest.mark.parametrize("normalise", [False, True])
-def test_codes_and_gradients_of_an_independent_library(normalise: bool) -> None:
+def test_codes_and_gradients_of_an_independent_library(latent: Specify, normalise: bool) -> None:
     library = pytest.importorskip("vector_quantize_pytorch")
     theirs = library.VectorQuantize(
         dim=DIM,
@@ -92,13 +89,13 @@ def test_codes_and_gradients_of_an_independent_library(normalise: bool) -> None:
     theirs.eval()
     x, gradient = features().requires_grad_(), features()
     y = x.detach().clone().requires_grad_()
-    bottled = vq(x)
+    quantised = vq(x)
     values, codes, _ = theirs(y.movedim(1, -1).flatten(1, 2))
     assert torch.equal(vq.encode(x).codes.flatten(), codes.flatten())  # type: ignore[union-attr]
-    torch.testing.assert_close(bottled.values.movedim(1, -1).flatten(1, 2), values)
+    torch.testing.assert_close(quantised.values.movedim(1, -1).flatten(1, 2), values)
     if not normalise:
         theirs.train()
-        bottled.values.backward(gradient)
+        quantised.values.backward(gradient)
         theirs(y.movedim(1, -1).flatten(1, 2))[0].backward(gradient.movedim(1, -1).flatten(1, 2))
         torch.testing.assert_close(x.grad, y.grad)
         # Its one loss moves codes and features by 0.25; of ours the commitment moves features, the other codes.
@@ -111,7 +108,7 @@ def test_codes_and_gradients_of_an_independent_library(normalise: bool) -> None:
         torch.testing.assert_close(vq.codebook.grad, theirs._codebook.embed.grad)
 
 
-def test_moving_averages_follow_the_closed_form() -> None:
+def test_moving_averages_follow_the_closed_form(latent: Specify) -> None:
     decay = 0.8
     vq = VQ(VQConfig(codebook_size=4, rule="ema", decay=decay, reset_after=0.0), latent(DIM), features=DIM)
     counts, sums = vq.counts.clone(), vq.sums.clone()
@@ -128,7 +125,7 @@ def test_moving_averages_follow_the_closed_form() -> None:
     assert not vq.codebook.requires_grad
 
 
-def test_a_dead_code_becomes_a_feature_of_the_batch() -> None:
+def test_a_dead_code_becomes_a_feature_of_the_batch(latent: Specify) -> None:
     vq = VQ(VQConfig(codebook_size=4, reset_after=10.0), latent(DIM), features=DIM)
     with torch.no_grad():
         vq.codebook[0, 0] = 1e3
@@ -145,7 +142,7 @@ def test_a_dead_code_becomes_a_feature_of_the_batch() -> None:
     assert torch.equal(vq.codebook[0, 1:], before[0, 1:])
 
 
-def test_no_code_is_replaced_in_the_last_fifth() -> None:
+def test_no_code_is_replaced_in_the_last_fifth(latent: Specify) -> None:
     vq = VQ(VQConfig(codebook_size=4, reset_after=0.001), latent(DIM), features=DIM)
     with torch.no_grad():
         vq.codebook[0, 0] = 1e3
@@ -155,7 +152,7 @@ def test_no_code_is_replaced_in_the_last_fifth() -> None:
     assert torch.equal(vq.codebook, before)
 
 
-def test_prepare_starts_the_codebook_on_features() -> None:
+def test_prepare_starts_the_codebook_on_features(latent: Specify) -> None:
     vq = VQ(VQConfig(codebook_size=SIZE), latent(DIM), features=DIM)
     batches = [features() + 5 for _ in range(4)]
     vq.on_train_start(batches)
@@ -164,7 +161,7 @@ def test_prepare_starts_the_codebook_on_features() -> None:
     assert len(codes.unique()) == SIZE
 
 
-def test_normalised_values_lie_on_the_sphere() -> None:
+def test_normalised_values_lie_on_the_sphere(latent: Specify) -> None:
     vq = VQ(VQConfig(codebook_size=SIZE, normalise=True), latent(DIM), features=DIM)
     x = features()
     values = vq.encode(x).values
@@ -174,7 +171,7 @@ def test_normalised_values_lie_on_the_sphere() -> None:
 
 
 @pytest.mark.parametrize("normalise", [False, True])
-def test_heads_are_independent_quantisers_of_their_channels(normalise: bool) -> None:
+def test_heads_are_independent_quantisers_of_their_channels(latent: Specify, normalise: bool) -> None:
     product = VQ(MultiHeadVQConfig(codebook_size=SIZE, heads=3, normalise=normalise), latent(DIM), features=DIM)
     x = features()
     latents = product.encode(x)
@@ -189,7 +186,7 @@ def test_heads_are_independent_quantisers_of_their_channels(normalise: bool) -> 
         assert torch.equal(latents.values[:, 2 * head : 2 * head + 2], part.values)  # type: ignore[arg-type]
 
 
-def test_codes_give_the_values_they_came_with() -> None:
+def test_codes_give_the_values_they_came_with(latent: Specify) -> None:
     vq = VQ(MultiHeadVQConfig(codebook_size=SIZE, heads=2), latent(DIM), features=DIM)
     latents = vq.encode(features())
     assert torch.equal(vq.lookup(latents.codes), latents.values)  # type: ignore[arg-type]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -12,20 +14,15 @@ from latentbench.tokenizers.bottlenecks.vq_reg_config import VQRegConfig
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
+from latentbench.tokenizers.spec import LatentSpec, Modality, SignalSpec
 
-
-def latent(channels: int) -> LatentSpec:
-    """Latents of so many channels, of a small image."""
-    signal = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
-    return LatentSpec(signal=signal, grids=(LatentGrid(shape=(4, 4), channels=channels),))
-
+Specify = Callable[[int], LatentSpec]
 
 SIGNAL = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
 
 
 @pytest.mark.parametrize("normalise", [False, True])
-def test_it_decodes_what_vq_decodes_from_continuous_latents(normalise: bool) -> None:
+def test_it_decodes_what_vq_decodes_from_continuous_latents(latent: Specify, normalise: bool) -> None:
     reg = VQReg(VQRegConfig(codebook_size=8, normalise=normalise), latent(4), features=4)
     vq = VQ(VQConfig(codebook_size=8, normalise=normalise), latent(4), features=4)
     vq.load_state_dict(reg.state_dict())
