@@ -87,7 +87,7 @@ def pictures(directory: Path) -> str:
     return (
         f"![Originals, reconstructions and samples of the quickstart's four data sets]({PICTURES})\n\n"
         "*Held-out originals, their reconstructions, and what the prior generates*, of the cell with the lowest "
-        f"`{DISTANCE}` in each table ({cells}). Clips are shown by every other frame, sounds as spectrograms."
+        f"`{DISTANCE}` in each table ({cells}). A clip is a line of frames; sounds are shown as spectrograms."
     )
 
 
@@ -125,7 +125,7 @@ def _named(row: Row) -> str:
     return f"`{row['label']}` at TSR {row['tsr']:.4g}"
 
 
-_TILE, _ACROSS, _DOWN, _LINE = 64, 4, 2, 22  # pixels of a tile, tiles of a block, pixels of a line of text
+_ACROSS, _DOWN, _LINE = 4, 2, 22  # square tiles side by side, lines of tiles, pixels of a line of text
 _BLOCKS = {"originals": "true", "reconstructions": "reconstructed", "samples of the prior": "samples"}
 
 
@@ -134,7 +134,7 @@ def _montage(cells: Sequence[Row]) -> np.ndarray:
     bands = []
     for row in cells:
         tensors = signals(row)
-        blocks = [sheet([_tiles(tensors[name])], across=_ACROSS) for name in _BLOCKS.values()]
+        blocks = [_block(tensors[name]) for name in _BLOCKS.values()]
         bands.append((f"{row['dataset']}: {row['label']}", blocks))
     wide, high = (max(block.shape[axis] for _, blocks in bands for block in blocks) for axis in (1, 0))
     step, gap = wide + 14, high + _LINE + 6
@@ -149,12 +149,14 @@ def _montage(cells: Sequence[Row]) -> np.ndarray:
     return np.asarray(page)
 
 
-def _tiles(signal: np.ndarray) -> np.ndarray:
-    """The first signals as tiles of `_TILE` pixels `[N, C, H, W]`: of clips as many frames as fit, a clip a line."""
+def _block(signal: np.ndarray) -> np.ndarray:
+    """The first signals as lines of tiles, as many as fit into the width: of clips a clip a line, not every frame."""
     if signal.ndim == 5:
-        frames = np.linspace(0, signal.shape[2] - 1, _ACROSS).round().astype(int)
-        signal = np.moveaxis(signal[:_DOWN, :, frames], 2, 1).reshape(-1, signal.shape[1], *signal.shape[3:])
-    return signal[: _ACROSS * _DOWN]
+        frames = np.linspace(0, signal.shape[2] - 1, min(_ACROSS, signal.shape[2])).round().astype(int)
+        return sheet([signal[:_DOWN, :, frames]])
+    height, width = signal.shape[2:]
+    across = max(1, round(_ACROSS * min(height, width) / width))
+    return sheet([signal[: across * _DOWN]], across=across)
 
 
 def _origin(directory: Path) -> str:

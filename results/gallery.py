@@ -146,7 +146,7 @@ def spectrogram(sounds: np.ndarray) -> np.ndarray:
     Hann windows a quarter apart, as long (a power of two) as makes about as many rows as columns.
     """
     mono = sounds.mean(axis=1, dtype=np.float64)
-    length = 2 ** round(math.log2(math.sqrt(4 * mono.shape[1])))
+    length = 2 ** round(math.log2(8 * mono.shape[1]) / 2)
     mono = np.pad(mono, ((0, 0), (0, max(0, length - mono.shape[1]))))
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)
     frames = np.lib.stride_tricks.sliding_window_view(mono, length, axis=1)[:, :: max(1, length // 4)]

@@ -25,7 +25,7 @@ _GEOMETRY: dict[Modality, tuple[str, ...]] = {
 
 
 # The options of the embedded data; at their defaults they stay out of a data set's identity.
-_PROCEDURAL = ("complexity", "texture", "objects")
+_PROCEDURAL = ("complexity", "texture", "objects", "colours")
 
 # Far beyond anything that is trained on, and near enough to be counted, listed and multiplied.
 _MOST = {"samples": 10**10, "n_mels": 1024, "n_fft": 1 << 16, "per_file": 10**9}
@@ -49,7 +49,8 @@ class DataConfig:
     takes the parent folder's name as the class when there are at least two; "folder" insists on it. `complexity`
     "mixed" (procedural) leaves every other sample without texture, and its background alone (of a sound: one event).
     `texture` (procedural) scales the noise that lies over everything, 1 being as much as natural signals have and 0
-    none; `objects` is the most shapes in a picture, or events in a sound (1 to 3): the fewer, the easier to learn.
+    none; `objects` is the most shapes in a picture, or events in a sound (1 to 3); `colours` "class" gives each kind of
+    shape a colour of its own, on one background. All three make data easier to learn.
     `pad` fills sounds shorter than `seconds` up with silence instead of skipping them.
     """
 
@@ -77,6 +78,7 @@ class DataConfig:
     complexity: Literal["even", "mixed"] = "even"
     texture: float = 1.0
     objects: int = 3
+    colours: Literal["any", "class"] = "any"
     pad: bool = False
     seed: int = 0
 
@@ -94,6 +96,8 @@ class DataConfig:
             raise ValueError("texture must be between 0 and 4")
         if not 1 <= self.objects <= 3:
             raise ValueError("objects must be 1, 2 or 3")
+        if self.colours != "any" and self.modality.is_audio:
+            raise ValueError("colours is for images and videos")
         if self.pad and not (self.modality.is_audio and self.kind == "folder"):
             raise ValueError("pad is for sounds of source 'folder'")
         for name in ("size", "channels", "frames", "sample_rate", "n_mels", "n_fft", "hop", "samples", "per_file"):

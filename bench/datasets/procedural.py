@@ -2,7 +2,8 @@
 
 A sample is structure (shapes or sound events, whose class is the label) plus texture (stationary Gaussian noise with
 a stated spectrum, see `texture.TEXTURE`), clipped to [-1, 1]. Sample i depends on (seed, split, i), the geometry and
-the options `complexity`, `texture` and `objects` alone, so any part of any sample can be made again at any time.
+the options `complexity`, `texture`, `objects` and `colours` alone, so any part of any sample can be made again at any
+time.
 """
 
 from __future__ import annotations
@@ -130,7 +131,8 @@ def _structure(
         structure, mask = sounds.draw(uniforms, shape[-1], config.sample_rate, shape[0], most=config.objects)
         return structure, mask, sounds.labels(uniforms)
     still = config.modality is Modality.IMAGE
-    structure, mask = shapes.draw(uniforms, 1 if still else config.frames, config.size, most=config.objects)
+    frames, by_class = 1 if still else config.frames, config.colours == "class"
+    structure, mask = shapes.draw(uniforms, frames, config.size, most=config.objects, by_class=by_class)
     if shape[0] == 1:
         structure = structure.mean(axis=1, keepdims=True)
     if still:

@@ -13,6 +13,9 @@ MOST = 3
 # velocity (2), spin.
 PER_SHAPE = 10
 UNIFORMS = 5 + MOST * PER_SHAPE
+# The colours that stand for the classes, told apart by the colour-blind too, and what lies behind them; in [-1, 1].
+PALETTE = ((0.7, -0.25, -0.9), (-0.4, 0.4, 0.8), (0.8, 0.75, -0.4), (-0.9, 0.25, -0.1), (0.6, -0.05, 0.3))
+BACKGROUND = (-0.8, -0.8, -0.7)
 _EDGE = 1.5  # pixels over which a shape's edge fades
 
 
@@ -21,15 +24,20 @@ def labels(u: np.ndarray) -> np.ndarray:
     return np.minimum((u[:, 0] * len(CLASSES)).astype(np.int64), len(CLASSES) - 1)
 
 
-def draw(u: np.ndarray, frames: int, size: int, *, most: int = MOST) -> tuple[np.ndarray, np.ndarray]:
+def draw(
+    u: np.ndarray, frames: int, size: int, *, most: int = MOST, by_class: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Structure `[B, 3, T, H, W]` float32 in [-1, 1] and its mask `[B, T, H, W]` bool (covered at least by half).
 
     One to `most` (at most three) shapes of the sample's class over a plain background, later ones over earlier ones.
     Each moves by at most 0.6 (of the half frame) and turns by at most 60 degrees over the clip, at constant velocity.
+    With `by_class` a class has one colour, and all samples one background.
     """
     u = u.astype(np.float32)
     label, n = labels(u), len(u)
     background = u[:, 2:5] - np.float32(0.5)
+    if by_class:
+        background = np.broadcast_to(np.float32(BACKGROUND), background.shape)
     structure = np.broadcast_to(background[:, :, None, None, None], (n, 3, frames, size, size)).copy()
     clear = np.ones((n, frames, size, size), np.float32)
     count = 1 + np.minimum((u[:, 1] * most).astype(np.int64), most - 1)
@@ -38,8 +46,8 @@ def draw(u: np.ndarray, frames: int, size: int, *, most: int = MOST) -> tuple[np
         if len(rows):
             own = u[rows, 5 + k * PER_SHAPE : 5 + (k + 1) * PER_SHAPE]
             alpha = _cover(own, label[rows], count[rows], frames, size)
-            colour = _colour(own[:, 4:7], background[rows])[:, :, None, None, None]
-            structure[rows] += alpha[:, None] * (colour - structure[rows])
+            colour = np.float32(PALETTE)[label[rows]] if by_class else _colour(own[:, 4:7], background[rows])
+            structure[rows] += alpha[:, None] * (colour[:, :, None, None, None] - structure[rows])
             clear[rows] *= 1 - alpha
     return structure, clear <= 0.5
 

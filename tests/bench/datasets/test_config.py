@@ -140,7 +140,9 @@ def test_a_folder_without_a_path_can_be_planned_but_not_read() -> None:
         require_path(config)
 
 
-@pytest.mark.parametrize(("option", "value"), [("complexity", "mixed"), ("texture", 0.5), ("objects", 1)])
+@pytest.mark.parametrize(
+    ("option", "value"), [("complexity", "mixed"), ("texture", 0.5), ("objects", 1), ("colours", "class")]
+)
 def test_an_option_of_made_data_is_in_the_identity_where_it_is_not_the_default(option: str, value: Any) -> None:
     assert option not in config().identity()
     assert config(**{option: value}).identity()[option] == value
@@ -155,6 +157,7 @@ def test_an_option_of_made_data_is_in_the_identity_where_it_is_not_the_default(o
         ({"texture": 5}, "texture must be between 0 and 4"),
         ({"objects": 0}, "objects must be 1, 2 or 3"),
         ({"objects": 4}, "objects must be 1, 2 or 3"),
+        ({"colours": "class", "modality": "waveform"}, "colours is for images and videos"),
     ],
 )
 def test_impossible_made_data(options: dict[str, Any], message: str) -> None:

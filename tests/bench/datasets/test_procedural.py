@@ -172,6 +172,22 @@ def test_one_object_each(modality: Modality) -> None:
     assert plain.all() if modality.is_audio else not plain.any()
 
 
+@pytest.mark.parametrize("modality", [Modality.IMAGE, Modality.VIDEO])
+def test_a_class_has_its_colour_on_one_background(modality: Modality) -> None:
+    indices = np.arange(40)
+    drawn = parts(config(modality, colours="class"), "train", indices)
+    assert np.array_equal(drawn.mask, parts(config(modality), "train", indices).mask)
+    pixels = np.moveaxis(drawn.structure, 1, -1)
+    corners = pixels.reshape(40, -1, 3)[:, 0]
+    background = np.float32([-0.8, -0.8, -0.7])
+    assert (np.abs(corners - background).max(axis=1) < 1e-6).mean() > 0.8
+    for label in range(5):
+        brightest = pixels[drawn.label == label].reshape(-1, 3)
+        brightest = brightest[np.abs(brightest - background).max(axis=1).argsort()[-20:]]
+        assert np.ptp(brightest, axis=0).max() < 1e-5  # one colour
+        assert np.abs(brightest[0] - background).max() > 0.8
+
+
 @pytest.mark.parametrize("modality", list(Modality))
 def test_mixed_complexity_leaves_every_other_sample_plain(modality: Modality) -> None:
     indices = np.arange(40)
