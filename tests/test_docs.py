@@ -288,7 +288,7 @@ def _peers(argv: list[str]) -> None:
 
 RULES: list[tuple[str, Callable[[list[str]], None]]] = [
     (r"latentbench \w+ (runs/)?tutorial", _tutorial),
-    (r"latentbench (plan|leaderboard|plot|gallery|list|doctor)\b", _as_is),
+    (r"latentbench (plan|leaderboard|plot|gallery|list|doctor|statistics)\b", _as_is),
     (r"latentbench run photos\.toml$", _one_step),
     (r"latentbench run quickstart$", lambda argv: _as_is(["plan", "quickstart"])),
     (r"latentbench run \S+", _planned),

@@ -45,7 +45,8 @@ class DataConfig:
     "short" scales images and frames so that the short side fits, "none" keeps the native pixels. `labels` "auto"
     takes the parent folder's name as the class when there are at least two; "folder" insists on it. `complexity`
     "mixed" (procedural) leaves every other sample without texture, and its background alone (of a sound: one event).
-    `pad` fills sounds shorter than `seconds` up with silence instead of skipping them.
+    `pad` fills sounds shorter than `seconds` up with silence instead of skipping them. `reference` is an .npz of
+    statistics that distances compare with in place of the data's own splits (`tasks.statistics_file`).
     """
 
     version: ClassVar[int] = 1
@@ -71,6 +72,7 @@ class DataConfig:
     labels: Literal["auto", "none", "folder"] = "auto"
     complexity: Literal["even", "mixed"] = "even"
     pad: bool = False
+    reference: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ from ...tasks.nets import nets
 from ..grid import Cell
 from ..suite import Suite
 from .base import JobContext, JobKind, PlanContext, Price
-from .reference import ENCODER, net_versions, references
+from .reference import ENCODER, external_references, net_versions, references
 
 
 class Generation(JobKind):
@@ -54,7 +54,8 @@ class Generation(JobKind):
         and for scores that read both."""
         options: GenerationConfig = at.suite.options[self.name]
         other = "val" if options.reference == "train" else "train"
-        return super().needs(at) | references(at, options.reference) | references(at, other, prefix=f"{other}_")
+        own = references(at, options.reference) | references(at, other, prefix=f"{other}_")
+        return super().needs(at) | own | external_references(at)
 
     def title(self, at: PlanContext) -> str:
         return f"generation {at.cell.name}"
