@@ -42,10 +42,10 @@ class DataConfig:
     (procedural: 256) or, as a fraction, the share of files kept for validation (folder: 0.1; torchvision: the share
     of the class's own test split, 1.0). `per_file` is the most crops, clips or segments taken of one file (16; 1 for
     an image's centre), `crop` which of them: the middle, a regular tiling, or a seeded random choice. `resize`
-    "short" scales images and frames so that the short side fits, "adm" images as ADM's centre crop does, "none" keeps the
-    native pixels. `labels` "auto"
-    takes the parent folder's name as the class when there are at least two; "folder" insists on it. `complexity`
-    "mixed" (procedural) leaves every other sample without texture, and its background alone (of a sound: one event).
+    "short" scales images and frames so that the short side fits, "adm" images as ADM's centre crop does, "none" keeps
+    the native pixels. `labels` "auto" takes the parent folder's name as the class when there are at least two;
+    "folder" insists on it. `complexity` "mixed" (procedural) leaves every other sample without texture, and its
+    background alone (of a sound: one event).
     `pad` fills sounds shorter than `seconds` up with silence instead of skipping them. `reference` is an .npz of
     statistics that distances compare with in place of the data's own splits (`tasks.statistics_file`).
     """

@@ -50,8 +50,8 @@ def to_channels(image: Tensor, channels: int) -> Tensor:
 
 
 def fit_image(image: Tensor, short: int, config: DataConfig) -> Tensor:
-    """`[C, H, W]` resized so that its short side is `short` (`resize` "short" or "adm"), or unchanged. Raises Skip when the
-    image is too small for a crop of `config.size`."""
+    """`[C, H, W]` resized so that its short side is `short` (`resize` "short" or "adm"), or unchanged. Raises Skip when
+    the image is too small for a crop of `config.size`."""
     height, width = image.shape[1:]
     side = min(height, width)
     if side * (1 if config.resize == "none" else _MOST_ENLARGED) < config.size or side < 2:
