@@ -102,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         ("plot", _plot, "one column of finished runs over another, as a picture"),
         ("calibrate", _calibrate, "which cheap numbers predict generation: from finished runs, or a CSV"),
         ("gallery", _gallery, "pictures of finished runs' reconstructions and samples"),
+        ("statistics", _statistics, "write a data set's statistics as an .npz, for this and other programs"),
         ("list", _list, "what there is by name"),
         ("doctor", _doctor, "versions, devices, weights, caches"),
     ):
@@ -229,6 +230,18 @@ def _gallery_options(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _statistics_options(command: argparse.ArgumentParser) -> None:
+    _suite_options(command)
+    command.add_argument("--data", metavar="LABEL", help="the suite's data set (default: its only one)")
+    command.add_argument("--split", choices=("train", "val"), default="val", help="default: val")
+    command.add_argument("--net", default="inception", metavar="NET", help="default: inception")
+    command.add_argument(
+        "--pictures", action="store_true", help="write the pictures (arr_0), as ADM's evaluator reads them, not moments"
+    )
+    command.add_argument("--device", default="cpu", help="where the net runs (default: cpu)")
+    command.add_argument("--out", metavar="FILE", type=Path, required=True, help="the .npz")
+
+
 def _list_options(command: argparse.ArgumentParser) -> None:
     from .catalogue import SYNONYMS, TOPICS
 
@@ -247,6 +260,7 @@ _OPTIONS = {
     "plot": _plot_options,
     "calibrate": _calibrate_options,
     "gallery": _gallery_options,
+    "statistics": _statistics_options,
     "list": _list_options,
     "doctor": lambda command: None,
 }
@@ -370,6 +384,14 @@ def _gallery(arguments: argparse.Namespace) -> int:
 
     for path in gallery(arguments.dirs, out=arguments.out, where=arguments.where):
         print(path)
+    return 0
+
+
+def _statistics(arguments: argparse.Namespace) -> int:
+    from .statistics_command import write_statistics
+
+    options = {name: getattr(arguments, name) for name in ("data", "split", "net", "pictures", "device", "out")}
+    print(write_statistics(arguments.suite, arguments.sets, imports=arguments.imports, **options))
     return 0
 
 

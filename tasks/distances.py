@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -29,6 +30,12 @@ class Reference:
     split: str
     frechet: FrechetReference
     manifold: Manifold | None = None
+    source: str = ""  # what it is, where it is no split of the data
+
+    @property
+    def title(self) -> str:
+        """What protocols call it."""
+        return self.source or f"{self.split} split"
 
     @property
     def features(self) -> Tensor:
@@ -47,17 +54,20 @@ class Reference:
     def save(self, folder: Path) -> None:
         """Write `reference.safetensors` atomically. Raises UserError when it can't be written."""
         radii = {} if self.manifold is None else {_RADII: self.manifold.radii}
-        save_tensors(folder / REFERENCE, self.frechet.to_tensors() | radii, {"split": self.split})
+        facts = {"split": self.split} | ({"source": self.source} if self.source else {})
+        save_tensors(folder / REFERENCE, self.frechet.to_tensors() | radii, facts)
 
     @classmethod
     def load(cls, folder: Path, split: str) -> Reference:
         """The inverse of `save`."""
         tensors = load_file(folder / REFERENCE)
+        with safe_open(folder / REFERENCE, "pt") as file:
+            source = (file.metadata() or {}).get("source", "")
         frechet = FrechetReference.from_tensors(tensors)
         manifold = None
         if _RADII in tensors and frechet.features is not None:
             manifold = Manifold(features=manifold_part(frechet.features), radii=tensors[_RADII])
-        return cls(split=split, frechet=frechet, manifold=manifold)
+        return cls(split=split, frechet=frechet, manifold=manifold, source=source)
 
 
 def distances(
@@ -65,14 +75,19 @@ def distances(
 ) -> list[Metric]:
     """Fréchet and kernel distance of samples' `features` `[N, dim]` to `reference`, named `gfd_<net>`, `gkd_<net>`.
 
-    `prefix` is "g" for samples; `note` joins the protocol. Only with FID's own Inception are they called `gfid` and
-    `gkid`. The samples are taken to be independent of the reference: for reconstructions of its own signals see
-    `paired_distances`.
+    `prefix` is "g" for samples, "r" for reconstructions against something else than their originals; `note` joins the
+    protocol. Only with FID's own Inception are they called `gfid` and `gkid`. The samples are taken to be
+    independent of the reference: for reconstructions of its own signals see `paired_distances`. Against a reference of
+    moments alone the kernel distance has no value, and says why.
     """
     frechet, kernel = _names(prefix, net)
     protocol = _protocol(net, reference, note)
-    ours, theirs = (side[evenly(len(side), _KERNEL_FEATURES)] for side in (features, reference.features))
-    distance = kid_metric(kernel, ours, theirs, protocol=protocol, seed=seed)
+    if reference.frechet.features is None:
+        line = f"{protocol}; not measured: it needs features, and the reference holds moments alone"
+        distance = Metric(name=kernel, value=None, direction="lower", role="distribution", protocol=line)
+    else:
+        ours, theirs = (side[evenly(len(side), _KERNEL_FEATURES)] for side in (features, reference.features))
+        distance = kid_metric(kernel, ours, theirs, protocol=protocol, seed=seed)
     return [
         replace(
             frechet_metric(frechet, features, reference.frechet, protocol=protocol),
@@ -87,7 +102,7 @@ def floor(net: FeatureNet, data: Reference, reference: Reference, *, samples: in
     """`fd_floor_<net>`: the Fréchet distance to `reference` of `samples` of the other split's own signals (all where
     there are fewer, else evenly spread): what a perfect prior would have, for `gfd_<net>` at the same N."""
     mine = data.features[evenly(len(data.features), samples)]
-    line = _protocol(net, reference, f"signals of the {data.split} split")
+    line = _protocol(net, reference, f"signals of the {data.title}")
     metric = frechet_metric(f"fd_floor_{net.name}", mine, reference.frechet, protocol=line)
     return replace(metric, direction="none")
 
@@ -120,4 +135,4 @@ def _names(prefix: str, net: FeatureNet) -> tuple[str, str]:
 
 
 def _protocol(net: FeatureNet, reference: Reference, note: str) -> str:
-    return f"{net.protocol}; reference: {reference.split} split" + (f"; {note}" if note else "")
+    return f"{net.protocol}; reference: {reference.title}" + (f"; {note}" if note else "")

@@ -24,6 +24,7 @@ from .priors.heldout import HeldOutScore
 from .priors.interface import Prior
 from .reconstruction import net_features
 from .scores import check_nets, sample_scores
+from .statistics_file import EXTERNAL
 from .stopwatch import Stopwatch, rate
 from .tensors import save_tensors
 
@@ -42,7 +43,8 @@ def generate(
 ) -> JobResult:
     """Draw `config.samples`, decode them, and measure Fréchet and kernel distances to `references` (by net), then
     `config.scores`. `context.references` holds both splits' by (net, split): for the floor of the Fréchet distance,
-    that of as many of the other split's signals, and for "memorisation".
+    that of as many of the other split's signals, and for "memorisation"; and that of a file, which then is what samples
+    are compared with.
 
     Keeps the first `config.keep` decoded samples in `samples.safetensors`. `run` of the result has the seconds of
     sampling and of decoding, and the samples drawn a second (before decoding).
@@ -108,10 +110,12 @@ def _scores(
     metrics: list[Metric] = []
     extra: dict[str, Any] = {}
     for name, net in context.nets.items():
-        reference = references[name]
+        external = context.references.get((net.name, EXTERNAL))
+        reference = references[name] if external is None else external
         metrics += distances("g", net, features[name], reference, note=note, seed=context.seed)
         for (of, split), data in context.references.items():
-            if of == net.name and split != reference.split:
+            other = split != reference.split if external is None else split == "val"
+            if of == net.name and other:
                 metrics.append(floor(net, data, reference, samples=config.samples))
         samples = SampleSet(
             net=net,

@@ -24,7 +24,7 @@ from ..tokenizers.interface import Latents, Tokenizer
 from ..tokenizers.mel import LogMel
 from ..tokenizers.spec import LatentSpec, Modality, SignalSpec
 from .config import ReconstructionConfig
-from .distances import LEFT_OUT, Reference, paired_distances
+from .distances import LEFT_OUT, Reference, distances, paired_distances
 from .interface import Context, Dataset, FeatureNet, Split
 from .metrics import metrics as registry
 from .metrics.balls import evenly
@@ -33,6 +33,7 @@ from .metrics.interface import PairMetric, per_position
 from .metrics.posterior import ACTIVE_VARIANCE, UnitVariance, kl_bits_by_channel
 from .operating_points import OperatingPoints
 from .rate_bits import rate_of_codes, rate_of_values
+from .statistics_file import EXTERNAL
 from .tensors import save_samples, save_tensors
 
 _RATE_SAMPLES = 256
@@ -88,8 +89,9 @@ def reconstruct(
 ) -> JobResult:
     """Score `tokenizer` on `dataset.val`: distortion per sample, Fréchet and kernel distances, use of codes, rate.
 
-    `references` are the validation split's features by net (`context.nets` holds the nets); `extra_metrics` need
-    weights (LPIPS). A posterior is decoded at its mode. `extra` of the result has PSNR by position in the clip, `run`
+    `references` are the validation split's features by net (`context.nets` holds the nets); where `context.references`
+    has one of a file for a net, that is what its distances compare with. `extra_metrics` need weights (LPIPS) or
+    packages (PESQ). A posterior is decoded at its mode. `extra` of the result has PSNR by position in the clip, `run`
     the decoding latency at each of the tokenizer's operating points, where it has any. The first `config.keep` true
     signals and their reconstructions are kept in `pairs.safetensors`.
     """
@@ -126,8 +128,12 @@ def reconstruct(
     results, extra = _summaries(metrics, collected, signal, config)
     left_out: dict[str, list[float]] = {}
     for name, net in context.nets.items():
-        features = torch.cat(collected.features[name])
-        measured, without_group = paired_distances(net, features, references[name], note=_through(signal, config))
+        features, note = torch.cat(collected.features[name]), _through(signal, config)
+        external = context.references.get((net.name, EXTERNAL))
+        if external is not None:
+            results += distances("r", net, features, external, note=note, seed=context.seed)
+            continue
+        measured, without_group = paired_distances(net, features, references[name], note=note)
         results += measured
         left_out |= {key: values for key, values in without_group.items() if values}
     if left_out:

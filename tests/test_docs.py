@@ -307,7 +307,7 @@ def _peers(argv: list[str]) -> None:
 
 RULES: list[tuple[str, Callable[[list[str]], None]]] = [
     (r"latentbench \w+ (runs/)?tutorial", _tutorial),
-    (r"latentbench (plan|leaderboard|plot|gallery|list|doctor)\b", _as_is),
+    (r"latentbench (plan|leaderboard|plot|gallery|list|doctor|statistics)\b", _as_is),
     (r"latentbench calibrate \S+\.csv ", _calibrated),
     (r"latentbench calibrate runs/\S+", _calibrated_runs),
     (r"latentbench run photos\.toml$", _one_step),

@@ -45,13 +45,15 @@ class DataConfig:
     (procedural: 256) or, as a fraction, the share of files kept for validation (folder: 0.1; torchvision: the share
     of the class's own test split, 1.0). `per_file` is the most crops, clips or segments taken of one file (16; 1 for
     an image's centre), `crop` which of them: the middle, a regular tiling, or a seeded random choice. `resize`
-    "short" scales images and frames so that the short side fits, "none" keeps the native pixels. `labels` "auto"
+    "short" scales images and frames so that the short side fits, "adm" images as ADM's centre crop does, "none" keeps
+    the native pixels. `labels` "auto"
     takes the parent folder's name as the class when there are at least two; "folder" insists on it. `complexity`
     "mixed" (procedural) leaves every other sample without texture, and its background alone (of a sound: one event).
     `texture` (procedural) scales the noise that lies over everything, 1 being as much as natural signals have and 0
     none; `objects` is the most shapes in a picture, or events in a sound (1 to 3); `colours` "class" gives each kind of
     shape a colour of its own, on one background. All three make data easier to learn.
-    `pad` fills sounds shorter than `seconds` up with silence instead of skipping them.
+    `pad` fills sounds shorter than `seconds` up with silence instead of skipping them. `reference` is an .npz of
+    statistics that distances compare with in place of the data's own splits (`tasks.statistics_file`).
     """
 
     version: ClassVar[int] = 1
@@ -73,13 +75,14 @@ class DataConfig:
     val: int | float = _OWN
     per_file: int = _OWN
     crop: Literal["center", "tiles", "random"] = "center"
-    resize: Literal["short", "none"] = "short"
+    resize: Literal["short", "adm", "none"] = "short"
     labels: Literal["auto", "none", "folder"] = "auto"
     complexity: Literal["even", "mixed"] = "even"
     texture: float = 1.0
     objects: int = 3
     colours: Literal["any", "class"] = "any"
     pad: bool = False
+    reference: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -100,6 +103,8 @@ class DataConfig:
             raise ValueError("colours is for images and videos")
         if self.pad and not (self.modality.is_audio and self.kind == "folder"):
             raise ValueError("pad is for sounds of source 'folder'")
+        if self.resize == "adm" and (self.modality is not Modality.IMAGE or self.crop != "center"):
+            raise ValueError("resize 'adm' is for images, with crop 'center'")
         for name in ("size", "channels", "frames", "sample_rate", "n_mels", "n_fft", "hop", "samples", "per_file"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .adm_crop import adm_resize
 from .config import DataConfig
 from .image_file import read_image
 from .places import choose
@@ -31,7 +32,7 @@ def cut_image(image: Tensor, config: DataConfig, generator: np.random.Generator)
     """`[3, H, W]` uint8 to crops `[n, C, size, size]` uint8. Raises Skip when the image is too small.
 
     "short" resizes (bicubic, antialiased) so that the short side is `size`, or for tiles the largest multiple of
-    `size` that does not enlarge; "none" cuts native pixels.
+    `size` that does not enlarge; "adm" resizes as ADM does (`adm_crop`); "none" cuts native pixels.
     """
     size, (height, width) = config.size, image.shape[1:]
     times = max(1, min(height, width) // size) if config.crop == "tiles" else 1
@@ -49,12 +50,14 @@ def to_channels(image: Tensor, channels: int) -> Tensor:
 
 
 def fit_image(image: Tensor, short: int, config: DataConfig) -> Tensor:
-    """`[C, H, W]` resized so that its short side is `short` (`resize` "short"), or unchanged. Raises Skip when the
-    image is too small for a crop of `config.size`."""
+    """`[C, H, W]` resized so that its short side is `short` (`resize` "short" or "adm"), or unchanged. Raises Skip when
+    the image is too small for a crop of `config.size`."""
     height, width = image.shape[1:]
     side = min(height, width)
-    if side * (_MOST_ENLARGED if config.resize == "short" else 1) < config.size or side < 2:
+    if side * (1 if config.resize == "none" else _MOST_ENLARGED) < config.size or side < 2:
         raise Skip(f"too small: {width} x {height} pixels for crops of {config.size}")
+    if config.resize == "adm":
+        return adm_resize(image, short)
     if config.resize == "none" or side == short:
         return image
     target = [height * short // side, width * short // side]

@@ -15,7 +15,7 @@ from ...tasks.nets.config import ENCODER
 from ..grid import Cell
 from ..suite import Suite
 from .base import JobContext, JobKind, PlanContext, Price
-from .reference import net_versions, references, serving
+from .reference import external_references, net_versions, references, serving
 
 
 class Generation(JobKind):
@@ -56,7 +56,8 @@ class Generation(JobKind):
         and for scores that read both."""
         options: GenerationConfig = at.suite.options[self.name]
         other = "val" if options.reference == "train" else "train"
-        return super().needs(at) | references(at, options.reference) | references(at, other, prefix=f"{other}_")
+        own = references(at, options.reference) | references(at, other, prefix=f"{other}_")
+        return super().needs(at) | own | external_references(at)
 
     def title(self, at: PlanContext) -> str:
         return f"generation {at.cell.name}"

@@ -15,7 +15,7 @@ from ..datasets.config import signal_spec
 from ..grid import Cell
 from ..suite import Suite
 from .base import JobContext, JobKind, PlanContext, Price
-from .reference import net_versions, references
+from .reference import external_references, net_versions, references
 
 
 class Reconstruction(JobKind):
@@ -44,7 +44,7 @@ class Reconstruction(JobKind):
         return super().versions(at) | pairs | measures | net_versions(at)
 
     def needs(self, at: PlanContext) -> dict[str, str]:
-        return super().needs(at) | references(at, "val")
+        return super().needs(at) | references(at, "val") | external_references(at)
 
     def price(self, at: PlanContext) -> Price:
         options: ReconstructionConfig = at.suite.options[self.name]

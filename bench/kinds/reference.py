@@ -10,6 +10,7 @@ from ...results.record import JobResult
 from ...tasks.metrics.config import measure_versions
 from ...tasks.nets import nets
 from ...tasks.nets.config import ENCODER, PRETRAINED, EncoderConfig, pretrained
+from ...tasks.statistics_file import EXTERNAL, StatisticsFile
 from ...tokenizers import weights
 from ...tokenizers.validation import check_distinct
 from ..datasets.config import DataConfig, signal_spec
@@ -38,11 +39,19 @@ class ReferenceFeatures(JobKind):
         for data in suite.data:
             for name in set(serving(suite, data)) - {ENCODER}:
                 nets.get(name).check(signal_spec(data), where=f"{suite.where}: features")
+        for i, data in enumerate(suite.data):
+            if data.reference is not None and serving(suite, data):
+                _check_external(suite, data, f"{suite.where}: data[{i}].reference")
 
     def config(self, at: PlanContext) -> dict[str, Any]:
         net = at.choice["net"]
         used = None if net == ENCODER else nets.get(net).weights
-        return dict(at.choice) if used is None else {**at.choice, "weights": weights.contents([used])}
+        config: dict[str, Any] = dict(at.choice)
+        if used is not None:
+            config["weights"] = weights.contents([used])
+        if at.choice["split"] == EXTERNAL:
+            config["file"] = at.data.reference
+        return config
 
     def versions(self, at: PlanContext) -> dict[str, int]:
         net = f"net.{at.choice['net']}"
@@ -58,9 +67,11 @@ class ReferenceFeatures(JobKind):
         from ...tasks.interface import batches
 
         name = ctx.job.config["split"]
+        if name == EXTERNAL:
+            return _from_file(ctx)
         split = ctx.dataset.train if name == "train" else ctx.dataset.val
         (net,) = ctx.nets.values()
-        read = _Waveforms(split) if net.reads == "waveform" else split
+        read = Waveforms(split) if net.reads == "waveform" else split
 
         def signals() -> Iterator[Any]:
             done = 0
@@ -73,7 +84,19 @@ class ReferenceFeatures(JobKind):
         return JobResult(artifacts=(REFERENCE,), extra={"net": net.name, "samples": len(split)})
 
 
-class _Waveforms:
+def _from_file(ctx: JobContext) -> JobResult:
+    """The job of a file of statistics."""
+    from ...tasks.distances import REFERENCE
+    from ...tasks.external_reference import external_reference
+
+    (net,) = ctx.nets.values()
+    file = StatisticsFile.inspect(ctx.job.config["file"])
+    digest = weights.content_digest(file.path)
+    external_reference(file, net, ctx.dataset.signal, ctx.device, digest=digest).save(ctx.folder)
+    return JobResult(artifacts=(REFERENCE,), extra={"net": net.name, "samples": file.n, "file": digest})
+
+
+class Waveforms:
     """A split's waveforms as a source of batches."""
 
     def __init__(self, split: Any) -> None:
@@ -114,3 +137,38 @@ def references(at: PlanContext, split: str, prefix: str = "") -> dict[str, str]:
     return jobs | {
         f"{prefix}reference.{name}": at.need("reference", net=name, split=split) for name in serving(at.suite, at.data)
     }
+
+
+def external_references(at: PlanContext) -> dict[str, str]:
+    """The jobs with what a file has for the nets that it serves, by role: `external_reference.<net>`."""
+    if at.data.reference is None:
+        return {}
+    return {
+        f"{EXTERNAL}_reference.{name}": at.need("reference", net=name, split=EXTERNAL)
+        for name in _served(StatisticsFile.inspect(at.data.reference), at.suite, at.data)
+    }
+
+
+def _served(file: StatisticsFile, suite: Suite, data: DataConfig) -> list[str]:
+    others = [name for name in serving(suite, data) if name != ENCODER]
+    return [name for name in others if file.unsupported_reason(name, nets.get(name).dim) is None]
+
+
+def _check_external(suite: Suite, data: DataConfig, where: str) -> None:
+    """Raises UserError for a file that is none of statistics, that no net of the suite can use, or that lacks what a
+    score needs."""
+    assert data.reference is not None
+    file = StatisticsFile.inspect(data.reference, where=where)
+    served = _served(file, suite, data)
+    if not served:
+        others = [name for name in serving(suite, data) if name != ENCODER]
+        reasons = [str(file.unsupported_reason(name, nets.get(name).dim)) for name in others]
+        of = file.net or "inception"
+        reason = "; ".join(reasons) or f"the suite has no net that it is of: features = [{of!r}]"
+        raise UserError(f"{where}: {file.path}: {reason}")
+    scores = getattr(suite.options.get("generation"), "scores", ())
+    if not file.pictures and "manifold" in scores and "generation" in suite.tasks:
+        raise UserError(
+            f"{where}: {file.path} holds moments alone, and the score 'manifold' needs features of the reference: use "
+            "a file with pictures (arr_0), or leave it out of generation.scores"
+        )

@@ -93,10 +93,17 @@ class FrechetReference:
         """The reference made of streamed statistics, without features."""
         if gaussian.n < 2:
             raise UserError(f"a reference needs at least 2 samples, got {gaussian.n}")
-        values, vectors = torch.linalg.eigh(gaussian.covariance)
+        return cls.of_moments(gaussian.mean.clone(), gaussian.covariance, n=gaussian.n)
+
+    @classmethod
+    def of_moments(
+        cls, mean: Tensor, covariance: Tensor, *, n: int, features: Tensor | None = None
+    ) -> FrechetReference:
+        """The reference of a mean `[D]` and a covariance `[D, D]`, float64, of `n` samples (0: nobody knows)."""
+        values, vectors = torch.linalg.eigh(covariance)
         positive = values > 0  # rounding leaves tiny negative eigenvalues in a singular covariance
         factor = (vectors[:, positive] * values[positive].sqrt()).t().contiguous()
-        return cls(n=gaussian.n, mean=gaussian.mean.clone(), factor=factor)
+        return cls(n=n, mean=mean, factor=factor, features=features)
 
     @property
     def covariance(self) -> Tensor:
@@ -157,7 +164,8 @@ def frechet_metric(
 
 def frechet_line(protocol: str, n: int, reference: FrechetReference) -> str:
     """What a Fréchet distance's protocol says behind `protocol`."""
-    return f"{protocol}; n = {n} against {reference.n}; unbiased covariances, float64"
+    against = reference.n or "a number that its file does not say"
+    return f"{protocol}; n = {n} against {against}; unbiased covariances, float64"
 
 
 class _Projected:

@@ -71,7 +71,7 @@ class SampleSet:
     @property
     def protocol(self) -> str:
         """The net's protocol, the reference and the note."""
-        return "; ".join(filter(None, (self.net.protocol, f"reference: {self.reference.split} split", self.note)))
+        return "; ".join(filter(None, (self.net.protocol, f"reference: {self.reference.title}", self.note)))
 
 
 class Score(ABC):

@@ -18,7 +18,8 @@ from latentbench.tasks.distances import Reference
 from latentbench.tasks.encoding import write_latents, write_statistics
 from latentbench.tasks.generation import SAMPLES, generate, held_out
 from latentbench.tasks.latents import LatentStore
-from latentbench.tasks.metrics.frechet import frechet_distance
+from latentbench.tasks.metrics.frechet import FrechetReference, frechet_distance
+from latentbench.tasks.statistics_file import EXTERNAL
 
 CPU = torch.device("cpu")
 
@@ -72,6 +73,24 @@ def test_the_floor_is_what_held_out_data_have(toys: SimpleNamespace, tmp_path: P
     spread = val.features[torch.arange(10) * len(val.features) // 10]
     assert floor.value == pytest.approx(frechet_distance(spread, train.frechet))
     assert "reference: train split; signals of the val split" in floor.protocol
+
+
+def test_a_files_reference_stands_for_the_splits(toys: SimpleNamespace, tmp_path: Path, store: LatentStore) -> None:
+    """Distances are to it; the floor is of the validation split alone; scores that need own splits keep them."""
+    data, net = toys.Data(), toys.Pixels()
+    train, val = (Reference.of(net(split.data), name) for name, split in (("train", data.train), ("val", data.val)))
+    moments = FrechetReference.of_moments(val.frechet.mean + 1, val.frechet.covariance, n=0)
+    file = Reference(split=EXTERNAL, frechet=moments, source="statistics 0123abcd")
+    references = {("pixels", "train"): train, ("pixels", "val"): val, ("pixels", EXTERNAL): file}
+    context = replace(toys.context(tmp_path, net), references=references)
+    prior = toys.Replay(toys.Identity().spec, normalised(store, data.train.data[:20]))
+    options = GenerationConfig(samples=20, batch_size=10)
+    result = generate(prior, toys.Identity(), store, options, context, references={"pixels": train})
+    fd, kd, floor = result.metrics
+    assert fd.value == pytest.approx(frechet_distance(net(data.train.data[:20]), moments), rel=1e-4)
+    assert fd.value > 1
+    assert kd.value is None
+    assert "reference: statistics 0123abcd; signals of the val split" in floor.protocol
 
 
 def test_the_time_that_sampling_takes_stands_apart(toys: SimpleNamespace, tmp_path: Path, store: LatentStore) -> None:
