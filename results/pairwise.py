@@ -140,14 +140,18 @@ def _half_widths(entries: Sequence[Entry]) -> tuple[Array, Array, Array]:
     widened = float(tukey(k, np.array(np.inf))) / NORMAL
     lacking = ~known & off
     if lacking.any():
-        estimates = [entries[i].estimate if lacking[i].any() else None for i in range(k)]
-        ends = [
-            (e.value - e.low, e.high - e.value) if e and e.half is not None else (np.nan, np.nan) for e in estimates
-        ]
-        below, above = np.array(ends).T
+        below, above = np.array([_reach(entry) for entry in entries]).T
         lower = np.where(lacking, widened * np.hypot(below[:, None], above[None, :]), lower)  # as in `independent`
         upper = np.where(lacking, widened * np.hypot(above[:, None], below[None, :]), upper)
     return lower, upper, blocked
+
+
+def _reach(entry: Entry) -> tuple[float, float]:
+    """How far the entry's own interval reaches below and above its mean; NaN where it has none."""
+    estimate = entry.estimate
+    if estimate.low is None or estimate.high is None:
+        return math.nan, math.nan
+    return estimate.value - estimate.low, estimate.high - estimate.value
 
 
 def _seeds(entries: Sequence[Entry]) -> tuple[Array, Array, Array]:

@@ -209,6 +209,14 @@ def test_a_suite_without_cells(tmp_path: Path) -> None:
         leaderboard([tmp_path])
 
 
+@pytest.mark.parametrize("name", ["=x", ">=3", "~a", "a=b", "suite=x", "[/x]"])
+def test_a_suite_is_chosen_by_its_name_whatever_that_looks_like(tmp_path: Path, add: Add, name: str) -> None:
+    store = Store(tmp_path)
+    for suite in (name, "x"):
+        store.write_suite(suite, [add(store, "c", metrics=[Metric(name="psnr", value=1.0)])])
+    assert {row["suite"] for row in json.loads(leaderboard([tmp_path], format="json", suite=name))} == {name}
+
+
 def test_two_runs_of_a_suite_are_not_one(tmp_path: Path, add: Add) -> None:
     roots = []
     for name in ("one", "two"):
