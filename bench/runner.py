@@ -15,7 +15,7 @@ from rich.text import Text
 
 from ..results.activity import LOCK, last_log, mark_active
 from ..results.display import printable
-from ..results.errors import UserError
+from ..results.errors import UserError, one_line
 from ..results.store import Store, remove_leftovers
 from ..tokenizers.registry import recorded_lookups
 from .data_counts import DataCounts, check_counts, count, fingerprints, recorded
@@ -104,6 +104,8 @@ def run_suite(
         todo = {name: job for name, job in plan.jobs.items() if name not in done}
         if todo:
             _check_cached(loaded, prints, console, cache)
+        for warning in plan.warnings if todo else ():
+            console.print(Text(one_line(f"warning: {warning}")), soft_wrap=True)
         _tell_counts(plan, todo, store, console, cache)
         _tidy(store, done.values())
         before = len(done)
