@@ -13,27 +13,36 @@ from .grid import Cell
 from .suite import Suite
 
 _STATE_BYTES = 20  # of a parameter in training: itself, its gradient, two moments, its average
+LARGEST = 1e12  # bytes of memory, more than any one device has
 
 
-def check_bounds(suite: Suite, cells: Sequence[Cell]) -> None:
-    """Raises UserError for data that do not fit the cache or weights beyond the memory."""
+def check_bounds(suite: Suite, cells: Sequence[Cell]) -> tuple[str, ...]:
+    """Raises UserError for data that do not fit the cache, and for weights or batches that no machine holds.
+
+    Returns a line for each tokenizer that this machine's memory does not hold: the suite may be run on another, or on
+    a GPU that has more.
+    """
     for i, data in enumerate(suite.data):
         _check_data(data, f"{suite.where}: data[{i}]")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    names = {id(cell.tokenizer): cell.tokenizer_name for cell in reversed(cells)}
+    warnings = []
     for config in {id(cell.tokenizer): cell.tokenizer for cell in cells}.values():
-        name = next(cell.tokenizer_name for cell in cells if cell.tokenizer is config)
-        needed = _STATE_BYTES * config.estimate_parameters()
+        where = f"{suite.where}: {names[id(config)]}"
+        parameters = config.estimate_parameters()
         batch = config.training.batch_size * config.signal.elements * 4
-        if needed > memory:
-            raise UserError(
-                f"{suite.where}: {name}: its {needed / _STATE_BYTES:.3g} parameters take {needed / 1e9:.3g} GB in "
-                f"training, and this machine has {memory / 1e9:.3g}; lower width, channels or codebook_size"
-            )
-        if batch > memory:
-            raise UserError(
-                f"{suite.where}: {name}: training.batch_size: a batch takes {batch / 1e9:.3g} GB, and this machine has "
-                f"{memory / 1e9:.3g}"
-            )
+        taken = {
+            f"its {parameters:.3g} parameters take": (_STATE_BYTES * parameters, "width, channels or codebook_size"),
+            "training.batch_size: a batch takes": (batch, "it"),
+        }
+        for what, (size, cure) in taken.items():
+            if size > max(LARGEST, memory):
+                raise UserError(
+                    f"{where}: {what} {size / 1e9:.3g} GB in training, more than any machine has; lower {cure}"
+                )
+            if size > memory:
+                warnings.append(f"{where}: {what} {size / 1e9:.3g} GB in training; this machine has {memory / 1e9:.3g}")
+    return tuple(dict.fromkeys(warnings))
 
 
 def _check_data(data: DataConfig, where: str) -> None:

@@ -325,6 +325,8 @@ def _plan(arguments: argparse.Namespace) -> int:
     make_plan(suite, {})  # refuses what is wrong with the suite before the data are read
     fingerprints, counts = planned_counts(suite, StderrConsole())
     plan = make_plan(suite, fingerprints, {label: (known.train, known.val) for label, known in counts.items()})
+    for warning in plan.warnings:
+        _complain(one_line(f"warning: {warning}"))
     print(plan_text(plan, arguments.format, counts))
     return 0
 

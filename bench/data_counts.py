@@ -23,6 +23,7 @@ from rich.text import Text
 from ..results.display import files_line, printable
 from ..results.errors import UserError
 from ..results.record import Record
+from ..tasks.metrics.config import scores
 from .datasets import DataConfig, decode, default_cache, fingerprint
 from .kinds.generation import Generation
 from .kinds.reconstruction import Reconstruction
@@ -31,6 +32,7 @@ from .suite import Suite
 
 # Two samples have a mean and a covariance; with fewer, distances would fail after all training.
 _FEWEST = 2
+_DISTANCES = "Fréchet and kernel distances need"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,21 +91,24 @@ def recorded(record: Record | None) -> DataCounts | None:
 
 def check_counts(suite: Suite, counts: Mapping[str, DataCounts]) -> None:
     """Raises UserError for a split that is too small for what it is to be compared with."""
-    splits = {"val": Reconstruction.name in suite.tasks, "train": False}
+    distances = (_FEWEST, _DISTANCES)
+    needs = {"val": distances} if Reconstruction.name in suite.tasks else {}
     if Generation.name in suite.tasks:
-        splits[suite.options[Generation.name].reference] = True
+        options = suite.options[Generation.name]
+        asked = [(scores.get(name).fewest, f"generation.scores = {name} needs") for name in options.scores]
+        needs[options.reference] = max([distances, *asked], key=lambda need: need[0])
     for i, data in enumerate(suite.data):
         known = counts.get(data.label)
         if known is None or not serving(suite, data):
             continue
         for split, name in (("val", "validation"), ("train", "training")):
-            number = getattr(known, split)
-            if splits[split] and number < _FEWEST:
+            number, (fewest, what) = getattr(known, split), needs.get(split, (0, ""))
+            if number < fewest:
                 key = "data.val" if split == "val" else "data.samples"
                 raise UserError(
                     f"{suite.where}: data[{i}]: {data.label} has {number} {name} sample"
-                    f"{'' if number == 1 else 's'}, and Fréchet and kernel distances need {_FEWEST} or more: add "
-                    f"files, or raise {key} or data.per_file; or leave them out with features = []"
+                    f"{'' if number == 1 else 's'}, and {what} {fewest} or more: add files, or raise {key} or "
+                    f"data.per_file; or leave {'them out with features = []' if what == _DISTANCES else 'it out'}"
                 )
 
 

@@ -37,11 +37,13 @@ class PlannedCell:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Cells and the jobs they need, each job once, every job after those it depends on."""
+    """Cells and the jobs they need, each job once, every job after those it depends on; and `warnings`, a line each, of
+    what this machine may not be able to do."""
 
     suite: Suite
     cells: tuple[PlannedCell, ...]
     jobs: Mapping[str, Job]
+    warnings: tuple[str, ...] = ()
 
 
 def make_plan(
@@ -56,7 +58,7 @@ def make_plan(
     """
     check_table(suite.prior, f"{suite.where}: prior")
     points = cells(suite)
-    check_bounds(suite, points)
+    warnings = check_bounds(suite, points)
     for kind in kinds():
         kind.check(suite, points)
     jobs: dict[str, Job] = {}
@@ -77,7 +79,7 @@ def make_plan(
         ids = {"data": at.need("data"), **{name: job.id for (name, _), job in own.jobs.items()}}
         prior = at.prior if "prior" in ids else None
         planned.append(PlannedCell(cell=cell, jobs=ids, prior=prior, shared=_shared(jobs, ids.values())))
-    return Plan(suite=suite, cells=tuple(planned), jobs=jobs)
+    return Plan(suite=suite, cells=tuple(planned), jobs=jobs, warnings=warnings)
 
 
 def _shared(jobs: Mapping[str, Job], own: Iterable[str]) -> tuple[str, ...]:

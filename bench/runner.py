@@ -15,7 +15,7 @@ from rich.text import Text
 
 from ..results.activity import LOCK, last_log, mark_active
 from ..results.display import printable
-from ..results.errors import UserError
+from ..results.errors import UserError, one_line
 from ..results.store import Store, remove_leftovers
 from ..tokenizers.registry import recorded_lookups
 from .data_counts import DataCounts, check_counts, count, fingerprints, recorded
@@ -97,6 +97,8 @@ def run_suite(
         if todo:
             _check_cached(loaded, prints, console, cache)
             _tell_counts(plan, todo, store, console, cache)
+        for warning in plan.warnings if todo else ():
+            console.print(Text(one_line(f"warning: {warning}")), soft_wrap=True)
         display = _executed(runner, plan, todo, console, before=before)
         _tell_skipped(plan, store, console)
     return Outcome(

@@ -71,7 +71,7 @@ def comma_separated(rows: Sequence[Row], columns: Sequence[str] | None = None) -
     names = list(columns) if columns is not None else [*column_names(rows), "protocols"]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(names)
+    writer.writerow([_csv_cell(name) for name in names])
     for row in rows:
         values = (row.get(name) for name in names)
         nested = (json.dumps(v, sort_keys=True) if isinstance(v, dict | list) else v for v in values)

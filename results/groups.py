@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from .errors import UserError
 from .metric import NORMAL, Direction, Metric
-from .pairwise import compare
+from .pairwise import MOST, compare
 from .rows import Row, is_number
 from .samples import Samples, read_samples
 from .statistics import Difference, Entry, Estimate
@@ -134,8 +134,10 @@ class Ranking:
     apart: Mapping[tuple[int, int], Difference]
 
 
-def rank(groups: Sequence[Group], metric: str) -> Ranking:
-    """The groups ranked by `metric`. Raises ValueError for a metric without a direction."""
+def rank(groups: Sequence[Group], metric: str) -> Ranking | None:
+    """The groups ranked by `metric`, None where they are too many. Raises ValueError for one without a direction."""
+    if len(groups) > MOST:
+        return None
     compared, direction = compare([group.entry(metric) for group in groups]), direction_of(groups, metric)
     return Ranking(
         metric=metric,

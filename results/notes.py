@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .groups import Group, Ranking, direction_of, measurements
+from .pairwise import MOST
 from .statistics import alike
 
 ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
@@ -14,6 +15,7 @@ ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
 _PAIRS = 10
 _GROUPS = 24
 _FAILURES = 8
+_NAMED = 100  # lines, up to which pairs that differ are named
 
 
 def notes(
@@ -33,6 +35,9 @@ def notes(
     result = []
     if common:
         result.append(f"All lines: {', '.join(f'{axis} = {value}' for axis, value in common.items())}.")
+    if len(groups) > MOST:
+        unmarked = []
+        result.append(f"More than {MOST:,} lines are not compared: no rank, no best; keep fewer with --where.")
     result.append(_intervals(groups, metrics))
     if front:
         axes = " and ".join(f"{name} {ARROWS[direction_of(groups, name)]}" for name in front)
@@ -98,6 +103,8 @@ def _differences(groups: Sequence[Group], compared: Ranking) -> list[str]:
         if together:
             result.append(f"No difference in {compared.metric}: {', '.join(together)}.")
         return result
+    if len(valued) > _NAMED:
+        return [head, f"Which pairs differ is told of up to {_NAMED} lines; keep fewer with --where."]
     place_of = {line: place for place, line in enumerate(valued)}
     alike_lines = alike(len(valued), [(place_of[i], place_of[j]) for i, j in compared.apart], limit=_GROUPS)
     if alike_lines is None:

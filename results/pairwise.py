@@ -28,9 +28,10 @@ from numpy.typing import NDArray
 from .crossed import rest_variance
 from .metric import NORMAL, Direction
 from .quantiles import Array, tukey
-from .statistics import Difference, Entry, Method, difference_interval, independent, mean_error, sign_of
+from .statistics import Difference, Entry, Method, difference_interval, mean_error, sign_of
 
 _BARTLETT = 0.01
+MOST = 1000  # entries that are compared: beyond, pairs take gigabytes, and nobody reads who differs from whom
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,8 +82,14 @@ class Comparison:
 
 
 def compare(entries: Sequence[Entry]) -> Comparison:
-    """All differences of the entries, with intervals that hold together. Two entries are `difference_interval`'s."""
+    """All differences of the entries, with intervals that hold together. Two entries are `difference_interval`'s.
+
+    More than `MOST` entries are not compared: the comparison is empty, and has neither ranks nor a best.
+    """
     k = len(entries)
+    if k > MOST:
+        nothing = np.empty((0, 0))
+        return Comparison(values=nothing, below=nothing, above=nothing, method="tukey")
     valued = [i for i, entry in enumerate(entries) if entry.values]
     means = np.full(k, np.nan)
     means[valued] = [mean_error(list(entries[i].values.values()))[0] for i in valued]
@@ -131,14 +138,20 @@ def _half_widths(entries: Sequence[Entry]) -> tuple[Array, Array, Array]:
     half = np.sqrt(np.where(known, whole, np.nan))
     lower, upper = half, half.copy()
     widened = float(tukey(k, np.array(np.inf))) / NORMAL
-    lacking = np.argwhere(np.triu(~known & off, 1))
-    estimates = {i: entries[i].estimate for i in sorted(set(lacking.ravel().tolist()))}
-    for i, j in lacking.tolist():
-        difference = independent(estimates[i], estimates[j], widened=widened)
-        if difference is not None:
-            lower[i, j], upper[i, j] = difference.value - difference.low, difference.high - difference.value
-            lower[j, i], upper[j, i] = upper[i, j], lower[i, j]
+    lacking = ~known & off
+    if lacking.any():
+        below, above = np.array([_reach(entry) for entry in entries]).T
+        lower = np.where(lacking, widened * np.hypot(below[:, None], above[None, :]), lower)  # as in `independent`
+        upper = np.where(lacking, widened * np.hypot(above[:, None], below[None, :]), upper)
     return lower, upper, blocked
+
+
+def _reach(entry: Entry) -> tuple[float, float]:
+    """How far the entry's own interval reaches below and above its mean; NaN where it has none."""
+    estimate = entry.estimate
+    if estimate.low is None or estimate.high is None:
+        return math.nan, math.nan
+    return estimate.value - estimate.low, estimate.high - estimate.value
 
 
 def _seeds(entries: Sequence[Entry]) -> tuple[Array, Array, Array]:
@@ -168,7 +181,7 @@ def _seeds(entries: Sequence[Entry]) -> tuple[Array, Array, Array]:
         if not alike:
             squares = own**2 / own_freedom
             inner_freedom = inner**2 / (squares[:, None] + squares[None, :])
-    frozen = [i for i in range(k) if i not in set(varying)]
+    frozen = sorted({*range(k)} - {*varying})
     variance[place], freedom[place] = inner, inner_freedom
     variance[np.ix_(varying, frozen)], freedom[np.ix_(varying, frozen)] = own[:, None], own_freedom[:, None]
     variance[np.ix_(frozen, varying)], freedom[np.ix_(frozen, varying)] = own[None, :], own_freedom[None, :]
@@ -206,18 +219,21 @@ def _blocked(entries: Sequence[Entry]) -> tuple[Array, Array, Array] | None:
     freedom = int(cells.sum()) - k - s + 1
     if freedom < 1 or s < 2:
         return None
-    # Seeds are eliminated from the entries' normal equations: C = diag(r) - N diag(1 / c) Nᵀ. It has rank k - 1 where
-    # the design is connected, and its pseudo-inverse holds the variances of all differences.
+    # Entries, of which there may be a thousand, are eliminated from the normal equations of the few seeds:
+    # A = diag(c) - Nᵀ diag(1 / r) N. It has rank s - 1 where the design is connected, and with its pseudo-inverse a
+    # generalised inverse of the entries' own, diag(1 / r) + diag(1 / r) N A⁺ Nᵀ diag(1 / r), holds the variances of all
+    # differences (Searle 1971, Linear Models, section 7.1).
     present = cells.astype(np.float64)
     rows, columns = present.sum(1), present.sum(0)
-    information = np.diag(rows) - (present / columns) @ present.T
-    eigenvalues, vectors = np.linalg.eigh(information)
+    share = present / rows[:, None]
+    eigenvalues, vectors = np.linalg.eigh(np.diag(columns) - present.T @ share)
     if eigenvalues[1] < 1e-9 * eigenvalues[-1]:
         return None
-    inverse = (vectors[:, 1:] / eigenvalues[1:]) @ vectors[:, 1:].T
+    seeds_inverse = (vectors[:, 1:] / eigenvalues[1:]) @ vectors[:, 1:].T
     centred = np.where(cells, values - values[cells].mean(), 0.0)
-    effects = inverse @ (centred.sum(1) - (present / columns) @ centred.sum(0))
-    of_seeds = (centred.sum(0) - present.T @ effects) / columns
+    of_seeds = seeds_inverse @ (centred.sum(0) - share.T @ centred.sum(1))
+    effects = (centred.sum(1) - present @ of_seeds) / rows
+    inverse = np.diag(1 / rows) + share @ seeds_inverse @ share.T
     rest = np.where(cells, centred - effects[:, None] - of_seeds[None, :], 0.0)
     diagonal = np.diag(inverse)
     spread = float((rest * rest).sum()) / freedom

@@ -141,14 +141,13 @@ def difference_interval(a: Entry, b: Entry) -> Difference | None:
     return independent(a.estimate, b.estimate)
 
 
-def independent(first: Estimate, second: Estimate, *, widened: float = 1.0) -> Difference | None:
-    """The difference of two independent estimates from their intervals (MOVER), both `widened` by a factor; None where
-    one is not known."""
+def independent(first: Estimate, second: Estimate) -> Difference | None:
+    """The difference of two independent estimates from their intervals (MOVER); None where one is not known."""
     if first.low is None or first.high is None or second.low is None or second.high is None:
         return None
     value = first.value - second.value
-    below = widened * math.hypot(first.value - first.low, second.high - second.value)
-    above = widened * math.hypot(first.high - first.value, second.value - second.low)
+    below = math.hypot(first.value - first.low, second.high - second.value)
+    above = math.hypot(first.high - first.value, second.value - second.low)
     return Difference(value=value, low=value - below, high=value + above, method="independent")
 
 

@@ -223,16 +223,17 @@ SPEECH: tuple[SpeechConfig, ...] = (PesqConfig(), StoiConfig(), EstoiConfig())
 class ScoreConfig(Part):
     """What a suite may ask of samples beyond distances, measured on the features of its nets; `builds` a `Score`.
 
-    `only_net` names the one net that it is defined on.
+    `only_net` names the one net that it is defined on, `fewest` is how many samples it needs on either side.
     """
 
     only_net: ClassVar[str | None] = None
+    fewest: ClassVar[int] = 2
 
     def unsupported_reason(self, *, samples: int, dims: Mapping[str, int]) -> str | None:
         """Why so many samples under nets of these feature lengths cannot have it, or None when they can."""
         if self.only_net is not None and self.only_net not in dims:
             return f"needs {self.only_net} among the suite's features"
-        return None
+        return None if samples >= self.fewest else f"needs generation.samples of at least {self.fewest}, got {samples}"
 
     def check_weights(self, *, where: str) -> None:
         """Raises UserError when a file of weights lacks what it needs, which only reading the file tells."""
@@ -242,6 +243,7 @@ class ManifoldConfig(ScoreConfig):
     """Precision, recall, density and coverage: how far samples and data reach each other."""
 
     kind = "manifold"
+    fewest = 6  # the fifth nearest neighbour, and the sample itself
     builds = "manifold:ManifoldScore"
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from latentbench.bench.cli import main
 from latentbench.bench.plan import make_plan
 from latentbench.bench.suite import load_suite
 from latentbench.results.errors import UserError
@@ -30,7 +31,10 @@ BOMBS: list[tuple[str, str]] = [
     (f"training.steps=1{'0' * 400}", "training.steps: whole numbers lie between"),
     ("training.steps=1000000000000000", "steps must lie between 0 and 1000000000"),
     (f"training.steps=1{'0' * 5000}", "--set training.steps: a number has too many digits"),
-    ("tokenizers.1.codebook_size=2147483648", "parameters take"),
+    (
+        "tokenizers.1.codebook_size=9007199254740992",
+        "more than any machine has; lower width, channels or codebook_size",
+    ),
     ("tokenizers.1.codebook_size=4611686018427387904", "whole numbers lie between"),
     ("tokenizers.0.width=1000000", "parameters take"),
     ("training.batch_size=1000000000000", "batch_size must lie between 1 and 1000000"),
@@ -60,6 +64,20 @@ def test_a_bomb_is_one_line_in_no_time(mini: dict[str, Any], change: str, reason
     assert "\n" not in str(caught.value)
     assert time.monotonic() - started < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KiB
+
+
+def test_what_this_machine_cannot_hold_another_may(
+    mini: dict[str, Any], write_suite: Callable[[Any], Path], capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 20_000}  # 82 MB
+    monkeypatch.setattr("latentbench.bench.bounds.os.sysconf", sizes.__getitem__)
+    assert make_plan(load_suite(mini), {}).warnings == ()
+    mini["tokenizers"][1]["codebook_size"] = 2**20  # 1,048,576 codes of 8 numbers, 20 bytes each
+    assert main(["plan", str(write_suite(mini))]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: ")
+    assert "vq-vae" in line
+    assert line.endswith("parameters take 0.168 GB in training; this machine has 0.0819")
 
 
 def test_axes_are_multiplied_before_they_are_expanded(mini: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -152,6 +153,18 @@ def test_two_runs_on_one_folder(mistake: Callable[..., str], mini_file: Path, tm
         fcntl.flock(file, fcntl.LOCK_EX)
         message = mistake("run", mini_file, "--out", tmp_path)
     assert message == f"latentbench: --out {tmp_path}: another run is using it; wait for it or choose another --out"
+
+
+def test_a_disk_without_locks_is_not_taken_for_another_run(
+    mistake: Callable[..., str], mini_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("latentbench.bench.runner.fcntl.flock", no_locks)
+    message = mistake("run", mini_file, "--set", "data.source=procedural", "--out", tmp_path)
+    cure = "choose an --out on a disk with locks"
+    assert message == f"latentbench: --out {tmp_path}: can't be locked (No locks available); {cure}"
 
 
 def test_a_mistake_is_no_traceback_in_a_process_either(latentbench: Latentbench) -> None:

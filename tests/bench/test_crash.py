@@ -136,8 +136,14 @@ def test_killed_again_and_again(latentbench: Any, mini_file: Path, undisturbed: 
 
 
 def test_interrupted_by_hand(latentbench: Any, mini_file: Path, undisturbed: Path, tmp_path: Path) -> None:
+    def five_times(run: Run) -> None:
+        for _ in range(5):
+            os.killpg(run.process.pid, signal.SIGINT)
+            time.sleep(0.1)
+
     for interrupt in (
-        lambda run: os.killpg(run.process.pid, signal.SIGINT),  # as a terminal does
+        five_times,  # as somebody impatient at a terminal does
+        lambda run: os.killpg(run.process.pid, signal.SIGHUP),  # as a terminal does that is closed
         lambda run: run.process.terminate(),  # as a cluster does
     ):
         run = Run(latentbench.start, mini_file, tmp_path)

@@ -18,10 +18,13 @@ from rich.console import Console
 from latentbench.bench import cli
 from latentbench.bench.data_counts import DataCounts, check_counts, count, fingerprints
 from latentbench.bench.datasets import DataConfig
+from latentbench.bench.plan import make_plan
 from latentbench.bench.runner import run_suite
 from latentbench.bench.suite import load_suite
 from latentbench.results.errors import UserError
 from latentbench.results.leaderboard import leaderboard
+from latentbench.tasks.metrics.balls import DENSITY_K
+from latentbench.tasks.metrics.config import ManifoldConfig
 from latentbench.tokenizers.spec import Modality
 
 QUIET = Console(file=io.StringIO())
@@ -137,6 +140,22 @@ def test_a_validation_set_too_small_to_be_measured_is_refused(tmp_path: Path, pl
     assert "data[0]: photos-image-32 has 1 validation sample, and Fréchet" in err
     assert planned(table, "--set", "data.val=2")[0] == 0
     assert planned(table, "--set", "features=[]")[0] == 0
+
+
+@pytest.mark.parametrize("reference", ["val", "train"])
+def test_a_score_says_how_many_samples_it_needs(mini: dict[str, Any], reference: str) -> None:
+    mini["generation"] |= {"scores": ["memorisation", "manifold"], "reference": reference}
+    loaded = load_suite(mini)
+    label = loaded.data[0].label
+    check_counts(loaded, {label: DataCounts(train=6, val=6)})
+    few = DataCounts(train=5 if reference == "train" else 64, val=5 if reference == "val" else 64)
+    with pytest.raises(UserError, match=r"generation.scores = manifold needs 6 or more: .* or leave it out") as caught:
+        check_counts(loaded, {label: few})
+    assert f"has 5 {'training' if reference == 'train' else 'validation'} samples" in str(caught.value)
+    assert ManifoldConfig.fewest == DENSITY_K + 1
+    mini["generation"]["samples"] = 5
+    with pytest.raises(UserError, match=r"scores: manifold needs generation.samples of at least 6, got 5"):
+        make_plan(load_suite(mini), {})
 
 
 def test_counts_that_the_configuration_says_need_no_look(mini: dict[str, Any], tmp_path: Path) -> None:

@@ -131,6 +131,19 @@ def test_a_damaged_artifact_is_one_line(run: Path, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_that_only_its_owner_may_read(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Path.open
+
+    def refuse(path: Path, *arguments: Any, **options: Any) -> Any:  # root may read whatever its mode is
+        if path.suffix == ".safetensors":
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UserError, match=r"\.safetensors: you may not read it; its owner's `chmod g\+r` lets you$"):
+        gallery([run], out=tmp_path / "gallery")
+
+
 def test_a_run_without_pictures(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^no cell has a picture: .* with generation.keep or reconstruction.keep"):
         gallery([folder], out=tmp_path / "gallery")

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from latentbench.results import groups, notes, pairwise
 from latentbench.results.errors import UserError
 from latentbench.results.leaderboard import leaderboard, render, show
 from latentbench.results.metric import Metric
@@ -208,6 +209,14 @@ def test_a_suite_without_cells(tmp_path: Path) -> None:
         leaderboard([tmp_path])
 
 
+@pytest.mark.parametrize("name", ["=x", ">=3", "~a", "a=b", "suite=x", "[/x]"])
+def test_a_suite_is_chosen_by_its_name_whatever_that_looks_like(tmp_path: Path, add: Add, name: str) -> None:
+    store = Store(tmp_path)
+    for suite in (name, "x"):
+        store.write_suite(suite, [add(store, "c", metrics=[Metric(name="psnr", value=1.0)])])
+    assert {row["suite"] for row in json.loads(leaderboard([tmp_path], format="json", suite=name))} == {name}
+
+
 def test_two_runs_of_a_suite_are_not_one(tmp_path: Path, add: Add) -> None:
     roots = []
     for name in ("one", "two"):
@@ -336,6 +345,29 @@ def test_many_lines_are_grouped(tmp_path: Path, add: Add) -> None:
     text = " ".join(leaderboard([store.root]).split())
     assert "6 of 15 pairs of lines differ." in text
     assert "No difference in psnr: #1 #2 #3; #2 #3 #4; #3 #4 #5; #4 #5 #6." in text
+
+
+def test_a_table_of_more_lines_than_anybody_reads_has_neither_ranks_nor_bests(
+    tmp_path: Path, add: Add, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "many")
+    cells = []
+    for i in range(120):
+        metric = Metric(name="psnr", value=float(i), interval=(i - 1.0, i + 1.0), direction="higher")
+        cells.append(add(store, f"c{i}", metrics=[metric], axes={"channels": i}))
+    store.write_suite("many", cells)
+    text = " ".join(leaderboard([store.root]).split())
+    assert "Which pairs differ is told of up to 100 lines; keep fewer with --where." in text
+    assert "| rank |" in text
+    assert "**119.0**±1.0" in text
+    for module in (pairwise, groups, notes):
+        monkeypatch.setattr(module, "MOST", 100)
+    text = " ".join(leaderboard([store.root]).split())
+    assert "More than 100 lines are not compared: no rank, no best; keep fewer with --where." in text
+    assert "| rank |" not in text
+    assert "No interval is known" not in text
+    assert "119.0±1.0" in text
+    assert "**" not in text
 
 
 def test_too_many_groups_are_told_pair_by_pair(tmp_path: Path, add: Add) -> None:

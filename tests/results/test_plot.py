@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -235,3 +237,43 @@ def test_two_protocols_are_not_drawn_in_one(tmp_path: Path, add: Add) -> None:
     store.write_suite("mixed", cells)
     with pytest.raises(UserError, match="psnr has two protocols"):
         panels(rows([store]), x="tsr", y="psnr")
+
+
+# As they stand in a suite's file, which can hold no NUL.
+LABELS = [
+    *(r"$\frac{$", "$$", r"$\badcommand$", "x$_$", "$x^2$", r"\$5", "_hidden", "__", "[/red]", "a & b < c > d"),
+    *("\x1b[2J", "a\x01b", "\u202egnp", "中文 😀", "tab\there", "line\nbreak", "word " * 60),
+]
+
+
+@pytest.fixture
+def hostile(tmp_path: Path, add: Add) -> Path:
+    """A run with a line for each of the labels, whose metric has such a protocol too."""
+    store = Store(tmp_path / "out")
+    metrics = [gfd_metric(1.0, "$\\frac{$ \x1b[2J")]
+    store.write_suite("$\\x$", [add(store, f"c{i}", metrics=metrics, label=name) for i, name in enumerate(LABELS)])
+    return store.root
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".png", ".pdf"])
+def test_labels_of_any_sort_are_drawn(hostile: Path, tmp_path: Path, suffix: str, recwarn: Any) -> None:
+    path = plot([hostile], x="bits_per_sample", y="gfd_encoder", out=tmp_path / f"p{suffix}")
+    assert path.stat().st_size > 10_000
+    assert not recwarn.list
+    if suffix == ".svg":
+        shown = texts(path)
+        for label in (r"$\frac{$", "$$", r"$\badcommand$", "x$_$", "$x^2$", r"\$5", "_hidden", "__", "[/red]"):
+            assert label in shown
+        assert all(text.isprintable() for text in shown)
+        assert r"$\x$ · photos (image)" in shown
+
+
+def test_nobody_s_matplotlibrc_is_obeyed(folder: Path, tmp_path: Path) -> None:
+    ours = plot([folder], x="bits_per_sample", y="psnr", out=tmp_path / "ours.svg", where="modality=image").read_bytes()
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfont.size: 30\n")
+    code = (
+        "from latentbench.results.plot import plot\n"
+        f"plot([{str(folder)!r}], x='bits_per_sample', y='psnr', out='theirs.svg', where='modality=image')"
+    )
+    subprocess.run([sys.executable, "-P", "-c", code], check=True, cwd=tmp_path)
+    assert (tmp_path / "theirs.svg").read_bytes() == ours

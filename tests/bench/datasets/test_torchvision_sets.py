@@ -104,3 +104,9 @@ def test_a_set_without_splits_is_shuffled_and_divided(tmp_path: Path, cache: Pat
     levels = data.train.batch(np.arange(7), CPU)[:, 0, 0, 0]
     expected = (torch.round((levels + 1) * 127.5 / 20).long() % 2).tolist()
     assert data.train.labels.tolist() == expected
+
+
+def test_sets_that_unpickle_unchecked_files_are_refused(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "_cache_x").write_bytes(b"cos\nsystem\n(S'exit'\ntR.")
+    with pytest.raises(UserError, match=r"data\.source: LSUN unpickles an unchecked file.*use source 'folder'"):
+        open_dataset(config(tmp_path, "torchvision:LSUN"), cache=cache)
