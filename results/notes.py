@@ -14,6 +14,10 @@ ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
 _PAIRS = 10
 _GROUPS = 24
 _FAILURES = 8
+# What a reader would else take for more than it is.
+_FACTS = {
+    "codebook_use": "a lower bound where codes are rare: those never seen are estimated from those seen once or twice"
+}
 
 
 def notes(
@@ -25,10 +29,12 @@ def notes(
     *,
     unmarked: Sequence[str],
     mixed: Sequence[str],
+    forbidden: Mapping[str, str],
 ) -> list[str]:
     """The notes of a table, one sentence or list each, in the order in which they are read.
 
-    `unmarked` are metrics without any interval, `mixed` those left out for their differing protocols.
+    `unmarked` are metrics without any interval, `mixed` those left out for their differing protocols, `forbidden` those
+    by which lines may not be compared, with the reason.
     """
     result = []
     if common:
@@ -39,9 +45,14 @@ def notes(
         result.append(f"●: on the Pareto front of {axes} (means).")
     if unmarked:
         result.append(f"No interval is known for {', '.join(unmarked)}: no best is marked. More seeds give one.")
+    reasons: dict[str, list[str]] = {}
+    for name, reason in forbidden.items():
+        reasons.setdefault(reason, []).append(name)
+    result += [f"{', '.join(names)}: no best and no rank, since {reason}." for reason, names in reasons.items()]
     if compared is not None:
         result += _differences(groups, compared)
     result += _protocols(groups, metrics)
+    result += [f"{name}: {fact}." for name, fact in _FACTS.items() if name in metrics]
     if mixed:
         result.append(f"Left out, since their protocols differ between lines: {', '.join(mixed)}; see --format json.")
     result += _unfinished(groups)

@@ -156,8 +156,8 @@ def _seeds(entries: Sequence[Entry]) -> tuple[Array, Array, Array]:
     several = counts > 1
     degrees = float((counts[several] - 1).sum())
     pooled = float((within[several] * (counts[several] - 1)).sum()) / degrees
-    own = (pooled if alike else within) / counts
-    own_freedom = np.full(len(varying), degrees) if alike else np.maximum(counts - 1, 1)
+    own = np.where(several & (not alike), within, pooled) / counts  # a single seed is taken to be like the others
+    own_freedom = np.where(several & (not alike), counts - 1, degrees)
     blocked = _blocked([entries[i] for i in varying]) if alike else None
     place = np.ix_(varying, varying)
     if blocked is not None:

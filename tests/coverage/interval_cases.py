@@ -10,10 +10,12 @@ from intervals import Case, Estimate, estimate
 from torch import Tensor
 
 from latentbench.results.metric import Metric
+from latentbench.results.samples import pseudovalues
+from latentbench.results.statistics import Entry, difference_interval
 from latentbench.tasks.metrics.codes import CodeHistogram, code_metrics
 from latentbench.tasks.metrics.frechet import FrechetReference, frechet_metric
 from latentbench.tasks.metrics.frechet_pairs import paired_frechet_metric
-from latentbench.tasks.metrics.jackknife import difference_of, group_of, of_sums
+from latentbench.tasks.metrics.jackknife import group_of, of_sums
 from latentbench.tasks.metrics.kid import kid_metric, paired_kid_metric
 from latentbench.tasks.metrics.psnr import CAP_DB, interval_with_cap
 from latentbench.tasks.proxies.interface import ProxyInput, compute
@@ -66,6 +68,13 @@ def kernel_samples() -> Iterator[Case]:
     yield Case(name="gkd, equal distributions, 128", draw=draw, population=0.0)
 
 
+def by_group(metric: Metric, left_out: list[float]) -> Entry:
+    """A cell of one seed as tables compare it."""
+    assert metric.value is not None
+    samples = pseudovalues(metric.value, left_out, "data/x")
+    return Entry(values={0: metric.value}, read=lambda: {0: samples})
+
+
 def differences() -> Iterator[Case]:
     """Two cells on shared samples. "population" is 0: its share is 1 - false alarms of equal cells, 1 - power else."""
     for name, first, second in (("equal", 0.2, 0.2), ("apart", 0.2, 0.3)):
@@ -78,11 +87,13 @@ def differences() -> Iterator[Case]:
             cells = [0.9 * y + noise * normal(generator, 128, 128) * DEVIATIONS for noise in (first, second)]
             (a, a_without), (b, b_without) = (paired_frechet_metric("r", x, reference, protocol="") for x in cells)
             before = [frechet_metric("r", x, reference, protocol="") for x in cells]
-            value, _, interval = difference_of(a.value or 0.0, b.value or 0.0, a_without, b_without)
+            now = difference_interval(by_group(a, a_without), by_group(b, b_without))
+            assert now is not None
+            value = now.value
             half = 1.96 * sum((metric.se or 0.0) ** 2 for metric in before) ** 0.5
             return {
                 "before": (value, (value - half, value + half)),
-                "difference": None if interval is None else (value, interval),
+                "difference": (value, (now.low, now.high)),
             }
 
         yield Case(name=f"rfd difference, {name}, 128", draw=draw, population=0.0)
