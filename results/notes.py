@@ -85,7 +85,7 @@ def _differences(groups: Sequence[Group], compared: Ranking) -> list[str]:
         return []
     total = len(valued) * (len(valued) - 1) // 2
     head = f"Rank by {compared.metric} {ARROWS[compared.direction]}: 1 + the number of lines that are better beyond"
-    together_hold = " (Tukey's, which all hold together)" if total > 1 else ""
+    together_hold = " (intervals that all hold together)" if total > 1 else ""
     head += (
         f" the 95 % interval of the difference{together_hold}; {len(compared.apart)} of {total} pairs of lines differ."
     )
