@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
 _PAIRS = 10
 _GROUPS = 24
 _FAILURES = 8
+_REFERENCE = re.compile(r"reference: (\w+) split")
 # What a reader would else take for more than it is.
 _FACTS = {
     "codebook_use": "a lower bound where codes are rare: those never seen are estimated from those seen once or twice"
@@ -52,6 +54,7 @@ def notes(
     if compared is not None:
         result += _differences(groups, compared)
     result += _protocols(groups, metrics)
+    result += _references(groups, metrics)
     result += [f"{name}: {fact}." for name, fact in _FACTS.items() if name in metrics]
     if mixed:
         result.append(f"Left out, since their protocols differ between lines: {', '.join(mixed)}; see --format json.")
@@ -153,6 +156,27 @@ def _protocols(groups: Sequence[Group], metrics: Sequence[str]) -> list[str]:
         if facts:
             result.append(f"{', '.join(names)}: {'; '.join(facts)}.")
     return result + missing
+
+
+def _references(groups: Sequence[Group], metrics: Sequence[str]) -> list[str]:
+    """Which reference sets the shown distances have, where they differ or have a floor beside them."""
+    splits: dict[str, list[str]] = {}
+    for name in metrics:
+        for _, metric in measurements(groups, name):
+            split = _REFERENCE.search(metric.protocol)
+            if metric.role == "distribution" and split is not None and name not in splits.setdefault(split[1], []):
+                splits[split[1]].append(name)
+    result = []
+    if len(splits) > 1:
+        sides = "; ".join(f"{', '.join(names)} from the {split} split" for split, names in splits.items())
+        result.append(f"Distances from different sets are not to be held against each other: {sides}.")
+    floors = [name for name in metrics if name.startswith("fd_floor_")]
+    if floors:
+        result.append(
+            f"{', '.join(floors)}: the distance that as many real signals have, and so the least to expect of samples "
+            "(gfd); reconstructions (rfd) have their own originals in the reference, and no floor."
+        )
+    return result
 
 
 def _unfinished(groups: Sequence[Group]) -> list[str]:
