@@ -17,6 +17,7 @@ from latentbench.tasks.metrics.frechet import FrechetReference, frechet_metric
 from latentbench.tasks.metrics.frechet_pairs import paired_frechet_metric
 from latentbench.tasks.metrics.jackknife import group_of, of_sums
 from latentbench.tasks.metrics.kid import kid_metric, paired_kid_metric
+from latentbench.tasks.metrics.manifold import manifold_metrics
 from latentbench.tasks.metrics.psnr import CAP_DB, interval_with_cap
 from latentbench.tasks.proxies.interface import ProxyInput, compute
 
@@ -186,6 +187,30 @@ def proxies() -> Iterator[Case]:
         yield Case(name=f"latent_skewness, {skewness:.3f}, 256", draw=skewed, population=skewness)
 
 
+def neighbourhoods() -> Iterator[Case]:
+    """Precision to coverage of 16-d Gaussian samples: like the data, narrower, shifted, wider; against one reference
+    and against one drawn anew."""
+    deviations = torch.arange(1, 17).double() ** -0.5
+    for kind, scale, shift in (("equal", 1.0, 0.0), ("narrow", 0.7, 0.0), ("shifted", 1.0, 0.5), ("wide", 1.3, 0.0)):
+        for n in (128, 256):
+            fixed = normal(torch.Generator().manual_seed(n), n, 16) * deviations
+            for varies in (False, True):
+
+                def draw(
+                    generator: torch.Generator,
+                    scale: float = scale,
+                    shift: float = shift,
+                    fixed: Tensor = fixed,
+                    varies: bool = varies,
+                ) -> Mapping[str, Estimate | None]:
+                    y = normal(generator, *fixed.shape) * deviations if varies else fixed
+                    x = (scale * normal(generator, *fixed.shape) + shift) * deviations
+                    return {m.name.split("_")[0]: estimate(m) for m in manifold_metrics("net", x, y, protocol="")}
+
+                reference = "new" if varies else "one"
+                yield Case(name=f"manifold, {kind}, {n}, {reference} reference", draw=draw)
+
+
 def cases() -> Iterator[Case]:
     yield from reconstructions()
     yield from differences()
@@ -194,3 +219,4 @@ def cases() -> Iterator[Case]:
     yield from entropies()
     yield from peaks()
     yield from proxies()
+    yield from neighbourhoods()
