@@ -7,13 +7,15 @@ are found by their label, seeds are paired (see `statistics.difference_interval`
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from .comparable import OF_PRIORS, one_training, other_latents
+from .derived import SCALED, entry_of
 from .display import measured
 from .groups import Group, aggregate, detail
-from .rows import Row, is_number
+from .rows import Row
 from .statistics import Difference, Entry, difference_interval
 
 Relation = Literal["above", "below", "not below", "not above", "equal to"]
@@ -28,7 +30,9 @@ class ClaimComparison:
     With a `margin` m the difference d = left - right must be above m, below -m, not below -m, not above m, or within
     ±m ("equal to", claimed of every seed by itself), as far as its interval goes; `relative` counts d and m in parts of
     the right side. `right_metric` is the other cell's where it has another name. `modalities` restricts where it is
-    tested (empty: wherever both cells are). A comparison that does not `count` is reported, and decides nothing.
+    tested (empty: wherever both cells are). Metrics of latents are compared between cells with the same ones alone
+    (`Metric.scope`), unless `across_latents` says that these two may be. A comparison that does not `count` is
+    reported, and decides nothing.
     """
 
     metric: str
@@ -38,6 +42,7 @@ class ClaimComparison:
     margin: float = 0.0
     relative: bool = False
     right_metric: str = ""
+    across_latents: bool = False
     modalities: tuple[str, ...] = ()
     counts: bool = True
 
@@ -166,6 +171,8 @@ def compare(comparison: ClaimComparison, groups: Sequence[Group], dataset: str, 
     lacking += [f"{label} has no {other}" for label, entry in rights.items() if not entry.values]
     if lacking:
         return Finding(comparison=c, dataset=dataset, modality=modality, status="not run", reason=lacking[0])
+    if reason := _incomparable(c, groups):
+        return Finding(comparison=c, dataset=dataset, modality=modality, status="not run", reason=reason)
     b = _mean(list(rights.values())) if rights else None
     if b is None:
         assert isinstance(c.right, float | int)
@@ -199,6 +206,19 @@ def compare(comparison: ClaimComparison, groups: Sequence[Group], dataset: str, 
     )
 
 
+def _incomparable(c: ClaimComparison, groups: Sequence[Group]) -> str:
+    """Why left and right may not be compared, or ""."""
+    if c.right_metric not in ("", c.metric) or c.relation == "equal to":  # sameness is claimed of every seed by itself
+        return ""
+    metric = SCALED[c.metric][0] if c.metric in SCALED else c.metric
+    pairs = [[_named(c.left, groups), _named(label, groups)] for label in _others(c) if label != c.left]
+    reasons = [
+        ("" if c.across_latents else other_latents(pair, metric)) or one_training(pair, metric, OF_PRIORS)
+        for pair in pairs
+    ]
+    return next((reason for reason in reasons if reason), "")
+
+
 def holds(relation: Relation, low: float, high: float, margin: float) -> bool:
     """Whether an interval [low, high] of left - right lies where the relation says."""
     if relation == "above":
@@ -210,23 +230,6 @@ def holds(relation: Relation, low: float, high: float, margin: float) -> bool:
     if relation == "not above":
         return high <= margin
     return low >= -margin and high <= margin
-
-
-def entry_of(group: Group, metric: str) -> Entry:
-    """The metric over the group's seeds; also a base column, and what `SCALED` derives."""
-    if metric not in SCALED:
-        if any(metric in row.metrics for row in group.rows):
-            return group.entry(metric)
-        return Entry(values=group.values(metric), within=_exactly(group, metric))
-    base, factor = SCALED[metric]
-    factors = {row["seed"]: factor(row) for row in group.rows}
-    entry = group.entry(base)
-    values = {seed: value * f for seed, value in entry.values.items() if (f := factors[seed]) is not None}
-    within = entry.within
-    if within is not None and len(values) == 1:
-        f = factors[next(iter(values))] or 0.0
-        within = (within[0] * f, within[1] * f)
-    return Entry(values=values, within=within)
 
 
 def _named(label: str, groups: Sequence[Group]) -> Group:
@@ -251,12 +254,6 @@ def _mean(entries: Sequence[Entry]) -> Entry:
         (value,), half = values.values(), math.hypot(*halves) / len(entries)
         within = (value - half, value + half)
     return Entry(values=values, within=within)
-
-
-def _exactly(group: Group, column: str) -> tuple[float, float] | None:
-    """A base column (positions) is what the cell was made with: where all seeds agree, it has no uncertainty."""
-    values = set(group.values(column).values())
-    return (min(values), max(values)) if len(values) == 1 else None
 
 
 def _from_constant(entry: Entry, constant: float) -> Difference | None:
@@ -284,32 +281,3 @@ def _by_dataset(table: Sequence[Row]) -> dict[tuple[str, str], list[Group]]:
     for group in aggregate(table):
         tables.setdefault((group.dataset, group.modality), []).append(group)
     return tables
-
-
-def _bits_per(row: Row, column: str) -> float | None:
-    """bits_per_sample over one of the row's columns."""
-    value, bits = row.get(column), row.get("bits_per_sample")
-    return bits / value if is_number(value) and is_number(bits) and value else None
-
-
-def _share_of_codes(row: Row) -> float | None:
-    bits = _bits_per(row, "elements")
-    return None if bits is None else 2.0**-bits
-
-
-def _tokens(row: Row) -> float | None:
-    bits = _bits_per(row, "positions")
-    return None if not bits else 1 / bits
-
-
-def _per_element(row: Row) -> float | None:
-    elements = row.get("elements")
-    return 1 / elements if is_number(elements) and elements else None
-
-
-# Numbers that are a metric times a fact of the cell: (metric, factor), None where the cell has no such fact.
-SCALED: Mapping[str, tuple[str, Callable[[Row], float | None]]] = {
-    "perplexity_share": ("codebook_perplexity", _share_of_codes),
-    "mean_tokens": ("stream_bits", _tokens),
-    "active_share": ("active_units", _per_element),
-}

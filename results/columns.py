@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import get_args
 
+from .comparable import incomparable
 from .errors import UserError, unknown
-from .groups import Group, detail, direction_of
+from .groups import Group, check_protocols, detail, direction_of
 from .metric import Role, Shown
 from .rows import BASE, COST, IDENTITY, SPEC, column_names, metric_names
 
@@ -88,21 +89,23 @@ def matching(columns: str | Sequence[str], known: Sequence[str]) -> list[str]:
 
 def primary(groups: Sequence[Group]) -> str | None:
     """The metric that a table is ranked by unless told: its first distortion, else the first that it shows, else any;
-    always one with a direction."""
+    always one with a direction, and if there is one, one by which the lines may be compared."""
     order = dict.fromkeys([*_by_role(groups), *_measured(groups)])
     directed = [name for name in order if direction_of(groups, name) != "none"]
     distortions = [name for name in directed if role_of(groups, name) == "distortion"]
-    return next(iter([*distortions, *directed]), None)
+    preferred = [*distortions, *directed]
+    return next((name for name in preferred if not incomparable(groups, name)), next(iter(preferred), None))
 
 
 def front_axes(groups: Sequence[Group], axes: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
     """The Pareto front's axes: bits per sample against the primary metric unless told; () where the table has none.
 
-    Raises UserError on an unknown name, a single axis, or one of which no direction is known.
+    Raises UserError on an unknown name, a single axis, one of which no direction is known, or one by which the lines
+    may not be compared.
     """
     if axes is None:
         first = primary(groups)
-        return ("bits_per_sample", first) if first is not None else ()
+        return ("bits_per_sample", first) if first is not None and not incomparable(groups, first) else ()
     axes = [name.strip() for name in axes]
     for name in axes:
         if name not in known:
@@ -111,9 +114,12 @@ def front_axes(groups: Sequence[Group], axes: Sequence[str] | None, known: Seque
         raise UserError(f"Pareto front: {axes[0]!r} alone has no front; name two columns, as in bits_per_sample,psnr")
     if any(all(group.mean(name) is None for group in groups) for name in axes):
         return ()
+    check_protocols(groups, axes)
     for name in axes:
         if direction_of(groups, name) == "none":
             raise UserError(f"Pareto front: of {name!r} no direction is better; name a column that has one")
+        if reason := incomparable(groups, name):
+            raise UserError(f"Pareto front: lines may not be compared by {name!r}, since {reason}")
     return tuple(axes)
 
 

@@ -11,7 +11,7 @@ from .errors import UserError
 from .metric import NORMAL, Direction, Metric
 from .pairwise import MOST, compare
 from .rows import Row, is_number
-from .samples import Samples, read_samples
+from .samples import Samples, pseudovalues, read_samples
 from .statistics import Difference, Entry, Estimate
 
 T = TypeVar("T")
@@ -72,13 +72,19 @@ class Group:
         return Entry(values=values, within=within, read=lambda: self.samples(metric))
 
     def samples(self, metric: str) -> dict[int, Samples]:
-        """The metric's values by sample for each seed whose job kept them."""
-        read = {
-            row["seed"]: read_samples(row.files[metric], row.metrics[metric].name, row.jobs.get("data", ""))
-            for row in self.rows
-            if metric in row.files and metric in row.metrics
-        }
-        return {seed: samples for seed, samples in read.items() if samples is not None}
+        """The metric's values by sample, or of a distance by group of samples, for each seed whose job kept them."""
+        result: dict[int, Samples] = {}
+        for row in self.rows:
+            measured, data = row.metrics.get(metric), row.jobs.get("data", "")
+            if measured is None or measured.value is None:
+                continue
+            by_sample = read_samples(row.files[metric], measured.name, data) if metric in row.files else None
+            if by_sample is None and metric in row.left_out:
+                scored = f"{data}, {measured.n + measured.missing} samples"
+                by_sample = pseudovalues(measured.value, row.left_out[metric], scored)
+            if by_sample is not None:
+                result[row["seed"]] = by_sample
+        return result
 
     def estimate(self, metric: str) -> Estimate | None:
         """The metric's mean over the seeds with its 95 % interval; None without a value."""

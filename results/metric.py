@@ -17,6 +17,9 @@ Direction = Literal["higher", "lower", "none"]
 Role = Literal["rate", "distortion", "distribution", "generation", "prior", "modelability", "latents", "probe", ""]
 # Whether a table shows it unless told: "first" before others of its role, and as what the table is ranked by.
 Shown = Literal["first", "default", "asked"]
+# Which lines of a table may be compared by a metric: all, those with latents of one shape, or those of one tokenizer.
+Scope = Literal["table", "shape", "tokenizer"]
+_SCOPES: dict[Role, Scope] = {"prior": "tokenizer", "modelability": "shape"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +30,8 @@ class Metric:
     measured; `missing` counts the samples for which the metric is undefined. `se` is the standard error and `interval`
     the 95 % interval, either may be None where none is known. `direction` says which way is better; `protocol` is one
     line with whatever must agree before two values may be compared. `role` and `shown` place it in tables; `blind_to`
-    says in a few words what hardly moves it.
+    says in a few words what hardly moves it; `compared` between which lines of a table it may be compared, where that
+    is not what its role says (see `scope`).
     """
 
     name: str
@@ -42,6 +46,13 @@ class Metric:
     role: Role = ""
     shown: Shown = "default"
     blind_to: str = ""
+    compared: Scope | None = None
+
+    @property
+    def scope(self) -> Scope:
+        """Between which lines of a table it may be compared: of a prior's scores those of one tokenizer, of proxies of
+        modelability those whose latents have one shape, of all else any; unless it declares another."""
+        return self.compared if self.compared is not None else _SCOPES.get(self.role, "table")
 
     @classmethod
     def from_samples(
@@ -80,7 +91,7 @@ class Metric:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for a record; non-finite numbers become None (JSON has none)."""
-        places = {"role": self.role, "shown": self.shown, "blind_to": self.blind_to}
+        places = {"role": self.role, "shown": self.shown, "blind_to": self.blind_to, "compared": self.compared}
         return {
             "name": self.name,
             "value": _finite(self.value),
@@ -91,7 +102,7 @@ class Metric:
             "direction": self.direction,
             "unit": self.unit,
             "protocol": self.protocol,
-            **{name: place for name, place in places.items() if place not in ("", "default")},
+            **{name: place for name, place in places.items() if place not in ("", "default", None)},
         }
 
 

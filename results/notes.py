@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,11 @@ _PAIRS = 10
 _GROUPS = 24
 _FAILURES = 8
 _NAMED = 100  # lines, up to which pairs that differ are named
+_REFERENCE = re.compile(r"reference: (\w+) split")
+# What a reader would else take for more than it is.
+_FACTS = {
+    "codebook_use": "a lower bound where codes are rare: those never seen are estimated from those seen once or twice"
+}
 
 
 def notes(
@@ -27,10 +33,12 @@ def notes(
     *,
     unmarked: Sequence[str],
     mixed: Sequence[str],
+    forbidden: Mapping[str, str],
 ) -> list[str]:
     """The notes of a table, one sentence or list each, in the order in which they are read.
 
-    `unmarked` are metrics without any interval, `mixed` those left out for their differing protocols.
+    `unmarked` are metrics without any interval, `mixed` those left out for their differing protocols, `forbidden` those
+    by which lines may not be compared, with the reason.
     """
     result = []
     if common:
@@ -44,10 +52,16 @@ def notes(
         result.append(f"●: on the Pareto front of {axes} (means).")
     if unmarked:
         result.append(f"No interval is known for {', '.join(unmarked)}: no best is marked. More seeds give one.")
+    reasons: dict[str, list[str]] = {}
+    for name, reason in forbidden.items():
+        reasons.setdefault(reason, []).append(name)
+    result += [f"{', '.join(names)}: no best and no rank, since {reason}." for reason, names in reasons.items()]
     if compared is not None:
         result += _differences(groups, compared)
     result += _protocols(groups, metrics)
     result += _blind(groups, metrics)
+    result += _references(groups, metrics)
+    result += [f"{name}: {fact}." for name, fact in _FACTS.items() if name in metrics]
     if mixed:
         result.append(f"Left out, since their protocols differ between lines: {', '.join(mixed)}; see --format json.")
     result += _unfinished(groups)
@@ -80,7 +94,7 @@ def _differences(groups: Sequence[Group], compared: Ranking) -> list[str]:
         return []
     total = len(valued) * (len(valued) - 1) // 2
     head = f"Rank by {compared.metric} {ARROWS[compared.direction]}: 1 + the number of lines that are better beyond"
-    together_hold = " (Tukey's, which all hold together)" if total > 1 else ""
+    together_hold = " (intervals that all hold together)" if total > 1 else ""
     head += (
         f" the 95 % interval of the difference{together_hold}; {len(compared.apart)} of {total} pairs of lines differ."
     )
@@ -159,6 +173,27 @@ def _blind(groups: Sequence[Group], metrics: Sequence[str]) -> list[str]:
         for text in dict.fromkeys(metric.blind_to for _, metric in measurements(groups, name) if metric.blind_to):
             shared.setdefault(text, []).append(name)
     return [f"Nearly blind to {text}: {', '.join(names)}." for text, names in shared.items()]
+
+
+def _references(groups: Sequence[Group], metrics: Sequence[str]) -> list[str]:
+    """Which reference sets the shown distances have, where they differ or have a floor beside them."""
+    splits: dict[str, list[str]] = {}
+    for name in metrics:
+        for _, metric in measurements(groups, name):
+            split = _REFERENCE.search(metric.protocol)
+            if metric.role == "distribution" and split is not None and name not in splits.setdefault(split[1], []):
+                splits[split[1]].append(name)
+    result = []
+    if len(splits) > 1:
+        sides = "; ".join(f"{', '.join(names)} from the {split} split" for split, names in splits.items())
+        result.append(f"Distances from different sets are not to be held against each other: {sides}.")
+    floors = [name for name in metrics if name.startswith("fd_floor_")]
+    if floors:
+        result.append(
+            f"{', '.join(floors)}: the distance that as many real signals have, and so the least to expect of samples "
+            "(gfd); reconstructions (rfd) have their own originals in the reference, and no floor."
+        )
+    return result
 
 
 def _unfinished(groups: Sequence[Group]) -> list[str]:

@@ -8,7 +8,8 @@ as they are known, two parts, put together as in `crossed`:
   where cells are missing: three seeds of twenty entries know their spread with 38 degrees of freedom, not 2. Where no
   seed links the entries, entry + rest. Where entries' spreads differ beyond doubt (Bartlett's test at 1 %), each pair
   has its own by Welch's formula (Games & Howell 1976). Entries that seeds do not change have none, and stay outside;
-- *samples*: the variance of the difference sample by sample.
+- *samples*: the variance of the difference sample by sample. Each pair has its own, and so Šidák's quantile in the
+  place of Tukey's, corrected for the samples' skewness.
 
 Pairs of which neither is known have their intervals within the runs, combined as independent ones.
 
@@ -25,9 +26,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from .crossed import rest_variance
+from .crossed import rest_variance, unskewed
 from .metric import NORMAL, Direction
-from .quantiles import Array, tukey
+from .quantiles import Array, sidak, tukey
 from .statistics import Difference, Entry, Method, difference_interval, mean_error, sign_of
 
 _BARTLETT = 0.01
@@ -125,18 +126,24 @@ def compare(entries: Sequence[Entry]) -> Comparison:
 def _half_widths(entries: Sequence[Entry]) -> tuple[Array, Array, Array]:
     k = len(entries)
     seeds, seeds_freedom, blocked = _seeds(entries)
-    samples, samples_freedom, rest = _samples(entries)
-    squares = [np.full((k, k), np.nan), np.full((k, k), np.nan)]
+    samples, samples_freedom, rest, skewness = _samples(entries)
+    quantiles = [np.full((k, k), np.nan), np.full((k, k), np.nan)]
     off = ~np.eye(k, dtype=bool)
-    for square, variance, freedom in ((squares[0], seeds, seeds_freedom), (squares[1], samples, samples_freedom)):
+    for quantile, variance, freedom, point in (
+        (quantiles[0], seeds, seeds_freedom, tukey),
+        (quantiles[1], samples, samples_freedom, sidak),
+    ):
         measured = np.isfinite(variance) & off
-        square[measured] = tukey(k, freedom[measured]) ** 2
+        quantile[measured] = point(k, freedom[measured])
     # Seeds alone where samples are not known: unless neither entry has a spread over seeds, which is no certainty.
-    whole = squares[0] * seeds + np.where(np.isfinite(samples), squares[1] * np.maximum(samples - rest, 0.0), 0.0)
-    whole = np.where(np.isfinite(samples), np.maximum(whole, squares[1] * samples), whole)
-    known = np.isfinite(whole) & off & (np.isfinite(samples) | (seeds > 0))
-    half = np.sqrt(np.where(known, whole, np.nan))
-    lower, upper = half, half.copy()
+    known = np.isfinite(quantiles[0] * seeds) & off & (np.isfinite(samples) | (seeds > 0))
+    halves = []
+    for of_samples in unskewed(quantiles[1], skewness, samples_freedom + 1):
+        part = np.where(np.isfinite(samples), of_samples**2, 0.0)
+        whole = quantiles[0] ** 2 * seeds + part * np.maximum(samples - rest, 0.0)
+        whole = np.where(np.isfinite(samples), np.maximum(whole, part * samples), quantiles[0] ** 2 * seeds)
+        halves.append(np.sqrt(np.where(known, whole, np.nan)))
+    lower, upper = halves
     widened = float(tukey(k, np.array(np.inf))) / NORMAL
     lacking = ~known & off
     if lacking.any():
@@ -169,8 +176,8 @@ def _seeds(entries: Sequence[Entry]) -> tuple[Array, Array, Array]:
     several = counts > 1
     degrees = float((counts[several] - 1).sum())
     pooled = float((within[several] * (counts[several] - 1)).sum()) / degrees
-    own = (pooled if alike else within) / counts
-    own_freedom = np.full(len(varying), degrees) if alike else np.maximum(counts - 1, 1)
+    own = np.where(several & (not alike), within, pooled) / counts  # a single seed is taken to be like the others
+    own_freedom = np.where(several & (not alike), counts - 1, degrees)
     blocked = _blocked([entries[i] for i in varying]) if alike else None
     place = np.ix_(varying, varying)
     if blocked is not None:
@@ -243,11 +250,11 @@ def _blocked(entries: Sequence[Entry]) -> tuple[Array, Array, Array] | None:
     return pairs, np.full((k, k), float(freedom)), effects[:, None] - effects[None, :]
 
 
-def _samples(entries: Sequence[Entry]) -> tuple[Array, Array, Array]:
-    """The part of samples in each pair's variance, its degrees of freedom, and what seeds hold of it already; NaN where
-    two entries have not the same samples."""
+def _samples(entries: Sequence[Entry]) -> tuple[Array, Array, Array, Array]:
+    """The part of samples in each pair's variance, its degrees of freedom, what seeds hold of it already, and the
+    skewness of the differences by sample; NaN where two entries have not the same samples."""
     k = len(entries)
-    variance, freedom, rest = np.full((k, k), np.nan), np.ones((k, k)), np.zeros((k, k))
+    variance, freedom, rest, skewness = np.full((k, k), np.nan), np.ones((k, k)), np.zeros((k, k)), np.zeros((k, k))
     sets: dict[tuple[str, int], list[int]] = {}
     for i, entry in enumerate(entries):
         if entry.samples:
@@ -266,8 +273,14 @@ def _samples(entries: Sequence[Entry]) -> tuple[Array, Array, Array]:
         place = np.ix_(members, members)
         pairs = diagonal[:, None] + diagonal[None, :] - 2 * covariance
         # Differences far below the values themselves are rounding.
-        variance[place] = np.where(pairs > 1e-12 * (diagonal[:, None] + diagonal[None, :]), pairs, 0.0)
+        varies = pairs > 1e-12 * (diagonal[:, None] + diagonal[None, :])
+        variance[place] = np.where(varies, pairs, 0.0)
+        unit = math.sqrt(max(float(diagonal.max()) * count, np.finfo(float).tiny))  # cubes of large values overflow
+        centred = (means - means.mean(1, keepdims=True)) / unit
+        cubes, mixed = (centred**3).mean(1), (centred**2) @ centred.T / count
+        third = cubes[:, None] - 3 * mixed + 3 * mixed.T - cubes[None, :]
+        skewness[place] = np.where(varies, third / np.where(varies, pairs * count / unit**2, 1.0) ** 1.5, 0.0)
         freedom[place] = count - 1
         own = np.array([rest_variance(values) if len(values) > 1 else 0.0 for values in by_entry])
         rest[place] = own[:, None] + own[None, :]
-    return variance, freedom, rest
+    return variance, freedom, rest, skewness

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from .columns import depends_on_count
+from .comparable import incomparable
 from .display import show
 from .errors import UserError, unknown
 from .filters import select
@@ -190,7 +191,7 @@ def _label(groups: Sequence[Group], name: str) -> str:
         unit = "FLOPs" if name.endswith("flops") else "s" if name.endswith("seconds") else _MORE_UNITS.get(name, "")
         return f"{name} [{unit}]" if unit else name
     shown = name + (sample_counts(groups, name) if depends_on_count(groups, name) else "")
-    arrow = ARROWS[direction_of(groups, name)]
+    arrow = "" if incomparable(groups, name) else ARROWS[direction_of(groups, name)]
     return " ".join(part for part in (shown, f"[{metric.unit}]" if metric.unit else "", arrow) if part)
 
 

@@ -12,7 +12,7 @@ from .activity import active_since, started_since
 from .errors import UserError
 from .metric import Metric
 from .record import Failure, Record
-from .samples import VALUES
+from .samples import LEFT_OUT, VALUES
 from .store import Store, SuiteCell
 
 if TYPE_CHECKING:
@@ -47,11 +47,12 @@ class Row(Mapping[str, Any]):
 
     The columns are those of `BASE`, one per axis (dots become underscores; `axis_<name>` where the name is a base
     column's), every metric as `<name>` and `<name>_se`, and at the end `axes` (by their own names), `protocols`
-    {metric: protocol}, `details` {metric: {direction, unit, n, missing, interval, role, shown}} and `jobs`. `status`
-    is "finished", "failed: <job>: <cause>", "running" or "queued" while a run works on the folder, or "missing"; an
-    unfinished cell has what it did measure. `data` has the `counts` and `reasons` of the files that the data set was
-    read from, where its job has recorded them; `failed_job` is the id of the job whose failure the status tells.
-    `files` are those in which jobs kept metrics' values by sample (`samples.read_samples`).
+    {metric: protocol}, `details` {metric: {direction, unit, n, missing, interval, role, shown, compared}} and `jobs`.
+    `status` is "finished", "failed: <job>: <cause>", "running" or "queued" while a run works on the folder, or
+    "missing"; an unfinished cell has what it did measure. `data` has the `counts` and `reasons` of the files that the
+    data set was read from, where its job has recorded them; `failed_job` is the id of the job whose failure the status
+    tells. `files` are those in which jobs kept metrics' values by sample (`samples.read_samples`); `left_out` are
+    distances without each group of samples in turn (`samples.pseudovalues`).
     """
 
     columns: Mapping[str, Any]
@@ -61,6 +62,7 @@ class Row(Mapping[str, Any]):
     data: Mapping[str, Any] = field(default_factory=dict)
     failed_job: str = ""
     files: Mapping[str, Path] = field(default_factory=dict)
+    left_out: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
         if name in self.columns:
@@ -87,6 +89,7 @@ class Row(Mapping[str, Any]):
 
 def _detail(metric: Metric) -> dict[str, Any]:
     facts = {name: getattr(metric, name) for name in ("direction", "unit", "n", "missing", "interval", "role", "shown")}
+    facts["compared"] = metric.scope
     return facts | {"interval": None if metric.interval is None else list(metric.interval)}
 
 
@@ -182,6 +185,7 @@ def _row(store: Store, suite: str, cell: SuiteCell, jobs: Sequence[str], records
     row["peak_memory_bytes"] = max(peaks, default=None)
     metrics: dict[str, Metric] = {}
     files: dict[str, Path] = {}
+    left_out: dict[str, Sequence[float]] = {}
     for record in finished:
         values = store.job_folder(record.kind, record.key) / VALUES if VALUES in record.artifacts else None
         for metric in record.metrics:
@@ -191,9 +195,19 @@ def _row(store: Store, suite: str, cell: SuiteCell, jobs: Sequence[str], records
             metrics[name] = replace(metric, shown="asked") if taken else metric  # one of two is enough unless told
             if values is not None:
                 files[name] = values
+            if metric.name in (by_metric := record.extra.get(LEFT_OUT, {})):
+                left_out[name] = by_metric[metric.name]
     data = next((r.extra for r in finished if r.kind == "data" and isinstance(r.extra.get("counts"), dict)), {})
     data = {name: data[name] for name in ("counts", "reasons") if name in data}
-    return Row(columns=row, axes=dict(axes), metrics=metrics, jobs=dict(cell["jobs"]), files=files, data=data)
+    return Row(
+        columns=row,
+        axes=dict(axes),
+        metrics=metrics,
+        jobs=dict(cell["jobs"]),
+        files=files,
+        left_out=left_out,
+        data=data,
+    )
 
 
 def _with_status(

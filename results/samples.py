@@ -1,7 +1,8 @@
-"""Values by sample that a job kept beside its record, so that two cells can be compared sample by sample.
+"""Values by sample that a job kept, so that two cells can be compared sample by sample, or group by group.
 
 One safetensors file per job: an array `[N]` of float32 per metric, by its name, in the order of the data set's
-validation split, so that the data's job and the place in the array say which sample it is.
+validation split, so that the data's job and the place in the array say which sample it is. Distances between sets have
+no values by sample: their record holds what leaving out groups of samples gives.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from .quantiles import Array
 
 VALUES = "values.safetensors"
+LEFT_OUT = "left_out"  # of a record's `extra`: by metric, a distance without each group of samples in turn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,3 +51,15 @@ def _read(path: Path) -> dict[str, Array]:
 def aligned(several: Sequence[Samples]) -> bool:
     """True where all are of the same samples."""
     return bool(several) and len({(samples.data, len(samples.values)) for samples in several}) == 1
+
+
+def pseudovalues(value: float, left_out: Sequence[float], data: str) -> Samples:
+    """A distance by group of samples: G θ - (G - 1) θ_(g), with θ_(g) the distance without group g (Tukey 1958).
+
+    The variance of the mean of these is the jackknife's, and that of the mean of their differences between two cells
+    the jackknife's of the difference: distances are compared group by group as means are sample by sample. `data` says
+    which samples they are.
+    """
+    groups = len(left_out)
+    values = groups * value - (groups - 1) * np.asarray(left_out, dtype=np.float64)
+    return Samples(data=f"{data}, by group", values=values)

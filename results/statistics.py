@@ -84,7 +84,8 @@ class Entry:
         if n > 1 and self.samples:
             spread = crossed([samples.values for samples in self.samples.values()])
             if spread is not None:
-                return Estimate(value=mean, low=mean - spread.half, high=mean + spread.half, n=n)
+                below, above = spread.half_widths
+                return Estimate(value=mean, low=mean - below, high=mean + above, n=n)
         if self.frozen:
             low, high = self.within if self.within is not None else (None, None)
             return Estimate(value=mean, low=low, high=high, n=n)
@@ -111,7 +112,7 @@ def difference_interval(a: Entry, b: Entry) -> Difference | None:
     """The interval of mean(a) - mean(b), of two entries named in advance; by the first method that applies.
 
     - *samples*: both have values by sample, over the same samples: with the same seeds the variance of the differences
-      over seeds and samples (`crossed`), with one seed or frozen entries the paired t over samples; with other seeds
+      over seeds and samples (`crossed`), with one seed or frozen entries those over samples alone; with other seeds
       Welch's over seeds, and samples paired;
     - *paired*: both have the same two or more seeds: Student's t over the differences seed by seed;
     - *welch*: both have two or more seeds: Welch's t with Satterthwaite's degrees of freedom;
@@ -127,7 +128,8 @@ def difference_interval(a: Entry, b: Entry) -> Difference | None:
     if a.samples and b.samples:
         spread = _by_sample(a, b)
         if spread is not None:
-            return Difference(value=value, low=value - spread.half, high=value + spread.half, method="samples")
+            below, above = spread.half_widths
+            return Difference(value=value, low=value - below, high=value + above, method="samples")
     if len(a.values) > 1 and len(b.values) > 1 and not (a.frozen or b.frozen):
         if a.values.keys() == b.values.keys():
             value, error = mean_error([a.values[seed] - b.values[seed] for seed in sorted(a.values)])

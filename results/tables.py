@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .columns import SHORT, chosen_columns, depends_on_count, front_axes, known_columns, must_agree, primary
+from .comparable import incomparable
 from .display import brief, compact, measured, show
 from .errors import unknown
 from .groups import (
@@ -111,7 +112,13 @@ def _table(
     if first is not None and first not in names:
         names.append(first)
 
-    compared = rank(groups, first) if first is not None else None
+    measured_names = dict.fromkeys(name for name in (*names, first) if name in metrics)
+    forbidden = {
+        name: reason
+        for name in measured_names
+        if direction_of(groups, name) != "none" and (reason := incomparable(groups, name))
+    }
+    compared = rank(groups, first) if first is not None and first not in forbidden else None
     varying, common = _axes(groups)
     numbers = [TableCell(text=str(place), value=place) for place in range(1, len(groups) + 1)]
     built: list[Built] = [(Column(name="#", title="#", key=True), numbers), *_rank_columns(groups, compared, axes)]
@@ -123,12 +130,13 @@ def _table(
     built.append(_seeds(groups))
     unranked = []
     for name in names:
-        column, cells, ranked = _column(groups, name, is_metric=name in metrics)
+        direction = "none" if name in forbidden or name not in metrics else direction_of(groups, name)
+        column, cells, ranked = _column(groups, name, direction, is_metric=name in metrics)
         built.append((column, cells))
         if not ranked:
             unranked.append(name)
     shown = [name for name in names if name in metrics]
-    below = notes(groups, shown, compared, axes, common, unmarked=unranked, mixed=left_out)
+    below = notes(groups, shown, compared, axes, common, unmarked=unranked, mixed=left_out, forbidden=forbidden)
     return Table(
         suite=groups[0].suite,
         dataset=groups[0].dataset,
@@ -183,13 +191,14 @@ def _seeds(groups: Sequence[Group]) -> Built:
     return Column(name="seeds", title="seeds"), cells
 
 
-def _column(groups: Sequence[Group], name: str, *, is_metric: bool) -> tuple[Column, list[TableCell], bool]:
+def _column(
+    groups: Sequence[Group], name: str, direction: Direction, *, is_metric: bool
+) -> tuple[Column, list[TableCell], bool]:
     """The column with its cells, and whether its best could be marked (or needs no mark)."""
-    direction = direction_of(groups, name)
     title = SHORT.get(name, name) + (
         sample_counts(groups, name) if is_metric and depends_on_count(groups, name) else ""
     )
-    column = Column(name=name, title=title, direction=direction if is_metric else "none")
+    column = Column(name=name, title=title, direction=direction)
     if not is_metric:
         column = replace(column, key=any(name in group.axes for group in groups))
         return column, [_base_cell(group, name) for group in groups], True

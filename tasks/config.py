@@ -37,7 +37,8 @@ class ReconstructionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationConfig:
-    """How many samples are drawn from the prior and against which split they are scored.
+    """How many samples are drawn from the prior and against which split they are scored: by default the one that
+    reconstructions are compared with.
 
     `keep` samples are stored decoded, for galleries. `scores` names those of the registry `tasks.metrics.scores` that
     are measured beside the Fréchet and kernel distances.
@@ -45,7 +46,7 @@ class GenerationConfig:
 
     samples: int = 256
     batch_size: int = 64
-    reference: Literal["train", "val"] = "train"
+    reference: Literal["train", "val"] = "val"
     vocoder_iterations: int = 32
     keep: int = 16
     scores: tuple[str, ...] = ()

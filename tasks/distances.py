@@ -18,7 +18,6 @@ from .metrics.kid import kid_metric, paired_kid_metric
 from .tensors import save_tensors
 
 REFERENCE = "reference.safetensors"
-LEFT_OUT = "left_out"  # of a reconstruction's `extra`: by metric, the distance without each group of samples in turn
 _RADII = "manifold_radii"
 _KERNEL_FEATURES = 2048  # a kernel distance compares at most this many samples a side: its Gram matrices are dense
 
@@ -114,7 +113,7 @@ def paired_distances(
 
     Row i of `features` `[N, dim]` is the reconstruction of row i of `reference`, which may hold further originals at
     its end. A sample leaves both sides in the intervals. The second part has, by metric, the distance without each
-    group of samples in turn: what `difference_of` two cells takes.
+    group of samples in turn, from which two cells are compared (`results.samples.pseudovalues`).
     """
     frechet, kernel = _names("r", net)
     protocol = _protocol(net, reference, note)

@@ -69,9 +69,11 @@ class OperatingPoints:
         self.seconds.setdefault(point, []).append(watch.seconds / len(decoded))
         return decoded.float().clamp(-1, 1)
 
-    def results(self, references: Mapping[str, Reference]) -> list[Metric]:
-        """`<metric>_<point>` and `rfd_<net>_<point>` of every point."""
+    def results(self, references: Mapping[str, Reference]) -> tuple[list[Metric], dict[str, list[float]]]:
+        """`<metric>_<point>` and `rfd_<net>_<point>` of every point; and of the distances, by metric, what leaving out
+        each group of samples gives (see `paired_distances`)."""
         results: list[Metric] = []
+        left_out: dict[str, list[float]] = {}
         for point in self.points:
             note = f"decoded at {point}"
             for metric in self.metrics:
@@ -80,9 +82,15 @@ class OperatingPoints:
                 results.append(replace(one, name=f"{one.name}_{point}", protocol=line, shown="asked"))
             for name, net in self.nets.items():
                 features = torch.cat(self.features[name, point])
-                (frechet, _), _ = paired_distances(net, features, references[name], note=note)
+                (frechet, _), without_group = paired_distances(net, features, references[name], note=note)
                 results.append(replace(frechet, name=f"{frechet.name}_{point}", shown="asked"))
-        return results
+                if without_group[frechet.name]:
+                    left_out[f"{frechet.name}_{point}"] = without_group[frechet.name]
+        return results, left_out
+
+    def by_sample(self) -> dict[str, Tensor]:
+        """The values `[N]` of every metric of pairs at every point, by the metric's name."""
+        return {f"{kind}_{point}": torch.cat(parts) for (kind, point), parts in self.values.items()}
 
     def latencies(self) -> dict[str, float]:
         """Median seconds per sample of decoding a batch, by point; "full" is the tokenizer's own decoding."""

@@ -19,12 +19,12 @@ from torch import Tensor
 from ..results.gallery import PAIRS
 from ..results.metric import Metric
 from ..results.record import JobResult
-from ..results.samples import VALUES
+from ..results.samples import LEFT_OUT, VALUES
 from ..tokenizers.interface import Latents, Tokenizer
 from ..tokenizers.mel import LogMel
 from ..tokenizers.spec import LatentSpec, Modality, SignalSpec
 from .config import ReconstructionConfig
-from .distances import LEFT_OUT, Reference, distances, paired_distances
+from .distances import Reference, distances, paired_distances
 from .interface import Context, Dataset, FeatureNet, Split
 from .metrics import metrics as registry
 from .metrics.balls import evenly
@@ -124,7 +124,8 @@ def reconstruct(
             _count(level, indices, of_level)
         context.progress(int(indices[-1]) + 1, total, "reconstructing")
     collected.save_pairs(context.folder)
-    save_samples(context.folder, {name: torch.cat(parts) for name, parts in collected.values.items()})
+    by_sample = {name: torch.cat(parts) for name, parts in collected.values.items()}
+    save_samples(context.folder, by_sample | points.by_sample())
     results, extra = _summaries(metrics, collected, signal, config)
     left_out: dict[str, list[float]] = {}
     for name, net in context.nets.items():
@@ -136,14 +137,16 @@ def reconstruct(
         measured, without_group = paired_distances(net, features, references[name], note=note)
         results += measured
         left_out |= {key: values for key, values in without_group.items() if values}
-    if left_out:
-        extra[LEFT_OUT] = left_out
     of_latents, by_channel = _latent_metrics(collected, histograms, spec)
     results += of_latents
     extra |= by_channel
     if config.rate:
         results.append(_rate(tokenizer, split, total, config, context, results))
-    results += points.results(references)
+    of_points, without_group = points.results(references)
+    results += of_points
+    left_out |= without_group
+    if left_out:
+        extra[LEFT_OUT] = left_out
     latencies = points.latencies()
     return JobResult(
         metrics=tuple(replace(m, protocol=f"{m.protocol}; validation split") for m in results),

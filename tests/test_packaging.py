@@ -54,7 +54,6 @@ ELSEWHERE = {
     "results/errors.py": "bench/test_suite.py",  # its messages, where users meet them
     "results/formats.py": "results/test_leaderboard.py",
     "results/metric.py": "results/test_record.py",
-    "results/notes.py": "results/test_leaderboard.py",
     "results/page.py": "results/test_leaderboard.py",
     "results/tables.py": "results/test_leaderboard.py",
     "tasks/encoding.py": "tasks/test_latents.py",  # what is written is read back

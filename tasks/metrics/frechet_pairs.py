@@ -26,9 +26,10 @@ def paired_frechet_metric(
     `features` `[N, D]`: row i is the reconstruction of the reference's row i; originals without a reconstruction come
     after them. Standard error and 95 % interval by a delete-a-group jackknife over samples: those whose index is g
     modulo `groups` leave both sides. With more than 512 eigenvalues to find there are at most 10 groups, with more than
-    1,024 at most 5. The second part has the distance without each group in turn, for `difference_of` two cells that
-    share their samples; it is empty where there is no interval. Samples with features that are not finite are left out
-    and counted. Raises UserError when the reference holds no features, or fewer than there are reconstructions.
+    1,024 at most 5. The second part has the distance without each group in turn, by which cells that share their
+    samples are compared (`results.samples.pseudovalues`); it is empty where there is no interval. Samples with features
+    that are not finite are left out and counted. Raises UserError when the reference holds no features, or fewer than
+    there are reconstructions.
     """
     originals = reference.features
     if originals is None or len(originals) < len(features):

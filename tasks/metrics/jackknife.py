@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from scipy.special import stdtrit
 from torch import Tensor
 
-from ...results.errors import UserError
 from ...results.metric import NORMAL, Metric, Role
 
 
@@ -62,25 +61,6 @@ def distance_metric(
         protocol=protocol.removeprefix("; "),
         role=role,
     )
-
-
-def difference_of(
-    first: float, second: float, first_left_out: Sequence[float], second_left_out: Sequence[float]
-) -> tuple[float, float | None, tuple[float, float] | None]:
-    """first - second of one statistic for two cells that share their samples: value, standard error, 95 % interval.
-
-    `first_left_out` and `second_left_out` hold the statistic without each group in turn, the same groups in the same
-    order. What the samples do to both cancels in the difference, so that it can be known far better than either value.
-    Raises UserError when the groups are not as many.
-    """
-    if len(first_left_out) != len(second_left_out):
-        raise UserError(
-            f"the difference of two cells needs the same groups of samples, got {len(first_left_out)} and "
-            f"{len(second_left_out)}"
-        )
-    se, half = delete_a_group([a - b for a, b in zip(first_left_out, second_left_out, strict=True)])
-    value = first - second
-    return value, se, interval_of(value, half)
 
 
 def of_sums(sums: Tensor, statistic: Callable[[Tensor], float]) -> tuple[float, float | None, float | None]:

@@ -111,7 +111,7 @@ def paired_kid_metric(
     Row i of both, `[N, D]`, is one sample. The terms of a reconstruction with its own original are left out, like those
     of a sample with itself: a pair is no draw of two, and its near equality would bias the distance by about -1/N
     (Gretton et al. 2012, lemma 6). All N samples count once; the interval is a delete-a-group jackknife in which a
-    sample leaves both sides, whose values are the second part, for `difference_of`. Samples whose features are not
+    sample leaves both sides, whose values are the second part. Samples whose features are not
     finite leave both sides and are counted. Raises UserError when the sides differ in shape.
     """
     if features.shape != originals.shape:

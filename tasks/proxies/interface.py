@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...results.errors import UserError
-from ...results.metric import Direction, Metric, Shown
+from ...results.metric import Direction, Metric, Scope, Shown
 from ..metrics.jackknife import group_of, interval_of
 from .config import ProxyConfig, proxies
 
@@ -126,6 +126,7 @@ def metric(
     protocol: str,
     unit: str = "",
     shown: Shown = "default",
+    compared: Scope | None = None,
 ) -> Metric:
     """A proxy's metric from its value, or (value, standard error, half-width of the interval).
 
@@ -147,6 +148,7 @@ def metric(
         protocol=protocol,
         role="modelability",
         shown=shown,
+        compared=compared,
     )
 
 

@@ -82,7 +82,15 @@ class VivFull(Proxy):
                 direction="lower",
                 protocol=f"{protocol}; compare at equal latent shape",
             ),
-            metric("viv_normalised", scaled, latents, direction="lower", protocol=f"√d · {protocol}", shown="asked"),
+            metric(
+                "viv_normalised",
+                scaled,
+                latents,
+                direction="lower",
+                protocol=f"√d · {protocol}",
+                shown="asked",
+                compared="table",
+            ),
         )
 
 

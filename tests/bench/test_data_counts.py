@@ -166,8 +166,9 @@ def test_counts_that_the_configuration_says_need_no_look(mini: dict[str, Any], t
     check_counts(loaded, {"shapes": DataCounts(train=64, val=2)})
     with pytest.raises(UserError, match="shapes has 1 validation sample, "):
         check_counts(loaded, {"shapes": DataCounts(train=64, val=1)})
+    trained = load_suite(mini | {"generation": {**mini["generation"], "reference": "train"}})
     with pytest.raises(UserError, match="shapes has 1 training sample, "):  # which generation is compared with
-        check_counts(loaded, {"shapes": DataCounts(train=1, val=32)})
+        check_counts(trained, {"shapes": DataCounts(train=1, val=32)})
 
 
 def test_a_fault_in_decoding_is_no_mistake_of_the_user(sounds: Path, tmp_path: Path, monkeypatch: Any) -> None:

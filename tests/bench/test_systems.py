@@ -15,7 +15,7 @@ from latentbench.bench.plan import make_plan
 from latentbench.bench.runner import run_suite
 from latentbench.bench.suite import load_suite, suite_names
 from latentbench.bench.systems import HEAD, claims_of, last_run, systems_markdown, systems_text
-from latentbench.results.claims import SCALED, Finding
+from latentbench.results.claims import Finding
 from latentbench.results.errors import UserError
 from latentbench.results.rows import rows
 from latentbench.results.store import Store
@@ -222,7 +222,3 @@ def test_every_recipe_names_a_known_system() -> None:
     known = {claim.id for claim in CLAIMS}
     for name in recipe_names():
         assert set(load_recipe(name).systems) <= known, name
-
-
-def test_derived_numbers_are_named_apart_from_metrics() -> None:
-    assert all(name != base for name, (base, _) in SCALED.items())

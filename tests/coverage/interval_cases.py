@@ -10,11 +10,14 @@ from intervals import Case, Estimate, estimate
 from torch import Tensor
 
 from latentbench.results.metric import Metric
+from latentbench.results.samples import pseudovalues
+from latentbench.results.statistics import Entry, difference_interval
 from latentbench.tasks.metrics.codes import CodeHistogram, code_metrics
 from latentbench.tasks.metrics.frechet import FrechetReference, frechet_metric
 from latentbench.tasks.metrics.frechet_pairs import paired_frechet_metric
-from latentbench.tasks.metrics.jackknife import difference_of, group_of, of_sums
+from latentbench.tasks.metrics.jackknife import group_of, of_sums
 from latentbench.tasks.metrics.kid import kid_metric, paired_kid_metric
+from latentbench.tasks.metrics.manifold import manifold_metrics
 from latentbench.tasks.metrics.psnr import CAP_DB, interval_with_cap
 from latentbench.tasks.proxies.interface import ProxyInput, compute
 
@@ -66,6 +69,13 @@ def kernel_samples() -> Iterator[Case]:
     yield Case(name="gkd, equal distributions, 128", draw=draw, population=0.0)
 
 
+def by_group(metric: Metric, left_out: list[float]) -> Entry:
+    """A cell of one seed as tables compare it."""
+    assert metric.value is not None
+    samples = pseudovalues(metric.value, left_out, "data/x")
+    return Entry(values={0: metric.value}, read=lambda: {0: samples})
+
+
 def differences() -> Iterator[Case]:
     """Two cells on shared samples. "population" is 0: its share is 1 - false alarms of equal cells, 1 - power else."""
     for name, first, second in (("equal", 0.2, 0.2), ("apart", 0.2, 0.3)):
@@ -78,11 +88,13 @@ def differences() -> Iterator[Case]:
             cells = [0.9 * y + noise * normal(generator, 128, 128) * DEVIATIONS for noise in (first, second)]
             (a, a_without), (b, b_without) = (paired_frechet_metric("r", x, reference, protocol="") for x in cells)
             before = [frechet_metric("r", x, reference, protocol="") for x in cells]
-            value, _, interval = difference_of(a.value or 0.0, b.value or 0.0, a_without, b_without)
+            now = difference_interval(by_group(a, a_without), by_group(b, b_without))
+            assert now is not None
+            value = now.value
             half = 1.96 * sum((metric.se or 0.0) ** 2 for metric in before) ** 0.5
             return {
                 "before": (value, (value - half, value + half)),
-                "difference": None if interval is None else (value, interval),
+                "difference": (value, (now.low, now.high)),
             }
 
         yield Case(name=f"rfd difference, {name}, 128", draw=draw, population=0.0)
@@ -175,6 +187,30 @@ def proxies() -> Iterator[Case]:
         yield Case(name=f"latent_skewness, {skewness:.3f}, 256", draw=skewed, population=skewness)
 
 
+def neighbourhoods() -> Iterator[Case]:
+    """Precision to coverage of 16-d Gaussian samples: like the data, narrower, shifted, wider; against one reference
+    and against one drawn anew."""
+    deviations = torch.arange(1, 17).double() ** -0.5
+    for kind, scale, shift in (("equal", 1.0, 0.0), ("narrow", 0.7, 0.0), ("shifted", 1.0, 0.5), ("wide", 1.3, 0.0)):
+        for n in (128, 256):
+            fixed = normal(torch.Generator().manual_seed(n), n, 16) * deviations
+            for varies in (False, True):
+
+                def draw(
+                    generator: torch.Generator,
+                    scale: float = scale,
+                    shift: float = shift,
+                    fixed: Tensor = fixed,
+                    varies: bool = varies,
+                ) -> Mapping[str, Estimate | None]:
+                    y = normal(generator, *fixed.shape) * deviations if varies else fixed
+                    x = (scale * normal(generator, *fixed.shape) + shift) * deviations
+                    return {m.name.split("_")[0]: estimate(m) for m in manifold_metrics("net", x, y, protocol="")}
+
+                reference = "new" if varies else "one"
+                yield Case(name=f"manifold, {kind}, {n}, {reference} reference", draw=draw)
+
+
 def cases() -> Iterator[Case]:
     yield from reconstructions()
     yield from differences()
@@ -183,3 +219,4 @@ def cases() -> Iterator[Case]:
     yield from entropies()
     yield from peaks()
     yield from proxies()
+    yield from neighbourhoods()

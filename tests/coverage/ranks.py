@@ -8,9 +8,14 @@ tests/results/test_pairwise.py and test_crossed.py have small versions.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 
+from latentbench.results.crossed import crossed
 from latentbench.results.pairwise import compare
+from latentbench.results.quantiles import student
 from latentbench.results.samples import Samples
 from latentbench.results.statistics import Entry, difference_interval
 
@@ -109,6 +114,38 @@ def covered(seeds: int, samples: int, *, of: str, draws: int = DRAWS, **deviatio
     return inside / draws
 
 
+SKEWED: dict[str, tuple[Callable[[np.random.Generator, int], np.ndarray], float]] = {
+    "normal": (lambda generator, n: generator.normal(size=n), 0.0),
+    "Student's t, 3 degrees": (lambda generator, n: generator.standard_t(3, size=n), 0.0),
+    "exponential": (lambda generator, n: generator.exponential(size=n), 1.0),
+    "gamma, shape 0.5": (lambda generator, n: generator.gamma(0.5, size=n), 0.5),
+    "log-normal": (lambda generator, n: np.exp(generator.normal(size=n)), float(np.exp(0.5))),
+    "2 % at the cap": (lambda generator, n: _with_cap(generator, n, 0.02), 0.02 * 70),
+    "10 % at the cap": (lambda generator, n: _with_cap(generator, n, 0.1), 0.1 * 70),
+}
+
+
+def _with_cap(generator: np.random.Generator, n: int, share: float) -> np.ndarray:
+    """Differences of ± 3 dB, a share of them with one side at PSNR's cap, 70 dB up."""
+    return generator.normal(0, 3, size=n) + 70 * (generator.random(n) < share)
+
+
+def one_seed(kind: str, n: int, *, draws: int = 2000) -> list[float]:
+    """Of differences by sample: how often Student's t and the project's interval hold the truth, and the mean width of
+    the second in parts of the first."""
+    generator, (draw, truth) = np.random.default_rng(n), SKEWED[kind]
+    with_t, now, width = 0, 0, 0.0
+    for _ in range(draws):
+        values = draw(generator, n) - truth
+        spread = crossed([values])
+        assert spread is not None
+        half, (below, above) = student(n - 1) * math.sqrt(spread.samples), spread.half_widths
+        with_t += abs(values.mean()) <= half
+        now += -above <= values.mean() <= below
+        width += (below + above) / (2 * half)
+    return [with_t / draws, now / draws, width / draws]
+
+
 def sampled_table(k: int, seeds: int, samples: int, *, apart: float = 0.0, draws: int = DRAWS) -> float:
     """With `apart` 0, the share of tables of k equals with a rank below 1; else that in which the first differs from
     the second."""
@@ -137,6 +174,11 @@ def main() -> None:
     print("\nsamples: one seed, 128 samples, deviation .5 of the difference by sample, .4 apart")
     for k in (2, 4, 10, 20):
         print(f"k {k}: false rank {sampled_table(k, 1, 128):.3f}, power {sampled_table(k, 1, 128, apart=0.4):.3f}")
+    print("\none seed, differences by sample: Student's t holds, the interval holds, its width over that of t")
+    for kind in SKEWED:
+        for n in (12, 32, 64, 128, 256):
+            with_t, now, width = one_seed(kind, n)
+            print(f"{kind:24} {n:4} {with_t:6.1%} {now:6.1%} {width:.2f}")
     print("\nseeds and samples: 3 seeds, 128 samples")
     for k in (2, 4, 10, 20):
         print(f"k {k}: false rank {sampled_table(k, 3, 128):.3f}, power {sampled_table(k, 3, 128, apart=0.4):.3f}")

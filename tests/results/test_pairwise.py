@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from latentbench.results import pairwise
 from latentbench.results.pairwise import MOST, compare
-from latentbench.results.quantiles import tukey
+from latentbench.results.quantiles import sidak, student, tukey
 from latentbench.results.samples import Samples
 from latentbench.results.statistics import Entry, difference_interval
 
@@ -108,9 +109,10 @@ def test_seeds_that_nothing_links() -> None:
 
 def test_one_seed_is_compared_sample_by_sample() -> None:
     generator = np.random.default_rng(0)
-    values = generator.normal(28, 4, size=64) + 0.3 * generator.normal(size=(4, 1, 64))
+    half = 0.3 * generator.normal(size=(4, 1, 32))
+    values = generator.normal(28, 4, size=64) + np.concatenate([half, -half], axis=2)  # no skewness
     compared = compare(sampled(values))
-    half = scipy.stats.studentized_range.ppf(0.95, 4, 63) / math.sqrt(2) * scipy.stats.sem(values[0, 0] - values[1, 0])
+    half = float(sidak(4, np.array(63.0))) * scipy.stats.sem(values[0, 0] - values[1, 0])
     assert compared.below[0, 1] == pytest.approx(half)
     # Those without values by sample are compared by what is known of them.
     rest = Entry(values={0: 20.0}, within=(19.0, 21.0))
@@ -121,15 +123,34 @@ def test_one_seed_is_compared_sample_by_sample() -> None:
 
 def test_seeds_and_samples_both_count() -> None:
     generator = np.random.default_rng(0)
-    values = generator.normal(28, 4, size=64) + generator.normal(size=(4, 3, 1)) + generator.normal(size=(4, 1, 64))
+    half = generator.normal(size=(4, 1, 32))
+    own = np.concatenate([half, -half], axis=2)  # no skewness
+    values = generator.normal(28, 4, size=64) + generator.normal(size=(4, 3, 1)) + own
     both = compare(sampled(values)).below[0, 1]
     seeds = compare(entries(values.mean(2))).below[0, 1]
-    factor = float(tukey(4, np.array(63.0)))
+    factor = float(sidak(4, np.array(63.0)))
     samples = factor * scipy.stats.sem((values[0] - values[1]).mean(0))
     assert both == pytest.approx(math.hypot(seeds, samples), rel=0.02)
     # Copies of one run under several seeds: samples alone.
     frozen = np.repeat(values[:, :1], 3, axis=1)
     assert compare(sampled(frozen)).below[0, 1] == pytest.approx(factor * scipy.stats.sem(values[0, 0] - values[1, 0]))
+
+
+def test_skewed_differences_are_those_of_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    # All pairs at once, with Student's quantile in the place of Šidák's, are the pairs one by one.
+    generator = np.random.default_rng(0)
+    values = generator.normal(28, 4, size=40) + generator.exponential(1, size=(3, 1, 40)) ** 2
+    monkeypatch.setattr(pairwise, "sidak", lambda k, freedom: np.vectorize(student)(freedom))
+    entries = sampled(values)
+    compared = compare(entries)
+    for i, j in ((0, 1), (2, 0), (1, 2)):
+        pair = difference_interval(entries[i], entries[j])
+        assert pair is not None
+        assert (compared.below[i, j], compared.above[i, j]) == pytest.approx(
+            (pair.value - pair.low, pair.high - pair.value)
+        )
+        assert compared.below[j, i] == pytest.approx(compared.above[i, j])
+        assert abs(compared.below[i, j] / compared.above[i, j] - 1) > 0.05
 
 
 def test_equals_are_seldom_ranked_and_what_differs_is_told_apart() -> None:

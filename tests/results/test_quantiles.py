@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from latentbench.results.quantiles import student, tukey
+from latentbench.results.quantiles import sidak, student, tukey
 
 
 def test_quantiles_are_scipys() -> None:
@@ -18,3 +18,10 @@ def test_quantiles_are_scipys() -> None:
     assert tukey(5, freedoms) == pytest.approx(exact, rel=0.01)
     assert float(tukey(2, np.array(7.0))) == pytest.approx(scipy.stats.t.ppf(0.975, 7))
     assert student(3) == pytest.approx(scipy.stats.t.ppf(0.975, 3))
+
+
+def test_sidaks_point_is_that_of_as_many_independent_pairs() -> None:
+    assert sidak(2, np.array([5.0, 63.0])) == pytest.approx(scipy.stats.t.ppf(0.975, [5, 63]))
+    point = float(sidak(4, np.array(11.0)))
+    assert (1 - 2 * scipy.stats.t.sf(point, 11)) ** 6 == pytest.approx(0.95)
+    assert float(sidak(20, np.array(np.inf))) == pytest.approx(scipy.stats.norm.ppf((1 + 0.95 ** (1 / 190)) / 2))

@@ -73,6 +73,7 @@ def test_one_flat_row_per_cell(folder: Path) -> None:
         "unit": "dB",
         "n": 64,
         "missing": 0,
+        "compared": "table",
         "interval": [24.8, 25.2],
         "role": "distortion",
         "shown": "first",

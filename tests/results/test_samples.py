@@ -7,12 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 from safetensors.numpy import save_file
 
+from latentbench.results.comparable import incomparable
 from latentbench.results.groups import aggregate, rank
 from latentbench.results.metric import Metric
 from latentbench.results.rows import rows
-from latentbench.results.samples import VALUES, Samples, aligned, read_samples
+from latentbench.results.samples import VALUES, Samples, aligned, pseudovalues, read_samples
+from latentbench.results.statistics import Entry, difference_interval
 from latentbench.results.store import Store
 
 Add = Callable[..., dict[str, Any]]
@@ -64,3 +67,48 @@ def test_the_same_samples_are_of_one_data_job_and_number() -> None:
     assert not aligned([one, Samples(data="data/y", values=values)])
     assert not aligned([one, Samples(data="data/x", values=values[:3])])
     assert not aligned([])
+
+
+def test_pseudovalues_are_the_jackknife_of_a_difference() -> None:
+    # Of means they are the means by group, so that the interval of a difference is the paired one.
+    random = np.random.default_rng(0)
+    x = random.normal(size=(20, 6))
+    apart = random.normal(0, 0.2, size=(10, 6))
+    y = x + 0.3 + np.concatenate([apart, -apart])  # without skewness the interval is Student's
+    entries = []
+    for values in (x, y):
+        left_out = [float(np.delete(values, g, axis=0).mean()) for g in range(20)]
+        by_group = pseudovalues(float(values.mean()), left_out, "data/x")
+        assert by_group.values == pytest.approx(values.mean(1))
+        entries.append(Entry(values={0: float(values.mean())}, read=lambda by_group=by_group: {0: by_group}))
+    difference = difference_interval(*entries)
+    assert difference is not None
+    expected = scipy.stats.ttest_rel(x.mean(1), y.mean(1)).confidence_interval()
+    assert (difference.low, difference.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_distances_of_one_seed_are_compared_group_by_group(tmp_path: Path, add: Add) -> None:
+    # Each distance is known to ±.5 and what the groups do to both is the same: .1 apart is seen, .001 is not.
+    store, random = Store(tmp_path), np.random.default_rng(0)
+    shared, cells = random.normal(0, 0.05, size=20), []
+    for name, shift in (("a", 0.0), ("b", 0.001), ("c", 0.1), ("d", 0.1)):
+        value = 1.0 + shift
+        metric = Metric(
+            name="rfd_net",
+            value=value,
+            interval=(value - 0.5, value + 0.5),
+            n=64,
+            direction="lower",
+            role="distribution",
+        )
+        cells.append(add(store, name, metrics=[metric], recipe=name))
+        record = store.read("reconstruction", f"{name}-0")
+        assert record is not None
+        left_out = (value + shared + random.normal(0, 0.001, size=20)).tolist()
+        # "d" was scored on other samples: it is compared by the intervals within the runs
+        metrics = tuple(replace(m, n=32) for m in record.metrics) if name == "d" else record.metrics
+        store.save(replace(record, metrics=metrics, extra={"left_out": {"rfd_net": left_out}}))
+    store.write_suite("s", cells)
+    groups = aggregate(rows([store]))
+    assert rank(groups, "rfd_net").ranks == (1, 1, 3, 1)
+    assert incomparable(groups, "rfd_net") == ""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from latentbench.tasks.config import ReconstructionConfig
@@ -50,6 +51,11 @@ def test_each_point_has_its_distortion_and_distance(toys: SimpleNamespace, tmp_p
     assert by_name["psnr_steps_3"].value == by_name["psnr"].value
     assert by_name["rfd_pixels_steps_3"].value == pytest.approx(by_name["rfd_pixels"].value, abs=1e-9)
     assert by_name["rfd_pixels_steps_1"].value > by_name["rfd_pixels_steps_2"].value
+    # What tables compare by: every sample's distortion, and the distances without each group of samples.
+    by_sample = load_file(tmp_path / "values.safetensors")
+    assert float(by_sample["psnr_steps_1"].mean()) == pytest.approx(by_name["psnr_steps_1"].value, rel=1e-6)
+    assert done.extra["left_out"].keys() >= {f"rfd_pixels_steps_{n}" for n in (1, 2, 3)}
+    assert done.extra["left_out"]["rfd_pixels_steps_3"] == pytest.approx(done.extra["left_out"]["rfd_pixels"], abs=1e-9)
     assert done.run["decode_seconds"].keys() == {"full", "steps_1", "steps_2", "steps_3"}
     assert all(seconds > 0 for seconds in done.run["decode_seconds"].values())
 

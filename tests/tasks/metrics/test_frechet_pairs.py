@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
 
 import numpy as np
@@ -12,9 +13,11 @@ from PIL import Image
 from scipy import ndimage
 
 from latentbench.results.errors import UserError
+from latentbench.results.metric import Metric
+from latentbench.results.samples import pseudovalues
+from latentbench.results.statistics import Entry, difference_interval
 from latentbench.tasks.metrics.frechet import FrechetReference, frechet_distance, frechet_metric
 from latentbench.tasks.metrics.frechet_pairs import paired_frechet_metric
-from latentbench.tasks.metrics.jackknife import difference_of
 
 SPECTRUM = torch.arange(1, 33).double() ** -0.75  # deviations
 
@@ -78,6 +81,13 @@ def test_the_interval_holds_the_expected_value_and_is_no_wider_than_it_must() ->
     assert sum(independent) / 100 > 5 * float(half.mean())  # what leaving groups out of one side alone claims
 
 
+def by_group(metric: Metric, left_out: list[float]) -> Entry:
+    """A cell as tables compare it."""
+    assert metric.value is not None
+    samples = pseudovalues(metric.value, left_out, "data/x")
+    return Entry(values={0: metric.value}, read=lambda: {0: samples})
+
+
 def test_two_cells_are_told_apart_by_their_difference_on_shared_samples() -> None:
     generator = torch.Generator().manual_seed(1)
     apart = ties = alone = 0
@@ -87,14 +97,12 @@ def test_two_cells_are_told_apart_by_their_difference_on_shared_samples() -> Non
         noise = [0.1, 0.2, 0.2]
         cells = [paired_frechet_metric("r", y + level * draw(64, generator), reference, protocol="") for level in noise]
         values = [metric.value or 0.0 for metric, _ in cells]
-        replicates = [left_out for _, left_out in cells]
-        _, _, interval = difference_of(values[0], values[1], replicates[0], replicates[1])
-        _, _, same = difference_of(values[1], values[2], replicates[1], replicates[2])
+        different, same = (difference_interval(by_group(*a), by_group(*b)) for a, b in itertools.pairwise(cells))
         old = [frechet_metric("r", y + level * draw(64, generator), reference, protocol="") for level in noise[:2]]
-        assert interval is not None
+        assert different is not None
         assert same is not None
-        apart += interval[1] < 0
-        ties += same[0] <= 0 <= same[1]
+        apart += different.high < 0
+        ties += not same.significant
         alone += abs(values[0] - values[1]) > 1.96 * math.hypot(*(metric.se or 0.0 for metric in old))
     assert apart >= 28
     assert alone == 0
@@ -132,10 +140,7 @@ def test_jpeg_of_real_difference_is_told_apart_and_a_tie_stays_one(
             paired_frechet_metric("rfd_net", jpeg_features(images, quality), reference, protocol="")
             for quality in qualities
         ]
-        (first, first_left_out), (second, second_left_out) = cells
-        assert first.value is not None
-        assert second.value is not None
-        _, _, interval = difference_of(first.value, second.value, first_left_out, second_left_out)
-        assert interval is not None
-        verdicts.append(not interval[0] <= 0 <= interval[1])
+        difference = difference_interval(*(by_group(*cell) for cell in cells))
+        assert difference is not None
+        verdicts.append(difference.significant)
     assert verdicts == [told_apart] * 5

@@ -6,8 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
-from latentbench.results.errors import UserError
-from latentbench.tasks.metrics.jackknife import delete_a_group, difference_of, group_of, interval_of, of_sums
+from latentbench.tasks.metrics.jackknife import delete_a_group, group_of, interval_of, of_sums
 
 
 def test_of_a_mean_it_is_the_classical_standard_error() -> None:
@@ -30,16 +29,3 @@ def test_unknown_where_it_must_be() -> None:
     assert delete_a_group([1.0, float("nan"), 2.0]) == (None, None)
     assert interval_of(None, 1.0) is None
     assert interval_of(2.0, 0.5) == (1.5, 2.5)
-
-
-def test_what_two_cells_share_cancels_in_their_difference() -> None:
-    # Means of the same 12 numbers, one of them moved by a constant: the difference is certain.
-    x = torch.randn(12, dtype=torch.float64)
-    means = [float(x[torch.arange(12) != i].mean()) for i in range(12)]
-    value, se, interval = difference_of(float(x.mean()) + 2, float(x.mean()), [m + 2 for m in means], means)
-    assert value == pytest.approx(2)
-    assert se == pytest.approx(0, abs=1e-12)
-    assert interval == pytest.approx((2, 2))
-    assert difference_of(1.0, 0.5, [], []) == (0.5, None, None)
-    with pytest.raises(UserError, match="the same groups of samples, got 12 and 0"):
-        difference_of(1.0, 0.5, means, [])
