@@ -183,7 +183,7 @@ def _leaderboard_options(command: argparse.ArgumentParser) -> None:
 
 def _plot_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("dirs", metavar="DIR", nargs="+", type=Path, help="output folders of runs")
-    command.add_argument("--x", required=True, metavar="COLUMN", help="across: prior_flops, tsr, bits_per_sample")
+    command.add_argument("--x", metavar="COLUMN", help="across: prior_flops, tsr (default: the real rate)")
     command.add_argument("--y", required=True, metavar="COLUMN", help="up: psnr, gfd_encoder_supervised")
     command.add_argument(
         "--group", default="label", metavar="A,B", help="the columns that make a line each (default: label)"
