@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     for name, action, text in (
         ("run", _run, "run a suite, or go on with it"),
-        ("plan", _plan, "show a suite's cells: TSR, elements, bits, predicted cost; trains nothing"),
+        ("plan", _plan, "show a suite's cells: TSR, elements, most bits, predicted cost; trains nothing"),
         ("leaderboard", _leaderboard, "tables from finished runs"),
         ("plot", _plot, "one column of finished runs over another, as a picture"),
         ("gallery", _gallery, "pictures of finished runs' reconstructions and samples"),

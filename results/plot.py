@@ -88,7 +88,9 @@ def plot(
     if log not in get_args(Log):
         raise unknown("choice of logarithmic axes", log, get_args(Log), where="--log")
     drawn = panels(select(rows(dirs), where), x=x, y=y, group=group)
-    scales = tuple(axis in log or (log == "auto" and _spans(drawn, axis, name)) for axis, name in (("x", across), ("y", y)))
+    scales = tuple(
+        axis in log or (log == "auto" and _spans(drawn, axis, name)) for axis, name in (("x", across), ("y", y))
+    )
     import matplotlib as mpl
 
     # Text stays text in SVG. No date and fixed ids: the same records give the same bytes.
