@@ -99,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         ("run", _run, "run a suite, or go on with it"),
         ("plan", _plan, "show a suite's cells: TSR, elements, most bits, predicted cost; trains nothing"),
         ("leaderboard", _leaderboard, "tables from finished runs"),
+        ("bd-rate", _bd_rate, "how many more bits a rate-distortion curve takes than another at equal quality"),
         ("plot", _plot, "one column of finished runs over another, as a picture"),
         ("gallery", _gallery, "pictures of finished runs' reconstructions and samples"),
         ("list", _list, "what there is by name"),
@@ -181,6 +182,20 @@ def _leaderboard_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--pareto", metavar="A,B", help="the two columns of the Pareto front that is marked")
 
 
+def _bd_rate_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("dirs", metavar="DIR", nargs="+", type=Path, help="output folders of runs")
+    command.add_argument("--metric", metavar="COLUMN", help="the quality (default: the one that ranks the table)")
+    command.add_argument("--anchor", metavar="CURVE", help="the curve to compare with (default: the first)")
+    command.add_argument(
+        "--group", default="label", metavar="A,B", help="the columns that make a curve each (default: label)"
+    )
+    command.add_argument("--rate", metavar="COLUMN", help="the bits (default: the real rate)")
+    command.add_argument(
+        "--where", action="append", default=[], metavar="FILTER", help="keep rows: modality=image, tsr>=12"
+    )
+    command.add_argument("--format", choices=("md", "json"), default="md")
+
+
 def _plot_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("dirs", metavar="DIR", nargs="+", type=Path, help="output folders of runs")
     command.add_argument("--x", metavar="COLUMN", help="across: prior_flops, tsr (default: the real rate)")
@@ -220,6 +235,7 @@ _OPTIONS = {
     "run": _run_options,
     "plan": _plan_options,
     "leaderboard": _leaderboard_options,
+    "bd-rate": _bd_rate_options,
     "plot": _plot_options,
     "gallery": _gallery_options,
     "list": _list_options,
@@ -299,6 +315,14 @@ def _show_tables(dirs: Sequence[Path], *, format: str | None = None, wide: bool 
         show(dirs, Console(), wide=wide, **options)
     else:
         print(leaderboard(dirs, format=format or "md", **options))
+
+
+def _bd_rate(arguments: argparse.Namespace) -> int:
+    from ..results.bd_table import bd_rate_text
+
+    options = {name: getattr(arguments, name) for name in ("metric", "anchor", "group", "rate", "where", "format")}
+    print(bd_rate_text(arguments.dirs, **options))
+    return 0
 
 
 def _plot(arguments: argparse.Namespace) -> int:
