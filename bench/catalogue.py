@@ -41,6 +41,7 @@ def listing(topic: str | None) -> str:
 def plan_text(plan: Plan, format: str, counts: Mapping[str, DataCounts] | None = None) -> str:
     """The plan's cells with TSR, elements, bits and predicted cost: "text" for people, "json" for programs.
 
+    The real rate is measured; before, its upper bound is known (nominal bits), and of some codecs what they aim at.
     `counts` are those of the data sets, by label, where they are known.
     """
     counts = counts or {}
@@ -50,6 +51,7 @@ def plan_text(plan: Plan, format: str, counts: Mapping[str, DataCounts] | None =
         config = planned.cell.tokenizer
         rows.append(
             planned.cell.to_json()
+            | {"aimed_bits": None if config.codec is None else config.codec.aimed_bits(config.spec.signal)}
             | {"parameters": config.estimate_parameters(), "flops": sum(job.flops for job in jobs)}
             | _prior(planned, plan)
         )
@@ -57,30 +59,41 @@ def plan_text(plan: Plan, format: str, counts: Mapping[str, DataCounts] | None =
     if format == "json":
         facts = {"suite": plan.suite.name, "data": {label: known.to_json() for label, known in counts.items()}}
         return json.dumps({**facts, "cells": rows, "jobs": len(plan.jobs), "flops": total}, indent=2)
-    head = ("cell", "tsr", "elements", "bits", "bits/s", "parameters", "prior", "TFLOP")
+    head = ("cell", "tsr", "elements", "bits", "kbit/s", "parameters", "prior", "TFLOP")
     table = [head] + [
         (
             printable(row["cell"]),
             f"{row['tsr']:.4g}",
             str(row["elements"]),
-            f"{row['bits_per_sample']:.6g}",
-            "" if row["bitrate"] is None else f"{row['bitrate']:.5g}",
+            *_rate(row, planned.cell.tokenizer.spec.signal.seconds),
             f"{row['parameters']:,}",
             row["prior"] or "",
             f"{row['flops'] / 1e12:.3g}",
         )
-        for row in rows
+        for row, planned in zip(rows, plan.cells, strict=True)
     ]
+    aimed = ", or what a codec aims at (~)" if any(row["aimed_bits"] is not None for row in rows) else ""
     kinds: dict[str, int] = {}
     for job in plan.jobs.values():
         kinds[job.kind] = kinds.get(job.kind, 0) + 1
     listed = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     data = "".join(f"{printable(label)}: {known.text}\n" for label, known in counts.items() if known.files)
     return (
-        data + "\n" * bool(data) + "\n".join(_columns(table, numbers=True)) + "\n\n"
+        data
+        + "\n" * bool(data)
+        + "\n".join(_columns(table, numbers=True))
+        + "\n\n"
+        + f"bits: at most (≤){aimed}; a run measures the real rate\n"
         f"{len(rows)} cells, {len(plan.jobs)} jobs ({listed})\n"
         f"predicted: {total / 1e12:.3g} TFLOP, about {_duration(total / FLOPS_PER_SECOND)} of one CPU core"
     )
+
+
+def _rate(row: Mapping[str, Any], seconds: float | None) -> tuple[str, str]:
+    """Bits per sample and kbit/s, as far as they are known before a sample is coded."""
+    aimed = row["aimed_bits"]
+    sign, bits = ("≤", row["bits_per_sample"]) if aimed is None else ("~", aimed)
+    return f"{sign}{bits:.6g}", "" if not seconds else f"{sign}{bits / seconds / 1000:.4g}"
 
 
 def _prior(planned: PlannedCell, plan: Plan) -> dict[str, Any]:

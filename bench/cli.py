@@ -97,8 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     for name, action, text in (
         ("run", _run, "run a suite, or go on with it"),
-        ("plan", _plan, "show a suite's cells: TSR, elements, bits, predicted cost; trains nothing"),
+        ("plan", _plan, "show a suite's cells: TSR, elements, most bits, predicted cost; trains nothing"),
         ("leaderboard", _leaderboard, "tables from finished runs"),
+        ("bd-rate", _bd_rate, "how many more bits a rate-distortion curve takes than another at equal quality"),
         ("plot", _plot, "one column of finished runs over another, as a picture"),
         ("calibrate", _calibrate, "which cheap numbers predict generation: from finished runs, or a CSV"),
         ("gallery", _gallery, "pictures of finished runs' reconstructions and samples"),
@@ -183,9 +184,23 @@ def _leaderboard_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--pareto", metavar="A,B", help="the two columns of the Pareto front that is marked")
 
 
+def _bd_rate_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("dirs", metavar="DIR", nargs="+", type=Path, help="output folders of runs")
+    command.add_argument("--metric", metavar="COLUMN", help="the quality (default: the one that ranks the table)")
+    command.add_argument("--anchor", metavar="CURVE", help="the curve to compare with (default: the first)")
+    command.add_argument(
+        "--group", default="label", metavar="A,B", help="the columns that make a curve each (default: label)"
+    )
+    command.add_argument("--rate", metavar="COLUMN", help="the bits (default: the real rate)")
+    command.add_argument(
+        "--where", action="append", default=[], metavar="FILTER", help="keep rows: modality=image, tsr>=12"
+    )
+    command.add_argument("--format", choices=("md", "json"), default="md")
+
+
 def _plot_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("dirs", metavar="DIR", nargs="+", type=Path, help="output folders of runs")
-    command.add_argument("--x", required=True, metavar="COLUMN", help="across: prior_flops, tsr, bits_per_sample")
+    command.add_argument("--x", metavar="COLUMN", help="across: prior_flops, tsr (default: the real rate)")
     command.add_argument("--y", required=True, metavar="COLUMN", help="up: psnr, gfd_scattering")
     command.add_argument(
         "--group", default="label", metavar="A,B", help="the columns that make a line each (default: label)"
@@ -257,6 +272,7 @@ _OPTIONS = {
     "run": _run_options,
     "plan": _plan_options,
     "leaderboard": _leaderboard_options,
+    "bd-rate": _bd_rate_options,
     "plot": _plot_options,
     "calibrate": _calibrate_options,
     "gallery": _gallery_options,
@@ -347,6 +363,14 @@ def _show_tables(dirs: Sequence[Path], *, format: str | None = None, wide: bool 
         show(dirs, Console(), wide=wide, **options)
     else:
         print(leaderboard(dirs, format=format or "md", **options))
+
+
+def _bd_rate(arguments: argparse.Namespace) -> int:
+    from ..results.bd_table import bd_rate_text
+
+    options = {name: getattr(arguments, name) for name in ("metric", "anchor", "group", "rate", "where", "format")}
+    print(bd_rate_text(arguments.dirs, **options))
+    return 0
 
 
 def _plot(arguments: argparse.Namespace) -> int:

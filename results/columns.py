@@ -17,10 +17,14 @@ _ROLES: tuple[Role, ...] = get_args(Role)
 # A table is read for these, and for what declares no role: two protocols in one table are refused.
 _COMPARED: tuple[Role, ...] = ("distortion", "distribution", "generation", "")
 
+# Bits without a word before them are real ones.
 SHORT = {
-    "bits_per_sample": "bits",
-    "bits_per_element": "bits/el",
-    "bitrate": "bit/s",
+    "real_bits": "bits",
+    "real_bits_per_pixel": "bpp",
+    "real_kbits_per_second": "kbit/s",
+    "bits_per_sample": "nominal bits",
+    "bits_per_element": "nominal bits/el",
+    "bitrate": "nominal bit/s",
     "parameters": "params",
     "prior_parameters": "prior params",
     "peak_memory_bytes": "memory",
@@ -29,13 +33,11 @@ SHORT = {
 
 
 def default_columns(groups: Sequence[Group]) -> list[str]:
-    """The columns of a table in print: TSR, elements, bits, rate (nominal and measured), parameters and seconds; then
-    the metrics that are not for those who ask, by role."""
-    timed = any(group.mean("bitrate") is not None for group in groups)
-    rates = ["tsr", "elements", "bits_per_sample", "bitrate" if timed else "bits_per_element"]
+    """The columns of a table in print: TSR, elements, the real rate, parameters and seconds; then the metrics that are
+    not for those who ask, by role. Nominal bits are an upper bound that may be far off: they are for those who ask."""
     metrics = _by_role(groups)
     stored = [name for name in metrics if role_of(groups, name) == "rate"]
-    names = dict.fromkeys([*rates, *stored, "parameters", "seconds", *metrics])
+    names = dict.fromkeys(["tsr", "elements", *stored, "parameters", "seconds", *metrics])
     return [name for name in names if any(group.mean(name) is not None for group in groups)]
 
 
@@ -47,6 +49,12 @@ def role_of(groups: Sequence[Group], metric: str) -> Role:
 def leads(groups: Sequence[Group], metric: str) -> bool:
     """Whether the metric comes before others of its role."""
     return _place(groups, metric)[1] == "first"
+
+
+def rate_of(groups: Sequence[Group]) -> str | None:
+    """The real rate in its modality's unit, which leads its role; None where none was measured."""
+    shown = _by_role(groups)
+    return next((name for name in shown if role_of(groups, name) == "rate" and leads(groups, name)), None)
 
 
 def must_agree(groups: Sequence[Group], metric: str) -> bool:
@@ -89,29 +97,30 @@ def matching(columns: str | Sequence[str], known: Sequence[str]) -> list[str]:
 
 def primary(groups: Sequence[Group]) -> str | None:
     """The metric that a table is ranked by unless told: its first distortion, else the first that it shows, else any;
-    always one with a direction, and if there is one, one by which the lines may be compared."""
+    always one with a direction that says how good something is, as a rate does not, and if there is one, one by which
+    the lines may be compared."""
     order = dict.fromkeys([*_by_role(groups), *_measured(groups)])
-    directed = [name for name in order if direction_of(groups, name) != "none"]
+    directed = [n for n in order if direction_of(groups, n) != "none" and role_of(groups, n) != "rate"]
     distortions = [name for name in directed if role_of(groups, name) == "distortion"]
     preferred = [*distortions, *directed]
     return next((name for name in preferred if not incomparable(groups, name)), next(iter(preferred), None))
 
 
 def front_axes(groups: Sequence[Group], axes: Sequence[str] | None, known: Sequence[str]) -> tuple[str, ...]:
-    """The Pareto front's axes: bits per sample against the primary metric unless told; () where the table has none.
+    """The Pareto front's axes: the real rate against the primary metric unless told; () where the table lacks one.
 
     Raises UserError on an unknown name, a single axis, one of which no direction is known, or one by which the lines
     may not be compared.
     """
     if axes is None:
-        first = primary(groups)
-        return ("bits_per_sample", first) if first is not None and not incomparable(groups, first) else ()
+        rate, first = rate_of(groups), primary(groups)
+        return (rate, first) if rate is not None and first is not None and not incomparable(groups, first) else ()
     axes = [name.strip() for name in axes]
     for name in axes:
         if name not in known:
             raise unknown("column", name, known, where="Pareto front")
     if len(set(axes)) == 1:
-        raise UserError(f"Pareto front: {axes[0]!r} alone has no front; name two columns, as in bits_per_sample,psnr")
+        raise UserError(f"Pareto front: {axes[0]!r} alone has no front; name two columns, as in real_bits,psnr")
     if any(all(group.mean(name) is None for group in groups) for name in axes):
         return ()
     check_protocols(groups, axes)

@@ -178,9 +178,13 @@ def protocols_of(groups: Sequence[Group], metric: str) -> dict[str, Group]:
 
 
 def check_protocols(groups: Sequence[Group], metrics: Sequence[str]) -> None:
-    """Raises UserError when a metric of one table was measured by two protocols: such values are not comparable."""
+    """Raises UserError when a metric of one table was measured by two protocols: such values are not comparable.
+
+    Rates are: their protocols say by which estimate each tokenizer's bits are known, which its latents decide.
+    """
     for metric in metrics:
-        protocols = protocols_of(groups, metric)
+        known = detail(groups, metric)
+        protocols = {} if known is not None and known.role == "rate" else protocols_of(groups, metric)
         if len(protocols) > 1:
             (first, a), (second, b) = list(protocols.items())[:2]
             raise UserError(

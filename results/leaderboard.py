@@ -79,7 +79,7 @@ def render(
 
     `sort` is a column, best or smallest first, `-column` the other way round. `where` are filters (`select`) that all
     must be met. `columns` are names or patterns (list, or text with commas), "all", or None for the compact default.
-    `pareto` names the axes of the front that is marked (text with commas); None takes bits per sample against the
+    `pareto` names the axes of the front that is marked (text with commas); None takes the real rate against the
     modality's distortion in tables, and marks nothing in csv and json, where naming it adds a column `pareto`.
 
     Raises UserError on an unknown format, column, filter or axis (with the nearest name), when no cell is left, and

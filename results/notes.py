@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .groups import Group, Ranking, direction_of, measurements
+from .groups import Group, Ranking, direction_of, measurements, protocols_of
 from .pairwise import MOST
 from .statistics import alike
 
@@ -145,12 +145,16 @@ def _ranges(places: Sequence[int]) -> str:
 
 
 def _protocols(groups: Sequence[Group], metrics: Sequence[str]) -> list[str]:
-    """One note per protocol, with the metrics, units and sample counts that share it."""
+    """One note per protocol, with the metrics, units and sample counts that share it; rates have theirs by line."""
     shared: dict[tuple[str, str, str], list[str]] = {}
+    rates: dict[str, list[str]] = {}
     missing = []
     for name in metrics:
         measured = [metric for _, metric in measurements(groups, name)]
         if not measured:
+            continue
+        if measured[0].role == "rate":
+            rates.setdefault(_estimates(groups, name), []).append(name)
             continue
         counts = sorted({metric.n for metric in measured})
         n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
@@ -158,7 +162,7 @@ def _protocols(groups: Sequence[Group], metrics: Sequence[str]) -> list[str]:
         lost = sum(metric.missing for metric in measured)
         if lost:
             missing.append(f"{name} is not defined for {lost} samples, which are left out of it.")
-    result = []
+    result = [f"{', '.join(names)}: {estimates}." for estimates, names in rates.items() if estimates]
     for (protocol, unit, n), names in shared.items():
         facts = [fact for fact in (unit, f"n = {n}" if n != "0" else "", protocol) if fact]
         if facts:
@@ -194,6 +198,17 @@ def _references(groups: Sequence[Group], metrics: Sequence[str]) -> list[str]:
             "(gfd); reconstructions (rfd) have their own originals in the reference, and no floor."
         )
     return result
+
+
+def _estimates(groups: Sequence[Group], rate: str) -> str:
+    """The protocols of a rate, each with its lines where there are several: what a tokenizer's latents allow."""
+    lines: dict[str, list[int]] = {}
+    for number, group in enumerate(groups):
+        for protocol in protocols_of([group], rate):
+            lines.setdefault(protocol, []).append(number)
+    if len(lines) < 2:
+        return "".join(lines)
+    return "; ".join(f"{_ranges(places)} {protocol}" for protocol, places in lines.items())
 
 
 def _unfinished(groups: Sequence[Group]) -> list[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from .columns import depends_on_count
+from .columns import depends_on_count, rate_of
 from .comparable import incomparable
 from .display import show
 from .errors import UserError, unknown
@@ -65,8 +65,8 @@ class Panel:
 def plot(
     dirs: Sequence[Path | str],
     *,
-    x: str,
     y: str,
+    x: str | None = None,
     group: str | Sequence[str] = "label",
     where: str | Sequence[str] | None = None,
     log: str = "auto",
@@ -74,19 +74,24 @@ def plot(
 ) -> Path:
     """Draw column `y` over column `x` of the runs in `dirs` and return the file (`out`, default `<y>-over-<x>.svg`).
 
+    Without `x` each panel has the real rate across, in its modality's unit.
+
     A line per value of the columns `group`, a panel per suite and data set; points are means over seeds, bars their
     95 % intervals (with one seed, the interval within the run). `log` names logarithmic axes; "auto" takes those of
     FLOPs and those whose points are positive and span a factor of 30 or more. Raises UserError for unknown columns,
     text where numbers are wanted, two protocols of one metric, points that only a column outside `group` tells apart,
     and a file that can't be written.
     """
-    path = Path(out) if out is not None else Path(f"{y}-over-{x}.svg")
+    across = x if x is not None else "rate"
+    path = Path(out) if out is not None else Path(f"{y}-over-{across}.svg")
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"--out {path}: the file's name must end in {', '.join(FORMATS)}")
     if log not in get_args(Log):
         raise unknown("choice of logarithmic axes", log, get_args(Log), where="--log")
     drawn = panels(select(rows(dirs), where), x=x, y=y, group=group)
-    scales = tuple(axis in log or (log == "auto" and _spans(drawn, axis, name)) for axis, name in (("x", x), ("y", y)))
+    scales = tuple(
+        axis in log or (log == "auto" and _spans(drawn, axis, name)) for axis, name in (("x", across), ("y", y))
+    )
     import matplotlib as mpl
 
     # Text stays text in SVG. No date and fixed ids: the same records give the same bytes.
@@ -94,7 +99,7 @@ def plot(
     with mpl.rc_context(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a glyph that no font has is drawn as a box
         mpl.rcdefaults()  # nobody's matplotlibrc changes a picture, or starts a program for it
-        mpl.rcParams.update(STYLE | {"svg.hashsalt": f"{x} {y}"})
+        mpl.rcParams.update(STYLE | {"svg.hashsalt": f"{across} {y}"})
         figure = _draw(drawn, scales)
         with atomic_file(path) as temporary:
             figure.savefig(temporary, format=path.suffix.lower()[1:], metadata=date, dpi=160)
@@ -108,18 +113,25 @@ def _spans(drawn: Sequence[Panel], axis: str, name: str) -> bool:
     return name.endswith("flops") or (min(values) > 0 and max(values) >= 30 * min(values))
 
 
-def panels(table: Sequence[Row], *, x: str, y: str, group: str | Sequence[str] = "label") -> list[Panel]:
+def panels(table: Sequence[Row], *, y: str, x: str | None = None, group: str | Sequence[str] = "label") -> list[Panel]:
     """What is drawn: a panel per suite and data set that has both columns. Raises UserError as `plot` does."""
     known = column_names(table)
     names = [name.strip() for name in (group.split(",") if isinstance(group, str) else group)]
-    for option, name in (("--x", x), ("--y", y), *(("--group", name) for name in names)):
+    axes = [(option, name) for option, name in (("--x", x), ("--y", y)) if name is not None]
+    for option, name in (*axes, *(("--group", name) for name in names)):
         if name not in known:
             raise unknown("column", name, known, where=option)
-    for option, name in (("--x", x), ("--y", y)):
+    for option, name in axes:
         values = [row[name] for row in table if row.get(name) is not None]
         if values and not any(is_number(value) for value in values):
             raise UserError(f"{option} {name}: expected a column of numbers, and this one has {show(values[0])!r}")
-    drawn = [panel for groups in split(aggregate(table)) if (panel := _panel(groups, x, y, names)) is not None]
+    drawn = []
+    for groups in split(aggregate(table)):
+        across = x if x is not None else rate_of(groups)
+        if across is not None and (panel := _panel(groups, across, y, names)) is not None:
+            drawn.append(panel)
+    if not drawn and x is None:
+        raise UserError(f"no cell has a number in {y} and a real rate; name another column with --x")
     if not drawn:
         raise UserError(f"no cell has a number in both {x} and {y}")
     return drawn
@@ -148,7 +160,11 @@ def _panel(groups: Sequence[Group], x: str, y: str, names: Sequence[str]) -> Pan
     if not lines:
         return None
     first = groups[0]
-    protocols = (_protocol(groups, name) for name in (y, x) if name in metrics)
+    protocols = [_protocol(groups, name) for name in (y, x) if name in metrics]
+    for name, other in ((x, y), (y, x)):
+        absent = [group.title for group in groups if group.mean(name) is None and group.mean(other) is not None]
+        if absent:
+            protocols.append(f"not drawn, without a value of {name}: {', '.join(dict.fromkeys(absent))}")
     return Panel(
         title=f"{first.suite} · {first.dataset} ({first.modality})",
         x_label=_label(groups, x),
@@ -196,8 +212,14 @@ def _label(groups: Sequence[Group], name: str) -> str:
 
 
 def _protocol(groups: Sequence[Group], name: str) -> str:
-    protocols = (metric.protocol for _, metric in measurements(groups, name))
-    return next((f"{name}: {protocol}" for protocol in protocols if protocol), "")
+    """The column's protocol; those of a rate, which lines may have by several estimates, each with its recipes."""
+    recipes: dict[str, list[str]] = {}
+    for group, metric in measurements(groups, name):
+        recipes.setdefault(metric.protocol, []).append(group.title)
+    if len(recipes) < 2:
+        return next((f"{name}: {protocol}" for protocol in recipes if protocol), "")
+    parts = [f"{protocol} ({', '.join(dict.fromkeys(lines))})" for protocol, lines in recipes.items()]
+    return f"{name}: {'; '.join(parts)}"
 
 
 def _draw(drawn: Sequence[Panel], scales: Sequence[bool]) -> Figure:

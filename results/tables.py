@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .columns import SHORT, chosen_columns, depends_on_count, front_axes, known_columns, must_agree, primary
+from .columns import SHORT, chosen_columns, depends_on_count, front_axes, known_columns, must_agree, primary, role_of
 from .comparable import incomparable
 from .display import brief, compact, measured, show
 from .errors import unknown
@@ -154,7 +154,7 @@ def _comparable(
     groups: Sequence[Group], names: Sequence[str], needed: Sequence[str | None], *, named: bool
 ) -> tuple[list[str], list[str]]:
     """The columns without those of two protocols that were not asked for and that no table is read for; and those."""
-    mixed = [name for name in names if len(protocols_of(groups, name)) > 1]
+    mixed = [name for name in names if len(protocols_of(groups, name)) > 1 and role_of(groups, name) != "rate"]
     left_out = [] if named else [name for name in mixed if not must_agree(groups, name) and name not in needed]
     return [name for name in names if name not in left_out], left_out
 
@@ -205,7 +205,8 @@ def _column(
     entries = [group.entry(name) for group in groups]
     estimates = [entry.estimate if entry.values else None for entry in entries]
     count = sum(estimate is not None for estimate in estimates)
-    best = compare(entries).best(direction) if direction != "none" and count > 1 else []
+    marked = direction != "none" and count > 1 and role_of(groups, name) != "rate"  # few bits are no merit alone
+    best = compare(entries).best(direction) if marked else []
     cells = []
     for i, estimate in enumerate(estimates):
         if estimate is None:
@@ -213,7 +214,7 @@ def _column(
             continue
         text, margin = measured(estimate.value, estimate.half)
         cells.append(TableCell(text=text, margin=margin, value=estimate.value, best=i in best))
-    return column, cells, bool(best) or direction == "none" or count < 2
+    return column, cells, bool(best) or not marked
 
 
 def _base_cell(group: Group, name: str) -> TableCell:

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from .columns import leads, role_of
+from .columns import leads, rate_of, role_of
 from .display import printable
 from .notes import ARROWS
 from .tables import Column, Table, TableCell
@@ -81,7 +81,7 @@ def _deciding(table: Table, width: int) -> list[int]:
     names = [column.name for column in table.columns]
     first = [i for i, column in enumerate(table.columns) if column.key or column.name == "rank"]
     metrics = [column.name for column in table.columns if column.name in _metrics(table)]
-    order = [table.ranked_by, "bits_per_sample"]
+    order = [table.ranked_by, rate_of(table.groups)]
     for role in _DECIDING:
         of_role = [name for name in metrics if role_of(table.groups, name) == role and name not in order]
         order += [name for name in of_role if leads(table.groups, name)] or of_role[:1]

@@ -6,7 +6,6 @@ the same vocoder) stands beside it, so that its loss is not blamed on the tokeni
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,21 +21,19 @@ from ..results.record import JobResult
 from ..results.samples import LEFT_OUT, VALUES
 from ..tokenizers.interface import Latents, Tokenizer
 from ..tokenizers.mel import LogMel
-from ..tokenizers.spec import LatentSpec, Modality, SignalSpec
+from ..tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 from .config import ReconstructionConfig
 from .distances import Reference, distances, paired_distances
-from .interface import Context, Dataset, FeatureNet, Split
+from .interface import Context, Dataset, FeatureNet
 from .metrics import metrics as registry
-from .metrics.balls import evenly
 from .metrics.codes import CodeHistogram, code_metrics
 from .metrics.interface import PairMetric, per_position
 from .metrics.posterior import ACTIVE_VARIANCE, UnitVariance, kl_bits_by_channel
 from .operating_points import OperatingPoints
-from .rate_bits import rate_of_codes, rate_of_values
+from .rate_bits import measured_rates, stream_bits
 from .statistics_file import EXTERNAL
 from .tensors import save_samples, save_tensors
 
-_RATE_SAMPLES = 256
 _GROUPS = 10
 
 
@@ -55,17 +52,22 @@ class _Collected:
     kl_bits: list[Tensor] = field(default_factory=list)
     units: UnitVariance = field(default_factory=UnitVariance)
     lengths: list[Tensor] = field(default_factory=list)
+    codes: dict[int, list[Tensor]] = field(default_factory=dict)
     pairs: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     def add(self, name: str, values: Tensor) -> None:
         self.values.setdefault(name, []).append(values.double().cpu())
 
-    def add_latents(self, latents: Latents) -> None:
+    def add_latents(self, latents: Latents, grids: Sequence[LatentGrid]) -> None:
         if latents.scale is not None and latents.values is not None:
             self.kl_bits.append(kl_bits_by_channel(latents.values, latents.scale).cpu())
             self.units.update(latents.values)
         if latents.lengths is not None:
             self.lengths.append(latents.lengths.double().cpu())
+        for number, (grid, level) in enumerate(zip(grids, latents.levels, strict=True)):
+            if level.codes is not None and not grid.byte_stream:
+                small = max(grid.codebook_sizes) <= 2**31  # half the memory, for all samples stay until the end
+                self.codes.setdefault(number, []).append(level.codes.to("cpu", torch.int32 if small else torch.int64))
 
     def add_pairs(self, target: Tensor, decoded: Tensor, *, most: int) -> None:
         if most > 0:
@@ -119,7 +121,7 @@ def reconstruct(
                 collected.add(f"{metric.config.kind}_vocoder", metric.values(ceiling, source, signal))
         for name, net in context.nets.items():
             collected.features.setdefault(name, []).append(net_features(net, decoded, rendered))
-        collected.add_latents(latents)
+        collected.add_latents(latents, spec.grids)
         for level, of_level in zip(latents.levels, histograms, strict=True):
             _count(level, indices, of_level)
         context.progress(int(indices[-1]) + 1, total, "reconstructing")
@@ -140,8 +142,18 @@ def reconstruct(
     of_latents, by_channel = _latent_metrics(collected, histograms, spec)
     results += of_latents
     extra |= by_channel
-    if config.rate:
-        results.append(_rate(tokenizer, split, total, config, context, results))
+    rates, bits_by_sample = measured_rates(
+        tokenizer,
+        lambda rows: (split.batch(rows[part], context.device) for part in _slices(len(rows), config.batch_size)),
+        total=total,
+        codes=[torch.cat(parts) for parts in collected.codes.values()],
+        lengths=torch.cat(collected.lengths) if collected.lengths else None,
+        code_bits=next((m for m in results if m.name == "code_bits_per_sample"), None),
+        rate_bits=config.rate,
+    )
+    results += rates
+    by_sample = {name: torch.cat(parts) for name, parts in collected.values.items()}
+    save_samples(context.folder, by_sample | bits_by_sample | points.by_sample())
     of_points, without_group = points.results(references)
     results += of_points
     left_out |= without_group
@@ -263,29 +275,5 @@ def _latent_metrics(
     if spec.discrete:
         results += code_metrics(histograms[0]) if len(histograms) == 1 else _of_grids(histograms)
     if collected.lengths:
-        results.append(_stream_bits(torch.cat(collected.lengths), spec.grid.codebook_sizes))
+        results.append(stream_bits(torch.cat(collected.lengths), spec.grid.codebook_sizes))
     return results, extra
-
-
-def _stream_bits(lengths: Tensor, codebook_sizes: Sequence[int]) -> Metric:
-    """Bits of sequences of `lengths` `[N]` positions, each position with one code of every codebook."""
-    bits = lengths * sum(math.log2(size) for size in codebook_sizes)
-    line = "sequences of varying length as stored: mean length x the sum of log2 of the codebook sizes"
-    return Metric.from_samples("stream_bits", bits.tolist(), direction="none", unit="bit", protocol=line, role="rate")
-
-
-def _rate(
-    tokenizer: Tokenizer,
-    split: Split,
-    total: int,
-    config: ReconstructionConfig,
-    context: Context,
-    results: list[Metric],
-) -> Metric:
-    if tokenizer.spec.discrete:
-        return rate_of_codes(next(m for m in results if m.name == "code_bits_per_sample"))
-    rows = evenly(total, _RATE_SAMPLES).numpy()
-    return rate_of_values(
-        tokenizer,
-        lambda: (split.batch(rows[part], context.device) for part in _slices(len(rows), config.batch_size)),
-    )

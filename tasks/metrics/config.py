@@ -315,10 +315,10 @@ class BallsConfig(MeasureConfig):
 
 
 class RateConfig(MeasureConfig):
-    """Bits of latents, continuous ones by uniform quantisation."""
+    """Bits of streams, codes and latents, continuous ones by uniform quantisation: the real rate."""
 
     kind = "rate"
-    version = 2
+    version = 3
 
 
 class PosteriorConfig(MeasureConfig):

@@ -48,14 +48,27 @@ def test_everything_is_listed_without_a_topic() -> None:
 
 def test_a_plan_for_people(mini: dict[str, Any]) -> None:
     text = plan_text(make_plan(load_suite(mini), {}), "text")
-    head, first, second, _, jobs, cost = text.splitlines()
-    assert head.split() == ["cell", "tsr", "elements", "bits", "bits/s", "parameters", "prior", "TFLOP"]
+    head, first, second, _, bits, jobs, cost = text.splitlines()
+    assert head.split() == ["cell", "tsr", "elements", "bits", "kbit/s", "parameters", "prior", "TFLOP"]
     assert first.startswith("shapes kl-vae seed=0 ")
-    assert first.split()[3:6] == ["12", "64", "2048"]  # 64 float32
-    assert second.split()[3:6] == ["48", "16", "96"]  # 16 codes of 6 bits
+    assert first.split()[3:6] == ["12", "64", "≤2048"]  # 64 float32
+    assert second.split()[3:6] == ["48", "16", "≤96"]  # 16 codes of 6 bits
+    assert bits == "bits: at most (≤); a run measures the real rate"
     assert jobs.startswith("2 cells, 16 jobs (1 data, ")
     assert cost.startswith("predicted: ")
     assert cost.endswith(" of one CPU core")
+
+
+def test_a_plan_says_what_a_codec_aims_at(mini: dict[str, Any]) -> None:
+    mini["data"] = {"name": "waveform", "modality": "waveform", "sample_rate": 8000, "seconds": 0.5}
+    mini["tokenizers"] = [{"recipe": "opus", "grid": {"codec": {"bitrate": [6000, 12000]}}}]
+    text = plan_text(make_plan(load_suite(mini), {}), "text")
+    lines = [line.split() for line in text.splitlines()]
+    assert [line[6:8] for line in lines[1:3]] == [["~3000", "~6"], ["~6000", "~12"]]
+    assert "bits: at most (≤), or what a codec aims at (~); a run measures the real rate" in text
+    rows = json.loads(plan_text(make_plan(load_suite(mini), {}), "json"))["cells"]
+    assert [row["aimed_bits"] for row in rows] == [3000.0, 6000.0]
+    assert rows[0]["bits_per_sample"] == rows[1]["bits_per_sample"] == 8 * (2 * 4000 + 1)  # raw, and a byte
 
 
 def test_a_plan_for_programs(mini: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ ROLES = {
     "psnr": {"role": "distortion", "shown": "first"},
     "si_sdr": {"role": "distortion", "shown": "first"},
     "rfd_encoder": {"role": "distribution"},
+    "real_bits_per_pixel": {"role": "rate", "shown": "first"},
 }
 
 
@@ -77,8 +78,10 @@ def add_cell(
     }
 
 
-def image_metrics(psnr: float, rfd: float) -> list[Metric]:
+def image_metrics(psnr: float, rfd: float, rate: float, estimate: str = "order-0 entropy of values") -> list[Metric]:
+    around = (0.9 * rate, 1.1 * rate)
     return [
+        metric("real_bits_per_pixel", rate, "lower", unit="bit", interval=around, protocol=estimate),
         metric("psnr", psnr, unit="dB", se=0.1, interval=(psnr - 0.2, psnr + 0.2), protocol=PSNR),
         metric("rfd_encoder", rfd, "lower", protocol="encoder net, 64 against 64"),
     ]
@@ -92,16 +95,16 @@ def folder(tmp_path: Path) -> Path:
     cells = []
     for seed, (low, high) in enumerate([(20.0, 25.0), (20.2, 25.3), (20.4, 25.3)]):
         axes = {"downsample": 4}
-        cells.append(add_cell(store, "small", metrics=image_metrics(low, 9.0 - seed), axes=axes, seed=seed))
+        cells.append(add_cell(store, "small", metrics=image_metrics(low, 9.0 - seed, 0.5), axes=axes, seed=seed))
         large = {"tsr": 6.0, "elements": 2048, "bits_per_sample": 65536.0}
         axes = {"downsample": 4, "bottleneck.beta": 1e-06}
-        metrics = image_metrics(high, 5.0 + seed)
+        metrics = image_metrics(high, 5.0 + seed, 1.0)
         cells.append(add_cell(store, "large", metrics=metrics, label="wide", axes=axes, seed=seed, **large))
         cells.append(
             add_cell(
                 store,
                 "vq",
-                metrics=image_metrics(19.0, 30.0),
+                metrics=image_metrics(19.0, 30.0, 0.125, "actual bytes of the stream"),
                 recipe="vq-vae",
                 axes={"downsample": 4},
                 seed=seed,

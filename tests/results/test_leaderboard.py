@@ -98,6 +98,7 @@ def test_columns(folder: Path) -> None:
 
 def test_pareto_front(folder: Path) -> None:
     assert column(leaderboard([folder], where=IMAGES), "P") == ["●", "●", "●"]
+    assert "●: on the Pareto front of real_bits_per_pixel ↓ and psnr ↑ (means)." in leaderboard([folder])
     text = leaderboard([folder], where=IMAGES, pareto="elements,psnr")
     assert column(text, "P") == ["●", "●", ""]
     assert "●: on the Pareto front of elements ↓ and psnr ↑" in text
@@ -107,6 +108,17 @@ def test_pareto_front(folder: Path) -> None:
         ("small-0", True),
         ("small-1", True),
     ]
+
+
+def test_rates_by_several_estimates_share_a_column_and_the_note_says_which(folder: Path) -> None:
+    for columns in (None, "real_bits_per_pixel,tsr"):
+        text = leaderboard([folder], where=IMAGES, columns=columns)
+        assert column(text, "bpp ↓") == ["1.00±0.10", "0.500±0.050", "0.125±0.013"]  # none is bold
+        assert "real_bits_per_pixel: #1–#2 order-0 entropy of values; #3 actual bytes of the stream." in text
+    assert "nominal" not in leaderboard([folder])
+    assert column(leaderboard([folder], where=IMAGES, columns="bits_per_sample"), "nominal bits")
+    alone = leaderboard([folder], where=["recipe=vq-vae", "seed=0"])
+    assert "real_bits_per_pixel: actual bytes of the stream." in alone
 
 
 def test_json_rows_have_every_column_and_are_strict_json(folder: Path) -> None:
@@ -425,13 +437,14 @@ def test_eighty_columns_have_what_decides(tmp_path: Path, add: Add) -> None:
         Metric(name=name, value=20.0, se=0.1, direction="higher", role=role, protocol="a long protocol " * 20)  # type: ignore[arg-type]
         for name, role in roles.items()
     ]
+    metrics.append(Metric(name="real_bits_per_pixel", value=2.0, direction="lower", role="rate", shown="first"))
     names = ["kl-vae", "a label of somebody's own that is rather long"]
     store.write_suite("s", [add(store, name, metrics=metrics, recipe="kl-vae", label=name) for name in names])
     lines = shown(tmp_path)
     assert max(map(len, lines)) <= 80
     table = lines[: next(i for i, line in enumerate(lines) if re.match(r" *1\. ", line))]
     head = " ".join(table[:8])
-    for word in ("rank", "recipe", "bits", "psnr", "gfd_encoder_", "rfd_encoder_"):
+    for word in ("rank", "recipe", "bpp", "psnr", "gfd_encoder_", "rfd_encoder_"):
         assert word in head, word
     assert "gkd_encoder_" not in head
     assert sum(line.startswith("#") or "rank" in line for line in table) == 1  # it does not continue below itself

@@ -277,3 +277,29 @@ def test_nobody_s_matplotlibrc_is_obeyed(folder: Path, tmp_path: Path) -> None:
     )
     subprocess.run([sys.executable, "-P", "-c", code], check=True, cwd=tmp_path)
     assert (tmp_path / "theirs.svg").read_bytes() == ours
+
+
+def test_the_real_rate_is_across_unless_told(folder: Path, tmp_path: Path) -> None:
+    (panel,) = drawn(folder, y="psnr").values()  # the sounds have neither
+    assert panel.x_label == "real_bits_per_pixel [bit] ↓"
+    assert [(line.label, [p.x for p in line.points]) for line in panel.lines] == [
+        ("kl-vae", [0.5]),
+        ("wide", [1.0]),
+        ("vq-vae", [0.125]),
+    ]
+    # rates by two estimates stand on one axis, and the picture says which is whose
+    assert panel.protocol.splitlines()[-1] == (
+        "real_bits_per_pixel: order-0 entropy of values (kl-vae, wide (kl-vae)); actual bytes of the stream (vq-vae)"
+    )
+    assert plot([folder], y="psnr", where="modality=image", out=tmp_path / "p.svg").exists()
+    with pytest.raises(UserError, match="no cell has a number in si_sdr and a real rate; name another column with --x"):
+        plot([folder], y="si_sdr")
+
+
+def test_what_has_no_rate_is_named_not_dropped(tmp_path: Path, add: Add) -> None:
+    psnr = Metric(name="psnr", value=1.0, direction="higher", role="distortion")
+    rate = Metric(name="real_bits_per_pixel", value=1.0, direction="lower", role="rate", shown="first")
+    store = Store(tmp_path)
+    store.write_suite("s", [add(store, "a", metrics=[psnr, rate]), add(store, "b", metrics=[psnr], label="bare")])
+    (panel,) = drawn(tmp_path, y="psnr").values()
+    assert "not drawn, without a value of real_bits_per_pixel: bare (kl-vae)" in panel.protocol

@@ -79,7 +79,9 @@ def test_a_constant_error_has_its_psnr(toys: SimpleNamespace, tmp_path: Path) ->
     error = 10 / 127.5
     result = values(scored(toys, tmp_path, toys.Identity(error=error), data, rate=False))
     assert result["psnr"].value == pytest.approx(20 * math.log10(255 / 10), abs=1e-6)
-    assert "rate_bits" not in result
+    assert not {"rate_bits", "real_bits"} & set(
+        result
+    )  # continuous latents are rounded for it, which was not asked for
 
 
 def test_what_leaves_the_range_is_clamped(toys: SimpleNamespace, tmp_path: Path) -> None:
@@ -146,6 +148,13 @@ def test_codes_are_counted_over_the_whole_split(toys: SimpleNamespace, tmp_path:
     assert result["codebook_perplexity"].value == pytest.approx(2**entropy)
     assert result["code_bits_per_sample"].value == pytest.approx(16 * entropy)
     assert result["rate_bits"].value == result["code_bits_per_sample"].value
+    assert result["real_bits"].value == pytest.approx(16 * entropy)
+    assert result["real_bits"].se == result["rate_bits"].se
+    assert result["real_bits_per_pixel"].value == pytest.approx(16 * entropy / (16 * 16))
+    assert result["real_bits"].protocol.startswith("order-0 entropy of the codes")
+    stored = read_samples(tmp_path / VALUES, "real_bits_per_pixel", "data/x")
+    assert stored is not None
+    assert stored.values.mean() == pytest.approx(result["real_bits_per_pixel"].value, rel=1e-6)
     assert "kl_bits" not in result
 
 
@@ -167,6 +176,10 @@ def test_codes_of_a_hierarchy_are_counted_by_grid(toys: SimpleNamespace, tmp_pat
     two = values(scored(toys, tmp_path, TwoGrids(8), data))
     assert two["grid0_codebook_use"].value == two["grid1_codebook_use"].value == one["codebook_use"].value
     assert two["rate_bits"].value == pytest.approx(2 * one["rate_bits"].value)
+    assert two["real_bits"].value == pytest.approx(2 * one["real_bits"].value)
+    assert two["real_bits"].se == pytest.approx(
+        2 * one["real_bits"].se, rel=0.6
+    )  # from samples; one grid's is a jackknife's
     for name in ("codebook_use", "codebook_perplexity"):
         assert two[name].value == pytest.approx(one[name].value)
         assert two[name].protocol == one[name].protocol

@@ -33,6 +33,10 @@ class CodecConfig(Part):
         """The latents' grids, known before any data is seen."""
         raise NotImplementedError
 
+    def aimed_bits(self, signal: SignalSpec) -> float | None:
+        """Bits per sample that its options aim at on average; None where nothing is known before it has coded."""
+        return None
+
     def cost(self, signal: SignalSpec) -> Cost:
         """Forward FLOPs per sample, as far as they are matrix products."""
         return Cost()

@@ -25,6 +25,9 @@ class OpusConfig(StreamConfig):
         if not 6000 <= self.bitrate <= 256000:
             raise ValueError("bitrate must lie in 6000..256000 bits per second")
 
+    def aimed_bits(self, signal: SignalSpec) -> float | None:
+        return None if signal.seconds is None else self.bitrate * signal.seconds
+
     def unsupported_reason(self, signal: SignalSpec) -> str | None:
         if signal.channels not in (1, 2):
             return f"Opus codes 1 or 2 channels, not {signal.channels}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..spec import LatentGrid, Modality, SignalSpec
 from .config import CodecConfig
@@ -31,5 +32,5 @@ class StreamConfig(CodecConfig):
     def grids(self, signal: SignalSpec) -> tuple[LatentGrid, ...]:
         most = self.raw_bytes(signal) + 1
         length = min(most, self.max_bytes) if self.max_bytes is not None else most
-        grid = LatentGrid(shape=(length,), channels=1, codebook_sizes=(256,), topology="sequence", variable=True)
-        return (grid,)
+        sequence: dict[str, Any] = {"topology": "sequence", "variable": True, "byte_stream": True}
+        return (LatentGrid(shape=(length,), channels=1, codebook_sizes=(256,), **sequence),)

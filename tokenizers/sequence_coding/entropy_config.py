@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..spec import LatentGrid, LatentSpec
 from .config import SequenceCodingConfig
@@ -35,4 +35,5 @@ class EntropyConfig(SequenceCodingConfig):
 
     def grid(self, inner: LatentSpec) -> LatentGrid:
         bits = inner.grid.positions * sum((size - 1).bit_length() for size in inner.grid.codebook_sizes)
-        return LatentGrid(shape=(-(-bits // 8),), channels=1, codebook_sizes=(256,), topology="sequence", variable=True)
+        sequence: dict[str, Any] = {"topology": "sequence", "variable": True, "byte_stream": True}
+        return LatentGrid(shape=(-(-bits // 8),), channels=1, codebook_sizes=(256,), **sequence)
