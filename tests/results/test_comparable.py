@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from latentbench.results.claims import Claim, Comparison, judge
+from latentbench.results.claims import Claim, ClaimComparison, judge
 from latentbench.results.comparable import incomparable
 from latentbench.results.errors import UserError
 from latentbench.results.groups import aggregate
@@ -115,7 +115,7 @@ def test_fronts_and_plots(tmp_path: Path, add: Add) -> None:
 
 def test_claims_are_not_judged_by_it(tmp_path: Path, add: Add) -> None:
     def status(table: list[Row], metric: str, **options: Any) -> tuple[str, str]:
-        comparison = Comparison(metric=metric, left="a", relation="below", right="b", **options)
+        comparison = ClaimComparison(metric=metric, left="a", relation="below", right="b", **options)
         (finding,) = judge(Claim(id="x", name="x", claim="x", comparisons=(comparison,)), table)
         return finding.status, finding.reason
 
