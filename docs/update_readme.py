@@ -60,7 +60,8 @@ def hero(directory: Path) -> str:
         f"({near[DISTANCE]:.3g})."
         if clear is near
         else f"Here {_named(clear)} has the best reconstructions ({clear['psnr']:.1f} dB), but the samples nearest to "
-        f"the data come from {_named(near)} ({near[DISTANCE]:.3g} against {clear[DISTANCE]:.3g})."
+        f"the data come from {_named(near)} ({near[DISTANCE]:.3g} against {clear[DISTANCE]:.3g}"
+        f"{', intervals that overlap' if _overlap(clear, near) else ''})."
     )
     return (
         f"![Fréchet distance of samples over PSNR of reconstructions, a mark for each tokenizer]({PLOT})\n\n"
@@ -119,6 +120,12 @@ def _finished(directory: Path) -> list[Row]:
     if not table:
         raise ValueError(f"{directory} has no finished cell with {DISTANCE}")
     return table
+
+
+def _overlap(left: Row, right: Row) -> bool:
+    """Whether the intervals of two cells' distances overlap; so do those that are not known."""
+    one, two = left.metrics[DISTANCE].interval, right.metrics[DISTANCE].interval
+    return one is None or two is None or (one[0] <= two[1] and two[0] <= one[1])
 
 
 def _named(row: Row) -> str:
