@@ -160,7 +160,7 @@ class Display:
         if log is not None:
             self.logs.append(log)
             line.append(f" (log: {printable(str(log))})")
-        self.console.print(line, soft_wrap=True, highlight=False)
+        self.console.print(line, soft_wrap=self.live is None, highlight=False)  # a log keeps its lines whole
 
     def _table(self) -> Group:
         """What runs, in as many lines as the terminal has room for, and the summary below it.

@@ -169,6 +169,7 @@ def _page(shown: Sequence[tuple[str, str, Path]]) -> str:
     )
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Gallery</title>\n'
-        "<style>body { font: 14px sans-serif; margin: 2em } h2 { font-size: 1em; margin-bottom: 0 } "
+        "<style>:root { color-scheme: light dark } body { font: 14px sans-serif; margin: 2em } "
+        "h2 { font-size: 1em; margin-bottom: 0 } "
         f"img {{ max-width: 100% }}</style>\n{figures}\n</html>\n"
     )

@@ -15,19 +15,23 @@ from .tables import Column, Table, TableCell
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src 'self'; base-uri 'none'"
 
 _STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem; color: #1c1c1c; background: #fff; }
+:root { color-scheme: light dark; --text: #1c1c1c; --soft: #555; --paper: #fff; --rule: #ddd; --line: #333; }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e4e4e4; --soft: #aaa; --paper: #161616; --rule: #3a3a3a; --line: #bbb; }
+}
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem; color: var(--text); background: var(--paper); }
 h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #ddd; }
-th { border-bottom: 2px solid #333; }
+th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--rule); }
+th { border-bottom: 2px solid var(--line); }
 th button { all: unset; cursor: pointer; font-weight: 600; }
-th button:focus-visible { outline: 2px solid #36c; }
+th button:focus-visible { outline: 2px solid #47d; }
 th[aria-sort=ascending] button::after { content: " ▴"; }
 th[aria-sort=descending] button::after { content: " ▾"; }
 .text { text-align: left; }
-.margin { color: #666; }
-ul { color: #444; max-width: 75rem; padding-left: 1.2rem; }
+.margin { color: var(--soft); }
+ul { color: var(--soft); max-width: 75rem; padding-left: 1.2rem; }
 """
 
 _SCRIPT = """

@@ -10,6 +10,8 @@ import pty
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.metadata import version
@@ -270,6 +272,21 @@ def test_a_full_disk_ends_the_run_with_one_line(latentbench: Latentbench, mini_f
     done = latentbench("run", mini_file, "--out", tmp_path / "b", preexec_fn=no_file_above(100))
     assert done.returncode == 2
     assert done.stderr == f"latentbench: cannot write {tmp_path / 'b'}/suites/mini.json: File too large\n"
+
+
+@pytest.mark.parametrize("redirect", [">&- 2>&-", ">&- 2>/dev/full"])
+def test_a_run_goes_on_without_anywhere_to_say_so(
+    latentbench: Latentbench, mini_file: Path, undisturbed: Path, tmp_path: Path, redirect: str
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(undisturbed, out)
+    records = list(out.glob("jobs/modelability/*/record.json"))
+    for record in records:
+        record.unlink()
+    command = f"{sys.executable} -P -m latentbench.bench.cli run {mini_file} --out {out} {redirect}"
+    done = subprocess.run(["sh", "-c", command], check=False, env=latentbench.environment)
+    assert done.returncode == 0
+    assert all(record.is_file() for record in records)
 
 
 def test_an_interrupt_before_anything_is_imported_is_one_line(in_subprocess: Callable[[str], str]) -> None:
