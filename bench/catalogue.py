@@ -28,6 +28,7 @@ from .engines import engines
 from .forecast import FLOPS_PER_SECOND
 from .kinds import KINDS, tasks
 from .plan import Plan, PlannedCell
+from .presets import load_preset, preset_names
 from .suite import load_suite, suite_names
 from .systems import brief
 
@@ -155,6 +156,7 @@ TOPICS: dict[str, Callable[[], list[str]]] = {
     "datasets": _names(sources),
     "engines": _names(engines),
     "suites": _suites,
+    "presets": lambda: _columns([(name, load_preset(name).description) for name in preset_names()]),
 }
 
 # The names that topics had before.

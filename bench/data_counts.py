@@ -28,6 +28,7 @@ from .datasets import DataConfig, decode, default_cache, fingerprint
 from .kinds.generation import Generation
 from .kinds.reconstruction import Reconstruction
 from .kinds.reference import serving
+from .presets import check_count
 from .suite import Suite
 
 # Two samples have a mean and a covariance; with fewer, distances would fail after all training.
@@ -90,7 +91,12 @@ def recorded(record: Record | None) -> DataCounts | None:
 
 
 def check_counts(suite: Suite, counts: Mapping[str, DataCounts]) -> None:
-    """Raises UserError for a split that is too small for what it is to be compared with."""
+    """Raises UserError for a split that is too small for what it is to be compared with, or not as large as the suite's
+    protocol has it."""
+    for i, data in enumerate(suite.data):
+        if suite.protocol is not None and data.label in counts:
+            of_data = counts[data.label]
+            check_count(suite.protocol, data.label, of_data.val, of_data.text, f"{suite.where}: data[{i}]")
     distances = (_FEWEST, _DISTANCES)
     needs = {"val": distances} if Reconstruction.name in suite.tasks else {}
     if Generation.name in suite.tasks:

@@ -24,6 +24,7 @@ from .datasets import sources
 from .datasets.config import DataConfig
 from .kinds import check_task, kinds
 from .kinds import tasks as all_tasks
+from .presets import Preset, applied, load_preset
 from .prior_options import as_table, check_table
 
 
@@ -53,7 +54,8 @@ class Suite:
     """A checked suite. `options` are those of the kinds of job, by kind; `training` and `prior` lie below the tables of
     recipes and priors; `features` names the nets of Fréchet and kernel distances, the leading one first;
     `data_seeds` has the seeds of the data sets, by label, for which they differ from `seeds`; those `data_on_request`
-    are used only by the entries that name them; `claims` are judged by `latentbench list systems` on what was run."""
+    are used only by the entries that name them; `protocol` is the preset that it keeps
+    to; `claims` are judged by `latentbench list systems` on what was run."""
 
     name: str
     where: str
@@ -69,6 +71,7 @@ class Suite:
     prior: Mapping[str, Any]
     options: Mapping[str, Any]
     claims: tuple[Claim, ...] = ()
+    protocol: Preset | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +88,7 @@ class _Top:
     training: dict[str, Any] = field(default_factory=dict)
     prior: dict[str, Any] = field(default_factory=dict)
     claims: list[dict[str, Any]] = field(default_factory=list)
+    protocol: str | None = None
 
 
 def suite_names() -> list[str]:
@@ -105,7 +109,9 @@ def load_suite(suite: str | Path | Mapping[str, Any], sets: Sequence[str] = ()) 
     for change in sets:
         _apply(raw, change)
     _listed(raw)
-    return _parse(raw, where)
+    name = raw.get("protocol")
+    preset = load_preset(name, where=f"{where}: protocol") if isinstance(name, str) else None
+    return _parse(raw if preset is None else applied(raw, preset, where), where, preset)
 
 
 def check_claims(tables: Sequence[Mapping[str, Any]], where: str) -> tuple[Claim, ...]:
@@ -198,7 +204,7 @@ def _listed(raw: dict[str, Any]) -> None:
             raw[key] = [raw[key]]
 
 
-def _parse(raw: dict[str, Any], where: str) -> Suite:
+def _parse(raw: dict[str, Any], where: str, preset: Preset | None) -> Suite:
     own = [item.name for item in fields(_Top)]
     with_options = [kind for kind in kinds() if kind.options is not None]
     _known(raw, [*own, *(kind.name for kind in with_options)], where)
@@ -251,6 +257,7 @@ def _parse(raw: dict[str, Any], where: str) -> Suite:
         prior=top.prior,
         options=options,
         claims=check_claims(top.claims, where),
+        protocol=preset,
     )
 
 

@@ -46,6 +46,7 @@ def notes(
     if len(groups) > MOST:
         unmarked = []
         result.append(f"More than {MOST:,} lines are not compared: no rank, no best; keep fewer with --where.")
+    result += _presets(groups)
     result.append(_intervals(groups, metrics))
     if front:
         axes = " and ".join(f"{name} {ARROWS[direction_of(groups, name)]}" for name in front)
@@ -66,6 +67,18 @@ def notes(
         result.append(f"Left out, since their protocols differ between lines: {', '.join(mixed)}; see --format json.")
     result += _unfinished(groups)
     return [note for note in result if note]
+
+
+def _presets(groups: Sequence[Group]) -> list[str]:
+    """Which lines were made under a named protocol."""
+    lines: dict[str, list[int]] = {}
+    for number, group in enumerate(groups):
+        for name in dict.fromkeys(row["preset"] for row in group.rows if "preset" in row):
+            lines.setdefault(name, []).append(number)
+    return [
+        f"Made under the protocol {name}{'' if len(places) == len(groups) else f': {_ranges(places)}'}."
+        for name, places in lines.items()
+    ]
 
 
 def _intervals(groups: Sequence[Group], metrics: Sequence[str]) -> str:

@@ -46,8 +46,8 @@ class Row(Mapping[str, Any]):
     """One cell, and as a mapping its value by column.
 
     The columns are those of `BASE`, one per axis (dots become underscores; `axis_<name>` where the name is a base
-    column's), every metric as `<name>` and `<name>_se`, and at the end `axes` (by their own names), `protocols`
-    {metric: protocol}, `details` {metric: {direction, unit, n, missing, interval, role, shown, compared}} and `jobs`.
+    column's), `preset` for a row that was made under one, every metric as `<name>` and `<name>_se`, and at the end
+    `axes` (by their own names), `protocols` {metric: protocol}, `details` {metric: {direction, unit, n, missing, interval, role, shown, compared}} and `jobs`.
     `status` is "finished", "failed: <job>: <cause>", "running" or "queued" while a run works on the folder, or
     "missing"; an unfinished cell has what it did measure. `data` has the `counts` and `reasons` of the files that the
     data set was read from, where its job has recorded them; `failed_job` is the id of the job whose failure the status
@@ -181,6 +181,9 @@ def _row(store: Store, suite: str, cell: SuiteCell, jobs: Sequence[str], records
     row["train_seconds"] = _total([r.run.get("seconds") for r in fitted])
     row["prior_seconds"] = _total([r.run.get("train_seconds") for r in own if r.kind == "prior"])
     row["sampling_per_second"] = _total([r.run.get("samples_per_second") for r in own if r.kind == "generation"])
+    presets = [r.extra["preset"]["name"] for r in finished if isinstance(r.extra.get("preset"), dict)]
+    if presets:
+        row["preset"] = ", ".join(dict.fromkeys(map(str, presets)))
     peaks = [p for r in own if isinstance(p := r.run.get("peak_memory_bytes"), int | float)]
     row["peak_memory_bytes"] = max(peaks, default=None)
     metrics: dict[str, Metric] = {}

@@ -43,7 +43,8 @@ class DataConfig:
 
     `samples` caps the training samples (procedural: how many are made, 4096). `val` is a number of validation samples
     (procedural: 256) or, as a fraction, the share of files kept for validation (folder: 0.1; torchvision: the share
-    of the class's own test split, 1.0). `per_file` is the most crops, clips or segments taken of one file (16; 1 for
+    of the class's own test split, 1.0). Files that are all for validation (1.0) are the training split too, for
+    tokenizers that are not trained. `per_file` is the most crops, clips or segments taken of one file (16; 1 for
     an image's centre), `crop` which of them: the middle, a regular tiling, or a seeded random choice. `resize`
     "short" scales images and frames so that the short side fits, "adm" images as ADM's centre crop does, "none" keeps
     the native pixels. `labels` "auto"
@@ -190,8 +191,10 @@ class DataConfig:
                 raise ValueError(f"val must be at most {_MOST['samples']} samples")
             if self.val < 1:
                 raise ValueError("val must be at least 1 sample, or a share between 0 and 1")
-        elif not (0 < self.val < 1 or (self.val == 1.0 and self.kind == "torchvision")):
-            raise ValueError("val must be a number of samples (integer) or a share of files between 0 and 1")
+        elif not (0 < self.val < 1 or (self.val == 1.0 and self.kind != "procedural")):
+            raise ValueError(
+                "val must be a number of samples (integer), a share of files between 0 and 1, or 1.0 for all"
+            )
         elif self.kind == "procedural":
             raise ValueError("val must be a number of samples (integer) for source 'procedural'")
 

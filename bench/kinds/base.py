@@ -73,6 +73,11 @@ class PlanContext:
         return self.add(kind, replace(self, choice=choice) if choice != self.choice else self).id
 
     @property
+    def preset(self) -> dict[str, Any]:
+        """The preset that the suite keeps to, for the configuration of a job that measures; empty for none."""
+        return {} if self.suite.protocol is None else {"preset": self.suite.protocol.identity()}
+
+    @property
     def counts(self) -> tuple[int, int]:
         """Training and validation samples, guessed where only the files can tell: for predicting cost alone."""
         if self.known_counts is not None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from ...results.errors import UserError
 from ...results.record import JobResult
 from ..datasets import sources
 from ..datasets.complaints import by_reason
+from ..grid import Cell
+from ..suite import Suite
 from .base import JobContext, JobKind, PlanContext
 
 
@@ -14,6 +18,18 @@ class Data(JobKind):
     """What it reads, and how, is up to the data source."""
 
     name, order, version, shared = "data", 10, 1, True
+
+    def check(self, suite: Suite, cells: Sequence[Cell]) -> None:
+        """Refuse to train on files that are all for validation."""
+        for cell in cells:
+            if cell.data.val != 1.0 or isinstance(cell.data.val, int) or cell.data.kind == "torchvision":
+                continue
+            trained = "a prior" if "generation" in cell.tasks else cell.tokenizer_name
+            if cell.tokenizer.training.steps or "generation" in cell.tasks:
+                raise UserError(
+                    f"{suite.where}: data.val = 1.0 leaves {cell.data.label} nothing to train {trained} on: it is for "
+                    "tokenizers that are not trained here, without generation"
+                )
 
     def config(self, at: PlanContext) -> dict[str, Any]:
         return {"data": at.data.identity(), "fingerprint": at.fingerprint}

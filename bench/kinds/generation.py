@@ -13,6 +13,7 @@ from ...tasks.metrics.config import measure_versions, scores
 from ...tasks.nets import nets
 from ...tasks.nets.config import ENCODER
 from ..grid import Cell
+from ..presets import marked
 from ..suite import Suite
 from .base import JobContext, JobKind, PlanContext, Price
 from .reference import external_references, net_versions, references, serving
@@ -45,7 +46,7 @@ class Generation(JobKind):
             score.check_weights(where=where)
 
     def config(self, at: PlanContext) -> dict[str, Any]:
-        return super().config(at) | {"seed": at.cell.seed}
+        return super().config(at) | {"seed": at.cell.seed} | at.preset
 
     def versions(self, at: PlanContext) -> dict[str, int]:
         chosen = {f"score.{name}": scores.version(name) for name in at.suite.options[self.name].scores}
@@ -75,6 +76,9 @@ class Generation(JobKind):
 
         trained = ctx.record("prior").config
         prior = ctx.loaded(ctx.untrained_prior(trained), "prior")
-        config = GenerationConfig(**{key: value for key, value in ctx.job.config.items() if key != "seed"})
+        config = GenerationConfig(
+            **{key: value for key, value in ctx.job.config.items() if key not in ("seed", "preset")}
+        )
         result = generate(prior, ctx.tokenizer, ctx.latents, config, ctx.task_context(), references=ctx.references)
-        return replace(result, extra={"sampler": ctx.prior_config(trained).protocol, **result.extra})
+        sampled = replace(result, extra={"sampler": ctx.prior_config(trained).protocol, **result.extra})
+        return marked(sampled, ctx.job.config.get("preset"))

@@ -13,6 +13,7 @@ from ...tasks.metrics.config import LPIPS, SPEECH, SpeechConfig, measure_version
 from ...tokenizers import weights
 from ..datasets.config import signal_spec
 from ..grid import Cell
+from ..presets import marked
 from ..suite import Suite
 from .base import JobContext, JobKind, PlanContext, Price
 from .reference import external_references, net_versions, references
@@ -34,8 +35,12 @@ class Reconstruction(JobKind):
     def config(self, at: PlanContext) -> dict[str, Any]:
         options: ReconstructionConfig = at.suite.options[self.name]
         if options.lpips == "off" or at.data.modality.is_audio:
-            return options.identity()
-        return options.identity() | {"weights": weights.contents([config.weights for config in LPIPS[options.lpips]])}
+            return options.identity() | at.preset
+        return (
+            options.identity()
+            | at.preset
+            | {"weights": weights.contents([config.weights for config in LPIPS[options.lpips]])}
+        )
 
     def versions(self, at: PlanContext) -> dict[str, int]:
         pairs = {f"metric.{name}": metrics.version(name) for name in metrics.names()}
@@ -54,16 +59,19 @@ class Reconstruction(JobKind):
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.reconstruction import reconstruct
 
-        config = ReconstructionConfig(**{name: v for name, v in ctx.job.config.items() if name != "weights"})
+        config = ReconstructionConfig(
+            **{name: v for name, v in ctx.job.config.items() if name not in ("weights", "preset")}
+        )
         extra = []
         if not ctx.dataset.signal.modality.is_audio:
             for lpips in LPIPS[config.lpips]:
                 extra.append(lpips.build(lpips.load_net(weights.require(lpips.weights)).to(ctx.device)))
         if config.speech and ctx.dataset.signal.modality.is_audio:
             extra += [speech.build() for speech in SPEECH]
-        return reconstruct(
+        result = reconstruct(
             ctx.tokenizer, ctx.dataset, config, ctx.task_context(), references=ctx.references, extra_metrics=extra
         )
+        return marked(result, ctx.job.config.get("preset"))
 
 
 def _speech(at: PlanContext) -> tuple[SpeechConfig, ...]:
