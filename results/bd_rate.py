@@ -127,7 +127,11 @@ def _shared(anchor: Array, test: Array) -> tuple[float, float, float] | None:
     low, high = max(anchor.min(), test.min()), min(anchor.max(), test.max())
     if low >= high:
         return None
-    return float(low), float(high), float((high - low) / (max(anchor.max(), test.max()) - min(anchor.min(), test.min())))
+    return (
+        float(low),
+        float(high),
+        float((high - low) / (max(anchor.max(), test.max()) - min(anchor.min(), test.min()))),
+    )
 
 
 def _reach(curve: Curve) -> str:

@@ -6,7 +6,6 @@ the same vocoder) stands beside it, so that its loss is not blamed on the tokeni
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from ..tokenizers.mel import LogMel
 from ..tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 from .config import ReconstructionConfig
 from .distances import LEFT_OUT, Reference, paired_distances
-from .interface import Context, Dataset, FeatureNet, Split
+from .interface import Context, Dataset, FeatureNet
 from .metrics import metrics as registry
 from .metrics.codes import CodeHistogram, code_metrics
 from .metrics.interface import PairMetric, per_position
