@@ -79,12 +79,11 @@ def plan_text(plan: Plan, format: str, counts: Mapping[str, DataCounts] | None =
         kinds[job.kind] = kinds.get(job.kind, 0) + 1
     listed = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     data = "".join(f"{printable(label)}: {known.text}\n" for label, known in counts.items() if known.files)
+    data += "\n" * bool(data)
+    cells = "\n".join(_columns(table, numbers=True))
     return (
-        data
-        + "\n" * bool(data)
-        + "\n".join(_columns(table, numbers=True))
-        + "\n\n"
-        + f"bits: at most (≤){aimed}; a run measures the real rate\n"
+        f"{data}{cells}\n\n"
+        f"bits: at most (≤){aimed}; a run measures the real rate\n"
         f"{len(rows)} cells, {len(plan.jobs)} jobs ({listed})\n"
         f"predicted: {total / 1e12:.3g} TFLOP, about {_duration(total / FLOPS_PER_SECOND)} of one CPU core"
     )

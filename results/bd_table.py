@@ -14,6 +14,7 @@ from .errors import UserError, unknown
 from .filters import select
 from .formats import markdown
 from .groups import Group, aggregate, check_protocols, direction_of, split
+from .metric import Direction
 from .notes import ARROWS
 from .rows import metric_names, rows
 from .tables import Column, Table, TableCell
@@ -47,9 +48,9 @@ def bd_rate_text(
     for name in names:
         if name not in known:
             raise unknown("column", name, known, where="--group")
-    for option, name in (("--metric", metric), ("--rate", rate)):
-        if name is not None and name not in metric_names(chosen):
-            raise unknown("metric", name, metric_names(chosen), where=option)
+    for option, column in (("--metric", metric), ("--rate", rate)):
+        if column is not None and column not in metric_names(chosen):
+            raise unknown("metric", column, metric_names(chosen), where=option)
     compared = [
         one
         for groups in split(aggregate(chosen))
@@ -70,7 +71,8 @@ def _compared(
     groups: Sequence[Group], metric: str | None, anchor: str | None, names: Sequence[str], rate: str | None
 ) -> tuple[Table, list[dict[str, Any]]] | None:
     """One table with its lines for programs; None where this data set has no two curves, or not the anchor."""
-    rate, metric = rate or rate_of(groups), metric or primary(groups)
+    rate = rate if rate is not None else rate_of(groups)
+    metric = metric if metric is not None else primary(groups)
     if rate is None or metric is None:
         return None
     for name, option in ((rate, "--rate"), (metric, "--metric")):
@@ -131,7 +133,7 @@ def _line(curve: Curve, result: BdRate) -> dict[str, Any]:
 
 
 def _table(
-    group: Group, anchor: Curve, metric: str, rate: str, lines: Sequence[dict[str, Any]], direction: Any
+    group: Group, anchor: Curve, metric: str, rate: str, lines: Sequence[dict[str, Any]], direction: Direction
 ) -> Table:
     columns = (
         Column(name="curve", title="curve", number=False, key=True),
@@ -140,10 +142,10 @@ def _table(
         Column(name="interval", title="95 % interval"),
         Column(name="between", title=f"over {metric}"),
     )
-    notes = [
-        f"BD-rate: more {rate} than {anchor.label} ({len(anchor.rates)} points) at equal {metric} {ARROWS[direction]}, "
-        "in per cent, below 0 fewer: the mean over the quality that both reach (Bjøntegaard; PCHIP on log rate).",
-    ]
+    text = (
+        f"BD-rate: more {rate} than {anchor.label} ({len(anchor.rates)} points) at equal {metric} {ARROWS[direction]}"
+    )
+    notes = [f"{text}, in per cent, below 0 fewer: the mean over the quality that both reach (PCHIP on log rate)."]
     notes += [f"No BD-rate: {line['reason']}." for line in lines if "reason" in line]
     if any("reason" not in line and line["interval"] is None for line in lines):
         notes.append("No interval: neither values by sample nor several seeds.")

@@ -47,12 +47,12 @@ class Row(Mapping[str, Any]):
 
     The columns are those of `BASE`, one per axis (dots become underscores; `axis_<name>` where the name is a base
     column's), `preset` for a row that was made under one, every metric as `<name>` and `<name>_se`, and at the end
-    `axes` (by their own names), `protocols` {metric: protocol}, `details` {metric: {direction, unit, n, missing, interval, role, shown, compared}} and `jobs`.
-    `status` is "finished", "failed: <job>: <cause>", "running" or "queued" while a run works on the folder, or
-    "missing"; an unfinished cell has what it did measure. `data` has the `counts` and `reasons` of the files that the
-    data set was read from, where its job has recorded them; `failed_job` is the id of the job whose failure the status
-    tells. `files` are those in which jobs kept metrics' values by sample (`samples.read_samples`); `left_out` are
-    distances without each group of samples in turn (`samples.pseudovalues`).
+    `axes` (by their own names), `protocols` {metric: protocol}, `details` {metric: {direction, unit, n, missing,
+    interval, role, shown, compared}} and `jobs`. `status` is "finished", "failed: <job>: <cause>", "running" or
+    "queued" while a run works on the folder, or "missing"; an unfinished cell has what it did measure. `data` has the
+    `counts` and `reasons` of the files that the data set was read from, where its job has recorded them; `failed_job`
+    is the id of the job whose failure the status tells. `files` are those in which jobs kept metrics' values by sample
+    (`samples.read_samples`); `left_out` are distances without each group of samples in turn (`samples.pseudovalues`).
     """
 
     columns: Mapping[str, Any]

@@ -126,8 +126,6 @@ def reconstruct(
             _count(level, indices, of_level)
         context.progress(int(indices[-1]) + 1, total, "reconstructing")
     collected.save_pairs(context.folder)
-    by_sample = {name: torch.cat(parts) for name, parts in collected.values.items()}
-    save_samples(context.folder, by_sample | points.by_sample())
     results, extra = _summaries(metrics, collected, signal, config)
     left_out: dict[str, list[float]] = {}
     for name, net in context.nets.items():

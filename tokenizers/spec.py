@@ -104,8 +104,8 @@ class LatentGrid:
     """One tensor of latents: `[channels, *shape]`, discrete when `codebook_sizes` has an entry per head.
 
     `topology` is "grid" (1 to 3 axes), "sequence" (one ordered axis; `variable` when lengths differ per sample and
-    `shape` is the maximum) or "set" (one axis without order). `byte_stream` says that the codes are the bytes in which a
-    sample is stored, so that their number is its real rate.
+    `shape` is the maximum) or "set" (one axis without order). Of a `byte_stream`
+    the codes are the bytes in which a sample is stored, so that their number is its real rate.
     """
 
     shape: tuple[int, ...]

@@ -104,20 +104,23 @@ def measured(rates: Array, psnr: Array, *, label: str = "c", data: str = "d") ->
     return Curve(label=label, rates=columns[0], qualities=columns[1])
 
 
-def drawn(
-    rng: np.random.Generator, *, samples: int, seeds: int, saving: float = 0.8
-) -> tuple[Array, Array, Array, Array]:
-    """Two curves of four points: hard samples take more bits and come back worse under both, seeds move one of them."""
+def drawn(rng: np.random.Generator, *, samples: int, seeds: int) -> tuple[Array, Array, Array, Array]:
+    """Two curves of four points, the second with 20 % fewer bits: hard samples take more bits and come back worse under
+    both; seeds move the second."""
     hard = rng.normal(size=samples)
     steps = np.arange(4.0)[:, None, None]
-    rates = np.exp(0.7 * steps + 0.3 * hard - 0.3**2 / 2) * (1 + 0.05 * rng.normal(size=(4, 1, samples)))
-    psnr = 24 + 2.5 * steps - 2 * hard + 0.5 * rng.normal(size=(4, 1, samples))
-    other_rates = (
-        saving * np.exp(0.7 * steps + 0.3 * hard - 0.3**2 / 2) * (1 + 0.05 * rng.normal(size=(4, seeds, samples)))
-    )
+    bits, quality = np.exp(0.7 * steps + 0.3 * hard - 0.3**2 / 2), 24 + 2.5 * steps - 2 * hard
+
+    def noise(seeds: int, size: float) -> Array:
+        return size * rng.normal(size=(4, seeds, samples))
+
     of_seeds = 0.2 * rng.normal(size=(1, seeds, 1)) if seeds > 1 else 0.0
-    other_psnr = 24 + 2.5 * steps - 2 * hard + 0.5 * rng.normal(size=(4, seeds, samples)) + of_seeds
-    return rates, psnr, other_rates, other_psnr
+    return (
+        bits * (1 + noise(1, 0.05)),
+        quality + noise(1, 0.5),
+        0.8 * bits * (1 + noise(seeds, 0.05)),
+        quality + noise(seeds, 0.5) + of_seeds,
+    )
 
 
 def of_draw(draw: tuple[Array, Array, Array, Array]) -> BdRate:

@@ -24,8 +24,8 @@ Add = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def runs(tmp_path: Path, add: Add) -> Path:
-    """Curves of four points over `quality` with values by sample: "new" takes 20 % fewer bits than "old", and "bad" gets
-    worse where it takes more."""
+    """Curves of four points with values by sample: "new" takes 20 % fewer bits than "old", and "bad" gets worse where
+    it takes more."""
     rng = np.random.default_rng(0)
     hard = rng.normal(size=64)
     store, cells = Store(tmp_path / "out"), []
@@ -60,7 +60,7 @@ def test_curves_are_compared_with_the_first(runs: Path, capsys: pytest.CaptureFi
     assert main(["bd-rate", str(runs)]) == 0
     text = capsys.readouterr().out
     assert "BD-rate against old [%]" in text.replace("\\", "")
-    line = next(line for line in text.splitlines() if line.startswith("|   new") or line.startswith("| new"))
+    line = next(line for line in text.splitlines() if line.startswith(("|   new", "| new")))
     low, high = (f"{x:.1f}" for x in new["interval"])
     assert f"{new['bd_rate']:.1f} | {low} to {high}" in " ".join(line.split())
     assert "No BD-rate: bad does not get better with every bit" in text

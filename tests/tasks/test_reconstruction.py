@@ -79,9 +79,7 @@ def test_a_constant_error_has_its_psnr(toys: SimpleNamespace, tmp_path: Path) ->
     error = 10 / 127.5
     result = values(scored(toys, tmp_path, toys.Identity(error=error), data, rate=False))
     assert result["psnr"].value == pytest.approx(20 * math.log10(255 / 10), abs=1e-6)
-    assert not {"rate_bits", "real_bits"} & set(
-        result
-    )  # continuous latents are rounded for it, which was not asked for
+    assert not {"rate_bits", "real_bits"} & set(result)  # continuous latents would be rounded for it
 
 
 def test_what_leaves_the_range_is_clamped(toys: SimpleNamespace, tmp_path: Path) -> None:
@@ -177,9 +175,7 @@ def test_codes_of_a_hierarchy_are_counted_by_grid(toys: SimpleNamespace, tmp_pat
     assert two["grid0_codebook_use"].value == two["grid1_codebook_use"].value == one["codebook_use"].value
     assert two["rate_bits"].value == pytest.approx(2 * one["rate_bits"].value)
     assert two["real_bits"].value == pytest.approx(2 * one["real_bits"].value)
-    assert two["real_bits"].se == pytest.approx(
-        2 * one["real_bits"].se, rel=0.6
-    )  # from samples; one grid's is a jackknife's
+    assert two["real_bits"].se == pytest.approx(2 * one["real_bits"].se, rel=0.6)  # one grid's is a jackknife's
     for name in ("codebook_use", "codebook_perplexity"):
         assert two[name].value == pytest.approx(one[name].value)
         assert two[name].protocol == one[name].protocol
