@@ -44,6 +44,7 @@ def notes(
     result += _protocols(groups, metrics)
     if mixed:
         result.append(f"Left out, since their protocols differ between lines: {', '.join(mixed)}; see --format json.")
+    result += _marks(groups)
     result += _unfinished(groups)
     return [note for note in result if note]
 
@@ -142,6 +143,16 @@ def _protocols(groups: Sequence[Group], metrics: Sequence[str]) -> list[str]:
         if facts:
             result.append(f"{', '.join(names)}: {'; '.join(facts)}.")
     return result + missing
+
+
+def _marks(groups: Sequence[Group]) -> list[str]:
+    """What the contract checks of an adapter's tokenizer complain of, line by line."""
+    lines = []
+    for number, group in enumerate(groups, start=1):
+        marks = dict.fromkeys(mark for row in group.rows for mark in row.marks)
+        if marks:
+            lines.append(f"Contract of #{number} {group.title}: {'; '.join(marks)}.")
+    return lines
 
 
 def _unfinished(groups: Sequence[Group]) -> list[str]:

@@ -51,7 +51,8 @@ class Row(Mapping[str, Any]):
     is "finished", "failed: <job>: <cause>", "running" or "queued" while a run works on the folder, or "missing"; an
     unfinished cell has what it did measure. `data` has the `counts` and `reasons` of the files that the data set was
     read from, where its job has recorded them; `failed_job` is the id of the job whose failure the status tells.
-    `files` are those in which jobs kept metrics' values by sample (`samples.read_samples`).
+    `marks` are what an adapter's contract job complains of. `files` are those in which jobs kept metrics' values by
+    sample (`samples.read_samples`).
     """
 
     columns: Mapping[str, Any]
@@ -59,6 +60,7 @@ class Row(Mapping[str, Any]):
     metrics: Mapping[str, Metric]
     jobs: Mapping[str, str]
     data: Mapping[str, Any] = field(default_factory=dict)
+    marks: tuple[str, ...] = ()
     failed_job: str = ""
     files: Mapping[str, Path] = field(default_factory=dict)
 
@@ -193,7 +195,16 @@ def _row(store: Store, suite: str, cell: SuiteCell, jobs: Sequence[str], records
                 files[name] = values
     data = next((r.extra for r in finished if r.kind == "data" and isinstance(r.extra.get("counts"), dict)), {})
     data = {name: data[name] for name in ("counts", "reasons") if name in data}
-    return Row(columns=row, axes=dict(axes), metrics=metrics, jobs=dict(cell["jobs"]), files=files, data=data)
+    marks = next((r.extra["contract"]["marks"] for r in finished if "contract" in r.extra), ())
+    return Row(
+        columns=row,
+        axes=dict(axes),
+        metrics=metrics,
+        jobs=dict(cell["jobs"]),
+        files=files,
+        data=data,
+        marks=tuple(map(str, marks)),
+    )
 
 
 def _with_status(
