@@ -12,6 +12,7 @@ from ..tasks.nets import nets
 from ..tasks.priors.config import priors
 from ..tasks.probes import probes
 from ..tasks.proxies import proxies
+from ..tokenizers.adapters.config import ADAPTERS
 from ..tokenizers.auxiliary.config import AUXILIARY
 from ..tokenizers.backbones.config import BACKBONES
 from ..tokenizers.bottlenecks.config import BOTTLENECKS
@@ -136,6 +137,7 @@ def _suites() -> list[str]:
 TOPICS: dict[str, Callable[[], list[str]]] = {
     "systems": brief,
     "recipes": _recipes,
+    "adapters": _names(ADAPTERS),
     "backbones": _names(BACKBONES),
     "bottlenecks": _names(BOTTLENECKS),
     "codecs": _names(CODECS),

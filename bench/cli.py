@@ -17,10 +17,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ..results.errors import UserError, one_line
 from .signals import ignore_interrupts
+
+if TYPE_CHECKING:
+    from .runner import Outcome
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -97,6 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     for name, action, text in (
         ("run", _run, "run a suite, or go on with it"),
+        ("eval", _eval, "put any tokenizer, pretrained or your own, beside others"),
+        ("check", _check, "check what every task takes for granted of somebody else's tokenizer"),
         ("plan", _plan, "show a suite's cells: TSR, elements, most bits, predicted cost; trains nothing"),
         ("leaderboard", _leaderboard, "tables from finished runs"),
         ("bd-rate", _bd_rate, "how many more bits a rate-distortion curve takes than another at equal quality"),
@@ -161,6 +166,13 @@ def _run_options(command: argparse.ArgumentParser) -> None:
         metavar="MINUTES",
         help="end and begin again a job without a sign of life for so long (default: 30, or 20 times its own pace)",
     )
+
+
+def _check_options(command: argparse.ArgumentParser) -> None:
+    from .eval_command import check_options
+
+    check_options(command)
+    _import_option(command)
 
 
 def _plan_options(command: argparse.ArgumentParser) -> None:
@@ -270,6 +282,8 @@ def _list_options(command: argparse.ArgumentParser) -> None:
 
 _OPTIONS = {
     "run": _run_options,
+    "eval": _check_options,
+    "check": _check_options,
     "plan": _plan_options,
     "leaderboard": _leaderboard_options,
     "bd-rate": _bd_rate_options,
@@ -319,6 +333,25 @@ def _run(arguments: argparse.Namespace) -> int:
         imports=arguments.imports,
         stall_minutes=arguments.stall,
     )
+    return _report(outcome)
+
+
+def _eval(arguments: argparse.Namespace) -> int:
+    from .eval_command import run_eval
+
+    return _report(run_eval(arguments))
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from .eval_command import run_check
+
+    text, well = run_check(arguments)
+    print(text)
+    return 0 if well else 1
+
+
+def _report(outcome: Outcome) -> int:
+    """Print a run's tables, and say what has failed; returns the exit code."""
     _show_tables([outcome.root], suite=outcome.suite.name)
     print(f"\nrecords: {outcome.root}; this table again: latentbench leaderboard {outcome.root}")
     if outcome.failed:

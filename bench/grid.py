@@ -11,7 +11,8 @@ from typing import Any
 from ..results.errors import UserError
 from ..tokenizers.config import TokenizerConfig
 from ..tokenizers.options import merge
-from ..tokenizers.recipe import load_recipe, resolve
+from ..tokenizers.recipe import load_recipe, resolve, resolve_adapter
+from ..tokenizers.spec import SignalSpec
 from .datasets.config import DataConfig, signal_spec
 from .labels import labels, shown_recipe
 from .prior_options import Layer, as_table, check_table
@@ -95,12 +96,13 @@ def cells(suite: Suite) -> tuple[Cell, ...]:
             recipe = shown_recipe(entry)
             for axes in _points(entry):
                 own = {axis: value for axis, value in axes.items() if not is_prior_axis(axis)}
-                options = merge(merge({"training": dict(suite.training)}, entry.options), _nested(own))
                 place = entry.where
                 if axes:
                     place += f" ({', '.join(f'{axis}={_brief(value)}' for axis, value in axes.items())})"
                 prior = _prior_layers(suite, entry, axes, place)
-                config = resolve(entry.recipe, signal, options, where=place)
+                config = _resolved(suite, entry, signal, _nested(own), place)
+                if config is None:
+                    continue
                 shown_axes = {axis: shown(value) for axis, value in axes.items()}
                 result += [
                     Cell(
@@ -181,13 +183,22 @@ def _data_of(suite: Suite, entry: TokenizerEntry) -> set[str]:
     return {*entry.data} or {data.label for data in suite.data} - {*suite.data_on_request}
 
 
+def _resolved(
+    suite: Suite, entry: TokenizerEntry, signal: SignalSpec, own: Mapping[str, Any], place: str
+) -> TokenizerConfig | None:
+    """The entry's tokenizer at a grid point with the values `own`; None where an adapter is for other modalities."""
+    if entry.adapter:
+        return resolve_adapter(entry.adapter, signal, merge(entry.options, own), where=place)
+    options = merge(merge({"training": dict(suite.training)}, entry.options), own)
+    return resolve(entry.recipe, signal, options, where=place)
+
+
 def _applies(suite: Suite, entry: TokenizerEntry, data: DataConfig) -> bool:
-    recipe = load_recipe(entry.recipe, where=f"{entry.where}.recipe")
     if data.label not in _data_of(suite, entry):
         return False
     if entry.modalities and data.modality not in entry.modalities:
         return False
-    return data.modality in recipe.modalities
+    return bool(entry.adapter) or data.modality in load_recipe(entry.recipe, where=f"{entry.where}.recipe").modalities
 
 
 def _points(entry: TokenizerEntry) -> Iterator[dict[str, Any]]:

@@ -106,7 +106,9 @@ class JobContext:
 
     @cached_property
     def tokenizer(self) -> TrainableTokenizer:
-        """The trained tokenizer."""
+        """The trained tokenizer; an adapter's from its own files, which the plan has compared with their digests."""
+        if self.tokenizer_config.adapter is not None:
+            return build(self.tokenizer_config).to(self.device)
         trained: TrainableTokenizer = self.loaded(build(self.tokenizer_config), "tokenizer")
         return trained
 

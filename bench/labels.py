@@ -6,6 +6,7 @@ Torch-free.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from ..tokenizers.options import merge, normalise
@@ -36,13 +37,17 @@ def labels(entries: Sequence[TokenizerEntry], overlap: Callable[[TokenizerEntry,
 
 
 def shown_recipe(entry: TokenizerEntry) -> str:
-    """The recipe's name, or the codec's where an entry puts a codec of its own in the recipe's place."""
+    """The recipe's name, or the codec's where an entry puts a codec of its own in the recipe's place; the adapter's."""
+    if entry.adapter:
+        return entry.adapter
     changes = dict(changed_parts(entry))
     return changes.get("codec", entry.recipe)
 
 
 def changed_parts(entry: TokenizerEntry) -> list[tuple[str, str]]:
     """The parts that an entry puts in the place of its recipe's, as (option, name)."""
+    if entry.adapter:
+        return []
     recipe = load_recipe(entry.recipe, where=f"{entry.where}.recipe")
     modality = next((m for m in entry.modalities if m in recipe.modalities), recipe.modalities[0])
     own: dict[str, Any] = {}
@@ -62,13 +67,23 @@ def changed_parts(entry: TokenizerEntry) -> list[tuple[str, str]]:
 
 
 def _base(entry: TokenizerEntry) -> str:
-    """The label as given, else the recipe with the parts that the entry changes and the prior that it names."""
+    """The label as given, else the recipe with the parts that the entry changes and the prior that it names; of an
+    adapter what its path ends with."""
     if entry.label:
         return entry.label
+    if entry.adapter:
+        prior = entry.prior.get("name")
+        return path_label(str(entry.options.get("path", entry.adapter))) + (f" + {prior}" if prior else "")
     changes = changed_parts(entry)
     parts = [shown_recipe(entry), *(f"{key}={name}" for key, name in changes if key != "codec")]
     prior = entry.prior.get("name")
     return " ".join(parts) + (f" + {prior}" if prior else "")
+
+
+def path_label(path: str) -> str:
+    """What a tokenizer at `path` is called: the folder's or file's name, or the class after the colon."""
+    module, _, attribute = path.rpartition(":")
+    return attribute if module else PurePath(path.rstrip("/").split(",")[0]).name or path
 
 
 def _differences(entry: TokenizerEntry, clashes: Sequence[TokenizerEntry]) -> list[str]:

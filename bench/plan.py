@@ -12,7 +12,7 @@ from .grid import Cell, cells
 from .job_files import FILES, by_content
 from .jobs import Job
 from .kinds import KINDS, kinds
-from .kinds.base import PlanContext
+from .kinds.base import CONTRACT, PlanContext
 from .prior_options import check_table
 from .suite import Suite
 
@@ -74,7 +74,8 @@ def make_plan(
             add=own.add,
             chosen_cell=cell,
         )
-        for name in ("tokenizer", *(kind.name for kind in kinds() if kind.name in cell.tasks)):
+        checked = (CONTRACT,) if cell.tokenizer.adapter is not None else ()
+        for name in ("tokenizer", *checked, *(kind.name for kind in kinds() if kind.name in cell.tasks)):
             at.need(name)
         ids = {"data": at.need("data"), **{name: job.id for (name, _), job in own.jobs.items()}}
         prior = at.prior if "prior" in ids else None

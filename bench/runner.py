@@ -25,7 +25,7 @@ from .engines.interface import Engine, EngineSettings
 from .imports import Import, load_imports, refuse_unrepeatable
 from .jobs import Job
 from .kinds import kinds
-from .plan import Plan, make_plan
+from .plan import Plan, PlannedCell, make_plan
 from .progress import Display, StderrConsole
 from .suite import Suite, load_suite
 from .worker_protocol import clean_attempt
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How a run ended: where its records are, and how many jobs were done before, finished, failed, skipped; `logs` are
-    those of the failed ones."""
+    those of the failed ones, `cells` what was asked for."""
 
     suite: Suite
     root: Path
@@ -46,6 +46,7 @@ class Outcome:
     failed: int
     skipped: int
     logs: tuple[Path, ...] = ()
+    cells: tuple[PlannedCell, ...] = ()
 
 
 def run_suite(
@@ -60,13 +61,15 @@ def run_suite(
     imports: Sequence[str] = (),
     stall_minutes: float | None = None,
     console: Console | None = None,
+    extend: bool = False,
 ) -> Outcome:
     """Run `suite` (a shipped name, a file or a mapping) to the end, or go on with it.
 
     `sets` are changes like `--set`; records go to `out` (default `runs/<suite>`). Jobs with a valid record whose files
     have their digests are not done again; failed ones are. `imports` are modules or files that register parts of the
     user's own, for this process and for workers; a job without a sign of life for `stall_minutes` is started again.
-    Raises UserError for anything the user can mend, before anything is trained.
+    `extend` leaves the cells that a suite of this name has in `out` already beside the new ones. Raises UserError for
+    anything the user can mend, before anything is trained.
     """
     console = console or StderrConsole()
     imported = load_imports(imports)
@@ -90,7 +93,7 @@ def run_suite(
     with _locked(root):
         prints = fingerprints(loaded, console, cache)
         plan = make_plan(loaded, prints)
-        _write_suite(store, plan)
+        _write_suite(store, plan, extend=extend)
         runner.finished = _intact(store, plan.jobs, console)
         before = len(runner.finished)
         todo = {name: job for name, job in plan.jobs.items() if name not in runner.finished}
@@ -108,6 +111,7 @@ def run_suite(
         finished=display.finished,
         failed=display.failed,
         skipped=display.skipped,
+        cells=plan.cells,
         logs=tuple(display.logs),
     )
 
@@ -158,10 +162,12 @@ def _check(suite: Suite, imported: Sequence[Import]) -> None:
     refuse_unrepeatable(lookups, imported)
 
 
-def _write_suite(store: Store, plan: Plan) -> None:
+def _write_suite(store: Store, plan: Plan, *, extend: bool) -> None:
     claims = [asdict(claim) for claim in plan.suite.claims]
     names = [kind.name for kind in kinds()]
-    store.write_suite(plan.suite.name, [p.to_json() for p in plan.cells], kinds=names, claims=claims)
+    planned = [p.to_json() for p in plan.cells]
+    others = _others(store, plan.suite.name, planned) if extend else []
+    store.write_suite(plan.suite.name, [*others, *planned], kinds=names, claims=claims)
 
 
 def _executed(runner: Engine, plan: Plan, todo: dict[str, Job], console: Console, *, before: int) -> Display:
@@ -181,6 +187,13 @@ def _executed(runner: Engine, plan: Plan, todo: dict[str, Job], console: Console
                 todo[event.job] = plan.jobs[event.job]
             display.see(event)
     return display
+
+
+def _others(store: Store, suite: str, cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The cells that the suite has there already, without those of the same name and tokenizer as one of `cells`."""
+    new = {(cell["cell"], cell["jobs"].get("tokenizer")) for cell in cells}
+    stored = [cell for known in store.read_suites() if known["suite"] == suite for cell in known["cells"]]
+    return [dict(cell) for cell in stored if (cell["cell"], cell["jobs"].get("tokenizer")) not in new]
 
 
 def _make_cache(cache: Path) -> None:

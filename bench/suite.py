@@ -16,6 +16,7 @@ from typing import Any
 from ..results.claims import Claim
 from ..results.errors import UserError, unknown
 from ..tasks.nets.config import PRETRAINED, SCATTERING
+from ..tokenizers.adapters.config import adapter_options
 from ..tokenizers.options import OPTIONS, RENAMED
 from ..tokenizers.spec import Modality
 from ..tokenizers.training import TrainingConfig
@@ -30,8 +31,9 @@ from .prior_options import as_table, check_table
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerEntry:
-    """One `[[tokenizers]]` table: a recipe, its overrides, and the grid of values that some of them take.
+    """One `[[tokenizers]]` table: a recipe or an adapter, its overrides, and the grid of values that some of them take.
 
+    Of `recipe` and `adapter` one is "".
     `grid` maps a dotted option ("tsr", "bottleneck.beta", "prior.name") to its values; `modalities` and `data` restrict
     the entry to some data sets; `options` are overrides common to all its cells; `prior` is laid over the suite's;
     `seeds` and `tasks` stand for the suite's where they are given; `where` is the place in the file, for messages.
@@ -47,6 +49,7 @@ class TokenizerEntry:
     prior: Mapping[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] = ()
     tasks: tuple[str, ...] = ()
+    adapter: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +110,7 @@ def load_suite(suite: str | Path | Mapping[str, Any], sets: Sequence[str] = ()) 
         where, raw = _read(suite)
     _listed(raw)
     for change in sets:
-        _apply(raw, change)
+        apply_set(raw, change)
     _listed(raw)
     name = raw.get("protocol")
     preset = load_preset(name, where=f"{where}: protocol") if isinstance(name, str) else None
@@ -151,7 +154,8 @@ def _copy(value: Any) -> Any:
     return [_copy(v) for v in value] if isinstance(value, list | tuple) else value
 
 
-def _apply(raw: dict[str, Any], change: str) -> None:
+def apply_set(raw: dict[str, Any], change: str) -> None:
+    """Apply one `--set a.b=value` to a table. Raises UserError."""
     key, equals, text = change.partition("=")
     if not equals or not key.strip():
         raise UserError(f"--set {change}: expected KEY=VALUE, such as --set data.path=photos")
@@ -295,7 +299,8 @@ def _table(raw: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class _EntryHead:
-    recipe: str
+    recipe: str = ""
+    adapter: str = ""
     label: str = ""
     modalities: tuple[Modality, ...] = ()
     data: tuple[str, ...] = ()
@@ -307,9 +312,14 @@ class _EntryHead:
 
 def _entry(table: Mapping[str, Any], where: str, data_labels: list[str], tasks: Sequence[str]) -> TokenizerEntry:
     own = [item.name for item in fields(_EntryHead)]
+    adapter = table.get("adapter")
+    options = OPTIONS if not isinstance(adapter, str) else adapter_options(adapter, f"{where}.adapter")
     # A renamed table passes here: the resolution of options says its new name.
-    _known({key: value for key, value in table.items() if key not in RENAMED}, [*own, *OPTIONS], where)
+    renamed = RENAMED if not adapter else {}
+    _known({key: value for key, value in table.items() if key not in renamed}, [*own, *options], where)
     head = check(_EntryHead, {k: v for k, v in table.items() if k in own}, where=where)
+    if bool(head.recipe) == bool(head.adapter):
+        raise UserError(f"{where}.recipe: missing" if not head.recipe else f"{where}: a recipe or an adapter, not both")
     for i, name in enumerate(head.data):
         if name not in data_labels:
             raise unknown("data set", name, data_labels, where=f"{where}: data[{i}]")
@@ -324,6 +334,7 @@ def _entry(table: Mapping[str, Any], where: str, data_labels: list[str], tasks: 
     check_table(prior, f"{where}.prior")
     return TokenizerEntry(
         recipe=head.recipe,
+        adapter=head.adapter,
         label=head.label,
         grid=grid,
         modalities=head.modalities,

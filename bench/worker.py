@@ -51,14 +51,18 @@ def preload() -> None:
     torch.set_num_interop_threads(1)
 
 
-def work(data: Mapping[str, Any]) -> int:
-    """Execute the `WorkerRequest` in `data` and write its record; returns the process's exit code."""
+def work(data: Mapping[str, Any], *, listen: bool = True) -> int:
+    """Execute the `WorkerRequest` in `data` and write its record; returns the process's exit code.
+
+    Without `listen` the process's signals stay as they are: it is not the job's own.
+    """
     from .job_context import DamagedDependencyError
     from .training import InterruptedTrainingError
 
     started, clock = datetime.now(UTC), time.monotonic()
     stop = StopSignal()
-    stop.listen()
+    if listen:
+        stop.listen()
     request = WorkerRequest.from_json(data)
     store, job, folder = Store(request.root), request.job, request.folder
     _say(f"{started:%Y-%m-%d %H:%M:%S} {job.title} [{job.id}] attempt {request.attempt} on {request.device}")

@@ -65,6 +65,7 @@ def notes(
     result += [f"{name}: {fact}." for name, fact in _FACTS.items() if name in metrics]
     if mixed:
         result.append(f"Left out, since their protocols differ between lines: {', '.join(mixed)}; see --format json.")
+    result += _marks(groups)
     result += _unfinished(groups)
     return [note for note in result if note]
 
@@ -222,6 +223,16 @@ def _estimates(groups: Sequence[Group], rate: str) -> str:
     if len(lines) < 2:
         return "".join(lines)
     return "; ".join(f"{_ranges(places)} {protocol}" for protocol, places in lines.items())
+
+
+def _marks(groups: Sequence[Group]) -> list[str]:
+    """What the contract checks of an adapter's tokenizer complain of, line by line."""
+    lines = []
+    for number, group in enumerate(groups, start=1):
+        marks = dict.fromkeys(mark for row in group.rows for mark in row.marks)
+        if marks:
+            lines.append(f"Contract of #{number} {group.title}: {'; '.join(marks)}.")
+    return lines
 
 
 def _unfinished(groups: Sequence[Group]) -> list[str]:

@@ -51,8 +51,9 @@ class Row(Mapping[str, Any]):
     interval, role, shown, compared}} and `jobs`. `status` is "finished", "failed: <job>: <cause>", "running" or
     "queued" while a run works on the folder, or "missing"; an unfinished cell has what it did measure. `data` has the
     `counts` and `reasons` of the files that the data set was read from, where its job has recorded them; `failed_job`
-    is the id of the job whose failure the status tells. `files` are those in which jobs kept metrics' values by sample
-    (`samples.read_samples`); `left_out` are distances without each group of samples in turn (`samples.pseudovalues`).
+    is the id of the job whose failure the status tells. `marks` are what an adapter's contract job complains
+    of. `files` are those in which jobs kept metrics' values by sample (`samples.read_samples`); `left_out` are
+    distances without each group of samples in turn (`samples.pseudovalues`).
     """
 
     columns: Mapping[str, Any]
@@ -60,6 +61,7 @@ class Row(Mapping[str, Any]):
     metrics: Mapping[str, Metric]
     jobs: Mapping[str, str]
     data: Mapping[str, Any] = field(default_factory=dict)
+    marks: tuple[str, ...] = ()
     failed_job: str = ""
     files: Mapping[str, Path] = field(default_factory=dict)
     left_out: Mapping[str, Sequence[float]] = field(default_factory=dict)
@@ -202,6 +204,7 @@ def _row(store: Store, suite: str, cell: SuiteCell, jobs: Sequence[str], records
                 left_out[name] = by_metric[metric.name]
     data = next((r.extra for r in finished if r.kind == "data" and isinstance(r.extra.get("counts"), dict)), {})
     data = {name: data[name] for name in ("counts", "reasons") if name in data}
+    marks = next((r.extra["contract"]["marks"] for r in finished if "contract" in r.extra), ())
     return Row(
         columns=row,
         axes=dict(axes),
@@ -210,6 +213,7 @@ def _row(store: Store, suite: str, cell: SuiteCell, jobs: Sequence[str], records
         files=files,
         left_out=left_out,
         data=data,
+        marks=tuple(map(str, marks)),
     )
 
 

@@ -136,9 +136,11 @@ class _NpyStream:
             view = view[self._file.write(view) :]
 
 
-def write_statistics(folder: Path) -> None:
+def write_statistics(folder: Path, *, published: bool = False) -> None:
     """Per-channel mean and standard deviation of the training split in `folder`, as `statistics.json`.
 
+    Latents that come as a `published` normaliser leaves them have mean 0 and deviation 1 there, so that they stay so;
+    what they really have is in the latents' files.
     Float64, streamed; the variance of a posterior counts: Var = Var(mode) + E(scale^2). Raises UserError when the
     training latents are missing or the file can't be written.
     """
@@ -147,7 +149,11 @@ def write_statistics(folder: Path) -> None:
         arrays = open_level(folder, "train", len(levels))
         if not arrays:
             break
-        levels.append(_moments(arrays["values"], arrays.get("scale")) if "values" in arrays else None)
+        moments = _moments(arrays["values"], arrays.get("scale")) if "values" in arrays else None
+        if published and moments is not None:
+            channels = len(moments["mean"])
+            moments = {"mean": [0.0] * channels, "std": [1.0] * channels}
+        levels.append(moments)
     if not levels:
         raise UserError(f"{folder}: no training latents; write them before their statistics")
     content = json.dumps({"split": "train", "levels": levels})

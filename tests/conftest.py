@@ -18,6 +18,7 @@ from latentbench.tasks.nets import nets
 from latentbench.tasks.priors.config import priors
 from latentbench.tasks.probes import probes
 from latentbench.tasks.proxies import proxies
+from latentbench.tokenizers.adapters.config import ADAPTERS
 from latentbench.tokenizers.auxiliary.config import AUXILIARY
 from latentbench.tokenizers.backbones.config import BACKBONES
 from latentbench.tokenizers.bottlenecks.config import BOTTLENECKS
@@ -31,6 +32,7 @@ from latentbench.tokenizers.spec import MelSpec, Modality, SignalSpec
 
 REGISTRIES = (
     KINDS,
+    ADAPTERS,
     AUXILIARY,
     BACKBONES,
     BOTTLENECKS,

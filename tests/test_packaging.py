@@ -48,6 +48,8 @@ ELSEWHERE = {
     "bench/datasets/video_frames.py": "bench/datasets/test_video_files.py",  # one decoder, through its frames' numbers
     "bench/datasets/video_timeline.py": "bench/datasets/test_video_files.py",
     "bench/engines/client.py": "bench/engines/test_local.py",  # both ends of one pipe, tested as one
+    "bench/engines/inline.py": "bench/test_evaluation.py",  # every test there runs in it
+    "bench/eval_command.py": "bench/test_evaluation.py",
     "bench/further_systems.py": "bench/test_systems.py",  # rows of the table of systems
     "results/activity.py": "results/test_rows.py",  # what a row's status is read from
     "tasks/probing.py": "tasks/probes/test_interface.py",  # the task, beside the probes that it makes
@@ -70,6 +72,11 @@ ELSEWHERE = {
     "tasks/nets/resize.py": "tasks/nets/test_inception.py",
     "tasks/priors/code_prior.py": "tasks/priors/test_pixelcnn.py",  # and test_wavenet.py, the two that share it
     "tasks/priors/build.py": "tasks/priors/test_config.py",  # one line
+    "tokenizers/adapters/files.py": "tokenizers/adapters/test_diffusers.py",  # which folders it takes
+    "tokenizers/adapters/describe.py": "tokenizers/adapters/test_python.py",  # what is seen of a model
+    "tokenizers/adapters/probe.py": "tokenizers/adapters/test_python.py",
+    "tokenizers/adapters/tokenizer.py": "tokenizers/adapters/test_python.py",  # ranges and codes, through a model
+    "tokenizers/adapters/live.py": "tasks/test_contract.py",  # every test there registers an object
     "tokenizers/backbones/layers.py": "tokenizers/auxiliary/test_adversary.py",  # where the adaptive weight is measured
     "tokenizers/backbones/stages.py": "tokenizers/test_geometry.py",
     "tokenizers/bottlenecks/identity.py": "tokenizers/test_composed.py",  # x -> x, through the recipe

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from . import cost
+from .adapters.config import ADAPTERS, AdapterConfig
+from .adapters.declaration import Description
 from .auxiliary.config import AUXILIARY, AuxiliaryObjectiveConfig
 from .backbones.config import BACKBONES, BackboneConfig
 from .backbones.patch_config import PatchConfig
@@ -22,7 +24,7 @@ from .part import P, Part, plain, read_part
 from .registry import Registry
 from .regularisers.config import REGULARISERS, RegulariserConfig
 from .sequence_coding.config import SEQUENCE_CODINGS, SequenceCodingConfig
-from .spec import LatentSpec, SignalSpec
+from .spec import LatentGrid, LatentSpec, SignalSpec
 from .training import TrainingConfig
 from .validation import check
 
@@ -32,8 +34,9 @@ class TokenizerConfig:
     """A trainable tokenizer for one signal: its parts, its geometry and its training.
 
     `downsample` has one factor per axis of the signal, `channels` are those of the latents, `decoder` None is the
-    backbone's own second half. `recipe` is the name it came from, for tables. A `codec` is the whole tokenizer:
-    then the other parts are the trivial ones of `of_codec`, and not in its data. A
+    backbone's own second half. `recipe` is the name it came from, for tables. A `codec` is the whole tokenizer, and so
+    is an `adapter` with the `description` of what it loads: then the other parts are trivial ones, and not in its data.
+    A
     `sequence_coding` turns a discrete tokenizer's codes into sequences of varying length. In training a `corruption`
     changes what the encoder reads, and `latent_noise` adds Gaussian noise of so many standard deviations of each
     channel to what the decoder reads. A `diffusion_decoder` turns the output of the feed-forward decoder into the
@@ -58,6 +61,28 @@ class TokenizerConfig:
     auxiliary: tuple[AuxiliaryObjectiveConfig, ...] = ()
     regularisers: tuple[RegulariserConfig, ...] = ()
     diffusion_decoder: DiffusionDecoderConfig | None = None
+    adapter: AdapterConfig | None = None
+    description: Description | None = None
+
+    @classmethod
+    def of_adapter(
+        cls, *, recipe: str, signal: SignalSpec, adapter: AdapterConfig, description: Description
+    ) -> TokenizerConfig:
+        """The configuration of a tokenizer of somebody else's, which is not trained here."""
+        shape, whole = description.grids[0].shape, signal.shape
+        alike = len(shape) == len(whole)
+        return cls(
+            recipe=recipe,
+            signal=signal,
+            downsample=tuple(round(a / b) for a, b in zip(whole, shape, strict=True)) if alike else (1,) * len(whole),
+            channels=description.grids[0].channels,
+            backbone=PatchConfig(),
+            bottleneck=IdentityConfig(),
+            losses=(),
+            training=TrainingConfig(steps=0),
+            adapter=adapter,
+            description=description,
+        )
 
     @classmethod
     def of_codec(cls, *, recipe: str, signal: SignalSpec, codec: CodecConfig) -> TokenizerConfig:
@@ -79,6 +104,8 @@ class TokenizerConfig:
         """Shape and rate of the latents."""
         if self.codec is not None:
             return LatentSpec(signal=self.signal, grids=self.codec.grids(self.signal))
+        if self.description is not None:
+            return LatentSpec(signal=self.signal, grids=self.description.grids)
         spec = LatentSpec(signal=self.signal, grids=self.bottleneck.grids(self.layout, self.channels))
         return spec if self.sequence_coding is None else self.sequence_coding.spec(spec)
 
@@ -111,6 +138,16 @@ class TokenizerConfig:
         """Plain, canonical data: every option of every part, so that equal data means an equal tokenizer."""
         if self.codec is not None:
             return {"recipe": self.recipe, "signal": plain(self.signal), "codec": plain(self.codec)}
+        if self.adapter is not None and self.description is not None:
+            return {
+                "recipe": self.recipe,
+                "signal": plain(self.signal),
+                "adapter": plain(self.adapter),
+                "class": self.description.class_name,
+                "grids": [plain(grid) for grid in self.description.grids],
+                "software": self.adapter.software(),
+                "state": self.description.state,
+            }
         data: dict[str, Any] = {
             "recipe": self.recipe,
             "signal": plain(self.signal),
@@ -144,6 +181,14 @@ class TokenizerConfig:
         signal = check(SignalSpec, data["signal"], where=f"{where}.signal")
         if "codec" in data:
             return cls.of_codec(recipe=data["recipe"], signal=signal, codec=part("codec", CodecConfig, CODECS))
+        if "adapter" in data:
+            grids = tuple(check(LatentGrid, grid, where=f"{where}.grids") for grid in data["grids"])
+            return cls.of_adapter(
+                recipe=data["recipe"],
+                signal=signal,
+                adapter=part("adapter", AdapterConfig, ADAPTERS),
+                description=Description(class_name=data["class"], grids=grids),
+            )
         return cls(
             recipe=data["recipe"],
             signal=signal,
@@ -170,6 +215,8 @@ class TokenizerConfig:
         """Version by part ("bottleneck.vq"): what a job's key needs beside the configuration."""
         if self.codec is not None:
             return {"tokenizer": self.version, f"codec.{self.codec.kind}": self.codec.version}
+        if self.adapter is not None:
+            return {"tokenizer": self.version, f"adapter.{self.adapter.kind}": self.adapter.version}
         parts: list[tuple[str, Part]] = [
             ("backbone", self.backbone),
             ("bottleneck", self.bottleneck),
@@ -213,6 +260,8 @@ class TokenizerConfig:
     def _cost(self) -> Cost:
         if self.codec is not None:
             return self.codec.cost(self.signal)
+        if self.description is not None:
+            return Cost(parameters=self.description.parameters, flops=self.description.flops)
         if self.sequence_coding is not None:
             return replace(self, sequence_coding=None)._cost()
         spec, features = self.spec, self.features

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..results.errors import UserError, unknown
+from .adapters.config import read_adapter
+from .adapters.describe import describe
 from .auxiliary.config import AUXILIARY, AuxiliaryObjectiveConfig
 from .backbones.config import BACKBONES, BackboneConfig
 from .bottlenecks.config import BOTTLENECKS, BottleneckConfig
@@ -91,6 +93,23 @@ def resolve(recipe: str, signal: SignalSpec, options: Mapping[str, Any], *, wher
         merged = merge_layer(merged, normalise(layer, where=place), where=place)
     merged = merge_layer(merged, normalise(options, where=where), where=where)
     return _Resolution(merged, signal, where).config(loaded.name)
+
+
+def resolve_adapter(
+    kind: str, signal: SignalSpec, options: Mapping[str, Any], *, where: str = ""
+) -> TokenizerConfig | None:
+    """The tokenizer of somebody else's that `options` of the adapter `kind` name, as the configuration for `signal`.
+
+    None where it is for other modalities. Loads it once, in another process if this one has no torch. Raises UserError
+    with a path under `where` for what is not there, can't be loaded, or does not take such a signal.
+    """
+    adapter = read_adapter(kind, options, where).located(where)
+    declaration = describe(adapter, None, where).declaration
+    if declaration is None or signal.modality not in declaration.modalities:
+        return None
+    return TokenizerConfig.of_adapter(
+        recipe=kind, signal=signal, adapter=adapter, description=describe(adapter, signal, where)
+    )
 
 
 class _Resolution:

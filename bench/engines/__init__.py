@@ -3,4 +3,9 @@
 from ...tokenizers.registry import Registry
 from .interface import Engine
 
-engines = Registry("engine", "latentbench.engines", {"local": "bench.engines.local:LocalEngine"}, base=Engine)
+engines = Registry(
+    "engine",
+    "latentbench.engines",
+    {"local": "bench.engines.local:LocalEngine", "inline": "bench.engines.inline:InlineEngine"},
+    base=Engine,
+)

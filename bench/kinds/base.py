@@ -23,6 +23,9 @@ else:
     JobContext = Any  # it needs torch, which workers alone import
 
 
+CONTRACT = "contract"  # the kind that checks an adapter's tokenizer before anything reads it
+
+
 @dataclass(frozen=True, kw_only=True)
 class Price:
     """What a job is expected to take: FLOPs in all and of one optimiser step or batch, and bytes of memory."""
@@ -121,8 +124,14 @@ class JobKind:
         return {f"kind.{self.name}": self.version}
 
     def needs(self, at: PlanContext) -> dict[str, str]:
-        """The jobs whose results it reads, id by role: by default one of each kind in `requires`."""
-        return {kind: at.need(kind) for kind in self.requires}
+        """The jobs whose results it reads, id by role: by default one of each kind in `requires`.
+
+        What reads a tokenizer of somebody else's also needs its contract to hold.
+        """
+        needed = {kind: at.need(kind) for kind in self.requires}
+        if "tokenizer" in self.requires and self.name != CONTRACT and at.cell.tokenizer.adapter is not None:
+            needed[CONTRACT] = at.need(CONTRACT)
+        return needed
 
     def title(self, at: PlanContext) -> str:
         """What people read of it."""

@@ -30,6 +30,6 @@ class LatentEncoding(JobKind):
                 batch_size=ctx.batch_size,
                 progress=ctx.progress,
             )
-        write_statistics(ctx.folder)
+        write_statistics(ctx.folder, published=getattr(ctx.tokenizer, "normalises", False))
         files = [*sorted(path.name for path in ctx.folder.glob("*.npy")), "statistics.json"]
         return JobResult(artifacts=tuple(files), extra={name: len(split) for name, split in splits.items()})

@@ -60,7 +60,7 @@ class Probes(JobKind):
             batch_size=config.batch_size,
             nets=ctx.nets,
             references=ctx.references,
-            untrained=None if tokenizer.codec is not None else lambda: build(tokenizer),
+            untrained=None if tokenizer.codec or tokenizer.adapter else lambda: build(tokenizer),
         )
         return probe(probed, config, progress=ctx.progress)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...results.record import JobResult
 from ...tokenizers import weights
+from ...tokenizers.part import plain
 from ...tokenizers.training import TrainingConfig
 from ..grid import Cell
 from ..suite import Suite
@@ -14,7 +15,7 @@ from .base import JobContext, JobKind, PlanContext, Price
 
 
 class TokenizerTraining(JobKind):
-    """Its versions are those of its parts and of the training loop."""
+    """Its versions are those of its parts and of the training loop. An adapter's tokenizer is loaded, not trained."""
 
     name, order, version = "tokenizer", 40, 1
     requires = ("data",)
@@ -25,7 +26,9 @@ class TokenizerTraining(JobKind):
 
     def config(self, at: PlanContext) -> dict[str, Any]:
         used = weights.contents(at.cell.tokenizer.weights())
-        own = {"tokenizer": at.cell.tokenizer.to_json(), "seed": at.cell.seed}
+        own: dict[str, Any] = {"tokenizer": at.cell.tokenizer.to_json()}
+        if at.cell.tokenizer.adapter is None:
+            own["seed"] = at.cell.seed  # nothing of an adapter's tokenizer depends on it
         return own | {"weights": used} if used else own
 
     def versions(self, at: PlanContext) -> dict[str, int]:
@@ -43,6 +46,8 @@ class TokenizerTraining(JobKind):
         )
 
     def run(self, ctx: JobContext) -> JobResult:
+        if ctx.tokenizer_config.adapter is not None:
+            return _loaded(ctx)
         import torch
 
         from ...tokenizers.build import build
@@ -53,3 +58,21 @@ class TokenizerTraining(JobKind):
         report = ctx.fit(model, ctx.dataset.train, ctx.tokenizer_config.training, seed=ctx.seed)
         ctx.save(model)
         return ctx.trained(model, report)
+
+
+def _loaded(ctx: JobContext) -> JobResult:
+    """The record of a tokenizer that somebody else has trained: what it is, and where its files are from."""
+    from ...tokenizers.adapters.files import revision_of
+    from ...tokenizers.adapters.tokenizer import AdapterTokenizer
+
+    tokenizer = ctx.tokenizer
+    assert isinstance(tokenizer, AdapterTokenizer)
+    facts: dict[str, Any] = {
+        "parameters": sum(p.numel() for p in tokenizer.parameters()),
+        "flops": 0.0,
+        "class": tokenizer.adapter.class_name,
+        "declaration": plain(tokenizer.declaration),
+        "dtype": str(tokenizer.dtype).removeprefix("torch."),
+    }
+    revision = revision_of(tokenizer.config.files)
+    return JobResult(extra=facts, run={"revision": revision} if revision else {})

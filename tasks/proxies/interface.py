@@ -114,7 +114,7 @@ def compute(name: str, latents: ProxyInput) -> tuple[Metric, ...]:
 
 # a value alone, or with its standard error and the half-width of its interval
 Value = tuple[float, float | None, float | None] | float | None
-NORMALISED = "z normalised per channel by the training split, constant channels left out"
+NORMALISED = "z normalised per channel by the training split or as published, constant channels left out"
 
 
 def metric(

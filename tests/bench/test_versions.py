@@ -19,7 +19,9 @@ from latentbench.tasks.nets.config import EncoderConfig
 from latentbench.tasks.priors.config import priors
 from latentbench.tasks.probes import probes
 from latentbench.tasks.proxies import proxies
-from latentbench.tokenizers import weights
+from latentbench.tokenizers import recipe, weights
+from latentbench.tokenizers.adapters.config import ADAPTERS
+from latentbench.tokenizers.adapters.declaration import Declaration, Description
 from latentbench.tokenizers.auxiliary.config import AUXILIARY
 from latentbench.tokenizers.backbones.config import BACKBONES
 from latentbench.tokenizers.bottlenecks.config import BOTTLENECKS
@@ -30,12 +32,13 @@ from latentbench.tokenizers.diffusion_decoders.config import DIFFUSION_DECODERS
 from latentbench.tokenizers.losses.config import LOSSES
 from latentbench.tokenizers.regularisers.config import REGULARISERS
 from latentbench.tokenizers.sequence_coding.config import SEQUENCE_CODINGS
+from latentbench.tokenizers.spec import LatentGrid, Modality
 from latentbench.tokenizers.training import TrainingConfig
 
 ROOT = Path(__file__).parents[2]
 REGISTRIES = (
     *(AUXILIARY, BACKBONES, BOTTLENECKS, CODECS, CORRUPTIONS, DIFFUSION_DECODERS, LOSSES, REGULARISERS),
-    *(SEQUENCE_CODINGS, KINDS, measures, metrics, nets, priors, probes, proxies, scores, sources),
+    *(ADAPTERS, SEQUENCE_CODINGS, KINDS, measures, metrics, nets, priors, probes, proxies, scores, sources),
 )
 SINGLE = (TokenizerConfig, TrainingConfig, EncoderConfig, DataConfig)
 # Interfaces whose `version` is that of those who implement them.
@@ -66,7 +69,9 @@ def further_suites() -> list[dict[str, Any]]:
         "data": [{"source": "folder", "path": "photos", "size": 16}, {"source": "torchvision:CIFAR10", "size": 32}],
         "tasks": ["reconstruction"],
     }
-    return [{"name": "rest", "tokenizers": [noisy], **tables} for tables in (measured, read)]
+    adapted: dict[str, Any] = {"data": [IMAGES], "tasks": ["reconstruction"]}
+    adapted["tokenizers"] = [{"adapter": name, "label": name} for name in ADAPTERS.names()]
+    return [{"name": "rest", "tokenizers": [noisy], **tables} for tables in (measured, read, adapted)]
 
 
 def test_every_version_moves_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,6 +80,12 @@ def test_every_version_moves_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (tmp_path / known.filenames[0]).touch()
     monkeypatch.setenv("LATENTBENCH_WEIGHTS", str(tmp_path))
     monkeypatch.setattr(InceptionScoreConfig, "check_weights", lambda self, *, where: None)  # it would read the file
+    grid = LatentGrid(shape=(4, 4), channels=4)
+    loaded = Description(declaration=Declaration(modalities=(Modality.IMAGE,)), grids=(grid,))
+    monkeypatch.setattr(recipe, "describe", lambda config, signal, where: loaded)
+    for name in ADAPTERS.names():  # whose files are not there
+        monkeypatch.setattr(ADAPTERS.get(name), "located", lambda self, where: self)
+        monkeypatch.setattr(ADAPTERS.get(name), "software", lambda self, where="": {})
     classes = versioned()
     for number, cls in enumerate(classes):
         monkeypatch.setattr(cls, "version", 1000 + number)
