@@ -37,8 +37,12 @@ NAMED = (
 # Modules whose tests are not in a file of the same name, and why: the file that does test them.
 ELSEWHERE = {
     "bench/datasets/entry.py": "bench/datasets/test_cache.py",  # whose entries it verifies
+    "bench/datasets/file_source.py": "bench/datasets/test_folder.py",  # what sources of files share, through one
+    "bench/datasets/file_table.py": "bench/datasets/test_files.py",
     "bench/datasets/image_header.py": "bench/datasets/test_image_file.py",  # which reads it, through the pixels
+    "bench/datasets/media.py": "bench/datasets/test_shards.py",  # through the samples of members of archives
     "bench/datasets/ogg_links.py": "bench/datasets/test_sound_files.py",  # parts of one decoder, through its samples
+    "bench/datasets/parquet.py": "bench/datasets/test_shards.py",  # the sources compared with each other
     "bench/datasets/places.py": "bench/datasets/test_images.py",  # which crops, through the files cropped
     "bench/datasets/shapes.py": "bench/datasets/test_procedural.py",  # a part of one source
     "bench/datasets/sound_length.py": "bench/datasets/test_sound_files.py",
@@ -47,6 +51,7 @@ ELSEWHERE = {
     "bench/datasets/source.py": "bench/datasets/test_files.py",  # the interface, tested through a source
     "bench/datasets/video_frames.py": "bench/datasets/test_video_files.py",  # one decoder, through its frames' numbers
     "bench/datasets/video_timeline.py": "bench/datasets/test_video_files.py",
+    "bench/datasets/webdataset.py": "bench/datasets/test_shards.py",
     "bench/engines/client.py": "bench/engines/test_local.py",  # both ends of one pipe, tested as one
     "bench/engines/inline.py": "bench/test_evaluation.py",  # every test there runs in it
     "bench/eval_command.py": "bench/test_evaluation.py",

@@ -47,6 +47,8 @@ sources = Registry(
     {
         "procedural": "bench.datasets.procedural:Procedural",
         "folder": "bench.datasets.folder:Folder",
+        "webdataset": "bench.datasets.webdataset:WebDataset",
+        "parquet": "bench.datasets.parquet:Parquet",
         "torchvision": "bench.datasets.torchvision_sets:TorchvisionSource",
     },
 )

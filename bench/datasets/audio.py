@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 
 import av
 import numpy as np
 
 from .complaints import decoding
 from .config import DataConfig
+from .media import Media, for_libav
 from .ogg_links import Link, ogg_links
 from .places import choose, complete
 from .sound_length import SoundLength, sound_length, stated_seconds, states_times
@@ -25,7 +25,7 @@ _GAP = 0.008
 _TAGS = (b"ID3", b"TAG", b"APETAGEX")
 
 
-def decode_audio_file(path: Path, config: DataConfig, generator: np.random.Generator) -> Iterator[np.ndarray]:
+def decode_audio_file(path: Media, config: DataConfig, generator: np.random.Generator) -> Iterator[np.ndarray]:
     """Segments `[1, C, N]` int16 of the first audio stream, one after the other.
 
     Resampled to `sample_rate` and mixed to `channels`; the file is laid out in consecutive segments from its start,
@@ -63,9 +63,9 @@ def decode_audio_file(path: Path, config: DataConfig, generator: np.random.Gener
 
 
 @contextmanager
-def _opened(path: Path, link: tuple[int, int] | None) -> Iterator[tuple[av.container.InputContainer, av.AudioStream]]:
+def _opened(path: Media, link: tuple[int, int] | None) -> Iterator[tuple[av.container.InputContainer, av.AudioStream]]:
     """The file, or a link of it, and its first sound, whose decoder reports damage instead of concealing it."""
-    with Link(path, *link) if link else nullcontext() as file, av.open(file or str(path), "r") as container:
+    with Link(path, *link) if link else nullcontext() as file, av.open(file or for_libav(path), "r") as container:
         if not container.streams.audio:
             raise Skip("no audio in it")
         stream = container.streams.audio[0]
@@ -76,7 +76,7 @@ def _opened(path: Path, link: tuple[int, int] | None) -> Iterator[tuple[av.conta
         yield container, stream
 
 
-def _linked_length(path: Path, links: list[tuple[int, int]]) -> SoundLength:
+def _linked_length(path: Media, links: list[tuple[int, int]]) -> SoundLength:
     seconds = 0.0
     for link in links:
         with _opened(path, link) as (container, stream):

@@ -10,10 +10,10 @@ import errno
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import av
 
+from .media import Media, byte_count
 from .source import Changed, Skip
 
 # More pixels than this in one picture are refused before a byte of them is decoded; phones reach 200 million.
@@ -29,13 +29,13 @@ _DECODERS = (av.error.FFmpegError, RuntimeError, ValueError, SyntaxError, EOFErr
 
 
 @contextmanager
-def decoding(path: Path, kind: str) -> Iterator[None]:
+def decoding(path: Media, kind: str) -> Iterator[None]:
     """Turns a decoder's exception inside the block into `Skip`, the system's trouble with the file into `Changed`.
 
     `kind` is what the file should be: "image", "video" or "sound". Raises Skip for an empty file.
     """
     try:
-        if not path.stat().st_size:
+        if not byte_count(path):
             raise Skip("empty: the file has no bytes")
         yield
     except _DECODERS as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import PurePath
@@ -26,6 +27,8 @@ _GEOMETRY: dict[Modality, tuple[str, ...]] = {
 
 # The options of the embedded data; at their defaults they stay out of a data set's identity.
 _PROCEDURAL = ("complexity", "texture", "objects", "colours")
+# The sources of media files, which give the same samples of the same files.
+FILES = ("folder", "webdataset", "parquet")
 
 # Far beyond anything that is trained on, and near enough to be counted, listed and multiplied.
 _MOST = {"samples": 10**10, "n_mels": 1024, "n_fft": 1 << 16, "per_file": 10**9}
@@ -36,8 +39,9 @@ _MOST_SECONDS = 86_400
 class DataConfig:
     """A data set. Fields left out take the default of their modality and source.
 
-    `source` is "procedural", "folder", "torchvision:<Dataset>" or a registered name; `path` the folder that the last
-    three read. Images and videos are `size` x `size` pixels with `channels` 3 (or 1, grey); videos have `frames`
+    `source` is "procedural", "folder", "webdataset", "parquet", "torchvision:<Dataset>" or a registered name; `path`
+    the folder that is read, or the archives: a file, a folder or a pattern ("train-{000..019}.tar", "*.parquet").
+    Images and videos are `size` x `size` pixels with `channels` 3 (or 1, grey); videos have `frames`
     frames at `fps`. Sounds have `channels` 1 (or 2) at `sample_rate` Hz and last `seconds`, rounded to a multiple of
     16 samples (waveform) or of `hop` (spectrogram: `n_mels` bins, `n_fft` samples a window).
 
@@ -102,8 +106,8 @@ class DataConfig:
             raise ValueError("objects must be 1, 2 or 3")
         if self.colours != "any" and self.modality.is_audio:
             raise ValueError("colours is for images and videos")
-        if self.pad and not (self.modality.is_audio and self.kind == "folder"):
-            raise ValueError("pad is for sounds of source 'folder'")
+        if self.pad and not (self.modality.is_audio and self.kind in FILES):
+            raise ValueError(f"pad is for sounds of the sources {', '.join(map(repr, FILES))}")
         if self.resize == "adm" and (self.modality is not Modality.IMAGE or self.crop != "center"):
             raise ValueError("resize 'adm' is for images, with crop 'center'")
         for name in ("size", "channels", "frames", "sample_rate", "n_mels", "n_fft", "hop", "samples", "per_file"):
@@ -132,12 +136,18 @@ class DataConfig:
         return self.source.partition(":")[0]
 
     @property
+    def family(self) -> str:
+        """The source as far as samples depend on it: files are the same in a folder and in archives."""
+        return "folder" if self.kind in FILES else self.kind
+
+    @property
     def label(self) -> str:
         """A display name: `name`, else source and geometry ("photos-image-64")."""
         if self.name:
             return self.name
-        folder = os.fsencode(PurePath(self.path or "").name).decode("utf-8", "replace")  # a name may be no UTF-8
-        base = folder if self.kind == "folder" and self.path else self.source.replace(":", "-")
+        base = self.source.replace(":", "-")
+        if self.kind in FILES and self.path:
+            base = os.fsencode(_stem(PurePath(self.path), self.kind)).decode("utf-8", "replace")  # may be no UTF-8
         if self.modality.is_audio:
             return f"{base}-{self.modality.value}-{self.sample_rate}"
         return f"{base}-{self.modality.value}-{self.size}"
@@ -162,11 +172,11 @@ class DataConfig:
             fields += ["per_file", "crop"]
         else:
             fields += [name for name in _PROCEDURAL if getattr(self, name) != getattr(type(self), name)]
-        if self.kind == "folder":
+        if self.kind in FILES:
             fields += ["labels"]
         if self.kind != "procedural" and not self.modality.is_audio:
             fields += ["resize"]
-        values = self.to_json()
+        values = self.to_json() | ({"source": self.family} if self.kind in FILES else {})
         if self.pad:
             fields += ["pad"]
         if self.modality.is_audio:
@@ -224,10 +234,19 @@ def stored_shape(config: DataConfig) -> tuple[int, ...]:
     return spec.source_shape if spec.source_shape is not None else (spec.channels, *spec.shape)
 
 
+def _stem(path: PurePath, kind: str) -> str:
+    """A name for the data at a path: the folder's, or what the names of archives have in common."""
+    if kind == "folder":
+        return path.name
+    stem = re.split(r"[*?\[{]", path.name.removesuffix(path.suffix))[0].rstrip("-_.0123456789") or path.parent.name
+    return stem or kind
+
+
 def require_path(config: DataConfig) -> str:
     """The configuration's `path`. Raises UserError where a source needs one and none is given."""
     if not config.path:
-        raise UserError(f"data {config.label}: source {config.source!r} needs a folder to read: --set data.path=FOLDER")
+        what, cure = ("archives", "FILES") if config.kind in FILES[1:] else ("a folder", "FOLDER")
+        raise UserError(f"data {config.label}: source {config.source!r} needs {what} to read: --set data.path={cure}")
     return config.path
 
 

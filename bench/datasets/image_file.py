@@ -6,7 +6,6 @@ Shape legend: C channels, H height, W width.
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import av
 import numpy as np
@@ -17,10 +16,11 @@ from torchvision.io import ImageReadMode, decode_image
 
 from .complaints import decoding, expect_pixels
 from .image_header import ImageHeader, read_header
+from .media import Media
 from .source import Skip
 
 
-def read_image(path: Path) -> Tensor:
+def read_image(path: Media) -> Tensor:
     """The image as `[3, H, W]` uint8: upright (EXIF), transparent pixels over white, 16 bits rounded to 8, the first
     frame of an animation. Raises Skip when it can't be decoded."""
     with decoding(path, "image"):

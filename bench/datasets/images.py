@@ -6,7 +6,6 @@ Shape legend: C channels, H height, W width.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import Tensor
 from .adm_crop import adm_resize
 from .config import DataConfig
 from .image_file import read_image
+from .media import Media
 from .places import choose
 from .source import Skip
 
@@ -23,7 +23,7 @@ from .source import Skip
 _MOST_ENLARGED = 2
 
 
-def decode_image_file(path: Path, config: DataConfig, generator: np.random.Generator) -> Iterator[np.ndarray]:
+def decode_image_file(path: Media, config: DataConfig, generator: np.random.Generator) -> Iterator[np.ndarray]:
     """Crops `[n, C, size, size]` uint8 of the image file. Raises Skip when it can't be used."""
     yield cut_image(read_image(path), config, generator)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from .config import DataConfig
-from .files import list_files
-from .folder import EXTENSIONS, folder_labels
+from .file_source import chosen_classes
+from .folder import folder_classes
 
 
 def class_count(config: DataConfig) -> int | None:
@@ -19,8 +19,6 @@ def class_count(config: DataConfig) -> int | None:
         return None
     if config.labels == "none":
         return 0
-    root = Path(config.path).expanduser() if config.path else None
-    if root is None or not root.is_dir():
+    if config.path is None or not Path(config.path).expanduser().is_dir():
         return None
-    names, _ = list_files(root, EXTENSIONS[config.modality])
-    return len(set(folder_labels(config, names).values()))
+    return len(chosen_classes(config, folder_classes(config)))

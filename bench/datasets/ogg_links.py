@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import mmap
+from contextlib import ExitStack
 from pathlib import Path
+
+from .media import Media
 
 # The beginning of a page, and of one that begins a stream.
 _PAGE, _FIRST = b"OggS\0", b"OggS\0\2"
@@ -13,7 +16,7 @@ _PAGE, _FIRST = b"OggS\0", b"OggS\0\2"
 class Link(io.RawIOBase):
     """The bytes of one of the files, to be read like a file."""
 
-    def __init__(self, path: Path, begin: int, size: int) -> None:
+    def __init__(self, path: Media, begin: int, size: int) -> None:
         self._file = path.open("rb")
         self._begin, self._size, self._place = begin, size, 0
 
@@ -42,12 +45,17 @@ class Link(io.RawIOBase):
         super().close()
 
 
-def ogg_links(path: Path) -> list[tuple[int, int]]:
+def ogg_links(path: Media) -> list[tuple[int, int]]:
     """(begin, size) of each file in a chained Ogg file; empty for any other file."""
     with path.open("rb") as file:
         if file.read(len(_PAGE)) != _PAGE:
             return []
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with ExitStack() as stack:
+            data: mmap.mmap | bytes
+            if isinstance(path, Path):
+                data = stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            else:
+                data = path.read_bytes()
             begins, place = [0], data.find(_FIRST)
             while place >= 0:
                 following = data.find(_FIRST, place + 1)

@@ -6,11 +6,11 @@ WAV and AIFF: Multimedia Programming Interface and Data Specifications 1.0 (1991
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 import av
 
+from .media import Media, byte_count, for_libav
 from .source import Skip
 
 # Formats that state no length: libav guesses it from the size of the file and the first frames' bit rate.
@@ -28,7 +28,7 @@ class SoundLength:
     stated: bool
 
 
-def sound_length(path: Path, container: av.container.InputContainer, stream: av.AudioStream) -> SoundLength:
+def sound_length(path: Media, container: av.container.InputContainer, stream: av.AudioStream) -> SoundLength:
     """The length of the file's first sound. Raises Skip when the file is smaller than its header says."""
     seconds = _check_bytes(path)
     if seconds is not None:
@@ -52,14 +52,14 @@ def states_times(container: av.container.InputContainer) -> bool:
     return container.format.name not in _UNSTATED
 
 
-def _count_packets(path: Path, index: int) -> float:
-    with av.open(str(path)) as container:
+def _count_packets(path: Media, index: int) -> float:
+    with av.open(for_libav(path)) as container:
         stream = container.streams[index]
         total = sum(packet.duration or 0 for packet in container.demux(stream) if not packet.is_discard)
         return float(total * stream.time_base) if stream.time_base is not None else 0.0
 
 
-def _counts_frames(path: Path) -> bool:
+def _counts_frames(path: Media) -> bool:
     """Whether an MP3 file begins with a frame that states how many follow (Xing, Info, VBRI)."""
     with path.open("rb") as file:
         head = file.read(10)
@@ -75,19 +75,19 @@ def _counts_frames(path: Path) -> bool:
     return b"VBRI" in frame
 
 
-def _check_bytes(path: Path) -> float | None:
+def _check_bytes(path: Media) -> float | None:
     """Seconds of a WAV file as its bytes give them, where its header states them wrongly or only in a chunk that libav
     passes over; None where the header is right or the file is none. Raises Skip when bytes are missing."""
     with path.open("rb") as file:
         head = file.read(12)
         if head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE":
-            return _check_wave(file, head, path.stat().st_size)
+            return _check_wave(file, head, byte_count(path))
         if head[:4] == b"FORM":
-            _expect_bytes(int.from_bytes(head[4:8], "big") + 8, path.stat().st_size)
+            _expect_bytes(int.from_bytes(head[4:8], "big") + 8, byte_count(path))
         elif head[:4] == b".snd":
             offset, size = int.from_bytes(head[4:8], "big"), int.from_bytes(head[8:12], "big")
             if size != 0xFFFFFFFF:
-                _expect_bytes(offset + size, path.stat().st_size)
+                _expect_bytes(offset + size, byte_count(path))
     return None
 
 

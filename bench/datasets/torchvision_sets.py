@@ -18,7 +18,8 @@ import numpy as np
 from ...results.errors import UserError, unknown
 from ...tokenizers.spec import Modality
 from .config import DataConfig, require_path
-from .files import find_folder, hash_files, list_files
+from .file_table import hash_files
+from .files import find_folder, list_files
 from .source import Changed, Item, Progress, Skip, SourceReader, silent
 
 # Where under the root a class keeps its files, so that the other contents of a shared root do not matter.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from pathlib import Path
 
 import av
 
+from .media import Media, for_libav
 from .source import Skip
 from .video_timeline import Timeline, decoded, open_decoder, picture_stream
 
@@ -25,7 +25,7 @@ _NO_JUMPS = frozenset({"mpeg"})
 class FrameReader:
     """Gives the frame that is shown at a time; times must not decrease. A context manager."""
 
-    def __init__(self, path: Path, timeline: Timeline) -> None:
+    def __init__(self, path: Media, timeline: Timeline) -> None:
         self._path = path
         self._timeline = timeline
         self._stamps: list[int] = timeline.stamps.tolist()
@@ -101,7 +101,7 @@ class FrameReader:
         """Decoding from the file's beginning."""
         if self._container is not None:
             self._container.close()
-        self._container = av.open(str(self._path))
+        self._container = av.open(for_libav(self._path))
         stream = picture_stream(self._container)
         open_decoder(stream)
         self._restart(self._timed(decoded(self._container, stream)))

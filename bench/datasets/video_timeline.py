@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice, pairwise
-from pathlib import Path
 from statistics import median
 
 import av
 import numpy as np
 
 from .complaints import expect_pixels
+from .media import Media, for_libav
 from .places import complete
 from .source import Skip
 
@@ -107,9 +107,9 @@ def decoded(container: av.container.InputContainer, stream: av.VideoStream) -> I
                 raise Skip("damaged: frames in the middle of it are broken")
 
 
-def read_timeline(path: Path) -> Timeline:
+def read_timeline(path: Media) -> Timeline:
     """Reads all packets of the file. Raises Skip when it has no usable video, is damaged or is cut short."""
-    with av.open(str(path)) as container:
+    with av.open(for_libav(path)) as container:
         stream = picture_stream(container)
         if stream.time_base is None:
             raise Skip("no timestamps in it")
@@ -147,7 +147,7 @@ def _read_packets(container: av.container.InputContainer, index: int) -> _Packet
     return packets
 
 
-def _timeline(path: Path, stream: av.VideoStream, packets: _Packets, form: str) -> Timeline:
+def _timeline(path: Media, stream: av.VideoStream, packets: _Packets, form: str) -> Timeline:
     base = stream.time_base
     assert base is not None
     rate = stream.average_rate or stream.guessed_rate
@@ -207,17 +207,17 @@ def _constant(stamps: list[int | None], interval: float) -> np.ndarray:
     return times
 
 
-def _ordered(path: Path) -> bool:
-    with av.open(str(path)) as container:
+def _ordered(path: Media) -> bool:
+    with av.open(for_libav(path)) as container:
         stream = picture_stream(container)
         open_decoder(stream)
         stamps = [frame.pts for frame in islice(decoded(container, stream), _TOLD_BY)]
     return all(earlier is not None and later is not None and later > earlier for earlier, later in pairwise(stamps))
 
 
-def _first_stamp(path: Path) -> int:
+def _first_stamp(path: Media) -> int:
     """The timestamp of the first frame that can be decoded. Raises Skip."""
-    with av.open(str(path)) as container:
+    with av.open(for_libav(path)) as container:
         stream = picture_stream(container)
         open_decoder(stream)
         frame = next(decoded(container, stream), None)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import av
@@ -17,13 +16,14 @@ import torch
 from .complaints import decoding
 from .config import DataConfig
 from .images import fit_image, to_channels
+from .media import Media
 from .places import choose
 from .source import Skip
 from .video_frames import FrameReader
 from .video_timeline import read_timeline
 
 
-def decode_video_file(path: Path, config: DataConfig, generator: np.random.Generator) -> Iterator[np.ndarray]:
+def decode_video_file(path: Media, config: DataConfig, generator: np.random.Generator) -> Iterator[np.ndarray]:
     """Clips `[1, C, T, size, size]` uint8 of the first video stream, one after the other.
 
     Frame k of the file, at `fps`, is what is shown k / fps seconds after the first frame. The file is laid out in

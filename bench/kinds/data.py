@@ -35,7 +35,7 @@ class Data(JobKind):
         return {"data": at.data.identity(), "fingerprint": at.fingerprint}
 
     def versions(self, at: PlanContext) -> dict[str, int]:
-        own = {"data": at.data.version, f"source.{at.data.kind}": sources.version(at.data.kind)}
+        own = {"data": at.data.version, f"source.{at.data.family}": sources.version(at.data.kind)}
         return super().versions(at) | own
 
     def run(self, ctx: JobContext) -> JobResult:

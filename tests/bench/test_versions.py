@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from latentbench.bench.datasets import sources
-from latentbench.bench.datasets.config import DataConfig
+from latentbench.bench.datasets.config import FILES, DataConfig
 from latentbench.bench.kinds import KINDS
 from latentbench.bench.plan import make_plan
 from latentbench.bench.suite import load_suite, suite_names
@@ -66,7 +66,10 @@ def further_suites() -> list[dict[str, Any]]:
         "generation": {"scores": scores.names(), "samples": 65_536},
     }
     read = {
-        "data": [{"source": "folder", "path": "photos", "size": 16}, {"source": "torchvision:CIFAR10", "size": 32}],
+        "data": [
+            *({"source": name, "path": "photos", "name": name} for name in FILES),
+            {"source": "torchvision:CIFAR10", "size": 32},
+        ],
         "tasks": ["reconstruction"],
     }
     adapted: dict[str, Any] = {"data": [IMAGES], "tasks": ["reconstruction"]}

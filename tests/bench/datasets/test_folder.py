@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from latentbench.bench.datasets import DataConfig, files, fingerprint, folder, open_dataset
+from latentbench.bench.datasets import DataConfig, file_source, file_table, fingerprint, open_dataset
 from latentbench.bench.datasets.cached import CachedDataset
 from latentbench.results.errors import UserError
 from latentbench.tokenizers.spec import Modality
@@ -236,8 +236,8 @@ def test_large_files_stream_one_at_a_time(tmp_path: Path, cache: Path, monkeypat
         tmp_path / "sounds", modality=Modality.WAVEFORM, seconds=0.01, sample_rate=8000, per_file=10000, val=0.5
     )
     ahead = open_dataset(options, cache=cache)
-    monkeypatch.setattr(folder, "_AHEAD_BYTES", 1)
-    monkeypatch.setattr(folder, "_ahead", lambda *_: pytest.fail("decoded ahead"))
+    monkeypatch.setattr(file_source, "_AHEAD_BYTES", 1)
+    monkeypatch.setattr(file_source, "_ahead", lambda *_: pytest.fail("decoded ahead"))
     streamed = open_dataset(options, cache=tmp_path / "other")
     assert len(streamed.train) == 500
     assert torch.equal(everything(ahead), everything(streamed))
@@ -247,7 +247,7 @@ def test_a_remembered_hash_makes_the_second_start_fast(
     photos: Photos, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = photos(3)
-    monkeypatch.setattr(files, "_SETTLED_NS", -1_000_000_000)
+    monkeypatch.setattr(file_table, "_SETTLED_NS", -1_000_000_000)
     fingerprint(config(root), cache=cache)
     reads: list[str] = []
     index = next((cache / "hashes").iterdir())
@@ -298,13 +298,13 @@ def test_a_file_exchanged_while_decoding_is_decoded_anew(back: bool, photos: Pho
 
 def test_files_that_never_rest_are_an_error(photos: Photos, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = photos(4)
-    decode = folder._decoder(Modality.IMAGE)
+    decode = file_source.decoder(Modality.IMAGE)
 
     def written(path: Path, config: DataConfig, generator: np.random.Generator) -> Iterator[np.ndarray]:
         path.write_bytes(path.read_bytes())
         yield from decode(path, config, generator)
 
-    monkeypatch.setattr(folder, "_decoder", lambda modality: written)
+    monkeypatch.setattr(file_source, "decoder", lambda modality: written)
     with pytest.raises(UserError, match=r"\d.jpg has changed while it was being decoded; run again"):
         open_dataset(config(root), cache=cache)
     assert not list(cache.glob("datasets/*/meta.json"))

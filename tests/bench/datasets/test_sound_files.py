@@ -285,7 +285,7 @@ def test_short_sounds_are_padded_on_request(tmp_path: Path) -> None:
 
 def test_pad_is_for_sounds_of_a_folder() -> None:
     for options in ({"source": "folder", "path": "x"}, {"modality": Modality.WAVEFORM}):
-        with pytest.raises(ValueError, match="pad is for sounds of source 'folder'"):
+        with pytest.raises(ValueError, match="pad is for sounds of the sources 'folder', 'webdataset', 'parquet'"):
             DataConfig(pad=True, **options)  # type: ignore[arg-type]
     plain = DataConfig(source="folder", path="x", modality=Modality.WAVEFORM)
     padded = DataConfig(source="folder", path="x", modality=Modality.WAVEFORM, pad=True)
