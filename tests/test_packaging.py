@@ -36,7 +36,6 @@ NAMED = (
 
 # Modules whose tests are not in a file of the same name, and why: the file that does test them.
 ELSEWHERE = {
-    "bench/datasets/entry.py": "bench/datasets/test_cache.py",  # whose entries it verifies
     "bench/datasets/file_source.py": "bench/datasets/test_folder.py",  # what sources of files share, through one
     "bench/datasets/file_table.py": "bench/datasets/test_files.py",
     "bench/datasets/image_header.py": "bench/datasets/test_image_file.py",  # which reads it, through the pixels
