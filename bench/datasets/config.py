@@ -25,7 +25,7 @@ _GEOMETRY: dict[Modality, tuple[str, ...]] = {
 
 
 # The options of the embedded data; at their defaults they stay out of a data set's identity.
-_PROCEDURAL = ("complexity", "texture", "objects", "colours")
+_PROCEDURAL = ("complexity", "texture", "objects", "colours", "pitches")
 
 # Far beyond anything that is trained on, and near enough to be counted, listed and multiplied.
 _MOST = {"samples": 10**10, "n_mels": 1024, "n_fft": 1 << 16, "per_file": 10**9}
@@ -50,7 +50,8 @@ class DataConfig:
     "mixed" (procedural) leaves every other sample without texture, and its background alone (of a sound: one event).
     `texture` (procedural) scales the noise that lies over everything, 1 being as much as natural signals have and 0
     none; `objects` is the most shapes in a picture, or events in a sound (1 to 3); `colours` "class" gives each kind of
-    shape a colour of its own, on one background. All three make data easier to learn.
+    shape a colour of its own, on one background; `pitches` "steady" leaves sounds without glides, at six pitches in
+    one phase. All four make data easier to learn.
     `pad` fills sounds shorter than `seconds` up with silence instead of skipping them.
     """
 
@@ -79,6 +80,7 @@ class DataConfig:
     texture: float = 1.0
     objects: int = 3
     colours: Literal["any", "class"] = "any"
+    pitches: Literal["any", "steady"] = "any"
     pad: bool = False
     seed: int = 0
 
@@ -98,6 +100,8 @@ class DataConfig:
             raise ValueError("objects must be 1, 2 or 3")
         if self.colours != "any" and self.modality.is_audio:
             raise ValueError("colours is for images and videos")
+        if self.pitches != "any" and not self.modality.is_audio:
+            raise ValueError("pitches is for sounds")
         if self.pad and not (self.modality.is_audio and self.kind == "folder"):
             raise ValueError("pad is for sounds of source 'folder'")
         for name in ("size", "channels", "frames", "sample_rate", "n_mels", "n_fft", "hop", "samples", "per_file"):
