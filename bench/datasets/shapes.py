@@ -37,7 +37,7 @@ def draw(
     label, n = labels(u), len(u)
     background = u[:, 2:5] - np.float32(0.5)
     if by_class:
-        background = np.broadcast_to(np.float32(BACKGROUND), background.shape)
+        background = np.broadcast_to(np.array(BACKGROUND, np.float32), background.shape)
     structure = np.broadcast_to(background[:, :, None, None, None], (n, 3, frames, size, size)).copy()
     clear = np.ones((n, frames, size, size), np.float32)
     count = 1 + np.minimum((u[:, 1] * most).astype(np.int64), most - 1)
@@ -46,7 +46,7 @@ def draw(
         if len(rows):
             own = u[rows, 5 + k * PER_SHAPE : 5 + (k + 1) * PER_SHAPE]
             alpha = _cover(own, label[rows], count[rows], frames, size)
-            colour = np.float32(PALETTE)[label[rows]] if by_class else _colour(own[:, 4:7], background[rows])
+            colour = np.array(PALETTE, np.float32)[label[rows]] if by_class else _colour(own[:, 4:7], background[rows])
             structure[rows] += alpha[:, None] * (colour[:, :, None, None, None] - structure[rows])
             clear[rows] *= 1 - alpha
     return structure, clear <= 0.5
