@@ -26,7 +26,7 @@ _GEOMETRY: dict[Modality, tuple[str, ...]] = {
 
 
 # The options of the embedded data; at their defaults they stay out of a data set's identity.
-_PROCEDURAL = ("complexity", "texture", "objects", "colours")
+_PROCEDURAL = ("complexity", "texture", "objects", "colours", "pitches")
 # The sources of media files, which give the same samples of the same files.
 FILES = ("folder", "webdataset", "parquet")
 
@@ -56,7 +56,8 @@ class DataConfig:
     "mixed" (procedural) leaves every other sample without texture, and its background alone (of a sound: one event).
     `texture` (procedural) scales the noise that lies over everything, 1 being as much as natural signals have and 0
     none; `objects` is the most shapes in a picture, or events in a sound (1 to 3); `colours` "class" gives each kind of
-    shape a colour of its own, on one background. All three make data easier to learn.
+    shape a colour of its own, on one background; `pitches` "steady" leaves sounds without glides, at six pitches in
+    one phase. All four make data easier to learn.
     `pad` fills sounds shorter than `seconds` up with silence instead of skipping them. `reference` is an .npz of
     statistics that distances compare with in place of the data's own splits (`tasks.statistics_file`).
     """
@@ -86,6 +87,7 @@ class DataConfig:
     texture: float = 1.0
     objects: int = 3
     colours: Literal["any", "class"] = "any"
+    pitches: Literal["any", "steady"] = "any"
     pad: bool = False
     reference: str | None = None
     seed: int = 0
@@ -106,6 +108,8 @@ class DataConfig:
             raise ValueError("objects must be 1, 2 or 3")
         if self.colours != "any" and self.modality.is_audio:
             raise ValueError("colours is for images and videos")
+        if self.pitches != "any" and not self.modality.is_audio:
+            raise ValueError("pitches is for sounds")
         if self.pad and not (self.modality.is_audio and self.kind in FILES):
             raise ValueError(f"pad is for sounds of the sources {', '.join(map(repr, FILES))}")
         if self.resize == "adm" and (self.modality is not Modality.IMAGE or self.crop != "center"):

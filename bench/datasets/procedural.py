@@ -2,8 +2,8 @@
 
 A sample is structure (shapes or sound events, whose class is the label) plus texture (stationary Gaussian noise with
 a stated spectrum, see `texture.TEXTURE`), clipped to [-1, 1]. Sample i depends on (seed, split, i), the geometry and
-the options `complexity`, `texture`, `objects` and `colours` alone, so any part of any sample can be made again at any
-time.
+the options `complexity`, `texture`, `objects`, `colours` and `pitches` alone, so any part of any sample can be made
+again at any time.
 """
 
 from __future__ import annotations
@@ -128,7 +128,10 @@ def _structure(
     config: DataConfig, uniforms: np.ndarray, shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if config.modality.is_audio:
-        structure, mask = sounds.draw(uniforms, shape[-1], config.sample_rate, shape[0], most=config.objects)
+        steady = config.pitches == "steady"
+        structure, mask = sounds.draw(
+            uniforms, shape[-1], config.sample_rate, shape[0], most=config.objects, steady=steady
+        )
         return structure, mask, sounds.labels(uniforms)
     still = config.modality is Modality.IMAGE
     frames, by_class = 1 if still else config.frames, config.colours == "class"

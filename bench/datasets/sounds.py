@@ -13,6 +13,7 @@ MOST = 3
 PER_EVENT = 7
 UNIFORMS = 2 + MOST * PER_EVENT
 _HARMONICS = 6
+_PERIOD = 64  # samples that hold whole periods of every steady pitch
 _TWO_PI = np.float32(2 * np.pi)
 
 
@@ -21,11 +22,13 @@ def labels(u: np.ndarray) -> np.ndarray:
     return np.minimum((u[:, 0] * len(CLASSES)).astype(np.int64), len(CLASSES) - 1)
 
 
-def draw(u: np.ndarray, length: int, rate: int, channels: int, *, most: int = MOST) -> tuple[np.ndarray, np.ndarray]:
+def draw(
+    u: np.ndarray, length: int, rate: int, channels: int, *, most: int = MOST, steady: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Structure `[B, C, N]` float32 in [-1, 1] and its mask in time `[B, N]` bool: outside it the structure is 0.
 
     One to `most` (at most three) events of the sound's class, each 0.25 to 0.7 of the clip long, with a raised-cosine
-    envelope.
+    envelope. With `steady` pitches are multiples of rate / 64 that share one phase, and nothing glides.
     """
     u = u.astype(np.float32)
     label, n = labels(u), len(u)
@@ -46,7 +49,10 @@ def draw(u: np.ndarray, length: int, rate: int, channels: int, *, most: int = MO
         for kind, name in enumerate(CLASSES):
             chosen = label[rows] == kind
             if chosen.any():
-                wave[chosen] = _WAVE[name](t[chosen], seconds[chosen], own[chosen], rate)
+                if steady:
+                    wave[chosen] = _steady(name, time, t[chosen], seconds[chosen], own[chosen], rate)
+                else:
+                    wave[chosen] = _WAVE[name](t[chosen], seconds[chosen], own[chosen], rate)
         wave *= envelope * (np.float32(0.12) + np.float32(0.18) * own[:, 5:6])
         structure[rows] += _pan(own[:, 6], channels)[:, :, None] * wave[:, None]
         mask[rows] |= envelope > 0
@@ -108,6 +114,29 @@ def _warble(t: np.ndarray, seconds: np.ndarray, u: np.ndarray, rate: int) -> np.
     speed = swings / seconds
     depth = (np.float32(0.05) + np.float32(0.1) * u[:, 4:5]) * pitch / speed
     return np.sin(_TWO_PI * pitch * t + depth * np.sin(_TWO_PI * speed * t))
+
+
+def _steady(name: str, time: np.ndarray, t: np.ndarray, seconds: np.ndarray, u: np.ndarray, rate: int) -> np.ndarray:
+    """A sound of the class without glides: a note; a leap of an octave (chirp); a note that beats (pulses); a sine
+    whose loudness swings (warble). Its phase is that of the clip's `time` `[N]`, so that 64 samples hold whole periods
+    and patches of as many see each pitch in one phase."""
+    pitch = np.float32(rate / _PERIOD) * (1 + np.floor(u[:, 2:3] * 6))
+    part = t / seconds
+    if name == "chirp":
+        pitch = pitch * np.where((part < 0.5) == (u[:, 3:4] < 0.5), 1, 2)
+    phase = _TWO_PI * pitch * time
+    decay = np.float32(0.4) + np.float32(0.45) * u[:, 3:4]
+    total, norm = np.sin(phase), np.ones_like(pitch)
+    if name in ("note", "pulses"):
+        for h in range(2, _HARMONICS + 1):
+            level = decay ** (h - 1) * (h * pitch < 0.45 * rate)
+            total += level * np.sin(h * phase)
+            norm = norm + level
+    if name in ("pulses", "warble"):
+        swing = np.float32(1 if name == "pulses" else 0.6)
+        beats = 2 + np.floor(u[:, 4:5] * 3)
+        total *= 1 - swing * (np.float32(0.5) + np.float32(0.5) * np.cos(_TWO_PI * beats * part))
+    return total / norm * np.float32(1.4 if name in ("note", "pulses") else 1.0)
 
 
 _WAVE = {"note": _note, "chirp": _chirp, "pulses": _pulses, "warble": _warble}

@@ -141,13 +141,15 @@ def test_a_folder_without_a_path_can_be_planned_but_not_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("complexity", "mixed"), ("texture", 0.5), ("objects", 1), ("colours", "class")]
+    ("option", "value"),
+    [("complexity", "mixed"), ("texture", 0.5), ("objects", 1), ("colours", "class"), ("pitches", "steady")],
 )
 def test_an_option_of_made_data_is_in_the_identity_where_it_is_not_the_default(option: str, value: Any) -> None:
-    assert option not in config().identity()
-    assert config(**{option: value}).identity()[option] == value
+    modality = "waveform" if option == "pitches" else "image"
+    assert option not in config(modality=modality).identity()
+    assert config(modality=modality, **{option: value}).identity()[option] == value
     with pytest.raises(UserError, match=f"{option} is for source 'procedural'"):
-        config(source="folder", path="a", **{option: value})
+        config(source="folder", path="a", modality=modality, **{option: value})
 
 
 @pytest.mark.parametrize(
@@ -158,6 +160,7 @@ def test_an_option_of_made_data_is_in_the_identity_where_it_is_not_the_default(o
         ({"objects": 0}, "objects must be 1, 2 or 3"),
         ({"objects": 4}, "objects must be 1, 2 or 3"),
         ({"colours": "class", "modality": "waveform"}, "colours is for images and videos"),
+        ({"pitches": "steady"}, "pitches is for sounds"),
     ],
 )
 def test_impossible_made_data(options: dict[str, Any], message: str) -> None:

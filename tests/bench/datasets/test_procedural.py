@@ -188,6 +188,20 @@ def test_a_class_has_its_colour_on_one_background(modality: Modality) -> None:
         assert np.abs(brightest[0] - background).max() > 0.8
 
 
+def test_steady_sounds_repeat_every_64_samples_but_for_their_loudness() -> None:
+    """At one place within 64 samples, a note's wave is the same all over the sound, up to its envelope's factor."""
+    settings = config(Modality.WAVEFORM, pitches="steady", objects=1)
+    drawn = parts(settings, "train", np.arange(60))
+    assert np.abs(drawn.structure).max() <= 1
+    assert np.array_equal(drawn.label, parts(config(Modality.WAVEFORM), "train", np.arange(60)).label)
+    for wave, mask in zip(drawn.structure[drawn.label == 0, 0], drawn.mask[drawn.label == 0], strict=True):
+        length = len(wave) // 64 * 64
+        whole = mask[:length].reshape(-1, 64).all(axis=1)
+        frames = wave[:length].reshape(-1, 64)[whole]
+        _, strengths, _ = np.linalg.svd(frames, full_matrices=False)
+        assert strengths[0] ** 2 / (strengths**2).sum() > 0.95
+
+
 @pytest.mark.parametrize("modality", list(Modality))
 def test_mixed_complexity_leaves_every_other_sample_plain(modality: Modality) -> None:
     indices = np.arange(40)
