@@ -15,7 +15,6 @@ ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
 _PAIRS = 10
 _GROUPS = 24
 _FAILURES = 8
-_NAMED = 100  # lines, up to which pairs that differ are named
 
 
 def notes(
@@ -70,6 +69,9 @@ def _intervals(groups: Sequence[Group], metrics: Sequence[str]) -> str:
             " A value without ± has no interval of its own: it is compared only where other lines have several seeds."
         )
     return f"±: half of the 95 % interval {', '.join(where)}. Bold: the best, and what does not differ from it.{bare}"
+
+
+_NAMED = 100  # lines, up to which pairs that differ are told
 
 
 def _differences(groups: Sequence[Group], compared: Ranking) -> list[str]:

@@ -36,7 +36,6 @@ NAMED = (
 
 # Modules whose tests are not in a file of the same name, and why: the file that does test them.
 ELSEWHERE = {
-    "bench/datasets/entry.py": "bench/datasets/test_cache.py",  # whose entries it verifies
     "bench/datasets/image_header.py": "bench/datasets/test_image_file.py",  # which reads it, through the pixels
     "bench/datasets/ogg_links.py": "bench/datasets/test_sound_files.py",  # parts of one decoder, through its samples
     "bench/datasets/places.py": "bench/datasets/test_images.py",  # which crops, through the files cropped
