@@ -101,6 +101,9 @@ def _intervals(groups: Sequence[Group], metrics: Sequence[str]) -> str:
     return f"±: half of the 95 % interval {', '.join(where)}. Bold: the best, and what does not differ from it.{bare}"
 
 
+_NAMED = 100  # lines, up to which pairs that differ are told
+
+
 def _differences(groups: Sequence[Group], compared: Ranking) -> list[str]:
     """Which lines differ by the ranking metric beyond the 95 % interval of their difference."""
     valued = [i for i, rank in enumerate(compared.ranks) if rank is not None]

@@ -7,6 +7,7 @@ OUT/suites/<suite>.json               the suite's cells, the jobs of each, and w
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator, Sequence
@@ -104,13 +105,15 @@ class SuiteCell(TypedDict):
 
 
 class SuiteFile(TypedDict):
-    """A suite's file: `kinds` are those of its jobs, in the order in which they depend on each other."""
+    """A suite's file: `kinds` are those of its jobs, in the order in which they depend on each other; `sha256` is the
+    digest of the file without it (none in files of older versions)."""
 
     schema: Annotated[int, Field(ge=SUITE_SCHEMA, le=SUITE_SCHEMA)]
     suite: str
     cells: list[SuiteCell]
     kinds: list[str]
     claims: NotRequired[list[dict[str, Any]]]
+    sha256: NotRequired[str]
 
 
 class Store:
@@ -211,7 +214,7 @@ class Store:
         data: dict[str, Any] = {"schema": SUITE_SCHEMA, "suite": suite, "cells": [plain(cell) for cell in cells]}
         data |= {"kinds": list(kinds)} if kinds else {}
         data |= {"claims": [plain(claim) for claim in claims]} if claims else {}
-        atomic_write(self.suite_path(suite), pretty(data))
+        atomic_write(self.suite_path(suite), pretty(data | {"sha256": _suite_digest(data)}))
 
     def read_suites(self) -> list[SuiteFile]:
         """All suites that were run here, by file name. Raises UserError naming the file that is damaged."""
@@ -229,9 +232,15 @@ def _suite_file() -> TypeAdapter[SuiteFile]:
     return TypeAdapter(SuiteFile)
 
 
+def _suite_digest(data: dict[str, Any]) -> str:
+    return hashlib.sha256(pretty({name: value for name, value in data.items() if name != "sha256"})).hexdigest()
+
+
 def _read_suite(path: Path) -> SuiteFile:
     try:
         data = parse(path.read_bytes())
+        if isinstance(data, dict) and data.get("sha256", digest := _suite_digest(data)) != digest:
+            raise InvalidRecord("its digest (sha256) is another: damaged, or changed by hand")
         return _suite_file().validate_python({"kinds": _KINDS, **data} if isinstance(data, dict) else data, strict=True)
     except OSError as error:
         reason = error.strerror or str(error)

@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, module_add: Add) -> Path:
     for i, name in enumerate(names()):
         label = name.encode("utf-8", "replace").decode()
         metrics = [Metric(name="psnr", value=1.0 + i)]
-        cells.append(module_add(store, f"c{i}", metrics=metrics, label=label, axes={"n": i}))
+        cells.append(module_add(store, f"c{i}", metrics=metrics, label=label, axes={"n": i, "=x": 1}))
     store.write_suite("s", cells)
     return root
 
@@ -131,6 +131,7 @@ def test_csv_cells_are_no_formulas(folder: Path) -> None:
     assert not [label for label in labels if label.startswith(("=", "+", "-", "@"))]
     assert "'=cmd()|' /C calc'!A0" in labels
     assert float(rows[0]["psnr"]) == 1.0
+    assert "'=x" in rows[0]
     cells = [cell for row in rows for cell in row.values()]
     assert not [cell for cell in cells if cell.startswith(("=", "+", "@"))]
 

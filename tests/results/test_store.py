@@ -201,6 +201,22 @@ def test_suites_round_trip_under_any_name(store: Store) -> None:
     assert all(path.parent == store.root / "suites" for path in (store.root / "suites").iterdir())
 
 
+def test_a_flipped_bit_anywhere_in_a_suite_is_noticed_or_means_nothing(store: Store) -> None:
+    store.write_suite("s", [CELL])
+    path, (before,) = store.suite_path("s"), store.read_suites()
+    content = path.read_bytes()
+    harmless = 0
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
+        try:
+            (read,) = store.read_suites()
+        except UserError:
+            continue
+        harmless += 1
+        assert {**read, "sha256": ""} == {**before, "sha256": ""}
+    assert harmless < 0.1 * len(content)  # blanks, and the digest's own name
+
+
 def test_a_damaged_suite_is_one_line_that_names_the_file(store: Store) -> None:
     store.write_suite("s", [CELL])
     path = store.suite_path("s")
