@@ -355,7 +355,7 @@ def test_python(page: Path, text: str, workspace: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(("page", "text"), every("toml"))
 def test_toml(page: Path, text: str, tmp_path: Path) -> None:
-    """A suite, or a part of one, can be planned; a preset can be loaded; a recipe file is run by its page's own test."""
+    """A suite, or a part of one, can be planned, a preset loaded; a recipe file is run by its page's own test."""
     table = tomllib.loads(text)
     if "title" in table:
         assert str(page.relative_to(ROOT)) in ELSEWHERE
