@@ -16,7 +16,6 @@ ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
 _PAIRS = 10
 _GROUPS = 24
 _FAILURES = 8
-_NAMED = 100  # lines, up to which pairs that differ are named
 _REFERENCE = re.compile(r"reference: (\w+) split")
 # What a reader would else take for more than it is.
 _FACTS = {

@@ -24,6 +24,7 @@ import latentbench.bench
 from latentbench.bench import cli
 from latentbench.bench.datasets import open_dataset
 from latentbench.bench.plan import make_plan
+from latentbench.bench.presets import load_preset
 from latentbench.bench.runner import run_suite
 from latentbench.bench.suite import _EntryHead, _Top, load_suite, suite_names
 from latentbench.results.rows import rows
@@ -374,11 +375,15 @@ def test_python(page: Path, text: str, workspace: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(("page", "text"), every("toml"))
-def test_toml(page: Path, text: str) -> None:
-    """A suite, or a part of one, can be planned; a recipe file is run by its page's own test."""
+def test_toml(page: Path, text: str, tmp_path: Path) -> None:
+    """A suite, or a part of one, can be planned, a preset loaded; a recipe file is run by its page's own test."""
     table = tomllib.loads(text)
     if "title" in table:
         assert str(page.relative_to(ROOT)) in ELSEWHERE
+        return
+    if "rounding" in table:
+        (tmp_path / "preset.toml").write_text(text)
+        assert load_preset(str(tmp_path / "preset.toml")).count
         return
     if page == TUTORIAL:  # whose suite uses the part that it adds
         for language, code, _ in blocks(page):

@@ -145,6 +145,11 @@ class DataConfig:
         return "folder" if self.kind in FILES else self.kind
 
     @property
+    def all_validation(self) -> bool:
+        """Whether all files are for validation, and for training too, since nothing is trained on them."""
+        return isinstance(self.val, float) and self.val == 1.0 and self.kind != "torchvision"
+
+    @property
     def label(self) -> str:
         """A display name: `name`, else source and geometry ("photos-image-64")."""
         if self.name:

@@ -97,7 +97,7 @@ class _Quota:
         self._cap = config.samples
         self._whole = reading.total == 1
         self._val_samples = config.val if isinstance(config.val, int) else None
-        most = reading.total if config.val == 1.0 else reading.total - 1
+        most = reading.total if config.all_validation else reading.total - 1
         self._val_items = max(1, min(round(config.val * reading.total), most))
         self.val = self.train = 0
         self.rank = 0  # of the item at hand, among all: skipped files use up their place in their split
@@ -173,7 +173,7 @@ def _split(config: DataConfig, stored: list[_StoredItem], quota: _Quota) -> tupl
     if source_has_splits and not (sides["train"] and sides["val"]):
         missing = "validation" if sides["train"] else "training"
         raise UserError(f"data: source {config.source!r} gave no {missing} samples")
-    if config.val == 1.0 and not source_has_splits:
+    if config.all_validation and not source_has_splits:
         rows = np.concatenate([np.arange(k.start, k.stop) for k in stored]).astype(np.int64)
         return (
             rows[: config.samples],

@@ -22,7 +22,7 @@ class Data(JobKind):
     def check(self, suite: Suite, cells: Sequence[Cell]) -> None:
         """Refuse to train on files that are all for validation."""
         for cell in cells:
-            if cell.data.val != 1.0 or isinstance(cell.data.val, int) or cell.data.kind == "torchvision":
+            if not cell.data.all_validation:
                 continue
             trained = "a prior" if "generation" in cell.tasks else cell.tokenizer_name
             if cell.tokenizer.training.steps or "generation" in cell.tasks:

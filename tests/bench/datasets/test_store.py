@@ -68,6 +68,23 @@ def test_the_last_item_is_for_training_when_nothing_else_is(source: type, cache:
     assert (levels(data.val), levels(data.train)) == ([0], [2])
 
 
+def test_all_files_for_validation(source: type, cache: Path) -> None:
+    """The share 1.0 takes all files, for training too; the number 1 takes one sample."""
+
+    def items() -> Iterator[Item]:
+        return iter(Item(name=str(i), blocks=blocks(i)) for i in range(1, 5))
+
+    source.reading = SourceReader(items=items(), total=4)
+    everything = open_dataset(DataConfig(source="given", size=8, val=1.0), cache=cache)
+    assert levels(everything.val) == levels(everything.train) == [1, 2, 3, 4]
+    assert "all files are for validation" in everything.notes[0]
+    source.reading = SourceReader(items=items(), total=4)
+    one = open_dataset(DataConfig(source="given", size=8, val=1), cache=cache)
+    assert levels(one.val) == [1]
+    assert levels(one.train) == [2, 3, 4]
+    assert not one.notes
+
+
 def test_reading_stops_when_there_is_enough(source: type, cache: Path) -> None:
     def items() -> Iterator[Item]:
         for i in range(10):
