@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from intervals import Case, Estimate, estimate
+from rate_cases import rate_curves
 from torch import Tensor
 
 from latentbench.results.metric import Metric
@@ -183,3 +184,4 @@ def cases() -> Iterator[Case]:
     yield from entropies()
     yield from peaks()
     yield from proxies()
+    yield from rate_curves()
