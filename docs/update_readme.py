@@ -19,7 +19,17 @@ from latentbench.tokenizers.recipe import load_recipe, recipe_names
 from latentbench.tokenizers.spec import Modality
 
 README = Path(__file__).parents[1] / "README.md"
-COLUMNS = ("tsr", "real_bits_per_pixel", "real_kbits_per_second", "psnr", "si_sdr", "rfd_encoder_*", "gfd_encoder_*", "viv", "seconds")
+COLUMNS = (
+    "tsr",
+    "real_bits_per_pixel",
+    "real_kbits_per_second",
+    "psnr",
+    "si_sdr",
+    "rfd_encoder_*",
+    "gfd_encoder_*",
+    "viv",
+    "seconds",
+)
 
 
 def systems() -> str:
