@@ -28,7 +28,7 @@ from latentbench.tokenizers.spec import Modality
 
 README = Path(__file__).parents[1] / "README.md"
 # A table shows those of them that the records have.
-COLUMNS = ("tsr", "real_bits", "rate_bits", "psnr", "si_sdr", "rfd_*", "gfd_*", "viv", "seconds")
+COLUMNS = ("tsr", "real_bits_per_*", "real_kbits_*", "psnr", "si_sdr", "rfd_*", "gfd_*", "viv", "seconds")
 PLOT, PICTURES = "docs/quickstart.svg", "docs/quickstart.png"
 DISTANCE, FLOOR = "gfd_scattering", "fd_floor_scattering"
 

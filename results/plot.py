@@ -22,6 +22,7 @@ from .store import atomic_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 Log = Literal["auto", "none", "x", "y", "xy"]
@@ -258,8 +259,10 @@ def _draw_panel(axes: Axes, panel: Panel, scales: Sequence[bool]) -> None:
         )
     if scales[0]:
         axes.set_xscale("log")
+        _plain_ticks(axes.xaxis)
     if scales[1]:
         axes.set_yscale("log", nonpositive="clip")
+        _plain_ticks(axes.yaxis)
     axes.set_title(drawable(panel.title), fontsize=10)
     seeds = sorted({p.y.n for line in panel.lines for p in line.points})
     counts = "–".join(dict.fromkeys(map(str, (seeds[0], seeds[-1]))))
@@ -283,6 +286,16 @@ def _draw_panel(axes: Axes, panel: Panel, scales: Sequence[bool]) -> None:
     # Named here: matplotlib leaves out labels of its own that begin with an underscore.
     labels = [drawable(line.label) for line in panel.lines]
     axes.legend(handles, labels, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
+
+
+def _plain_ticks(axis: Axis) -> None:
+    """Numbers on a logarithmic axis as they are: its own labels are mathematics, which nothing sets here."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1.0,) if high >= 1000 * low else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def drawable(text: str) -> str:

@@ -306,7 +306,18 @@ def _peers(argv: list[str]) -> None:
         assert re.search(rf"^\s*(from|import) {package}\b", benches, flags=re.MULTILINE), f"no bench imports {package}"
 
 
+def _rate_distortion(argv: list[str]) -> None:
+    """Commands on the run of `rate-distortion.toml`, after its codecs have coded noise."""
+    if not Path("runs/rate-distortion").is_dir():
+        suite = tomllib.loads(Path("rate-distortion.toml").read_text())
+        suite["data"]["path"] = "sounds"
+        suite["tokenizers"] = [entry for entry in suite["tokenizers"] if entry["recipe"] in ("opus", "dct")]
+        run_suite(suite)
+    assert cli.main(argv) == 0
+
+
 RULES: list[tuple[str, Callable[[list[str]], None]]] = [
+    (r"latentbench (leaderboard|bd-rate|plot) runs/rate-distortion\b", _rate_distortion),
     (r"latentbench \w+ (runs/)?tutorial", _tutorial),
     (r"latentbench (plan|leaderboard|plot|gallery|list|doctor|statistics)\b", _as_is),
     (r"latentbench calibrate \S+\.csv ", _calibrated),

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from intervals import Case, Estimate, estimate
+from rate_cases import rate_curves
 from torch import Tensor
 
 from latentbench.results.metric import Metric
@@ -220,3 +221,4 @@ def cases() -> Iterator[Case]:
     yield from peaks()
     yield from proxies()
     yield from neighbourhoods()
+    yield from rate_curves()

@@ -303,3 +303,10 @@ def test_what_has_no_rate_is_named_not_dropped(tmp_path: Path, add: Add) -> None
     store.write_suite("s", [add(store, "a", metrics=[psnr, rate]), add(store, "b", metrics=[psnr], label="bare")])
     (panel,) = drawn(tmp_path, y="psnr").values()
     assert "not drawn, without a value of real_bits_per_pixel: bare (kl-vae)" in panel.protocol
+
+
+def test_a_logarithmic_axis_has_plain_numbers(folder: Path, tmp_path: Path) -> None:
+    path = plot([folder], y="psnr", where="modality=image", log="x", out=tmp_path / "p.svg")
+    labels = texts(path)
+    assert {"0.2", "0.5", "1"} <= set(labels)
+    assert not any("$" in label for label in labels)

@@ -22,8 +22,10 @@ from latentbench.tasks.metrics import metrics
 from latentbench.tasks.metrics.entropy import codes_in_use, entropy_bits
 from latentbench.tasks.metrics.psnr import CAP_DB
 from latentbench.tasks.reconstruction import PAIRS, reconstruct
+from latentbench.tokenizers.build import build
 from latentbench.tokenizers.interface import Latents
-from latentbench.tokenizers.spec import LatentSpec
+from latentbench.tokenizers.recipe import resolve
+from latentbench.tokenizers.spec import LatentSpec, Modality, SignalSpec
 
 CPU = torch.device("cpu")
 
@@ -226,3 +228,24 @@ def test_the_first_pairs_are_kept_when_asked_for(toys: SimpleNamespace, tmp_path
     pairs = load_file(tmp_path / PAIRS)
     assert torch.equal(pairs["true"], data.val.batch(np.arange(11), CPU))
     assert torch.allclose(pairs["reconstructed"], (pairs["true"] + 0.1).clamp(-1, 1))
+
+
+def test_streams_have_the_rate_of_their_own_bytes(toys: SimpleNamespace, tmp_path: Path) -> None:
+    """Opus at two bitrates has one nominal rate, the longest stream, and two real ones, near what it aims at."""
+    signal = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(8000,), rate=8000.0)
+    data = toys.Data(signal, val=4)
+    rates = []
+    for bitrate in (12000, 24000):
+        tokenizer = build(resolve("opus", signal, {"codec": {"bitrate": bitrate}}))
+        (folder := tmp_path / str(bitrate)).mkdir()
+        result = values(scored(toys, folder, tokenizer, data))
+        lengths = tokenizer.encode(data.val.data).lengths
+        assert result["real_bits"].value == pytest.approx(8 * float(lengths.double().mean()))
+        assert result["real_bits"].protocol == "actual bytes of the stream; validation split"
+        assert result["real_kbits_per_second"].value == pytest.approx(result["real_bits"].value / 1000)
+        stored = read_samples(folder / VALUES, "real_bits", "data/x")
+        assert stored is not None
+        assert stored.values.tolist() == (8 * lengths).tolist()
+        rates.append(result["real_kbits_per_second"].value)
+        assert tokenizer.spec.bitrate == 8 * (2 * 8000 + 1)
+    assert rates == pytest.approx([12, 24], rel=0.25)
