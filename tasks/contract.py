@@ -112,6 +112,9 @@ def _eval_mode(tokenizer: nn.Module) -> Finding:
 
 def _tiling(tokenizer: AdapterTokenizer) -> Finding:
     switches = tokenizer.adapter.tiling()
+    if switches and tokenizer.adapter.tiles_always:
+        says = f"{tokenizer.adapter.class_name} works in tiles only, whose blended seams change numbers"
+        return Finding(check="tiling off", verdict="marked", says=says)
     if switches:
         return Finding(check="tiling off", verdict="error", says=f"is on, and changes numbers: {', '.join(switches)}")
     return Finding(check="tiling off")

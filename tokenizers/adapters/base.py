@@ -19,6 +19,7 @@ class Adapter(ABC):
 
     declaration: Declaration
     class_name: str
+    tiles_always: bool = False  # it has no other way
 
     @abstractmethod
     def modules(self) -> list[nn.Module]:

@@ -101,7 +101,9 @@ ADAPTERS = Registry(
     "adapter",
     "latentbench.adapters",
     {
+        "diffusers": "tokenizers.adapters.diffusers_config:DiffusersConfig",
         "python": "tokenizers.adapters.python_config:PythonConfig",
+        "transformers": "tokenizers.adapters.transformers_config:TransformersConfig",
         "live": "tokenizers.adapters.live_config:LiveConfig",
     },
     base=AdapterConfig,

@@ -41,10 +41,10 @@ class Declaration:
     `modalities` it takes, the first by default; signals of `channels` channels with values in `range`, at `rate` Hz
     (sounds; None: any). Sides are multiples of `multiple` (one number, or one per axis of the signal); with `pad` the
     signal is continued with zeros at its end instead, and cropped after decoding. `frames` of a clip: "any", or a rule
-    such as "4k+1". `codebook_sizes` has an entry per code of a position (one stands for all), codes count from
-    `first_code`; `topology` is that of latents with one axis. `knob` names the setting that decides the rate, with its
-    value. `dtype` is the type that the weights are published in. `causal`: an earlier latent sees no later sample;
-    `stochastic`: the decoder draws noise.
+    such as "4k+1". `codebook_sizes` has an entry per code of a position (one stands for all), `coarser` the same for
+    each grid of a hierarchy before the last, coarsest first; codes count from `first_code`. `topology` is that of
+    latents with one axis. `knob` names the setting that decides the rate, with its value. `dtype` is the type that the
+    weights are published in. `causal`: an earlier latent sees no later sample; `stochastic`: the decoder draws noise.
     """
 
     modalities: tuple[Modality, ...]
@@ -56,6 +56,7 @@ class Declaration:
     frames: str = "any"
     normaliser: Normaliser = field(default_factory=Normaliser)
     codebook_sizes: tuple[int, ...] = ()
+    coarser: tuple[tuple[int, ...], ...] = ()
     first_code: int = 0
     topology: Topology = "grid"
     knob: str = ""

@@ -6,12 +6,14 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ...results.errors import UserError
 
+StoredType = Literal["float32", "float16", "bfloat16"]
 PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".pkl")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_TYPES: dict[str, StoredType] = {"F16": "float16", "BF16": "bfloat16"}
 _SNAPSHOT = re.compile(r"snapshots/([0-9a-f]{40})(?:/|$)")
 
 
@@ -102,6 +104,17 @@ def model_files(folder: Path, stem: str, *, trust_pickle: bool, where: str) -> d
 def _pickled(stem: str) -> tuple[str, ...]:
     base = "pytorch_model" if stem == "model" else stem
     return (f"{base}.bin", f"{base}.bin.index.json")
+
+
+def stored_type(files: dict[str, str]) -> StoredType:
+    """The type that weights are stored in: of the first floating-point tensor of a safetensors file."""
+    for name, path in files.items():
+        if name.endswith(".safetensors"):
+            with open(path, "rb") as file:
+                header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+            kinds = [entry.get("dtype", "") for entry in header.values()]
+            return next((_TYPES.get(kind, "float32") for kind in kinds if "F" in kind), "float32")
+    return "float32"
 
 
 def revision_of(files: dict[str, str]) -> str:

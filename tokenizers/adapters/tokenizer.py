@@ -82,6 +82,9 @@ class AdapterTokenizer(TrainableTokenizer):
         assert self.signal is not None
         decoded = self.adapter.decode(self._raw(latents)).float()
         shape = decoded.shape[2:]
+        if self.declaration.pad:
+            decoded = self._with_its_end(decoded)
+            shape = decoded.shape[2:]
         if self.declaration.pad and all(a >= b for a, b in zip(shape, self.signal.shape, strict=True)):
             for axis, size in enumerate(self.signal.shape):
                 decoded = decoded.narrow(2 + axis, 0, size)
@@ -90,6 +93,16 @@ class AdapterTokenizer(TrainableTokenizer):
             raise UserError(f"{self.adapter.class_name} decodes to {tuple(decoded.shape[1:])}, expected {expected}")
         low, high = self.declaration.range
         return (decoded - low) * (2 / (high - low)) - 1
+
+    def _with_its_end(self, decoded: Tensor) -> Tensor:
+        """A decoder of odd strides gives less than a position too few samples: silence takes their place."""
+        assert self.signal is not None
+        gaps = [max(0, size - have) for size, have in zip(self.signal.shape, decoded.shape[2:], strict=True)]
+        multiples = self.declaration.multiples(self.signal.modality)
+        if not any(gaps) or any(gap >= multiple for gap, multiple in zip(gaps, multiples, strict=True)):
+            return decoded
+        silence = sum(self.declaration.range) / 2
+        return F.pad(decoded, [side for gap in reversed(gaps) for side in (0, gap)], value=silence)
 
     def losses(self, batch: Any, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """It has none."""
@@ -148,14 +161,18 @@ class AdapterTokenizer(TrainableTokenizer):
 def grids_of(latents: Latents, declaration: Declaration) -> tuple[LatentGrid, ...]:
     """The grids that these latents (of any batch) show. Raises UserError for codes without a codebook's size."""
     grids = []
-    for level in latents.levels:
+    codebooks = (*declaration.coarser, declaration.codebook_sizes)
+    if len(latents.levels) not in (1, len(codebooks)):
+        # A hierarchy whose grids all have the same codebooks.
+        codebooks = (declaration.codebook_sizes,) * len(latents.levels)
+    for level, of_level in zip(latents.levels, codebooks[-len(latents.levels) :], strict=True):
         tensor = level.codes if level.codes is not None else level.values
         assert tensor is not None
         rows, shape = tensor.shape[1], tuple(tensor.shape[2:])
         channels = rows if level.values is None else level.values.shape[1]
         sizes: tuple[int, ...] = ()
         if level.codes is not None:
-            sizes = declaration.codebook_sizes
+            sizes = of_level
             if not sizes:
                 raise UserError("spec.codebook_sizes: missing; encode gives codes: how many are there?")
             sizes = sizes * rows if len(sizes) == 1 else sizes

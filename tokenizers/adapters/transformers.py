@@ -1,0 +1,226 @@
+"""Audio codecs of transformers: EnCodec, DAC, Mimi, X-Codec, each at a stated rate.
+
+Shape legend: B batch, C channels, N samples, Q codes per position, T positions, D embedding.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...results.errors import UserError
+from ..interface import Latents
+from ..spec import Modality
+from .base import Adapter
+from .declaration import Declaration
+from .files import licence_of, stored_type
+from .transformers_config import CLASSES, TransformersConfig
+
+
+def TransformersAdapter(config: TransformersConfig) -> Adapter:
+    """The adapter of the folder's class."""
+    stated = json.loads(Path(config.files["config.json"]).read_text(encoding="utf-8"))
+    return _ADAPTERS[stated["model_type"]](config, stated)
+
+
+class _Codec(Adapter):
+    """What the four share: loading, what they declare, and the rate that has to be said."""
+
+    hop: int
+    causal = False
+
+    def __init__(self, config: TransformersConfig, stated: dict[str, Any]) -> None:
+        import transformers
+
+        folder = Path(config.files["config.json"]).parent
+        self.config = config
+        self.class_name = CLASSES[stated["model_type"]]
+        self.model: Any = getattr(transformers, self.class_name).from_pretrained(
+            folder, local_files_only=True, dtype=torch.float32
+        )
+        knob, heads = self.rate()
+        self.heads = heads
+        self.declaration = Declaration(
+            modalities=(Modality.WAVEFORM,),
+            channels=self.channels(),
+            rate=self.sample_rate(),
+            multiple=self.positions(),
+            pad=True,
+            codebook_sizes=(int(self.model.config.codebook_size),) * heads,
+            coarser=self.coarser(),
+            knob=knob,
+            dtype=stored_type(config.files),
+            licence=licence_of(folder, stated),
+            causal=self.causal,
+        )
+
+    def modules(self) -> list[nn.Module]:
+        return [self.model]
+
+    def channels(self) -> int:
+        """Of the sounds it takes."""
+        return 1
+
+    def sample_rate(self) -> float:
+        """In Hz."""
+        return float(self.model.config.sampling_rate)
+
+    def positions(self) -> int:
+        """Samples per latent position."""
+        return int(self.model.config.hop_length)
+
+    def coarser(self) -> tuple[tuple[int, ...], ...]:
+        """Codebooks of a grid before that of the codes."""
+        return ()
+
+    def rate(self) -> tuple[str, int]:
+        """The setting that decides the rate, and how many codes a position has with it. Raises UserError."""
+        raise NotImplementedError
+
+    def _bandwidth(self) -> float:
+        choices = list(map(float, self.model.config.target_bandwidths))
+        chosen = self.config.bandwidth
+        listed = ", ".join(f"{choice:g}" for choice in choices)
+        if chosen is None:
+            raise UserError(f"bandwidth: missing; {self.class_name} has {listed} kbit/s, and no default is the papers'")
+        if float(chosen) not in choices:
+            raise UserError(f"bandwidth: {self.class_name} has {listed} kbit/s, got {chosen:g}")
+        if self.config.n_quantizers is not None:
+            raise UserError(f"n_quantizers: the rate of {self.class_name} is its bandwidth")
+        return float(chosen)
+
+    def _quantizers(self, most: int, *, default: int | None = None) -> int:
+        chosen = self.config.n_quantizers or default
+        if self.config.bandwidth is not None:
+            raise UserError(f"bandwidth: the rate of {self.class_name} is n_quantizers")
+        if chosen is None:
+            raise UserError(
+                f"n_quantizers: missing; {self.class_name} has up to {most}, and papers use fewer: say which"
+            )
+        if chosen > most:
+            raise UserError(f"n_quantizers: {self.class_name} has {most}, got {chosen}")
+        return chosen
+
+
+class _Dac(_Codec):
+    def rate(self) -> tuple[str, int]:
+        heads = self._quantizers(self.model.config.n_codebooks, default=self.model.config.n_codebooks)
+        return f"n_quantizers = {heads}", heads
+
+    def encode(self, signal: Tensor) -> Latents:
+        output = self.model.encode(signal, n_quantizers=self.heads)
+        return Latents(codes=output.audio_codes, values=output.quantized_representation)
+
+    def decode(self, latents: Latents) -> Tensor:
+        """`decode` drops the axis of channels, which is put back."""
+        if latents.codes is not None:
+            output = self.model.decode(audio_codes=latents.codes)
+        else:
+            output = self.model.decode(quantized_representation=latents.values)
+        audio: Tensor = output.audio_values
+        return audio.unsqueeze(1)
+
+
+class _Mimi(_Codec):
+    causal = True
+
+    def positions(self) -> int:
+        return round(self.model.config.sampling_rate / self.model.config.frame_rate)
+
+    def rate(self) -> tuple[str, int]:
+        heads = self._quantizers(self.model.config.num_quantizers)
+        return f"n_quantizers = {heads}", heads
+
+    def encode(self, signal: Tensor) -> Latents:
+        codes = self.model.encode(signal, num_quantizers=self.heads).audio_codes
+        return Latents(codes=codes, values=self.model.quantizer.decode(codes))
+
+    def decode(self, latents: Latents) -> Tensor:
+        if latents.codes is not None:
+            audio: Tensor = self.model.decode(latents.codes).audio_values
+        else:
+            audio = self.model.decoder(latents.values).audio_values
+        return audio
+
+
+class _Xcodec(_Codec):
+    def sample_rate(self) -> float:
+        return float(self.model.config.sample_rate)
+
+    def rate(self) -> tuple[str, int]:
+        bandwidth = self._bandwidth()
+        heads = self.model.quantizer.get_num_quantizers_for_bandwidth(bandwidth)
+        return f"bandwidth = {bandwidth:g} kbit/s", int(heads)
+
+    def encode(self, signal: Tensor) -> Latents:
+        codes = self.model.encode(signal, bandwidth=self.config.bandwidth).audio_codes
+        return Latents(codes=codes, values=self.model.quantizer.decode(codes.transpose(0, 1)))
+
+    def decode(self, latents: Latents) -> Tensor:
+        if latents.codes is not None:
+            audio: Tensor = self.model.decode(latents.codes).audio_values
+        else:
+            assert latents.values is not None
+            audio = self.model.acoustic_decoder(self.model.fc2(latents.values.mT).mT)
+        return audio
+
+
+class _Encodec(_Codec):
+    """The 48 kHz model codes each second by itself, normalised by a loudness that its decoder needs: a grid of its own,
+    of one code of 256 per chunk (a step is 0.17 dB, from 1e-4 to 10), before that of all chunks' codes."""
+
+    def channels(self) -> int:
+        return int(self.model.config.audio_channels)
+
+    def rate(self) -> tuple[str, int]:
+        bandwidth = self._bandwidth()
+        self.causal = bool(self.model.config.use_causal_conv) and not self._chunked
+        heads = self.model.quantizer.get_num_quantizers_for_bandwidth(bandwidth)
+        return f"bandwidth = {bandwidth:g} kbit/s", int(heads)
+
+    def coarser(self) -> tuple[tuple[int, ...], ...]:
+        return ((256,),) if self._chunked else ()
+
+    @property
+    def _chunked(self) -> bool:
+        return self.model.config.chunk_length is not None
+
+    def encode(self, signal: Tensor) -> Latents:
+        output = self.model.encode(signal, bandwidth=self.config.bandwidth)
+        codes = torch.cat(list(output.audio_codes), dim=-1)
+        if output.last_frame_pad_length:
+            codes = codes[..., : -output.last_frame_pad_length]
+        if not self._chunked:
+            return Latents(codes=codes, values=self.model.quantizer.decode(codes.transpose(0, 1)))
+        scales = [signal.new_ones(len(signal), 1) if s is None else s for s in output.audio_scales]
+        levels = (torch.log10(torch.cat(scales, dim=1).float()) + 4) * (255 / 5)
+        return Latents(
+            codes=levels.round().clamp(0, 255).long().unsqueeze(1),
+            rest=(Latents(codes=codes, values=self.model.quantizer.decode(codes.transpose(0, 1))),),
+        )
+
+    def decode(self, latents: Latents) -> Tensor:
+        if not self._chunked:
+            values = latents.values
+            if latents.codes is not None:
+                values = self.model.quantizer.decode(latents.codes.transpose(0, 1))
+            audio: Tensor = self.model.decoder(values)
+            return audio
+        loudness, (codes,) = latents.codes, (level.codes for level in latents.rest)
+        assert loudness is not None
+        assert codes is not None
+        chunk = -(-self.model.config.chunk_length // self.model.config.hop_length)
+        scales = 10 ** (loudness[:, 0].to(self.model.dtype) * (5 / 255) - 4)
+        parts = zip(codes.split(chunk, dim=-1), scales.split(1, dim=1), strict=True)
+        decoded = [self.model._decode_frame(part, scale) for part, scale in parts]
+        joined: Tensor = self.model._linear_overlap_add(decoded, self.model.config.chunk_stride or 1)
+        return joined
+
+
+_Build = Callable[[TransformersConfig, dict[str, Any]], Adapter]
+_ADAPTERS: dict[str, _Build] = {"encodec": _Encodec, "dac": _Dac, "mimi": _Mimi, "xcodec": _Xcodec}
