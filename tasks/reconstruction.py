@@ -25,7 +25,7 @@ from ..tokenizers.mel import LogMel
 from ..tokenizers.spec import LatentSpec, Modality, SignalSpec
 from .config import ReconstructionConfig
 from .distances import LEFT_OUT, Reference, paired_distances
-from .interface import Context, Dataset, FeatureNet, Split
+from .interface import Context, Dataset, FeatureNet, Split, slices
 from .metrics import metrics as registry
 from .metrics.balls import evenly
 from .metrics.codes import CodeHistogram, code_metrics
@@ -101,7 +101,7 @@ def reconstruct(
     groups = min(_GROUPS, total) if spec.discrete else 0
     histograms = [[CodeHistogram(grid.codebook_sizes) for _ in range(groups)] for grid in spec.grids]
     points = OperatingPoints(tokenizer.decode, tokenizer.operating_points(), signal, context.nets, context.device)
-    for indices in _slices(total, config.batch_size):
+    for indices in slices(split, total, config.batch_size):
         target = split.batch(indices, context.device)
         latents = tokenizer.encode(target)
         decoded = points.see(latents, target)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .augment import resized_crop
 from .config import DataConfig
 from .image_file import read_image
 from .media import Media
@@ -25,6 +26,13 @@ _MOST_ENLARGED = 2
 def decode_image_file(path: Media, config: DataConfig, generator: np.random.Generator) -> Iterator[np.ndarray]:
     """Crops `[n, C, size, size]` uint8 of the image file. Raises Skip when it can't be used."""
     yield cut_image(read_image(path), config, generator)
+
+
+def decode_resized_crop(path: Media, config: DataConfig, generator: np.random.Generator) -> Iterator[np.ndarray]:
+    """One random part of the image file, resized: `[1, C, size, size]` uint8. Raises Skip when it can't be used."""
+    image = to_channels(read_image(path), config.channels)
+    _expect_large(image, config)
+    yield resized_crop(image, config.size, generator)[None].numpy()
 
 
 def cut_image(image: Tensor, config: DataConfig, generator: np.random.Generator) -> np.ndarray:
@@ -51,14 +59,19 @@ def to_channels(image: Tensor, channels: int) -> Tensor:
 def fit_image(image: Tensor, short: int, config: DataConfig) -> Tensor:
     """`[C, H, W]` resized so that its short side is `short` (`resize` "short"), or unchanged. Raises Skip when the
     image is too small for a crop of `config.size`."""
+    _expect_large(image, config)
     height, width = image.shape[1:]
     side = min(height, width)
-    if side * (_MOST_ENLARGED if config.resize == "short" else 1) < config.size or side < 2:
-        raise Skip(f"too small: {width} x {height} pixels for crops of {config.size}")
     if config.resize == "none" or side == short:
         return image
     target = [height * short // side, width * short // side]
     return torch.nn.functional.interpolate(image[None], target, mode="bicubic", antialias=True)[0]
+
+
+def _expect_large(image: Tensor, config: DataConfig) -> None:
+    height, width = image.shape[1:]
+    if min(height, width) * (1 if config.resize == "none" else _MOST_ENLARGED) < config.size or min(height, width) < 2:
+        raise Skip(f"too small: {width} x {height} pixels for crops of {config.size}")
 
 
 def _corners(

@@ -26,6 +26,8 @@ class Tokenizer(JobKind):
     def config(self, at: PlanContext) -> dict[str, Any]:
         used = weights.contents(at.cell.tokenizer.weights())
         own = {"tokenizer": at.cell.tokenizer.to_json(), "seed": at.cell.seed}
+        if at.data.augment:
+            own |= {"augment": list(at.data.augment)}
         return own | {"weights": used} if used else own
 
     def versions(self, at: PlanContext) -> dict[str, int]:
