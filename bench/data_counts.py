@@ -1,7 +1,7 @@
 """How many files and samples a suite's data sets have, known before anything is trained. Torch-free.
 
 A data set that lies somewhere (`data.path`) is decoded into the cache to be counted, which the run needs anyway; a
-process of its own does that, since decoding images needs torch.
+process of its own does that, since decoding images needs torch. A plan of many files decodes a few of them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,10 @@ from ..results.display import files_line, printable
 from ..results.errors import UserError
 from ..results.record import Record
 from ..tasks.metrics.config import scores
-from .datasets import DataConfig, decode, default_cache, fingerprint
+from .datasets import DataConfig, decode, default_cache, fingerprint, in_cache
+from .datasets.config import FILES
+from .datasets.few import look_at_few
+from .datasets.source import Progress
 from .kinds.generation import Generation
 from .kinds.reconstruction import Reconstruction
 from .kinds.reference import serving
@@ -41,22 +45,31 @@ class DataCounts:
     """A data set's samples by split and, where it consists of files, how many were used and why others were not.
 
     `files` has files, used, skipped and duplicates (empty for data without files); `reasons` the skipped ones by
-    reason.
+    reason. `looked_at` is the number of files that were decoded where the others' fate is inferred from theirs.
     """
 
     train: int
     val: int
     files: Mapping[str, int] = field(default_factory=dict)
     reasons: Mapping[str, int] = field(default_factory=dict)
+    looked_at: int | None = None
 
     @property
     def text(self) -> str:
         """One line for people: "81 files: 7 used, 73 skipped (73 too short), 1 duplicate; 6 training and ..."."""
+        if self.looked_at is not None:
+            bad = sum(self.reasons.values())
+            listed = f" ({', '.join(f'{n} {reason}' for reason, n in self.reasons.items())})" if bad else ""
+            return (
+                f"{self.files['files']} files, of which {self.looked_at} were decoded: {self.looked_at - bad} can be "
+                f"used, {bad} not{listed}; about {self.train} training and {self.val} validation samples"
+            )
         return files_line({**self.files, "train": self.train, "val": self.val}, self.reasons)
 
     def to_json(self) -> dict[str, Any]:
         """The counts as a plan shows them to programs."""
-        return {"train": self.train, "val": self.val, **self.files, "reasons": dict(self.reasons)}
+        facts = {"train": self.train, "val": self.val, **self.files, "reasons": dict(self.reasons)}
+        return facts | ({} if self.looked_at is None else {"looked_at": self.looked_at})
 
 
 def fingerprints(suite: Suite, console: Console, cache: Path) -> dict[str, str]:
@@ -68,16 +81,24 @@ def fingerprints(suite: Suite, console: Console, cache: Path) -> dict[str, str]:
     return result
 
 
-def count(data: DataConfig, *, cache: Path, fingerprint: str, console: Console) -> DataCounts | None:
+def count(
+    data: DataConfig, *, cache: Path, fingerprint: str, console: Console, whole: bool = True
+) -> DataCounts | None:
     """The counts of a data set, decoded if it has a path and is not in the cache; None where only its job can tell.
 
-    Raises UserError when nothing of it can be used.
+    Without `whole`, a few of many files are decoded and the counts inferred. Raises UserError when nothing of it can be
+    used.
     """
     if data.kind == "procedural" and data.samples is not None and isinstance(data.val, int):
         return DataCounts(train=data.samples, val=data.val)
     if not data.path:
         return None
-    return _read(_decoded(data, cache, fingerprint, console))
+    decoded = data.stream or in_cache(data, cache=cache, fingerprint=fingerprint)
+    if not whole and data.kind in FILES and not decoded:
+        counts = _apart(console, data, partial(look_at_few, data, cache=cache))
+        if counts is not None:
+            return DataCounts(**json.loads(counts))
+    return _read(Path(_apart(console, data, partial(_decode, data, cache, fingerprint)) or ""))
 
 
 def recorded(record: Record | None) -> DataCounts | None:
@@ -124,7 +145,7 @@ def planned_counts(suite: Suite, console: Console) -> tuple[dict[str, str], dict
     prints = fingerprints(suite, console, cache)
     counts = {}
     for data in suite.data:
-        known = count(data, cache=cache, fingerprint=prints[data.label], console=console)
+        known = count(data, cache=cache, fingerprint=prints[data.label], console=console, whole=False)
         if known is not None:
             counts[data.label] = known
     check_counts(suite, counts)
@@ -144,11 +165,11 @@ def _read(folder: Path) -> DataCounts:
     return DataCounts(train=train, val=val, files=counts, reasons=by_reason(skipped))
 
 
-def _decoded(data: DataConfig, cache: Path, fingerprint: str, console: Console) -> Path:
-    """The folder of the decoded data set; another process decodes it where it is not in the cache."""
+def _apart(console: Console, data: DataConfig, work: Callable[..., str | None]) -> str | None:
+    """What `work(progress=...)` gives in a process of its own, its progress shown."""
     context = multiprocessing.get_context("fork")  # which has the user's own sources registered
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_decode, args=(sender, data, cache, fingerprint), daemon=True)
+    process = context.Process(target=_send, args=(sender, work), daemon=True)
     process.start()
     sender.close()
     try:
@@ -172,10 +193,15 @@ def _decoded(data: DataConfig, cache: Path, fingerprint: str, console: Console) 
         raise UserError(value)
     if kind == "fault":
         raise RuntimeError(f"decoding {data.label} failed:\n{value}")
-    return Path(value)
+    result: str | None = value
+    return result
 
 
-def _decode(sender: Connection, data: DataConfig, cache: Path, fingerprint: str) -> None:
+def _decode(data: DataConfig, cache: Path, fingerprint: str, *, progress: Progress) -> str:
+    return str(decode(data, cache=cache, fingerprint=fingerprint, progress=progress))
+
+
+def _send(sender: Connection, work: Callable[..., str | None]) -> None:
     """What the other process does. It sends ("progress", (done, total)) and at the end what came of it."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the cache's drafts are removed on the way out
 
@@ -183,7 +209,7 @@ def _decode(sender: Connection, data: DataConfig, cache: Path, fingerprint: str)
         sender.send(("progress", (done, total)))
 
     try:
-        sender.send(("folder", str(decode(data, cache=cache, fingerprint=fingerprint, progress=progress))))
+        sender.send(("result", work(progress=progress)))
     except UserError as error:
         sender.send(("mistake", str(error)))
     except (KeyboardInterrupt, BrokenPipeError):

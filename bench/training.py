@@ -24,7 +24,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
 from ..results.record import explain
-from ..tasks.interface import BatchSource, FitReport
+from ..tasks.interface import AHEAD, BatchSource, FitReport, batches
 from ..tokenizers.interface import Trainable
 from ..tokenizers.seeding import derive_seed
 from ..tokenizers.training import TrainingConfig
@@ -150,8 +150,8 @@ class _Loop:
             config.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
         )
         self.autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16)
-        self._epoch = -1
-        self._order = np.empty(0, dtype=np.int64)
+        self._orders: dict[int, np.ndarray] = {}
+        self._augment_seed = derive_seed(seed, "augment") >> 1  # leaves room for the positions that are added
 
     def start(self) -> None:
         """What comes before the first step of a training that does not go on from a checkpoint."""
@@ -206,7 +206,7 @@ class _Loop:
         """One step of every parameter group; the losses are summed on the device (nothing here waits for it)."""
         c, state = self.config, self.state
         torch.manual_seed(derive_seed(self.seed, "step", state.step))
-        batch = self.source.batch(self._indices(state.step), self.device)
+        batch = self._batch(state.step)
         lr = self.lr(state.step)
         logged: dict[str, Tensor] = {}
         for group, optimiser in self.optimisers.items():
@@ -269,6 +269,25 @@ class _Loop:
             self.model.on_train_end(_Passes(self.source, self.config.batch_size, self.device))
         self.model.drop_training_modules()
 
+    def _batch(self, step: int) -> Any:
+        """The batch of a step; a source that decodes files begins with those of the steps after it."""
+        expect = getattr(self.source, "expect", None)
+        if expect is not None:
+            for coming in range(step, min(step + 1 + AHEAD, self.state.steps)):
+                expect(self._indices(coming), self._draws(coming))
+        draws = self._draws(step)
+        if draws is None:
+            return self.source.batch(self._indices(step), self.device)
+        augmented: Any = self.source
+        return augmented.batch(self._indices(step), self.device, draws)
+
+    def _draws(self, step: int) -> np.ndarray | None:
+        """A number for each sample of the step, of which its augmentation is a function; None without one."""
+        if not getattr(self.source, "augments", False):
+            return None
+        b = self.config.batch_size
+        return self._augment_seed + np.arange(step * b, (step + 1) * b, dtype=np.int64)
+
     def _indices(self, step: int) -> np.ndarray:
         """Positions [step * B, (step + 1) * B) of the endless concatenation of shuffled epochs."""
         n, b = len(self.source), self.config.batch_size
@@ -276,13 +295,17 @@ class _Loop:
         position, end = step * b, (step + 1) * b
         while position < end:
             epoch, offset = divmod(position, n)
-            if epoch != self._epoch:
-                self._epoch = epoch
-                self._order = np.random.default_rng(derive_seed(self.seed, "order", epoch)).permutation(n)
             take = min(n - offset, end - position)
-            picked.append(self._order[offset : offset + take])
+            picked.append(self._order(epoch)[offset : offset + take])
             position += take
         return np.concatenate(picked)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        """The order of the samples in an epoch; two are remembered, since batches are asked for ahead."""
+        if epoch not in self._orders:
+            order = np.random.default_rng(derive_seed(self.seed, "order", epoch)).permutation(len(self.source))
+            self._orders = {**dict(list(self._orders.items())[-1:]), epoch: order}
+        return self._orders[epoch]
 
     def save(self, path: Path, started: float) -> None:
         """Write the checkpoint atomically; `started` is when this process began training."""
@@ -365,5 +388,4 @@ class _Passes:
         self.source, self.size, self.device = source, size, device
 
     def __iter__(self) -> Iterator[Any]:
-        for start in range(0, len(self.source), self.size):
-            yield self.source.batch(np.arange(start, min(start + self.size, len(self.source))), self.device)
+        yield from batches(self.source, self.size, self.device)

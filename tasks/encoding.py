@@ -19,7 +19,7 @@ from ..results.errors import UserError
 from ..results.store import atomic_file, atomic_write
 from ..tokenizers.interface import Latents, Tokenizer
 from ..tokenizers.spec import LatentGrid, LatentSpec
-from .interface import Split
+from .interface import Split, slices
 from .latents import STATISTICS, open_level
 
 _CHUNK_BYTES = 64 << 20  # what the statistics read at a time
@@ -49,8 +49,8 @@ def write_latents(
         raise UserError(f"{name}: no samples to encode")
     with ExitStack() as stack:
         files: dict[str, _NpyStream] = {}
-        for start in range(0, total, batch_size):
-            indices = np.arange(start, min(start + batch_size, total))
+        for indices in slices(split, total, batch_size):
+            start = int(indices[0])
             latents = tokenizer.encode(split.batch(indices, device))
             arrays = _arrays(latents, tokenizer.spec, len(indices))
             if start > 0 and arrays.keys() != files.keys():

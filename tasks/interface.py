@@ -15,10 +15,16 @@ from torch import Tensor, nn
 from ..tokenizers.spec import SignalSpec
 
 Indices = np.ndarray
+AHEAD = 3  # batches that a source may begin with before they are used
 
 
 class BatchSource(Protocol):
-    """What the training loop draws from: `len(source)` samples, any of them by index, as one batch on a device."""
+    """What the training loop draws from: `len(source)` samples, any of them by index, as one batch on a device.
+
+    A source that has to decode files has a method `expect(indices, draws=None)`, by which it hears of batches that will
+    be asked for. One with a true attribute `augments` takes `draws` (int64 `[B]`) as a third argument of `batch`: a
+    number for each sample, of which its random changes are a function.
+    """
 
     def __len__(self) -> int: ...
 
@@ -75,8 +81,19 @@ class Dataset(Protocol):
 def batches(source: BatchSource, size: int, device: torch.device, *, limit: int | None = None) -> Iterator[Any]:
     """All samples of `source` in order (the first `limit`), `size` at a time."""
     n = len(source) if limit is None else min(limit, len(source))
-    for start in range(0, n, size):
-        yield source.batch(np.arange(start, min(start + size, n)), device)
+    for indices in slices(source, n, size):
+        yield source.batch(indices, device)
+
+
+def slices(source: BatchSource, total: int, size: int, *, start: int = 0) -> Iterator[Indices]:
+    """The indices from `start` to `total`, `size` at a time; a source that decodes files begins with the next ones."""
+    parts = [np.arange(first, min(first + size, total)) for first in range(start, total, size)]
+    expect = getattr(source, "expect", None)
+    for number, indices in enumerate(parts):
+        if expect is not None:
+            for coming in parts[number : number + 1 + AHEAD]:
+                expect(coming)
+        yield indices
 
 
 class FeatureNet(nn.Module):

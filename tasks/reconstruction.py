@@ -24,7 +24,7 @@ from ..tokenizers.mel import LogMel
 from ..tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 from .config import ReconstructionConfig
 from .distances import Reference, distances, paired_distances
-from .interface import Context, Dataset, FeatureNet
+from .interface import Context, Dataset, FeatureNet, slices
 from .metrics import metrics as registry
 from .metrics.codes import CodeHistogram, code_metrics
 from .metrics.interface import PairMetric, per_position
@@ -105,7 +105,7 @@ def reconstruct(
     groups = min(_GROUPS, total) if spec.discrete else 0
     histograms = [[CodeHistogram(grid.codebook_sizes) for _ in range(groups)] for grid in spec.grids]
     points = OperatingPoints(tokenizer.decode, tokenizer.operating_points(), signal, context.nets, context.device)
-    for indices in _slices(total, config.batch_size):
+    for indices in slices(split, total, config.batch_size):
         target = split.batch(indices, context.device)
         latents = tokenizer.encode(target)
         decoded = points.see(latents, target)

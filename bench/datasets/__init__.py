@@ -1,4 +1,5 @@
-"""Data sets: a configuration names a source, which is decoded once into a bounded cache and memory-mapped.
+"""Data sets: a configuration names a source, which is decoded once into a bounded cache and memory-mapped, or while
+it is used.
 
 Everything here but `open_dataset` (and `decode`, where files have to be decoded) works without torch.
 """
@@ -9,6 +10,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -36,6 +38,7 @@ __all__ = [
     "decode",
     "default_cache",
     "fingerprint",
+    "in_cache",
     "open_dataset",
     "signal_spec",
     "sources",
@@ -75,6 +78,11 @@ def open_dataset(
     progress: Progress | None = None,
 ) -> CachedDataset:
     """The data set, decoded into `cache` if it is not there yet, memory-mapped. Raises UserError as `decode` does."""
+    if config.stream:
+        from .streamed import load as load_streamed
+
+        source = sources.get(config.kind, where="data.source")()
+        return _decoded(config, cache, fingerprint, progress, partial(load_streamed, source=source))
     from .cached import load
 
     return _decoded(config, cache, fingerprint, progress, load)
@@ -124,11 +132,11 @@ def _used(
 
     Raises Changed when the files are not those that the fingerprint is of.
     """
-    from .store import build
+    from .store import build, build_index
 
     source = sources.get(config.kind, where="data.source")()
     store = Cache(root)
-    key = store.resolve(fingerprint) if fingerprint is not None else None
+    key = store.resolve(_alias(config, fingerprint)) if fingerprint is not None else None
     if key is None:
         now, key = _names(config, root, progress)
         if fingerprint not in (None, now):
@@ -140,18 +148,26 @@ def _used(
         if folder is not None:
             try:
                 read_index(folder)
-                store.remember(fingerprint, key)
+                store.remember(_alias(config, fingerprint), key)
                 return use(folder, config, fingerprint)
             except DamagedEntryError as error:
                 print(f"{folder}: damaged ({error}); {config.label} is decoded again", file=sys.stderr)
                 store.drop(key)
         with store.new(key) as draft:
-            build(draft, config, source.read(config, cache=root, progress=progress), progress)
+            if config.stream:
+                build_index(draft, config, source, root, progress)
+            else:
+                build(draft, config, source.read(config, cache=root, progress=progress), progress)
             if _names(config, root, silent)[1] != key:
                 raise Changed("the set of files has changed")
         remember(store.path(key))
-        store.remember(fingerprint, key)
+        store.remember(_alias(config, fingerprint), key)
         return use(store.path(key), config, fingerprint)
+
+
+def in_cache(config: DataConfig, *, cache: Path, fingerprint: str) -> bool:
+    """Whether the data set is decoded already."""
+    return Cache(cache).resolve(_alias(config, fingerprint)) is not None
 
 
 def damage_of_cached(config: DataConfig, *, cache: Path, fingerprint: str) -> str | None:
@@ -160,7 +176,7 @@ def damage_of_cached(config: DataConfig, *, cache: Path, fingerprint: str) -> st
     What is damaged is decoded again when it is next opened.
     """
     store = Cache(cache)
-    key = store.resolve(fingerprint)
+    key = store.resolve(_alias(config, fingerprint))
     if key is None:
         return None
     try:
@@ -178,7 +194,20 @@ def _names(config: DataConfig, cache: Path, progress: Progress) -> tuple[str, st
         "versions": [config.version, source.version],
         "content": source.content(config, cache=cache, progress=progress),
     }
-    return _digest({"identity": config.identity(), **shared}), _digest({"storage": config.storage(), **shared})[:32]
+    place = _place(config)
+    storage = {"storage": config.storage(), **shared} | ({"place": place} if place else {})
+    return _digest({"identity": config.identity(), **shared}), _digest(storage)[:32]
+
+
+def _place(config: DataConfig) -> list[str] | None:
+    """Where the files of a set lie that is not decoded into the cache: its entry names them."""
+    return [config.kind, str(Path(config.path or "").expanduser().absolute())] if config.stream else None
+
+
+def _alias(config: DataConfig, fingerprint: str) -> str:
+    """The name under which the cache knows the entry of a fingerprint."""
+    place = _place(config)
+    return fingerprint if place is None else _digest([fingerprint, place])
 
 
 def _digest(data: object) -> str:

@@ -69,6 +69,11 @@ class PendingEntry:
             self._reserved = max(self._written, self._reserved + _STEP)
             self._cache.make_room(min(self._reserved, max(self._written, self._cache.bound)))
 
+    def expect(self, size: int) -> None:
+        """Raises UserError when an entry of `size` bytes outgrows the cache's bound."""
+        if size > self._cache.bound:
+            raise self._cache.too_large()
+
     def shrink(self, size: int) -> None:
         """Takes back `size` announced bytes."""
         self._written -= size
@@ -172,10 +177,7 @@ class Cache:
         """Removes the least recently used entries until `size` more bytes fit the bound. Raises UserError if they
         can't. An entry that another process is opening stays."""
         if size > self.bound:
-            raise UserError(
-                f"cache: the decoded data set needs more than LATENTBENCH_CACHE_GB={self.bound / 1e9:g}; lower "
-                "data.samples, data.per_file or data.size, or raise LATENTBENCH_CACHE_GB"
-            )
+            raise self.too_large()
         entries = sorted(self._entries(), key=lambda entry: entry[0])
         used = sum(entry[1] for entry in entries)
         for _, entry_size, folder in entries:
@@ -183,6 +185,13 @@ class Cache:
                 break
             if self._evict(folder):
                 used -= entry_size
+
+    def too_large(self) -> UserError:
+        """The error for an entry that can't fit, whatever else is removed."""
+        return UserError(
+            f"cache: the decoded data set needs more than LATENTBENCH_CACHE_GB={self.bound / 1e9:g}; take data.stream "
+            "= true (of files), lower data.samples, data.per_file or data.size, or raise LATENTBENCH_CACHE_GB"
+        )
 
     def _entries(self) -> Iterator[tuple[int, int, Path]]:
         for folder in self.root.iterdir():

@@ -1,7 +1,8 @@
-"""A decoded data set, memory-mapped: splits that give batches on a device."""
+"""A data set that is read: splits that give batches on a device, here out of a memory-mapped cache."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,35 +14,36 @@ from torch import Tensor
 from ...tasks.memory_mapped import MemoryMapped
 from ...tokenizers.mel import LogMel
 from ...tokenizers.spec import SignalSpec
+from .augment import flipped
 from .config import DataConfig, signal_spec
 from .entry import DamagedEntryError, read_index
 
 
-class CachedSplit:
+class Signals:
     """One split: `len`, `labels` (int64 `[N]` or None), batches by index.
 
-    Samples are stored as uint8 (images, video; v stands for v / 127.5 - 1) or int16 (sound; v / 32768). A batch is
-    copied to the device as it is stored (see `MemoryMapped`) and converted there.
+    Samples are stored as uint8 (images, video; v stands for v / 127.5 - 1) or int16 (sound; v / 32768). A batch comes
+    to the device as it is stored and is converted there. `flips` says that training mirrors samples at random.
     """
 
-    def __init__(
-        self,
-        *,
-        signal: SignalSpec,
-        samples: MemoryMapped,
-        labels: np.ndarray | None,
-    ) -> None:
-        self.signal = signal
-        self.labels = labels
-        self._samples = samples
+    def __init__(self, signal: SignalSpec, labels: np.ndarray | None, *, flips: bool = False) -> None:
+        self.signal, self.labels, self.augments = signal, labels, flips
+        self._flips = flips
         self._mel: dict[torch.device, LogMel] = {}
 
-    def __len__(self) -> int:
-        return len(self._samples)
+    @abstractmethod
+    def __len__(self) -> int: ...
 
-    def batch(self, indices: np.ndarray, device: torch.device) -> Tensor:
-        """The samples at `indices` (int64 `[B]`) as `[B, C, *shape]` float32 in [-1, 1] on `device`."""
-        signal = self.sources(indices, device)
+    @abstractmethod
+    def stored(self, indices: np.ndarray, device: torch.device, draws: np.ndarray | None) -> Tensor:
+        """The samples as they are stored, `[B, C, *shape]`, on `device` or on the CPU."""
+
+    def batch(self, indices: np.ndarray, device: torch.device, draws: np.ndarray | None = None) -> Tensor:
+        """The samples at `indices` (int64 `[B]`) as `[B, C, *shape]` float32 in [-1, 1] on `device`.
+
+        With `draws` (int64 `[B]`, a number a sample) they are augmented at random, as these numbers decide.
+        """
+        signal = self.sources(indices, device, draws)
         if self.signal.mel is None:
             return signal
         if device not in self._mel:
@@ -49,15 +51,35 @@ class CachedSplit:
         with torch.no_grad():
             return self._mel[device](signal)
 
-    def sources(self, indices: np.ndarray, device: torch.device) -> Tensor:
+    def sources(self, indices: np.ndarray, device: torch.device, draws: np.ndarray | None = None) -> Tensor:
         """What the signals were made from: the waveform `[B, C, N]` of a spectrogram, else the same as `batch`."""
-        raw = self._samples.batch(np.asarray(indices, np.int64), torch.device(device))
+        raw = self.stored(np.asarray(indices, np.int64), torch.device(device), draws).to(device)
         if raw.dtype == torch.int16:
             return raw.to(torch.float32).mul_(1 / 32768)
-        return raw.to(torch.float32).mul_(1 / 127.5).sub_(1)
+        values = raw.to(torch.float32).mul_(1 / 127.5).sub_(1)
+        if draws is not None and self._flips:
+            mirrored = torch.from_numpy(flipped(draws)).to(device).view(-1, *[1] * (values.ndim - 1))
+            values = torch.where(mirrored, values.flip(-1), values)
+        return values
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_mel": {}}
+
+
+class CachedSplit(Signals):
+    """A split whose samples lie decoded on disk, memory-mapped."""
+
+    def __init__(
+        self, *, signal: SignalSpec, samples: MemoryMapped, labels: np.ndarray | None, flips: bool = False
+    ) -> None:
+        super().__init__(signal, labels, flips=flips)
+        self._samples = samples
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def stored(self, indices: np.ndarray, device: torch.device, draws: np.ndarray | None) -> Tensor:
+        return self._samples.batch(indices, device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +93,8 @@ class CachedDataset:
     name: str
     config: DataConfig
     signal: SignalSpec
-    train: CachedSplit
-    val: CachedSplit
+    train: Signals
+    val: Signals
     classes: tuple[str, ...]
     fingerprint: str
     skipped: tuple[dict[str, str], ...]
@@ -99,6 +121,7 @@ def load(folder: Path, config: DataConfig, fingerprint: str) -> CachedDataset:
             signal=signal,
             samples=MemoryMapped(samples, rows[name]),
             labels=None if labels is None else labels[rows[name]],
+            flips="flip" in config.augment,
         )
         for name in ("train", "val")
     }

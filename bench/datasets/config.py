@@ -60,6 +60,9 @@ class DataConfig:
     one phase. All four make data easier to learn.
     `pad` fills sounds shorter than `seconds` up with silence instead of skipping them. `reference` is an .npz of
     statistics that distances compare with in place of the data's own splits (`tasks.statistics_file`).
+    `stream` decodes files while
+    they are used, one sample of each, instead of all before the first step. `augment` is what tokenizers are trained
+    on: samples mirrored at random ("flip"), cut at random places ("crop") or at random sizes too ("resized-crop").
     """
 
     version: ClassVar[int] = 1
@@ -90,11 +93,14 @@ class DataConfig:
     pitches: Literal["any", "steady"] = "any"
     pad: bool = False
     reference: str | None = None
+    stream: bool = False
+    augment: tuple[Literal["flip", "crop", "resized-crop"], ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
         self._fill("channels", 1 if self.modality.is_audio else 3)
-        self._fill("per_file", 1 if self.modality is Modality.IMAGE and self.crop == "center" else 16)
+        one = self.stream or (self.modality is Modality.IMAGE and self.crop == "center")
+        self._fill("per_file", 1 if one else 16)
         self._fill("val", {"procedural": 256, "torchvision": 1.0}.get(self.kind, 0.1))
         if self.kind == "procedural":
             self._fill("samples", 4096)
@@ -120,6 +126,7 @@ class DataConfig:
                 raise ValueError(f"{name} must be at least 1")
             if value is not None and value > _MOST.get(name, 10**6):
                 raise ValueError(f"{name} must be at most {_MOST.get(name, 10**6)}")
+        self._check_stream()
         if self.seed < 0:
             raise ValueError("seed must not be negative")
         if self.seconds > _MOST_SECONDS:
@@ -188,6 +195,8 @@ class DataConfig:
         values = self.to_json() | ({"source": self.family} if self.kind in FILES else {})
         if self.pad:
             fields += ["pad"]
+        if self.stream:
+            fields += ["stream"]
         if self.modality.is_audio:
             values["seconds"] = self.clip_samples / self.sample_rate
         return {field: values[field] for field in sorted(fields)}
@@ -203,6 +212,23 @@ class DataConfig:
     def _fill(self, name: str, value: Any) -> None:
         if getattr(self, name) is None:
             object.__setattr__(self, name, value)
+
+    def _check_stream(self) -> None:
+        if self.stream and self.kind not in FILES:
+            raise ValueError(f"stream is for the sources {', '.join(map(repr, FILES))}")
+        if self.stream and self.per_file != 1:
+            raise ValueError("per_file must be 1 with stream, which takes one sample of each file")
+        if self.stream and self.crop == "tiles":
+            raise ValueError("crop must be 'center' or 'random' with stream")
+        if len(set(self.augment)) < len(self.augment) or {"crop", "resized-crop"} <= set(self.augment):
+            raise ValueError("augment takes each of its values once, and one of 'crop' and 'resized-crop'")
+        for name in self.augment:
+            if name == "resized-crop" and self.modality is not Modality.IMAGE:
+                raise ValueError("augment 'resized-crop' is for images; take 'crop'")
+            if name == "flip" and self.modality.is_audio:
+                raise ValueError("augment 'flip' is for images and videos")
+            if name != "flip" and not self.stream:
+                raise ValueError(f"augment {name!r} needs stream = true: it reads the files at every step")
 
     def _check_val(self) -> None:
         if isinstance(self.val, int):

@@ -16,7 +16,7 @@ from typing import Any
 from ...results.digest import file_digest
 
 INDEX = "meta.json"
-_BULK = "samples.bin"
+_BULK = ("samples.bin", "files.sqlite")  # an entry has one of them
 
 
 class DamagedEntryError(ValueError):
@@ -39,8 +39,9 @@ def read_index(folder: Path, *, whole: bool = False) -> dict[str, Any]:
         digest = meta.pop("digest")
         if content != _dump(meta | {"digest": digest}) or digest != hashlib.sha256(_dump(meta)).hexdigest():
             raise DamagedEntryError(f"{INDEX} has another digest than was written")
+        bulk = _bulk(meta)
         for name, expected in meta["sha256"].items():
-            remembered = name == _BULK and not whole and _memory(folder) == _signature(folder / name)
+            remembered = name == bulk and not whole and _memory(folder) == _signature(folder / name)
             if not remembered and file_digest(folder / name) != expected:
                 raise DamagedEntryError(f"{name} has another digest than was written")
     except DamagedEntryError:
@@ -48,14 +49,15 @@ def read_index(folder: Path, *, whole: bool = False) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DamagedEntryError(f"{INDEX} or what it names can't be read ({reason})") from None
-    remember(folder)
+    remember(folder, meta)
     return meta
 
 
-def remember(folder: Path) -> None:
-    """Note that `samples.bin` has its digest now. A cache that can't be written forgets."""
-    with suppress(OSError):
-        now = _signature(folder / _BULK)
+def remember(folder: Path, meta: dict[str, Any] | None = None) -> None:
+    """Note that the entry's large file has its digest now. A cache that can't be written forgets."""
+    with suppress(OSError, ValueError, KeyError):
+        meta = json.loads((folder / INDEX).read_bytes()) if meta is None else meta
+        now = _signature(folder / _bulk(meta))
         if _memory(folder) != now:
             _memory_path(folder).write_text(now)
 
@@ -64,6 +66,11 @@ def forget(folder: Path) -> None:
     """Have `samples.bin` compared again when the entry is next opened."""
     with suppress(OSError):
         _memory_path(folder).unlink(missing_ok=True)
+
+
+def _bulk(meta: dict[str, Any]) -> str:
+    """The name of the entry's large file."""
+    return next(name for name in _BULK if name in meta["sha256"])
 
 
 def _memory(folder: Path) -> str | None:

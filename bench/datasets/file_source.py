@@ -85,13 +85,18 @@ class FileSource:
             problems = self.fill(table, config, progress)
             yield table, problems, chosen_classes(config, table.classes())
 
-    def blocks(self, config: DataConfig, root: Path, file: ListedFile) -> Iterator[np.ndarray]:
-        """What is cut from a file. Raises Skip, and Changed when it is no longer what it was when it was listed."""
+    def blocks(self, config: DataConfig, root: Path, file: ListedFile, draw: int | None = None) -> Iterator[np.ndarray]:
+        """What is cut from a file; with a `draw`, which is a number, at random as that number decides.
+
+        Raises Skip, and Changed when the file is no longer what it was when it was listed.
+        """
         holder = root / file.container
-        generator = np.random.default_rng([config.seed, int(file.digest[:16], 16)])
+        seeds = [config.seed, int(file.digest[:16], 16), *([] if draw is None else [draw])]
+        generator = np.random.default_rng(seeds)
+        decode = decoder(config.modality, resized=draw is not None and "resized-crop" in config.augment)
         try:
             expect_same(holder, file.state)
-            yield from decoder(config.modality)(self._media(config, root, file), config, generator)
+            yield from decode(self._media(config, root, file), config, generator)
             expect_same(holder, file.state)
         except Skip:
             # What can't be decoded may be a file that is being written.
@@ -194,12 +199,12 @@ def _ahead(
         pool.shutdown(cancel_futures=True)
 
 
-def decoder(modality: Modality) -> Decode:
-    """What decodes files of the modality; it needs torch for pictures."""
+def decoder(modality: Modality, *, resized: bool = False) -> Decode:
+    """What decodes files of the modality, `resized` to a random part of a picture; it needs torch for pictures."""
     if modality is Modality.IMAGE:
-        from .images import decode_image_file
+        from .images import decode_image_file, decode_resized_crop
 
-        return decode_image_file
+        return decode_resized_crop if resized else decode_image_file
     if modality is Modality.VIDEO:
         from .videos import decode_video_file
 

@@ -12,10 +12,13 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import numpy as np
 
 from .files import FileState, HashedFile, hash_file
 from .source import Progress
@@ -43,6 +46,13 @@ CREATE TEMP TABLE listed(
 _RANKED = """
 SELECT min(name), container, begin, length, label, size, modified, changed, inode, digest FROM listed
 WHERE digest IS NOT NULL GROUP BY digest ORDER BY digest
+"""
+
+
+_RANKED_TABLE = """
+CREATE TABLE files(
+  rank INTEGER PRIMARY KEY, name BLOB, digest BLOB, label INT, container BLOB, begin INT, length INT, size INT,
+  modified INT, changed INT, inode INT);
 """
 
 
@@ -165,6 +175,25 @@ class FileTable:
             for row in self._db.execute(_RANKED)
         )  # fmt: skip
 
+    def write_ranked(self, path: Path, classes: tuple[str, ...]) -> int:
+        """Write the files by rank into a table of their own at `path`, for `RankedFiles`; returns how many there are.
+
+        Raises sqlite3.Error when it can't be written.
+        """
+        label = {name: index for index, name in enumerate(classes)}
+        with closing(sqlite3.connect(path)) as db:
+            db.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + _RANKED_TABLE)
+            rows = (
+                (
+                    *(rank, os.fsencode(f.name), bytes.fromhex(f.digest), label.get(f.label or "", -1)),
+                    *(os.fsencode(f.container), f.begin, f.length, *f.state),
+                )
+                for rank, f in enumerate(self.files())
+            )
+            db.executemany(f"INSERT INTO files VALUES ({', '.join('?' * 11)})", rows)
+            db.commit()
+            return int(db.execute("SELECT count(*) FROM files").fetchone()[0])
+
     def hashes(self) -> dict[str, HashedFile]:
         """Each file's digest and state by name, duplicates included."""
         rows = self._db.execute(
@@ -225,6 +254,31 @@ class FileTable:
             with suppress(sqlite3.Error):  # a full disk: what is not remembered is hashed again
                 self._db.commit()
             self._committed = time.monotonic()
+
+
+class RankedFiles:
+    """What `FileTable.write_ranked` wrote: the file of each rank, read when it is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        uri = f"file:{quote(str(path.absolute()))}?immutable=1"
+        self._db = sqlite3.connect(uri, uri=True, check_same_thread=False)
+
+    def __getitem__(self, rank: int) -> ListedFile:
+        row = self._db.execute("SELECT * FROM files WHERE rank = ?", (int(rank),)).fetchone()
+        if row is None:
+            raise IndexError(rank)
+        return ListedFile(
+            os.fsdecode(row[1]), row[2].hex(), None, os.fsdecode(row[4]), row[5], row[6], FileState(*row[7:11])
+        )
+
+    def labels(self, count: int) -> np.ndarray:
+        """Each file's label, int64 `[count]`, by rank; -1 where it has none."""
+        rows = self._db.execute("SELECT label FROM files ORDER BY rank")
+        return np.fromiter((label for (label,) in rows), np.int64, count)
+
+    def close(self) -> None:
+        """Close the table."""
+        self._db.close()
 
 
 def hash_files(

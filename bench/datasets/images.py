@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .adm_crop import adm_resize
+from .augment import resized_crop
 from .config import DataConfig
 from .image_file import read_image
 from .media import Media
@@ -26,6 +27,13 @@ _MOST_ENLARGED = 2
 def decode_image_file(path: Media, config: DataConfig, generator: np.random.Generator) -> Iterator[np.ndarray]:
     """Crops `[n, C, size, size]` uint8 of the image file. Raises Skip when it can't be used."""
     yield cut_image(read_image(path), config, generator)
+
+
+def decode_resized_crop(path: Media, config: DataConfig, generator: np.random.Generator) -> Iterator[np.ndarray]:
+    """One random part of the image file, resized: `[1, C, size, size]` uint8. Raises Skip when it can't be used."""
+    image = to_channels(read_image(path), config.channels)
+    _expect_large(image, config)
+    yield resized_crop(image, config.size, generator)[None].numpy()
 
 
 def cut_image(image: Tensor, config: DataConfig, generator: np.random.Generator) -> np.ndarray:
@@ -52,16 +60,21 @@ def to_channels(image: Tensor, channels: int) -> Tensor:
 def fit_image(image: Tensor, short: int, config: DataConfig) -> Tensor:
     """`[C, H, W]` resized so that its short side is `short` (`resize` "short" or "adm"), or unchanged. Raises Skip when
     the image is too small for a crop of `config.size`."""
-    height, width = image.shape[1:]
-    side = min(height, width)
-    if side * (1 if config.resize == "none" else _MOST_ENLARGED) < config.size or side < 2:
-        raise Skip(f"too small: {width} x {height} pixels for crops of {config.size}")
+    _expect_large(image, config)
     if config.resize == "adm":
         return adm_resize(image, short)
+    height, width = image.shape[1:]
+    side = min(height, width)
     if config.resize == "none" or side == short:
         return image
     target = [height * short // side, width * short // side]
     return torch.nn.functional.interpolate(image[None], target, mode="bicubic", antialias=True)[0]
+
+
+def _expect_large(image: Tensor, config: DataConfig) -> None:
+    height, width = image.shape[1:]
+    if min(height, width) * (1 if config.resize == "none" else _MOST_ENLARGED) < config.size or min(height, width) < 2:
+        raise Skip(f"too small: {width} x {height} pixels for crops of {config.size}")
 
 
 def _corners(

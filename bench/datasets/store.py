@@ -10,14 +10,17 @@ import math
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 import numpy as np
 
 from ...results.errors import UserError
 from .cache import PendingEntry
-from .config import DataConfig, stored_shape
+from .config import FILES, DataConfig, stored_shape
 from .entry import index_bytes
+from .file_source import FileSource
+from .file_table import RankedFiles
 from .source import Item, Progress, Skip, SourceReader
 
 _T = TypeVar("_T")
@@ -40,6 +43,10 @@ def build(draft: PendingEntry, config: DataConfig, reading: SourceReader, progre
     if reading.samples is not None:
         draft.grow(reading.samples * sample_bytes)
         draft.shrink(reading.samples * sample_bytes)
+    elif config.kind in FILES:
+        # A file gives a sample or more, unless it can't be used: said now and not after hours of decoding.
+        least = reading.total if config.samples is None else min(reading.total, config.samples)
+        draft.expect(least * sample_bytes)
     stored: list[_StoredItem] = []
     labels: list[np.ndarray] = []
     skipped = list(reading.skipped)
@@ -85,6 +92,39 @@ def build(draft: PendingEntry, config: DataConfig, reading: SourceReader, progre
         "skipped": [{"file": name, "reason": reason} for name, reason in skipped],
         "counts": {**(files if reading.files else {}), "train": len(train), "val": len(val)},
         "notes": [*reading.notes, *notes],
+    }
+    index = index_bytes(meta | {"sha256": draft.digests()})
+    draft.create("meta.json").write(index)
+
+
+def build_index(draft: PendingEntry, config: DataConfig, source: FileSource, cache: Path, progress: Progress) -> None:
+    """Writes the files of a set that is decoded while it is used into `draft`, by rank, in memory that does not grow.
+
+    Raises UserError when there are too few for two splits.
+    """
+    with source.opened(config, cache, progress) as (table, problems, classes):
+        path = draft.create("files.sqlite")
+        count = table.write_ranked(Path(path.name), classes)
+        duplicates, skipped = table.duplicates, [*problems, *table.problems()]
+    if count < 2:
+        raise UserError(f"data: {config.label} has {count} usable file and needs two to be split, or stream = false")
+    draft.grow((draft.folder / "files.sqlite").stat().st_size)
+    val = config.val if isinstance(config.val, int) else max(1, round(config.val * count))
+    val = min(val, count - 1)
+    train = min(config.samples or count, count - val)
+    if classes:
+        with closing(RankedFiles(draft.folder / "files.sqlite")) as files:
+            np.save(draft.create("labels.npy"), files.labels(count))
+    files_of = {
+        "files": count + len(skipped) + duplicates, "used": val + train, "skipped": len(skipped),
+        "duplicates": duplicates,
+    }  # fmt: skip
+    meta = {
+        "root": str(table.root.absolute()),
+        "classes": list(classes),
+        "skipped": [{"file": name, "reason": reason} for name, reason in skipped],
+        "counts": {**files_of, "train": train, "val": val},
+        "notes": ["files are decoded while they are used; what can't be is found out then, and named in a job's log"],
     }
     index = index_bytes(meta | {"sha256": draft.digests()})
     draft.create("meta.json").write(index)

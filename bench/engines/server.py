@@ -15,7 +15,6 @@ process, shared with whatever else the caller forks, and its death looks like th
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import faulthandler
 import gc
 import json
@@ -28,8 +27,7 @@ from typing import Any
 
 from ...results.errors import UserError
 from ..imports import Import, repeat_imports
-
-_PR_SET_PDEATHSIG = 1
+from ..signals import die_with_parent
 
 
 def main() -> None:
@@ -79,14 +77,6 @@ def main() -> None:
                     _signal(message["kill"], children, signal.SIGKILL)
                 else:
                     _start(message, children)
-
-
-def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies (Linux; elsewhere the end of input does it)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it died before the kernel was told
-        os._exit(1)
 
 
 def _start(message: dict[str, Any], children: dict[int, dict[str, Any]]) -> None:

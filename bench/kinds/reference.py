@@ -105,6 +105,10 @@ class Waveforms:
     def __len__(self) -> int:
         return len(self.split)
 
+    def expect(self, indices: Any, draws: None = None) -> None:
+        if expect := getattr(self.split, "expect", None):
+            expect(indices)
+
     def batch(self, indices: Any, device: Any) -> Any:
         return self.split.sources(indices, device)
 

@@ -29,6 +29,8 @@ class TokenizerTraining(JobKind):
         own: dict[str, Any] = {"tokenizer": at.cell.tokenizer.to_json()}
         if at.cell.tokenizer.adapter is None:
             own["seed"] = at.cell.seed  # nothing of an adapter's tokenizer depends on it
+        if at.data.augment:
+            own["augment"] = list(at.data.augment)
         return own | {"weights": used} if used else own
 
     def versions(self, at: PlanContext) -> dict[str, int]:

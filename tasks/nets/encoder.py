@@ -37,6 +37,11 @@ class LabelledSource(BatchSource):
     def __len__(self) -> int:
         return len(self.split)
 
+    def expect(self, indices: Indices, draws: None = None) -> None:
+        """Tells the split which samples will be asked for."""
+        if expect := getattr(self.split, "expect", None):
+            expect(indices)
+
     def batch(self, indices: Indices, device: torch.device) -> tuple[Tensor, Tensor]:
         """The samples at `indices` on `device`."""
         labels = self.split.labels

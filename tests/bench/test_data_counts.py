@@ -208,3 +208,25 @@ def test_folders_and_files_of_any_name_are_read_and_shown_inert(tmp_path: Path, 
     assert out.replace("\n", "").isprintable()
     with pytest.raises(UserError, match="its name is not valid UTF-8"):
         run_suite(table, out=folder, console=QUIET)
+
+
+def test_a_plan_of_many_files_decodes_a_few(
+    sounds: Path, planned: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("latentbench.bench.datasets.few.MANY", 5)
+    table = suite(sounds, modality="waveform", sample_rate=8000, seconds=0.256, per_file=2, val=2)
+    code, out, err = planned(table)
+    assert (code, err) == (0, "")
+    assert "15 files, of which 14 were decoded: " in out.splitlines()[0]
+    assert "; about " in out.splitlines()[0]
+    assert not list((tmp_path / "cache").glob("datasets/*/samples.bin"))
+    said = json.loads(planned(table, "--format", "json")[1])["data"]
+    assert "looked_at" in json.dumps(said)
+
+
+def test_a_plan_of_a_streamed_set_decodes_nothing(sounds: Path, planned: Callable[..., Any], tmp_path: Path) -> None:
+    table = suite(sounds, modality="waveform", sample_rate=8000, seconds=0.256, stream=True, val=2)
+    code, out, err = planned(table)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0].startswith("sounds-waveform-8000: 15 files: 14 used, 1 duplicate; 12 training")
+    assert not list((tmp_path / "cache").glob("datasets/*/samples.bin"))

@@ -304,7 +304,7 @@ def test_files_that_never_rest_are_an_error(photos: Photos, cache: Path, monkeyp
         path.write_bytes(path.read_bytes())
         yield from decode(path, config, generator)
 
-    monkeypatch.setattr(file_source, "decoder", lambda modality: written)
+    monkeypatch.setattr(file_source, "decoder", lambda modality, resized: written)
     with pytest.raises(UserError, match=r"\d.jpg has changed while it was being decoded; run again"):
         open_dataset(config(root), cache=cache)
     assert not list(cache.glob("datasets/*/meta.json"))
