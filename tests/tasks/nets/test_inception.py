@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -15,13 +14,11 @@ from torchvision.io import decode_image
 
 from latentbench.results.errors import UserError
 from latentbench.tasks.features import collect
-from latentbench.tasks.metrics.frechet import FrechetReference, frechet_distance
 from latentbench.tasks.nets import nets
 from latentbench.tasks.nets.resize import tf1_matrix, tf1_resize
 from latentbench.tokenizers.spec import Modality, SignalSpec
 
 CPU = torch.device("cpu")
-fidelity = pytest.importorskip("torch_fidelity")
 
 
 def _spec(height: int, width: int, channels: int = 3) -> SignalSpec:
@@ -102,43 +99,6 @@ def test_random_weights_equal_torch_fidelity(tmp_path: Path, random_weights: Cal
     assert ours.shape == (2, 2048)
     assert float((theirs[0] - theirs[1]).norm() / theirs.norm()) > 0.02
     assert float((ours - theirs).norm() / theirs.norm()) < 1e-5
-
-
-class _Images(torch.utils.data.Dataset[Tensor]):
-    def __init__(self, images: Tensor) -> None:
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> Tensor:
-        return self.images[index]
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("weights_folder")
-@pytest.mark.filterwarnings("ignore")
-def test_fid_equals_torch_fidelity(shared_data: Path, fidelity_weights: Path) -> None:
-    import lzma
-
-    with lzma.open(shared_data / "images" / "cifar10" / "test_batch.bin.xz") as file:
-        rows = np.frombuffer(file.read(24 * 3073), np.uint8).reshape(24, 3073)
-    images = torch.from_numpy(rows[:, 1:].copy()).view(24, 3, 32, 32)
-    one, two = images[:12], images[12:]
-    theirs = fidelity.calculate_metrics(
-        input1=_Images(one),
-        input2=_Images(two),
-        fid=True,
-        cuda=False,
-        batch_size=12,
-        feature_extractor_weights_path=str(fidelity_weights),
-        save_cpu_ram=True,
-        cache=False,
-        verbose=False,
-    )["frechet_inception_distance"]
-    net = nets.get("inception")().load(_spec(32, 32), CPU)
-    reference, features = (collect(net, _signal(x).split(12)) for x in (two, one))
-    assert frechet_distance(features, FrechetReference.of(reference)) == pytest.approx(theirs, rel=1e-3)
 
 
 @pytest.mark.usefixtures("weights_folder")
