@@ -45,6 +45,11 @@ class Spread:
         )
         return self._half(float(below)), self._half(float(above))
 
+    @property
+    def half(self) -> float:
+        """Half of the 95 % interval's width, where one number must stand for both sides."""
+        return sum(self.half_widths) / 2
+
     def _half(self, quantile: float) -> float:
         of_seeds, of_samples = student(self.seeds_freedom) ** 2, quantile**2
         whole = of_seeds * self.seeds + of_samples * max(self.samples - self.rest, 0.0)

@@ -53,7 +53,7 @@ SUITE: dict[str, Any] = {
     "training": {"steps": 8, "batch_size": 8},
     "encoder": {"width": 8, "training": {"steps": 10, "batch_size": 8}},
     "prior": {"training": {"steps": 10, "batch_size": 8}, "flow": {**_SMALL, "steps": 2}, "ar": _SMALL},
-    "generation": {"samples": 32},
+    "generation": {"samples": 32, "reference": "train"},
 }
 KINDS = ("tokenizer", "reconstruction", "modelability", "prior", "generation")
 CLOSED_FORMS = ("pca", "dct")

@@ -27,7 +27,8 @@ def test_one_seed_is_a_t_interval_over_samples() -> None:
     values = np.concatenate([half, -half])
     spread = crossed([values])
     assert spread is not None
-    assert spread.half_widths[0] == pytest.approx(scipy.stats.t.ppf(0.975, 19) * scipy.stats.sem(values))
+    half = scipy.stats.t.ppf(0.975, 19) * scipy.stats.sem(values)
+    assert (*spread.half_widths, spread.half) == pytest.approx((half, half, half))
     assert crossed([np.array([1.0, math.nan, math.nan])]) is None
 
 
