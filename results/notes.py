@@ -224,7 +224,10 @@ def _estimates(groups: Sequence[Group], rate: str) -> str:
             lines.setdefault(protocol, []).append(number)
     if len(lines) < 2:
         return "".join(lines)
-    return "; ".join(f"{_ranges(places)} {protocol}" for protocol, places in lines.items())
+    ends = {protocol.rpartition("; ")[2] for protocol in lines}
+    shared = f"; {ends.pop()}" if len(ends) == 1 else ""  # as the split is
+    parts = [f"{_ranges(places)} {protocol.removesuffix(shared)}" for protocol, places in lines.items()]
+    return "; ".join(parts) + shared
 
 
 def _marks(groups: Sequence[Group]) -> list[str]:

@@ -78,7 +78,7 @@ def add_cell(
     }
 
 
-def image_metrics(psnr: float, rfd: float, rate: float, estimate: str = "order-0 entropy of values") -> list[Metric]:
+def image_metrics(psnr: float, rfd: float, rate: float, estimate: str = "entropy of values; val split") -> list[Metric]:
     around = (0.9 * rate, 1.1 * rate)
     return [
         metric("real_bits_per_pixel", rate, "lower", unit="bit", interval=around, protocol=estimate),
@@ -104,7 +104,7 @@ def folder(tmp_path: Path) -> Path:
             add_cell(
                 store,
                 "vq",
-                metrics=image_metrics(19.0, 30.0, 0.125, "actual bytes of the stream"),
+                metrics=image_metrics(19.0, 30.0, 0.125, "actual bytes of the stream; val split"),
                 recipe="vq-vae",
                 axes={"downsample": 4},
                 seed=seed,

@@ -114,11 +114,11 @@ def test_rates_by_several_estimates_share_a_column_and_the_note_says_which(folde
     for columns in (None, "real_bits_per_pixel,tsr"):
         text = leaderboard([folder], where=IMAGES, columns=columns)
         assert column(text, "bpp ↓") == ["1.00±0.10", "0.500±0.050", "0.125±0.013"]  # none is bold
-        assert "real_bits_per_pixel: #1–#2 order-0 entropy of values; #3 actual bytes of the stream." in text
+        assert "real_bits_per_pixel: #1–#2 entropy of values; #3 actual bytes of the stream; val split." in text
     assert "nominal" not in leaderboard([folder])
     assert column(leaderboard([folder], where=IMAGES, columns="bits_per_sample"), "nominal bits")
     alone = leaderboard([folder], where=["recipe=vq-vae", "seed=0"])
-    assert "real_bits_per_pixel: actual bytes of the stream." in alone
+    assert "real_bits_per_pixel: actual bytes of the stream; val split." in alone
 
 
 def test_json_rows_have_every_column_and_are_strict_json(folder: Path) -> None:

@@ -289,7 +289,8 @@ def test_the_real_rate_is_across_unless_told(folder: Path, tmp_path: Path) -> No
     ]
     # rates by two estimates stand on one axis, and the picture says which is whose
     assert panel.protocol.splitlines()[-1] == (
-        "real_bits_per_pixel: order-0 entropy of values (kl-vae, wide (kl-vae)); actual bytes of the stream (vq-vae)"
+        "real_bits_per_pixel: entropy of values; val split (kl-vae, wide (kl-vae)); "
+        "actual bytes of the stream; val split (vq-vae)"
     )
     assert plot([folder], y="psnr", where="modality=image", out=tmp_path / "p.svg").exists()
     with pytest.raises(UserError, match="no cell has a number in si_sdr and a real rate; name another column with --x"):
