@@ -31,6 +31,8 @@ from latentbench.tasks.config import GenerationConfig, ModelabilityConfig, Probe
 from latentbench.tasks.nets.config import EncoderConfig
 from latentbench.tasks.priors.ar_config import ARConfig
 from latentbench.tasks.priors.flow_config import FlowConfig
+from latentbench.tokenizers.adapters.config import ADAPTERS
+from latentbench.tokenizers.recipe import recipe_names
 from latentbench.tokenizers.training import TrainingConfig
 
 ROOT = Path(__file__).parents[1]
@@ -44,6 +46,8 @@ SHELL = ("sh", "bash", "console", "shell")
 
 # Pages whose Python examples another test runs.
 ELSEWHERE = {
+    "README.md": "tests/bench/test_evaluation.py",
+    "docs/adapters.md": "tests/bench/test_evaluation.py",
     "docs/auxiliary.md": "tests/tokenizers/test_docs.py",
     "docs/backbones.md": "tests/tokenizers/test_docs.py",
     "docs/bottlenecks.md": "tests/tokenizers/test_docs.py",
@@ -274,6 +278,12 @@ def _bench(argv: list[str]) -> None:
         assert known, f"{script} knows no {option}"
 
 
+def _evaluated(argv: list[str]) -> None:
+    """The options exist, and so does the adapter or the recipe; the folders are the reader's."""
+    named = cli._parser().parse_args(argv).tokenizer.partition(":")[0]
+    assert named in ADAPTERS or named in recipe_names()
+
+
 def _updater(argv: list[str]) -> None:
     assert (ROOT / argv[1]).is_file()
 
@@ -289,6 +299,7 @@ def _peers(argv: list[str]) -> None:
 RULES: list[tuple[str, Callable[[list[str]], None]]] = [
     (r"latentbench \w+ (runs/)?tutorial", _tutorial),
     (r"latentbench (plan|leaderboard|plot|gallery|list|doctor)\b", _as_is),
+    (r"latentbench (eval|check)\b", _evaluated),
     (r"latentbench run photos\.toml$", _one_step),
     (r"latentbench run quickstart$", lambda argv: _as_is(["plan", "quickstart"])),
     (r"latentbench run \S+", _planned),
@@ -364,6 +375,9 @@ def test_toml(page: Path, text: str) -> None:
             if language == "python":
                 exec(compile(code, page.name, "exec", dont_inherit=True), {"__name__": "docs"})
     base = {"name": "docs", "data": {"size": 32}, "tokenizers": [{"recipe": "pca", "channels": 4}]}
+    if any("adapter" in entry for entry in table.get("tokenizers", ())):  # whose folders are the reader's
+        assert load_suite(base | table).tokenizers
+        return
     assert make_plan(load_suite(base | table), {}).cells
 
 
