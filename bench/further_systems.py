@@ -52,7 +52,7 @@ FURTHER: tuple[FurtherSystem, ...] = (
     FurtherSystem(
         id="A21",
         name="Pretrained tokenizers of others",
-        where="not yet: adapters",
+        where="adapters diffusers, transformers, python, torchscript, onnx",
         says="AutoencoderKL, EnCodec, DAC and their like stand in one table with those trained here",
     ),
     _prior("C1", "PixelCNN", "gated masked convolutions over a grid of codes", "pixelcnn"),

@@ -33,6 +33,8 @@ from latentbench.tasks.config import GenerationConfig, ModelabilityConfig, Probe
 from latentbench.tasks.nets.config import EncoderConfig
 from latentbench.tasks.priors.ar_config import ARConfig
 from latentbench.tasks.priors.flow_config import FlowConfig
+from latentbench.tokenizers.adapters.config import ADAPTERS
+from latentbench.tokenizers.recipe import recipe_names
 from latentbench.tokenizers.training import TrainingConfig
 
 ROOT = Path(__file__).parents[1]
@@ -46,6 +48,7 @@ SHELL = ("sh", "bash", "console", "shell")
 
 # Pages whose Python examples another test runs.
 ELSEWHERE = {
+    "docs/adapters.md": "tests/bench/test_evaluation.py",
     "docs/auxiliary.md": "tests/tokenizers/test_docs.py",
     "docs/backbones.md": "tests/tokenizers/test_docs.py",
     "docs/bottlenecks.md": "tests/tokenizers/test_docs.py",
@@ -294,6 +297,12 @@ def _bench(argv: list[str]) -> None:
         assert known, f"{script} knows no {option}"
 
 
+def _evaluated(argv: list[str]) -> None:
+    """The options exist, and so does the adapter or the recipe; the folders are the reader's."""
+    named = cli._parser().parse_args(argv).tokenizer.partition(":")[0]
+    assert named in ADAPTERS or named in recipe_names()
+
+
 def _updater(argv: list[str]) -> None:
     assert (ROOT / argv[1]).is_file()
 
@@ -322,6 +331,7 @@ RULES: list[tuple[str, Callable[[list[str]], None]]] = [
     (r"latentbench (plan|leaderboard|plot|gallery|list|doctor|statistics)\b", _as_is),
     (r"latentbench calibrate \S+\.csv ", _calibrated),
     (r"latentbench calibrate runs/\S+", _calibrated_runs),
+    (r"latentbench (eval|check)\b", _evaluated),
     (r"latentbench run photos\.toml$", _one_step),
     (r"latentbench run quickstart$", lambda argv: _as_is(["plan", "quickstart"])),
     (r"latentbench run \S+", _planned),
@@ -373,6 +383,8 @@ def test_commands_and_options_in_the_text_exist(page: Path) -> None:
 @pytest.mark.parametrize(("page", "text"), every("python"))
 def test_python(page: Path, text: str, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = str(page.relative_to(ROOT))
+    if "import evaluate" in text:  # of the page on adapters, wherever it stands
+        name = "docs/adapters.md"
     if name in ELSEWHERE:
         other = (ROOT / ELSEWHERE[name]).read_text()
         assert page.name in other, f"{ELSEWHERE[name]} does not run {name}"
@@ -401,6 +413,9 @@ def test_toml(page: Path, text: str, tmp_path: Path) -> None:
             if language == "python":
                 exec(compile(code, page.name, "exec", dont_inherit=True), {"__name__": "docs"})
     base = {"name": "docs", "data": {"size": 32}, "tokenizers": [{"recipe": "pca", "channels": 4}]}
+    if any("adapter" in entry for entry in table.get("tokenizers", ())):  # whose folders are the reader's
+        assert load_suite(base | table).tokenizers
+        return
     assert make_plan(load_suite(base | table), {}).cells
 
 

@@ -80,6 +80,11 @@ ELSEWHERE = {
     "tasks/priors/code_prior.py": "tasks/priors/test_pixelcnn.py",  # and test_wavenet.py, the two that share it
     "tasks/priors/build.py": "tasks/priors/test_config.py",  # one line
     "tokenizers/adapters/files.py": "tokenizers/adapters/test_diffusers.py",  # which folders it takes
+    "tokenizers/adapters/diffusers_video.py": "tokenizers/adapters/test_diffusers.py",  # the same door, for clips
+    "tokenizers/adapters/normalisers.py": "tokenizers/adapters/test_diffusers.py",  # against what pipelines do
+    "tokenizers/adapters/onnx.py": "tokenizers/adapters/test_pairs.py",
+    "tokenizers/adapters/pair_config.py": "tokenizers/adapters/test_pairs.py",
+    "tokenizers/adapters/torchscript.py": "tokenizers/adapters/test_pairs.py",
     "tokenizers/adapters/describe.py": "tokenizers/adapters/test_python.py",  # what is seen of a model
     "tokenizers/adapters/probe.py": "tokenizers/adapters/test_python.py",
     "tokenizers/adapters/tokenizer.py": "tokenizers/adapters/test_python.py",  # ranges and codes, through a model

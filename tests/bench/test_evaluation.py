@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -17,7 +20,10 @@ from latentbench.bench.suite import load_suite
 from latentbench.results.errors import UserError
 from latentbench.results.leaderboard import leaderboard
 from latentbench.results.store import Store
+from latentbench.tasks.contract import check_contract, failures
 
+ROOT = Path(__file__).parents[2]
+README, PAGE = ROOT / "README.md", ROOT / "docs" / "adapters.md"
 DATA = {"size": 16, "samples": 16, "val": 8}
 QUICK = {"encoder": {"width": 8, "training": {"steps": 1, "batch_size": 4}}}
 MODELS = """
@@ -221,6 +227,85 @@ def test_the_command_checks_alone(models: Path, capsys: pytest.CaptureFixture[st
     models.write_text(MODELS.replace("self.up(z)", "self.up(z)[:, :2]"))
     assert cli.main(command) == 2
     assert "Mine decodes to (2, 16, 16), expected (3, 16, 16)" in capsys.readouterr().err
+
+
+def _code(page: Path, name: str) -> str:
+    (code,) = re.findall(rf"```python\n(# {name}\n.*?)```", page.read_text(), re.DOTALL)
+    return str(code)
+
+
+def test_the_page_s_class_is_a_tokenizer_in_under_40_lines(tmp_path: Path) -> None:
+    code = _code(PAGE, "my_models.py")
+    assert len(code.splitlines()) < 40
+    (tmp_path / "my_models.py").write_text(code)
+    frame = run("python:my_models.py:MyVAE")
+    assert frame[["tsr", "contract", "status"]].values.tolist() == [[16 * 16 * 3 / (4 * 4), 1.0, "finished"]]
+    assert "latents normalised by the user's spec have mean" in leaderboard(["out"], format="md")  # it is not trained
+
+
+def test_the_page_s_snac_has_a_list_of_grids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a model that gives and takes what SNAC's does: codes `[B, T]` at three rates."""
+    from latentbench.tokenizers.adapters.describe import describe
+    from latentbench.tokenizers.adapters.python_config import PythonConfig
+    from latentbench.tokenizers.adapters.tokenizer import AdapterTokenizer
+    from latentbench.tokenizers.spec import Modality, SignalSpec
+
+    class SNAC(nn.Module):
+        @classmethod
+        def from_pretrained(cls, folder: str) -> SNAC:
+            return cls()
+
+        def encode(self, x: Tensor) -> list[Tensor]:
+            return [x[:, 0, :: 512 * step].abs().mul(4095).long() for step in (4, 2, 1)]
+
+        def decode(self, codes: list[Tensor]) -> Tensor:
+            assert [code.shape[1] for code in codes] == [2, 4, 8]
+            return codes[2].unsqueeze(1).repeat_interleave(512, -1) / 4095 + 0.01 * torch.randn(1)
+
+    monkeypatch.setitem(sys.modules, "snac", SimpleNamespace(SNAC=SNAC))
+    (tmp_path / "my_snac.py").write_text(_code(PAGE, "my_snac.py"))
+    config = PythonConfig(path="my_snac.py:Snac", options={"folder": "models/snac"}).located("eval")
+    signal = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(4000,), rate=24000.0)
+    tokenizer = AdapterTokenizer(config, signal, describe(config, signal, "eval").grids)
+    assert [(grid.shape, grid.codebook_sizes) for grid in tokenizer.spec.grids] == [((n,), (4096,)) for n in (2, 4, 8)]
+    findings, _ = check_contract(tokenizer, torch.rand(4, 1, 4000) - 0.5)
+    assert all("as declared, its decoder draws noise" in says for says in failures(findings, "marked"))
+    assert failures(findings, "marked")
+    assert failures(findings, "error") == []
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_one_board_of_trained_and_pretrained_tokenizers_a_codec_and_an_object(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop of README.md and adapters.md, with a tiny folder, few steps and small pictures."""
+    import diffusers
+
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
+    tiny = diffusers.AutoencoderKL(block_out_channels=(4, 8), norm_num_groups=2, latent_channels=4, **blocks)
+    tiny.save_pretrained(tmp_path / "models" / "sd-vae")
+    (tmp_path / "my_models.py").write_text(_code(PAGE, "my_models.py"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    loop = r"```python\n(from latentbench.bench import evaluate\n.*?)```"
+    loops = [re.findall(loop, page.read_text(), re.DOTALL) for page in (README, PAGE)]
+    assert loops[0] == loops[1]
+    training = {"steps": 1, "batch_size": 4}
+    small = {"width": 8, "layers": 1, "attention_heads": 1}
+    changes = QUICK | {"training": training, "generation": {"samples": 8}, "reconstruction": {"rate": False}}
+    changes["prior"] = {"training": training, "flow": small | {"steps": 1}, "ar": small}
+
+    def quick(tokenizer: Any, *, data: str, size: int, out: str) -> None:
+        more = {"sets": ["tokenizer.codec.max_bytes=400"]} if tokenizer == "jpeg" else {}
+        frame = evaluate(tokenizer, data=DATA, out=out, engine="inline", changes=changes, **more)
+        assert frame["status"].tolist() == ["finished"], frame["status"].tolist()
+
+    monkeypatch.setattr("latentbench.bench.evaluation.evaluate", quick)
+    exec(compile(loops[0][0], "README.md", "exec", dont_inherit=True), {})
+    text = leaderboard(["runs/board"], format="md")
+    assert text.count("## eval") == 1
+    names = ("kl-vae", "vq-vae", "jpeg", "sd-vae (diffusers)", "MyVAE (live)")
+    assert [name for name in names if name not in text] == []
 
 
 @pytest.mark.slow

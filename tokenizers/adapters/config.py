@@ -104,6 +104,8 @@ ADAPTERS = Registry(
         "diffusers": "tokenizers.adapters.diffusers_config:DiffusersConfig",
         "python": "tokenizers.adapters.python_config:PythonConfig",
         "transformers": "tokenizers.adapters.transformers_config:TransformersConfig",
+        "torchscript": "tokenizers.adapters.pair_config:TorchScriptConfig",
+        "onnx": "tokenizers.adapters.pair_config:ONNXConfig",
         "live": "tokenizers.adapters.live_config:LiveConfig",
     },
     base=AdapterConfig,

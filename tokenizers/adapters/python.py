@@ -31,7 +31,7 @@ class ObjectAdapter(Adapter):
     `encode` gives a tensor of values or of whole numbers (codes: `[B, *grid]` of one codebook, `[B, H, *grid]` of
     several), or an object with `latent_dist`, `latents` or `latent`; `decode` takes such a tensor, and returns one, an
     object with `sample`, or a tuple that starts with it. What it says of itself is its `spec`: a table or a TOML file.
-    A `Tokenizer`, whose `spec` is a `LatentSpec`, gives and takes `Latents`.
+    A `Tokenizer`, whose `spec` is a `LatentSpec`, gives and takes `Latents`, and so does what has several grids.
     """
 
     def __init__(self, target: Any, table: Mapping[str, Any], name: str) -> None:
@@ -62,7 +62,7 @@ class ObjectAdapter(Adapter):
         return output if isinstance(output, Latents) else self._latents(output)
 
     def decode(self, latents: Latents) -> Tensor:
-        if self._takes_latents:
+        if self._takes_latents or latents.rest:
             output = self.target.decode(latents)
         elif latents.codes is not None:
             output = self.target.decode(latents.codes if self._several else latents.codes.squeeze(1))

@@ -172,7 +172,7 @@ class _Xcodec(_Codec):
 
 class _Encodec(_Codec):
     """The 48 kHz model codes each second by itself, normalised by a loudness that its decoder needs: a grid of its own,
-    of one code of 256 per chunk (a step is 0.17 dB, from 1e-4 to 10), before that of all chunks' codes."""
+    of one code of 256 per chunk (a step is 0.39 dB, from 1e-4 to 10), before that of all chunks' codes."""
 
     def channels(self) -> int:
         return int(self.model.config.audio_channels)

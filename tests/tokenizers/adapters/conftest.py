@@ -123,8 +123,8 @@ SOUNDS: dict[str, Tiny] = {
             "audio_channels": 1,
             "sampling_rate": 8000,
         },
-        ("waveform", (84,)),
-        (4, (11,)),
+        ("waveform", (80,)),
+        (4, (10,)),
     ),
 }
 _MEAN_16 = {"latents_mean": [0.5] * 4, "latents_std": [2.0] * 4}

@@ -172,7 +172,7 @@ def test_the_chunks_of_encodec_48_khz_have_a_loudness_each(tmp_path: Path) -> No
         expected.audio_codes, expected.audio_scales, last_frame_pad_length=expected.last_frame_pad_length
     ).audio_values[..., :810]
     ours = tokenizer.decode(latents)
-    assert float((ours - whole).abs().max() / whole.abs().max()) < 0.02  # a step of loudness is 0.17 dB
+    assert float((ours - whole).abs().max() / whole.abs().max()) < 0.023  # half a step of loudness is 2.3 %
     assert tokenizer.spec.topology == "hierarchy"
 
 
