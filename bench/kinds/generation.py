@@ -13,14 +13,14 @@ from ...tasks.metrics.config import measure_versions, scores
 from ...tasks.nets import nets
 from ..grid import Cell
 from ..suite import Suite
-from .base import JobContext, JobKind, PlanContext, Price
+from .base import JobContext, JobKind, PlanContext, Price, without_batch
 from .reference import ENCODER, net_versions, references
 
 
 class Generation(JobKind):
     """Fréchet and kernel distances of samples to the data, and the further scores that the suite names."""
 
-    name, order, version, task = "generation", 80, 2, "default"
+    name, order, version, task = "generation", 80, 3, "default"
     options = GenerationConfig
     requires = ("data", "tokenizer", "latents", "prior")
 
@@ -43,7 +43,10 @@ class Generation(JobKind):
             score.check_weights(where=where)
 
     def config(self, at: PlanContext) -> dict[str, Any]:
-        return super().config(at) | {"seed": at.cell.seed}
+        return without_batch(super().config(at)) | {"seed": at.cell.seed}
+
+    def runtime(self, at: PlanContext) -> dict[str, Any]:
+        return {"batch_size": at.suite.options[self.name].batch_size}
 
     def versions(self, at: PlanContext) -> dict[str, int]:
         chosen = {f"score.{name}": scores.version(name) for name in at.suite.options[self.name].scores}
@@ -72,6 +75,7 @@ class Generation(JobKind):
 
         trained = ctx.record("prior").config
         prior = ctx.loaded(ctx.untrained_prior(trained), "prior")
-        config = GenerationConfig(**{key: value for key, value in ctx.job.config.items() if key != "seed"})
+        options = {key: value for key, value in ctx.job.config.items() if key != "seed"}
+        config = GenerationConfig(**options, batch_size=ctx.job.runtime["batch_size"])
         result = generate(prior, ctx.tokenizer, ctx.latents, config, ctx.task_context(), references=ctx.references)
         return replace(result, extra={"sampler": ctx.prior_config(trained).protocol, **result.extra})

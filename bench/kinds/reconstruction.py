@@ -11,7 +11,7 @@ from ...tasks.metrics.config import LpipsConfig, measure_versions, metrics
 from ...tokenizers import weights
 from ..grid import Cell
 from ..suite import Suite
-from .base import JobContext, JobKind, PlanContext, Price
+from .base import JobContext, JobKind, PlanContext, Price, without_batch
 from .reference import net_versions, references
 
 _LPIPS = "alexnet_lpips"
@@ -20,7 +20,7 @@ _LPIPS = "alexnet_lpips"
 class Reconstruction(JobKind):
     """Metrics of pairs, Fréchet and kernel distances to the validation split, rate, operating points."""
 
-    name, order, version, task = "reconstruction", 60, 1, "default"
+    name, order, version, task = "reconstruction", 60, 2, "default"
     options = ReconstructionConfig
     requires = ("data", "tokenizer")
 
@@ -31,8 +31,11 @@ class Reconstruction(JobKind):
     def config(self, at: PlanContext) -> dict[str, Any]:
         options: ReconstructionConfig = at.suite.options[self.name]
         if options.lpips == "off" or at.data.modality.is_audio:
-            return options.identity()
-        return options.identity() | {"weights": weights.contents([_LPIPS])}
+            return without_batch(options.identity())
+        return without_batch(options.identity()) | {"weights": weights.contents([_LPIPS])}
+
+    def runtime(self, at: PlanContext) -> dict[str, Any]:
+        return {"batch_size": at.suite.options[self.name].batch_size}
 
     def versions(self, at: PlanContext) -> dict[str, int]:
         pairs = {f"metric.{name}": metrics.version(name) for name in metrics.names()}
@@ -51,7 +54,8 @@ class Reconstruction(JobKind):
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.reconstruction import reconstruct
 
-        config = ReconstructionConfig(**{name: v for name, v in ctx.job.config.items() if name != "weights"})
+        options = {name: value for name, value in ctx.job.config.items() if name != "weights"}
+        config = ReconstructionConfig(**options, batch_size=ctx.job.runtime["batch_size"])
         extra = []
         if config.lpips == "on" and not ctx.dataset.signal.modality.is_audio:
             from ...tokenizers.losses.lpips import LPIPS

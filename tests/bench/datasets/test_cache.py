@@ -74,9 +74,7 @@ def test_entry_larger_than_the_bound(cache: Path, monkeypatch: pytest.MonkeyPatc
     open_dataset(SMALL, cache=cache)
     earlier = entries(cache)
     monkeypatch.setenv("LATENTBENCH_CACHE_GB", "0.0001")
-    with pytest.raises(
-        UserError, match=r"LATENTBENCH_CACHE_GB=0\.0001; take data\.stream .*data\.samples.*or raise"
-    ):
+    with pytest.raises(UserError, match=r"LATENTBENCH_CACHE_GB=0\.0001; take data\.stream .*data\.samples.*or raise"):
         open_dataset(DataConfig(samples=500, val=10, size=16), cache=cache)
     assert entries(cache) == earlier
     assert leftovers(cache) == []
