@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,14 @@ from .tensors import save_tensors
 
 PATTERN = "chunk-*.safetensors"  # removed when the job is finished
 SECONDS = 30.0  # of work that an end may cost
+_FETCHED = 32  # additions between two waits for the device
+_STATE = "state."
 
 
 class Chunks:
-    """Rows of tensors by name, collected in order, and numbers that are added up.
+    """Rows of tensors by name, collected in order, numbers that are added up, and a state of the caller's own.
+
+    Rows may lie on a device: they are fetched once per `_FETCHED` additions, not at each.
 
     `identity` tells passes apart that must not go on from each other. A chunk is written when `SECONDS` have passed
     since the last; a damaged one, and those after it, count as none.
@@ -32,7 +36,9 @@ class Chunks:
         self._folder, self._identity = folder, json.dumps(identity, sort_keys=True)
         self._rows: dict[str, list[Tensor]] = {}
         self._new: dict[str, list[Tensor]] = {}
+        self.state: dict[str, Tensor] = {}
         self._number = 0
+        self._waiting = 0
         self._saved = time.monotonic()
         for path in sorted(folder.glob(PATTERN)):
             if not self._read(path):
@@ -42,28 +48,52 @@ class Chunks:
                 with suppress(OSError):
                     path.unlink()
 
-    def add(self, count: int, rows: Mapping[str, Tensor], totals: Mapping[str, float]) -> None:
-        """The next `count` samples' rows, and what they add to the totals. Raises UserError when the disk is full."""
+    def add(
+        self,
+        count: int,
+        rows: Mapping[str, Tensor],
+        totals: Mapping[str, float],
+        state: Callable[[], Mapping[str, Tensor]] = dict,
+    ) -> None:
+        """The next `count` samples' rows, and what they add to the totals. Raises UserError when the disk is full.
+
+        `state` gives what the caller has collected up to here in another way: `self.state` after the next start.
+        """
         self.done += count
         for name, tensor in rows.items():
-            self._rows.setdefault(name, []).append(tensor)
             self._new.setdefault(name, []).append(tensor)
+        self._waiting += 1
+        if self._waiting >= _FETCHED:
+            self._fetch()
         for name, number in totals.items():
             self.totals[name] = self.totals.get(name, 0.0) + number
         if time.monotonic() - self._saved >= SECONDS:
-            self.save()
+            self.save(state())
 
-    def save(self) -> None:
+    def save(self, state: Mapping[str, Tensor]) -> None:
         """Write what no chunk has yet."""
+        self._fetch()
+        tensors = _joined(self._new) | {f"{_STATE}{name}": tensor for name, tensor in state.items()}
         facts = {"identity": self._identity, "done": str(self.done), "totals": json.dumps(self.totals)}
-        save_tensors(self._folder / f"chunk-{self._number:06d}.safetensors", _joined(self._new.items()), facts)
+        save_tensors(self._folder / f"chunk-{self._number:06d}.safetensors", tensors, facts)
         self._number += 1
+        for name, parts in self._new.items():
+            self._rows.setdefault(name, []).extend(parts)
         self._new = {}
         self._saved = time.monotonic()
 
     def rows(self) -> dict[str, Tensor]:
-        """All rows by name."""
-        return _joined(self._rows.items())
+        """All rows by name, on the CPU."""
+        self._fetch()
+        names = dict.fromkeys((*self._rows, *self._new))
+        return _joined({name: [*self._rows.get(name, []), *self._new.get(name, [])] for name in names})
+
+    def _fetch(self) -> None:
+        """Bring rows that lie on a device to the CPU, those of one name at once."""
+        for name, parts in self._new.items():
+            if any(part.device.type != "cpu" for part in parts):
+                self._new[name] = _fetched(parts)
+        self._waiting = 0
 
     def _read(self, path: Path) -> bool:
         try:
@@ -75,12 +105,22 @@ class Chunks:
             return False
         if facts.get("identity") != self._identity or path.stem != f"chunk-{self._number:06d}":
             return False
+        self.state = {}
         for name, tensor in tensors.items():
-            self._rows.setdefault(name, []).append(tensor)
+            if name.startswith(_STATE):
+                self.state[name.removeprefix(_STATE)] = tensor
+            else:
+                self._rows.setdefault(name, []).append(tensor)
         self.done, self.totals = done, totals
         self._number += 1
         return True
 
 
-def _joined(parts: Iterable[tuple[str, list[Tensor]]]) -> dict[str, Tensor]:
-    return {name: torch.cat(tensors) for name, tensors in parts}
+def _fetched(parts: list[Tensor]) -> list[Tensor]:
+    """Parts on the CPU; the ones on a device, which are the last, come as one."""
+    here = [part for part in parts if part.device.type == "cpu"]
+    return [*here, torch.cat(parts[len(here) :]).cpu()]
+
+
+def _joined(parts: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat(tensors) for name, tensors in parts.items()}
