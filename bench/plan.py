@@ -121,7 +121,7 @@ class _CellJobs:
                 versions=kind.versions(at),
                 depends=depends,
                 title=kind.title(at),
-                runtime={"data": at.data.to_json()} | ({FILES: files} if files else {}),
+                runtime={"data": at.data.to_json()} | kind.runtime(at) | ({FILES: files} if files else {}),
                 **asdict(kind.price(at)),
             )
             known[key] = self.plan.setdefault(job.id, job)

@@ -21,6 +21,8 @@ INTERRUPTED = 75  # stopped on request; training has left a checkpoint
 DAMAGED = 76  # what another job has left is damaged; there is no record
 
 CHECKPOINT = "checkpoint.safetensors"
+# What a pass over samples has collected so far (see `tasks.chunks` and `tasks.encoding`).
+_PARTS = ("chunk-*.safetensors", "*.part")
 _PROGRESS = "progress"
 _PROGRESS_SECONDS = 0.5
 
@@ -79,7 +81,8 @@ def start_attempt(folder: Path) -> Path:
 def clean_attempt(folder: Path) -> None:
     """Remove what a job needs only until it is finished: checkpoint, progress, temporary files of killed writers."""
     remove_leftovers(folder)
-    for name in (CHECKPOINT, _PROGRESS, f"{_PROGRESS}.new"):
+    parts = (path.name for pattern in _PARTS for path in folder.glob(pattern))
+    for name in (CHECKPOINT, _PROGRESS, f"{_PROGRESS}.new", *parts):
         with suppress(OSError):
             (folder / name).unlink(missing_ok=True)
 

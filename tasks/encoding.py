@@ -6,22 +6,27 @@ Shape legend: N samples, B batch, C channels, H heads.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from io import BytesIO, FileIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..results.errors import UserError
-from ..results.store import atomic_file, atomic_write
+from ..results.store import atomic_write
 from ..tokenizers.interface import Latents, Tokenizer
 from ..tokenizers.spec import LatentGrid, LatentSpec
+from .chunks import SECONDS
 from .interface import Split, slices
 from .latents import STATISTICS, open_level
 
+PART = ".part"  # ends the names of files that are being written
 _CHUNK_BYTES = 64 << 20  # what the statistics read at a time
 
 
@@ -34,37 +39,40 @@ def write_latents(
     *,
     device: torch.device,
     batch_size: int,
+    resume: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> None:
     """Encode all samples of `split` and write them to `folder` under `name` ("train", "val").
 
-    Streams: memory holds one batch. Files get their names only when all are complete. Raises UserError when the disk
-    is full or the folder can't be written, and when the tokenizer gives latents that differ from its spec, are not
-    finite, or hold codes outside the codebook.
+    Streams: memory holds one batch. Files get their names only when all are complete; with `resume` a call that was
+    ended goes on from the rows that are safe, as `<name>.rows.part` says, or has nothing to do. Raises UserError
+    when the disk is full or the folder can't be written, and when the tokenizer gives latents that differ from its
+    spec, are not finite, or hold codes outside the codebook.
     """
     if isinstance(tokenizer, nn.Module):
         tokenizer.eval()
     total = len(split)
     if total == 0:
         raise UserError(f"{name}: no samples to encode")
-    with ExitStack() as stack:
-        files: dict[str, _NpyStream] = {}
-        for indices in slices(split, total, batch_size):
-            start = int(indices[0])
+    progress = progress or (lambda done, total, message: None)
+    files = _PartialFiles(folder, name, total, resume=resume)
+    if files.finished:
+        return
+    try:
+        for indices in slices(split, total, batch_size, start=files.done):
             latents = tokenizer.encode(split.batch(indices, device))
             arrays = _arrays(latents, tokenizer.spec, len(indices))
-            if start > 0 and arrays.keys() != files.keys():
-                raise UserError(f"{name}: from sample {start} on the tokenizer gives other parts than before it")
-            for ending, array in arrays.items():
-                if start == 0:
-                    path = folder / f"{name}{ending}"
-                    files[ending] = stack.enter_context(_NpyStream.create(path, total, array))
-                files[ending].append(array)
-            if progress is not None:
-                progress(int(indices[-1]) + 1, total, f"encoding {name}")
-        if split.labels is not None:
-            labels = np.asarray(split.labels, dtype=np.int64)
-            stack.enter_context(_NpyStream.create(folder / f"{name}.labels.npy", total, labels)).append(labels)
+            if split.labels is not None:
+                arrays[".labels.npy"] = np.asarray(split.labels[indices], dtype=np.int64)
+            files.append(arrays)
+            progress(files.done, total, f"encoding {name}")
+        files.finish()
+    except BaseException:
+        if not resume:
+            files.remove()
+        raise
+    finally:
+        files.close()
 
 
 def _arrays(latents: Latents, spec: LatentSpec, size: int) -> dict[str, np.ndarray]:
@@ -107,33 +115,120 @@ def _packed(codes: Tensor, grid: LatentGrid) -> np.ndarray:
     return codes.cpu().numpy().astype(dtype)
 
 
-class _NpyStream:
-    """A `.npy` file of known shape, written in order.
+class _PartialFiles:
+    """`.npy` files of `total` rows each, written in order under temporary names.
 
     Written, not memory-mapped: a full disk raises an error here, where a mapped page would kill the process.
     """
 
-    def __init__(self, file: FileIO, total: int, like: np.ndarray) -> None:
-        self._file, self._dtype = file, like.dtype
+    def __init__(self, folder: Path, name: str, total: int, *, resume: bool) -> None:
+        self.done, self.finished = 0, False
+        self._folder, self._name, self._total, self._resumes = folder, name, total, resume
+        self._files: dict[str, FileIO] = {}
+        self._rows: dict[str, int] = {}  # bytes of a row, by ending
+        self._types: dict[str, np.dtype] = {}
+        self._saved = time.monotonic()
+        self._state = folder / f"{name}.rows{PART}"
+        if resume:
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                self._resume()
+
+    def append(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """The next rows, by the ending of the file's name. Raises UserError."""
+        ending = ""
+        try:
+            if not self.done and not self._files:
+                for ending, array in arrays.items():
+                    self._create(ending, array)
+            elif arrays.keys() != self._files.keys():
+                raise UserError(
+                    f"{self._name}: from sample {self.done} on the tokenizer gives other parts than before it"
+                )
+            for ending, array in arrays.items():
+                rows = np.ascontiguousarray(array, dtype=self._types[ending])
+                _write(self._files[ending], rows.data.cast("B"))
+        except OSError as error:
+            place = self._folder / f"{self._name}{ending}"
+            raise UserError(f"cannot write {place}: {error.strerror or error}") from error
+        self.done += len(next(iter(arrays.values())))
+        if time.monotonic() - self._saved >= SECONDS:
+            self.save()
+
+    def save(self, *, finished: bool = False) -> None:
+        """Note how many rows are safe on disk."""
+        for file in self._files.values():
+            os.fsync(file.fileno())
+        facts: dict[str, Any] = {"done": self.done, "total": self._total, "rows": self._rows, "finished": finished}
+        facts["types"] = {ending: dtype.str for ending, dtype in self._types.items()}
+        atomic_write(self._state, json.dumps(facts).encode())
+        self._saved = time.monotonic()
+
+    def finish(self) -> None:
+        """Give the files their names. Raises UserError."""
+        try:
+            for ending, file in self._files.items():
+                os.fsync(file.fileno())
+                os.replace(self._path(ending), self._folder / f"{self._name}{ending}")
+        except OSError as error:
+            raise UserError(f"cannot write {self._folder}: {error.strerror or error}") from error
+        self.save(finished=True)
+        if not self._resumes:
+            self._state.unlink()
+
+    def remove(self) -> None:
+        """Remove what has no name yet."""
+        for path in (self._state, *map(self._path, self._files)):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._files.values():
+            file.close()
+
+    def _path(self, ending: str) -> Path:
+        return self._folder / f"{self._name}{ending}{PART}"
+
+    def _create(self, ending: str, like: np.ndarray) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        file = self._files[ending] = FileIO(self._path(ending), "w")
         header = BytesIO()
         description = {"descr": np.lib.format.dtype_to_descr(like.dtype), "fortran_order": False}
-        np.lib.format.write_array_header_1_0(header, {**description, "shape": (total, *like.shape[1:])})
-        self._write(header.getvalue())
+        np.lib.format.write_array_header_1_0(header, {**description, "shape": (self._total, *like.shape[1:])})
+        _write(file, header.getvalue())
+        self._rows[ending], self._types[ending] = like[:1].nbytes, like.dtype
 
-    @classmethod
-    @contextmanager
-    def create(cls, path: Path, total: int, like: np.ndarray) -> Iterator[_NpyStream]:
-        """A file for `total` rows like those of `like`, at `path` once the block is left without an error."""
-        with atomic_file(path) as temporary, FileIO(temporary, "w") as file:
-            yield cls(file, total, like)
+    def _resume(self) -> None:
+        """Open the files behind the rows that are safe. Raises where there are none, or not of this set."""
+        facts = json.loads(self._state.read_bytes())
+        if facts["total"] != self._total or not 0 < facts["done"] <= self._total:
+            return
+        if facts["finished"]:
+            self.finished = all((self._folder / f"{self._name}{ending}").is_file() for ending in facts["rows"])
+            return
+        files = {}
+        try:
+            for ending, row in facts["rows"].items():
+                file = files[ending] = FileIO(self._path(ending), "r+")
+                np.lib.format.read_magic(file)
+                np.lib.format.read_array_header_1_0(file)
+                end = file.tell() + facts["done"] * row
+                if file.seek(0, os.SEEK_END) < end:
+                    raise ValueError("rows are missing")
+                file.truncate(end)
+                file.seek(end)
+        except (OSError, ValueError):
+            for file in files.values():
+                file.close()
+            raise
+        self._files, self._rows, self.done = files, facts["rows"], facts["done"]
+        self._types = {ending: np.dtype(text) for ending, text in facts["types"].items()}
 
-    def append(self, rows: np.ndarray) -> None:
-        self._write(np.ascontiguousarray(rows, dtype=self._dtype).data.cast("B"))
 
-    def _write(self, content: bytes | memoryview) -> None:
-        view = memoryview(content)
-        while view:
-            view = view[self._file.write(view) :]
+def _write(file: FileIO, content: bytes | memoryview) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[file.write(view) :]
 
 
 def write_statistics(folder: Path, *, published: bool = False) -> None:

@@ -8,19 +8,27 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from .chunks import Chunks
 from .interface import FeatureNet
 
 
-def collect(net: FeatureNet, batches: Iterable[Tensor]) -> Tensor:
+def collect(net: FeatureNet, batches: Iterable[Tensor], *, chunks: Chunks | None = None) -> Tensor:
     """Features `[N, dim]` float32 on the CPU of all `batches` (`[B, C, *shape]` each, on the net's device).
 
     Runs in full float32: no autocast, and no TF32 convolutions or matrix products on a GPU. Holds one batch at a time.
+    With `chunks` the batches are those behind the samples that these have, and the features those of all.
     """
     parts: list[Tensor] = []
     with torch.inference_mode(), _without_tf32():
         for batch in batches:
             with torch.autocast(batch.device.type, enabled=False):
-                parts.append(net(batch).float().cpu())
+                features = net(batch).float().cpu()
+            if chunks is None:
+                parts.append(features)
+            else:
+                chunks.add(len(features), {"features": features}, {})
+    if chunks is not None:
+        return chunks.rows().get("features", torch.zeros(0, net.dim))
     return torch.cat(parts) if parts else torch.zeros(0, net.dim)
 
 

@@ -15,6 +15,7 @@ from ..results.record import JobResult
 from ..tokenizers.interface import Tokenizer
 from ..tokenizers.mel import LogMel
 from ..tokenizers.spec import LatentSpec
+from .chunks import Chunks
 from .config import GenerationConfig
 from .distances import Reference, distances, floor
 from .interface import Context
@@ -46,50 +47,51 @@ def generate(
     that of as many of the other split's signals, and for "memorisation"; and that of a file, which then is what samples
     are compared with.
 
-    Keeps the first `config.keep` decoded samples in `samples.safetensors`. `run` of the result has the seconds of
-    sampling and of decoding, and the samples drawn a second (before decoding).
+    A call that was ended goes on from the samples that it had, in `context.folder`: sample i depends on the seed and i
+    alone. Keeps the first `config.keep` decoded samples in `samples.safetensors`. `run` of the result has the seconds
+    of sampling and of decoding, and the samples drawn a second (before decoding).
     Raises RuntimeError when samples are not finite: a diverged prior has no score; UserError as `sample_scores` does.
     """
     check_nets(config.scores, context.nets)  # before hours of sampling
     signal = tokenizer.spec.signal
     vocoder = LogMel(signal.mel).to(context.device) if signal.mel is not None else None
-    features: dict[str, list[Tensor]] = {name: [] for name in context.nets}
-    to_show: list[Tensor] = []
-    unusable = 0
-    sampling, decoding = Stopwatch(context.device), Stopwatch(context.device)
-    undecodable = tokenizer.undecodable
-    for start in range(0, config.samples, config.batch_size):
+    chunks = Chunks(context.folder, {"pass": "generation", "nets": sorted(context.nets)})
+    for start in range(chunks.done, config.samples, config.batch_size):
+        sampling, decoding = Stopwatch(context.device), Stopwatch(context.device)
+        undecodable = tokenizer.undecodable
         size = min(config.batch_size, config.samples - start)
         with sampling:
             drawn = prior.sample(size, seed=context.seed, batch_size=size, start=start)
         with decoding:
             decoded = tokenizer.decode(latents.denormalise(drawn)).float()
-        unusable += int((~torch.isfinite(decoded)).flatten(1).any(1).sum())
+        unusable = int((~torch.isfinite(decoded)).flatten(1).any(1).sum())
         decoded = decoded.clamp(-1, 1)
         rendered = decoded if vocoder is None else vocoder.invert(decoded, iterations=config.vocoder_iterations)
-        for name, net in context.nets.items():
-            features[name].append(net_features(net, decoded, rendered))
+        rows = {f"features.{name}": net_features(net, decoded, rendered) for name, net in context.nets.items()}
         if start < config.keep:
-            to_show.append(decoded[: config.keep - start].cpu())
+            rows["samples"] = decoded[: config.keep - start].cpu()
+        totals = {"unusable": unusable, "undecodable": tokenizer.undecodable - undecodable}
+        chunks.add(size, rows, totals | {"sampling": sampling.seconds, "decoding": decoding.seconds})
         context.progress(start + size, config.samples, "sampling")
-    if unusable:
+    if unusable := int(chunks.totals["unusable"]):
         raise RuntimeError(f"{unusable} of {config.samples} samples are not finite: the prior or the decoder diverged")
-    if to_show:
-        save_tensors(context.folder / SAMPLES, {"samples": torch.cat(to_show)})
+    collected = chunks.rows()
+    if "samples" in collected:
+        save_tensors(context.folder / SAMPLES, {"samples": collected["samples"]})
     note = "" if vocoder is None else f"audio through Griffin-Lim, {config.vocoder_iterations} iterations"
     metrics: list[Metric] = []
     if tokenizer.spec.grid.variable:
-        metrics.append(_undecodable(tokenizer.undecodable - undecodable, config.samples))
+        metrics.append(_undecodable(int(chunks.totals["undecodable"]), config.samples))
     scores, extra = _scores(
-        {name: torch.cat(parts) for name, parts in features.items()}, config, context, references, note
+        {name: collected[f"features.{name}"] for name in context.nets}, config, context, references, note
     )
     metrics += scores
     run = {
-        "sample_seconds": round(sampling.seconds, 3),
-        "decode_seconds": round(decoding.seconds, 3),
-        "samples_per_second": rate(config.samples, sampling.seconds),
+        "sample_seconds": round(chunks.totals["sampling"], 3),
+        "decode_seconds": round(chunks.totals["decoding"], 3),
+        "samples_per_second": rate(config.samples, chunks.totals["sampling"]),
     }
-    artifacts = (SAMPLES,) if to_show else ()
+    artifacts = (SAMPLES,) if "samples" in collected else ()
     return JobResult(metrics=tuple(metrics), extra=extra, artifacts=artifacts, run=run)
 
 

@@ -62,6 +62,23 @@ class OperatingPoints:
                 self.features.setdefault((name, point), []).append(net(decoded).float().cpu())
         return full
 
+    def last(self) -> dict[str, Tensor]:
+        """The rows of the batch that was seen last, by name."""
+        rows = {f"{kind}@{point}": parts[-1] for (kind, point), parts in self.values.items()}
+        rows |= {f"features {net}@{point}": parts[-1] for (net, point), parts in self.features.items()}
+        return rows | {f"seconds@{point}": torch.tensor(parts[-1:]).double() for point, parts in self.seconds.items()}
+
+    def restore(self, rows: Mapping[str, Tensor]) -> None:
+        """Have seen the batches with these rows."""
+        for name, tensor in rows.items():
+            kind, _, point = name.partition("@")
+            if kind == "seconds":
+                self.seconds[point] = tensor.tolist()
+            elif kind.startswith("features "):
+                self.features[kind.removeprefix("features "), point] = [tensor]
+            else:
+                self.values[kind, point] = [tensor]
+
     def _timed(self, point: str, decode: Decode, latents: Latents) -> Tensor:
         watch = Stopwatch(self.device)
         with watch:

@@ -7,8 +7,7 @@ the same vocoder) stands beside it, so that its loss is not blamed on the tokeni
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,20 +18,21 @@ from ..results.gallery import PAIRS
 from ..results.metric import Metric
 from ..results.record import JobResult
 from ..results.samples import LEFT_OUT, VALUES
-from ..tokenizers.interface import Latents, Tokenizer
+from ..tokenizers.interface import Tokenizer
 from ..tokenizers.mel import LogMel
-from ..tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
+from ..tokenizers.spec import LatentSpec, Modality, SignalSpec
+from .chunks import Chunks
+from .collected import Collected
 from .config import ReconstructionConfig
 from .distances import Reference, distances, paired_distances
 from .interface import Context, Dataset, FeatureNet, slices
 from .metrics import metrics as registry
 from .metrics.codes import CodeHistogram, code_metrics
 from .metrics.interface import PairMetric, per_position
-from .metrics.posterior import ACTIVE_VARIANCE, UnitVariance, kl_bits_by_channel
+from .metrics.posterior import ACTIVE_VARIANCE
 from .operating_points import OperatingPoints
 from .rate_bits import measured_rates, stream_bits
 from .statistics_file import EXTERNAL
-from .tensors import save_samples, save_tensors
 
 _GROUPS = 10
 
@@ -41,42 +41,6 @@ def pair_metrics(signal: SignalSpec) -> list[PairMetric]:
     """The metrics without weights that are defined for such signals."""
     configs = [registry.get(name)() for name in registry.names()]
     return [config.build() for config in configs if config.unsupported_reason(signal) is None]
-
-
-@dataclass
-class _Collected:
-    """What a pass over the split collects: values per metric, features per net, code counts, KL, pairs to be stored."""
-
-    values: dict[str, list[Tensor]] = field(default_factory=dict)
-    features: dict[str, list[Tensor]] = field(default_factory=dict)
-    kl_bits: list[Tensor] = field(default_factory=list)
-    units: UnitVariance = field(default_factory=UnitVariance)
-    lengths: list[Tensor] = field(default_factory=list)
-    codes: dict[int, list[Tensor]] = field(default_factory=dict)
-    pairs: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-
-    def add(self, name: str, values: Tensor) -> None:
-        self.values.setdefault(name, []).append(values.double().cpu())
-
-    def add_latents(self, latents: Latents, grids: Sequence[LatentGrid]) -> None:
-        if latents.scale is not None and latents.values is not None:
-            self.kl_bits.append(kl_bits_by_channel(latents.values, latents.scale).cpu())
-            self.units.update(latents.values)
-        if latents.lengths is not None:
-            self.lengths.append(latents.lengths.double().cpu())
-        for number, (grid, level) in enumerate(zip(grids, latents.levels, strict=True)):
-            if level.codes is not None and not grid.byte_stream:
-                small = max(grid.codebook_sizes) <= 2**31  # half the memory, for all samples stay until the end
-                self.codes.setdefault(number, []).append(level.codes.to("cpu", torch.int32 if small else torch.int64))
-
-    def add_pairs(self, target: Tensor, decoded: Tensor, *, most: int) -> None:
-        if most > 0:
-            self.pairs.append((target[:most].cpu(), decoded[:most].cpu()))
-
-    def save_pairs(self, folder: Path) -> None:
-        if self.pairs:
-            targets, decoded = (torch.cat(parts) for parts in zip(*self.pairs, strict=True))
-            save_tensors(folder / PAIRS, {"true": targets, "reconstructed": decoded})
 
 
 @torch.inference_mode()
@@ -94,18 +58,21 @@ def reconstruct(
     `references` are the validation split's features by net (`context.nets` holds the nets); where `context.references`
     has one of a file for a net, that is what its distances compare with. `extra_metrics` need weights (LPIPS) or
     packages (PESQ). A posterior is decoded at its mode. `extra` of the result has PSNR by position in the clip, `run`
-    the decoding latency at each of the tokenizer's operating points, where it has any. The first `config.keep` true
-    signals and their reconstructions are kept in `pairs.safetensors`.
+    the decoding latency at each of the tokenizer's operating points, where it has any. A call that was ended goes on
+    from the samples that it had, in `context.folder`. The first `config.keep` true signals and their reconstructions
+    are kept in `pairs.safetensors`.
     """
     split, signal, spec = dataset.val, dataset.signal, tokenizer.spec
     total = min(config.samples or len(split), len(split))
     metrics = [*pair_metrics(signal), *extra_metrics]
     vocoder = LogMel(signal.mel).to(context.device) if signal.mel is not None else None
-    collected = _Collected()
     groups = min(_GROUPS, total) if spec.discrete else 0
     histograms = [[CodeHistogram(grid.codebook_sizes) for _ in range(groups)] for grid in spec.grids]
     points = OperatingPoints(tokenizer.decode, tokenizer.operating_points(), signal, context.nets, context.device)
-    for indices in slices(split, total, config.batch_size):
+    collected = Collected(histograms, points)
+    chunks = Chunks(context.folder, {"pass": "reconstruction", "samples": total, "keep": config.keep})
+    collected.go_on(chunks)
+    for indices in slices(split, total, config.batch_size, start=chunks.done):
         target = split.batch(indices, context.device)
         latents = tokenizer.encode(target)
         decoded = points.see(latents, target)
@@ -120,16 +87,15 @@ def reconstruct(
             if metric.config.reads == "waveform" and ceiling is not None:
                 collected.add(f"{metric.config.kind}_vocoder", metric.values(ceiling, source, signal))
         for name, net in context.nets.items():
-            collected.features.setdefault(name, []).append(net_features(net, decoded, rendered))
-        collected.add_latents(latents, spec.grids)
-        for level, of_level in zip(latents.levels, histograms, strict=True):
-            _count(level, indices, of_level)
+            collected.rows[f"features.{name}"] = net_features(net, decoded, rendered)
+        collected.add_latents(latents, indices, spec.grids)
+        collected.add_to(chunks, len(indices))
         context.progress(int(indices[-1]) + 1, total, "reconstructing")
-    collected.save_pairs(context.folder)
+    collected.rows = chunks.rows()
     results, extra = _summaries(metrics, collected, signal, config)
     left_out: dict[str, list[float]] = {}
     for name, net in context.nets.items():
-        features, note = torch.cat(collected.features[name]), _through(signal, config)
+        features, note = collected.rows[f"features.{name}"], _through(signal, config)
         external = context.references.get((net.name, EXTERNAL))
         if external is not None:
             results += distances("r", net, features, external, note=note, seed=context.seed)
@@ -144,32 +110,31 @@ def reconstruct(
         tokenizer,
         lambda rows: (split.batch(rows[part], context.device) for part in _slices(len(rows), config.batch_size)),
         total=total,
-        codes=[torch.cat(parts) for parts in collected.codes.values()],
-        lengths=torch.cat(collected.lengths) if collected.lengths else None,
+        codes=collected.codes(),
+        lengths=collected.rows.get("lengths"),
         code_bits=next((m for m in results if m.name == "code_bits_per_sample"), None),
         rate_bits=config.rate,
     )
     results += rates
-    by_sample = {name: torch.cat(parts) for name, parts in collected.values.items()}
-    save_samples(context.folder, by_sample | bits_by_sample | points.by_sample())
     of_points, without_group = points.results(references)
     results += of_points
     left_out |= without_group
     if left_out:
         extra[LEFT_OUT] = left_out
+    collected.save(context.folder, bits_by_sample | points.by_sample())
     latencies = points.latencies()
     return JobResult(
         metrics=tuple(replace(m, protocol=f"{m.protocol}; validation split") for m in results),
         extra=extra,
-        artifacts=(VALUES, PAIRS) if collected.pairs else (VALUES,),
+        artifacts=(VALUES, PAIRS) if "pair.true" in collected.rows else (VALUES,),
         run={"decode_seconds": latencies} if latencies else {},
     )
 
 
 @torch.inference_mode()
 def net_features(net: FeatureNet, decoded: Tensor, rendered: Tensor) -> Tensor:
-    """Features of a batch, on the CPU: of the waveform for a net that reads waveforms, else of the signal."""
-    return net(rendered if net.reads == "waveform" else decoded).float().cpu()
+    """Features of a batch: of the waveform for a net that reads waveforms, else of the signal."""
+    return net(rendered if net.reads == "waveform" else decoded).float()
 
 
 def _rendered(decoded: Tensor, vocoder: LogMel | None, signal: SignalSpec, config: ReconstructionConfig) -> Tensor:
@@ -184,16 +149,6 @@ def _through(signal: SignalSpec, config: ReconstructionConfig) -> str:
 def _slices(total: int, size: int) -> Iterator[np.ndarray]:
     for start in range(0, total, size):
         yield np.arange(start, min(start + size, total))
-
-
-def _count(latents: Latents, indices: np.ndarray, histograms: Sequence[CodeHistogram]) -> None:
-    """Adds a batch's codes, each sample's to the group that its index belongs to."""
-    if latents.codes is None:
-        return
-    for group, histogram in enumerate(histograms):
-        mine = np.flatnonzero(indices % len(histograms) == group)
-        rows = torch.from_numpy(mine).to(latents.codes.device)
-        histogram.update(latents.codes[rows], None if latents.lengths is None else latents.lengths[rows])
 
 
 def _of_grids(histograms: Sequence[Sequence[CodeHistogram]]) -> list[Metric]:
@@ -215,9 +170,9 @@ def _of_grids(histograms: Sequence[Sequence[CodeHistogram]]) -> list[Metric]:
     return results
 
 
-def _posterior(collected: _Collected) -> tuple[list[Metric], dict[str, Any]]:
+def _posterior(collected: Collected) -> tuple[list[Metric], dict[str, Any]]:
     """How much a posterior says, and by channel, where a collapse shows."""
-    by_channel = torch.cat(collected.kl_bits)
+    by_channel = collected.rows["kl_bits"]
     bits = Metric.from_samples(
         "kl_bits",
         by_channel.sum(1).tolist(),
@@ -246,16 +201,16 @@ def _posterior(collected: _Collected) -> tuple[list[Metric], dict[str, Any]]:
 
 
 def _summaries(
-    metrics: Sequence[PairMetric], collected: _Collected, signal: SignalSpec, config: ReconstructionConfig
+    metrics: Sequence[PairMetric], collected: Collected, signal: SignalSpec, config: ReconstructionConfig
 ) -> tuple[list[Metric], dict[str, Any]]:
     results: list[Metric] = []
     extra: dict[str, Any] = {}
     for metric in metrics:
-        values = torch.cat(collected.values[metric.config.kind])
+        values = collected.values(metric.config.kind)
         summary = metric.summary(values, signal)
         if metric.config.reads == "waveform" and signal.mel is not None:
             summary = replace(summary, protocol=f"{summary.protocol}; {_through(signal, config)}")
-            ceiling = metric.summary(torch.cat(collected.values[f"{metric.config.kind}_vocoder"]), signal)
+            ceiling = metric.summary(collected.values(f"{metric.config.kind}_vocoder"), signal)
             note = f"of the true mel {_through(signal, config)}: the vocoder's own"
             line, name = f"{ceiling.protocol}; {note}", f"{ceiling.name}_vocoder"
             results.append(replace(ceiling, name=name, protocol=line, direction="none", shown="asked"))
@@ -266,12 +221,12 @@ def _summaries(
 
 
 def _latent_metrics(
-    collected: _Collected, histograms: Sequence[Sequence[CodeHistogram]], spec: LatentSpec
+    collected: Collected, histograms: Sequence[Sequence[CodeHistogram]], spec: LatentSpec
 ) -> tuple[list[Metric], dict[str, Any]]:
     """What the latents themselves say: of a posterior, of codes, of sequences of varying length."""
-    results, extra = _posterior(collected) if collected.kl_bits else ([], {})
+    results, extra = _posterior(collected) if "kl_bits" in collected.rows else ([], {})
     if spec.discrete:
         results += code_metrics(histograms[0]) if len(histograms) == 1 else _of_grids(histograms)
-    if collected.lengths:
-        results.append(stream_bits(torch.cat(collected.lengths), spec.grid.codebook_sizes))
+    if "lengths" in collected.rows:
+        results.append(stream_bits(collected.rows["lengths"], spec.grid.codebook_sizes))
     return results, extra

@@ -59,6 +59,7 @@ ELSEWHERE = {
     "bench/eval_command.py": "bench/test_evaluation.py",
     "bench/further_systems.py": "bench/test_systems.py",  # rows of the table of systems
     "results/activity.py": "results/test_rows.py",  # what a row's status is read from
+    "tasks/collected.py": "tasks/test_reconstruction.py",  # a part of one pass
     "tasks/probing.py": "tasks/probes/test_interface.py",  # the task, beside the probes that it makes
     "results/canonical.py": "results/test_record.py",
     "results/errors.py": "bench/test_suite.py",  # its messages, where users meet them

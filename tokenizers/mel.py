@@ -5,6 +5,8 @@ Shape legend: B batch, C channels, N samples, M mel bins, F frequencies of the t
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +14,7 @@ from .spec import MelSpec
 
 # Steps of the non-negative inversion of the mel filters: more change the result by less than 0.03 dB.
 _INVERSION_STEPS = 30
+_MOMENTUM = 0.99  # of fast Griffin-Lim
 
 
 class LogMel(nn.Module):
@@ -51,32 +54,35 @@ class LogMel(nn.Module):
     @torch.no_grad()
     def invert(self, mel: Tensor, *, iterations: int = 32, seed: int = 0) -> Tensor:
         """A waveform `[B, C, T * hop]` whose log-mel spectrogram is near `mel` `[B, C, M, T]`; equal seeds, equal
-        waveforms on a device.
+        waveforms, whatever else is in the batch.
 
         The power spectrum is fitted through the mel filters (pseudo-inverse, then the multiplicative updates for the
         Kullback-Leibler divergence of Lee & Seung 2001, which weigh quiet bins as loud ones); its phase is found by
         fast Griffin-Lim (Perraudin et al. 2013) from random phases.
         """
-        from torchaudio.functional import griffinlim
-
         spectrum = self._spectrum(self.power(mel))
         # The frame left out by `forward`: the last one again.
         spectrum = torch.cat([spectrum, spectrum[..., -1:]], dim=-1)
-        devices = [mel.device] if mel.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed)
-            return griffinlim(
-                spectrum,
-                window=self.mel.spectrogram.window,
-                n_fft=self.spec.n_fft,
-                hop_length=self.spec.hop,
-                win_length=self.spec.n_fft,
-                power=2.0,
-                n_iter=iterations,
-                momentum=0.99,
-                length=mel.shape[-1] * self.spec.hop,
-                rand_init=True,
-            )
+        phases = torch.rand(*spectrum.shape[1:], generator=torch.Generator().manual_seed(seed)) * (2 * math.pi)
+        wave = self._griffin_lim(
+            spectrum.sqrt().flatten(0, 1),
+            torch.polar(torch.ones_like(phases), phases).to(mel.device).repeat(len(mel), 1, 1),
+            iterations,
+        )
+        return wave.view(*mel.shape[:2], -1)
+
+    def _griffin_lim(self, magnitude: Tensor, angles: Tensor, iterations: int) -> Tensor:
+        """`[S, F, T + 1]` magnitudes and first phases (complex, of length 1) to waveforms `[S, T * hop]`."""
+        n_fft, hop, window = self.spec.n_fft, self.spec.hop, self.mel.spectrogram.window
+        length = (magnitude.shape[-1] - 1) * hop
+        before = torch.zeros_like(angles)
+        for _ in range(iterations):
+            wave = torch.istft(magnitude * angles, n_fft, hop, window=window, length=length)
+            rebuilt = torch.stft(wave, n_fft, hop, window=window, pad_mode="reflect", return_complex=True)
+            angles = rebuilt - before * (_MOMENTUM / (1 + _MOMENTUM))
+            angles = angles / (angles.abs() + 1e-16)
+            before = rebuilt
+        return torch.istft(magnitude * angles, n_fft, hop, window=window, length=length)
 
     def _spectrum(self, power: Tensor) -> Tensor:
         """Mel power `[B, C, M, T]` to power spectra `[B, C, F, T]`, non-negative."""

@@ -158,7 +158,8 @@ def _used(
                 build_index(draft, config, source, root, progress)
             else:
                 build(draft, config, source.read(config, cache=root, progress=progress), progress)
-            if _names(config, root, silent)[1] != key:
+            # Files that are decoded while they are used are compared with their listed state then.
+            if not config.stream and _names(config, root, silent)[1] != key:
                 raise Changed("the set of files has changed")
         remember(store.path(key))
         store.remember(_alias(config, fingerprint), key)

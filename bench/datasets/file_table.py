@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -26,6 +26,7 @@ from .source import Progress
 # A file changed less than this before it was hashed may change again within the clock's grain: not remembered.
 _SETTLED_NS = 2_000_000_000
 _BATCH = 2048  # files hashed between two looks at the clock
+_TOGETHER = 16  # of them by one thread: most are known, and take as long as handing them over
 _COMMIT_SECONDS = 2.0
 _PATIENCE = 30.0  # seconds that another process may hold the table
 
@@ -115,7 +116,8 @@ class FileTable:
                 "LEFT JOIN known k ON k.name = l.name WHERE l.name > ? ORDER BY l.name LIMIT ?",
                 (last, _BATCH),
             ).fetchall():
-                for row, hashed in zip(batch, pool.map(self._hash, batch), strict=True):
+                groups = [batch[start : start + _TOGETHER] for start in range(0, len(batch), _TOGETHER)]
+                for row, hashed in zip(batch, chain.from_iterable(pool.map(self._hash, groups)), strict=True):
                     progress(done, total, "hashing files")
                     self._set(row[0], row[1:], hashed)
                     done += 1
@@ -232,10 +234,9 @@ class FileTable:
     def _number(self, query: str) -> int:
         return int(self._db.execute(query).fetchone()[0])
 
-    def _hash(self, row: tuple[Any, ...]) -> HashedFile | str:
-        name, *state, digest = row
-        old = None if digest is None else HashedFile(digest.hex(), FileState(*state))
-        return hash_file(self.root / os.fsdecode(name), old)
+    def _hash(self, rows: list[tuple[Any, ...]]) -> list[HashedFile | str]:
+        olds = (None if row[5] is None else HashedFile(row[5].hex(), FileState(*row[1:5])) for row in rows)
+        return [hash_file(self.root / os.fsdecode(row[0]), old) for row, old in zip(rows, olds, strict=True)]
 
     def _set(self, name: bytes, known: tuple[Any, ...], hashed: HashedFile | str) -> None:
         if isinstance(hashed, str):

@@ -99,11 +99,11 @@ def walk(root: Path, extensions: Iterable[str] | None, problems: list[tuple[str,
 def hash_file(path: Path, old: HashedFile | None) -> HashedFile | str:
     """The file's hash, or why it can't be read; `old` is what was known of it, which holds where its state does."""
     try:
+        if old is not None and file_state(path) == old.state:
+            return old
         for _ in range(_ATTEMPTS):
             with path.open("rb") as file:
                 state = file_state(file.fileno())
-                if old is not None and old.state == state:
-                    return old
                 digest = hashlib.sha256()
                 while chunk := file.read(_CHUNK):
                     digest.update(chunk)

@@ -89,6 +89,11 @@ class PlanContext:
         return n, val if isinstance(val, int) else max(1, int(n * min(val or 0.1, 0.2)))
 
 
+def without_batch(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without the number of samples that are evaluated at a time."""
+    return {name: value for name, value in config.items() if name != "batch_size"}
+
+
 class JobKind:
     """One kind of job, from its options in a suite to its record. It holds no state.
 
@@ -118,6 +123,10 @@ class JobKind:
     def config(self, at: PlanContext) -> dict[str, Any]:
         """What is hashed into the job's key beside versions and needs: by default the suite's options."""
         return asdict(at.suite.options[self.name]) if self.options is not None else {}
+
+    def runtime(self, at: PlanContext) -> dict[str, Any]:
+        """What `run` needs and no number depends on beyond rounding: it stays out of the job's key."""
+        return {}
 
     def versions(self, at: PlanContext) -> dict[str, int]:
         """The versions of all that can move its numbers, by part: the kind's own, and what a subclass adds."""

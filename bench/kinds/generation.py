@@ -15,14 +15,14 @@ from ...tasks.nets.config import ENCODER
 from ..grid import Cell
 from ..presets import marked
 from ..suite import Suite
-from .base import JobContext, JobKind, PlanContext, Price
+from .base import JobContext, JobKind, PlanContext, Price, without_batch
 from .reference import external_references, net_versions, references, serving
 
 
 class Generation(JobKind):
     """Fréchet and kernel distances of samples to the data, and the further scores that the suite names."""
 
-    name, order, version, task = "generation", 80, 2, "default"
+    name, order, version, task = "generation", 80, 3, "default"
     options = GenerationConfig
     requires = ("data", "tokenizer", "latents", "prior")
 
@@ -46,7 +46,10 @@ class Generation(JobKind):
             score.check_weights(where=where)
 
     def config(self, at: PlanContext) -> dict[str, Any]:
-        return super().config(at) | {"seed": at.cell.seed} | at.preset
+        return without_batch(super().config(at)) | {"seed": at.cell.seed} | at.preset
+
+    def runtime(self, at: PlanContext) -> dict[str, Any]:
+        return {"batch_size": at.suite.options[self.name].batch_size}
 
     def versions(self, at: PlanContext) -> dict[str, int]:
         chosen = {f"score.{name}": scores.version(name) for name in at.suite.options[self.name].scores}
@@ -76,9 +79,8 @@ class Generation(JobKind):
 
         trained = ctx.record("prior").config
         prior = ctx.loaded(ctx.untrained_prior(trained), "prior")
-        config = GenerationConfig(
-            **{key: value for key, value in ctx.job.config.items() if key not in ("seed", "preset")}
-        )
+        options = {key: value for key, value in ctx.job.config.items() if key not in ("seed", "preset")}
+        config = GenerationConfig(**options, batch_size=ctx.job.runtime["batch_size"])
         result = generate(prior, ctx.tokenizer, ctx.latents, config, ctx.task_context(), references=ctx.references)
         sampled = replace(result, extra={"sampler": ctx.prior_config(trained).protocol, **result.extra})
         return marked(sampled, ctx.job.config.get("preset"))

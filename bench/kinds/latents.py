@@ -28,6 +28,7 @@ class LatentEncoding(JobKind):
                 name,
                 device=ctx.device,
                 batch_size=ctx.batch_size,
+                resume=True,
                 progress=ctx.progress,
             )
         write_statistics(ctx.folder, published=getattr(ctx.tokenizer, "normalises", False))

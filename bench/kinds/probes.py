@@ -10,7 +10,7 @@ from ...tasks.config import ProbesConfig
 from ...tasks.metrics.config import measure_versions, metrics
 from ...tasks.probes import probes
 from ...tokenizers.validation import check
-from .base import JobContext, JobKind, PlanContext, Price
+from .base import JobContext, JobKind, PlanContext, Price, without_batch
 from .reference import net_versions, references
 
 
@@ -27,7 +27,10 @@ class Probes(JobKind):
         return options
 
     def config(self, at: PlanContext) -> dict[str, Any]:
-        return super().config(at) | {"names": list(_names(at)), "seed": at.cell.seed}
+        return without_batch(super().config(at)) | {"names": list(_names(at)), "seed": at.cell.seed}
+
+    def runtime(self, at: PlanContext) -> dict[str, Any]:
+        return {"batch_size": at.suite.options[self.name].batch_size}
 
     def versions(self, at: PlanContext) -> dict[str, int]:
         versions = super().versions(at) | {"metric.psnr": metrics.version("psnr")}
@@ -57,7 +60,7 @@ class Probes(JobKind):
             device=ctx.device,
             seed=ctx.seed,
             samples=config.samples,
-            batch_size=config.batch_size,
+            batch_size=ctx.job.runtime["batch_size"],
             nets=ctx.nets,
             references=ctx.references,
             untrained=None if tokenizer.codec or tokenizer.adapter else lambda: build(tokenizer),

@@ -15,14 +15,14 @@ from ..datasets.config import signal_spec
 from ..grid import Cell
 from ..presets import marked
 from ..suite import Suite
-from .base import JobContext, JobKind, PlanContext, Price
+from .base import JobContext, JobKind, PlanContext, Price, without_batch
 from .reference import external_references, net_versions, references
 
 
 class Reconstruction(JobKind):
     """Metrics of pairs, Fréchet and kernel distances to the validation split, rate, operating points."""
 
-    name, order, version, task = "reconstruction", 60, 1, "default"
+    name, order, version, task = "reconstruction", 60, 2, "default"
     options = ReconstructionConfig
     requires = ("data", "tokenizer")
 
@@ -35,12 +35,15 @@ class Reconstruction(JobKind):
     def config(self, at: PlanContext) -> dict[str, Any]:
         options: ReconstructionConfig = at.suite.options[self.name]
         if options.lpips == "off" or at.data.modality.is_audio:
-            return options.identity() | at.preset
+            return without_batch(options.identity()) | at.preset
         return (
-            options.identity()
+            without_batch(options.identity())
             | at.preset
             | {"weights": weights.contents([config.weights for config in LPIPS[options.lpips]])}
         )
+
+    def runtime(self, at: PlanContext) -> dict[str, Any]:
+        return {"batch_size": at.suite.options[self.name].batch_size}
 
     def versions(self, at: PlanContext) -> dict[str, int]:
         pairs = {f"metric.{name}": metrics.version(name) for name in metrics.names()}
@@ -59,9 +62,8 @@ class Reconstruction(JobKind):
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.reconstruction import reconstruct
 
-        config = ReconstructionConfig(
-            **{name: v for name, v in ctx.job.config.items() if name not in ("weights", "preset")}
-        )
+        options = {name: value for name, value in ctx.job.config.items() if name not in ("weights", "preset")}
+        config = ReconstructionConfig(**options, batch_size=ctx.job.runtime["batch_size"])
         extra = []
         if not ctx.dataset.signal.modality.is_audio:
             for lpips in LPIPS[config.lpips]:

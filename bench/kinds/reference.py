@@ -62,9 +62,10 @@ class ReferenceFeatures(JobKind):
         return data | {"encoder": at.need("encoder")} if at.choice["net"] == ENCODER else data
 
     def run(self, ctx: JobContext) -> JobResult:
+        from ...tasks.chunks import Chunks
         from ...tasks.distances import REFERENCE, Reference
         from ...tasks.features import collect
-        from ...tasks.interface import batches
+        from ...tasks.interface import slices
 
         name = ctx.job.config["split"]
         if name == EXTERNAL:
@@ -73,14 +74,17 @@ class ReferenceFeatures(JobKind):
         (net,) = ctx.nets.values()
         read = Waveforms(split) if net.reads == "waveform" else split
 
+        chunks = Chunks(ctx.folder, {"pass": "features", "net": net.name})
+
         def signals() -> Iterator[Any]:
-            done = 0
-            for batch in batches(read, ctx.batch_size, ctx.device):
+            done = chunks.done
+            for indices in slices(read, len(split), ctx.batch_size, start=done):
+                batch = read.batch(indices, ctx.device)
                 yield batch
                 done += len(batch)
                 ctx.progress(done, len(split), "features")
 
-        Reference.of(collect(net, signals()), name).save(ctx.folder)
+        Reference.of(collect(net, signals(), chunks=chunks), name).save(ctx.folder)
         return JobResult(artifacts=(REFERENCE,), extra={"net": net.name, "samples": len(split)})
 
 

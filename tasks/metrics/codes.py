@@ -6,7 +6,7 @@ Shape legend: N samples, H heads (codes per position), K a head's codebook size.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -59,6 +59,26 @@ class CodeHistogram:
             else:
                 for code, count in zip(*(t.tolist() for t in torch.unique(flat, return_counts=True)), strict=True):
                     counts[code] = counts.get(code, 0) + count
+
+    def state(self) -> dict[str, Tensor]:
+        """What has been counted, as tensors."""
+        state = {"seen": torch.tensor([self.samples, self.positions])}
+        for head, counts in enumerate(self._counts):
+            if isinstance(counts, dict):
+                counts = torch.tensor([*counts.keys(), *counts.values()], dtype=torch.int64)
+            state[str(head)] = counts
+        return state
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """The inverse of `state`."""
+        self.samples, self.positions = (int(number) for number in state["seen"])
+        for head, counts in enumerate(self._counts):
+            stored = state[str(head)]
+            if isinstance(counts, dict):
+                half = len(stored) // 2
+                counts.update(zip(stored[:half].tolist(), stored[half:].tolist(), strict=True))
+            else:
+                counts.copy_(stored)
 
     def merge(self, other: CodeHistogram) -> None:
         """Adds another histogram of the same codebooks."""

@@ -6,7 +6,9 @@ Shape legend: N samples, C channels, *grid the positions of a latent.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 # Burda et al. 2016, section 5.2; the activity of units is bimodal, so the exact place matters little.
@@ -46,6 +48,17 @@ class UnitVariance:
         self._squares = self._squares + squares + difference.square() * self.samples * count / total
         self._mean = self._mean + difference * count / total
         self.samples = total
+
+    def state(self) -> dict[str, Tensor]:
+        """What has been counted, as tensors."""
+        if self._mean is None or self._squares is None:
+            return {}
+        return {"samples": torch.tensor(self.samples), "mean": self._mean, "squares": self._squares}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """The inverse of `state`."""
+        if state:
+            self.samples, self._mean, self._squares = int(state["samples"]), state["mean"], state["squares"]
 
     def variance(self) -> Tensor:
         """`[C, *grid]` float64, divided by the number of samples less one. Raises ValueError under two samples."""

@@ -41,7 +41,7 @@ class NormalSamples(Probe):
             levels = [replace(z, values=None if z.values is None else z.values.to(probed.device)) for z in levels]
             decoded = probed.decode(replace(levels[0], rest=tuple(levels[1:]))).nan_to_num()
             for name, net in nets.items():
-                features[name].append(net_features(net, decoded, decoded))
+                features[name].append(net_features(net, decoded, decoded).cpu())
         note = "samples decode(z), z from N(0, I) of the raw latents"
         metrics = []
         for name, net in nets.items():

@@ -138,3 +138,43 @@ def test_held_out_scores_are_means_over_the_split(toys: SimpleNamespace, store: 
     assert all(
         metric.direction == "lower" and "validation split" in metric.protocol for metric in (bits, per_element, loss)
     )
+
+
+def test_sampling_goes_on_where_it_was_ended(
+    toys: SimpleNamespace, tmp_path: Path, store: LatentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("latentbench.tasks.chunks.SECONDS", 0.0)
+    samples = normalised(store, toys.Data().train.data)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole.mkdir()
+    parts.mkdir()
+    expected = generated(toys, whole, store, samples)
+
+    class Ends(toys.Pixels):  # type: ignore[misc, name-defined]
+        left = 5
+
+        def forward(self, signal: torch.Tensor) -> torch.Tensor:
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            return super().forward(signal)  # type: ignore[no-any-return]
+
+    net = Ends()
+    net.left = 4  # the reference's, then three batches of nine
+    with pytest.raises(KeyboardInterrupt):
+        generated(toys, parts, store, samples, net)
+    net.left = 4  # the reference's, and the three batches that are missing
+    again = generated(toys, parts, store, samples, net)
+    assert net.left == 0
+    assert again.metrics == expected.metrics
+    assert (parts / SAMPLES).read_bytes() == (whole / SAMPLES).read_bytes()
+
+
+def test_numbers_do_not_depend_on_the_batch(toys: SimpleNamespace, tmp_path: Path, store: LatentStore) -> None:
+    samples = normalised(store, toys.Data().train.data)
+    results = []
+    for size in (5, 48):
+        (tmp_path / str(size)).mkdir()
+        results.append(generated(toys, tmp_path / str(size), store, samples, batch_size=size).metrics)
+    for one, other in zip(*results, strict=True):
+        assert one.value == pytest.approx(other.value, rel=1e-5, abs=1e-9)

@@ -214,3 +214,49 @@ def test_missing_and_foreign_stores_are_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(UserError, match=r"val\.values\.npy: not a latent file"):
         LatentStore.open(tmp_path, tokenizer.spec)
+
+
+@pytest.mark.parametrize("posterior", [False, True])
+def test_encoding_goes_on_where_it_was_ended(posterior: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SECONDS", 0.0)
+    grids = (LatentGrid(shape=(4, 4), channels=4),)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    write_latents(Fixed(grids), Signals(20, 0), whole, "train", device=CPU, batch_size=3, resume=True)
+    seen: list[int] = []
+
+    def end(done: int, total: int, message: str) -> None:
+        seen.append(done)
+        if done == 12 and seen.count(12) == 1:
+            raise KeyboardInterrupt
+
+    def encode() -> None:
+        options = {"device": CPU, "batch_size": 3, "resume": True, "progress": end}
+        write_latents(Fixed(grids), Signals(20, 0), parts, "train", **options)  # type: ignore[arg-type]
+
+    with pytest.raises(KeyboardInterrupt):
+        encode()
+    if posterior:  # what was written and not noted as safe is written again
+        with (parts / "train.values.npy.part").open("ab") as file:
+            file.write(b"more")
+    encode()
+    encode()  # nothing is left to be done
+    assert seen == [3, 6, 9, 12, 15, 18, 20]
+    for path in whole.glob("*.npy"):
+        assert path.read_bytes() == (parts / path.name).read_bytes()
+
+
+def test_rows_that_are_missing_are_encoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SECONDS", 0.0)
+    grids = (LatentGrid(shape=(4, 4), channels=4),)
+
+    def end(done: int, total: int, message: str) -> None:
+        raise KeyboardInterrupt
+
+    options = {"device": CPU, "batch_size": 3, "resume": True}
+    with pytest.raises(KeyboardInterrupt):
+        write_latents(Fixed(grids), Signals(20, 0), tmp_path, "train", progress=end, **options)  # type: ignore[arg-type]
+    part = tmp_path / "train.values.npy.part"
+    part.write_bytes(part.read_bytes()[:-8])
+    write_latents(Fixed(grids), Signals(20, 0), tmp_path, "train", **options)  # type: ignore[arg-type]
+    write_latents(Fixed(grids), Signals(20, 0), tmp_path / "x", "train", **options)  # type: ignore[arg-type]
+    assert (tmp_path / "train.values.npy").read_bytes() == (tmp_path / "x" / "train.values.npy").read_bytes()

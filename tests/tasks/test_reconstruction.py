@@ -249,3 +249,76 @@ def test_streams_have_the_rate_of_their_own_bytes(toys: SimpleNamespace, tmp_pat
         rates.append(result["real_kbits_per_second"].value)
         assert tokenizer.spec.bitrate == 8 * (2 * 8000 + 1)
     assert rates == pytest.approx([12, 24], rel=0.25)
+
+
+def _with_points(toys: SimpleNamespace) -> Any:
+    class Two(toys.Identity):  # type: ignore[misc, name-defined]
+        """A posterior, and a second way of decoding."""
+
+        def operating_points(self) -> dict[str, Any]:
+            return {"dimmer": lambda latents: 0.9 * self.decode(latents)}
+
+    return Two(error=0.01, std=0.1)
+
+
+@pytest.mark.parametrize("kind", ["posterior", "codes"])
+def test_scoring_goes_on_where_it_was_ended(
+    kind: str, toys: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("latentbench.tasks.chunks.SECONDS", 0.0)
+    tokenizer = _with_points(toys) if kind == "posterior" else toys.Levels()
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    whole.mkdir()
+    parts.mkdir()
+    data, net = toys.Data(), toys.Pixels()
+    expected = scored(toys, whole, tokenizer, data, net, keep=9)
+    seen: list[int] = []
+    encode = type(tokenizer).encode
+
+    def ends(self: Any, signal: torch.Tensor) -> Latents:
+        seen.append(len(signal))
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return encode(self, signal)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(type(tokenizer), "encode", ends)
+    with pytest.raises(KeyboardInterrupt):
+        scored(toys, parts, tokenizer, data, net, keep=9)
+    again = scored(toys, parts, tokenizer, data, net, keep=9)
+    assert seen[:4] == [7, 7, 6, 6]
+    assert again.metrics == expected.metrics
+    assert again.extra == expected.extra
+    assert set(again.run.get("decode_seconds", {})) == set(expected.run.get("decode_seconds", {}))
+    for name in (VALUES, PAIRS):
+        assert (parts / name).read_bytes() == (whole / name).read_bytes()
+
+
+@pytest.mark.parametrize("signal", ["IMAGE", "SOUND"])
+def test_scores_do_not_depend_on_the_batch(signal: str, toys: SimpleNamespace, tmp_path: Path) -> None:
+    data = toys.Data(getattr(toys, signal))
+    tokenizer = toys.Identity(data.signal, error=0.05, std=0.1)
+    results = []
+    for size in (3, 20):
+        (tmp_path / str(size)).mkdir()
+        results.append(values(scored(toys, tmp_path / str(size), tokenizer, data, batch_size=size, rate=False)))
+    assert results[0].keys() == results[1].keys()
+    for name, metric in results[0].items():
+        assert metric.value == pytest.approx(results[1][name].value, rel=1e-3), name
+
+
+def test_histograms_and_variances_are_restored() -> None:
+    from latentbench.tasks.metrics.codes import CodeHistogram
+    from latentbench.tasks.metrics.posterior import UnitVariance
+
+    sizes = (8, 1 << 30)
+    codes = torch.randint(0, 8, (20, 2, 5))
+    one, other = CodeHistogram(sizes), CodeHistogram(sizes)
+    one.update(codes)
+    other.restore(one.state())
+    other.merge(one)
+    one.update(codes)
+    assert {k: v.tolist() for k, v in one.state().items()} == {k: v.tolist() for k, v in other.state().items()}
+    mean, again = UnitVariance(), UnitVariance()
+    mean.update(torch.randn(9, 2, 3))
+    again.restore(mean.state())
+    assert torch.equal(mean.variance(), again.variance())

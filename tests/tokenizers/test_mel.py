@@ -83,6 +83,29 @@ def test_inversion_is_deterministic_and_leaves_the_generator_alone() -> None:
     assert not torch.equal(first, mel.invert(target, seed=4, iterations=4))
 
 
+def test_inversion_does_not_depend_on_the_batch() -> None:
+    mel = LogMel(SPEC)
+    target = mel(torch.cat([tones(4096), 0.3 * torch.randn(2, 1, 4096)]))
+    whole = mel.invert(target)
+    apart = torch.cat([mel.invert(part) for part in target.split(1)])
+    assert torch.allclose(whole, apart, atol=1e-4)
+
+
+def test_inversion_agrees_with_torchaudio_from_the_same_phases() -> None:
+    from torchaudio.functional import griffinlim
+
+    mel = LogMel(SPEC)
+    magnitude = torch.rand(2, SPEC.n_fft // 2 + 1, 17)
+    torch.manual_seed(3)
+    options = {"n_fft": SPEC.n_fft, "hop_length": SPEC.hop, "win_length": SPEC.n_fft, "power": 1.0, "n_iter": 6}
+    theirs = griffinlim(
+        magnitude, mel.mel.spectrogram.window, momentum=0.99, length=16 * SPEC.hop, rand_init=True, **options
+    )
+    torch.manual_seed(3)
+    ours = mel._griffin_lim(magnitude, torch.rand(magnitude.shape, dtype=torch.complex64), 6)
+    assert torch.allclose(ours, theirs, atol=1e-4)
+
+
 def test_inversion_of_silence_is_nearly_silent() -> None:
     mel = LogMel(SPEC)
     assert mel.invert(torch.full((1, 1, 40, 16), -1.0)).abs().max() < 1e-3
