@@ -91,7 +91,7 @@ TRAINED = {"latents", "reconstruction", "modelability", "prior", "generation"}
         ("prior.training.steps=11", {"prior", "generation"}),
         ("prior.flow.width=24", {"prior", "generation"}),
         ("generation.samples=33", {"generation"}),
-        ('generation.reference="val"', {"generation"}),
+        ('generation.reference="train"', {"generation"}),
         ("reconstruction.rate=false", {"reconstruction"}),
         ('modelability.proxies=["viv"]', {"modelability"}),
         ("data.val=33", {"data", "encoder", "reference", "tokenizer"} | TRAINED),
@@ -276,7 +276,7 @@ assert not {{"torch", "pandas", "scipy"}} & set(sys.modules), "imported"
     assert "200 cells" in printed
     rows = [line for line in printed.splitlines() if line.startswith("procedural-image-32")]
     assert len(rows) == 200
-    assert "downsample=2 tsr=1.5 width=8 seed=0 1.5 2048 65536" in " ".join(rows[0].split())
+    assert "downsample=2 tsr=1.5 width=8 seed=0 1.5 2048 ≤65536" in " ".join(rows[0].split())
 
 
 @pytest.mark.parametrize(
