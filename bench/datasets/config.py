@@ -47,7 +47,8 @@ class DataConfig:
     (procedural: 256) or, as a fraction, the share of files kept for validation (folder: 0.1; torchvision: the share
     of the class's own test split, 1.0). `per_file` is the most crops, clips or segments taken of one file (16; 1 for
     an image's centre), `crop` which of them: the middle, a regular tiling, or a seeded random choice. `resize`
-    "short" scales images and frames so that the short side fits, "none" keeps the native pixels. `labels` "auto"
+    "short" scales images and frames so that the short side fits, "none" keeps the native pixels, "adm"
+    halves images by means of 2 x 2 pixels first, as ADM's training data. `labels` "auto"
     takes the parent folder's name as the class when there are at least two; "folder" insists on it. `complexity`
     "mixed" (procedural) leaves every other sample without texture, and its background alone (of a sound: one event).
     `pad` fills sounds shorter than `seconds` up with silence instead of skipping them. `stream` decodes files while
@@ -74,7 +75,7 @@ class DataConfig:
     val: int | float = _OWN
     per_file: int = _OWN
     crop: Literal["center", "tiles", "random"] = "center"
-    resize: Literal["short", "none"] = "short"
+    resize: Literal["short", "none", "adm"] = "short"
     labels: Literal["auto", "none", "folder"] = "auto"
     complexity: Literal["even", "mixed"] = "even"
     pad: bool = False
@@ -100,6 +101,8 @@ class DataConfig:
             if value is not None and value > _MOST.get(name, 10**6):
                 raise ValueError(f"{name} must be at most {_MOST.get(name, 10**6)}")
         self._check_stream()
+        if self.resize == "adm" and (self.modality is not Modality.IMAGE or self.crop == "tiles"):
+            raise ValueError("resize 'adm' is for images, and crop 'center' or 'random'")
         if self.seed < 0:
             raise ValueError("seed must not be negative")
         if self.seconds > _MOST_SECONDS:

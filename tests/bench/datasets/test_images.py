@@ -150,3 +150,22 @@ def test_truncated(suffix: str, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(Skip, match=r"^(cut short|damaged): "):
         list(decode_image_file(path, config(), np.random.default_rng(0)))
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 50), (129, 67), (300, 70), (20, 33)])
+def test_adm_crops_are_those_of_a_mean_and_pillow(height: int, width: int) -> None:
+    """Written from the paper's description: means of 2 x 2 pixels while twice too large, then Pillow's bicubic."""
+    image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
+    cut = cut_image(image, config(size=16, resize="adm"), np.random.default_rng(0))[0]
+    pixels = image.permute(1, 2, 0).numpy()
+    while min(pixels.shape[:2]) >= 32:
+        h, w = pixels.shape[0] // 2, pixels.shape[1] // 2
+        even = pixels.shape[0] % 2 == pixels.shape[1] % 2 == 0
+        means = pixels.reshape(h, 2, w, 2, 3).mean((1, 3)).round().astype(np.uint8) if even else None
+        box = np.asarray(Image.fromarray(pixels).resize((w, h), Image.Resampling.BOX))
+        pixels = box if means is None else means
+    factor = 16 / min(pixels.shape[:2])
+    h, w = round(pixels.shape[0] * factor), round(pixels.shape[1] * factor)
+    scaled = np.asarray(Image.fromarray(pixels).resize((w, h), Image.Resampling.BICUBIC))
+    top, left = (h - 16) // 2, (w - 16) // 2
+    assert np.abs(scaled[top : top + 16, left : left + 16].transpose(2, 0, 1).astype(int) - cut).max() <= 2
