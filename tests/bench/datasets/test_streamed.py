@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from latentbench.bench.datasets import DataConfig, fingerprint, open_dataset
 from latentbench.bench.datasets.cached import CachedDataset
 from latentbench.bench.datasets.file_table import FileTable
 from latentbench.bench.datasets.source import silent
+from latentbench.bench.runner import run_suite
 from latentbench.bench.training import InterruptedTrainingError, train
 from latentbench.results.errors import UserError
 from latentbench.tasks.interface import AHEAD, batches
@@ -249,3 +251,31 @@ os.kill(os.getpid(), signal.SIGKILL)
             break
         time.sleep(0.1)
     assert not alive
+
+
+@pytest.mark.slow
+def test_what_was_run_on_archives_is_not_done_again_on_their_folder(
+    photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In worker processes, to the end; and files are one data set wherever they lie."""
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
+    root = photos(20)
+    with tarfile.open(tmp_path / "all.tar", "w") as archive:
+        archive.add(root, arcname=".")
+    data = {"size": 16, "val": 6, "stream": True, "augment": ["flip", "resized-crop"], "name": "photos"}
+    suite = {
+        "name": "streamed",
+        "data": {"source": "webdataset", "path": str(tmp_path / "all.tar"), **data},
+        "tokenizers": [{"recipe": "kl-vae", "downsample": 4, "tsr": 12, "width": 8}],
+        "training": {"steps": 4, "batch_size": 4},
+        "encoder": {"width": 8, "training": {"steps": 2, "batch_size": 4}},
+        "tasks": ["reconstruction"],
+    }
+    done = run_suite(suite, out=tmp_path / "out")
+    assert (done.before, done.failed, done.skipped) == (0, 0, 0)
+    suite["data"] = {"source": "folder", "path": str(root), **data}
+    again = run_suite(suite, out=tmp_path / "out")
+    assert (again.before, again.finished) == (done.finished, 0)
+    suite["data"]["augment"] = []  # type: ignore[call-overload]
+    other = run_suite(suite, out=tmp_path / "out")
+    assert other.finished == 2  # the tokenizer and its reconstruction; data, encoder and reference are those before
