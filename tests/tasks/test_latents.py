@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -214,3 +215,14 @@ def test_missing_and_foreign_stores_are_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(UserError, match=r"val\.values\.npy: not a latent file"):
         LatentStore.open(tmp_path, tokenizer.spec)
+
+
+def test_latents_that_a_published_normaliser_left_are_not_normalised_again(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(3.0, 5.0, (8, 2, 4, 4)).astype(np.float32)
+    np.save(tmp_path / "train.values.npy", values)
+    write_statistics(tmp_path, published=True)
+    (level,) = json.loads((tmp_path / "statistics.json").read_text())["levels"]
+    assert level == {"mean": [0.0, 0.0], "std": [1.0, 1.0]}
+    write_statistics(tmp_path)
+    (level,) = json.loads((tmp_path / "statistics.json").read_text())["levels"]
+    assert level["mean"] == pytest.approx(values.mean((0, 2, 3)).tolist(), rel=1e-4)
