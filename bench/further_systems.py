@@ -54,6 +54,7 @@ FURTHER: tuple[FurtherSystem, ...] = (
         name="Pretrained tokenizers of others",
         where="adapters diffusers, transformers, python, torchscript, onnx",
         says="AutoencoderKL, EnCodec, DAC and their like stand in one table with those trained here",
+        suites=("eval",),
     ),
     _prior("C1", "PixelCNN", "gated masked convolutions over a grid of codes", "pixelcnn"),
     _prior("C2", "Autoregressive transformer", "codes in raster order, levels of a code in depth order", "ar"),

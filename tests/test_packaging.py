@@ -38,7 +38,6 @@ NAMED = (
 ELSEWHERE = {
     "bench/datasets/augment.py": "bench/datasets/test_streamed.py",  # through the samples that training sees
     "bench/datasets/decode_ahead.py": "bench/datasets/test_streamed.py",
-    "bench/datasets/entry.py": "bench/datasets/test_cache.py",  # through damaged entries
     "bench/datasets/file_source.py": "bench/datasets/test_folder.py",  # what sources of files share, through one
     "bench/datasets/file_table.py": "bench/datasets/test_files.py",
     "bench/datasets/image_header.py": "bench/datasets/test_image_file.py",  # which reads it, through the pixels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -260,3 +261,14 @@ def test_rows_that_are_missing_are_encoded_again(tmp_path: Path, monkeypatch: py
     write_latents(Fixed(grids), Signals(20, 0), tmp_path, "train", **options)  # type: ignore[arg-type]
     write_latents(Fixed(grids), Signals(20, 0), tmp_path / "x", "train", **options)  # type: ignore[arg-type]
     assert (tmp_path / "train.values.npy").read_bytes() == (tmp_path / "x" / "train.values.npy").read_bytes()
+
+
+def test_latents_that_a_published_normaliser_left_are_not_normalised_again(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(3.0, 5.0, (8, 2, 4, 4)).astype(np.float32)
+    np.save(tmp_path / "train.values.npy", values)
+    write_statistics(tmp_path, published=True)
+    (level,) = json.loads((tmp_path / "statistics.json").read_text())["levels"]
+    assert level == {"mean": [0.0, 0.0], "std": [1.0, 1.0]}
+    write_statistics(tmp_path)
+    (level,) = json.loads((tmp_path / "statistics.json").read_text())["levels"]
+    assert level["mean"] == pytest.approx(values.mean((0, 2, 3)).tolist(), rel=1e-4)

@@ -62,6 +62,7 @@ class TAEF2(nn.Module):
 """
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_taef2_gives_kodak_back_as_published(shared_data: Path, tmp_path: Path) -> None:
     from PIL import Image
