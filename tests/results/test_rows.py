@@ -61,6 +61,8 @@ def test_one_flat_row_per_cell(folder: Path) -> None:
         "prior_seconds": None,
         "sampling_per_second": None,
         "peak_memory_bytes": 3 * 2**20,
+        "real_bits_per_pixel": 1.0,
+        "real_bits_per_pixel_se": None,
         "psnr": 25.0,
         "psnr_se": 0.1,
         "rfd_encoder": 5.0,
@@ -172,8 +174,9 @@ def test_the_suite_tells_the_order_of_its_kinds(tmp_path: Path, add: Add) -> Non
 def test_columns_are_stable(folder: Path) -> None:
     names = column_names(rows([folder]))
     assert names[: len(BASE) + 1] == [*BASE[:9], "bottleneck_beta", *BASE[9:]]
-    assert names[len(BASE) + 1 :] == ["psnr", "psnr_se", "rfd_encoder", "rfd_encoder_se", "si_sdr", "si_sdr_se"]
-    assert metric_names(rows([folder])) == ["psnr", "rfd_encoder", "si_sdr"]
+    metrics = ("real_bits_per_pixel", "psnr", "rfd_encoder", "si_sdr")
+    assert names[len(BASE) + 1 :] == [column for name in metrics for column in (name, f"{name}_se")]
+    assert metric_names(rows([folder])) == list(metrics)
 
 
 def test_frame(folder: Path) -> None:

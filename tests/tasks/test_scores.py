@@ -84,6 +84,7 @@ SUITE: dict[str, Any] = {
     "data": {"size": 8, "samples": 48, "val": 24},
     "tokenizers": [{"recipe": "pca", "channels": 4}],
     "tasks": ["generation"],
+    "features": ["encoder"],
     "encoder": {"dim": 8, "width": 4, "training": {"steps": 2, "batch_size": 8}},
     "prior": {"training": {"steps": 2, "batch_size": 8}, "flow": {"width": 16, "layers": 1, "steps": 2}},
     "generation": {"samples": 32, "batch_size": 16, "scores": ["manifold", "memorisation"]},
@@ -104,8 +105,8 @@ def test_generation_reads_both_splits() -> None:
         (job,) = (job for job in plan(changed(**generation)).jobs.values() if job.kind == "generation")
         return {role for role in job.depends if "reference" in role}
 
-    assert roles(scores=[]) == {"reference.encoder", "val_reference.encoder"}
-    assert roles(scores=["memorisation"], reference="val") == {"reference.encoder", "train_reference.encoder"}
+    assert roles(scores=["memorisation"]) == {"reference.encoder", "train_reference.encoder"}
+    assert roles(scores=[], reference="train") == {"reference.encoder", "val_reference.encoder"}
 
 
 @pytest.mark.parametrize(
@@ -136,6 +137,6 @@ def test_a_suite_that_asks_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (job,) = (record for record in Store(tmp_path / "out").iterate() if record.kind == "generation")
     metrics, net = {metric.name: metric for metric in job.metrics}, "encoder_supervised"
     assert {f"gfd_{net}", f"precision_{net}", f"coverage_{net}", f"memorised_share_{net}"} <= metrics.keys()
-    assert metrics[f"precision_{net}"].n == 32
+    assert metrics[f"precision_{net}"].n == 24  # as many as the reference, the validation split, has
     assert len(job.extra[f"closest_to_training_{net}"]) == 8
     assert "sampler" in job.extra

@@ -1,6 +1,4 @@
-"""When a job counts as stuck, by a clock of the test's own. What becomes of it then: `test_local.py`."""
-
-from __future__ import annotations
+"""Signs of life of a worker, by a clock that the test winds."""
 
 from pathlib import Path
 
@@ -8,47 +6,58 @@ import pytest
 
 from latentbench.bench.engines import stall
 from latentbench.bench.engines.stall import LEAST_SECONDS, PACES, Watch
-from latentbench.bench.worker_protocol import ProgressFile
+
+
+class Clock:
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A list whose one number is the time."""
-    now = [100.0]
-    monkeypatch.setattr(stall.time, "monotonic", lambda: now[0])
-    return now
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(stall, "time", clock)
+    return clock
 
 
-@pytest.mark.parametrize("sign", ["progress", "checkpoint.safetensors", "log"])
-def test_whatever_changes_is_a_sign_of_life(tmp_path: Path, clock: list[float], sign: str) -> None:
-    watch = Watch(folder=tmp_path, log=tmp_path / "log", limit=60.0, last=clock[0])
+def watch(folder: Path, clock: Clock, limit: float | None) -> Watch:
+    watch = Watch(folder=folder, log=folder / "log", limit=limit, last=clock.now)
     watch.look()
-    clock[0] += 50
-    watch.look()
-    assert watch.silent == 50
-    watch.warned = True
-    if sign == "progress":
-        ProgressFile(tmp_path)(1, 2, "")
-    else:
-        (tmp_path / sign).write_text("x")
-    watch.look()
-    assert (watch.silent, watch.warned, watch.allowed) == (0, False, 60.0)
-    clock[0] += 7
-    watch.look()
-    assert watch.silent == 7
+    return watch
 
 
-def test_without_a_limit_a_job_s_own_pace_decides(tmp_path: Path, clock: list[float]) -> None:
-    watch = Watch(folder=tmp_path, log=tmp_path / "log", limit=None, last=clock[0])
-    (tmp_path / "log").write_text("begins")
-    clock[0] += 1e6  # until the first sign: waiting for a place is no pace
-    watch.look()
-    assert watch.allowed == LEAST_SECONDS
-    clock[0] += LEAST_SECONDS
-    (tmp_path / "log").write_text("goes on")
-    watch.look()
-    assert watch.allowed == PACES * LEAST_SECONDS
-    clock[0] += 10
-    (tmp_path / "log").write_text("goes on and on")
-    watch.look()
-    assert watch.allowed == PACES * LEAST_SECONDS
+def test_a_growing_log_is_a_sign_of_life(tmp_path: Path, clock: Clock) -> None:
+    job = watch(tmp_path, clock, 60.0)
+    for text in ("a", "ab", "abc"):
+        clock.now += 40
+        (tmp_path / "log").write_text(text)
+        job.look()
+        assert job.silent == 0
+    clock.now += 61
+    job.look()
+    assert job.silent == 61 > job.allowed == 60
+
+
+def test_without_a_limit_a_job_has_half_an_hour(tmp_path: Path, clock: Clock) -> None:
+    job = watch(tmp_path, clock, None)
+    assert job.allowed == LEAST_SECONDS
+
+
+def test_a_job_of_long_pauses_is_waited_for(tmp_path: Path, clock: Clock) -> None:
+    job = watch(tmp_path, clock, None)
+    clock.now += 1000
+    (tmp_path / "log").write_text("epoch 1")
+    job.look()
+    assert job.allowed == PACES * 1000
+
+
+def test_a_sign_of_life_takes_the_warning_back(tmp_path: Path, clock: Clock) -> None:
+    job = watch(tmp_path, clock, 1.0)
+    job.warned = True
+    job.look()
+    assert job.warned
+    (tmp_path / "log").write_text("on")
+    job.look()
+    assert not job.warned

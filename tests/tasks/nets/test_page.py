@@ -37,8 +37,10 @@ def test_the_table_names_every_net_and_file() -> None:
         assert needed is None or all(filename in PAGE for filename in weights.known[needed].filenames)
 
 
-def test_every_net_says_what_it_is_blind_to() -> None:
-    for config in (EncoderConfig, *map(nets.get, nets.names())):
+def test_every_net_that_was_judged_says_what_it_is_blind_to() -> None:
+    """The extractors of torch-fidelity have no weights here, so that nobody has looked."""
+    judged = [nets.get(name) for name in nets.names() if not name.startswith("fidelity:")]
+    for config in (EncoderConfig, *judged):
         assert config.blind_to
         assert config.blind_to[-1] not in ".;"  # it stands within a sentence of a table's notes
 
