@@ -21,6 +21,7 @@ from ..tokenizers.losses.config import LOSSES
 from ..tokenizers.recipe import load_recipe, recipe_names
 from ..tokenizers.registry import Registry
 from ..tokenizers.regularisers.config import REGULARISERS
+from ..tokenizers.scrambles.config import SCRAMBLES
 from ..tokenizers.sequence_coding.config import SEQUENCE_CODINGS
 from .data_counts import DataCounts
 from .datasets import sources
@@ -144,6 +145,7 @@ TOPICS: dict[str, Callable[[], list[str]]] = {
     "auxiliary": _names(AUXILIARY),
     "regularisers": _names(REGULARISERS),
     "diffusion_decoders": _names(DIFFUSION_DECODERS),
+    "scrambles": _names(SCRAMBLES),
     "metrics": _names(metrics),
     "scores": _names(scores),
     "priors": _names(priors),

@@ -60,7 +60,8 @@ class GenerationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelabilityConfig:
-    """Which proxies are computed (empty: all that apply), on how many latents of the training split (0: all)."""
+    """Which proxies are computed (empty: those that are by default; "all": all there are), where they apply, on how
+    many latents of the training split (0: all)."""
 
     proxies: tuple[str, ...] = ()
     samples: int = 2048

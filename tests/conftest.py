@@ -26,6 +26,7 @@ from latentbench.tokenizers.corruptions.config import CORRUPTIONS
 from latentbench.tokenizers.diffusion_decoders.config import DIFFUSION_DECODERS
 from latentbench.tokenizers.losses.config import LOSSES
 from latentbench.tokenizers.regularisers.config import REGULARISERS
+from latentbench.tokenizers.scrambles.config import SCRAMBLES
 from latentbench.tokenizers.sequence_coding.config import SEQUENCE_CODINGS
 from latentbench.tokenizers.spec import MelSpec, Modality, SignalSpec
 
@@ -37,6 +38,7 @@ REGISTRIES = (
     CODECS,
     CORRUPTIONS,
     DIFFUSION_DECODERS,
+    SCRAMBLES,
     SEQUENCE_CODINGS,
     REGULARISERS,
     LOSSES,

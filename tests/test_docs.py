@@ -58,6 +58,7 @@ ELSEWHERE = {
     "docs/nets.md": "tests/tasks/nets/test_page.py",
     "docs/priors.md": "tests/tasks/priors/test_interface.py",
     "docs/proxies.md": "tests/tasks/proxies/test_interface.py",
+    "docs/scrambles.md": "tests/tokenizers/scrambles/test_tokenizer.py",
     "docs/sequence_coding.md": "tests/tokenizers/test_docs.py",
     "docs/regularisers.md": "tests/tokenizers/test_docs.py",
     "docs/systems.md": "tests/tasks/probes/test_interface.py",

@@ -6,11 +6,14 @@ from .codecs.tokenizer import CodecTokenizer
 from .composed import ComposedTokenizer
 from .config import TokenizerConfig
 from .interface import TrainableTokenizer
+from .scrambles.tokenizer import ScrambledTokenizer
 from .sequence_coding.tokenizer import SequenceCodedTokenizer
 
 
 def build(config: TokenizerConfig) -> TrainableTokenizer:
     """The tokenizer that `config` describes, with fresh weights from torch's global generator, on the CPU."""
+    if config.scramble is not None:
+        return ScrambledTokenizer(config, build(config.unscrambled))
     if config.codec is not None:
         return CodecTokenizer(config)
     if config.sequence_coding is not None:

@@ -21,6 +21,7 @@ from .losses.config import LOSSES, LossConfig, WeightedPart
 from .part import P, Part, plain, read_part
 from .registry import Registry
 from .regularisers.config import REGULARISERS, RegulariserConfig
+from .scrambles.config import SCRAMBLES, ScrambleConfig
 from .sequence_coding.config import SEQUENCE_CODINGS, SequenceCodingConfig
 from .spec import LatentSpec, SignalSpec
 from .training import TrainingConfig
@@ -37,7 +38,8 @@ class TokenizerConfig:
     `sequence_coding` turns a discrete tokenizer's codes into sequences of varying length. In training a `corruption`
     changes what the encoder reads, and `latent_noise` adds Gaussian noise of so many standard deviations of each
     channel to what the decoder reads. A `diffusion_decoder` turns the output of the feed-forward decoder into the
-    signal. Parts that are off are not in the data.
+    signal. A `scramble` changes the latents of any tokenizer behind its encoder and is undone before its decoder: a
+    control. Parts that are off are not in the data.
     """
 
     version: ClassVar[int] = 1
@@ -58,6 +60,7 @@ class TokenizerConfig:
     auxiliary: tuple[AuxiliaryObjectiveConfig, ...] = ()
     regularisers: tuple[RegulariserConfig, ...] = ()
     diffusion_decoder: DiffusionDecoderConfig | None = None
+    scramble: ScrambleConfig | None = None
 
     @classmethod
     def of_codec(cls, *, recipe: str, signal: SignalSpec, codec: CodecConfig) -> TokenizerConfig:
@@ -77,10 +80,17 @@ class TokenizerConfig:
     @property
     def spec(self) -> LatentSpec:
         """Shape and rate of the latents."""
+        if self.scramble is not None:
+            return self.scramble.spec(self.unscrambled.spec)
         if self.codec is not None:
             return LatentSpec(signal=self.signal, grids=self.codec.grids(self.signal))
         spec = LatentSpec(signal=self.signal, grids=self.bottleneck.grids(self.layout, self.channels))
         return spec if self.sequence_coding is None else self.sequence_coding.spec(spec)
+
+    @property
+    def unscrambled(self) -> TokenizerConfig:
+        """The tokenizer behind the scramble: all that is trained."""
+        return self if self.scramble is None else replace(self, scramble=None)
 
     @property
     def layout(self) -> Layout:
@@ -109,6 +119,8 @@ class TokenizerConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Plain, canonical data: every option of every part, so that equal data means an equal tokenizer."""
+        if self.scramble is not None:
+            return self.unscrambled.to_json() | {"scramble": plain(self.scramble)}
         if self.codec is not None:
             return {"recipe": self.recipe, "signal": plain(self.signal), "codec": plain(self.codec)}
         data: dict[str, Any] = {
@@ -141,6 +153,9 @@ class TokenizerConfig:
         def optional(key: str, base: type[P], registry: Registry) -> P | None:
             return None if data.get(key) is None else part(key, base, registry)
 
+        if data.get("scramble") is not None:
+            inner = {key: value for key, value in data.items() if key != "scramble"}
+            return replace(cls.from_json(inner, where=where), scramble=part("scramble", ScrambleConfig, SCRAMBLES))
         signal = check(SignalSpec, data["signal"], where=f"{where}.signal")
         if "codec" in data:
             return cls.of_codec(recipe=data["recipe"], signal=signal, codec=part("codec", CodecConfig, CODECS))
@@ -168,6 +183,8 @@ class TokenizerConfig:
 
     def versions(self) -> dict[str, int]:
         """Version by part ("bottleneck.vq"): what a job's key needs beside the configuration."""
+        if self.scramble is not None:
+            return self.unscrambled.versions() | {f"scramble.{self.scramble.kind}": self.scramble.version}
         if self.codec is not None:
             return {"tokenizer": self.version, f"codec.{self.codec.kind}": self.codec.version}
         parts: list[tuple[str, Part]] = [
@@ -211,6 +228,8 @@ class TokenizerConfig:
         return self._cost().flops
 
     def _cost(self) -> Cost:
+        if self.scramble is not None:
+            return self.unscrambled._cost()
         if self.codec is not None:
             return self.codec.cost(self.signal)
         if self.sequence_coding is not None:

@@ -19,6 +19,7 @@ KINDS = Registry(
         "encoder": "bench.kinds.encoder:Encoder",
         "reference": "bench.kinds.reference:ReferenceFeatures",
         "tokenizer": "bench.kinds.tokenizer:TokenizerTraining",
+        "scramble": "bench.kinds.scramble:Scrambling",
         "latents": "bench.kinds.latents:LatentEncoding",
         "reconstruction": "bench.kinds.reconstruction:Reconstruction",
         "prior": "bench.kinds.prior:PriorTraining",

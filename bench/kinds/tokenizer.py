@@ -24,12 +24,13 @@ class TokenizerTraining(JobKind):
             weights.require(name, where=f"{suite.where}: losses")
 
     def config(self, at: PlanContext) -> dict[str, Any]:
-        used = weights.contents(at.cell.tokenizer.weights())
-        own = {"tokenizer": at.cell.tokenizer.to_json(), "seed": at.cell.seed}
+        tokenizer = at.cell.tokenizer.unscrambled
+        used = weights.contents(tokenizer.weights())
+        own = {"tokenizer": tokenizer.to_json(), "seed": at.cell.seed}
         return own | {"weights": used} if used else own
 
     def versions(self, at: PlanContext) -> dict[str, int]:
-        return super().versions(at) | {"training": TrainingConfig.version} | at.cell.tokenizer.versions()
+        return super().versions(at) | {"training": TrainingConfig.version} | at.cell.tokenizer.unscrambled.versions()
 
     def price(self, at: PlanContext) -> Price:
         """A backward pass costs two forward ones; memory: weights with optimiser and average, and activations."""

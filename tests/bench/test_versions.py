@@ -29,13 +29,14 @@ from latentbench.tokenizers.corruptions.config import CORRUPTIONS
 from latentbench.tokenizers.diffusion_decoders.config import DIFFUSION_DECODERS
 from latentbench.tokenizers.losses.config import LOSSES
 from latentbench.tokenizers.regularisers.config import REGULARISERS
+from latentbench.tokenizers.scrambles.config import SCRAMBLES
 from latentbench.tokenizers.sequence_coding.config import SEQUENCE_CODINGS
 from latentbench.tokenizers.training import TrainingConfig
 
 ROOT = Path(__file__).parents[2]
 REGISTRIES = (
     *(AUXILIARY, BACKBONES, BOTTLENECKS, CODECS, CORRUPTIONS, DIFFUSION_DECODERS, LOSSES, REGULARISERS),
-    *(SEQUENCE_CODINGS, KINDS, measures, metrics, nets, priors, probes, proxies, scores, sources),
+    *(SCRAMBLES, SEQUENCE_CODINGS, KINDS, measures, metrics, nets, priors, probes, proxies, scores, sources),
 )
 SINGLE = (TokenizerConfig, TrainingConfig, EncoderConfig, DataConfig)
 # Interfaces whose `version` is that of those who implement them.
@@ -66,7 +67,17 @@ def further_suites() -> list[dict[str, Any]]:
         "data": [{"source": "folder", "path": "photos", "size": 16}, {"source": "torchvision:CIFAR10", "size": 32}],
         "tasks": ["reconstruction"],
     }
-    return [{"name": "rest", "tokenizers": [noisy], **tables} for tables in (measured, read)]
+    small = {"width": 8, "downsample": 4}
+    controls = {
+        "data": [IMAGES],
+        "modelability": {"proxies": ["all"]},
+        "tokenizers": [
+            {"recipe": "kl-vae", **small, "grid": {"scramble": [name for name in SCRAMBLES if name != "codes"]}},
+            {"recipe": "vq-vae", **small, "scramble": "codes"},
+        ],
+    }
+    rest = [{"tokenizers": [noisy], **tables} for tables in (measured, read)]
+    return [{"name": "rest", **tables} for tables in (*rest, controls)]
 
 
 def test_every_version_moves_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
