@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..results.display import printable
+from ..tasks.closed_forms import closed_forms
 from ..tasks.metrics import metrics, scores
 from ..tasks.nets import nets
 from ..tasks.priors.config import priors
@@ -152,6 +153,7 @@ TOPICS: dict[str, Callable[[], list[str]]] = {
     "kinds": _names(KINDS),
     "tasks": lambda: list(tasks()),
     "proxies": _names(proxies),
+    "closed_forms": _names(closed_forms),
     "probes": _names(probes),
     "nets": _names(nets),
     "datasets": _names(sources),

@@ -13,6 +13,7 @@ import torch
 from latentbench.bench.datasets import sources
 from latentbench.bench.engines import engines
 from latentbench.bench.kinds import KINDS
+from latentbench.tasks.closed_forms import closed_forms
 from latentbench.tasks.metrics import measures, metrics, scores
 from latentbench.tasks.nets import nets
 from latentbench.tasks.priors.config import priors
@@ -42,6 +43,7 @@ REGISTRIES = (
     SEQUENCE_CODINGS,
     REGULARISERS,
     LOSSES,
+    closed_forms,
     engines,
     measures,
     metrics,

@@ -25,6 +25,7 @@ KINDS = Registry(
         "prior": "bench.kinds.prior:PriorTraining",
         "generation": "bench.kinds.generation:Generation",
         "modelability": "bench.kinds.modelability:Modelability",
+        "closed_form": "bench.kinds.closed_form:ClosedForm",
         "probes": "bench.kinds.probes:Probes",
     },
 )

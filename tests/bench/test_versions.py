@@ -13,6 +13,7 @@ from latentbench.bench.datasets.config import DataConfig
 from latentbench.bench.kinds import KINDS
 from latentbench.bench.plan import make_plan
 from latentbench.bench.suite import load_suite, suite_names
+from latentbench.tasks.closed_forms import closed_forms
 from latentbench.tasks.metrics.config import InceptionScoreConfig, measures, metrics, scores
 from latentbench.tasks.nets import nets
 from latentbench.tasks.nets.config import EncoderConfig
@@ -36,7 +37,20 @@ from latentbench.tokenizers.training import TrainingConfig
 ROOT = Path(__file__).parents[2]
 REGISTRIES = (
     *(AUXILIARY, BACKBONES, BOTTLENECKS, CODECS, CORRUPTIONS, DIFFUSION_DECODERS, LOSSES, REGULARISERS),
-    *(SCRAMBLES, SEQUENCE_CODINGS, KINDS, measures, metrics, nets, priors, probes, proxies, scores, sources),
+    *(
+        closed_forms,
+        SCRAMBLES,
+        SEQUENCE_CODINGS,
+        KINDS,
+        measures,
+        metrics,
+        nets,
+        priors,
+        probes,
+        proxies,
+        scores,
+        sources,
+    ),
 )
 SINGLE = (TokenizerConfig, TrainingConfig, EncoderConfig, DataConfig)
 # Interfaces whose `version` is that of those who implement them.
@@ -71,6 +85,7 @@ def further_suites() -> list[dict[str, Any]]:
     controls = {
         "data": [IMAGES],
         "modelability": {"proxies": ["all"]},
+        "tasks": ["generation", "modelability", "closed_form"],
         "tokenizers": [
             {"recipe": "kl-vae", **small, "grid": {"scramble": [name for name in SCRAMBLES if name != "codes"]}},
             {"recipe": "vq-vae", **small, "scramble": "codes"},
