@@ -69,6 +69,14 @@ class AutoregressionConfig(ClosedFormConfig):
     builds = "autoregression:Autoregression"
 
 
+class InterpolationConfig(ClosedFormConfig):
+    """Half-way between a training latent and one of its ten nearest: the samples of iFID."""
+
+    kind = "interpolation"
+    by_position = False
+    builds = "interpolation:Interpolation"
+
+
 class OrderZeroConfig(ClosedFormConfig):
     """Every code on its own, by its head's frequencies."""
 
@@ -92,6 +100,7 @@ _CLOSED_FORMS = (
     GaussianConfig,
     StationaryConfig,
     AutoregressionConfig,
+    InterpolationConfig,
     OrderZeroConfig,
     MarkovConfig,
 )

@@ -34,10 +34,10 @@ class BackOff:
             self.codes.append(joint % size)
             self.different.append(torch.div(joint.unique_consecutive(), size, rounding_mode="floor"))
 
-    def log2(self, codes: Tensor, contexts: Tensor) -> Tensor:
-        """log2 p of `codes` `[m]` after `contexts` `[m, order]`: `[m]` float64."""
+    def log2(self, codes: Tensor, contexts: Tensor, order: int = ORDER) -> Tensor:
+        """log2 p of `codes` `[m]` after the first `order` of `contexts` `[m, order or more]`: `[m]` float64."""
         p = torch.full(codes.shape, 1 / self.size, dtype=torch.float64)
-        for k in range(self.order + 1):
+        for k in range(min(order, self.order) + 1):
             key = self._key(contexts, k)
             times, different = _count(self.keys[k], key), _count(self.different[k], key)
             follows = _count(self.joint[k], key * self.size + codes)

@@ -153,6 +153,24 @@ class MixtureLikelihoodConfig(ProxyConfig):
     builds = "mixture:MixtureLikelihood"
 
 
+class CodeEntropiesConfig(ProxyConfig):
+    """`code_entropy_order_1` to `_3` and `code_mutual_information`; none for continuous latents."""
+
+    kind = "code_entropies"
+    topologies = ("grid", "sequence")
+    by_default = False
+    builds = "code_entropies:CodeEntropies"
+
+
+class CodeCompressionConfig(ProxyConfig):
+    """`code_zlib_bits`, `code_back_off_bits` and `code_unique_length`; none for continuous latents."""
+
+    kind = "code_compression"
+    topologies = ("grid", "sequence")
+    by_default = False
+    builds = "code_compression:CodeCompression"
+
+
 _PROXIES = (
     MomentsConfig,
     ChannelCorrelationConfig,
@@ -169,6 +187,8 @@ _PROXIES = (
     LabelConsistencyConfig,
     UniformityConfig,
     MixtureLikelihoodConfig,
+    CodeEntropiesConfig,
+    CodeCompressionConfig,
 )
 
 proxies = Registry(

@@ -43,7 +43,8 @@ def test_the_better_prior_is_nearer(toys: SimpleNamespace, tmp_path: Path) -> No
     result = measured(toys, tmp_path, toys.Identity(), data)
     values = {metric.name: metric.value for metric in result.metrics}
     assert set(values) == {
-        f"cfd_{name}_pixels" for name in ("autoregression", "gaussian", "independent", "kronecker", "stationary")
+        f"cfd_{name}_pixels"
+        for name in ("autoregression", "gaussian", "independent", "interpolation", "kronecker", "stationary")
     }
     # White pixels have 1/64 of the variance in the means of quarters: a distance of most of the variance.
     variance = float(data.val.data[:, 0, 0, 0].var())

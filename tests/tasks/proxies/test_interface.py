@@ -14,6 +14,8 @@ from latentbench.tasks.proxies.interface import ProxyInput, compute
 
 OURS = [
     "channel_correlation",
+    "code_compression",
+    "code_entropies",
     "codes",
     "effective_rank",
     "high_frequency_share",
