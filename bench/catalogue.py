@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..results.display import printable
+from ..tasks.closed_forms import closed_forms
 from ..tasks.metrics import metrics, scores
 from ..tasks.nets import nets
 from ..tasks.priors.config import priors
@@ -22,6 +23,7 @@ from ..tokenizers.losses.config import LOSSES
 from ..tokenizers.recipe import load_recipe, recipe_names
 from ..tokenizers.registry import Registry
 from ..tokenizers.regularisers.config import REGULARISERS
+from ..tokenizers.scrambles.config import SCRAMBLES
 from ..tokenizers.sequence_coding.config import SEQUENCE_CODINGS
 from .data_counts import DataCounts
 from .datasets import sources
@@ -146,12 +148,14 @@ TOPICS: dict[str, Callable[[], list[str]]] = {
     "auxiliary": _names(AUXILIARY),
     "regularisers": _names(REGULARISERS),
     "diffusion_decoders": _names(DIFFUSION_DECODERS),
+    "scrambles": _names(SCRAMBLES),
     "metrics": _names(metrics),
     "scores": _names(scores),
     "priors": _names(priors),
     "kinds": _names(KINDS),
     "tasks": lambda: list(tasks()),
     "proxies": _names(proxies),
+    "closed_forms": _names(closed_forms),
     "probes": _names(probes),
     "nets": _names(nets),
     "datasets": _names(sources),

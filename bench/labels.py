@@ -14,7 +14,16 @@ from ..tokenizers.recipe import load_recipe
 from .suite import TokenizerEntry
 
 # Options that hold one part, and those that hold a table of parts.
-_SINGLE = ("codec", "backbone", "decoder", "bottleneck", "diffusion_decoder", "sequence_coding", "corruption")
+_SINGLE = (
+    "codec",
+    "backbone",
+    "decoder",
+    "bottleneck",
+    "diffusion_decoder",
+    "sequence_coding",
+    "corruption",
+    "scramble",
+)
 _SEVERAL = ("losses", "auxiliary", "regularisers")
 
 

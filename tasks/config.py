@@ -60,13 +60,33 @@ class GenerationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelabilityConfig:
-    """Which proxies are computed (empty: all that apply), on how many latents of the training split (0: all)."""
+    """Which proxies are computed (empty: those that are by default; "all": all there are), where they apply, on how
+    many latents of the training split (0: all)."""
 
     proxies: tuple[str, ...] = ()
     samples: int = 2048
 
     def __post_init__(self) -> None:
         _at_least(self.samples, 0, "samples")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClosedFormTaskConfig:
+    """Which priors in closed form are fitted (empty: all that the latents allow), on how many training latents (0:
+    all), and how many samples of each are scored against which split."""
+
+    priors: tuple[str, ...] = ()
+    fitted: int = 2048
+    samples: int = 256
+    batch_size: int = 64
+    reference: Literal["train", "val"] = "val"
+    vocoder_iterations: int = 32
+
+    def __post_init__(self) -> None:
+        _at_least(self.fitted, 0, "fitted")
+        _at_least(self.samples, 2, "samples")
+        _at_least(self.batch_size, 1, "batch_size")
+        _at_least(self.vocoder_iterations, 1, "vocoder_iterations")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from ..results.gallery import SAMPLES
 from ..results.metric import Metric
 from ..results.record import JobResult
-from ..tokenizers.interface import Tokenizer
+from ..tokenizers.interface import Latents, Tokenizer
 from ..tokenizers.mel import LogMel
 from ..tokenizers.spec import LatentSpec
 from .chunks import Chunks
@@ -32,9 +32,17 @@ from .tensors import save_tensors
 _HELD_OUT_BATCH = 64
 
 
+class Sampler(Protocol):
+    """All that is asked of a prior here: a stream of samples."""
+
+    def sample(self, n: int, *, seed: int, batch_size: int, start: int = 0) -> Latents:
+        """Samples `start` to `start + n` of the stream, normalised per channel."""
+        ...
+
+
 @torch.inference_mode()
 def generate(
-    prior: Prior,
+    prior: Sampler,
     tokenizer: Tokenizer,
     latents: LatentStore,
     config: GenerationConfig,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..results.metric import Metric
-from ..tokenizers.interface import Latents, Tokenizer
+from ..tokenizers.interface import Tokenizer
 from .metrics import real_rate
 from .metrics.balls import evenly
 from .metrics.jackknife import interval_of
@@ -99,7 +99,7 @@ def rate_of_values(tokenizer: Tokenizer, batches: Callable[[], Iterable[Tensor]]
         for x, z in zip(targets, latents, strict=True):
             assert z.values is not None
             rounded = torch.round(z.values / (step * shaped)) * (step * shaped) if step else z.values
-            total += float((tokenizer.decode(Latents(values=rounded)).clamp(-1, 1) - x).double().square().sum())
+            total += float((tokenizer.decode(replace(z, values=rounded)).clamp(-1, 1) - x).double().square().sum())
             count += x.numel()
         return total / count
 

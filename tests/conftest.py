@@ -13,6 +13,7 @@ import torch
 from latentbench.bench.datasets import sources
 from latentbench.bench.engines import engines
 from latentbench.bench.kinds import KINDS
+from latentbench.tasks.closed_forms import closed_forms
 from latentbench.tasks.metrics import measures, metrics, scores
 from latentbench.tasks.nets import nets
 from latentbench.tasks.priors.config import priors
@@ -27,6 +28,7 @@ from latentbench.tokenizers.corruptions.config import CORRUPTIONS
 from latentbench.tokenizers.diffusion_decoders.config import DIFFUSION_DECODERS
 from latentbench.tokenizers.losses.config import LOSSES
 from latentbench.tokenizers.regularisers.config import REGULARISERS
+from latentbench.tokenizers.scrambles.config import SCRAMBLES
 from latentbench.tokenizers.sequence_coding.config import SEQUENCE_CODINGS
 from latentbench.tokenizers.spec import MelSpec, Modality, SignalSpec
 
@@ -39,9 +41,11 @@ REGISTRIES = (
     CODECS,
     CORRUPTIONS,
     DIFFUSION_DECODERS,
+    SCRAMBLES,
     SEQUENCE_CODINGS,
     REGULARISERS,
     LOSSES,
+    closed_forms,
     engines,
     measures,
     metrics,

@@ -29,7 +29,13 @@ from latentbench.bench.runner import run_suite
 from latentbench.bench.suite import _EntryHead, _Top, load_suite, suite_names
 from latentbench.results.rows import rows
 from latentbench.results.store import Store
-from latentbench.tasks.config import GenerationConfig, ModelabilityConfig, ProbesConfig, ReconstructionConfig
+from latentbench.tasks.config import (
+    ClosedFormTaskConfig,
+    GenerationConfig,
+    ModelabilityConfig,
+    ProbesConfig,
+    ReconstructionConfig,
+)
 from latentbench.tasks.nets.config import EncoderConfig
 from latentbench.tasks.priors.ar_config import ARConfig
 from latentbench.tasks.priors.flow_config import FlowConfig
@@ -53,6 +59,7 @@ ELSEWHERE = {
     "docs/backbones.md": "tests/tokenizers/test_docs.py",
     "docs/bottlenecks.md": "tests/tokenizers/test_docs.py",
     "docs/codecs.md": "tests/tokenizers/test_docs.py",
+    "docs/closed_forms.md": "tests/tasks/test_closed_form.py",
     "docs/corruptions.md": "tests/tokenizers/test_docs.py",
     "docs/datasets.md": "tests/bench/datasets/test_docs.py",
     "docs/engines.md": "tests/bench/engines/test_interface.py",
@@ -62,6 +69,7 @@ ELSEWHERE = {
     "docs/nets.md": "tests/tasks/nets/test_page.py",
     "docs/priors.md": "tests/tasks/priors/test_interface.py",
     "docs/proxies.md": "tests/tasks/proxies/test_interface.py",
+    "docs/scrambles.md": "tests/tokenizers/scrambles/test_tokenizer.py",
     "docs/sequence_coding.md": "tests/tokenizers/test_docs.py",
     "docs/regularisers.md": "tests/tokenizers/test_docs.py",
     "docs/systems.md": "tests/tasks/probes/test_interface.py",
@@ -461,6 +469,7 @@ def test_every_key_of_a_suite_is_on_its_page() -> None:
         ("reconstruction", ReconstructionConfig),
         ("generation", GenerationConfig),
         ("modelability", ModelabilityConfig),
+        ("closed_form", ClosedFormTaskConfig),
         ("probes", ProbesConfig),
     ):
         rows = dict(re.findall(rf"^\| `{prefix}\.(\w+)` \| (.*?) \|", text, flags=re.MULTILINE))

@@ -67,6 +67,7 @@ ELSEWHERE = {
     "results/page.py": "results/test_leaderboard.py",
     "results/tables.py": "results/test_leaderboard.py",
     "tasks/encoding.py": "tasks/test_latents.py",  # what is written is read back
+    "tasks/closed_forms/interface.py": "tasks/closed_forms/test_independent.py",  # a few lines, through a prior
     "tasks/interface.py": "tasks/test_features.py",  # protocols and data without behaviour
     "tasks/metrics/lpips.py": "tokenizers/losses/test_lpips.py",  # one net, as a loss and as a metric
     "tasks/metrics/balls.py": "tasks/metrics/test_manifold.py",  # what the four scores are counted on

@@ -7,6 +7,7 @@ from .codecs.tokenizer import CodecTokenizer
 from .composed import ComposedTokenizer
 from .config import TokenizerConfig
 from .interface import TrainableTokenizer
+from .scrambles.tokenizer import ScrambledTokenizer
 from .sequence_coding.tokenizer import SequenceCodedTokenizer
 
 
@@ -15,6 +16,8 @@ def build(config: TokenizerConfig) -> TrainableTokenizer:
 
     An adapter has its own weights: it is loaded from its files.
     """
+    if config.scramble is not None:
+        return ScrambledTokenizer(config, build(config.unscrambled))
     if config.adapter is not None:
         return AdapterTokenizer(config.adapter, config.signal, config.spec.grids)
     if config.codec is not None:

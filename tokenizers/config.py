@@ -23,6 +23,7 @@ from .losses.config import LOSSES, LossConfig, WeightedPart
 from .part import P, Part, plain, read_part
 from .registry import Registry
 from .regularisers.config import REGULARISERS, RegulariserConfig
+from .scrambles.config import SCRAMBLES, ScrambleConfig
 from .sequence_coding.config import SEQUENCE_CODINGS, SequenceCodingConfig
 from .spec import LatentGrid, LatentSpec, SignalSpec
 from .training import TrainingConfig
@@ -40,7 +41,8 @@ class TokenizerConfig:
     `sequence_coding` turns a discrete tokenizer's codes into sequences of varying length. In training a `corruption`
     changes what the encoder reads, and `latent_noise` adds Gaussian noise of so many standard deviations of each
     channel to what the decoder reads. A `diffusion_decoder` turns the output of the feed-forward decoder into the
-    signal. Parts that are off are not in the data.
+    signal. A `scramble` changes the latents of any tokenizer behind its encoder and is undone before its decoder: a
+    control. Parts that are off are not in the data.
     """
 
     version: ClassVar[int] = 1
@@ -63,6 +65,7 @@ class TokenizerConfig:
     diffusion_decoder: DiffusionDecoderConfig | None = None
     adapter: AdapterConfig | None = None
     description: Description | None = None
+    scramble: ScrambleConfig | None = None
 
     @classmethod
     def of_adapter(
@@ -102,12 +105,19 @@ class TokenizerConfig:
     @property
     def spec(self) -> LatentSpec:
         """Shape and rate of the latents."""
+        if self.scramble is not None:
+            return self.scramble.spec(self.unscrambled.spec)
         if self.codec is not None:
             return LatentSpec(signal=self.signal, grids=self.codec.grids(self.signal))
         if self.description is not None:
             return LatentSpec(signal=self.signal, grids=self.description.grids)
         spec = LatentSpec(signal=self.signal, grids=self.bottleneck.grids(self.layout, self.channels))
         return spec if self.sequence_coding is None else self.sequence_coding.spec(spec)
+
+    @property
+    def unscrambled(self) -> TokenizerConfig:
+        """The tokenizer behind the scramble: all that is trained."""
+        return self if self.scramble is None else replace(self, scramble=None)
 
     @property
     def layout(self) -> Layout:
@@ -136,6 +146,8 @@ class TokenizerConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Plain, canonical data: every option of every part, so that equal data means an equal tokenizer."""
+        if self.scramble is not None:
+            return self.unscrambled.to_json() | {"scramble": plain(self.scramble)}
         if self.codec is not None:
             return {"recipe": self.recipe, "signal": plain(self.signal), "codec": plain(self.codec)}
         if self.adapter is not None and self.description is not None:
@@ -178,6 +190,9 @@ class TokenizerConfig:
         def optional(key: str, base: type[P], registry: Registry) -> P | None:
             return None if data.get(key) is None else part(key, base, registry)
 
+        if data.get("scramble") is not None:
+            inner = {key: value for key, value in data.items() if key != "scramble"}
+            return replace(cls.from_json(inner, where=where), scramble=part("scramble", ScrambleConfig, SCRAMBLES))
         signal = check(SignalSpec, data["signal"], where=f"{where}.signal")
         if "codec" in data:
             return cls.of_codec(recipe=data["recipe"], signal=signal, codec=part("codec", CodecConfig, CODECS))
@@ -213,6 +228,8 @@ class TokenizerConfig:
 
     def versions(self) -> dict[str, int]:
         """Version by part ("bottleneck.vq"): what a job's key needs beside the configuration."""
+        if self.scramble is not None:
+            return self.unscrambled.versions() | {f"scramble.{self.scramble.kind}": self.scramble.version}
         if self.codec is not None:
             return {"tokenizer": self.version, f"codec.{self.codec.kind}": self.codec.version}
         if self.adapter is not None:
@@ -258,6 +275,8 @@ class TokenizerConfig:
         return self._cost().flops
 
     def _cost(self) -> Cost:
+        if self.scramble is not None:
+            return self.unscrambled._cost()
         if self.codec is not None:
             return self.codec.cost(self.signal)
         if self.description is not None:

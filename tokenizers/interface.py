@@ -24,7 +24,8 @@ class Latents:
     tokenizer). `codes` `[B, H, *grid]` int64 for discrete tokenizers. Either may be None where the other is enough: a
     prior's samples of a discrete tokenizer carry codes alone. `scale` is the posterior's standard deviation, shaped
     like `values`, where there is one. `lengths` `[B]` counts the valid positions of variable-length sequences. `rest`
-    holds the further grids of a hierarchy, coarse to fine.
+    holds the further grids of a hierarchy, coarse to fine. `key` `[B]` int64 is what a scramble stored with a sample
+    and needs to undo it.
     """
 
     values: Tensor | None = None
@@ -32,6 +33,7 @@ class Latents:
     scale: Tensor | None = None
     lengths: Tensor | None = None
     rest: tuple[Latents, ...] = ()
+    key: Tensor | None = None
 
     @property
     def levels(self) -> tuple[Latents, ...]:

@@ -19,6 +19,7 @@ _PARTS = (
     "codec",
     "sequence_coding",
     "corruption",
+    "scramble",
 )
 _PLAIN = ("downsample", "channels", "tsr", "latent_noise")
 _SHORT = {
@@ -36,7 +37,8 @@ RENAMED = {"objective": "losses", "recoding": "sequence_coding"}
 
 
 def normalise(options: Mapping[str, Any], *, where: str) -> dict[str, Any]:
-    """`options` with short names moved to their part and bare weights of losses and objectives as tables.
+    """`options` with short names moved to their part, bare weights of losses and objectives as tables, and a scramble's
+    bare name as its table.
 
     Raises UserError for an unknown name, a part that is no table, and an option given twice.
     """
@@ -47,6 +49,8 @@ def normalise(options: Mapping[str, Any], *, where: str) -> dict[str, Any]:
             raise UserError(f"{at}: this table is now called {RENAMED[name]}")
         if name not in OPTIONS:
             raise unknown("option", name, OPTIONS, where=where)
+        if name == "scramble" and isinstance(value, str):
+            value = {"kind": value}
         if name in _PARTS:
             if not isinstance(value, Mapping):
                 raise UserError(f"{at}: expected a table, got {value!r}")

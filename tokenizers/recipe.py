@@ -28,6 +28,7 @@ from .options import merge, merge_layer, normalise
 from .part import P, read_part
 from .registry import Registry
 from .regularisers.config import REGULARISERS, RegulariserConfig
+from .scrambles.config import SCRAMBLES, ScrambleConfig
 from .sequence_coding.config import SEQUENCE_CODINGS, SequenceCodingConfig
 from .spec import Modality, SignalSpec
 from .training import TrainingConfig
@@ -78,9 +79,9 @@ def resolve(recipe: str, signal: SignalSpec, options: Mapping[str, Any], *, wher
 
     `options` are nested tables: `downsample` (an int or one per axis), `channels`, `tsr`, `backbone`, `bottleneck`,
     `decoder`, `diffusion_decoder`, `losses`, `auxiliary`, `regularisers`, `training`, `codec`, `sequence_coding`,
-    `corruption`, `latent_noise`, and the short names of `options.normalise`. A given `tsr` is solved for the codes per
-    position of a quantiser that can have several, and for the channels of a continuous latent. Raises UserError with a
-    path under `where` for whatever is unknown, of a wrong type, or impossible.
+    `corruption`, `latent_noise`, `scramble`, and the short names of `options.normalise`. A given `tsr` is solved for
+    the codes per position of a quantiser that can have several, and for the channels of a continuous latent. Raises
+    UserError with a path under `where` for whatever is unknown, of a wrong type, or impossible.
     """
     loaded = load_recipe(recipe, where=_join(where, "recipe"))
     if signal.modality not in loaded.modalities:
@@ -92,7 +93,7 @@ def resolve(recipe: str, signal: SignalSpec, options: Mapping[str, Any], *, wher
         place = f"recipe {loaded.name}"
         merged = merge_layer(merged, normalise(layer, where=place), where=place)
     merged = merge_layer(merged, normalise(options, where=where), where=where)
-    return _Resolution(merged, signal, where).config(loaded.name)
+    return _Resolution(merged, signal, where).scrambled(loaded.name)
 
 
 def resolve_adapter(
@@ -119,6 +120,17 @@ class _Resolution:
         self.options = options
         self.signal = signal
         self.where = where
+
+    def scrambled(self, name: str) -> TokenizerConfig:
+        """The configuration, with the scramble that the options name; "none" is none."""
+        table = self.options.pop("scramble", {"kind": "none"})
+        config = self.config(name)
+        if table == {"kind": "none"}:
+            return config
+        self.options["scramble"] = table
+        scramble = self._read("scramble", ScrambleConfig, SCRAMBLES)
+        self._require("scramble", lambda: scramble.unsupported_reason(config.spec))
+        return replace(config, scramble=scramble)
 
     def config(self, name: str) -> TokenizerConfig:
         options, signal = self.options, self.signal

@@ -20,11 +20,13 @@ KINDS = Registry(
         "reference": "bench.kinds.reference:ReferenceFeatures",
         "tokenizer": "bench.kinds.tokenizer:TokenizerTraining",
         "contract": "bench.kinds.contract:Contract",
+        "scramble": "bench.kinds.scramble:Scrambling",
         "latents": "bench.kinds.latents:LatentEncoding",
         "reconstruction": "bench.kinds.reconstruction:Reconstruction",
         "prior": "bench.kinds.prior:PriorTraining",
         "generation": "bench.kinds.generation:Generation",
         "modelability": "bench.kinds.modelability:Modelability",
+        "closed_form": "bench.kinds.closed_form:ClosedForm",
         "probes": "bench.kinds.probes:Probes",
     },
 )

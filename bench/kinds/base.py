@@ -72,7 +72,12 @@ class PlanContext:
         return prior
 
     def need(self, kind: str, **choice: str) -> str:
-        """The id of the job of that kind for this cell (or data set), which joins the plan unless it is there."""
+        """The id of the job of that kind for this cell (or data set), which joins the plan unless it is there.
+
+        Who needs the tokenizer of a cell with a scramble gets the job of the scrambled one.
+        """
+        if kind == "tokenizer" and self.cell.tokenizer.scramble is not None:
+            kind = "scramble"
         return self.add(kind, replace(self, choice=choice) if choice != self.choice else self).id
 
     @property

@@ -11,9 +11,11 @@ from ...tasks.proxies import proxies
 from ...tokenizers.validation import check
 from .base import JobContext, JobKind, PlanContext
 
+_ALL = ("all",)
+
 
 class Modelability(JobKind):
-    """All proxies, or those that the suite names."""
+    """The proxies that are computed by default, those that the suite names, or all."""
 
     name, order, version, task = "modelability", 90, 2, "default"
     options = ModelabilityConfig
@@ -21,7 +23,8 @@ class Modelability(JobKind):
 
     def read(self, table: Mapping[str, Any], where: str) -> ModelabilityConfig:
         options: ModelabilityConfig = super().read(table, where)
-        proxies.check_names(options.proxies, where=f"{where}.proxies")
+        if options.proxies != _ALL:
+            proxies.check_names(options.proxies, where=f"{where}.proxies")
         return options
 
     def config(self, at: PlanContext) -> dict[str, Any]:
@@ -38,4 +41,7 @@ class Modelability(JobKind):
 
 
 def _names(at: PlanContext) -> tuple[str, ...]:
-    return at.suite.options["modelability"].proxies or tuple(proxies.names())
+    asked: tuple[str, ...] = at.suite.options["modelability"].proxies
+    if asked == _ALL:
+        return tuple(proxies.names())
+    return asked or tuple(name for name in proxies.names() if proxies.get(name).by_default)

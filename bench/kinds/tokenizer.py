@@ -25,16 +25,17 @@ class TokenizerTraining(JobKind):
             weights.require(name, where=f"{suite.where}: losses")
 
     def config(self, at: PlanContext) -> dict[str, Any]:
-        used = weights.contents(at.cell.tokenizer.weights())
-        own: dict[str, Any] = {"tokenizer": at.cell.tokenizer.to_json()}
-        if at.cell.tokenizer.adapter is None:
+        tokenizer = at.cell.tokenizer.unscrambled
+        used = weights.contents(tokenizer.weights())
+        own: dict[str, Any] = {"tokenizer": tokenizer.to_json()}
+        if tokenizer.adapter is None:
             own["seed"] = at.cell.seed  # nothing of an adapter's tokenizer depends on it
         if at.data.augment:
             own["augment"] = list(at.data.augment)
         return own | {"weights": used} if used else own
 
     def versions(self, at: PlanContext) -> dict[str, int]:
-        return super().versions(at) | {"training": TrainingConfig.version} | at.cell.tokenizer.versions()
+        return super().versions(at) | {"training": TrainingConfig.version} | at.cell.tokenizer.unscrambled.versions()
 
     def price(self, at: PlanContext) -> Price:
         """A backward pass costs two forward ones; memory: weights with optimiser and average, and activations."""

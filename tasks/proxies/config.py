@@ -12,9 +12,11 @@ from ...tokenizers.spec import Topology
 
 @dataclass(frozen=True, kw_only=True)
 class ProxyConfig(Part):
-    """One group of numbers about latents; `builds` a `Proxy`. `topologies` are the latents that it speaks of."""
+    """One group of numbers about latents; `builds` a `Proxy`. `topologies` are the latents that it speaks of; one that
+    is not `by_default` is computed where a suite names it."""
 
     topologies: ClassVar[tuple[Topology, ...]] = ("grid", "sequence", "set")
+    by_default: ClassVar[bool] = True
 
     @classmethod
     def unsupported_reason(cls, topology: Topology) -> str | None:
@@ -92,6 +94,83 @@ class CodeUseConfig(ProxyConfig):
     builds = "codes:Codes"
 
 
+class SpectralShapeConfig(ProxyConfig):
+    """`spectrum_slope` and `spectral_flatness`."""
+
+    kind = "spectral_shape"
+    topologies = ("grid",)
+    by_default = False
+    builds = "spectral_shape:SpectralShape"
+
+
+class SelfSimilarityConfig(ProxyConfig):
+    """`self_similarity`: how much more alike near positions are than far ones."""
+
+    kind = "self_similarity"
+    topologies = ("grid",)
+    by_default = False
+    builds = "self_similarity:SelfSimilarity"
+
+
+class PredictabilityConfig(ProxyConfig):
+    """`causal_information`: what the causal neighbours of a position tell of it, by a linear fit."""
+
+    kind = "predictability"
+    topologies = ("grid", "sequence")
+    by_default = False
+    builds = "predictability:Predictability"
+
+
+class IntrinsicDimensionConfig(ProxyConfig):
+    """`intrinsic_dimension`, by the two nearest neighbours (TwoNN)."""
+
+    kind = "intrinsic_dimension"
+    by_default = False
+    builds = "intrinsic_dimension:IntrinsicDimension"
+
+
+class LabelConsistencyConfig(ProxyConfig):
+    """`label_consistency_10`: the nearest neighbours' share of a latent's class; none without labels."""
+
+    kind = "label_consistency"
+    by_default = False
+    builds = "label_consistency:LabelConsistency"
+
+
+class UniformityConfig(ProxyConfig):
+    """`density_variation` and `density_gini`: how evenly latents fill their largest plane."""
+
+    kind = "uniformity"
+    by_default = False
+    builds = "uniformity:Uniformity"
+
+
+class MixtureLikelihoodConfig(ProxyConfig):
+    """`mixture_nll`: held-out likelihood of the vectors at single positions under a mixture of Gaussians."""
+
+    kind = "mixture_likelihood"
+    by_default = False
+    builds = "mixture:MixtureLikelihood"
+
+
+class CodeEntropiesConfig(ProxyConfig):
+    """`code_entropy_order_1` to `_3` and `code_mutual_information`; none for continuous latents."""
+
+    kind = "code_entropies"
+    topologies = ("grid", "sequence")
+    by_default = False
+    builds = "code_entropies:CodeEntropies"
+
+
+class CodeCompressionConfig(ProxyConfig):
+    """`code_zlib_bits`, `code_back_off_bits` and `code_unique_length`; none for continuous latents."""
+
+    kind = "code_compression"
+    topologies = ("grid", "sequence")
+    by_default = False
+    builds = "code_compression:CodeCompression"
+
+
 _PROXIES = (
     MomentsConfig,
     ChannelCorrelationConfig,
@@ -101,6 +180,15 @@ _PROXIES = (
     VivConfig,
     VivFullConfig,
     CodeUseConfig,
+    SpectralShapeConfig,
+    SelfSimilarityConfig,
+    PredictabilityConfig,
+    IntrinsicDimensionConfig,
+    LabelConsistencyConfig,
+    UniformityConfig,
+    MixtureLikelihoodConfig,
+    CodeEntropiesConfig,
+    CodeCompressionConfig,
 )
 
 proxies = Registry(

@@ -13,6 +13,7 @@ from latentbench.bench.datasets.config import FILES, DataConfig
 from latentbench.bench.kinds import KINDS
 from latentbench.bench.plan import make_plan
 from latentbench.bench.suite import load_suite, suite_names
+from latentbench.tasks.closed_forms import closed_forms
 from latentbench.tasks.metrics.config import InceptionScoreConfig, measures, metrics, scores
 from latentbench.tasks.nets import nets
 from latentbench.tasks.nets.config import EncoderConfig
@@ -31,6 +32,7 @@ from latentbench.tokenizers.corruptions.config import CORRUPTIONS
 from latentbench.tokenizers.diffusion_decoders.config import DIFFUSION_DECODERS
 from latentbench.tokenizers.losses.config import LOSSES
 from latentbench.tokenizers.regularisers.config import REGULARISERS
+from latentbench.tokenizers.scrambles.config import SCRAMBLES
 from latentbench.tokenizers.sequence_coding.config import SEQUENCE_CODINGS
 from latentbench.tokenizers.spec import LatentGrid, Modality
 from latentbench.tokenizers.training import TrainingConfig
@@ -38,7 +40,21 @@ from latentbench.tokenizers.training import TrainingConfig
 ROOT = Path(__file__).parents[2]
 REGISTRIES = (
     *(AUXILIARY, BACKBONES, BOTTLENECKS, CODECS, CORRUPTIONS, DIFFUSION_DECODERS, LOSSES, REGULARISERS),
-    *(ADAPTERS, SEQUENCE_CODINGS, KINDS, measures, metrics, nets, priors, probes, proxies, scores, sources),
+    *(
+        ADAPTERS,
+        closed_forms,
+        SCRAMBLES,
+        SEQUENCE_CODINGS,
+        KINDS,
+        measures,
+        metrics,
+        nets,
+        priors,
+        probes,
+        proxies,
+        scores,
+        sources,
+    ),
 )
 SINGLE = (TokenizerConfig, TrainingConfig, EncoderConfig, DataConfig)
 # Interfaces whose `version` is that of those who implement them.
@@ -74,7 +90,18 @@ def further_suites() -> list[dict[str, Any]]:
     }
     adapted: dict[str, Any] = {"data": [IMAGES], "tasks": ["reconstruction"]}
     adapted["tokenizers"] = [{"adapter": name, "label": name} for name in ADAPTERS.names()]
-    return [{"name": "rest", "tokenizers": [noisy], **tables} for tables in (measured, read, adapted)]
+    small = {"width": 8, "downsample": 4}
+    controls = {
+        "data": [IMAGES],
+        "modelability": {"proxies": ["all"]},
+        "tasks": ["generation", "modelability", "closed_form"],
+        "tokenizers": [
+            {"recipe": "kl-vae", **small, "grid": {"scramble": [name for name in SCRAMBLES if name != "codes"]}},
+            {"recipe": "vq-vae", **small, "scramble": "codes"},
+        ],
+    }
+    rest = [{"tokenizers": [noisy], **tables} for tables in (measured, read, adapted)]
+    return [{"name": "rest", **tables} for tables in (*rest, controls)]
 
 
 def test_every_version_moves_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,11 +14,20 @@ from latentbench.tasks.proxies.interface import ProxyInput, compute
 
 OURS = [
     "channel_correlation",
+    "code_compression",
+    "code_entropies",
     "codes",
     "effective_rank",
     "high_frequency_share",
     "local_correlation",
+    "intrinsic_dimension",
+    "label_consistency",
+    "mixture_likelihood",
     "moments",
+    "predictability",
+    "self_similarity",
+    "spectral_shape",
+    "uniformity",
     "viv",
     "viv_full",
 ]

@@ -1,0 +1,56 @@
+"""The task "closed_form": what priors without training reach on a cell's latents, in the distance of generation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...results.record import JobResult
+from ...tasks.closed_forms import closed_forms
+from ...tasks.config import ClosedFormTaskConfig
+from ...tasks.metrics.config import measure_versions
+from ...tokenizers.validation import check
+from .base import JobContext, JobKind, PlanContext, Price
+from .reference import external_references, net_versions, references
+
+
+class ClosedForm(JobKind):
+    """All priors in closed form that the latents allow, or those that the suite names."""
+
+    name, order, version, task = "closed_form", 95, 1, "on request"
+    options = ClosedFormTaskConfig
+    requires = ("data", "tokenizer", "latents")
+
+    def read(self, table: Mapping[str, Any], where: str) -> ClosedFormTaskConfig:
+        options: ClosedFormTaskConfig = super().read(table, where)
+        closed_forms.check_names(options.priors, where=f"{where}.priors")
+        return options
+
+    def config(self, at: PlanContext) -> dict[str, Any]:
+        return super().config(at) | {"priors": list(_names(at)), "seed": at.cell.seed}
+
+    def versions(self, at: PlanContext) -> dict[str, int]:
+        chosen = {f"closed_form.{name}": closed_forms.version(name) for name in _names(at)}
+        return super().versions(at) | measure_versions("frechet", "kid") | chosen | net_versions(at)
+
+    def needs(self, at: PlanContext) -> dict[str, str]:
+        options: ClosedFormTaskConfig = at.suite.options[self.name]
+        return super().needs(at) | references(at, options.reference) | external_references(at)
+
+    def price(self, at: PlanContext) -> Price:
+        options: ClosedFormTaskConfig = at.suite.options[self.name]
+        decoding = at.cell.tokenizer.estimate_flops() / 2
+        return Price(flops=decoding * options.samples * len(_names(at)), step_flops=decoding * options.batch_size)
+
+    def run(self, ctx: JobContext) -> JobResult:
+        from ...tasks.closed_form import measure
+
+        options = {key: value for key, value in ctx.job.config.items() if key != "seed"}
+        config = check(ClosedFormTaskConfig, options, where=self.name)
+        return measure(ctx.tokenizer, ctx.latents, config, ctx.task_context(), references=ctx.references)
+
+
+def _names(at: PlanContext) -> tuple[str, ...]:
+    """The priors asked for that describe such latents."""
+    asked: tuple[str, ...] = at.suite.options["closed_form"].priors or tuple(closed_forms.names())
+    return tuple(name for name in asked if closed_forms.get(name).discrete is at.spec.discrete)
