@@ -27,7 +27,7 @@ def test_the_page_s_engine_runs_a_suite(latentbench: Any, tmp_path: Path) -> Non
     options = ("--import", "one_by_one.py", "--engine", "one-by-one", "--out", "out")
     done = latentbench("run", "./tiny.toml", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "[5/5] finished reconstruction procedural-image-16 pca" in done.stderr
+    assert "[4/4] finished reconstruction procedural-image-16 pca" in done.stderr
     again = latentbench("run", "./tiny.toml", "--out", "out", cwd=tmp_path)
     assert (again.returncode, again.stderr) == (0, "5 jobs are finished already; 0 to do\n")
     listed = latentbench("list", "engines", "--import", "one_by_one.py", cwd=tmp_path).stdout
