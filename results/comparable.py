@@ -70,6 +70,9 @@ def _was_trained(group: Group) -> bool:
 
 def _one_tokenizer(groups: Sequence[Group]) -> bool:
     """Whether all lines read the latents of one tokenizer, seed by seed, in at least one seed."""
-    jobs = [{row["seed"]: row.jobs.get("tokenizer") for row in group.rows} for group in groups]
+    # A scramble changes what is read of one and the same tokenizer.
+    jobs = [
+        {row["seed"]: tuple(map(row.jobs.get, ("tokenizer", "scramble"))) for row in group.rows} for group in groups
+    ]
     shared = set.intersection(*(set(of_line) for of_line in jobs))
     return bool(shared) and all(len({of_line[seed] for of_line in jobs}) == 1 for seed in shared)

@@ -70,6 +70,9 @@ def test_two_priors_of_one_tokenizer_compare_by_their_losses(tmp_path: Path, add
     # one seed of another tokenizer is enough to forbid it
     one_other = [*shared[:-1], table[-1]]
     assert "the tokenizers differ" in incomparable(aggregate(one_other), "flow_loss")
+    # and so is a scramble of its latents
+    scrambled = [replace(row, jobs={**row.jobs, "scramble": f"scramble/{row['cell']}"}) for row in shared]
+    assert "the tokenizers differ" in incomparable(aggregate(scrambled), "flow_loss")
 
 
 def test_one_seed_ranks_no_recipes_by_what_training_decides(tmp_path: Path, add: Add) -> None:
