@@ -323,7 +323,7 @@ def test_the_command_line_imports_no_torch_and_ends_what_it_starts(
     done = latentbench("eval", "python:models.py:Mine", "--size", "16", *arguments, "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Mine (python)" in done.stdout
-    assert "gfd_encoder" in done.stdout
+    assert "gfd_scattering" in done.stdout
     code = (
         "import sys; from latentbench.bench.evaluation import EvalRequest, eval_suite; "
         f"eval_suite(EvalRequest(tokenizer='python:{models}:Mine')); print('torch' in sys.modules)"
