@@ -5,17 +5,15 @@ What was read is either exactly what was written, for exactly this training, or 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from ..tasks.tensors import save_tensors
+from ..tasks.tensors import digest_of, kind_of, save_tensors
 
 
 class InvalidCheckpoint(ValueError):
@@ -26,7 +24,7 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[s
     """Put both in the file `path`, all or nothing. Raises UserError when it can't be written."""
     host = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     text = json.dumps(facts)
-    save_tensors(path, host, {"state": text, "sha256": _digest(host, text)})
+    save_tensors(path, host, {"state": text, "sha256": digest_of(host, text)})
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -35,7 +33,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-        if metadata["sha256"] != _digest(tensors, metadata["state"]):
+        if metadata["sha256"] != digest_of(tensors, metadata["state"]):
             raise InvalidCheckpoint("its digest is another")
         facts = json.loads(metadata["state"])
     except FileNotFoundError:
@@ -57,19 +55,6 @@ def check_alike(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -
             raise InvalidCheckpoint(f"{name} is missing")
         if name not in expected:
             raise InvalidCheckpoint(f"{name} is unknown to this version")
-        ours, theirs = _kind(expected[name]), _kind(tensors[name])
+        ours, theirs = kind_of(expected[name]), kind_of(tensors[name])
         if ours != theirs:
             raise InvalidCheckpoint(f"{name} is {theirs} and not {ours}")
-
-
-def _kind(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
-
-
-def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
-    """SHA-256 of names, types, shapes, values and the facts: what `safetensors` keeps beside its own layout."""
-    digest = hashlib.sha256(text.encode())
-    for name, value in sorted(tensors.items()):
-        digest.update(f"\n{name} {_kind(value)}\n".encode())
-        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()

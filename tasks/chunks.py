@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from .tensors import save_tensors
+from .tensors import digest_of, save_tensors
 
 PATTERN = "chunk-*.safetensors"  # removed when the job is finished
 SECONDS = 30.0  # of work that an end may cost
@@ -75,6 +75,7 @@ class Chunks:
         self._fetch()
         tensors = _joined(self._new) | {f"{_STATE}{name}": tensor for name, tensor in state.items()}
         facts = {"identity": self._identity, "done": str(self.done), "totals": json.dumps(self.totals)}
+        facts["sha256"] = digest_of(tensors, json.dumps(facts))
         save_tensors(self._folder / f"chunk-{self._number:06d}.safetensors", tensors, facts)
         self._number += 1
         for name, parts in self._new.items():
@@ -100,6 +101,9 @@ class Chunks:
             with safe_open(path, "pt") as file:
                 facts = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            told = facts.pop("sha256")
+            if told != digest_of(tensors, json.dumps({name: facts[name] for name in ("identity", "done", "totals")})):
+                return False
             done, totals = int(facts["done"]), json.loads(facts["totals"])
         except (OSError, SafetensorError, KeyError, ValueError):
             return False

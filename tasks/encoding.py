@@ -5,6 +5,7 @@ Shape legend: N samples, B batch, C channels, H heads.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..results.digest import file_digest
 from ..results.errors import UserError
 from ..results.store import atomic_write
 from ..tokenizers.interface import Latents, Tokenizer
@@ -125,6 +127,7 @@ class _PartialFiles:
         self.done, self.finished = 0, False
         self._folder, self._name, self._total, self._resumes = folder, name, total, resume
         self._files: dict[str, FileIO] = {}
+        self._digests: dict[str, Any] = {}  # of what was written so far, by ending
         self._rows: dict[str, int] = {}  # bytes of a row, by ending
         self._types: dict[str, np.dtype] = {}
         self._saved = time.monotonic()
@@ -146,7 +149,7 @@ class _PartialFiles:
                 )
             for ending, array in arrays.items():
                 rows = np.ascontiguousarray(array, dtype=self._types[ending])
-                _write(self._files[ending], rows.data.cast("B"))
+                self._write(ending, rows.data.cast("B"))
         except OSError as error:
             place = self._folder / f"{self._name}{ending}"
             raise UserError(f"cannot write {place}: {error.strerror or error}") from error
@@ -160,6 +163,7 @@ class _PartialFiles:
             os.fsync(file.fileno())
         facts: dict[str, Any] = {"done": self.done, "total": self._total, "rows": self._rows, "finished": finished}
         facts["types"] = {ending: dtype.str for ending, dtype in self._types.items()}
+        facts["sha256"] = {ending: digest.hexdigest() for ending, digest in self._digests.items()}
         atomic_write(self._state, json.dumps(facts).encode())
         self._saved = time.monotonic()
 
@@ -191,22 +195,27 @@ class _PartialFiles:
 
     def _create(self, ending: str, like: np.ndarray) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        file = self._files[ending] = FileIO(self._path(ending), "w")
+        self._files[ending], self._digests[ending] = FileIO(self._path(ending), "w"), hashlib.sha256()
         header = BytesIO()
         description = {"descr": np.lib.format.dtype_to_descr(like.dtype), "fortran_order": False}
         np.lib.format.write_array_header_1_0(header, {**description, "shape": (self._total, *like.shape[1:])})
-        _write(file, header.getvalue())
+        self._write(ending, header.getvalue())
         self._rows[ending], self._types[ending] = like[:1].nbytes, like.dtype
 
+    def _write(self, ending: str, content: bytes | memoryview) -> None:
+        self._digests[ending].update(content)
+        _write(self._files[ending], content)
+
     def _resume(self) -> None:
-        """Open the files behind the rows that are safe. Raises where there are none, or not of this set."""
+        """Open the files behind the rows that are safe. Raises where there are none, not of this set, or damaged."""
         facts = json.loads(self._state.read_bytes())
         if facts["total"] != self._total or not 0 < facts["done"] <= self._total:
             return
         if facts["finished"]:
-            self.finished = all((self._folder / f"{self._name}{ending}").is_file() for ending in facts["rows"])
+            paths = {ending: self._folder / f"{self._name}{ending}" for ending in facts["rows"]}
+            self.finished = all(file_digest(path) == facts["sha256"][ending] for ending, path in paths.items())
             return
-        files = {}
+        files, digests = {}, {}
         try:
             for ending, row in facts["rows"].items():
                 file = files[ending] = FileIO(self._path(ending), "r+")
@@ -216,12 +225,18 @@ class _PartialFiles:
                 if file.seek(0, os.SEEK_END) < end:
                     raise ValueError("rows are missing")
                 file.truncate(end)
-                file.seek(end)
-        except (OSError, ValueError):
+                file.seek(0)
+                digests[ending] = hashlib.sha256()
+                while content := file.read(_CHUNK_BYTES):
+                    digests[ending].update(content)
+                if digests[ending].hexdigest() != facts["sha256"][ending]:
+                    raise ValueError("rows are damaged")
+        except (OSError, ValueError, KeyError):
             for file in files.values():
                 file.close()
             raise
-        self._files, self._rows, self.done = files, facts["rows"], facts["done"]
+        self._files, self._digests = files, digests
+        self._rows, self.done = facts["rows"], facts["done"]
         self._types = {ending: np.dtype(text) for ending, text in facts["types"].items()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -32,6 +33,20 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
             if number is None:
                 raise
             raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+
+
+def digest_of(tensors: Mapping[str, Tensor], text: str) -> str:
+    """SHA-256 of names, types, shapes and values, and of a text: what `safetensors` keeps beside its own layout."""
+    digest = hashlib.sha256(text.encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f"\n{name} {kind_of(value)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def kind_of(tensor: Tensor) -> str:
+    """Type and shape in words: `float32 [3, 4]`."""
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
 def save_samples(folder: Path, values: Mapping[str, Tensor]) -> None:

@@ -43,6 +43,16 @@ def test_from_a_damaged_chunk_on_nothing_counts(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob(PATTERN))) == 1
 
 
+@pytest.mark.parametrize("place", range(8))
+def test_a_flipped_bit_is_noticed(tmp_path: Path, place: int) -> None:
+    filled(tmp_path)
+    second = sorted(tmp_path.glob(PATTERN))[1]
+    content = bytearray(second.read_bytes())
+    content[len(content) * place // 8 + 3] ^= 4
+    second.write_bytes(content)
+    assert Chunks(tmp_path, {"pass": "x"}).done == 2
+
+
 def test_another_pass_starts_anew(tmp_path: Path) -> None:
     filled(tmp_path)
     assert Chunks(tmp_path, {"pass": "y"}).done == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -244,6 +245,30 @@ def test_encoding_goes_on_where_it_was_ended(posterior: bool, tmp_path: Path, mo
     assert seen == [3, 6, 9, 12, 15, 18, 20]
     for path in whole.glob("*.npy"):
         assert path.read_bytes() == (parts / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize("place", [0.01, 0.3, 0.7])
+def test_rows_that_are_damaged_are_encoded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: bool, place: float
+) -> None:
+    monkeypatch.setattr(module, "SECONDS", 0.0)
+    grids = (LatentGrid(shape=(4, 4), channels=4),)
+
+    def end(done: int, total: int, message: str) -> None:
+        if not finished and done == 12:
+            raise KeyboardInterrupt
+
+    options = {"device": CPU, "batch_size": 3, "resume": True}
+    with suppress(KeyboardInterrupt):
+        write_latents(Fixed(grids), Signals(20, 0), tmp_path, "train", progress=end, **options)  # type: ignore[arg-type]
+    path = tmp_path / f"train.values.npy{'' if finished else '.part'}"
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 16
+    path.write_bytes(content)
+    write_latents(Fixed(grids), Signals(20, 0), tmp_path, "train", **options)  # type: ignore[arg-type]
+    write_latents(Fixed(grids), Signals(20, 0), tmp_path / "x", "train", **options)  # type: ignore[arg-type]
+    assert (tmp_path / "train.values.npy").read_bytes() == (tmp_path / "x" / "train.values.npy").read_bytes()
 
 
 def test_rows_that_are_missing_are_encoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
