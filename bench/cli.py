@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 done, but some cells failed; 2 a mistake that the user can
 from __future__ import annotations
 
 import argparse
+import atexit
 import errno
 import io
 import math
@@ -67,6 +68,17 @@ def _tame_streams() -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (as long as the process)
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    atexit.unregister(_settle_streams)
+    atexit.register(_settle_streams)
+
+
+def _settle_streams() -> None:
+    """Let nothing be left in a stream that can't be written to: Python would exit with 120 in the place of our code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            _silence(stream)
 
 
 def _complain(line: str) -> None:

@@ -24,6 +24,7 @@ from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.losses.config import LOSSES
 from latentbench.tokenizers.recipe import load_recipe, recipe_names, resolve
 from latentbench.tokenizers.regularisers.config import REGULARISERS
+from latentbench.tokenizers.scrambles.config import SCRAMBLES
 from latentbench.tokenizers.sequence_coding.config import SEQUENCE_CODINGS
 from latentbench.tokenizers.spec import Modality, SignalSpec
 
@@ -272,6 +273,7 @@ PARTS = {
     "regularisers.md": REGULARISERS,
     "corruptions.md": CORRUPTIONS,
     "codecs.md": CODECS,
+    "scrambles.md": SCRAMBLES,
     "sequence_coding.md": SEQUENCE_CODINGS,
 }
 
@@ -287,6 +289,8 @@ def test_the_page_has_every_part_with_its_options_and_defaults(page: str) -> Non
         expected = {field.name: field.default for field in fields(config)}
         if page in ("losses.md", "auxiliary.md", "regularisers.md"):  # whose weight the table's heading has
             assert expected.pop("weight") == weight
+        if page == "scrambles.md":  # the seed, which all have, is told below the table
+            assert expected.pop("seed") == 0
         assert {name: value for name, (value, _) in stated.items()} == {
             name: list(value) if isinstance(value, tuple) else value for name, value in expected.items()
         }, kind
