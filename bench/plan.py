@@ -8,6 +8,7 @@ from typing import Any
 
 from ..tasks.priors.config import PriorConfig
 from .bounds import check_bounds
+from .datasets.labels import class_count
 from .grid import Cell, cells
 from .job_files import FILES, by_content
 from .jobs import Job
@@ -56,6 +57,7 @@ def make_plan(
 
     Raises UserError for anything that would fail later: impossible points, unknown nets or proxies, absent weights.
     """
+    class_count.cache_clear()  # files may have changed since another plan
     check_table(suite.prior, f"{suite.where}: prior")
     points = cells(suite)
     warnings = check_bounds(suite, points)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 from .config import DataConfig
@@ -9,8 +10,10 @@ from .file_source import chosen_classes
 from .folder import folder_classes
 
 
+@lru_cache(maxsize=256)
 def class_count(config: DataConfig) -> int | None:
-    """Classes of the data set, 0 without labels; None where only reading it can tell (torchvision, no such folder)."""
+    """Classes of the data set, 0 without labels; None where only reading it can tell (torchvision, archives, no such
+    folder). Asked for each cell of a plan, a folder is walked once: a plan begins with `class_count.cache_clear()`."""
     if config.kind == "procedural":
         from .procedural import classes
 
