@@ -245,6 +245,7 @@ def test_the_safe_path_leaves_our_folder_out() -> None:
     assert not Path(done.stdout.strip()).is_relative_to(ROOT / "tokenizers")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["theirs first", "ours first"])
 def test_hugging_faces_tokenizers_in_the_same_environment(order: str, tmp_path: Path) -> None:
     try:

@@ -94,6 +94,7 @@ def test_axes_are_multiplied_before_they_are_expanded(mini: dict[str, Any]) -> N
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.slow
 def test_an_error_is_one_inert_line(
     mini: dict[str, Any], write_suite: Callable[[Any], Path], in_subprocess: Callable[[str], str]
 ) -> None:

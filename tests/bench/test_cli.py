@@ -123,6 +123,7 @@ def test_folders_that_can_t_be_read(mistake: Callable[..., str], mini_file: Path
     assert str(tmp_path / "other") in told(tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_output_that_is_in_the_way(mistake: Callable[..., str], mini_file: Path, tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
@@ -274,6 +275,7 @@ def test_a_full_disk_ends_the_run_with_one_line(latentbench: Latentbench, mini_f
     assert done.stderr == f"latentbench: cannot write {tmp_path / 'b'}/suites/mini.json: File too large\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("redirect", [">&- 2>&-", ">&- 2>/dev/full"])
 def test_a_run_goes_on_without_anywhere_to_say_so(
     latentbench: Latentbench, mini_file: Path, undisturbed: Path, tmp_path: Path, redirect: str

@@ -87,6 +87,7 @@ def test_files_are_counted_by_what_became_of_them(sounds: Path, planned: Callabl
     assert data["reasons"]["too short"] == 5
 
 
+@pytest.mark.slow
 def test_a_run_says_the_same_before_it_trains_and_the_leaderboard_after(sounds: Path, tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=200)
     table = suite(sounds, modality="waveform", sample_rate=8000, seconds=0.256, per_file=2, val=2)

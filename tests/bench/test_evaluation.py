@@ -104,6 +104,7 @@ def test_several_evaluations_into_one_folder_are_a_board(models: Path) -> None:
     assert text.count("## eval") == 1
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again_and_a_moved_folder_changes_nothing(models: Path, tmp_path: Path) -> None:
     run(f"python:{models}:Mine")
     first = executed()

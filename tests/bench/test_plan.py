@@ -250,6 +250,7 @@ def test_the_predicted_spec_is_that_of_the_built_tokenizer() -> None:
         assert cell.tokenizer.estimate_parameters() == pytest.approx(parameters, rel=0.02), cell.name
 
 
+@pytest.mark.slow
 def test_two_hundred_cells_plan_without_torch(in_subprocess: Callable[[str], str]) -> None:
     suite = {
         "name": "big",

@@ -158,6 +158,7 @@ def test_samples_are_paired() -> None:
     assert apart.high - apart.low > 2 * (paired.high - paired.low)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("samples", "seeds"), [(48, 1), (64, 3)])
 def test_ninety_five_in_a_hundred_intervals_hold_the_truth(samples: int, seeds: int) -> None:
     rng = np.random.default_rng(samples)

@@ -80,6 +80,7 @@ def drawn(folder: Path, out: Path) -> None:
     assert not [reason for reason in reasons if "\n" in reason]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(4))
 def test_whatever_can_be_read_can_be_shown(folder: Path, tmp_path: Path, part: int) -> None:
     files = sorted(folder.glob("jobs/*/*/record.json")) + sorted(folder.glob("suites/*.json")) * 8

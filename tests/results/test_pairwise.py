@@ -198,6 +198,7 @@ def test_more_lines_than_anybody_reads_are_not_compared() -> None:
     assert (compared.ranks("higher"), compared.best("lower"), compared.differences()) == ([], [], {})
 
 
+@pytest.mark.slow
 def test_six_hundred_lines_are_fast() -> None:
     values = np.random.default_rng(0).normal(size=(600, 3)) + np.arange(600)[:, None]
     lines = entries(values)

@@ -9,6 +9,7 @@ import scipy.stats
 from latentbench.results.quantiles import sidak, student, tukey
 
 
+@pytest.mark.slow
 def test_quantiles_are_scipys() -> None:
     for k, freedom in ((3, 4.0), (20, 38.0), (100, 12.0)):
         exact = scipy.stats.studentized_range.ppf(0.95, k, freedom) / math.sqrt(2)

@@ -183,6 +183,7 @@ def test_a_worker_that_keeps_dying_is_a_failure(out: Path, do: dict[str, Any], c
     assert record.error == Failure(type="WorkerDied", message=f"{cause}, 3 times")
 
 
+@pytest.mark.slow
 def test_a_worker_killed_from_outside_is_started_again(out: Path) -> None:
     a, b = job("a", seconds=1.0), job("b", seconds=1.0)
     running = engine(out).run({a.id: a, b.id: b})
@@ -197,6 +198,7 @@ def server_of(worker: int) -> int:
     return int(Path(f"/proc/{worker}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
+@pytest.mark.slow
 def test_a_killed_server_takes_its_workers_along_and_is_started_again(out: Path) -> None:
     a, b = job("a", seconds=1.0), job("b", seconds=1.0)
     c = job("c", a, b)
@@ -213,6 +215,7 @@ def test_a_killed_server_takes_its_workers_along_and_is_started_again(out: Path)
     assert "the job server died (exit status -9)" in next(e.message for e in events if e.kind == "retried")
 
 
+@pytest.mark.slow
 def test_a_server_s_death_is_not_its_jobs_fault(out: Path) -> None:
     a, quick = job("a", seconds=1.0, deaths=2), [job(f"quick{i}") for i in range(2)]
     running = engine(out).run({j.id: j for j in (*quick, a)})
@@ -247,6 +250,7 @@ def most_at_once(spans: list[tuple[float, float]]) -> int:
     return max(sum(start <= moment < end for start, end in spans) for moment, _ in spans)
 
 
+@pytest.mark.slow
 def test_as_many_small_jobs_as_units(out: Path) -> None:
     jobs = [job(f"j{i}", seconds=0.3) for i in range(5)]
     run(out, *jobs, units=2)
@@ -330,6 +334,7 @@ def test_nothing_but_results_is_left_in_a_finished_job_s_folder(out: Path) -> No
     assert names == {"log", "pid-1", "started", "ended", "record.json"}
 
 
+@pytest.mark.slow
 def test_a_job_without_a_sign_of_life_is_ended_and_begun_again(out: Path) -> None:
     stuck = job("stuck", seconds=60)
     engine = LocalEngine(EngineSettings(store=Store(out), cache=out, devices="cpu", stall_seconds=1.0))
@@ -342,6 +347,7 @@ def test_a_job_without_a_sign_of_life_is_ended_and_begun_again(out: Path) -> Non
     assert all("most recent call first" in log.read_text() for log in logs)
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_is_ended_too(out: Path) -> None:
     stuck = job("stopped", stops=True)
     engine = LocalEngine(EngineSettings(store=Store(out), cache=out, devices="cpu", stall_seconds=1.0))
@@ -349,6 +355,7 @@ def test_a_stopped_worker_is_ended_too(out: Path) -> None:
     assert [e.kind for e in events] == ["started", "stalled", "retried", "started", "finished"]
 
 
+@pytest.mark.slow
 def test_a_server_that_hangs_is_replaced(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("latentbench.bench.engines.client.PING_SECONDS", 0.2)
     monkeypatch.setattr("latentbench.bench.engines.client.SILENT_SECONDS", 1.0)

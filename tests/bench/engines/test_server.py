@@ -90,6 +90,7 @@ def test_a_dead_server_is_noticed(server: Server, tmp_path: Path) -> None:
     server.close()
 
 
+@pytest.mark.slow
 def test_an_interrupt_at_the_terminal_does_not_reach_it(tmp_path: Path) -> None:
     # Ctrl-C goes to the whole group, at any moment of the server's start.
     (tmp_path / "server.py").write_text(SCRIPT)

@@ -12,6 +12,7 @@ from latentbench.results.calibration.table_file import read_table
 from latentbench.results.errors import UserError
 
 
+@pytest.mark.slow
 def test_a_file_per_calibration(runs: Path, tmp_path: Path) -> None:
     results = [calibrate(table, draws=20) for table in read_runs([runs])]
     files = draw(results, tmp_path / "c.png")
@@ -21,6 +22,7 @@ def test_a_file_per_calibration(runs: Path, tmp_path: Path) -> None:
         assert len(image.convert("RGB").getcolors(1 << 20) or []) > 20
 
 
+@pytest.mark.slow
 def test_the_same_calibration_gives_the_same_bytes(runs: Path, tmp_path: Path) -> None:
     result = calibrate(read_runs([runs])[0], draws=20)
     for name in ("a.svg", "b.svg"):

@@ -26,6 +26,7 @@ def covariance(x: Tensor) -> Tensor:
     return torch.cov(x.double().flatten(1).t())
 
 
+@pytest.mark.slow
 def test_a_product_of_covariances_is_drawn_as_it_is(spec: Spec) -> None:
     channels = torch.tensor([[1.0, 0.5], [0.0, 0.6]])
     positions = torch.linalg.qr(torch.randn(6, 6))[0] * torch.tensor([3.0, 2, 1, 1, 0.5, 0.1])

@@ -210,6 +210,7 @@ def inception() -> Shapes:
     }
 
 
+@pytest.mark.slow
 def test_ours_agrees_with_torch_fidelitys_inception(install: Callable[[str, Shapes], dict[str, Tensor]]) -> None:
     """The reason why our faster Inception is the default: rFID within 1e-3 of theirs, here with random weights."""
     install("inception", {k: v for k, v in inception().items() if not k.startswith("fc.")})

@@ -62,6 +62,7 @@ def test_resize_equals_torch_fidelity(shape: tuple[int, int]) -> None:
     torch.testing.assert_close(ours, theirs, atol=2e-4, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("weights_folder")
 def test_features_equal_torch_fidelity(photos: Tensor, peer: nn.Module) -> None:
     net = nets.get("inception")().load(_spec(*photos.shape[2:]), CPU)

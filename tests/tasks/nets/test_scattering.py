@@ -172,6 +172,7 @@ def test_a_waveform_and_its_spectrogram_have_the_same_features(make_signal: Call
     torch.testing.assert_close(collect(_net(spectrogram), [pictures]), collect(net, [x]), atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_order_of_frames_shows(make_signal: Callable[..., SignalSpec]) -> None:
     """A frame's own statistics cannot tell a clip from its frames in another order; differences in time do."""
     texture = synthetic(32, 3, (24, 24))

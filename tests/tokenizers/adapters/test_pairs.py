@@ -71,6 +71,7 @@ def test_torchscript_is_code_and_has_to_be_trusted(
     agree(load(TorchScriptConfig(**where, trust_pickle=True), signal), layers, signal)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_onnx(tmp_path: Path, layers: tuple[nn.Module, nn.Module], make_signal: MakeSignal, dynamic: bool) -> None:
     """Also graphs that were exported for a batch of one."""

@@ -230,6 +230,7 @@ def fit(
 LATE: dict[str, object] = {"start": 0.6, "width": 4, "layers": 1}
 
 
+@pytest.mark.slow
 def test_until_its_start_the_training_is_that_without_it_to_the_bit(
     image: SignalSpec, sample: Sample, tmp_path: Path
 ) -> None:
