@@ -13,8 +13,10 @@ import sys
 
 import numpy as np
 
-from latentbench.results.calibration.correlation import KINDS, Kind
+from latentbench.results.calibration.correlation import KINDS, Kind, coefficient, partial
 from latentbench.results.calibration.levels import LEVELS, Level, Rows, correlate, level_coefficient, resample
+from latentbench.results.calibration.observations import Observation, Observations, Predictor
+from latentbench.results.calibration.report import calibrate
 
 SETTINGS = (
     {"families": 25, "members": 1, "seeds": 1, "between": 0.8, "within": 0.0},
@@ -54,7 +56,7 @@ def truth(level: Level, kind: Kind, repeats: int, **setting: float) -> float:
         if level == "overall" and not one:
             rows = rows.only(range(0, len(rows), int(setting["members"])))  # one of each: as correlated, and quick
         values.append(level_coefficient(level, kind, rows))
-    return float(np.nanmean(values))
+    return float(np.mean(values))  # NaN for families of one row, which have none within
 
 
 def coverage(
@@ -74,8 +76,56 @@ def coverage(
     return {key: tuple(np.mean(values, axis=0)) for key, values in hits.items()}  # type: ignore[misc]
 
 
+def observed(rng: np.random.Generator, families: int, members: int, knows: float, baseline: float) -> Observations:
+    """Tokenizers of whose outcome a proxy `x` and the baseline `psnr` know a part each; and their `rate`."""
+    family = np.repeat(np.arange(families), members)
+    truth, rate = (rng.normal(size=families)[family] + rng.normal(size=len(family)) for _ in range(2))
+    columns = {"x": knows * truth, "psnr": baseline * truth}
+    columns = {name: values + rng.normal(size=len(family)) for name, values in columns.items()} | {"rate": rate}
+    outcomes = (truth + 0.7 * rate)[:, None] + NOISE * rng.normal(size=(len(family), 2))
+    items = tuple(
+        Observation(
+            name=f"t{i}",
+            family=f"f{family[i]}",
+            outcome=tuple(outcomes[i].tolist()),
+            values={name: float(values[i]) for name, values in columns.items()},
+        )
+        for i in range(len(family))
+    )
+    predictors = (Predictor(name="x"), Predictor(name="psnr", baseline=True))
+    return Observations(title="", outcome="gfd", direction="lower", items=items, predictors=predictors, given=("rate",))
+
+
+def coverage_of_comparisons(
+    families: int, members: int, knows: float, baseline: float, *, draws: int = 100, resamples: int = 200
+) -> dict[str, float]:
+    """How often the intervals of the gain over the best baseline, and of the partial coefficient, hold the truth."""
+    rng = np.random.default_rng(5)
+    many = [observed(rng, 250, 1, knows, baseline) for _ in range(5)]
+    gain, part = (float(np.mean(values)) for values in zip(*map(_comparisons, many), strict=True))
+    hits = []
+    for number in range(draws):
+        table = observed(rng, families, members, knows, baseline)
+        report = next(r for r in calibrate(table, draws=resamples, seed=number).proxies if r.predictor.name == "x")
+        intervals = (report.gain, gain), (report.partial, part)
+        hits.append([c is not None and c.low is not None and c.low <= t <= (c.high or 0) for c, t in intervals])
+    shares = np.mean(hits, axis=0)
+    return {"gain": float(shares[0]), "partial": float(shares[1])}
+
+
+def _comparisons(table: Observations) -> tuple[float, float]:
+    x, psnr = table.rows("x"), table.rows("psnr")
+    rate = np.array([[item.values["rate"]] for item in table.items])
+    strengths = [abs(coefficient("spearman", rows.x, rows.y)) for rows in (x, psnr)]
+    return strengths[0] - strengths[1], partial(x.x, x.y, rate)
+
+
 def main(draws: int) -> None:
     """Print the table."""
+    for families, members in ((8, 4), (25, 1)):
+        for knows, baseline in ((1.0, 1.0), (2.0, 0.5)):
+            shares = coverage_of_comparisons(families, members, knows, baseline, draws=draws)
+            print(f"families {families}, members {members}, proxy {knows}, baseline {baseline}: {shares}", flush=True)
     for setting in SETTINGS:
         print(", ".join(f"{name} {value}" for name, value in setting.items()))
         for (level, kind), (share, width) in coverage(draws, **setting).items():

@@ -82,6 +82,13 @@ def test_rows_are_drawn_where_families_are_few() -> None:
     assert len(np.unique(weights[:, 0])) > 1
 
 
+@pytest.mark.slow
+def test_intervals_of_comparisons_cover() -> None:
+    """The gain over the best baseline, and the partial coefficient, at eight families of four rows."""
+    shares = runpy.run_path(str(BENCH))["coverage_of_comparisons"](8, 4, 1.0, 1.0, draws=25, resamples=80)
+    assert min(shares.values()) >= 0.8  # 25 draws of .95 lie above it 99.3 % of the time
+
+
 def test_intervals_cover() -> None:
     """The bench's settings, small: eight families of four rows, two seeds."""
     coverage = runpy.run_path(str(BENCH))["coverage"]
