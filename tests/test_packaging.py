@@ -54,8 +54,8 @@ ELSEWHERE = {
     "bench/datasets/video_timeline.py": "bench/datasets/test_video_files.py",
     "bench/datasets/webdataset.py": "bench/datasets/test_shards.py",
     "bench/engines/client.py": "bench/engines/test_local.py",  # both ends of one pipe, tested as one
+    "bench/console.py": "bench/test_cli.py",  # closed and full streams
     "bench/engines/inline.py": "bench/test_evaluation.py",  # every test there runs in it
-    "bench/eval_command.py": "bench/test_evaluation.py",
     "bench/further_systems.py": "bench/test_systems.py",  # rows of the table of systems
     "results/activity.py": "results/test_rows.py",  # what a row's status is read from
     "tasks/collected.py": "tasks/test_reconstruction.py",  # a part of one pass
@@ -105,6 +105,7 @@ ELSEWHERE = {
     "tokenizers/part.py": "tokenizers/test_recipe.py",
     "tokenizers/sequence_coding/tokenizer.py": "tokenizers/sequence_coding/test_bpe.py",
     "tokenizers/training.py": "bench/test_training.py",  # data: the loop's options
+    "bench/commands/": "bench/test_cli.py",
     "bench/kinds/": "bench/test_runner.py",  # every kind of job, through a run of all of them
     "bench/checkpoint.py": "bench/test_training.py",  # what training writes and reads, through trainings
     "results/digest.py": "results/test_store.py",  # of artifacts, through the store

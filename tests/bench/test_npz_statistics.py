@@ -13,7 +13,7 @@ from torch import Tensor
 from latentbench.bench import cli
 from latentbench.bench.plan import make_plan
 from latentbench.bench.runner import run_suite
-from latentbench.bench.statistics_command import write_statistics
+from latentbench.bench.npz_statistics import write_statistics
 from latentbench.bench.suite import load_suite
 from latentbench.results.errors import UserError
 from latentbench.results.rows import rows

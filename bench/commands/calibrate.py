@@ -1,0 +1,56 @@
+"""`latentbench calibrate`: which cheap numbers predict generation. Torch-free."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from .options import names, where_option
+
+HELP = "which cheap numbers predict generation: from finished runs, or a CSV"
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    command.add_argument(
+        "sources", metavar="DIR|TABLE.csv", nargs="+", type=Path, help="output folders of runs, or a CSV"
+    )
+    command.add_argument(
+        "--outcome", metavar="COLUMN", help="what to predict (default: the log of the leading gFD, and the mean rank)"
+    )
+    command.add_argument("--family", metavar="COLUMN", help="what makes a family (default: the label; of a CSV none)")
+    command.add_argument("--proxies", metavar="A,B*", type=names, help="default: all that is measured of latents")
+    command.add_argument("--baselines", metavar="A,B*", type=names, help="default: rate, distortion, size, date")
+    command.add_argument("--given", metavar="A,B", type=names, default=[], help="partial correlations hold these fixed")
+    command.add_argument("--better", choices=("lower", "higher"), default="lower", help="of a CSV's outcome")
+    command.add_argument("--higher", metavar="A,B", type=names, default=[], help="proxies of which more is better")
+    command.add_argument("--lower", metavar="A,B", type=names, default=[], help="proxies of which less is better")
+    where_option(command)
+    command.add_argument("--format", choices=("text", "md", "json"), help="default: text on a terminal, else md")
+    command.add_argument("--plot", metavar="FILE", type=Path, help="scatter plots: a .png, .svg or .pdf")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run it; returns the exit code."""
+    from rich.console import Console
+
+    from ...results.calibration.command import calibrations
+    from ...results.calibration.picture import draw
+    from ...results.calibration.text import markdown, terminal, to_json
+
+    names = ("outcome", "family", "proxies", "baselines", "given", "where", "better", "higher", "lower")
+    results = calibrations(arguments.sources, **{name: getattr(arguments, name) for name in names})
+    pictures = draw(results, arguments.plot) if arguments.plot is not None else []
+    if arguments.format == "json":
+        print(to_json(results), end="")
+        return 0
+    if arguments.format == "text" or (arguments.format is None and sys.stdout.isatty()):
+        console = Console()
+        for result in results:
+            console.print(*terminal(result, console.width), sep="\n", highlight=False)
+    else:
+        print("\n".join(markdown(result) for result in results), end="")
+    for path in pictures:
+        print(path)
+    return 0

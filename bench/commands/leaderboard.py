@@ -1,0 +1,32 @@
+"""`latentbench leaderboard`: tables of finished runs. Torch-free."""
+
+from __future__ import annotations
+
+import argparse
+
+from .options import dirs_argument, where_option
+from .output import show_tables
+
+HELP = "tables from finished runs"
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    dirs_argument(command)
+    command.add_argument(
+        "--format",
+        choices=("md", "csv", "json", "latex", "html"),
+        help="default: a table for the terminal; md in a pipe or file",
+    )
+    command.add_argument("--sort", metavar="COLUMN", help="the column that ranks and orders the rows")
+    where_option(command)
+    command.add_argument("--columns", metavar="A,B,C|all", help="which columns, in which order")
+    command.add_argument("--wide", action="store_true", help="on a terminal: all columns and notes, however many")
+    command.add_argument("--pareto", metavar="A,B", help="the two columns of the Pareto front that is marked")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run it; returns the exit code."""
+    options = {name: getattr(arguments, name) for name in ("format", "sort", "where", "columns", "pareto")}
+    show_tables(arguments.dirs, wide=arguments.wide, **options)
+    return 0

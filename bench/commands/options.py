@@ -1,0 +1,71 @@
+"""Options that several commands take. Torch-free."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+
+def suite_options(command: argparse.ArgumentParser) -> None:
+    """A suite, and what to change of it."""
+    command.add_argument("suite", metavar="SUITE", help="a shipped suite's name, or a TOML file")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="sets",
+        help="change the suite: data.path=photos",
+    )
+    import_option(command)
+
+
+def import_option(command: argparse.ArgumentParser) -> None:
+    """Modules with parts of the user's own."""
+    command.add_argument(
+        "--import",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        dest="imports",
+        help="a module, or a FILE.py, that registers parts of your own; workers import it too",
+    )
+
+
+def dirs_argument(command: argparse.ArgumentParser) -> None:
+    """The output folders that are read."""
+    command.add_argument("dirs", metavar="DIR", nargs="+", type=Path, help="output folders of runs")
+
+
+def where_option(command: argparse.ArgumentParser) -> None:
+    """Which rows are read."""
+    command.add_argument(
+        "--where", action="append", default=[], metavar="FILTER", help="keep rows: modality=image, tsr>=12"
+    )
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1; raises argparse.ArgumentTypeError."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text)):
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A time of at least 0; raises argparse.ArgumentTypeError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value >= 0:
+        raise argparse.ArgumentTypeError(f"expected a number of seconds, got {text!r}")
+    return value
+
+
+def names(text: str) -> list[str]:
+    """Names with commas between them; raises argparse.ArgumentTypeError."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"expected names with commas between them, got {text!r}")
+    return names
