@@ -94,6 +94,7 @@ ELSEWHERE = {
     "tokenizers/backbones/stages.py": "tokenizers/test_geometry.py",
     "tokenizers/bottlenecks/identity.py": "tokenizers/test_composed.py",  # x -> x, through the recipe
     "tokenizers/build.py": "tokenizers/test_composed.py",  # a few lines
+    "tokenizers/regularisers/features.py": "tokenizers/regularisers/test_alignment.py",  # the features' normalisation
     "tokenizers/codecs/h264.py": "tokenizers/codecs/test_stream.py",  # what all byte streams must do, in one place
     "tokenizers/codecs/identity.py": "tokenizers/codecs/test_dct.py",  # x -> x
     "tokenizers/codecs/jpeg.py": "tokenizers/codecs/test_stream.py",

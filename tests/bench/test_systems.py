@@ -25,7 +25,7 @@ from latentbench.tokenizers.spec import Modality
 
 CLAIMS = load_suite("systems").claims
 # Every system of the field's list.
-IDS = [f"{letter}{i}" for letter, count in (("A", 21), ("B", 10), ("C", 11), ("F", 12)) for i in range(1, count + 1)]
+IDS = [f"{letter}{i}" for letter, count in (("A", 24), ("B", 18), ("C", 11), ("F", 12)) for i in range(1, count + 1)]
 
 # Two of its cells, with as little training as there is.
 TINY: dict[str, Any] = {
@@ -184,7 +184,8 @@ def test_every_recipe_has_a_cell_in_each_of_its_modalities() -> None:
 
 
 def test_the_list_has_every_system_once() -> None:
-    assert [claim.id for claim in CLAIMS] == [*(f"A{n}" for n in range(1, 21)), *(f"B{n}" for n in range(1, 11))]
+    adapters = {"A21"}  # of others' tokenizers nothing is claimed
+    assert [claim.id for claim in CLAIMS] == [id for id in IDS if id[0] in "AB" and id not in adapters]
     assert all(claim.claim and claim.name for claim in CLAIMS)
 
 

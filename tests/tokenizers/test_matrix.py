@@ -44,6 +44,7 @@ BOTTLENECK: dict[str, dict[str, Any]] = {
     "lfq": {},
     "vq_vae_2": {"codebook_size": 8},
     "vq_reg": {"codebook_size": 8},
+    "soft_vq": {"codebook_size": 8},
 }
 DECODERS: dict[str, dict[str, Any] | None] = {"its own": None, **HALVES, "diffusion": {"kind": "diffusion"}}
 

@@ -76,6 +76,7 @@ BOTTLENECKS = Registry(
         "rvq": "tokenizers.bottlenecks.rvq_config:RVQConfig",
         "lfq": "tokenizers.bottlenecks.lfq_config:LFQConfig",
         "vq_vae_2": "tokenizers.bottlenecks.vq_vae_2_config:VQVAE2Config",
+        "soft_vq": "tokenizers.bottlenecks.soft_vq_config:SoftVQConfig",
         "vq_reg": "tokenizers.bottlenecks.vq_reg_config:VQRegConfig",
     },
     base=BottleneckConfig,
