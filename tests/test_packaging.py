@@ -103,6 +103,8 @@ ELSEWHERE = {
     "tokenizers/cost.py": "tokenizers/test_composed.py",  # against the built module's own count
     "tokenizers/diffusion_decoders/unet.py": "tokenizers/diffusion_decoders/test_diffusion.py",  # a network
     "tokenizers/interface.py": "tokenizers/test_composed.py",
+    "tokenizers/mobilenet_v2.py": "tokenizers/backbones/test_frozen.py",  # one net, as an encoder and as a feature net
+    "tokenizers/target_sizes.py": "tokenizers/test_targets.py",
     "tokenizers/part.py": "tokenizers/test_recipe.py",
     "tokenizers/sequence_coding/tokenizer.py": "tokenizers/sequence_coding/test_bpe.py",
     "tokenizers/training.py": "bench/test_training.py",  # data: the loop's options

@@ -26,7 +26,7 @@ from latentbench.tokenizers.spec import Modality
 
 CLAIMS = load_suite("systems").claims
 # Every system of the field's list.
-IDS = [f"{letter}{i}" for letter, count in (("A", 24), ("B", 18), ("C", 11), ("F", 12)) for i in range(1, count + 1)]
+IDS = [f"{letter}{i}" for letter, count in (("A", 25), ("B", 18), ("C", 11), ("F", 12)) for i in range(1, count + 1)]
 
 # Two of its cells, with as little training as there is.
 TINY: dict[str, Any] = {

@@ -164,7 +164,10 @@ def test_the_added_sequence_coding_works_in_every_modality(signal: SignalSpec) -
 
 # Options by which an example is used, and the recipes that the page (or the recipe's own needs) leaves out.
 USED = {
-    "backbones.md": ({"backbone": {"kind": "patch_mlp"}}, {"pca", "nested-dropout", "adaptive-length", "se-vae"}),
+    "backbones.md": (
+        {"backbone": {"kind": "patch_mlp"}},
+        {"pca", "nested-dropout", "adaptive-length", "rae", "se-vae"},
+    ),
     "bottlenecks.md": (
         {"bottleneck": {"kind": "sign"}, "channels": 8},
         {"af-vae", "repa-e", "se-vae", "spectrum-matched-vae"},

@@ -68,6 +68,7 @@ BOTTLENECKS = Registry(
     "latentbench.bottlenecks",
     {
         "identity": "tokenizers.bottlenecks.identity_config:IdentityConfig",
+        "standardise": "tokenizers.bottlenecks.standardise_config:StandardiseConfig",
         "linear": "tokenizers.bottlenecks.linear_config:LinearConfig",
         "kl": "tokenizers.bottlenecks.kl_config:KLConfig",
         "vq": "tokenizers.bottlenecks.vq_config:VQConfig",

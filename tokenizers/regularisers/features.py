@@ -14,8 +14,8 @@ from torch import Tensor
 from ..auxiliary.base import TrainedTokenizer
 from ..backbones.shortcut import first
 from ..spec import LatentSpec
+from ..targets import build_target, pooled
 from .base import Regulariser
-from .targets import build_target, pooled
 
 # Enough to estimate the mean and deviation of every feature.
 _SAMPLES = 1024
@@ -29,7 +29,7 @@ class FeaturePredictor(Regulariser):
 
     def __init__(self, name: str, spec: LatentSpec, places: tuple[int, ...]) -> None:
         super().__init__()
-        self.target = build_target(name, spec)
+        self.target = build_target(name, spec.signal, spec.grid.shape, where="regularisers: target")
         self.places = places
         self.register_buffer("mean", torch.zeros(self.target.channels))
         self.register_buffer("deviation", torch.ones(self.target.channels))

@@ -16,8 +16,8 @@ from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.regularisers.alignment import Alignment, structure_loss
 from latentbench.tokenizers.regularisers.alignment_config import AlignmentConfig
-from latentbench.tokenizers.regularisers.targets import OrientedGradients, pooled
 from latentbench.tokenizers.spec import Modality, SignalSpec
+from latentbench.tokenizers.targets import OrientedGradients, pooled
 
 
 def aligned(signal: SignalSpec, x: Tensor, **options: object) -> tuple[ComposedTokenizer, Alignment]:
