@@ -255,7 +255,7 @@ class TokenizerConfig:
         return {name: part for name, part in parts.items() if part is not None}
 
     def weights(self) -> tuple[str, ...]:
-        """Weights files without which it can't be trained (or, of a frozen encoder, used), by the names of `tokenizers/weights.py`."""
+        """Weights files that training needs, or a frozen encoder, by the names of `tokenizers/weights.py`."""
         parts: list[WeightedPart | BackboneConfig] = [self.backbone, *self.losses, *self.auxiliary_objectives]
         return tuple(sorted({name for part in parts for name in part.weights()}))
 

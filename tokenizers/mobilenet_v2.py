@@ -15,7 +15,7 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def trunk(tensors: Tensors, *, blocks: int | None = None) -> nn.Sequential:
-    """The net without its classifier, or its first `blocks`, for normalised images `[B, 3, H, W]`; batch norm folded in.
+    """The net without its classifier, or its first `blocks`, for normalised images `[B, 3, H, W]`; batch norm folded.
 
     Raises UserError on the weights of another net.
     """

@@ -29,7 +29,7 @@ class Target:
 
 
 def build_target(name: str, signal: SignalSpec, grid: tuple[int, ...], *, where: str) -> Target:
-    """The target called `name` for such signals, whose features are to lie on `grid`; `where` is the option that asks."""
+    """The target called `name` for such signals, its features to lie on `grid`; `where` is the option that asks."""
     modality = signal.modality
     if name == "alexnet":
         return AlexNetFeatures(video=modality is Modality.VIDEO, where=where)

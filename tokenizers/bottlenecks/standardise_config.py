@@ -12,7 +12,7 @@ _FIXED = ("frozen", "patch")
 
 @dataclass(frozen=True, kw_only=True)
 class StandardiseConfig(BottleneckConfig):
-    """Fixed features of mean 0 and variance 1 over the training split, or fewer principal components of them (RAE, A25).
+    """Fixed features of mean 0 and variance 1 over the training split, or principal components of them (RAE, A25).
 
     After Zheng et al. 2025 (arXiv 2510.11690), whose latents are all of a frozen net's normalised features.
     """
