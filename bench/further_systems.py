@@ -9,16 +9,15 @@ from dataclasses import dataclass
 
 from ..tokenizers.spec import Modality
 
-_GRIDS = "suites image-tsr-grid, video-tsr-grid, audio-tsr-grid"
-_SUITE = "suite systems"
+_SYSTEMS = "systems"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FurtherSystem:
     """A row of its own: `where` it runs, for which `modalities` (empty: all), and what is said of it.
 
-    Its last result is that of cells with one of these `priors` (of the recipe `recipe` alone, if given), the verdict on
-    `claim` (another row's id), or how many cells of the `suites` are finished.
+    Its last result is that of cells with one of these `priors` (of the recipe `recipe` alone, if given), or how many
+    cells of the `suites` are finished; that of a statement is what its `suites` conclude.
     """
 
     id: str
@@ -28,13 +27,17 @@ class FurtherSystem:
     modalities: tuple[Modality, ...] = ()
     priors: tuple[str, ...] = ()
     recipe: str = ""
-    claim: str = ""
     suites: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
         """The system's id and name."""
         return f"{self.id} {self.name}"
+
+    @property
+    def statement(self) -> bool:
+        """Whether it is a statement on the field: claims with its id, in its `suites`, decide it."""
+        return self.id.startswith("F")
 
     @property
     def runs(self) -> bool:
@@ -46,6 +49,14 @@ def _prior(id: str, name: str, says: str, *priors: str, where: str = "", recipe:
     word = "prior" if len(priors) == 1 else "priors"
     place = where or f"{word} {', '.join(priors)}"
     return FurtherSystem(id=id, name=name, where=place, says=says, priors=priors, recipe=recipe)
+
+
+def _statement(
+    id: str, name: str, says: str, suite: str = "", *, modalities: tuple[Modality, ...] = ()
+) -> FurtherSystem:
+    """A statement on the field, decided by `suite` or by one of its own, `statement-<id>`."""
+    suite = suite or f"statement-{id.lower()}"
+    return FurtherSystem(id=id, name=name, where=f"suite {suite}", says=says, modalities=modalities, suites=(suite,))
 
 
 FURTHER: tuple[FurtherSystem, ...] = (
@@ -75,86 +86,57 @@ FURTHER: tuple[FurtherSystem, ...] = (
         recipe="identity",
     ),
     _prior("C11", "Hierarchical prior", "the coarse grid of codes first, the fine ones given it", "hierarchical"),
-    FurtherSystem(
-        id="F1",
-        name="Equal TSR, equal distortion",
-        where=_GRIDS,
-        says="at one TSR, fewer positions with more channels each come back about as well",
-        suites=("image-tsr-grid", "video-tsr-grid", "audio-tsr-grid"),
+    _statement(
+        "F1", "Equal TSR, equal distortion", "at one TSR, fewer positions with more channels come back about as well"
     ),
-    FurtherSystem(
-        id="F2",
-        name="TSR trades distortion for modelability",
-        where=_GRIDS,
-        says="a higher TSR makes reconstructions worse and latents easier to model",
-        suites=("image-tsr-grid", "video-tsr-grid", "audio-tsr-grid"),
+    _statement(
+        "F2", "TSR trades distortion for modelability", "a higher TSR: worse reconstructions, latents easier to model"
     ),
-    FurtherSystem(
-        id="F3",
-        name="Squared error blurs",
-        where=f"{_SUITE}, suite photo-tokenizers",
-        says="squared error alone loses high frequencies; perceptual and adversarial losses bring them back",
-        claim="A10",
+    _statement(
+        "F3",
+        "Squared error blurs",
+        "squared error alone loses high frequencies; an adversary brings them back",
+        _SYSTEMS,
     ),
-    FurtherSystem(
-        id="F4",
-        name="The KL weight sets a scale",
-        where=_SUITE,
-        says="at the weights in use, the KL term scales latents and hardly limits what they hold",
-        claim="A3",
+    _statement(
+        "F4",
+        "The KL weight sets a scale",
+        "at the weights in use, the KL term scales latents and hardly limits what they hold",
+        _SYSTEMS,
     ),
-    FurtherSystem(
-        id="F5",
-        name="Equivariance helps the prior",
-        where=_SUITE,
-        says="an equivariance regulariser makes latents easier to model and costs little distortion",
-        claim="B7",
+    _statement(
+        "F5",
+        "Equivariance helps the prior",
+        "an equivariance regulariser makes latents easier to model and costs little distortion",
+        _SYSTEMS,
     ),
-    FurtherSystem(
-        id="F6",
-        name="Entropy coding hurts the prior",
-        where=_SUITE,
-        says="at equal bits, entropy-coded latents are far harder to model",
-        claim="A19",
+    _statement(
+        "F6", "Entropy coding hurts the prior", "at equal bits, entropy-coded latents are far harder to model", _SYSTEMS
     ),
-    FurtherSystem(
-        id="F7",
-        name="What an auxiliary decoder changes",
-        where=_SUITE,
-        says="it changes what the encoder keeps, and can be dropped after training at no cost",
-        claim="B4",
+    _statement(
+        "F7",
+        "What an auxiliary decoder changes",
+        "it changes what the encoder keeps, and can be dropped after training at no cost",
+        _SYSTEMS,
     ),
-    FurtherSystem(
-        id="F8",
-        name="Latents cost less than signals",
-        where=f"{_SUITE}, suite latent-vs-signal",
-        says="a prior on latents reaches the same quality for a fraction of the FLOPs",
-        claim="A20",
+    _statement(
+        "F8",
+        "Latents cost less than signals",
+        "a prior on latents reaches the same quality for a fraction of the FLOPs",
+        _SYSTEMS,
     ),
-    FurtherSystem(
-        id="F9",
-        name="Frame-by-frame video latents",
-        where="not yet: tokenizers that see one frame at a time",
-        says="frames encoded one by one flicker and waste what they share; spatio-temporal latents do not",
+    _statement(
+        "F9",
+        "Frame-by-frame video latents",
+        "frames encoded one by one flicker and waste what they share; spatio-temporal latents do not",
         modalities=(Modality.VIDEO,),
     ),
-    FurtherSystem(
-        id="F10",
-        name="Latents keep the signal's grid",
-        where="suite systems (probe equivariance)",
-        says="a shifted signal has shifted latents",
-        suites=("systems",),
-    ),
+    _statement("F10", "Latents keep the signal's grid", "a shifted signal has shifted latents", _SYSTEMS),
     FurtherSystem(
         id="F11",
         name="From crops to larger grids",
         where="not yet: evaluation at another size than that of training",
         says="a tokenizer trained on crops works on larger signals",
     ),
-    FurtherSystem(
-        id="F12",
-        name="Texture goes before structure",
-        where="not yet: distortion of the two parts apart (procedural data have both)",
-        says="as TSR grows, texture loses fidelity first",
-    ),
+    _statement("F12", "Texture goes before structure", "as TSR grows, texture loses fidelity first"),
 )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..results.claims import Claim, Finding, judge, verdicts
+from ..results.claims import Claim, Finding, conclusions, judge, verdicts
 from ..results.display import brief as brief_number
 from ..results.errors import UserError
 from ..results.rows import Row, rows
@@ -40,7 +40,7 @@ class _Line:
 
 def brief() -> list[str]:
     """A line per system: its id and name, and where it runs."""
-    claims = load_suite(SUITE).claims
+    claims = _of_systems(load_suite(SUITE).claims)
     owners = _owners(claims)
     rows = [(claim.id, claim.title, _recipes(claim, owners)) for claim in claims]
     rows += [(system.id, system.title, system.where) for system in FURTHER]
@@ -75,7 +75,7 @@ def systems_markdown(runs: Path | None = None) -> str:
 
 def _rows(folder: Path | None, table: Sequence[Row], runs: Path | None, *, everywhere: bool = False) -> list[_Line]:
     """All systems in the order of their ids."""
-    claims = claims_of(folder)
+    claims = _of_systems(claims_of(folder))
     owners = _owners(claims)
     lines = [
         _Line(
@@ -89,7 +89,6 @@ def _rows(folder: Path | None, table: Sequence[Row], runs: Path | None, *, every
         )
         for claim in claims
     ]
-    verdict_of = {line.id: line.results[0] for line in lines}
     lines += [
         _Line(
             id=system.id,
@@ -97,25 +96,33 @@ def _rows(folder: Path | None, table: Sequence[Row], runs: Path | None, *, every
             where=system.where,
             modalities=", ".join(system.modalities) or "all",
             says=system.says,
-            results=_further_results(system, table, verdict_of, runs),
+            results=_further_results(system, table, runs, everywhere=everywhere),
             recipes=False,
         )
         for system in FURTHER
-        if system.id not in verdict_of
     ]
     return sorted(lines, key=lambda line: _order(line.id))
 
 
+def _of_systems(claims: Sequence[Claim]) -> list[Claim]:
+    """The claims that have a row of their own; those with the id of a further system are told in its row."""
+    further = {system.id for system in FURTHER}
+    return [claim for claim in claims if claim.id not in further]
+
+
 def _further_results(
-    system: FurtherSystem, table: Sequence[Row], verdict_of: Mapping[str, str], runs: Path | None
+    system: FurtherSystem,
+    table: Sequence[Row],
+    runs: Path | None,
+    *,
+    everywhere: bool,
 ) -> list[str]:
     if not system.runs:
         return ["–"]
+    if system.statement:
+        return _concluded(system, runs, everywhere=everywhere) or ["not run"]
     if system.priors:
         return _generated(system, table) or ["not run"]
-    if system.claim:
-        verdict = verdict_of.get(system.claim, "not run")
-        return [verdict if verdict == "not run" else f"{verdict} (the claim of {system.claim})"]
     return _finished(system.suites, runs if runs is not None else RUNS) or ["not run"]
 
 
@@ -130,6 +137,18 @@ def _generated(system: FurtherSystem, table: Sequence[Row]) -> list[str]:
                 text = f"{name} {brief_number(metric.value)} ({row['prior']} on {row['label']})"
                 best[row["modality"]] = min(best.get(row["modality"], (metric.value, text)), (metric.value, text))
     return [f"{modality}: {text}" for modality, (_, text) in best.items()]
+
+
+def _concluded(system: FurtherSystem, runs: Path | None, *, everywhere: bool) -> list[str]:
+    """What the newest runs of the statement's suites say of the claims with its id."""
+    lines: list[str] = []
+    for suite in system.suites:
+        folder, table = _newest(runs, suite)
+        if folder is not None:
+            claims = [claim for claim in claims_of(folder, suite) if claim.id == system.id]
+            texts = [text for claim in claims for text in _results(claim, table, everywhere=everywhere, concluded=True)]
+            lines += [text for text in texts if text != "not run"]
+    return lines
 
 
 def _finished(suites: Sequence[str], base: Path) -> list[str]:
@@ -150,16 +169,17 @@ def _order(id: str) -> tuple[str, int]:
     return id[:1], int(id[1:]) if id[1:].isdecimal() else 0
 
 
-def claims_of(folder: Path | None) -> tuple[Claim, ...]:
-    """The claims of the run in `folder`, as it was run; those of the shipped suite where it has none, or for None.
+def claims_of(folder: Path | None, suite: str = SUITE) -> tuple[Claim, ...]:
+    """The claims of the run of `suite` in `folder`, as it was run; those of the shipped suite where it has none, or for
+    None.
 
     Raises UserError where they are damaged.
     """
-    files = [] if folder is None else [file for file in Store(folder).read_suites() if file["suite"] == SUITE]
+    files = [] if folder is None else [file for file in Store(folder).read_suites() if file["suite"] == suite]
     stored = [claim for file in files for claim in file.get("claims", [])]
     if folder is None or not stored:
-        return load_suite(SUITE).claims
-    return check_claims(stored, str(Store(folder).suite_path(SUITE)))
+        return load_suite(suite).claims
+    return check_claims(stored, str(Store(folder).suite_path(suite)))
 
 
 def last_run(runs: Path | None) -> tuple[Path | None, list[Row]]:
@@ -167,14 +187,20 @@ def last_run(runs: Path | None) -> tuple[Path | None, list[Row]]:
 
     Raises UserError when a folder that was named does not exist or holds no such run.
     """
+    folder, table = _newest(runs, SUITE)
+    if folder is None and runs is not None:
+        raise UserError(f"--runs {runs}: no run of the suite {SUITE!r} there (no suites/{SUITE}.json)")
+    return folder, table
+
+
+def _newest(runs: Path | None, suite: str) -> tuple[Path | None, list[Row]]:
+    """The folder of the newest run of `suite` at `runs` or right below it, with its rows; (None, []) without one."""
     base = runs if runs is not None else RUNS
-    folders = [folder for folder in (base, *_below(base)) if Store(folder).suite_path(SUITE).is_file()]
+    folders = [folder for folder in (base, *_below(base)) if Store(folder).suite_path(suite).is_file()]
     if not folders:
-        if runs is not None:
-            raise UserError(f"--runs {runs}: no run of the suite {SUITE!r} there (no suites/{SUITE}.json)")
         return None, []
-    newest = max(folders, key=lambda folder: Store(folder).suite_path(SUITE).stat().st_mtime)
-    return newest, [row for row in rows([newest]) if row["suite"] == SUITE]
+    newest = max(folders, key=lambda folder: Store(folder).suite_path(suite).stat().st_mtime)
+    return newest, [row for row in rows([newest]) if row["suite"] == suite]
 
 
 def _below(base: Path) -> list[Path]:
@@ -184,10 +210,13 @@ def _below(base: Path) -> list[Path]:
         return []
 
 
-def _results(claim: Claim, table: Sequence[Row], *, everywhere: bool = False) -> list[str]:
-    """The verdict by modality, then a line per comparison: of the modality with most seeds, or of all."""
+def _results(claim: Claim, table: Sequence[Row], *, everywhere: bool = False, concluded: bool = False) -> list[str]:
+    """The verdict by modality, then a line per comparison: of the modality with most seeds, or of all.
+
+    `concluded` tells "refuted" from "undecided".
+    """
     findings = judge(claim, table) if table else []
-    verdict = verdicts(findings)
+    verdict: Mapping[str, str] = conclusions(findings) if concluded else verdicts(findings)
     if not verdict:
         return ["not run"]
     seeds = {m: max(f.seeds for f in findings if f.modality == m) for m in verdict}

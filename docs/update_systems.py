@@ -1,4 +1,4 @@
-"""Fill the marked block of docs/systems.md from a run's records: `python docs/update_systems.py [runs/systems]`."""
+"""Fill the marked block of docs/systems.md from the newest runs in a folder: `python docs/update_systems.py [runs]`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def replaced(page: str, content: str) -> str:
 
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/systems")
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs")
     PAGE.write_text(replaced(PAGE.read_text(), systems_markdown(folder)))
     print(f"{PAGE}: from {folder}")

@@ -20,6 +20,7 @@ from .statistics import Difference, Entry, difference_interval
 
 Relation = Literal["above", "below", "not below", "not above", "equal to"]
 Status = Literal["confirmed", "not confirmed", "not run"]
+Conclusion = Literal["confirmed", "refuted", "undecided", "not run"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +160,35 @@ def verdicts(findings: Sequence[Finding]) -> dict[str, Status]:
                 status = min(status, finding.status, key=order.index)
         result[modality] = status
     return result
+
+
+def conclusions(findings: Sequence[Finding]) -> dict[str, Conclusion]:
+    """The verdict by modality, where "not confirmed" is told apart: refuted where the interval of a comparison that
+    counts lies wholly where the claim says that it does not, else undecided.
+    """
+    result: dict[str, Conclusion] = {}
+    for modality, status in verdicts(findings).items():
+        here = [f for f in findings if f.modality == modality and f.comparison.counts]
+        if status == "not confirmed":
+            result[modality] = "refuted" if any(refuted(f) for f in here) else "undecided"
+        else:
+            result[modality] = status
+    return result
+
+
+def refuted(finding: Finding) -> bool:
+    """Whether all of the finding's interval [low, high] of left - right lies outside of what the relation says."""
+    c, low, high = finding.comparison, finding.low, finding.high
+    if finding.status != "not confirmed" or low is None or high is None:
+        return False
+    above, below = high <= c.margin, low >= -c.margin  # no number of the interval is above m, below -m
+    return {
+        "above": above,
+        "below": below,
+        "not below": high < -c.margin,
+        "not above": low > c.margin,
+        "equal to": low > c.margin or high < -c.margin,
+    }[c.relation]
 
 
 def compare(comparison: ClaimComparison, groups: Sequence[Group], dataset: str, modality: str) -> Finding:

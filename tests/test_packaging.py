@@ -94,6 +94,7 @@ ELSEWHERE = {
     "tokenizers/backbones/stages.py": "tokenizers/test_geometry.py",
     "tokenizers/bottlenecks/identity.py": "tokenizers/test_composed.py",  # x -> x, through the recipe
     "tokenizers/build.py": "tokenizers/test_composed.py",  # a few lines
+    "tokenizers/regularisers/features.py": "tokenizers/regularisers/test_alignment.py",  # the features' normalisation
     "tokenizers/codecs/h264.py": "tokenizers/codecs/test_stream.py",  # what all byte streams must do, in one place
     "tokenizers/codecs/identity.py": "tokenizers/codecs/test_dct.py",  # x -> x
     "tokenizers/codecs/jpeg.py": "tokenizers/codecs/test_stream.py",
@@ -102,6 +103,8 @@ ELSEWHERE = {
     "tokenizers/cost.py": "tokenizers/test_composed.py",  # against the built module's own count
     "tokenizers/diffusion_decoders/unet.py": "tokenizers/diffusion_decoders/test_diffusion.py",  # a network
     "tokenizers/interface.py": "tokenizers/test_composed.py",
+    "tokenizers/mobilenet_v2.py": "tokenizers/backbones/test_frozen.py",  # one net, as an encoder and as a feature net
+    "tokenizers/target_sizes.py": "tokenizers/test_targets.py",
     "tokenizers/part.py": "tokenizers/test_recipe.py",
     "tokenizers/sequence_coding/tokenizer.py": "tokenizers/sequence_coding/test_bpe.py",
     "tokenizers/training.py": "bench/test_training.py",  # data: the loop's options

@@ -133,8 +133,12 @@ class ComposedTokenizer(TrainableTokenizer):
             with torch.autocast(batch.device.type, enabled=False):
                 return owner.group_losses(group, step=step, steps=steps)
         corruption = self.corruption if self.training else None
-        features = self.features(batch if corruption is None else corruption(batch))
-        if any(objective.detaches_features for objective in objectives):
+        read = batch if corruption is None else corruption(batch)
+        for objective in objectives:
+            read = objective.read(read, step=step, steps=steps)
+        features = self.features(read)
+        frozen = self.diffusion_decoder is not None and self.diffusion_decoder.freezes_encoder(step=step, steps=steps)
+        if frozen or any(objective.detaches_features for objective in objectives):
             features = features.detach()
         with torch.autocast(batch.device.type, enabled=False):
             for regulariser in regularisers:
@@ -145,11 +149,11 @@ class ComposedTokenizer(TrainableTokenizer):
                 values = regulariser.values(values)
             if self.training and self.config.latent_noise:
                 values = with_noise(values, self.config.latent_noise)
-        read = values
+        decoded_values = values
         if any(objective.detaches_values for objective in objectives):
             # A leaf with a gradient: torch's group norm on a CPU crashes where its channels-last input has none.
-            read = values.detach().requires_grad_(values.requires_grad)
-        decoded = self.decode_values(read).float()
+            decoded_values = values.detach().requires_grad_(values.requires_grad)
+        decoded = self.decode_values(decoded_values).float()
         with torch.autocast(batch.device.type, enabled=False):
             terms = dict(self.objective(decoded, batch))
             if self.diffusion_decoder is not None:

@@ -255,8 +255,8 @@ class TokenizerConfig:
         return {name: part for name, part in parts.items() if part is not None}
 
     def weights(self) -> tuple[str, ...]:
-        """Weights files without which it can't be trained, by the names of `tokenizers/weights.py`."""
-        parts: list[WeightedPart] = [*self.losses, *self.auxiliary_objectives]
+        """Weights files that training needs, or a frozen encoder, by the names of `tokenizers/weights.py`."""
+        parts: list[WeightedPart | BackboneConfig] = [self.backbone, *self.losses, *self.auxiliary_objectives]
         return tuple(sorted({name for part in parts for name in part.weights()}))
 
     def schedule_milestones(self) -> tuple[float, ...]:

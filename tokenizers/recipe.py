@@ -139,6 +139,10 @@ class _Resolution:
         downsample = read_downsample(options.get("downsample", 1), signal, where=self._at("downsample"))
         backbone = self._read("backbone", BackboneConfig, BACKBONES, options.get("backbone", {"kind": "conv"}))
         decoder = self._decoder()
+        self._require("backbone", lambda: backbone.unsupported_reason(signal))
+        if not (decoder or backbone).decodes:
+            key, kind = ("decoder", decoder.kind) if decoder else ("backbone", backbone.kind)
+            raise UserError(f'{self._at(key)}: {kind!r} has no decoder: give another\'s, decoder = {{ kind = "conv" }}')
         try:
             layout = backbone.layout(signal, downsample)
             if decoder is not None and decoder.layout(signal, downsample) != layout:

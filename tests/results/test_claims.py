@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from latentbench.results.claims import Claim, ClaimComparison, Finding, holds, judge, verdicts
+from latentbench.results.claims import Claim, ClaimComparison, Finding, conclusions, holds, judge, verdicts
 from latentbench.results.metric import Metric
 from latentbench.results.rows import Row, rows
 from latentbench.results.store import Store
@@ -64,6 +65,30 @@ def test_seeds_are_paired(table: list[Row]) -> None:
     relative = one(table, relative=True, margin=0.2)
     assert relative.value == pytest.approx(differences.mean() / np.mean(RIGHT))
     assert relative.status == "confirmed"
+
+
+@pytest.mark.parametrize(
+    ("relation", "low", "high", "expected"),
+    [
+        ("above", 0.1, 0.5, "confirmed"),
+        ("above", -0.1, 0.5, "undecided"),
+        ("above", -0.5, -0.1, "refuted"),
+        ("below", 0.1, 0.5, "refuted"),
+        ("not below", -2.0, -1.1, "refuted"),  # the margin is 1
+        ("not below", -2.0, -0.9, "undecided"),
+        ("not above", 1.1, 2.0, "refuted"),
+        ("equal to", -3.0, -1.5, "refuted"),
+        ("equal to", -3.0, 0.5, "undecided"),
+    ],
+)
+def test_what_is_not_confirmed_is_refuted_or_undecided(relation: Any, low: float, high: float, expected: str) -> None:
+    margin = 0.0 if relation in ("above", "below") else 1.0
+    comparison = ClaimComparison(metric="psnr", left="a", relation=relation, right="b", margin=margin)
+    status: Any = "confirmed" if holds(relation, low, high, margin) else "not confirmed"
+    finding = Finding(comparison=comparison, dataset="d", modality="image", status=status, low=low, high=high, seeds=3)
+    assert conclusions([finding]) == {"image": expected}
+    beside = Finding(comparison=replace(comparison, counts=False), dataset="d", modality="image", status="confirmed")
+    assert conclusions([finding, beside]) == {"image": expected}
 
 
 def test_one_seed_has_the_interval_within_its_run(table: list[Row]) -> None:

@@ -164,10 +164,19 @@ def test_the_added_sequence_coding_works_in_every_modality(signal: SignalSpec) -
 
 # Options by which an example is used, and the recipes that the page (or the recipe's own needs) leaves out.
 USED = {
-    "backbones.md": ({"backbone": {"kind": "patch_mlp"}}, {"pca", "nested-dropout", "adaptive-length"}),
-    "bottlenecks.md": ({"bottleneck": {"kind": "sign"}, "channels": 8}, set()),
+    "backbones.md": (
+        {"backbone": {"kind": "patch_mlp"}},
+        {"pca", "nested-dropout", "adaptive-length", "rae", "se-vae"},
+    ),
+    "bottlenecks.md": (
+        {"bottleneck": {"kind": "sign"}, "channels": 8},
+        {"af-vae", "repa-e", "se-vae", "spectrum-matched-vae"},
+    ),
     "losses.md": ({"losses": {"edges": 0.5}}, set()),
-    "diffusion_decoders.md": ({"diffusion_decoder": {"kind": "gaussian"}}, {"vqgan", "eq-vae"}),
+    "diffusion_decoders.md": (
+        {"diffusion_decoder": {"kind": "gaussian"}},
+        {"vqgan", "eq-vae", "af-vae", "se-vae", "spectrum-matched-vae"},
+    ),
     "auxiliary.md": ({"auxiliary": {"mean": 0.1}}, {"vq-vae-2"}),
     "regularisers.md": ({"regularisers": {"smooth": 0.1}}, {"token-set"}),
     "corruptions.md": ({"corruption": {"kind": "contrast"}}, set()),

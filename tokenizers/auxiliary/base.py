@@ -86,6 +86,10 @@ class AuxiliaryObjective(nn.Module):
         """Parameters with an optimiser and losses of their own, by the group's name."""
         return {}
 
+    def read(self, signal: Tensor, *, step: int, steps: int) -> Tensor:
+        """What the encoder reads in training in place of `signal` `[B, C, *signal]`, which may be corrupted already."""
+        return signal
+
     def losses(self, training_step: TrainingStep) -> LossTerms:
         """What it adds to the tokenizer's loss."""
         return LossTerms()

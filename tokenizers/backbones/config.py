@@ -20,12 +20,22 @@ class BackboneConfig(Part):
     """Both halves of an autoencoder without its bottleneck: `[B, C, *signal]` <-> `[B, features, *grid]`.
 
     `encoder` and `decoder` are the targets of the two halves ("module:Class", or a class), constructed with the
-    configuration, the signal and its downsampling; `shortcut_target` is that of the linear shortcut around them.
+    configuration, the signal and its downsampling; `shortcut_target` is that of the linear shortcut around them. One
+    that does not `decode` has no second half, and needs another backbone's.
     """
 
     encoder: ClassVar[str | type]
     decoder: ClassVar[str | type]
     shortcut_target: ClassVar[str | type] = "shortcut:LinearShortcut"
+    decodes: ClassVar[bool] = True
+
+    def unsupported_reason(self, signal: SignalSpec) -> str | None:
+        """Why it can't be used for such signals, in one line; None where it can."""
+        return None
+
+    def weights(self) -> tuple[str, ...]:
+        """Names of the weights files that it needs (see `tokenizers/weights.py`)."""
+        return ()
 
     def layout(self, signal: SignalSpec, downsample: tuple[int, ...]) -> Layout:
         """Where the features lie. Raises ValueError when the signal's axes can't be downsampled so."""
@@ -73,6 +83,7 @@ BACKBONES = Registry(
     "latentbench.backbones",
     {
         "conv": "tokenizers.backbones.conv_config:ConvConfig",
+        "frozen": "tokenizers.backbones.frozen_config:FrozenConfig",
         "patch": "tokenizers.backbones.patch_config:PatchConfig",
         "vit": "tokenizers.backbones.vit_config:ViTConfig",
     },

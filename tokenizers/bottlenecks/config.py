@@ -68,6 +68,7 @@ BOTTLENECKS = Registry(
     "latentbench.bottlenecks",
     {
         "identity": "tokenizers.bottlenecks.identity_config:IdentityConfig",
+        "standardise": "tokenizers.bottlenecks.standardise_config:StandardiseConfig",
         "linear": "tokenizers.bottlenecks.linear_config:LinearConfig",
         "kl": "tokenizers.bottlenecks.kl_config:KLConfig",
         "vq": "tokenizers.bottlenecks.vq_config:VQConfig",
@@ -76,6 +77,7 @@ BOTTLENECKS = Registry(
         "rvq": "tokenizers.bottlenecks.rvq_config:RVQConfig",
         "lfq": "tokenizers.bottlenecks.lfq_config:LFQConfig",
         "vq_vae_2": "tokenizers.bottlenecks.vq_vae_2_config:VQVAE2Config",
+        "soft_vq": "tokenizers.bottlenecks.soft_vq_config:SoftVQConfig",
         "vq_reg": "tokenizers.bottlenecks.vq_reg_config:VQRegConfig",
     },
     base=BottleneckConfig,

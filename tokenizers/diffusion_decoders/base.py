@@ -19,6 +19,10 @@ class DiffusionDecoder(nn.Module):
         """`[B, C, *signal]`: deterministic, and each sample independent of the batch; `steps` None as configured."""
         raise NotImplementedError
 
+    def freezes_encoder(self, *, step: int, steps: int) -> bool:
+        """Whether the encoder gets no gradient in this step: the decoder alone learns."""
+        return False
+
     def operating_points(self) -> tuple[int, ...]:
         """Numbers of sampling steps at which its quality and latency are reported."""
         return ()

@@ -1,4 +1,5 @@
-"""A rectified flow of what the condition misses (diffusion decoder, B9) and its distillation (few-step decoders, B10).
+"""A rectified flow of what the condition misses (diffusion decoder, B9). Its training may end with distillation
+(few-step decoders, B10) or with mode seeking (B18).
 
 DiTo (Chen et al. 2025, arXiv 2501.18593), SWYCC (Birodkar et al. 2024, arXiv 2409.02529) and epsilon-VAE (Zhao et al.
 2024, arXiv 2410.04081) decode latents by a flow or diffusion that is trained on squared errors alone. Here the flow
@@ -36,6 +37,7 @@ from ..backbones.time import logit_normal_times, stratified_times
 from ..spec import SignalSpec
 from .base import DiffusionDecoder
 from .diffusion_config import FlowDecoderConfig
+from .mode_seeking import sample_distance
 from .unet import DecoderUNet
 
 # Numbers of steps whose quality and latency are reported; with 0 the condition is decoded as it is.
@@ -68,7 +70,10 @@ class FlowDecoder(DiffusionDecoder):
         self._square: Tensor | None = None
 
     def losses(self, signal: Tensor, condition: Tensor, *, step: int, steps: int) -> Mapping[str, Tensor]:
-        """ "flow", and once distillation has begun "distillation": squared errors on the signal's scale."""
+        """ "flow", and once distillation has begun "distillation": squared errors on the signal's scale.
+
+        In mode-seeking post-training also "sample", the distance of a sample from its signal.
+        """
         if self.net is None:
             raise ValueError("without its training modules the decoder can't be trained any further")
         config = self.config
@@ -85,7 +90,13 @@ class FlowDecoder(DiffusionDecoder):
         if self.student is not None and step >= self._start(steps):
             error, t = self._student_error(self.student, clean.detach(), noise, condition.detach())
             losses["distillation"] = config.weight * self._error(error, t, scale)
+        if self.freezes_encoder(step=step, steps=steps):
+            losses["sample"] = config.seek_weight * sample_distance(self._seek(condition), signal)
         return losses
+
+    def freezes_encoder(self, *, step: int, steps: int) -> bool:
+        """In mode-seeking post-training."""
+        return self.config.seek_start > 0 and step >= math.ceil(self.config.seek_start * steps)
 
     def sample(self, condition: Tensor, *, steps: int | None = None) -> Tensor:
         """`[B, C, *signal]` in `steps` equal steps from the fixed noise; 0 steps give the condition."""
@@ -148,6 +159,13 @@ class FlowDecoder(DiffusionDecoder):
             starts.append(y)
         t = torch.cat(times)
         return self._raw(student, torch.cat(starts), condition, t, torch.cat(step_sizes)) - torch.cat(targets), t
+
+    def _seek(self, condition: Tensor) -> Tensor:
+        """A sample from noise of its own, with the gradient through every step."""
+        start = self.config.noise_std * torch.randn_like(condition)
+        steps, solver = self.config.seek_steps, self.config.solver
+        scale = torch.where(self.seen > 0, self.scale, torch.ones_like(self.scale))
+        return condition + scale * integrate(self._flow_velocity(condition), start, steps=steps, solver=solver)
 
     def _flow_velocity(self, condition: Tensor) -> Callable[[Tensor, Tensor, float], Tensor]:
         """The flow's velocity at (y, t); the step size does not matter."""

@@ -36,10 +36,15 @@ class FlowDecoderConfig(DiffusionDecoderConfig):
     From the share `distill_start` of the training on (0: never) a second network, the student, learns to reach in
     `student_steps` steps, and in a half, a quarter, ... of them, what the flow reaches in `teacher_steps`. The trained
     tokenizer decodes with the student, in `student_steps`.
+
+    From the share `seek_start` on (0: never) the encoder is frozen, and a sample of `seek_steps` steps, with the
+    gradient through all of them, is compared with the signal, weighted by `seek_weight`: mode-seeking post-training
+    (B18; FlowMo, Sargent et al. 2025, arXiv 2503.11056).
     """
 
     kind: ClassVar[str] = "diffusion"
     version: ClassVar[int] = 1
+    identity_defaults = frozenset({"seek_start", "seek_steps", "seek_weight"})
     builds = "diffusion:FlowDecoder"
 
     width: int = 32
@@ -58,9 +63,12 @@ class FlowDecoderConfig(DiffusionDecoderConfig):
     distill_start: float = 0.0
     student_steps: int = 2
     teacher_steps: int = 8
+    seek_start: float = 0.0
+    seek_steps: int = 4
+    seek_weight: float = 0.1
 
     def __post_init__(self) -> None:
-        for name in ("width", "blocks", "groups", "patch", "steps", "student_steps", "teacher_steps"):
+        for name in ("width", "blocks", "groups", "patch", "steps", "student_steps", "teacher_steps", "seek_steps"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1")
@@ -68,11 +76,15 @@ class FlowDecoderConfig(DiffusionDecoderConfig):
             raise ValueError("stride must be at least 2")
         if not self.multipliers or min(self.multipliers) < 1:
             raise ValueError("multipliers must be one or more whole numbers >= 1")
-        for name in ("weight", "time_std", "noise_std"):
+        for name in ("weight", "time_std", "noise_std", "seek_weight"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive")
         if not 0 <= self.distill_start <= _LATEST_DISTILLATION:
             raise ValueError(f"distill_start must lie in [0, {_LATEST_DISTILLATION}]")
+        if not 0 <= self.seek_start < 1:
+            raise ValueError("seek_start must lie in [0, 1)")
+        if self.seek_start and self.distill_start:
+            raise ValueError("seek_start and distill_start are both above 0: one decoder can't be trained both ways")
         if self.student_steps & (self.student_steps - 1):
             raise ValueError("student_steps must be a power of two")
         if self.teacher_steps % self.student_steps:
@@ -117,7 +129,7 @@ class FlowDecoderConfig(DiffusionDecoderConfig):
         return Cost(parameters=once.parameters, flops=self.evaluations * once.flops)
 
     def schedule_milestones(self) -> tuple[float, ...]:
-        return (self.distill_start,) if self.distilled else ()
+        return tuple(share for share in (self.distill_start, self.seek_start) if share)
 
     def _network_cost(self, signal: SignalSpec) -> Cost:
         levels = self.levels(signal)

@@ -5,80 +5,66 @@ Shape legend: B batch, C channels of the latents, E those of the target, *grid t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..auxiliary.base import LossTerms, TrainedTokenizer, TrainingStep
+from ..auxiliary.adversary import gradient_ratio
+from ..auxiliary.base import LossTerms, TrainingStep
 from ..auxiliary.config import TokenizerParts
-from ..backbones.shortcut import first
 from .alignment_config import AlignmentConfig
-from .base import Regulariser
-from .targets import build_target, pooled
+from .features import FeaturePredictor
 
-# Enough to estimate the mean and deviation of every feature.
-_SAMPLES = 1024
 # At most about this many positions of a sample are compared with each other, evenly spaced.
 _COMPARED = 256
 
 
-class Alignment(Regulariser):
+class Alignment(FeaturePredictor):
     """weight x (mean of max(0, 1 - margin - cos(P z, f)) + structure x `structure_loss`).
 
     f are the frozen net's features, averaged onto the latent grid and normalised by their mean and deviation over the
     training split's first thousand samples; z the latents, P the projection. Where the latents are not a grid, their
-    mean over positions is compared with the features' mean over the signal.
+    mean over positions is compared with the features' mean over the signal. With `adaptive` the sum is scaled so that
+    its gradient at the features is as long as the fidelity's.
     """
 
-    mean: Tensor
-    deviation: Tensor
-
     def __init__(self, config: AlignmentConfig, tokenizer: TokenizerParts) -> None:
-        super().__init__()
-        self.config, spec = config, tokenizer.spec
-        self.target = build_target(config.target, spec)
-        self.grid = spec.grid.shape if spec.grid.topology == "grid" else (1,) * spec.signal.modality.rank
+        spec = tokenizer.spec
+        grid = spec.grid.shape if spec.grid.topology == "grid" else (1,) * spec.signal.modality.rank
+        super().__init__(config.target, spec, grid)
+        self.config = config
         channels, features = spec.grid.channels, self.target.channels
         self.project: nn.Module = nn.Linear(channels, features)
         if config.hidden:
             self.project = nn.Sequential(
                 nn.Linear(channels, config.hidden), nn.GELU(), nn.Linear(config.hidden, features)
             )
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("deviation", torch.ones(features))
-
-    @torch.no_grad()
-    def on_train_start(self, tokenizer: TrainedTokenizer, batches: Iterable[Any]) -> None:
-        """The mean and deviation of the pooled features over the first samples."""
-        rows = [self.target_features(batch).flatten(0, -2).double() for batch in first(batches, _SAMPLES)]
-        if rows:
-            features = torch.cat(rows)
-            self.mean.copy_(features.mean(0))
-            # A constant feature carries no information; divided by 1 it stays 0.
-            deviation = features.std(0, correction=0)
-            self.deviation.copy_(torch.where(deviation > 1e-6, deviation, 1.0))
 
     def losses(self, training_step: TrainingStep) -> LossTerms:
         values = training_step.bottleneck_output.values
         z = values.movedim(1, -1)
-        if len(self.grid) != values.ndim - 2 or values.shape[2:] != self.grid:
-            z = z.flatten(1, -2).mean(1).view(len(values), *self.grid, -1)
-        with torch.no_grad():
-            target = (self.target_features(training_step.signal) - self.mean) / self.deviation
+        if len(self.places) != values.ndim - 2 or values.shape[2:] != self.places:
+            z = z.flatten(1, -2).mean(1).view(len(values), *self.places, -1)
+        target = self.normalised(training_step.signal)
         cosine = F.cosine_similarity(self.project(z), target, dim=-1)
         loss = (1 - self.config.margin - cosine).clamp_min(0).mean()
         if self.config.structure:
             loss = loss + self.config.structure * structure_loss(z, target, slack=self.config.slack)
-        return LossTerms(
-            losses={"alignment": self.config.weight * loss}, logs={"alignment_cosine": cosine.mean().detach()}
-        )
+        logs = {"alignment_cosine": cosine.mean().detach()}
+        if self.config.adaptive and training_step.features.requires_grad:
+            logs["alignment_factor"] = adaptive_factor(training_step, loss)
+            loss = logs["alignment_factor"] * loss
+        return LossTerms(losses={"alignment": self.config.weight * loss}, logs=logs)
 
-    def target_features(self, signal: Tensor) -> Tensor:
-        """The target's features on the latent grid, `[B, *grid, E]`, not normalised."""
-        return pooled(self.target(signal.float()), self.grid).movedim(1, -1)
+
+def adaptive_factor(training_step: TrainingStep, loss: Tensor) -> Tensor:
+    """|gradient of the fidelity| / |gradient of `loss`| at what the bottleneck reads, at most 10^4 (equation 7).
+
+    The paper takes both at the encoder's last layer, of which any backbone has another; its output has no such choice.
+    """
+    terms = (training_step.fidelity, loss)
+    fidelity, own = (torch.autograd.grad(term, training_step.features, retain_graph=True)[0] for term in terms)
+    return gradient_ratio(fidelity, own)
 
 
 def structure_loss(z: Tensor, target: Tensor, *, slack: float) -> Tensor:

@@ -17,11 +17,13 @@ class AlignmentConfig(RegulariserConfig):
     gradients and local energy at three scales of images, frames and spectrograms, log-mel energies of waveforms.
     "alexnet" takes the five maps of AlexNet as LPIPS weighs them. The loss of a position is max(0, 1 - `margin` -
     cosine). `structure` weighs a second loss, which compares the cosines between positions and tolerates differences up
-    to `slack`. The projection is linear, or has one hidden layer of `hidden` units.
+    to `slack`. The projection is linear, or has one hidden layer of `hidden` units. With `adaptive` the loss is scaled
+    so that its gradient at the features is `weight` times as long as that of the reconstruction's losses (VA-VAE, B12).
     """
 
     kind: ClassVar[str] = "alignment"
     version: ClassVar[int] = 1
+    identity_defaults = frozenset({"adaptive"})
     builds = "alignment:Alignment"
 
     weight: float = 0.3
@@ -30,6 +32,7 @@ class AlignmentConfig(RegulariserConfig):
     structure: float = 0.0
     slack: float = 0.25
     hidden: int = 0
+    adaptive: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -45,6 +48,14 @@ class AlignmentConfig(RegulariserConfig):
             return "latents that vary in length have no fixed place in the signal to align"
         if self.target == "alexnet" and tokenizer.signal.modality.is_audio:
             return f'target "alexnet" is for images and frames, not {tokenizer.signal.modality}'
+        apart = {objective.kind for objective in tokenizer.auxiliary_objectives} & {
+            "self_supervised",
+            "auxiliary_decoder",
+        }
+        if self.adaptive and apart:
+            return f"adaptive compares with the reconstruction's gradient at the encoder, which {min(apart)} keeps away"
+        if self.adaptive and not tokenizer.losses:
+            return "adaptive compares with the losses of the objective, and there are none"
         if self.structure and tokenizer.spec.grid.topology != "grid":
             return "structure compares positions, and only those of a grid lie where the signal's do"
         return None

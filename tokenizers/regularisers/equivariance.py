@@ -46,7 +46,8 @@ class Equivariance(Regulariser):
     def _draw(self, kinds: Sequence[str]) -> Transform:
         kind = kinds[int(torch.randint(len(kinds), ()))]
         whole = self.grid.heads > 0
-        return draw(kind, self.signal.modality, self.signal.shape, self.grid.shape, whole=whole)
+        fourier = self.config.interpolation == "fourier"
+        return draw(kind, self.signal.modality, self.signal.shape, self.grid.shape, whole=whole, fourier=fourier)
 
     def _decoder_loss(self, training_step: TrainingStep, rows: slice, transform: Transform) -> Tensor:
         """The objective between decode(T(z)) and T(x)."""

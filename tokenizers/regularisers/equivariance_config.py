@@ -18,8 +18,8 @@ _PICTURES: tuple[TransformKind, ...] = ("rotate", "flip", "scale", "shift")
 _TRANSFORMS: dict[Modality, tuple[tuple[TransformKind, ...], int]] = {
     Modality.IMAGE: (_PICTURES, 3),
     Modality.VIDEO: ((*_PICTURES, "reverse"), 3),
-    Modality.WAVEFORM: (("shift", "reverse"), 1),
-    Modality.SPECTROGRAM: (("shift", "reverse"), 1),
+    Modality.WAVEFORM: (("shift", "reverse", "scale"), 1),
+    Modality.SPECTROGRAM: (("shift", "reverse", "scale"), 1),
 }
 
 
@@ -32,11 +32,14 @@ class EquivarianceConfig(RegulariserConfig):
     "flip", "shift" (circular, of codes by whole positions), "reverse" (time). `transforms` are by default those that
     suit the modality and the geometry. `match` "decoder" compares the decoded with the transformed signal by the
     objective. "latent" compares T(E(x)) with E(T(x)): constant latents minimise that, so it needs `guard`, the weight
-    of a hinge that keeps every channel's deviation over the batch at 1 or above.
+    of a hinge that keeps every channel's deviation over the batch at 1 or above. A "shift" by a fraction of a latent
+    position blends two neighbours ("linear"), or interpolates without aliasing ("fourier"; after Zhou et al. 2025,
+    arXiv 2503.09419): `interpolation`.
     """
 
     kind: ClassVar[str] = "equivariance"
     version: ClassVar[int] = 1
+    identity_defaults = frozenset({"interpolation"})
     builds = "equivariance:Equivariance"
 
     weight: float = 1.0
@@ -44,6 +47,7 @@ class EquivarianceConfig(RegulariserConfig):
     transforms: tuple[TransformKind, ...] = ()
     match: Literal["decoder", "latent"] = "decoder"
     guard: float = 0.0
+    interpolation: Literal["linear", "fourier"] = "linear"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -84,6 +88,10 @@ class EquivarianceConfig(RegulariserConfig):
     def _transforms_reason(self, tokenizer: TokenizerParts) -> str | None:
         modality = tokenizer.signal.modality
         known, _ = _TRANSFORMS[modality]
+        if self.interpolation == "fourier" and "shift" not in self.chosen(tokenizer):
+            return 'interpolation = "fourier" is of shifts, and transforms has no "shift"'
+        if self.interpolation == "fourier" and tokenizer.spec.grid.heads:
+            return 'interpolation = "fourier" needs continuous latents: codes shift by whole positions'
         for kind in self.transforms:
             if kind not in known:
                 return f"transforms: {kind!r} does not suit {modality}; known: {', '.join(known)}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..auxiliary.config import TokenizerParts
-from .config import RegulariserConfig, several_grids
+from .config import RegulariserConfig, fixed_order
 
 # The light prior predicts a code by one softmax; over more codes that costs more than the tokenizer.
 _MOST_CODES = 16384
@@ -41,13 +41,9 @@ class PriorInTheLoopConfig(RegulariserConfig):
             raise ValueError("resolution must lie in (0, 1]")
 
     def unsupported_reason(self, tokenizer: TokenizerParts) -> str | None:
-        if reason := several_grids(tokenizer, "a light prior reads one grid of latents"):
+        if reason := fixed_order(tokenizer, "a light causal prior"):
             return reason
         grid = tokenizer.spec.grid
-        if grid.topology == "set":
-            return "a causal prior needs an order, and a set has none"
-        if grid.variable:
-            return "the light prior has a fixed number of positions, and these latents vary in length"
         if grid.heads and max(grid.codebook_sizes) > _MOST_CODES:
             return f"codebooks of at most {_MOST_CODES} codes, not {max(grid.codebook_sizes)}"
         return None

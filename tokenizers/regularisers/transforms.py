@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..spec import Modality
+from .spectral import fourier_shift
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,20 @@ class Transform:
     latent: Callable[[Tensor], Tensor]
 
 
-def draw(kind: str, modality: Modality, signal: Sequence[int], grid: Sequence[int], *, whole: bool) -> Transform:
+def draw(
+    kind: str,
+    modality: Modality,
+    signal: Sequence[int],
+    grid: Sequence[int],
+    *,
+    whole: bool,
+    fourier: bool = False,
+) -> Transform:
     """A random transform of the kind for signals and latents of these shapes, from torch's global generator.
 
     "rotate" turns by 90, 180 or 270 degrees, only by 180 where height and width differ in size or downsampling. "shift"
     is circular along the last axis (images, frames: both axes), uniform over all lengths, with `whole` over whole
-    latent positions. The others are the same every time.
+    latent positions; `fourier` is of `shift`. The others are the same every time.
     """
     if kind == "rotate":
         square = signal[-1] == signal[-2] and grid[-1] == grid[-2]
@@ -45,7 +54,7 @@ def draw(kind: str, modality: Modality, signal: Sequence[int], grid: Sequence[in
         factor = size // positions
         step = factor if whole else 1
         lengths.append((step * int(torch.randint(size // step, ())), factor))
-    return shift(lengths)
+    return shift(lengths, fourier=fourier)
 
 
 def fixed(kind: str, modality: Modality) -> Transform:
@@ -67,10 +76,11 @@ def turn(quarters: int) -> Transform:
     return Transform(act, act)
 
 
-def shift(lengths: Sequence[tuple[int, int]]) -> Transform:
+def shift(lengths: Sequence[tuple[int, int]], *, fourier: bool = False) -> Transform:
     """A circular shift of the last axes: for each (length in elements of the signal, elements per latent position).
 
-    A shift by a fraction of a latent position blends two neighbours linearly.
+    A shift by a fraction of a latent position blends two neighbours linearly, or with `fourier` turns the phases of the
+    latents' frequencies, which loses none of them but the highest.
     """
 
     def signal(x: Tensor) -> Tensor:
@@ -80,6 +90,9 @@ def shift(lengths: Sequence[tuple[int, int]]) -> Transform:
 
     def latent(z: Tensor) -> Tensor:
         for axis, (length, factor) in enumerate(lengths, start=-len(lengths)):
+            if fourier:
+                z = fourier_shift(z, length / factor, axis)
+                continue
             whole, rest = divmod(length, factor)
             z = z.roll(whole, axis)
             if rest:
@@ -90,5 +103,8 @@ def shift(lengths: Sequence[tuple[int, int]]) -> Transform:
 
 
 def halve(x: Tensor) -> Tensor:
-    """Half the height and width by averaging 2x2: `[B, C, (T,) H, W]` to `[B, C, (T,) H / 2, W / 2]`."""
+    """Half the height and width by averaging 2x2, of waveforms half the length: `[B, C, (T,) H, W]` to
+    `[B, C, (T,) H / 2, W / 2]`."""
+    if x.ndim == 3:
+        return F.avg_pool1d(x, 2)
     return F.avg_pool2d(x, 2) if x.ndim == 4 else F.avg_pool3d(x, (1, 2, 2))

@@ -16,8 +16,8 @@ from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.regularisers.alignment import Alignment, structure_loss
 from latentbench.tokenizers.regularisers.alignment_config import AlignmentConfig
-from latentbench.tokenizers.regularisers.targets import OrientedGradients, pooled
 from latentbench.tokenizers.spec import Modality, SignalSpec
+from latentbench.tokenizers.targets import OrientedGradients, pooled
 
 
 def aligned(signal: SignalSpec, x: Tensor, **options: object) -> tuple[ComposedTokenizer, Alignment]:
@@ -69,9 +69,33 @@ def test_structure_compares_cosines_between_positions() -> None:
     assert structure_loss(z, f, slack=0.25).item() == pytest.approx(total / 288, rel=1e-4)
 
 
+def test_the_adaptive_weight_is_the_ratio_of_the_gradients_at_the_features(
+    image: SignalSpec, sample: Callable[..., Tensor]
+) -> None:
+    """With weight w the alignment's gradient at the features is w times as long as the fidelity's."""
+    x = sample(image, 4)
+    tokenizer, regulariser = aligned(image, x, weight=0.3, adaptive=True, structure=1.0)
+    lengths: list[Tensor] = []
+    inner = regulariser.losses
+
+    def listening(training_step):  # type: ignore[no-untyped-def]
+        added = inner(training_step)
+        for term in (added.losses["alignment"], training_step.fidelity):
+            (gradient,) = torch.autograd.grad(term, training_step.features, retain_graph=True)
+            lengths.append(gradient.norm())
+        return added
+
+    regulariser.losses = listening  # type: ignore[method-assign]
+    tokenizer.losses(x, group="model", step=0, steps=1)
+    assert (lengths[0] / lengths[1]).item() == pytest.approx(0.3, rel=1e-2)
+    with torch.no_grad():  # where nothing has a gradient there is nothing to scale
+        del regulariser.losses
+        assert "alignment_factor" not in tokenizer.losses(x, group="model", step=0, steps=1)
+
+
 def test_latents_without_places_are_compared_by_their_mean(image: SignalSpec) -> None:
     regulariser = Alignment(AlignmentConfig(hidden=8), resolve("titok", image, {"tokens": 7}))
-    assert regulariser.grid == (1, 1)
+    assert regulariser.places == (1, 1)
     assert regulariser.target_features(torch.rand(3, 3, 16, 24)).shape == (3, 1, 1, 30)
 
 

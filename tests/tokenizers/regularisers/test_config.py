@@ -19,6 +19,14 @@ RECIPES = {
     "prior-in-the-loop": "prior",
     "aligned-vae": "alignment",
     "eq-vae": "equivariance",
+    "af-vae": "equivariance",
+    "se-vae": "equivariance",
+    "va-vae": "alignment",
+    "crt": "next_latent",
+    "spectrum-matched-vae": "spectrum",
+    "repa-e": "flow_alignment",
+    "maetok": "masked",
+    "larp": "prior",
     "semantic-vq": "self_supervised",
 }
 SQUARE = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
@@ -86,6 +94,15 @@ def test_options_are_part_of_the_configuration() -> None:
             {},
             "'scale' averages latents, and the mean of two codes",
         ),
+        (
+            "kl-vae",
+            "alignment",
+            {"adaptive": True},
+            {"auxiliary": {"auxiliary_decoder": 1.0}},
+            "auxiliary_decoder keeps",
+        ),
+        ("vq-vae", "equivariance", {"interpolation": "fourier", "transforms": ["shift"]}, {}, "codes shift by whole"),
+        ("kl-vae", "equivariance", {"interpolation": "fourier"}, {}, 'transforms has no "shift"'),
         ("kl-vae", "equivariance", {"match": "latent"}, {}, "collapses the latents unless guard is above 0"),
         ("vq-vae", "equivariance", {"match": "latent", "guard": 1.0}, {}, "needs continuous latents"),
         ("vq-vae-2", "equivariance", {}, {}, "the grids of a hierarchy have no transform in common"),
@@ -112,7 +129,7 @@ def test_a_sequence_of_tokens_is_regularised_too(kind: str, sample: Callable[...
 @pytest.mark.parametrize(
     ("recipe", "kind", "message"),
     [
-        ("token-set", "prior_in_the_loop", "a causal prior needs an order, and a set has none"),
+        ("token-set", "prior_in_the_loop", "a light causal prior needs an order, and a set has none"),
         ("titok", "equivariance", "a sequence of latents does not turn with the signal"),
     ],
 )

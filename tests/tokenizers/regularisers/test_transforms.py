@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -55,3 +57,23 @@ def test_time_and_space_of_a_clip() -> None:
     assert torch.equal(fixed("reverse", Modality.SPECTROGRAM).signal(mel), mel.flip(-1))
     with pytest.raises(ValueError, match="no transform 'mirror'"):
         fixed("mirror", Modality.IMAGE)
+
+
+def test_half_of_a_sound_is_the_mean_of_pairs() -> None:
+    x = torch.arange(8.0).view(1, 1, 8)
+    assert fixed("scale", Modality.WAVEFORM).signal(x)[0, 0].tolist() == [0.5, 2.5, 4.5, 6.5]
+
+
+def test_a_fourier_shift_keeps_a_wave_that_a_blend_dampens() -> None:
+    """Latents of a wave, four elements per position, moved by half a position."""
+    place = torch.arange(64.0)
+    wave = (2 * math.pi * 3 / 64 * place).sin().view(1, 1, 64)
+    for fourier in (True, False):
+        transform = shift([(2, 4)], fourier=fourier)
+        expected = transform.signal(wave)[..., ::4]
+        error = (transform.latent(wave[..., ::4]) - expected).abs().max().item()
+        assert (error < 1e-5) == fourier
+    moves = {draw("shift", Modality.WAVEFORM, (64,), (16,), whole=False, fourier=True) for _ in range(20)}
+    z = torch.randn(1, 1, 16)
+    energies = [transform.latent(z).square().sum().item() for transform in moves]
+    assert max(energies) <= z.square().sum().item() * 1.0001  # a blend would take more than the highest frequency

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from latentbench.tokenizers.losses.lpips import LPIPS
-from latentbench.tokenizers.regularisers.targets import (
+from latentbench.tokenizers.spec import Modality, SignalSpec
+from latentbench.tokenizers.target_sizes import target_channels
+from latentbench.tokenizers.targets import (
     AlexNetFeatures,
     LogMelEnergies,
     OrientedGradients,
@@ -17,7 +19,6 @@ from latentbench.tokenizers.regularisers.targets import (
     orientations,
     pooled,
 )
-from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 
 
 @pytest.mark.parametrize(
@@ -49,9 +50,9 @@ def test_votes_sum_to_the_gradients_length() -> None:
     ],
 )
 def test_every_signal_has_features_on_the_latent_grid(signal: SignalSpec, grid: tuple[int, ...]) -> None:
-    target = build_target("handmade", LatentSpec(signal=signal, grids=(LatentGrid(shape=grid, channels=2),)))
+    target = build_target("handmade", signal, grid, where="here")
     features = pooled(target(torch.randn(2, signal.channels, *signal.shape)), grid)
-    assert features.shape == (2, target.channels, *grid)
+    assert features.shape == (2, target.channels, *grid) == (2, target_channels("handmade", signal.modality), *grid)
     assert bool(torch.isfinite(features).all())
     assert features.std(0).mean().item() > 0.01
 
@@ -74,7 +75,7 @@ def test_alexnets_features_are_those_of_lpips(shared_data: Path, monkeypatch: py
     weights = shared_data / "weights"
     monkeypatch.setenv("LATENTBENCH_WEIGHTS", str(weights))
     clip = torch.rand(1, 3, 2, 32, 32) * 2 - 1
-    target = AlexNetFeatures(video=True)
+    target = AlexNetFeatures(video=True, where="here")
     maps = target(clip)
     assert sum(x.shape[1] for x in maps) == target.channels
     net = LPIPS(next(weights.glob("alexnet_features_lpips*")))

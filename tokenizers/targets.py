@@ -1,4 +1,4 @@
-"""Frozen features that latents are aligned with: those of a network, or hand-crafted ones, which need no weights.
+"""Frozen features that latents are aligned with or made of: of a network, or hand-crafted, which needs no weights.
 
 Shape legend: B batch, C channels, E features, *signal the axes of a signal, *places those of the features.
 """
@@ -12,14 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..losses.lpips import LazyLPIPS
-from ..losses.stft import log_mel
-from ..spec import LatentSpec, MelSpec, Modality
-
-_ORIENTATIONS = 8
-_SCALES = 3
-_MELS = 32
-_ALEXNET = (64, 192, 384, 256, 256)
+from .losses.lpips import LazyLPIPS
+from .losses.stft import log_mel
+from .mobilenet_v2 import LazyMobileNetV2
+from .spec import MelSpec, Modality, SignalSpec
+from .target_sizes import ALEXNET, MELS, MOBILENET_V2, ORIENTATIONS, SCALES
 
 
 class Target:
@@ -31,14 +28,15 @@ class Target:
         raise NotImplementedError
 
 
-def build_target(name: str, spec: LatentSpec) -> Target:
-    """The target called `name` for such signals."""
-    modality = spec.signal.modality
+def build_target(name: str, signal: SignalSpec, grid: tuple[int, ...], *, where: str) -> Target:
+    """The target called `name` for such signals, its features to lie on `grid`; `where` is the option that asks."""
+    modality = signal.modality
     if name == "alexnet":
-        return AlexNetFeatures(video=modality is Modality.VIDEO)
+        return AlexNetFeatures(video=modality is Modality.VIDEO, where=where)
+    if name == "mobilenet_v2":
+        return MobileNetV2Features(grid[-2:], video=modality is Modality.VIDEO, where=where)
     if modality is Modality.WAVEFORM:
-        length = spec.signal.shape[-1]
-        return LogMelEnergies(rate=int(spec.signal.rate or 16000), length=length, positions=spec.grid.shape[-1])
+        return LogMelEnergies(rate=int(signal.rate or 16000), length=signal.shape[-1], positions=grid[-1])
     return OrientedGradients(video=modality is Modality.VIDEO)
 
 
@@ -56,7 +54,7 @@ class OrientedGradients(Target):
     that faint edges count as well.
     """
 
-    channels = _SCALES * (_ORIENTATIONS + 2)
+    channels = SCALES * (ORIENTATIONS + 2)
 
     def __init__(self, *, video: bool) -> None:
         self.video = video
@@ -67,7 +65,7 @@ class OrientedGradients(Target):
 
     def _maps(self, grey: Tensor) -> list[Tensor]:
         maps = []
-        for scale in range(_SCALES):
+        for scale in range(SCALES):
             if scale:
                 grey = F.avg_pool2d(grey, 2, ceil_mode=True)
             histogram = orientations(grey)
@@ -82,22 +80,22 @@ def orientations(grey: Tensor) -> Tensor:
     dx = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
     dy = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
     length = (dx.square() + dy.square()).sqrt()
-    place = torch.atan2(dy, dx) / math.pi * _ORIENTATIONS % _ORIENTATIONS
-    bins = torch.arange(_ORIENTATIONS, device=grey.device).view(1, -1, 1, 1)
+    place = torch.atan2(dy, dx) / math.pi * ORIENTATIONS % ORIENTATIONS
+    bins = torch.arange(ORIENTATIONS, device=grey.device).view(1, -1, 1, 1)
     distance = (place - bins).abs()
-    distance = torch.minimum(distance, _ORIENTATIONS - distance)
+    distance = torch.minimum(distance, ORIENTATIONS - distance)
     return length * (1 - distance).clamp_min(0)
 
 
 class LogMelEnergies(Target):
     """Log-mel energies of waveforms with about one frame per latent position: `[B, 1, N]` to `[B, 32, T]`."""
 
-    channels = _MELS
+    channels = MELS
 
     def __init__(self, *, rate: int, length: int, positions: int) -> None:
         hop = max(16, length // max(1, positions))
         window = 2 ** math.ceil(math.log2(max(64, min(512, 4 * hop))))
-        self.mel = MelSpec(sample_rate=rate, n_mels=_MELS, n_fft=min(window, length), hop=hop)
+        self.mel = MelSpec(sample_rate=rate, n_mels=MELS, n_fft=min(window, length), hop=hop)
 
     def __call__(self, signal: Tensor) -> list[Tensor]:
         return [log_mel(signal.mean(1, keepdim=True), mel=self.mel).flatten(1, 2)]
@@ -106,15 +104,37 @@ class LogMelEnergies(Target):
 class AlexNetFeatures(Target):
     """The five maps of AlexNet that LPIPS compares (Zhang et al. 2018), of images or of every frame."""
 
-    channels = sum(_ALEXNET)
+    channels = sum(ALEXNET)
 
-    def __init__(self, *, video: bool) -> None:
-        self.net = LazyLPIPS(where="regularisers.alignment")
+    def __init__(self, *, video: bool, where: str) -> None:
+        self.net = LazyLPIPS(where=where)
         self.video = video
 
     def __call__(self, signal: Tensor) -> list[Tensor]:
         maps = self.net.on(signal.device).features
         return of_frames(maps, signal) if self.video else maps(signal)
+
+
+class MobileNetV2Features(Target):
+    """MobileNetV2's last map of a 16th of the size, of images or of every frame, scaled so that it is `grid`'s size.
+
+    What RAE does with a vision transformer's patches (Zheng et al. 2025, arXiv 2510.11690).
+    """
+
+    channels = MOBILENET_V2
+
+    def __init__(self, grid: tuple[int, ...], *, video: bool, where: str) -> None:
+        self.net = LazyMobileNetV2(where=where)
+        self.size = tuple(16 * n for n in grid)
+        self.video = video
+
+    def __call__(self, signal: Tensor) -> list[Tensor]:
+        return of_frames(self._maps, signal) if self.video else self._maps(signal)
+
+    def _maps(self, images: Tensor) -> list[Tensor]:
+        if images.shape[2:] != self.size:
+            images = F.interpolate(images, self.size, mode="bilinear", align_corners=False, antialias=True)
+        return [self.net.on(images.device)(images)]
 
 
 def of_frames(maps: Callable[[Tensor], list[Tensor]], clip: Tensor) -> list[Tensor]:

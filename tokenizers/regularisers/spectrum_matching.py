@@ -1,0 +1,59 @@
+"""Spectrum matching (B17): Ning et al. 2026 (arXiv 2603.14645), encoding and decoding spectrum matching."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..auxiliary.base import LossTerms, TrainingStep
+from ..auxiliary.config import TokenizerParts
+from .base import Regulariser
+from .prior_in_the_loop import moments
+from .spectral import band_of, band_power, low_pass
+from .spectrum_matching_config import SpectrumMatchingConfig
+
+_TINY = 1e-6
+# The lowest cutoff of the decoding term: below it a small grid is left with nothing but its mean.
+_LOWEST = 0.25
+
+
+class SpectrumMatching(Regulariser):
+    """weight x (KL(P || Q) + decoding x objective(decode(low pass of z), low pass of x)).
+
+    P is the signal's mean power per band of relative frequency, raised to the power `flatten`, Q the latents', both
+    scaled to sum 1 over the bands in which the latents have a frequency. Channels of the latents are normalised first,
+    by moments with a gradient: their scales are no spectrum. The cutoff is uniform over relative frequencies.
+    """
+
+    def __init__(self, config: SpectrumMatchingConfig, tokenizer: TokenizerParts) -> None:
+        super().__init__()
+        self.config = config
+        self.bands = min(config.bands, max(tokenizer.spec.grid.shape))
+        # The bands in which the grid has a frequency: a small one has none near 0.
+        self.present = band_of(tokenizer.spec.grid.shape, self.bands)[1].nonzero().flatten()
+
+    def losses(self, training_step: TrainingStep) -> LossTerms:
+        values, weight = training_step.bottleneck_output.values, self.config.weight
+        divergence = self.divergence(training_step.signal, values)
+        losses = {"spectrum": weight * divergence}
+        if self.config.decoding:
+            losses["spectrum_decoding"] = weight * self.config.decoding * self._decoding(training_step)
+        return LossTerms(losses=losses, logs={"spectrum_kl": divergence.detach()})
+
+    def divergence(self, signal: Tensor, values: Tensor) -> Tensor:
+        """KL of the latents' bands `[B, C, *grid]` from the signal's `[B, C', *signal]`, in nats."""
+        mean, deviation = moments(values)
+        present = self.present.to(values.device)
+        with torch.no_grad():
+            target = (band_power(signal.float(), self.bands)[present] + _TINY) ** self.config.flatten
+            target = target / target.sum()
+        share = band_power((values - mean) / deviation, self.bands)[present] + _TINY
+        share = share / share.sum()
+        return (target * (target / share).log()).sum()
+
+    def _decoding(self, training_step: TrainingStep) -> Tensor:
+        tokenizer, rows = training_step.tokenizer, slice(0, max(1, len(training_step.signal) // 2))
+        cutoff = _LOWEST + (1 - _LOWEST) * float(torch.rand(()))
+        decoded = tokenizer.decode_values(low_pass(training_step.bottleneck_output.values[rows], cutoff))
+        terms = tokenizer.objective(decoded.float(), low_pass(training_step.signal[rows].float(), cutoff))
+        return torch.stack(list(terms.values())).sum()
