@@ -139,6 +139,8 @@ class _Resolution:
         downsample = read_downsample(options.get("downsample", 1), signal, where=self._at("downsample"))
         backbone = self._read("backbone", BackboneConfig, BACKBONES, options.get("backbone", {"kind": "conv"}))
         decoder = self._decoder()
+        self._require("backbone", lambda: backbone.unsupported_reason(signal))
+        self._require("decoder", lambda: decoder.unsupported_reason(signal) if decoder is not None else None)
         try:
             layout = backbone.layout(signal, downsample)
             if decoder is not None and decoder.layout(signal, downsample) != layout:

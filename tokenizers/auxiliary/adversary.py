@@ -7,7 +7,7 @@ leaves its weights without a gradient.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,13 @@ from .adversary_config import AdversaryConfig
 from .base import AuxiliaryObjective, LossTerms, TrainingStep
 from .config import TokenizerParts
 from .discriminators import Discriminator, Judgement, PatchDiscriminator, STFTDiscriminator, StyleDiscriminator
+from .waveform_discriminators import BandDiscriminator, CodecDiscriminator, PeriodDiscriminator
+
+_SPECTRAL: dict[str, Callable[..., Discriminator]] = {
+    "stft": STFTDiscriminator,
+    "band": BandDiscriminator,
+    "codec": CodecDiscriminator,
+}
 
 # Of the adaptive weight: what keeps its denominator from zero, and its largest value.
 _DELTA = 1e-6
@@ -145,8 +152,10 @@ def build_discriminator(config: AdversaryConfig, signal: SignalSpec) -> Discrimi
     """The network for such signals, or for pairs of them."""
     channels = signal.channels * (2 if config.paired else 1)
     net = config.net_for(signal)
-    if net == "stft":
-        return STFTDiscriminator(
+    if net == "period":
+        return PeriodDiscriminator(channels=channels, width=config.width)
+    if net in _SPECTRAL:
+        return _SPECTRAL[net](
             signal.shape[0], channels=channels, width=config.width, layers=config.layers or 3, windows=config.windows
         )
     if net == "style":

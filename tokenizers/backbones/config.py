@@ -27,6 +27,10 @@ class BackboneConfig(Part):
     decoder: ClassVar[str | type]
     shortcut_target: ClassVar[str | type] = "shortcut:LinearShortcut"
 
+    def unsupported_reason(self, signal: SignalSpec) -> str | None:
+        """Why it is not for such signals; None where it is."""
+        return None
+
     def layout(self, signal: SignalSpec, downsample: tuple[int, ...]) -> Layout:
         """Where the features lie. Raises ValueError when the signal's axes can't be downsampled so."""
         return Layout(shape=grid_shape(signal, downsample))
@@ -74,6 +78,7 @@ BACKBONES = Registry(
     {
         "conv": "tokenizers.backbones.conv_config:ConvConfig",
         "patch": "tokenizers.backbones.patch_config:PatchConfig",
+        "seanet": "tokenizers.backbones.seanet_config:SEANetConfig",
         "vit": "tokenizers.backbones.vit_config:ViTConfig",
     },
     base=BackboneConfig,
