@@ -25,12 +25,14 @@ COMPOSED = [name for name in recipe_names() if not {"codec", "sequence_coding"} 
 
 def small(recipe: str, signal: SignalSpec) -> TokenizerConfig:
     """A recipe at a size for tests."""
+    if signal.modality not in (modalities := load_recipe(recipe).modalities):
+        pytest.skip(f"{recipe} is for {', '.join(modalities)}")
     options: dict[str, object] = {}
     if recipe not in ("pca", "linear-ae"):
         options["width"] = 8
-    if "vq" in recipe or recipe in ("titok", "nested-dropout", "token-set"):
+    if "vq" in recipe or recipe in ("titok", "nested-dropout", "token-set", "dac", "encodec"):
         options["codebook_size"] = 16
-    if recipe == "rvq":
+    if recipe in ("rvq", "dac", "encodec"):
         options["bottleneck"] = {"dropout": 0.0}  # a stage left out has no gradient
     return resolve(recipe, signal, options)
 

@@ -20,6 +20,9 @@ AT_HOME = {
     "jpeg": (Modality.IMAGE, Modality.SPECTROGRAM),
     "h264": (Modality.VIDEO,),
     "opus": (Modality.WAVEFORM,),
+    "encodec": (Modality.WAVEFORM,),
+    "dac": (Modality.WAVEFORM,),
+    "stable-audio-vae": (Modality.WAVEFORM,),
     "slow-vq": (Modality.WAVEFORM, Modality.SPECTROGRAM),
 }
 PHOTO = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(256, 256))
@@ -192,7 +195,7 @@ def test_another_kind_drops_the_options_of_the_first(image: SignalSpec) -> None:
         (
             "kl-vae",
             {"losses": {"l1": 0.0}},
-            "t.losses: no loss has a weight above 0; known: dwt, huber, l1, l2, logit_laplace, lpips, mel, stft",
+            "t.losses: no loss has a weight above 0; known: dwt, huber, l1, l2, logit_laplace, lpips, mel, mel_scales, stft",
         ),
         ("kl-vae", {"losses": {"l1": -1.0}}, "t.losses.l1: weight must not be negative"),
         (

@@ -32,26 +32,37 @@ _SPECTRAL: dict[str, Callable[..., Discriminator]] = {
 _DELTA = 1e-6
 _LARGEST = 1e4
 
+# What a logit of a reconstruction costs the decoder, and what logits of signals and reconstructions cost the
+# discriminator.
+_FOOLING: dict[str, Callable[[Tensor], Tensor]] = {
+    "hinge": torch.neg,
+    "softplus": lambda x: F.softplus(-x),
+    "squares": lambda x: (1 - x).square(),
+}
+_TELLING: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "hinge": (lambda x: F.relu(1 - x), lambda x: F.relu(1 + x)),
+    "softplus": (lambda x: F.softplus(-x), F.softplus),
+    "squares": (lambda x: (1 - x).square(), torch.square),
+}
+
 
 def generator_loss(logits: Sequence[Tensor], *, loss: str) -> Tensor:
     """What the decoder minimises, from the logits of reconstructions at each scale; the mean over scales.
 
     "hinge": -E D(x') (Lim and Ye 2017). "softplus": E ln(1 + exp(-D(x'))), the non-saturating loss (Goodfellow et al.
-    2014).
+    2014). "squares": E (1 - D(x'))^2 (Mao et al. 2017, as HiFi-GAN and DAC have it).
     """
-    return torch.stack([-x.mean() if loss == "hinge" else F.softplus(-x).mean() for x in logits]).mean()
+    return torch.stack([_FOOLING[loss](x).mean() for x in logits]).mean()
 
 
 def discriminator_loss(real: Sequence[Tensor], fake: Sequence[Tensor], *, loss: str) -> Tensor:
     """What the discriminator minimises, from the logits at each scale; the mean over scales.
 
     "hinge": E max(0, 1 - D(x)) + E max(0, 1 + D(x')). "softplus": E ln(1 + exp(-D(x))) + E ln(1 + exp(D(x'))).
+    "squares": E (1 - D(x))^2 + E D(x')^2.
     """
-    if loss == "hinge":
-        terms = [F.relu(1 - r).mean() + F.relu(1 + f).mean() for r, f in zip(real, fake, strict=True)]
-    else:
-        terms = [F.softplus(-r).mean() + F.softplus(f).mean() for r, f in zip(real, fake, strict=True)]
-    return torch.stack(terms).mean()
+    right, wrong = _TELLING[loss]
+    return torch.stack([right(r).mean() + wrong(f).mean() for r, f in zip(real, fake, strict=True)]).mean()
 
 
 def feature_distance(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:

@@ -32,7 +32,7 @@ class AdversaryConfig(AuxiliaryObjectiveConfig):
     builds = "adversary:Adversary"
 
     net: Literal["auto", "patch", "style", "stft", "period", "band", "codec"] = "auto"
-    loss: Literal["hinge", "softplus"] = "hinge"
+    loss: Literal["hinge", "softplus", "squares"] = "hinge"
     start: float = 0.3
     adaptive: bool = True
     paired: bool = False

@@ -55,7 +55,7 @@ def test_the_average_is_corrected_for_its_start() -> None:
 
 def test_it_acts_in_training_and_its_averages_are_saved() -> None:
     options = {
-        "losses": {"l1": 1.0, "stft": 5.0},
+        "losses": {"l1": 1.0, "stft": 5.0, "mel": 0.0},
         "auxiliary": {"balancer": {"terms": ["l1", "stft"], "shares": [1.0, 1.0]}},
     }
     tokenizer = build(resolve("ae", SOUND, {"width": 4, **options}))
