@@ -31,7 +31,11 @@ class Snake(nn.Module):
 
 
 class PaddedConv(nn.Module):
-    """A convolution whose output has the input's size divided by `stride`; `causal`: all padding lies in the past."""
+    """A convolution whose output has the input's size divided by `stride`; `causal`: all padding lies in the past.
+
+    One that `carries` all of the signal (no residual connection runs around it) starts with weights that keep its
+    variance; torch's own start takes two thirds of it at each, and a bottleneck that rounds would see zeros.
+    """
 
     def __init__(
         self,
@@ -43,9 +47,12 @@ class PaddedConv(nn.Module):
         dilation: int = 1,
         causal: bool = False,
         normed: bool = True,
+        carries: bool = False,
     ) -> None:
         super().__init__()
         conv = nn.Conv1d(inputs, outputs, kernel, stride, dilation=dilation)
+        if carries:
+            nn.init.normal_(conv.weight, std=(inputs * kernel) ** -0.5)
         self.conv = weight_norm(conv) if normed else conv
         total = (kernel - 1) * dilation + 1 - stride
         self.padding = (total, 0) if causal else (total // 2, total - total // 2)
@@ -60,7 +67,9 @@ class PaddedTranspose(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, *, stride: int, causal: bool) -> None:
         super().__init__()
-        self.conv = weight_norm(nn.ConvTranspose1d(inputs, outputs, 2 * stride, stride))
+        conv = nn.ConvTranspose1d(inputs, outputs, 2 * stride, stride)
+        nn.init.normal_(conv.weight, std=(2 * inputs) ** -0.5)  # two inputs reach an output
+        self.conv = weight_norm(conv)
         self.stride = stride
         self.first = 0 if causal else stride // 2
 
@@ -105,15 +114,15 @@ class SEANetEncoder(nn.Module):
     def __init__(self, config: SEANetConfig, signal: SignalSpec, downsample: tuple[int, ...]) -> None:
         super().__init__()
         widths, causal = config.widths(downsample), config.causal
-        layers: list[nn.Module] = [PaddedConv(signal.channels, widths[0], OUTER, causal=causal)]
+        layers: list[nn.Module] = [PaddedConv(signal.channels, widths[0], OUTER, causal=causal, carries=True)]
         for stride, inner, outer in zip(config.stage_strides(downsample), widths[:-1], widths[1:], strict=True):
             layers += [ResidualUnit(config, inner, dilation) for dilation in config.dilations]
             layers.append(_activation(config, inner))
-            layers.append(PaddedConv(inner, outer, 2 * stride, stride=stride, causal=causal))
+            layers.append(PaddedConv(inner, outer, 2 * stride, stride=stride, causal=causal, carries=True))
         if config.lstm:
             layers.append(Recurrent(widths[-1], config.lstm))
         layers.append(_activation(config, widths[-1]))
-        layers.append(PaddedConv(widths[-1], widths[-1], INNER, causal=causal))
+        layers.append(PaddedConv(widths[-1], widths[-1], INNER, causal=causal, carries=True))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, signal: Tensor) -> Tensor:
@@ -127,7 +136,7 @@ class SEANetDecoder(nn.Module):
     def __init__(self, config: SEANetConfig, signal: SignalSpec, downsample: tuple[int, ...]) -> None:
         super().__init__()
         widths, causal = config.widths(downsample), config.causal
-        layers: list[nn.Module] = [PaddedConv(widths[-1], widths[-1], OUTER, causal=causal)]
+        layers: list[nn.Module] = [PaddedConv(widths[-1], widths[-1], OUTER, causal=causal, carries=True)]
         if config.lstm:
             layers.append(Recurrent(widths[-1], config.lstm))
         strides = config.stage_strides(downsample)

@@ -112,6 +112,15 @@ def test_the_causal_halves_are_encodecs() -> None:
         torch.testing.assert_close(decoder(inner), other_decoder(inner), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("activation", ["snake", "elu"])
+def test_features_start_at_the_signals_scale(activation: str) -> None:
+    """Else a bottleneck that rounds would see zeros alone."""
+    config = SEANetConfig(width=16, activation=activation)  # type: ignore[arg-type]
+    encoder, _ = halves(config, sound(), 320)
+    with torch.no_grad():
+        assert 0.3 < encoder(torch.randn(4, 1, 640)).std() < 3.0
+
+
 @pytest.mark.parametrize("lstm", [0, 1])
 def test_causal_is_causal_to_the_bit(lstm: int) -> None:
     """Latents, and samples decoded from them, that end before a change do not know of it."""
