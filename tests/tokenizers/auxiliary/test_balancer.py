@@ -80,6 +80,6 @@ def test_it_acts_in_training_and_its_averages_are_saved() -> None:
     ],
 )
 def test_refusals(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match="auxiliary.balancer") as error:
+    with pytest.raises(UserError, match=r"auxiliary\.balancer") as error:
         resolve("ae", SOUND, {"losses": {"l1": 1.0, "stft": 1.0}, "auxiliary": {"balancer": options}})
     assert message in str(error.value)
