@@ -95,10 +95,14 @@ ELSEWHERE = {
     "tokenizers/bottlenecks/identity.py": "tokenizers/test_composed.py",  # x -> x, through the recipe
     "tokenizers/build.py": "tokenizers/test_composed.py",  # a few lines
     "tokenizers/regularisers/features.py": "tokenizers/regularisers/test_alignment.py",  # the features' normalisation
-    "tokenizers/codecs/h264.py": "tokenizers/codecs/test_stream.py",  # what all byte streams must do, in one place
+    "tokenizers/codecs/clips.py": "tokenizers/codecs/test_stream.py",  # what all byte streams must do, in one place
+    "tokenizers/codecs/h264.py": "tokenizers/codecs/test_stream.py",
     "tokenizers/codecs/identity.py": "tokenizers/codecs/test_dct.py",  # x -> x
     "tokenizers/codecs/jpeg.py": "tokenizers/codecs/test_stream.py",
+    "tokenizers/codecs/modern_video.py": "tokenizers/codecs/test_stream.py",
+    "tokenizers/codecs/mp3_aac.py": "tokenizers/codecs/test_stream.py",
     "tokenizers/codecs/opus.py": "tokenizers/codecs/test_stream.py",
+    "tokenizers/codecs/packets.py": "tokenizers/codecs/test_stream.py",
     "tokenizers/codecs/tokenizer.py": "tokenizers/codecs/test_stream.py",
     "tokenizers/cost.py": "tokenizers/test_composed.py",  # against the built module's own count
     "tokenizers/diffusion_decoders/unet.py": "tokenizers/diffusion_decoders/test_diffusion.py",  # a network

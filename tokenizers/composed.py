@@ -177,6 +177,8 @@ class ComposedTokenizer(TrainableTokenizer):
                 )
                 terms |= added.losses
                 logs |= added.logs
+            for objective in objectives:
+                terms = dict(objective.balanced(terms, decoded))
             loss = torch.stack(list(terms.values())).sum()
         return {"loss": loss, **{name: term.detach() for name, term in terms.items()}, **logs}
 

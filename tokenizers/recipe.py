@@ -140,6 +140,7 @@ class _Resolution:
         backbone = self._read("backbone", BackboneConfig, BACKBONES, options.get("backbone", {"kind": "conv"}))
         decoder = self._decoder()
         self._require("backbone", lambda: backbone.unsupported_reason(signal))
+        self._require("decoder", lambda: decoder.unsupported_reason(signal) if decoder is not None else None)
         if not (decoder or backbone).decodes:
             key, kind = ("decoder", decoder.kind) if decoder else ("backbone", backbone.kind)
             raise UserError(f'{self._at(key)}: {kind!r} has no decoder: give another\'s, decoder = {{ kind = "conv" }}')

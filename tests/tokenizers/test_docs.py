@@ -163,6 +163,8 @@ def test_the_added_sequence_coding_works_in_every_modality(signal: SignalSpec) -
 
 
 # Options by which an example is used, and the recipes that the page (or the recipe's own needs) leaves out.
+# recipes with objectives that judge decoded signals
+JUDGED = {"vqgan", "eq-vae", "encodec", "dac", "stable-audio-vae", "af-vae", "se-vae", "spectrum-matched-vae"}
 USED = {
     "backbones.md": (
         {"backbone": {"kind": "patch_mlp"}},
@@ -173,10 +175,7 @@ USED = {
         {"af-vae", "repa-e", "se-vae", "spectrum-matched-vae"},
     ),
     "losses.md": ({"losses": {"edges": 0.5}}, set()),
-    "diffusion_decoders.md": (
-        {"diffusion_decoder": {"kind": "gaussian"}},
-        {"vqgan", "eq-vae", "af-vae", "se-vae", "spectrum-matched-vae"},
-    ),
+    "diffusion_decoders.md": ({"diffusion_decoder": {"kind": "gaussian"}}, JUDGED),
     "auxiliary.md": ({"auxiliary": {"mean": 0.1}}, {"vq-vae-2"}),
     "regularisers.md": ({"regularisers": {"smooth": 0.1}}, {"token-set"}),
     "corruptions.md": ({"corruption": {"kind": "contrast"}}, set()),

@@ -7,7 +7,7 @@ leaves its weights without a gradient.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,31 +20,49 @@ from .adversary_config import AdversaryConfig
 from .base import AuxiliaryObjective, LossTerms, TrainingStep
 from .config import TokenizerParts
 from .discriminators import Discriminator, Judgement, PatchDiscriminator, STFTDiscriminator, StyleDiscriminator
+from .waveform_discriminators import BandDiscriminator, CodecDiscriminator, PeriodDiscriminator
+
+_SPECTRAL: dict[str, Callable[..., Discriminator]] = {
+    "stft": STFTDiscriminator,
+    "band": BandDiscriminator,
+    "codec": CodecDiscriminator,
+}
 
 # Of the adaptive weight: what keeps its denominator from zero, and its largest value.
 _DELTA = 1e-6
 _LARGEST = 1e4
+
+# What a logit of a reconstruction costs the decoder, and what logits of signals and reconstructions cost the
+# discriminator.
+_FOOLING: dict[str, Callable[[Tensor], Tensor]] = {
+    "hinge": torch.neg,
+    "softplus": lambda x: F.softplus(-x),
+    "squares": lambda x: (1 - x).square(),
+}
+_TELLING: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "hinge": (lambda x: F.relu(1 - x), lambda x: F.relu(1 + x)),
+    "softplus": (lambda x: F.softplus(-x), F.softplus),
+    "squares": (lambda x: (1 - x).square(), torch.square),
+}
 
 
 def generator_loss(logits: Sequence[Tensor], *, loss: str) -> Tensor:
     """What the decoder minimises, from the logits of reconstructions at each scale; the mean over scales.
 
     "hinge": -E D(x') (Lim and Ye 2017). "softplus": E ln(1 + exp(-D(x'))), the non-saturating loss (Goodfellow et al.
-    2014).
+    2014). "squares": E (1 - D(x'))^2 (Mao et al. 2017, as HiFi-GAN and DAC have it).
     """
-    return torch.stack([-x.mean() if loss == "hinge" else F.softplus(-x).mean() for x in logits]).mean()
+    return torch.stack([_FOOLING[loss](x).mean() for x in logits]).mean()
 
 
 def discriminator_loss(real: Sequence[Tensor], fake: Sequence[Tensor], *, loss: str) -> Tensor:
     """What the discriminator minimises, from the logits at each scale; the mean over scales.
 
     "hinge": E max(0, 1 - D(x)) + E max(0, 1 + D(x')). "softplus": E ln(1 + exp(-D(x))) + E ln(1 + exp(D(x'))).
+    "squares": E (1 - D(x))^2 + E D(x')^2.
     """
-    if loss == "hinge":
-        terms = [F.relu(1 - r).mean() + F.relu(1 + f).mean() for r, f in zip(real, fake, strict=True)]
-    else:
-        terms = [F.softplus(-r).mean() + F.softplus(f).mean() for r, f in zip(real, fake, strict=True)]
-    return torch.stack(terms).mean()
+    right, wrong = _TELLING[loss]
+    return torch.stack([right(r).mean() + wrong(f).mean() for r, f in zip(real, fake, strict=True)]).mean()
 
 
 def feature_distance(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
@@ -145,8 +163,10 @@ def build_discriminator(config: AdversaryConfig, signal: SignalSpec) -> Discrimi
     """The network for such signals, or for pairs of them."""
     channels = signal.channels * (2 if config.paired else 1)
     net = config.net_for(signal)
-    if net == "stft":
-        return STFTDiscriminator(
+    if net == "period":
+        return PeriodDiscriminator(channels=channels, width=config.width)
+    if net in _SPECTRAL:
+        return _SPECTRAL[net](
             signal.shape[0], channels=channels, width=config.width, layers=config.layers or 3, windows=config.windows
         )
     if net == "style":

@@ -8,28 +8,31 @@ from typing import ClassVar, Literal
 from ..spec import Modality, SignalSpec
 from .config import AuxiliaryObjectiveConfig, TokenizerParts
 
-Net = Literal["patch", "style", "stft"]
+Net = Literal["patch", "style", "stft", "period", "band", "codec"]
+# Nets of waveforms alone.
+_OF_WAVEFORMS = ("stft", "period", "band", "codec")
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdversaryConfig(AuxiliaryObjectiveConfig):
     """A discriminator of reconstructions and signals, and a loss for fooling it (VQGAN, A10; adversarial losses, B3).
 
-    `net` is "patch" (any signal), "style" (any) or "stft" (waveforms); "auto" takes stft for waveforms and patch for
-    all else. Nothing of it runs before the share `start` of the training. With `adaptive` its weight is `weight` times
-    the ratio of the gradients of fidelity and adversary at the decoder's last layer (Esser et al. 2021, eq. 7). With
-    `paired` the discriminator sees a signal and its reconstruction together, or the signal twice. `feature_matching`
-    weighs the relative distance of the discriminator's features, `r1` the penalty on its gradient at real signals.
+    `net` is "patch" (any signal), "style" (any) or one for waveforms: "stft" (EnCodec's), "period" (HiFi-GAN's), "band"
+    (DAC's spectra) or "codec" (period and band, as DAC); "auto" takes stft for waveforms and patch for all else.
+    Nothing of it runs before the share `start` of the training. With `adaptive` its weight is `weight` times the ratio
+    of the gradients of fidelity and adversary at the decoder's last layer (Esser et al. 2021, eq. 7). With `paired` the
+    discriminator sees a signal and its reconstruction together, or the signal twice. `feature_matching` weighs the
+    relative distance of the discriminator's features, `r1` the penalty on its gradient at real signals.
     `width` is that of the first layer; `layers` counts the strided layers: by default 3, in "style" as many as bring
-    every axis to 4 or less. `windows` (samples) are those of stft, halved until they fit the signal.
+    every axis to 4 or less. `windows` (samples) are those of spectra, halved until they fit the signal.
     """
 
     kind: ClassVar[str] = "adversary"
     version: ClassVar[int] = 1
     builds = "adversary:Adversary"
 
-    net: Literal["auto", "patch", "style", "stft"] = "auto"
-    loss: Literal["hinge", "softplus"] = "hinge"
+    net: Literal["auto", "patch", "style", "stft", "period", "band", "codec"] = "auto"
+    loss: Literal["hinge", "softplus", "squares"] = "hinge"
     start: float = 0.3
     adaptive: bool = True
     paired: bool = False
@@ -62,8 +65,8 @@ class AdversaryConfig(AuxiliaryObjectiveConfig):
     def unsupported_reason(self, tokenizer: TokenizerParts) -> str | None:
         if tokenizer.diffusion_decoder is not None:
             return "it judges reconstructions, and a diffusion decoder makes none in training"
-        if self.net == "stft" and tokenizer.signal.modality is not Modality.WAVEFORM:
-            return f"net = 'stft' is for waveforms, not {tokenizer.signal.modality}; patch and style are for all"
+        if self.net in _OF_WAVEFORMS and tokenizer.signal.modality is not Modality.WAVEFORM:
+            return f"net = {self.net!r} is for waveforms, not {tokenizer.signal.modality}; patch and style are for all"
         return None
 
     def schedule_milestones(self) -> tuple[float, ...]:

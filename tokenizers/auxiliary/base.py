@@ -94,6 +94,10 @@ class AuxiliaryObjective(nn.Module):
         """What it adds to the tokenizer's loss."""
         return LossTerms()
 
+    def balanced(self, terms: Mapping[str, Tensor], reconstruction: Tensor) -> Mapping[str, Tensor]:
+        """All weighted losses of the step, by name, with the gradients that they should have at `reconstruction`."""
+        return terms
+
     def group_losses(self, group: str, *, step: int, steps: int) -> Mapping[str, Tensor]:
         """The losses of its own parameter group, after the tokenizer's in the same step; {} skips the step."""
         return {}

@@ -69,6 +69,7 @@ AUXILIARY = Registry(
     "latentbench.auxiliary",
     {
         "adversary": "tokenizers.auxiliary.adversary_config:AdversaryConfig",
+        "balancer": "tokenizers.auxiliary.balancer_config:BalancerConfig",
         "auxiliary_decoder": "tokenizers.auxiliary.auxiliary_decoder_config:AuxiliaryDecoderConfig",
         "self_supervised": "tokenizers.auxiliary.self_supervised_config:SelfSupervisedConfig",
     },

@@ -19,7 +19,7 @@ _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 _POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 # Widths grow from layer to layer up to this many times the first.
 _WIDEST = 8
-_SLOPE = 0.2
+SLOPE = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ class PatchDiscriminator(Discriminator):
         """`[B, C, *signal]` to one map of logits `[B, 1, *patches]`."""
         x, features = _contiguous(signal), []
         for layer in self.layers[:-1]:
-            x = F.leaky_relu(layer(x), _SLOPE)
+            x = F.leaky_relu(layer(x), SLOPE)
             features.append(x)
         return Judgement(logits=(self.layers[-1](x),), features=tuple(features))
 
@@ -121,12 +121,12 @@ class StyleDiscriminator(Discriminator):
 
     def forward(self, signal: Tensor) -> Judgement:
         """`[B, C, *signal]` to logits `[B, 1]`."""
-        x, features = F.leaky_relu(self.enter(_contiguous(signal)), _SLOPE), []
+        x, features = F.leaky_relu(self.enter(_contiguous(signal)), SLOPE), []
         for block in self.blocks:
             x = block(x)
             features.append(x)
-        x = F.leaky_relu(self.last(torch.cat([x, deviation_map(x)], dim=1)), _SLOPE)
-        x = F.leaky_relu(self.dense(x.flatten(1)), _SLOPE)
+        x = F.leaky_relu(self.last(torch.cat([x, deviation_map(x)], dim=1)), SLOPE)
+        x = F.leaky_relu(self.dense(x.flatten(1)), SLOPE)
         return Judgement(logits=(self.judge(x),), features=(*features, x))
 
 
@@ -139,8 +139,8 @@ class _StyleBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pool = _POOL[len(self.factors)]
-        h = pool(F.leaky_relu(self.conv1(x), _SLOPE), self.factors)
-        h = F.leaky_relu(self.conv2(h), _SLOPE)
+        h = pool(F.leaky_relu(self.conv1(x), SLOPE), self.factors)
+        h = F.leaky_relu(self.conv2(h), SLOPE)
         return (h + self.skip(pool(x, self.factors))) * math.sqrt(0.5)
 
 
@@ -209,7 +209,7 @@ class _SpectrumNet(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         x, outputs = _contiguous(x), []
         for layer in self.layers[:-1]:
-            x = F.leaky_relu(layer(x), _SLOPE)
+            x = F.leaky_relu(layer(x), SLOPE)
             outputs.append(x)
         return [*outputs, self.layers[-1](x)]
 

@@ -37,6 +37,10 @@ class BackboneConfig(Part):
         """Names of the weights files that it needs (see `tokenizers/weights.py`)."""
         return ()
 
+    def unsupported_reason(self, signal: SignalSpec) -> str | None:
+        """Why it is not for such signals; None where it is."""
+        return None
+
     def layout(self, signal: SignalSpec, downsample: tuple[int, ...]) -> Layout:
         """Where the features lie. Raises ValueError when the signal's axes can't be downsampled so."""
         return Layout(shape=grid_shape(signal, downsample))
@@ -85,6 +89,7 @@ BACKBONES = Registry(
         "conv": "tokenizers.backbones.conv_config:ConvConfig",
         "frozen": "tokenizers.backbones.frozen_config:FrozenConfig",
         "patch": "tokenizers.backbones.patch_config:PatchConfig",
+        "seanet": "tokenizers.backbones.seanet_config:SEANetConfig",
         "vit": "tokenizers.backbones.vit_config:ViTConfig",
     },
     base=BackboneConfig,

@@ -75,6 +75,7 @@ BOTTLENECKS = Registry(
         "multi_head_vq": "tokenizers.bottlenecks.vq_config:MultiHeadVQConfig",
         "fsq": "tokenizers.bottlenecks.fsq_config:FSQConfig",
         "rvq": "tokenizers.bottlenecks.rvq_config:RVQConfig",
+        "factorised_rvq": "tokenizers.bottlenecks.factorised_rvq_config:FactorisedRVQConfig",
         "lfq": "tokenizers.bottlenecks.lfq_config:LFQConfig",
         "vq_vae_2": "tokenizers.bottlenecks.vq_vae_2_config:VQVAE2Config",
         "soft_vq": "tokenizers.bottlenecks.soft_vq_config:SoftVQConfig",

@@ -27,11 +27,12 @@ class RVQ(Bottleneck):
     """
 
     whiten: ClassVar[bool] = False
+    stage: ClassVar[type[VQ]] = VQ
 
     def __init__(self, config: RVQConfig, spec: LatentSpec, *, features: int) -> None:
         super().__init__(config, spec, features=features)
         self.dropout = config.dropout
-        self.stages = nn.ModuleList(VQ(config, spec, features=features) for _ in range(config.levels))
+        self.stages = nn.ModuleList(self.stage(config, spec, features=features) for _ in range(config.levels))
 
     def forward(self, features: Tensor) -> BottleneckOutput:
         residual = features

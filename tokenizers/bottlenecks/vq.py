@@ -51,22 +51,20 @@ class VQ(Bottleneck):
 
     def forward(self, features: Tensor) -> BottleneckOutput:
         rows = self._rows(features)
-        codebook = self._codes()
-        codes = nearest(rows, codebook)
-        values = look_up(codes, codebook)
+        codes = self._nearest(rows)
+        values = look_up(codes, self._codes())
         losses = {"commitment": self.config.commitment * F.mse_loss(rows, values.detach())}
         if self.config.rule == "loss":
             losses["codebook"] = F.mse_loss(values, rows.detach())
         if self.training and torch.is_grad_enabled():
             self._chosen = rows.detach(), codes
-        return BottleneckOutput(values=_unrows(straight_through(rows, values.detach()), features), losses=losses)
+        return BottleneckOutput(values=self._features(straight_through(rows, values.detach()), features), losses=losses)
 
     def encode(self, features: Tensor) -> Latents:
-        codebook = self._codes()
-        codes = nearest(self._rows(features), codebook)
+        codes = self._nearest(self._rows(features))
         heads, grid = len(codes), features.shape[2:]
         shaped = codes.view(heads, len(features), *grid).movedim(0, 1)
-        return Latents(values=_unrows(look_up(codes, codebook), features), codes=shaped)
+        return Latents(values=self._features(look_up(codes, self._codes()), features), codes=shaped)
 
     def lookup(self, codes: Tensor) -> Tensor:
         """`[B, H, *grid]` codes to values `[B, C, *grid]`."""
@@ -112,6 +110,15 @@ class VQ(Bottleneck):
         rows = features.float().movedim(1, -1).flatten(0, -2).unflatten(-1, (heads, -1)).movedim(1, 0)
         return F.normalize(rows, dim=-1) if self.config.normalise else rows
 
+    def _nearest(self, rows: Tensor) -> Tensor:
+        """`[H, N, D]` rows to the codes that they choose, `[H, N]`."""
+        return nearest(rows, self._codes())
+
+    def _features(self, rows: Tensor, like: Tensor) -> Tensor:
+        """`[H, B x positions, D]` to `[B, C, *grid]`, the grid of `like`."""
+        batch, _, *grid = like.shape
+        return rows.movedim(0, 1).reshape(batch, *grid, -1).movedim(-1, 1)
+
     def _codes(self) -> Tensor:
         return F.normalize(self.codebook, dim=-1) if self.config.normalise else self.codebook
 
@@ -122,9 +129,3 @@ class VQ(Bottleneck):
         if self.config.rule == "ema":
             self.counts.masked_fill_(where, 1.0)
             self.sums.copy_(torch.where(where.unsqueeze(-1), codes, self.sums))
-
-
-def _unrows(rows: Tensor, like: Tensor) -> Tensor:
-    """`[H, B x positions, D]` to `[B, C, *grid]`, the grid of `like`."""
-    batch, _, *grid = like.shape
-    return rows.movedim(0, 1).reshape(batch, *grid, -1).movedim(-1, 1)

@@ -50,7 +50,12 @@ CODECS = Registry(
         "dct": "tokenizers.codecs.dct_config:DCTConfig",
         "jpeg": "tokenizers.codecs.jpeg_config:JPEGConfig",
         "h264": "tokenizers.codecs.h264_config:H264Config",
+        "h265": "tokenizers.codecs.modern_video_config:H265Config",
+        "vp9": "tokenizers.codecs.modern_video_config:VP9Config",
+        "av1": "tokenizers.codecs.modern_video_config:AV1Config",
         "opus": "tokenizers.codecs.opus_config:OpusConfig",
+        "mp3": "tokenizers.codecs.mp3_aac_config:MP3Config",
+        "aac": "tokenizers.codecs.mp3_aac_config:AACConfig",
     },
     base=CodecConfig,
 )

@@ -7,11 +7,11 @@ from fractions import Fraction
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..spec import SignalSpec
+from .clips import from_frames, padded, to_pictures
 from .h264_config import H264Config
-from .stream import StreamCodec, UndecodableError, from_bytes, to_bytes
+from .stream import StreamCodec, UndecodableError
 
 # Kinds of NAL units (ITU-T H.264, table 7-1).
 _SEI, _SPS, _PPS = 6, 7, 8
@@ -51,29 +51,20 @@ class H264(StreamCodec):
             frames += context.decode(None)
         except (av.FFmpegError, EOFError) as error:
             raise UndecodableError(str(error)) from None
-        count, height, width = self.signal.shape
-        if len(frames) != count or any((f.height, f.width) != (height + height % 2, width + width % 2) for f in frames):
-            raise UndecodableError(f"{len(frames)} frames of {count}")
-        clip = torch.stack([torch.from_numpy(frame.to_ndarray(format="rgb24")) for frame in frames])  # [T, H, W, 3]
-        pixels = from_bytes(clip[:, :height, :width].movedim(-1, 0))
-        return pixels if self.signal.channels == 3 else pixels.mean(0, keepdim=True)
+        return from_frames(frames, self.signal)
 
     def _units(self, sample: Tensor) -> list[tuple[int, bytes]]:
         """The NAL units of an encoded clip, each with its kind."""
         import av
 
         _, height, width = self.signal.shape
-        pixels = to_bytes(sample).expand(3, *self.signal.shape)
-        if height % 2 or width % 2:
-            odd = pixels.movedim(1, 0).float()
-            pixels = F.pad(odd, (0, width % 2, 0, height % 2), mode="replicate").to(torch.uint8).movedim(0, 1)
         context = av.CodecContext.create("libx264", "w")
-        context.width, context.height, context.pix_fmt = width + width % 2, height + height % 2, self.config.pixels
+        context.width, context.height, context.pix_fmt = padded(width, 2), padded(height, 2), self.config.pixels
         context.framerate, context.time_base = self.rate, 1 / self.rate
         context.thread_count = 1
         context.options = {"crf": str(self.config.crf), "preset": self.config.preset}
         data = b""
-        for number, picture in enumerate(pixels.movedim(0, -1).contiguous().numpy()):
+        for number, picture in enumerate(to_pictures(sample, self.signal)):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=self.config.pixels)
             frame.pts, frame.time_base = number, 1 / self.rate
             data += b"".join(bytes(packet) for packet in context.encode(frame))

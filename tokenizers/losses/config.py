@@ -44,6 +44,7 @@ LOSSES = Registry(
         "lpips": "tokenizers.losses.lpips_config:LPIPSConfig",
         "stft": "tokenizers.losses.stft_config:STFTConfig",
         "mel": "tokenizers.losses.stft_config:MelConfig",
+        "mel_scales": "tokenizers.losses.mel_scales_config:MelScalesConfig",
     },
     base=LossConfig,
 )

@@ -15,6 +15,11 @@ from latentbench.tokenizers.auxiliary.discriminators import (
     StyleDiscriminator,
     deviation_map,
 )
+from latentbench.tokenizers.auxiliary.waveform_discriminators import (
+    BandDiscriminator,
+    CodecDiscriminator,
+    PeriodDiscriminator,
+)
 
 
 def extent(net: Discriminator, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -83,12 +88,15 @@ def test_a_style_net_ends_at_four_positions_and_one_logit() -> None:
     assert len(StyleDiscriminator((32, 20), channels=3, width=4, layers=1).blocks) == 1
 
 
-@pytest.mark.parametrize("kind", ["patch", "stft", "style"])
+@pytest.mark.parametrize("kind", ["patch", "stft", "style", "period", "band", "codec"])
 def test_only_the_style_net_compares_samples(kind: str) -> None:
     net: Discriminator = {
         "patch": lambda: PatchDiscriminator((512,), channels=1, width=4, layers=2),
         "stft": lambda: STFTDiscriminator(512, channels=1, width=4, layers=2, windows=(256, 64)),
         "style": lambda: StyleDiscriminator((512,), channels=1, width=4, layers=None),
+        "period": lambda: PeriodDiscriminator(channels=1, width=1),
+        "band": lambda: BandDiscriminator(512, channels=1, width=4, layers=2, windows=(256, 64)),
+        "codec": lambda: CodecDiscriminator(512, channels=1, width=1, layers=2, windows=(256,)),
     }[kind]()
     x = torch.randn(2, 1, 512)
     with torch.no_grad():

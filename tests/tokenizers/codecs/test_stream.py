@@ -16,6 +16,7 @@ from latentbench.results.errors import UserError
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.codecs.h264 import split_units
 from latentbench.tokenizers.codecs.opus import _framed, _unframed
+from latentbench.tokenizers.codecs.packets import joined, separated
 from latentbench.tokenizers.codecs.stream import UndecodableError
 from latentbench.tokenizers.codecs.tokenizer import CodecTokenizer
 from latentbench.tokenizers.config import TokenizerConfig
@@ -27,6 +28,7 @@ IMAGE = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(33, 47))
 GREY = SignalSpec(modality=Modality.IMAGE, channels=1, shape=(9, 1))
 MEL = SignalSpec(modality=Modality.SPECTROGRAM, channels=1, shape=(16, 9), rate=16e3, mel=MelSpec(sample_rate=16000))
 VIDEO = SignalSpec(modality=Modality.VIDEO, channels=3, shape=(5, 33, 47), rate=8.0)
+LARGE = SignalSpec(modality=Modality.VIDEO, channels=3, shape=(4, 65, 64), rate=8.0)
 STILL = SignalSpec(modality=Modality.VIDEO, channels=1, shape=(1, 16, 16), rate=29.97)
 WAVE = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(4001,), rate=16000.0)
 STEREO = SignalSpec(modality=Modality.WAVEFORM, channels=2, shape=(3000,), rate=22050.0)
@@ -38,9 +40,19 @@ CASES = [
     ("jpeg", MEL),
     ("h264", VIDEO),
     ("h264", STILL),
+    ("h265", LARGE),
+    ("vp9", VIDEO),
+    ("vp9", STILL),
+    ("av1", LARGE),
     ("opus", WAVE),
     ("opus", STEREO),
     ("opus", FAST),
+    ("mp3", WAVE),
+    ("mp3", STEREO),
+    ("mp3", FAST),
+    ("aac", WAVE),
+    ("aac", STEREO),
+    ("aac", FAST),
 ]
 
 
@@ -87,7 +99,19 @@ def test_codes_alone_restore_what_the_codec_gives(recipe: str, signal: SignalSpe
     assert tokenizer.state_dict() == {}
 
 
-@pytest.mark.parametrize(("recipe", "signal"), [("jpeg", IMAGE), ("h264", VIDEO), ("opus", WAVE)])
+@pytest.mark.parametrize(
+    ("recipe", "signal"),
+    [
+        ("jpeg", IMAGE),
+        ("h264", VIDEO),
+        ("h265", LARGE),
+        ("vp9", VIDEO),
+        ("av1", LARGE),
+        ("opus", WAVE),
+        ("mp3", WAVE),
+        ("aac", WAVE),
+    ],
+)
 def test_any_bytes_decode_or_fall_back_and_are_counted(recipe: str, signal: SignalSpec) -> None:
     tokenizer = built(resolve(recipe, signal, {}))
     generator = np.random.default_rng(0)
@@ -177,6 +201,14 @@ def test_full_colour_beats_halved_colour() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 251, 252, 253, 254, 255, 256, 1275])
+def test_packets_behind_their_lengths(size: int) -> None:
+    packets = [b"x" * size, b"y"]
+    assert separated(joined(packets)) == packets
+    with pytest.raises(UndecodableError):
+        separated(joined(packets[:1])[:-1])
+
+
+@pytest.mark.parametrize("size", [1, 251, 252, 253, 254, 255, 256, 1275])
 def test_packet_lengths_of_rfc_6716(size: int) -> None:
     packets = [b"x" * size, b"y"]
     assert _unframed(b"".join(map(_framed, packets))) == packets
@@ -184,10 +216,11 @@ def test_packet_lengths_of_rfc_6716(size: int) -> None:
         _unframed(_framed(packets[0])[:-1])
 
 
+@pytest.mark.parametrize("recipe", ["opus", "mp3", "aac"])
 @pytest.mark.parametrize("signal", [WAVE, STEREO, FAST])
-def test_opus_comes_back_in_time(signal: SignalSpec) -> None:
+def test_sound_comes_back_in_time(recipe: str, signal: SignalSpec) -> None:
     """The correlation of what comes back with the original is largest without a shift."""
-    tokenizer, x = built(resolve("opus", signal, {"codec": {"bitrate": 64000}})), smooth(signal, 1)
+    tokenizer, x = built(resolve(recipe, signal, {"codec": {"bitrate": 64000}})), smooth(signal, 1)
     y = tokenizer.decode(tokenizer.encode(x))
     shifts = range(-20, 21)
     scores = [float((x[..., 50:-50] * y[..., 50 + s : y.shape[-1] - 50 + s]).sum()) for s in shifts]
@@ -229,3 +262,30 @@ def test_speech_falls_in_rate_and_quality_together(shared_data: Path) -> None:
     assert rates == sorted(rates)
     assert rates == pytest.approx([6000, 24000, 96000], rel=0.35)
     assert qualities == sorted(qualities)
+
+
+@pytest.mark.parametrize(("recipe", "least"), [("h265", 64), ("av1", 64)])
+def test_frames_that_an_encoder_crashes_on_are_refused(recipe: str, least: int) -> None:
+    with pytest.raises(UserError, match=f"codes frames of at least {least} pixels a side, not 33"):
+        resolve(recipe, VIDEO, {})
+
+
+def test_rates_that_a_codec_does_not_know_are_refused() -> None:
+    odd = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(4000,), rate=10000.0)
+    with pytest.raises(UserError, match="mp3 codes sample rates of 8000, 11025"):
+        resolve("mp3", odd, {})
+
+
+@pytest.mark.parametrize(
+    ("recipe", "signal"), [("mp3", FAST), ("aac", FAST), ("vp9", VIDEO), ("h265", LARGE), ("av1", LARGE)]
+)
+def test_more_bits_give_better_signals(recipe: str, signal: SignalSpec) -> None:
+    x, seen = smooth(signal, 1) + 0.05 * torch.randn(1, signal.channels, *signal.shape), []
+    for value in (32000, 128000) if signal.modality is Modality.WAVEFORM else (50, 20):
+        name = "bitrate" if signal.modality is Modality.WAVEFORM else "crf"
+        tokenizer = built(resolve(recipe, signal, {"codec": {name: value}}))
+        latents = tokenizer.encode(x.clamp(-1, 1))
+        assert latents.lengths is not None
+        seen.append((int(latents.lengths), psnr(tokenizer.decode(latents), x)))
+    assert seen[0][0] < seen[1][0]
+    assert seen[0][1] < seen[1][1]
