@@ -188,7 +188,7 @@ def _notes(calibration: Calibration) -> list[str]:
         notes.append(
             f"Noise ceiling: the outcome agrees with itself at {_signed(limit.reliability)} between halves of its "
             f"{limit.seeds} seeds, corrected to all; a proxy free of noise could reach {_signed(limit.attainable)}, of "
-            "which `share` is a share."
+            f"which `share` is a share{_other_ceilings(calibration)}."
         )
     else:
         notes.append("Noise ceiling: not known, since tokenizers have one seed each.")
@@ -211,6 +211,12 @@ def _notes(calibration: Calibration) -> list[str]:
     if any(report.predictor.name == FAMILY_MEAN for report in calibration.proxies):
         notes.append(f"{FAMILY_MEAN}: the mean outcome of the other tokenizers of the family.")
     return [*notes, *observations.notes]
+
+
+def _other_ceilings(calibration: Calibration) -> str:
+    limits = {level: calibration.ceilings.get(("spearman", level)) for level in ("within", "across")}
+    told = [f"{_signed(limit.attainable)} {level}" for level, limit in limits.items() if limit is not None]
+    return f" ({', '.join(told)} families)" if told else ""
 
 
 def _escaped(text: str) -> str:
