@@ -29,6 +29,8 @@ MEAN_RANK = "mean_rank"
 # Rate and distortion, the first of each that a table has: what partial correlations hold fixed.
 _RATE = ("real_bits", "bits_per_sample", "elements")
 _DISTORTION = ("psnr", "si_sdr", "mel_distance", "mel_spectrogram_distance")
+# Kinds of job whose records say what a proxy cost.
+_MEASURING = ("modelability", "closed_form", "micro_prior")
 _FACTS = ("elements", "tsr", "positions", "bits_per_sample", "parameters")
 
 
@@ -152,7 +154,7 @@ def _observations(
         outcome=f"log {outcome}" if logarithm else outcome,
         direction=direction,
         items=tuple(items),
-        predictors=tuple(_with_seconds(groups, predictors)),
+        predictors=tuple(_with_cost(groups, predictors)),
         given=tuple(fixed),
         notes=(f"{absent} cells without {outcome} are left out.",) if absent else (),
     )
@@ -207,16 +209,27 @@ def _family(group: Group, column: str | None) -> str:
     return group.label if column is None else str(group.common(column))
 
 
-def _with_seconds(groups: Sequence[Group], predictors: Iterable[Predictor]) -> list[Predictor]:
-    """The predictors with the mean seconds of the proxy that measured them, where records tell."""
+def _with_cost(groups: Sequence[Group], predictors: Iterable[Predictor]) -> list[Predictor]:
+    """The predictors with the mean seconds of what measured them, and the mean share of the full prior's FLOPs that
+    training for them took, where records tell."""
     spent: dict[str, list[float]] = {}
-    for row in (row for group in groups for row in group.rows if "modelability" in row.jobs):
-        record = Store(row["source"]).outcome(*row.jobs["modelability"].split("/"))
-        if record is None:
-            continue
-        seconds, measured = record.run.get("proxy_seconds"), record.extra.get("measured_by")
-        if isinstance(seconds, dict) and isinstance(measured, dict):
-            for metric, proxy in measured.items():
-                if is_number(seconds.get(proxy)):
-                    spent.setdefault(metric, []).append(float(seconds[proxy]))
-    return [replace(p, seconds=sum(spent[p.name]) / len(spent[p.name])) if p.name in spent else p for p in predictors]
+    shares: dict[str, list[float]] = {}
+    for row in (row for group in groups for row in group.rows):
+        for kind in _MEASURING:
+            record = Store(row["source"]).outcome(*row.jobs[kind].split("/")) if kind in row.jobs else None
+            if record is None:
+                continue
+            seconds, measured = record.run.get("proxy_seconds"), record.extra.get("measured_by")
+            if isinstance(seconds, dict) and isinstance(measured, dict):
+                for metric, proxy in measured.items():
+                    if is_number(seconds.get(proxy)):
+                        spent.setdefault(metric, []).append(float(seconds[proxy]))
+            trained = record.extra.get("training_share")
+            for metric, share in trained.items() if isinstance(trained, dict) else ():
+                if is_number(share):
+                    shares.setdefault(metric, []).append(float(share))
+
+    def mean(values: dict[str, list[float]], name: str) -> float | None:
+        return sum(values[name]) / len(values[name]) if name in values else None
+
+    return [replace(p, seconds=mean(spent, p.name), share_of_flops=mean(shares, p.name)) for p in predictors]

@@ -34,6 +34,7 @@ _COLUMNS = (
     "pairs",
     "regret",
     "s",
+    "FLOPs",
     "p",
 )
 
@@ -107,6 +108,7 @@ def _plain(calibration: Calibration, report: ProxyReport) -> dict[str, Any]:
     plain["pairs"] = None if report.pairs is None else vars(report.pairs)
     plain["regret"] = None if report.regret is None else vars(report.regret)
     plain["seconds"] = report.predictor.seconds
+    plain["share_of_flops"] = report.predictor.share_of_flops
     plain["ceiling"] = {
         level: vars(limit) for level in LEVELS if (limit := calibration.ceilings.get(("spearman", level))) is not None
     }
@@ -146,6 +148,7 @@ def _cells(calibration: Calibration, report: ProxyReport, *, intervals: bool) ->
         "pairs": "" if report.pairs is None else f"{report.pairs.agree:.0%}" + ("*" if report.assumed else ""),
         "regret": "" if report.regret is None else brief(report.regret.value),
         "s": "" if report.predictor.seconds is None else brief(report.predictor.seconds),
+        "FLOPs": "" if report.predictor.share_of_flops is None else f"{report.predictor.share_of_flops:.1%}",
         "p": "" if p is None else (f"{p:.3f}" if p >= 0.001 else "<.001"),
     }
 
