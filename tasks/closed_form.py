@@ -37,7 +37,8 @@ def measure(
     """Fit each of `config.priors` that the latents allow to `config.fitted` training latents (0: all), draw
     `config.samples`, and measure `cfd_<prior>_<net>`: the Fréchet distance that `gfd_<net>` is of trained priors.
 
-    `extra` has the reason for each prior that is left out and which prior each metric is of, `run` the seconds that each of the others took.
+    `extra` has the reason for each prior that is left out and which prior each metric is of, `run` the seconds that
+    each of the others took.
     """
     asked = tuple(name for name in config.priors if closed_forms.get(name).unsupported_reason(tokenizer.spec) is None)
     skipped = {name: closed_forms.get(name).unsupported_reason(tokenizer.spec) for name in config.priors}
