@@ -58,9 +58,11 @@ def measure(
     context: Context,
     *,
     references: dict[str, Reference],
+    clean: Mapping[str, FrechetReference],
 ) -> JobResult:
     """`micro_gfd_<s>_<net>`, `micro_psnr_<s>_<l>`, `micro_fd_<s>_<l>_<net>` and `micro_loss_<s>` (or `micro_nll_<s>`)
-    of one share s with noise levels l, both in thousandths. `run` has the seconds by metric, training included."""
+    of one share s with noise levels l, both in thousandths, against `clean` of `clean_features`. `run` has the seconds
+    by metric, training included."""
     tag, prior = thousandths(micro.share), micro.prior
     metrics: list[Metric] = []
     spent: dict[str, float] = {}
@@ -83,8 +85,23 @@ def measure(
     add(_held_out(tag, prior, latents, context), started)
     for level in config.levels:
         started = time.monotonic()
-        add(one_step(tag, level, prior, tokenizer, latents, config, context), started)
+        add(one_step(tag, level, prior, tokenizer, latents, config, context, clean), started)
     return JobResult(metrics=tuple(metrics), run={"proxy_seconds": spent})
+
+
+@torch.inference_mode()
+def clean_features(
+    tokenizer: Tokenizer, latents: LatentStore, config: MicroPriorTaskConfig, context: Context
+) -> dict[str, FrechetReference]:
+    """By net, the features of held-out latents decoded as they are: what `one_step` compares with; empty for codes."""
+    features: dict[str, list[Tensor]] = {}
+    for batch in _val(latents, config, context):
+        if batch.latents.values is None:
+            return {}
+        signal = _decoded(tokenizer, latents, batch.latents.values)
+        for name, values in _features(signal, tokenizer, config, context).items():
+            features.setdefault(name, []).append(values)
+    return {name: FrechetReference.of(torch.cat(parts), keep_features=False) for name, parts in features.items()}
 
 
 @torch.inference_mode()
@@ -96,31 +113,25 @@ def one_step(
     latents: LatentStore,
     config: MicroPriorTaskConfig,
     context: Context,
+    clean: Mapping[str, FrechetReference],
 ) -> list[Metric]:
     """PSNR (dB, mean over samples) and Fréchet distance, by net, of held-out latents that were noised at `level`,
     denoised in one step and decoded, against the same latents decoded as they are; none of a prior that does not
     denoise."""
-    mel = tokenizer.spec.signal.mel
-    vocoder = LogMel(mel).to(context.device) if mel is not None else None
     values: list[Tensor] = []
-    features: dict[tuple[str, str], list[Tensor]] = {}
+    features: dict[str, list[Tensor]] = {}
     for batch in _val(latents, config, context):
-        clean = batch.latents.values
-        if clean is None:
+        z = batch.latents.values
+        if z is None:
             return []
-        noise = normal(_SEED, indices_of(clean, batch.indices), tuple(clean.shape[1:])).to(clean)
+        noise = normal(_SEED, indices_of(z, batch.indices), tuple(z.shape[1:])).to(z)
         guess = prior.denoise(batch, noise, level)
         if guess is None:
             return []
-        decoded = {
-            side: tokenizer.decode(latents.denormalise(Latents(values=z))).float().clamp(-1, 1)
-            for side, z in (("guess", guess), ("clean", clean))
-        }
-        values.append(psnr(decoded["guess"], decoded["clean"]).cpu())
-        for side, signal in decoded.items():
-            heard = signal if vocoder is None else vocoder.invert(signal, iterations=config.vocoder_iterations)
-            for name, net in context.nets.items():
-                features.setdefault((side, name), []).append(net_features(net, signal, heard).cpu())
+        signal = _decoded(tokenizer, latents, guess)
+        values.append(psnr(signal, _decoded(tokenizer, latents, z)).cpu())
+        for name, of_net in _features(signal, tokenizer, config, context).items():
+            features.setdefault(name, []).append(of_net)
     where = f"{tag}_{thousandths(level)}"
     line = f"one step from noise at {level:g} of the scale, decoded, against the decoded clean latents"
     result = [
@@ -134,10 +145,7 @@ def one_step(
         )
     ]
     for name, net in context.nets.items():
-        reference = FrechetReference.of(torch.cat(features["clean", name]), keep_features=False)
-        distance = frechet_metric(
-            f"micro_fd_{where}_{net.name}", torch.cat(features["guess", name]), reference, protocol=line
-        )
+        distance = frechet_metric(f"micro_fd_{where}_{net.name}", torch.cat(features[name]), clean[name], protocol=line)
         result.append(replace(distance, role="modelability", shown="asked"))
     return [replace(metric, compared="table", shown="asked") for metric in result]
 
@@ -174,6 +182,21 @@ def _held_out(tag: str, prior: Prior, latents: LatentStore, context: Context) ->
 def _val(latents: LatentStore, config: MicroPriorTaskConfig, context: Context) -> list[LatentBatch]:
     limit = min(config.held_out or len(latents.val), len(latents.val))
     return list(batches(latents.val, config.batch_size, context.device, limit=limit))
+
+
+def _decoded(tokenizer: Tokenizer, latents: LatentStore, values: Tensor) -> Tensor:
+    """The signals of normalised latents, in [-1, 1]."""
+    return tokenizer.decode(latents.denormalise(Latents(values=values))).float().clamp(-1, 1)
+
+
+def _features(
+    signal: Tensor, tokenizer: Tokenizer, config: MicroPriorTaskConfig, context: Context
+) -> dict[str, Tensor]:
+    mel = tokenizer.spec.signal.mel
+    heard = signal
+    if mel is not None:
+        heard = LogMel(mel).to(context.device).invert(signal, iterations=config.vocoder_iterations)
+    return {name: net_features(net, signal, heard).cpu() for name, net in context.nets.items()}
 
 
 def _renamed(tag: str, metric: Metric) -> Metric:

@@ -54,7 +54,7 @@ class MicroPriors(JobKind):
         )
 
     def run(self, ctx: JobContext) -> JobResult:
-        from ...tasks.micro_prior import MicroPrior, law_metrics, measure
+        from ...tasks.micro_prior import MicroPrior, clean_features, law_metrics, measure
 
         config = check(
             MicroPriorTaskConfig,
@@ -65,6 +65,7 @@ class MicroPriors(JobKind):
         whole = full_flops(matched, ctx.tokenizer_config.spec)
         results: list[JobResult] = []
         costs: dict[str, float] = {}
+        clean = clean_features(ctx.tokenizer, ctx.latents, config, ctx.task_context())
         for share in config.shares:
             folder = ctx.folder / f"share-{share:g}"
             folder.mkdir(exist_ok=True)
@@ -74,7 +75,9 @@ class MicroPriors(JobKind):
             report = replace(ctx, folder=folder).fit(prior, ctx.latents.train, training, seed=seed)
             micro = MicroPrior(share=share, prior=prior, report=report)
             context = replace(ctx.task_context(), folder=folder)
-            measured = measure(micro, ctx.tokenizer, ctx.latents, config, context, references=ctx.references)
+            measured = measure(
+                micro, ctx.tokenizer, ctx.latents, config, context, references=ctx.references, clean=clean
+            )
             if share == config.shares[-1]:
                 law = law_metrics(micro, whole)
                 measured.run["proxy_seconds"].update({metric.name: report.seconds for metric in law})

@@ -16,7 +16,7 @@ from latentbench.tasks.distances import Reference
 from latentbench.tasks.encoding import write_latents, write_statistics
 from latentbench.tasks.interface import FitReport
 from latentbench.tasks.latents import LatentBatch, LatentStore
-from latentbench.tasks.micro_prior import MicroPrior, law_metrics, measure
+from latentbench.tasks.micro_prior import MicroPrior, clean_features, law_metrics, measure
 from latentbench.tasks.priors.config import PriorConfig
 from latentbench.tasks.priors.flow import FlowPrior
 from latentbench.tasks.priors.flow_config import FlowConfig
@@ -64,13 +64,16 @@ def measured(toys: SimpleNamespace, folder: Path, kind: type[Oracle]) -> JobResu
     for name in ("train", "val"):
         write_latents(tokenizer, getattr(data, name), folder, name, device=CPU, batch_size=64)
     write_statistics(folder)
+    latents, context = LatentStore.open(folder, tokenizer.spec), toys.context(folder, net)
+    config = MicroPriorTaskConfig(samples=20, batch_size=16, levels=(0.25, 0.5))
     return measure(
         MicroPrior(share=0.02, prior=kind(tokenizer.spec), report=report()),
         tokenizer,
-        LatentStore.open(folder, tokenizer.spec),
-        MicroPriorTaskConfig(samples=20, batch_size=16, levels=(0.25, 0.5)),
-        toys.context(folder, net),
+        latents,
+        config,
+        context,
         references={"pixels": Reference.of(net(data.val.data), "val")},
+        clean=clean_features(tokenizer, latents, config, context),
     )
 
 
