@@ -37,13 +37,15 @@ def measure(
     """Fit each of `config.priors` that the latents allow to `config.fitted` training latents (0: all), draw
     `config.samples`, and measure `cfd_<prior>_<net>`: the Fréchet distance that `gfd_<net>` is of trained priors.
 
-    `extra` has the reason for each prior that is left out, `run` the seconds that each of the others took.
+    `extra` has the reason for each prior that is left out and which prior each metric is of, `run` the seconds that
+    each of the others took.
     """
     asked = tuple(name for name in config.priors if closed_forms.get(name).unsupported_reason(tokenizer.spec) is None)
     skipped = {name: closed_forms.get(name).unsupported_reason(tokenizer.spec) for name in config.priors}
     data = _training_data(latents, config, context.seed) if asked else torch.zeros(0)
     metrics: list[Metric] = []
     seconds: dict[str, float] = {}
+    measured_by: dict[str, str] = {}
     options = GenerationConfig(
         samples=config.samples,
         batch_size=config.batch_size,
@@ -58,11 +60,14 @@ def measure(
         prior.fit(data)
         told = replace(context, progress=_quiet)
         drawn = generate(prior, tokenizer, latents, options, told, references=references)
-        metrics += [_renamed(name, metric) for metric in drawn.metrics if metric.name.startswith(("gfd_", "gfid"))]
+        own = [_renamed(name, metric) for metric in drawn.metrics if metric.name.startswith(("gfd_", "gfid"))]
+        metrics += own
+        measured_by |= {metric.name: name for metric in own}
         seconds[name] = round(time.monotonic() - started, 3)
         context.progress(done + 1, len(asked), name)
-    extra = {"skipped": {name: reason for name, reason in skipped.items() if reason is not None}}
-    return JobResult(metrics=tuple(metrics), extra=extra, run={"closed_form_seconds": seconds})
+    left_out = {name: reason for name, reason in skipped.items() if reason is not None}
+    extra = {"measured_by": measured_by, "skipped": left_out}
+    return JobResult(metrics=tuple(metrics), extra=extra, run={"proxy_seconds": seconds})
 
 
 def _quiet(done: int, total: int, message: str) -> None:

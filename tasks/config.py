@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -85,6 +86,39 @@ class ClosedFormTaskConfig:
     def __post_init__(self) -> None:
         _at_least(self.fitted, 0, "fitted")
         _at_least(self.samples, 2, "samples")
+        _at_least(self.batch_size, 1, "batch_size")
+        _at_least(self.vocoder_iterations, 1, "vocoder_iterations")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MicroPriorTaskConfig:
+    """A cell's prior trained from the start at each of `shares` of its compute, in batches of `training_batch_size`.
+
+    `samples` of each are scored against which split, as generation's are. `levels` are shares of noise in held-out
+    latents, of which the first `held_out` (0: all) are denoised in one step and decoded.
+    """
+
+    shares: tuple[float, ...] = (0.005, 0.01, 0.02)
+    training_batch_size: int = 16
+    samples: int = 256
+    held_out: int = 256
+    levels: tuple[float, ...] = (0.25, 0.5, 0.75)
+    batch_size: int = 64
+    reference: Literal["train", "val"] = "val"
+    vocoder_iterations: int = 32
+
+    def __post_init__(self) -> None:
+        for name in ("shares", "levels"):
+            values = getattr(self, name)
+            if list(values) != sorted(set(values)) or not all(0 < value < 1 for value in values):
+                raise ValueError(f"{name} must rise and lie between 0 and 1")
+            if any(not math.isclose(1000 * value, round(1000 * value)) for value in values):
+                raise ValueError(f"{name} must be whole thousandths, which name the metrics")
+        if not self.shares:
+            raise ValueError("shares must name at least one share")
+        _at_least(self.training_batch_size, 1, "training_batch_size")
+        _at_least(self.samples, 2, "samples")
+        _at_least(self.held_out, 0, "held_out")
         _at_least(self.batch_size, 1, "batch_size")
         _at_least(self.vocoder_iterations, 1, "vocoder_iterations")
 

@@ -26,6 +26,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--better", choices=("lower", "higher"), default="lower", help="of a CSV's outcome")
     command.add_argument("--higher", metavar="A,B", type=names, default=[], help="proxies of which more is better")
     command.add_argument("--lower", metavar="A,B", type=names, default=[], help="proxies of which less is better")
+    command.add_argument(
+        "--admit",
+        choices=("earned", "all"),
+        default="earned",
+        help="of runs: only cells whose prior beats those in closed form, or all",
+    )
     where_option(command)
     command.add_argument("--format", choices=("text", "md", "json"), help="default: text on a terminal, else md")
     command.add_argument("--plot", metavar="FILE", type=Path, help="scatter plots: a .png, .svg or .pdf")
@@ -39,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ...results.calibration.picture import draw
     from ...results.calibration.text import markdown, terminal, to_json
 
-    names = ("outcome", "family", "proxies", "baselines", "given", "where", "better", "higher", "lower")
+    names = ("outcome", "family", "proxies", "baselines", "given", "where", "better", "higher", "lower", "admit")
     results = calibrations(arguments.sources, **{name: getattr(arguments, name) for name in names})
     pictures = draw(results, arguments.plot) if arguments.plot is not None else []
     if arguments.format == "json":

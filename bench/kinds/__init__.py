@@ -27,6 +27,7 @@ KINDS = Registry(
         "generation": "bench.kinds.generation:Generation",
         "modelability": "bench.kinds.modelability:Modelability",
         "closed_form": "bench.kinds.closed_form:ClosedForm",
+        "micro_prior": "bench.kinds.micro_prior:MicroPriors",
         "probes": "bench.kinds.probes:Probes",
     },
 )

@@ -24,6 +24,7 @@ def calibrations(
     better: Direction = "lower",
     higher: Sequence[str] = (),
     lower: Sequence[str] = (),
+    admit: str = "earned",
 ) -> list[Calibration]:
     """The calibrations of folders of runs, or of CSV files: see `read_runs` and `read_table`. Raises UserError."""
     files = [path for path in sources if path.suffix.lower() == ".csv"]
@@ -56,6 +57,7 @@ def calibrations(
             baselines=baselines,
             given=given,
             where=where,
+            admit=admit,
         )
     for table in tables:
         if len(table.items) < 3:

@@ -55,12 +55,13 @@ class Observation:
 @dataclass(frozen=True, kw_only=True)
 class Predictor:
     """A number that may predict the outcome: which way is said to be better, whether it is one of the dull ones, and
-    the seconds that one tokenizer's value cost, as far as known."""
+    what one tokenizer's value cost, as far as known: seconds, and training FLOPs as a share of the full prior's."""
 
     name: str
     direction: Direction = "none"
     baseline: bool = False
     seconds: float | None = None
+    share_of_flops: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from ..groups import Group, aggregate, check_protocols, direction_of, split
 from ..metric import Direction
 from ..rows import column_names, is_number, metric_names, rows
 from ..store import Store
+from .admission import Admission, admission, is_trained_distance
 from .observations import (
     FAMILY_MEAN,
     Observation,
@@ -28,6 +29,8 @@ MEAN_RANK = "mean_rank"
 # Rate and distortion, the first of each that a table has: what partial correlations hold fixed.
 _RATE = ("real_bits", "bits_per_sample", "elements")
 _DISTORTION = ("psnr", "si_sdr", "mel_distance", "mel_spectrogram_distance")
+# Kinds of job whose records say what a proxy cost.
+_MEASURING = ("modelability", "closed_form", "micro_prior")
 _FACTS = ("elements", "tsr", "positions", "bits_per_sample", "parameters")
 
 
@@ -40,13 +43,16 @@ def read_runs(
     baselines: Sequence[str] | None = None,
     given: Sequence[str] = (),
     where: Sequence[str] = (),
+    admit: str = "earned",
 ) -> list[Observations]:
     """The observations of the runs in `dirs`: tables by suite and data set.
 
     `outcome` is a metric, or `mean_rank`, the mean over all gFD nets of a cell's rank in its seed; None takes the
-    logarithm of the gFD that leads the leaderboard, and where there are several nets the mean rank too. `family` is a
-    column (default: the label). Proxies are by default the metrics about latents, baselines rate, size and distortion.
-    Raises UserError for unknown columns, and where no table has three cells with the outcome.
+    logarithm of the gFD that leads the leaderboard, and where there are several nets the mean rank too. `family` is
+    a column (default: the label). Of a gFD, cells whose prior does not lie clearly below the best one in closed
+    form are left out (`admission`), unless `admit` is "all". Proxies are by default the metrics about latents,
+    baselines rate, size and distortion. Raises UserError for unknown columns, and where no table has three cells
+    with the outcome.
     """
     table = select(rows(dirs), list(where))
     known = column_names(table)
@@ -55,15 +61,22 @@ def read_runs(
         if name is not None and name not in known:
             raise unknown("column", name, [*known, MEAN_RANK], where=option)
     results: list[Observations] = []
+    censored = 0
     for groups in split(aggregate(table)):
         for name in [outcome] if outcome is not None else _outcomes(groups):
             if name != MEAN_RANK:
                 check_protocols(groups, [name] if name in metric_names(r for g in groups for r in g.rows) else [])
-            result = _observations(groups, name, family, proxies, baselines, given, logarithm=outcome is None)
+            judged = _admission(groups, name, admit)
+            censored = max(censored, len(judged.censored))
+            if len(judged.admitted) < 3:
+                continue
+            result = _observations(judged.admitted, name, family, proxies, baselines, given, logarithm=outcome is None)
             if len(result.items) >= 3:
-                results.append(result)
+                results.append(replace(result, notes=(*_verdict(judged), *result.notes)))
     if not results:
         needed = outcome or "a gFD (of the tasks prior and generation)"
+        if censored:
+            needed = f"a prior clearly better than the best in closed form (--admit all takes {censored} others too)"
         raise UserError(f"a calibration needs three cells with {needed} on one data set")
     return results
 
@@ -74,6 +87,29 @@ def _outcomes(groups: Sequence[Group]) -> list[str]:
     metrics = [name for name in metrics if direction_of(groups, name) == "lower"]
     first = [n for n in metrics if any(r.metrics[n].shown == "first" for g in groups for r in g.rows if n in r.metrics)]
     return [*(first or metrics)[:1], *([MEAN_RANK] if len(metrics) > 1 else [])]
+
+
+def _admission(groups: Sequence[Group], outcome: str, admit: str) -> Admission:
+    nets = _nets(groups) if outcome == MEAN_RANK else [outcome]
+    if admit == "all" or not all(is_trained_distance(name) for name in nets):
+        return Admission(admitted=tuple(groups), censored=(), untested=0)
+    return admission(groups, nets)
+
+
+def _verdict(judged: Admission) -> list[str]:
+    notes = []
+    if judged.censored:
+        names = ", ".join(_name(group) for group in judged.censored)
+        notes.append(
+            f"Censored: {len(judged.censored)} cells whose prior does not lie clearly below the best one in closed "
+            f"form, so that its gFD tells of too little training, are left out: {names}."
+        )
+    if judged.untested:
+        notes.append(
+            f"Whether a prior is better than one in closed form is not known of {judged.untested} cells: the task "
+            "closed_form measures it."
+        )
+    return notes
 
 
 def _observations(
@@ -118,7 +154,7 @@ def _observations(
         outcome=f"log {outcome}" if logarithm else outcome,
         direction=direction,
         items=tuple(items),
-        predictors=tuple(_with_seconds(groups, predictors)),
+        predictors=tuple(_with_cost(groups, predictors)),
         given=tuple(fixed),
         notes=(f"{absent} cells without {outcome} are left out.",) if absent else (),
     )
@@ -144,7 +180,7 @@ def _role(groups: Sequence[Group], name: str) -> str:
 
 def _mean_ranks(groups: Sequence[Group]) -> list[dict[int, float]]:
     """By cell and seed the mean over gFD nets of its rank (mid-ranks) among the cells that have the seed."""
-    nets = [name for name in metric_names(r for g in groups for r in g.rows) if matches(name, ("gfd_*",))]
+    nets = _nets(groups)
     result: list[dict[int, float]] = [{} for _ in groups]
     values = {net: [group.values(net) for group in groups] for net in nets}
     for seed in sorted({seed for group in groups for row in group.rows if (seed := row["seed"]) is not None}):
@@ -159,6 +195,11 @@ def _mean_ranks(groups: Sequence[Group]) -> list[dict[int, float]]:
     return result
 
 
+def _nets(groups: Sequence[Group]) -> list[str]:
+    """The gFDs of all nets."""
+    return [name for name in metric_names(r for g in groups for r in g.rows) if matches(name, ("gfd_*",))]
+
+
 def _name(group: Group) -> str:
     axes = ", ".join(f"{axis}={value}" for axis, value in group.axes.items())
     return f"{group.label} ({axes})" if axes else group.label
@@ -168,16 +209,27 @@ def _family(group: Group, column: str | None) -> str:
     return group.label if column is None else str(group.common(column))
 
 
-def _with_seconds(groups: Sequence[Group], predictors: Iterable[Predictor]) -> list[Predictor]:
-    """The predictors with the mean seconds of the proxy that measured them, where records tell."""
+def _with_cost(groups: Sequence[Group], predictors: Iterable[Predictor]) -> list[Predictor]:
+    """The predictors with the mean seconds of what measured them, and the mean share of the full prior's FLOPs that
+    training for them took, where records tell."""
     spent: dict[str, list[float]] = {}
-    for row in (row for group in groups for row in group.rows if "modelability" in row.jobs):
-        record = Store(row["source"]).outcome(*row.jobs["modelability"].split("/"))
-        if record is None:
-            continue
-        seconds, measured = record.run.get("proxy_seconds"), record.extra.get("measured_by")
-        if isinstance(seconds, dict) and isinstance(measured, dict):
-            for metric, proxy in measured.items():
-                if is_number(seconds.get(proxy)):
-                    spent.setdefault(metric, []).append(float(seconds[proxy]))
-    return [replace(p, seconds=sum(spent[p.name]) / len(spent[p.name])) if p.name in spent else p for p in predictors]
+    shares: dict[str, list[float]] = {}
+    for row in (row for group in groups for row in group.rows):
+        for kind in _MEASURING:
+            record = Store(row["source"]).outcome(*row.jobs[kind].split("/")) if kind in row.jobs else None
+            if record is None:
+                continue
+            seconds, measured = record.run.get("proxy_seconds"), record.extra.get("measured_by")
+            if isinstance(seconds, dict) and isinstance(measured, dict):
+                for metric, proxy in measured.items():
+                    if is_number(seconds.get(proxy)):
+                        spent.setdefault(metric, []).append(float(seconds[proxy]))
+            trained = record.extra.get("training_share")
+            for metric, share in trained.items() if isinstance(trained, dict) else ():
+                if is_number(share):
+                    shares.setdefault(metric, []).append(float(share))
+
+    def mean(values: dict[str, list[float]], name: str) -> float | None:
+        return sum(values[name]) / len(values[name]) if name in values else None
+
+    return [replace(p, seconds=mean(spent, p.name), share_of_flops=mean(shares, p.name)) for p in predictors]

@@ -34,6 +34,7 @@ _COLUMNS = (
     "pairs",
     "regret",
     "s",
+    "FLOPs",
     "p",
 )
 
@@ -107,6 +108,7 @@ def _plain(calibration: Calibration, report: ProxyReport) -> dict[str, Any]:
     plain["pairs"] = None if report.pairs is None else vars(report.pairs)
     plain["regret"] = None if report.regret is None else vars(report.regret)
     plain["seconds"] = report.predictor.seconds
+    plain["share_of_flops"] = report.predictor.share_of_flops
     plain["ceiling"] = {
         level: vars(limit) for level in LEVELS if (limit := calibration.ceilings.get(("spearman", level))) is not None
     }
@@ -146,6 +148,7 @@ def _cells(calibration: Calibration, report: ProxyReport, *, intervals: bool) ->
         "pairs": "" if report.pairs is None else f"{report.pairs.agree:.0%}" + ("*" if report.assumed else ""),
         "regret": "" if report.regret is None else brief(report.regret.value),
         "s": "" if report.predictor.seconds is None else brief(report.predictor.seconds),
+        "FLOPs": "" if report.predictor.share_of_flops is None else f"{report.predictor.share_of_flops:.1%}",
         "p": "" if p is None else (f"{p:.3f}" if p >= 0.001 else "<.001"),
     }
 
@@ -188,7 +191,7 @@ def _notes(calibration: Calibration) -> list[str]:
         notes.append(
             f"Noise ceiling: the outcome agrees with itself at {_signed(limit.reliability)} between halves of its "
             f"{limit.seeds} seeds, corrected to all; a proxy free of noise could reach {_signed(limit.attainable)}, of "
-            "which `share` is a share."
+            f"which `share` is a share{_other_ceilings(calibration)}."
         )
     else:
         notes.append("Noise ceiling: not known, since tokenizers have one seed each.")
@@ -211,6 +214,12 @@ def _notes(calibration: Calibration) -> list[str]:
     if any(report.predictor.name == FAMILY_MEAN for report in calibration.proxies):
         notes.append(f"{FAMILY_MEAN}: the mean outcome of the other tokenizers of the family.")
     return [*notes, *observations.notes]
+
+
+def _other_ceilings(calibration: Calibration) -> str:
+    limits = {level: calibration.ceilings.get(("spearman", level)) for level in ("within", "across")}
+    told = [f"{_signed(limit.attainable)} {level}" for level, limit in limits.items() if limit is not None]
+    return f" ({', '.join(told)} families)" if told else ""
 
 
 def _escaped(text: str) -> str:

@@ -8,6 +8,7 @@ Shape legend: B batch, C channels, *grid the latents' axes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -88,6 +89,16 @@ class DiffusionPrior(LabelledPrior):
         else:
             x = integrate(self._slope(velocity), x, steps=config.steps, method=config.sampler)
         return Latents(values=x)
+
+    @torch.no_grad()
+    def denoise(self, batch: LatentBatch, noise: Tensor, share: float) -> Tensor:
+        """The x_0 of the velocity at the time at which sigma / alpha = `share` / (1 - `share`)."""
+        clean = values_of(batch)
+        t = clean.new_full((len(clean),), schedule.time_of(math.atan2(share, 1 - share)))
+        with evaluating(self):
+            x = schedule.noised(clean, noise, t)
+            velocity = self._velocity(field_of(self.net, self.vectors(batch)))
+            return schedule.clean_and_noise(velocity(x, t), x, t)[0]
 
     def _velocity(self, field: Field, *, clip: float = 0.0) -> Field:
         """v at x_t; with `clip` of an expected x_0 within plus and minus that."""

@@ -91,6 +91,15 @@ class FlowPrior(LabelledPrior):
         field = field_of(self.net, self.drawn_vectors(indices, seed=seed), guidance=self.config.guidance)
         return Latents(values=integrate(field, noise, steps=self.config.steps, method=self.config.sampler))
 
+    @torch.no_grad()
+    def denoise(self, batch: LatentBatch, noise: Tensor, share: float) -> Tensor:
+        """x_t - t v(x_t, t) at t = `share`."""
+        clean = values_of(batch)
+        t = clean.new_full((len(clean),), share)
+        with evaluating(self):
+            x, _ = interpolate(clean, noise, t)
+            return x - share * field_of(self.net, self.vectors(batch))(x, t).float()
+
     def _errors(self, field: Field, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Squared velocity error, mean per sample: `[B]`."""
         x, target = interpolate(clean, noise, t)

@@ -55,6 +55,11 @@ class Prior(Trainable):
         """The samples numbered `indices`, as one batch; all randomness is a function of (seed, index)."""
         raise NotImplementedError
 
+    def denoise(self, batch: LatentBatch, noise: Tensor, share: float) -> Tensor | None:
+        """The latents expected, in one evaluation, of `batch`'s with `noise` in them (`[B, C, *grid]`, as the latents):
+        `share` of the sum of both scales is the noise's. None where the prior does not denoise."""
+        return None
+
     @torch.no_grad()
     def sample(
         self,

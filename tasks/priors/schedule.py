@@ -25,6 +25,11 @@ def angle(t: Tensor) -> Tensor:
     return ANGLE_START + ANGLE_SPAN * t
 
 
+def time_of(phi: float) -> float:
+    """The time in [0, 1] of an angle; the nearest one of an angle beyond both ends."""
+    return min(max((phi - ANGLE_START) / ANGLE_SPAN, 0.0), 1.0)
+
+
 def alpha_sigma(t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
     """Scale of signal and noise at times t `[B]`, shaped to multiply `like` `[B, ...]`; alpha^2 + sigma^2 = 1."""
     phi = angle(t).view(-1, *([1] * (like.dim() - 1)))

@@ -248,6 +248,25 @@ def test_the_shipped_suites_are_what_their_names_say() -> None:
         assert len({cell.tokenizer.spec.tsr for cell in cells}) >= 2
 
 
+@pytest.mark.parametrize(
+    ("modality", "tokenizers", "families"),
+    [("image", 48, 8), ("waveform", 24, 8), ("spectrogram", 24, 8), ("video", 24, 8)],
+)
+def test_calibration_suites_spread_over_families_at_one_budget(modality: str, tokenizers: int, families: int) -> None:
+    suite = load_suite(f"calibration-{modality}")
+    plan = make_plan(suite, {data.label: "f" for data in suite.data})
+    cells = [planned.cell for planned in plan.cells]
+    labels = [cell.label for cell in cells if cell.seed == 0]
+    assert len(labels) >= tokenizers
+    assert len(set(labels)) >= families
+    assert min(labels.count(label) for label in labels) >= 2
+    assert len(cells) == 2 * len(labels)
+    budgets = {job.config["options"]["training"]["flops"] for job in plan.jobs.values() if job.kind == "prior"}
+    assert len(budgets) == 1
+    assert budgets != {None}
+    assert any(cell.tokenizer.scramble for cell in cells)
+
+
 def test_suites_about_priors_share_tokenizers_and_budgets() -> None:
     def kinds(name: str) -> dict[str, int]:
         counts: dict[str, int] = {}

@@ -55,7 +55,7 @@ def test_the_better_prior_is_nearer(toys: SimpleNamespace, tmp_path: Path) -> No
     assert (metric.role, metric.direction, metric.scope, metric.n) == ("modelability", "lower", "table", 500)
     assert metric.interval is not None
     assert set(result.extra["skipped"]) == {"markov", "order_0"}
-    assert set(result.run["closed_form_seconds"]) == {name.split("_")[1] for name in values}
+    assert set(result.run["proxy_seconds"]) == {name.split("_")[1] for name in values}
 
 
 def test_codes_have_their_own(toys: SimpleNamespace, tmp_path: Path) -> None:

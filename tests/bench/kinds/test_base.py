@@ -18,7 +18,7 @@ def test_kinds_come_after_those_they_need() -> None:
     assert names == list(dict.fromkeys(names))
     assert names.index("data") < names.index("tokenizer") < names.index("latents") < names.index("prior")
     assert set(names) == set(KINDS.names())
-    assert tasks() == ("reconstruction", "generation", "modelability", "closed_form", "probes")
+    assert tasks() == ("reconstruction", "generation", "modelability", "closed_form", "micro_prior", "probes")
     assert tasks(by_default=True) == ("reconstruction", "generation", "modelability")
 
 

@@ -1,0 +1,97 @@
+"""The task "micro_prior": the cell's prior at small shares of its compute, as a proxy of what it will reach."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from typing import Any
+
+from ...results.record import JobResult
+from ...tasks.config import MicroPriorTaskConfig
+from ...tasks.metrics.config import measure_versions
+from ...tasks.priors.config import PriorConfig
+from ...tokenizers.seeding import derive_seed
+from ...tokenizers.spec import LatentSpec
+from ...tokenizers.training import TrainingConfig
+from ...tokenizers.validation import check
+from .base import JobContext, JobKind, PlanContext, Price, without_batch
+from .reference import external_references, net_versions, references
+
+
+class MicroPriors(JobKind):
+    """The matched prior trained from the start at each share; its versions are the prior's and the training loop's."""
+
+    name, order, version, task = "micro_prior", 96, 1, "on request"
+    options = MicroPriorTaskConfig
+    requires = ("data", "tokenizer", "latents")
+
+    def config(self, at: PlanContext) -> dict[str, Any]:
+        prior = {"prior": at.prior.kind, "options": at.prior.identity(), "seed": at.cell.seed}
+        return {"measured": without_batch(super().config(at))} | prior
+
+    def runtime(self, at: PlanContext) -> dict[str, Any]:
+        return {"batch_size": at.suite.options[self.name].batch_size}
+
+    def versions(self, at: PlanContext) -> dict[str, int]:
+        own = {"training": TrainingConfig.version, f"prior.{at.prior.kind}": at.prior.version}
+        return super().versions(at) | own | measure_versions("frechet", "kid") | net_versions(at)
+
+    def needs(self, at: PlanContext) -> dict[str, str]:
+        options: MicroPriorTaskConfig = at.suite.options[self.name]
+        return super().needs(at) | references(at, options.reference) | external_references(at)
+
+    def title(self, at: PlanContext) -> str:
+        return f"micro_prior {at.prior.kind} {at.cell.name}"
+
+    def price(self, at: PlanContext) -> Price:
+        options: MicroPriorTaskConfig = at.suite.options[self.name]
+        trained = sum(options.shares) * full_flops(at.prior, at.spec)
+        decoding = at.cell.tokenizer.estimate_flops() / 2
+        drawn = options.samples * (at.prior.sampling_flops(at.spec) + decoding)
+        return Price(
+            flops=trained + len(options.shares) * drawn,
+            step_flops=3 * at.prior.forward_flops(at.spec) * options.training_batch_size,
+        )
+
+    def run(self, ctx: JobContext) -> JobResult:
+        from ...tasks.micro_prior import MicroPrior, clean_features, law_metrics, measure
+
+        config = check(
+            MicroPriorTaskConfig,
+            ctx.job.config["measured"] | {"batch_size": ctx.job.runtime["batch_size"]},
+            where=self.name,
+        )
+        matched = ctx.prior_config(ctx.job.config)
+        whole = full_flops(matched, ctx.tokenizer_config.spec)
+        results: list[JobResult] = []
+        costs: dict[str, float] = {}
+        clean = clean_features(ctx.tokenizer, ctx.latents, config, ctx.task_context())
+        for share in config.shares:
+            folder = ctx.folder / f"share-{share:g}"
+            folder.mkdir(exist_ok=True)
+            prior = ctx.untrained_prior(ctx.job.config)
+            training = replace(matched.training, flops=share * whole, batch_size=config.training_batch_size)
+            seed = derive_seed(ctx.seed, "micro_prior", f"{share:g}")
+            report = replace(ctx, folder=folder).fit(prior, ctx.latents.train, training, seed=seed)
+            micro = MicroPrior(share=share, prior=prior, report=report)
+            context = replace(ctx.task_context(), folder=folder)
+            measured = measure(
+                micro, ctx.tokenizer, ctx.latents, config, context, references=ctx.references, clean=clean
+            )
+            if share == config.shares[-1]:
+                law = law_metrics(micro, whole)
+                measured.run["proxy_seconds"].update({metric.name: report.seconds for metric in law})
+                measured = replace(measured, metrics=(*measured.metrics, *law))
+            results.append(measured)
+            costs |= {metric.name: report.flops / whole for metric in measured.metrics}
+            shutil.rmtree(folder)
+        metrics = tuple(metric for result in results for metric in result.metrics)
+        seconds = {name: round(value, 3) for result in results for name, value in result.run["proxy_seconds"].items()}
+        extra = {"measured_by": {metric.name: metric.name for metric in metrics}, "training_share": costs}
+        return JobResult(metrics=metrics, extra=extra, run={"proxy_seconds": seconds})
+
+
+def full_flops(prior: PriorConfig, spec: LatentSpec) -> float:
+    """The matched prior's training compute: its budget, or that of its steps (forward and backward)."""
+    training = prior.training
+    return float(training.flops or 3 * prior.forward_flops(spec) * training.batch_size * training.steps)

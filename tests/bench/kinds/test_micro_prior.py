@@ -1,0 +1,105 @@
+"""The task "micro_prior" in plans and runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latentbench.bench.plan import make_plan
+from latentbench.bench.suite import load_suite
+from latentbench.results.errors import UserError
+from latentbench.results.rows import rows
+from latentbench.results.store import Store
+
+SUITE: dict[str, Any] = {
+    "name": "micro",
+    "data": {"name": "shapes", "modality": "image", "size": 8, "samples": 64, "val": 32},
+    "tokenizers": [
+        {
+            "recipe": "kl-vae",
+            "downsample": 4,
+            "channels": 4,
+            "width": 8,
+            "grid": {"bottleneck": {"beta": [1e-4, 1e-1]}},
+        },
+        {"recipe": "fsq", "downsample": 4, "width": 8, "levels": [4, 4]},
+    ],
+    "tasks": ["generation", "micro_prior"],
+    "features": ["scattering"],
+    "training": {"steps": 10, "batch_size": 8},
+    "prior": {
+        "training": {"steps": 200, "batch_size": 8},
+        "flow": {"width": 16, "layers": 1, "attention_heads": 2, "steps": 2},
+        "ar": {"width": 16, "layers": 1, "attention_heads": 2},
+    },
+    "generation": {"samples": 16, "keep": 0},
+    "micro_prior": {"shares": [0.02, 0.1], "samples": 16, "training_batch_size": 4, "levels": [0.5]},
+}
+
+
+def keys(suite: Mapping[str, Any], kind: str = "micro_prior") -> set[str]:
+    loaded = load_suite(suite)
+    return {job.key for job in make_plan(loaded, {"shapes": "f"}).jobs.values() if job.kind == kind}
+
+
+def test_what_moves_its_key() -> None:
+    before = keys(SUITE)
+    assert len(before) == 3
+    assert keys({**SUITE, "micro_prior": SUITE["micro_prior"] | {"batch_size": 7}}) == before
+    assert not keys({**SUITE, "micro_prior": SUITE["micro_prior"] | {"levels": [0.25]}}) & before
+    assert not keys({**SUITE, "prior": SUITE["prior"] | {"training": {"steps": 201, "batch_size": 8}}}) & before
+    assert keys({**SUITE, "micro_prior": {}}, "prior") == keys(SUITE, "prior")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shares": [0.02, 0.01]}, "shares must rise and lie between 0 and 1"),
+        ({"levels": [0.5, 1.0]}, "levels must rise"),
+        ({"shares": []}, "at least one share"),
+        ({"shares": [0.0005]}, "whole thousandths"),
+    ],
+)
+def test_what_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_suite({**SUITE, "micro_prior": options})
+
+
+@pytest.mark.slow
+def test_a_run_and_its_calibration(
+    latentbench: Any, write_suite: Callable[[Mapping[str, Any]], Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    done = latentbench("run", write_suite(SUITE), "--out", out)
+    assert done.returncode == 0, done.stderr
+    flow, _, codes = rows([out])
+    own = {name for name in flow.metrics if name.startswith("micro_")}
+    assert own == {
+        *(
+            f"micro_{name}_{share}{rest}"
+            for share in (20, 100)
+            for name, rest in (("gfd", "_scattering"), ("loss", ""))
+        ),
+        *(f"micro_{name}" for share in (20, 100) for name in (f"psnr_{share}_500", f"fd_{share}_500_scattering")),
+        "micro_law_loss",
+        "micro_law_exponent",
+    }
+    assert {"micro_nll_20", "micro_nll_100", "micro_gfd_20_scattering", "micro_law_loss"} <= codes.metrics.keys()
+    assert not any("psnr_" in name for name in codes.metrics if name.startswith("micro"))
+    assert flow["micro_gfd_100_scattering"] != flow["gfd_scattering"]
+    records = [record for record in Store(out).iterate() if record.kind == "micro_prior"]
+    for record in records:
+        shares = record.extra["training_share"]
+        assert 0 < shares["micro_gfd_20_scattering"] <= 0.02
+        assert 0.05 < shares["micro_gfd_100_scattering"] <= 0.1
+        assert not list(Store(out).job_folder(record.kind, record.key).glob("share-*"))
+    done = latentbench("calibrate", out, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    reports = {report["proxy"]: report for report in json.loads(done.stdout)}
+    assert reports["micro_gfd_20_scattering"]["n"] == 3
+    assert reports["micro_gfd_20_scattering"]["share_of_flops"] <= 0.02
+    assert reports["micro_gfd_20_scattering"]["seconds"] > 0
