@@ -37,10 +37,6 @@ class BackboneConfig(Part):
         """Names of the weights files that it needs (see `tokenizers/weights.py`)."""
         return ()
 
-    def unsupported_reason(self, signal: SignalSpec) -> str | None:
-        """Why it is not for such signals; None where it is."""
-        return None
-
     def layout(self, signal: SignalSpec, downsample: tuple[int, ...]) -> Layout:
         """Where the features lie. Raises ValueError when the signal's axes can't be downsampled so."""
         return Layout(shape=grid_shape(signal, downsample))
