@@ -31,7 +31,8 @@ _PROGRESS_SECONDS = 0.5
 class WorkerRequest:
     """One attempt at a job: `root` of the output, `cache` of decoded data, torch `device`, CPU `threads`, `log` file.
 
-    The log lies in `log/` in the job's folder. The worker imports `imports` first.
+    The log lies in `log/` in the job's folder. The worker imports `imports` first. Where several machines share the
+    folder, `lease` is the file that says the job is this worker's: without it, it leaves no record.
     """
 
     job: Job
@@ -43,6 +44,7 @@ class WorkerRequest:
     log: str
     checkpoint_seconds: float
     imports: tuple[Import, ...] = ()
+    lease: str = ""
 
     @property
     def folder(self) -> Path:

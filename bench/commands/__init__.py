@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from . import bd_rate, calibrate, check, doctor, eval, gallery, leaderboard, list, plan, plot, run, statistics
+from . import bd_rate, calibrate, check, doctor, eval, gallery, leaderboard, list, plan, plot, run, statistics, work
 
 # in the order of the overview; a command's name has dashes where its module has underscores
 COMMANDS: tuple[ModuleType, ...] = (
     run,
+    work,
     eval,
     check,
     plan,
