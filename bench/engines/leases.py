@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...results.activity import STATE
+from ...results.activity import BEAT, STATE
 from ...results.errors import UserError
 from ...results.record import Failure, Record
 from ...results.store import RECORD, Store, atomic_create
@@ -53,9 +53,9 @@ def leases(folder: Path) -> dict[int, Path]:
     return {int(match[1]): folder / name for name in names if (match := LEASE.fullmatch(name))}
 
 
-def _remove(lease: Path) -> None:
-    with suppress(OSError):  # a disk that turned read-only: without our signs of life it means nothing soon
-        lease.unlink(missing_ok=True)
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # a disk that turned read-only: without our signs of life a lease means nothing soon
+        path.unlink(missing_ok=True)
 
 
 def holder(lease: Path) -> str | None:
@@ -98,6 +98,8 @@ class LeaseClaims(Claims):
         with suppress(LeaseLostError):
             self.keep({})
         self.heartbeat.stop()
+        for beat in self.heartbeat.path.parent.glob(f"*{BEAT}"):
+            self.observer.alive(beat.stem)  # which removes what a dead one of this machine has left
 
     def guard(self, server: Server) -> None:
         """See `Claims`. The server ends its jobs by itself when this process stands still."""
@@ -138,9 +140,12 @@ class LeaseClaims(Claims):
         if not atomic_create(lease, f"{self.heartbeat.name}\n".encode()):
             return False
         # It may be an old number: others took this job, and perhaps did it, since we looked.
+        present = (folder / RECORD).exists()
         if max(leases(folder), default=0) > number + 1 or self._done(job) or self._is_fatal(job, number):
             _remove(lease)
             return False
+        if present:  # a damaged one, which would keep a new one away
+            _remove(folder / RECORD)
         for old in current.values():
             _remove(old)
         del self.others[job.id]
@@ -190,6 +195,7 @@ class LeaseClaims(Claims):
             record = self.store.outcome(job.kind, job.key)
             if record is not None:
                 self.others.pop(name, None)
+                self._sweep(job)
                 yield name, record
         if scan:
             self._next_scan = time.monotonic() + max(5.0, _SCAN_SHARE * (time.monotonic() - now))
@@ -197,6 +203,13 @@ class LeaseClaims(Claims):
     def pause(self) -> None:
         """See `Claims`."""
         time.sleep(0.1)
+
+    def _sweep(self, job: Job) -> None:
+        """Remove the lease of who has died after the job's record was written."""
+        for lease in leases(self.store.job_folder(job.kind, job.key)).values():
+            name = holder(lease)
+            if name and not self.observer.alive(name):
+                _remove(lease)
 
     def _tell(self) -> None:
         """Say what runs here, for those who look: see `results.activity.Member`."""

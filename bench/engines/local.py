@@ -182,8 +182,9 @@ class Scheduler:
             yield Event(kind="started", job=name, device=allocation.slot.device)
 
     def _request(self, run: _Running) -> WorkerRequest:
+        lease = self.claims.lease(run.job)
         try:
-            log = start_attempt(run.folder)
+            log = start_attempt(run.folder, alone=not lease)
         except OSError as error:
             raise UserError(f"cannot write {run.folder}: {error.strerror or error}") from None
         return WorkerRequest(
@@ -196,7 +197,7 @@ class Scheduler:
             log=str(log),
             checkpoint_seconds=self.settings.checkpoint_seconds,
             imports=self.settings.imports,
-            lease=self.claims.lease(run.job),
+            lease=lease,
         )
 
     def _release(self, name: str) -> _Running:
@@ -238,7 +239,7 @@ class Scheduler:
             return
         self.failed.add(name)
         error = Failure(type="WorkerDied", message=f"{cause}, {ATTEMPTS} times")
-        self.store.save(failed_record(run.job, error))
+        self.store.save(failed_record(run.job, error), replace=not self.claims.lease(run.job))
         yield Event(kind="failed", job=name, message=str(error), seconds=seconds)
 
     def _redo_damaged(self, job: Job) -> Iterator[Event]:
@@ -260,7 +261,8 @@ class Scheduler:
         """Report why a worker could not write. Where it could not even say so, this process meets the same obstacle."""
         if record is not None and record.error is not None:
             raise UserError(f"{job.title}: {record.error.message}")
-        self.store.save(failed_record(job, Failure(type="OSError", message="its files could not be written")))
+        error = Failure(type="OSError", message="its files could not be written")
+        self.store.save(failed_record(job, error), replace=not self.claims.lease(job))
         raise UserError(f"{job.title}: a file could not be written below {self.store.root}")
 
     def _progress(self) -> Iterator[Event]:

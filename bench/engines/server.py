@@ -34,8 +34,10 @@ from ..signals import die_with_parent, uptime
 
 def main() -> None:
     """Serve until standard input ends."""
-    # The engine decides what an interrupt means; a cluster sends SIGTERM to the whole group.
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+    # The engine decides what an interrupt means. A cluster sends SIGTERM to the whole group: it is blocked rather than
+    # ignored, so that one that reaches a child in its first moment waits until it can be taken.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     die_with_parent(int(sys.argv[1]))
     # Every job is forked from here: what is imported now costs a job nothing.
@@ -96,8 +98,8 @@ def _start(message: dict[str, Any], children: dict[int, dict[str, Any]]) -> None
     try:
         die_with_parent(server)
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         from .. import worker, worker_protocol
 
         try:
