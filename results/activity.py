@@ -101,6 +101,11 @@ def started_since(folder: Path, since: float) -> bool:
     return any(time >= since for time, _ in _logs(folder))
 
 
+def logs(folder: Path) -> list[Path]:
+    """The logs of all attempts at the job in `folder`, the oldest first."""
+    return [path for _, path in sorted(_logs(folder))]
+
+
 def last_log(folder: Path) -> Path | None:
     """The log of the last attempt at the job in `folder`; None where there is none."""
     return max(_logs(folder), default=(0.0, None))[1]
