@@ -347,7 +347,7 @@ RULES: list[tuple[str, Callable[[list[str]], None]]] = [
     (r"latentbench calibrate runs/\S+", _calibrated_runs),
     (r"latentbench (eval|check)\b", _evaluated),
     (r"latentbench run quickstart --engine leases ", _shared),
-    (r"latentbench (work|status) ", _as_is),
+    (r"latentbench (work|status|gc|export) ", _as_is),
     (r"latentbench run photos\.toml$", _one_step),
     (r"latentbench run quickstart$", lambda argv: _as_is(["plan", "quickstart"])),
     (r"latentbench run \S+", _planned),
