@@ -13,7 +13,13 @@ from ..results.errors import UserError
 from ..results.record import Record
 from ..results.store import Store, SuiteFile, atomic_file
 
-_SHOWN = 5  # conflicts that are named in the one line
+
+class ConflictError(UserError):
+    """Folders that are to be merged disagree: `conflicts` are the reasons, a line each."""
+
+    def __init__(self, conflicts: Sequence[str]) -> None:
+        super().__init__(f"cannot merge: {len(conflicts)} conflicts; nothing was written")
+        self.conflicts = tuple(conflicts)
 
 
 @dataclass(kw_only=True)
@@ -29,8 +35,8 @@ def merge(sources: Sequence[Path], out: Path) -> Merged:
     """Copy into `out` what `sources` have; of a job that several have done, the first one's record, and a finished one
     before a failed one.
 
-    Raises UserError, before anything is written, where two of them, or what is in `out` already, disagree: two records
-    of one job with other numbers, or a suite's cell with other jobs. All such are named, up to five in the message.
+    Raises ConflictError, before anything is written, where two of them, or what is in `out` already, disagree: two
+    records of one job with other numbers, or a suite's cell with other jobs. Raises UserError for what is no folder.
     """
     stores = [Store(source) for source in sources]
     for store in stores:
@@ -43,8 +49,7 @@ def merge(sources: Sequence[Path], out: Path) -> Merged:
     suites, others = _suites([target, *stores])
     conflicts += others
     if conflicts:
-        more = f"; and {len(conflicts) - _SHOWN} more" if len(conflicts) > _SHOWN else ""
-        raise UserError(f"cannot merge: {'; '.join(conflicts[:_SHOWN])}{more}")
+        raise ConflictError(conflicts)
     for store, record in chosen.values():
         if store is target:
             merged.already += 1

@@ -10,23 +10,24 @@ HELP = "make one folder of several runs'; conflicts are named, and nothing is wr
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """The command's options."""
-    command.add_argument(
-        "dirs", metavar="DIR", nargs="+", type=Path, help="output folders of runs; the first goes first"
-    )
-    command.add_argument(
-        "--out", metavar="DIR", type=Path, required=True, help="where it goes; may hold records already"
-    )
+    command.add_argument("dirs", metavar="DIR", nargs="+", type=Path, help="folders of runs, the preferred first")
+    command.add_argument("--out", metavar="DIR", type=Path, required=True, help="the new folder, or one that goes on")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it; returns the exit code: 1 where damaged records were left out."""
     from ...results.errors import one_line
     from ..console import complain
-    from ..merge import merge
+    from ..merge import ConflictError, merge
     from ..runner import locked
 
     with locked(arguments.out):
-        merged = merge(arguments.dirs, arguments.out)
+        try:
+            merged = merge(arguments.dirs, arguments.out)
+        except ConflictError as error:
+            for line in error.conflicts:
+                complain(one_line(f"conflict: {line}"))
+            raise
     for line in merged.damaged:
         complain(one_line(f"left out, damaged: {line}"))
     print(f"{merged.copied} records copied to {arguments.out}, {merged.already} were there already")

@@ -15,13 +15,11 @@ from latentbench.results.rows import rows
 from latentbench.results.store import Store
 
 
-def job(
-    out: Path, key: str, *, psnr: float = 20.0, status: Any = "finished", content: bytes = b"w", **run: Any
-) -> None:
+def job(out: Path, key: str, *, psnr: float = 20.0, status: Any = "finished", **run: Any) -> None:
     store = Store(out)
     folder = store.job_folder("reconstruction", key)
     (folder / "log").mkdir(parents=True)
-    (folder / "weights").write_bytes(content)
+    (folder / "weights").write_bytes(b"w")
     (folder / "log" / "attempt-1.log").write_text(f"of {out.name}")
     store.save(
         Record(
@@ -29,7 +27,7 @@ def job(
             key=key,
             status=status,
             metrics=(Metric(name="psnr", value=psnr, direction="higher"),),
-            artifacts={"weights": len(content)},
+            artifacts={"weights": 1},
             digests={"weights": file_digest(folder / "weights")},
             error=Failure(type="E", message="m") if status == "failed" else None,
             run=run,
@@ -91,6 +89,7 @@ def test_conflicts_are_named_and_nothing_is_written(
     said = capsys.readouterr().err
     assert f"reconstruction/more has another psnr (31.0, 30.0) in {a} and in {b}" in said
     assert f"x of the suite 's' has other jobs in {a} and in {b}" in said
+    assert "2 conflicts; nothing was written" in said
     assert not list(c.glob("jobs/*")) + list(c.glob("suites/*"))
 
 

@@ -22,20 +22,12 @@ def table(tmp_path: Path) -> list[Row]:
     store = Store(tmp_path / "out")
     cells: list[dict[str, Any]] = []
     for place, (key, axis) in enumerate((("one", 12), ("two", "wide"))):
-        psnr = Metric(
-            name="psnr",
-            value=20.5 + place,
-            se=0.5,
-            interval=(19.5, 21.5),
-            n=32,
-            direction="higher",
-            unit="dB",
-            protocol="p",
-        )
+        facts: dict[str, Any] = {"value": 20.5 + place, "se": 0.5, "interval": (19.5, 21.5), "n": 32}
+        psnr = Metric(name="psnr", direction="higher", unit="dB", protocol="p", **facts)
         metrics = (psnr, Metric(name="gfd", value=None, missing=3, direction="lower"))
         store.save(Record(kind="reconstruction", key=key, status="finished", metrics=metrics))
-        facts = {"cell": key, "dataset": "d", "modality": "image", "recipe": "r", "label": "", "seed": 0}
-        cells.append({**facts, "axes": {"size": axis}, "jobs": {"reconstruction": f"reconstruction/{key}"}})
+        names = {"cell": key, "dataset": "d", "modality": "image", "recipe": "r", "label": "", "seed": 0}
+        cells.append({**names, "axes": {"size": axis}, "jobs": {"reconstruction": f"reconstruction/{key}"}})
     store.write_suite("s", cells)
     return rows([store])
 
