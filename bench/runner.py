@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
-from ..results.activity import LOCK, last_log, mark_active
+from ..results.activity import LOCK, active, last_log, mark_active
 from ..results.display import printable
 from ..results.errors import UserError, one_line
 from ..results.store import Store, remove_leftovers
@@ -21,11 +22,12 @@ from ..tokenizers.registry import recorded_lookups
 from .data_counts import DataCounts, check_counts, count, fingerprints, recorded
 from .datasets import damage_of_cached, default_cache
 from .engines import engines
-from .engines.interface import Engine, EngineSettings
+from .engines.interface import EXPIRY_SECONDS, Engine, EngineSettings
 from .imports import Import, load_imports, refuse_unrepeatable
 from .jobs import Job
 from .kinds import kinds
 from .plan import Plan, PlannedCell, make_plan
+from .plan_file import write_plan
 from .progress import Display, StderrConsole
 from .suite import Suite, load_suite
 from .worker_protocol import clean_attempt
@@ -60,6 +62,8 @@ def run_suite(
     checkpoint_seconds: float = 30.0,
     imports: Sequence[str] = (),
     stall_minutes: float | None = None,
+    lease_seconds: float = EXPIRY_SECONDS,
+    plan_only: bool = False,
     console: Console | None = None,
     extend: bool = False,
 ) -> Outcome:
@@ -67,7 +71,9 @@ def run_suite(
 
     `sets` are changes like `--set`; records go to `out` (default `runs/<suite>`). Jobs with a valid record whose files
     have their digests are not done again; failed ones are. `imports` are modules or files that register parts of the
-    user's own, for this process and for workers; a job without a sign of life for `stall_minutes` is started again.
+    user's own, for this process and for workers; a job without a sign of life for `stall_minutes` is started again,
+    and a machine without one for `lease_seconds` loses its jobs to the others that work on the folder (engine
+    "leases"). With `plan_only` such a run leaves all of the work to them.
     `extend` leaves the cells that a suite of this name has in `out` already beside the new ones. Raises UserError for
     anything the user can mend, before anything is trained.
     """
@@ -86,14 +92,18 @@ def run_suite(
             checkpoint_seconds=checkpoint_seconds,
             imports=imported,
             stall_seconds=None if stall_minutes is None else 60 * stall_minutes,
+            lease_seconds=lease_seconds,
         )
     )
+    if plan_only and not runner.shares:
+        raise UserError(f"--plan-only: the engine {engine} leaves no work to others; use --engine leases")
     _check(loaded, imported)
-    _make_cache(cache)
-    with _locked(root):
+    make_cache(cache)
+    with locked(root, shared=runner.shares):
         prints = fingerprints(loaded, console, cache)
         plan = make_plan(loaded, prints)
         _write_suite(store, plan, extend=extend)
+        write_plan(plan, engine, runner.settings)
         runner.finished = _intact(store, plan.jobs, console)
         before = len(runner.finished)
         todo = {name: job for name, job in plan.jobs.items() if name not in runner.finished}
@@ -102,7 +112,10 @@ def run_suite(
             _tell_counts(plan, todo, store, console, cache)
         for warning in plan.warnings if todo else ():
             console.print(Text(one_line(f"warning: {warning}")), soft_wrap=True)
-        display = _executed(runner, plan, todo, console, before=before)
+        if runner.shares:
+            _forget_failures(store, todo.values())
+        _tidy(store, runner.finished.values())
+        display = executed(runner, plan.jobs, {} if plan_only else todo, console, before=before)
         _tell_skipped(plan, store, console)
     return Outcome(
         suite=loaded,
@@ -170,10 +183,11 @@ def _write_suite(store: Store, plan: Plan, *, extend: bool) -> None:
     store.write_suite(plan.suite.name, [*others, *planned], kinds=names, claims=claims)
 
 
-def _executed(runner: Engine, plan: Plan, todo: dict[str, Job], console: Console, *, before: int) -> Display:
-    """The jobs of `todo`, executed and shown. One that turns out to be damaged joins them."""
+def executed(
+    runner: Engine, jobs: Mapping[str, Job], todo: dict[str, Job], console: Console, *, before: int
+) -> Display:
+    """Those of `jobs` that are in `todo`, executed and shown. One that turns out to be damaged joins them."""
     store = runner.settings.store
-    _tidy(store, runner.finished.values())
     display = Display(
         console=console,
         jobs=todo,
@@ -184,7 +198,7 @@ def _executed(runner: Engine, plan: Plan, todo: dict[str, Job], console: Console
     with closing(runner.run(dict(todo))) as events, display:
         for event in events:
             if event.kind == "damaged":
-                todo[event.job] = plan.jobs[event.job]
+                todo[event.job] = jobs[event.job]
             display.see(event)
     return display
 
@@ -196,7 +210,8 @@ def _others(store: Store, suite: str, cells: Sequence[Mapping[str, Any]]) -> lis
     return [dict(cell) for cell in stored if (cell["cell"], cell["jobs"].get("tokenizer")) not in new]
 
 
-def _make_cache(cache: Path) -> None:
+def make_cache(cache: Path) -> None:
+    """Make the folder of decoded data sets. Raises UserError."""
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -258,6 +273,14 @@ def _tidy(store: Store, finished: Iterable[Job]) -> None:
         clean_attempt(store.job_folder(job.kind, job.key))
 
 
+def _forget_failures(store: Store, jobs: Iterable[Job]) -> None:
+    """Remove the records of what has failed, so that it is done again, by whoever takes it first."""
+    for job in jobs:
+        record = store.load_any(job.kind, job.key)
+        if record is not None and record.status == "failed":
+            store.discard(record)
+
+
 def _tell_skipped(plan: Plan, store: Store, console: Console) -> None:
     """Name the files that could not be used, so that nobody has to find them in a log."""
     for job in plan.jobs.values():
@@ -275,8 +298,11 @@ def _tell_skipped(plan: Plan, store: Store, console: Console) -> None:
 
 
 @contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """Hold `root` for this run: two runs at once would do the same jobs twice. The kernel frees it however we end."""
+def locked(root: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold `root` for this run: two runs at once would do the same jobs twice. The kernel frees it however we end.
+
+    Those that share a folder by leases exclude only a run that does not; a disk without locks is one for them.
+    """
     try:
         root.mkdir(parents=True, exist_ok=True)
         file = (root / LOCK).open("a")
@@ -284,11 +310,29 @@ def _locked(root: Path) -> Iterator[None]:
         raise UserError(f"--out {root}: can't be written: {error.strerror}") from None
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         except BlockingIOError:
             raise UserError(f"--out {root}: another run is using it; wait for it or choose another --out") from None
         except OSError as error:  # a network disk without locks, for one
+            if shared:
+                yield
+                return
             reason = error.strerror or error
             raise UserError(f"--out {root}: can't be locked ({reason}); choose an --out on a disk with locks") from None
+        if not shared and (others := active(root)):
+            hosts = ", ".join(sorted({member.host for member in others}))
+            raise UserError(f"--out {root}: {hosts} is working on it; wait, or join with `latentbench work {root}`")
         mark_active(file)
         yield
+
+
+def _lock(file: IO[str], kind: int) -> None:
+    """Lock the file. Who only looks whether it is locked holds it for a moment: that is waited for."""
+    for wait in (0.05, 0.2, 0.0):
+        try:
+            return fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not wait:
+                raise
+            time.sleep(wait)
+    return None

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,11 @@ def die_with_parent(parent: int) -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it died before the kernel was told
         os._exit(1)
+
+
+def uptime() -> float:
+    """Seconds since the machine started, those in which it slept included; nobody can set it."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def ignore_interrupts() -> None:
@@ -80,6 +86,7 @@ class StopSignal:
             raise KeyboardInterrupt
 
     def _handle(self, *_: Any) -> None:
-        self.asked = True
-        if not self._held:
+        # A cluster signals the whole group, and the engine its workers then: once is enough.
+        again, self.asked = self.asked, True
+        if not self._held and not again:
             raise KeyboardInterrupt

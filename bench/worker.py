@@ -87,17 +87,20 @@ def work(data: Mapping[str, Any], *, listen: bool = True) -> int:
         _say(traceback.format_exc())
         unwritable = _is_unwritable(error)
         outcome = {"status": "failed", "error": _failure(error)}
+    if request.lease and not Path(request.lease).exists():
+        _say("others have taken the job over: it leaves no record")
+        return INTERRUPTED
     seconds = time.monotonic() - clock
     run = _facts(request, started, seconds) | outcome.pop("run", {})
     facts: dict[str, Any] = {"kind": job.kind, "key": job.key, "config": dict(job.config), "run": run}
     facts["depends"] = tuple(sorted(job.depends.values()))
     try:
         try:
-            store.save(Record(**facts, **outcome))
+            store.save(Record(**facts, **outcome), replace=not request.lease)
         except (InvalidRecord, TypeError) as error:  # the job gave something that no record can hold
             _say(traceback.format_exc())
             outcome = {"status": "failed", "error": _failure(error)}
-            store.save(Record(**facts, **outcome))
+            store.save(Record(**facts, **outcome), replace=not request.lease)
     except UserError as error:
         _say(str(error))
         return UNWRITABLE

@@ -31,7 +31,8 @@ _PROGRESS_SECONDS = 0.5
 class WorkerRequest:
     """One attempt at a job: `root` of the output, `cache` of decoded data, torch `device`, CPU `threads`, `log` file.
 
-    The log lies in `log/` in the job's folder. The worker imports `imports` first.
+    The log lies in `log/` in the job's folder. The worker imports `imports` first. Where several machines share the
+    folder, `lease` is the file that says the job is this worker's: without it, it leaves no record.
     """
 
     job: Job
@@ -43,6 +44,7 @@ class WorkerRequest:
     log: str
     checkpoint_seconds: float
     imports: tuple[Import, ...] = ()
+    lease: str = ""
 
     @property
     def folder(self) -> Path:
@@ -67,13 +69,15 @@ class WorkerRequest:
         return cls(**plain | {"job": job, "imports": imports})
 
 
-def start_attempt(folder: Path) -> Path:
-    """Make a job's folder ready for an attempt, whose log file is returned.
+def start_attempt(folder: Path, *, alone: bool = True) -> Path:
+    """Make a job's folder ready for an attempt, whose log file is returned. Raises OSError.
 
-    A record of an earlier failure is removed, so that what is found afterwards is this attempt's. Raises OSError.
+    A record of an earlier failure is removed, so that what is found afterwards is this attempt's; not where others work
+    on the folder too, who may have done the job since somebody looked.
     """
     (folder / "log").mkdir(parents=True, exist_ok=True)
-    (folder / RECORD).unlink(missing_ok=True)
+    if alone:
+        (folder / RECORD).unlink(missing_ok=True)
     logs = [path.stem.removeprefix("attempt-") for path in (folder / "log").glob("attempt-*.log")]
     return folder / "log" / f"attempt-{1 + max((int(n) for n in logs if n.isdigit()), default=0)}.log"
 

@@ -1,15 +1,28 @@
-"""Whether a run is working on an output folder, which of its jobs have started, and where a job's log lies."""
+"""Who is working on an output folder, which of its jobs have started, and where a job's log lies.
+
+A run, or several `latentbench work`, hold the file `LOCK`. Each of the latter also has, below `WORKERS`, a sign of life
+(`NAME.beat`, see `bench.engines.heartbeat`) and what it runs (`NAME.json`), which other machines can read.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 LOCK = ".lock"
+WORKERS = "workers"
+BEAT, STATE = ".beat", ".json"
+
+# By the disk's clock, and only to be told: who takes over a job measures for itself (`bench.engines.heartbeat`).
+_SILENT_SECONDS = 180.0
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 def mark_active(lock: IO[str]) -> None:
@@ -19,7 +32,12 @@ def mark_active(lock: IO[str]) -> None:
 
 
 def active_since(root: Path) -> float | None:
-    """When the run that is working on the output folder began (seconds since 1970); None where none is."""
+    """When the run that is working on the output folder began (seconds since 1970); None where none is.
+
+    Of several on one folder, the first.
+    """
+    if members := active(root):
+        return min(member.since for member in members)
     try:
         with (root / LOCK).open() as file:
             try:
@@ -31,9 +49,61 @@ def active_since(root: Path) -> float | None:
     return None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One of the processes that work on a folder together: its `host` and `pid`, `since` when (seconds since 1970),
+    its `devices` and how many jobs fit on each, and what it is `running`: {job: {"device", "since"}}."""
+
+    name: str
+    host: str = ""
+    pid: int = 0
+    since: float = 0.0
+    devices: dict[str, int] = field(default_factory=dict)
+    running: dict[str, Any] = field(default_factory=dict)
+
+
+def active(root: Path) -> list[Member]:
+    """Those that have given a sign of life, by name."""
+    members = []
+    for path in sorted((root / WORKERS).glob(f"*{BEAT}")):
+        with suppress(OSError, ValueError, TypeError):
+            if time.time() - path.stat().st_mtime < _SILENT_SECONDS and not ended_here(path):
+                members.append(Member(name=path.stem, **json.loads(path.with_suffix(STATE).read_bytes())))
+    return members
+
+
+def this_boot() -> str:
+    """What tells this boot of this machine from any other; "" where that is not known."""
+    with suppress(OSError):
+        return _BOOT.read_text().strip()
+    return ""
+
+
+def ended_here(beat: Path) -> bool:
+    """Whether the process of that sign of life ran on this machine, and neither it nor a worker of it is left.
+
+    They hold a lock on the file, which states this boot once it is held.
+    """
+    boot = this_boot()
+    try:
+        facts = json.loads(beat.read_bytes().partition(b"\n")[2])
+        if not boot or facts.get("boot") != boot:
+            return False
+        with beat.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (OSError, ValueError, AttributeError):
+        return False
+    return True
+
+
 def started_since(folder: Path, since: float) -> bool:
     """Whether an attempt at the job in `folder` has written to its log since then."""
     return any(time >= since for time, _ in _logs(folder))
+
+
+def logs(folder: Path) -> list[Path]:
+    """The logs of all attempts at the job in `folder`, the oldest first."""
+    return [path for _, path in sorted(_logs(folder))]
 
 
 def last_log(folder: Path) -> Path | None:

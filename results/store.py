@@ -32,8 +32,11 @@ _TEMPORARY = ".latentbench-tmp"
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path, *, replace: bool = True) -> Iterator[Path]:
     """A temporary path in `path`'s folder to write to; leaving the block puts it in `path`'s place, all or nothing.
+
+    Without `replace` a file that is there stays, and FileExistsError is raised: of several processes, on whatever
+    machines that share the folder, one succeeds.
 
     The file is flushed to disk before it is renamed and the folder after, so that a crash leaves the old content or
     the new. Missing folders are made. On any exception the temporary file is removed; an OSError (full disk,
@@ -52,12 +55,15 @@ def atomic_file(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.chmod(mode)  # a library that wrote it may have made it its owner's alone
         _sync(temporary)
-        os.replace(temporary, path)
+        if replace:
+            os.replace(temporary, path)
+        else:
+            _link(temporary, path)
         _sync(path.parent, folder=True)
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and (replace or not isinstance(error, FileExistsError)):
             raise UserError(f"cannot write {path}: {error.strerror or error}{_CURES.get(error.errno, '')}") from error
         raise
 
@@ -65,13 +71,47 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_write(path: Path, content: bytes) -> None:
     """Put `content` in the file `path`, all or nothing: see `atomic_file`. Raises UserError."""
     with atomic_file(path) as temporary:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW)
-        try:
-            view = memoryview(content)
-            while view:
-                view = view[os.write(descriptor, view) :]
-        finally:
-            os.close(descriptor)
+        _fill(temporary, content)
+
+
+def atomic_create(path: Path, content: bytes) -> bool:
+    """Put `content` in the file `path` unless there is one; returns whether there was none. Raises UserError."""
+    try:
+        with atomic_file(path, replace=False) as temporary:
+            _fill(temporary, content)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _fill(path: Path, content: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+    finally:
+        os.close(descriptor)
+
+
+def _link(temporary: Path, path: Path) -> None:
+    """Give the file the name `path`, unless that is taken: FileExistsError.
+
+    A link is one step also on network disks, where the answer may get lost: the count of names tells then. Disks
+    without links have the name made first and filled after.
+    """
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if temporary.stat().st_nlink == 2:
+            pass
+        elif error.errno in _NO_LINKS:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            os.replace(temporary, path)
+            return
+        else:
+            raise
+    temporary.unlink()
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -185,9 +225,16 @@ class Store:
         except OSError as error:
             raise UserError(f"cannot remove {path}: {error.strerror or error}{_CURES.get(error.errno, '')}") from None
 
-    def save(self, record: Record) -> None:
-        """Write the record atomically into its job's folder. Raises UserError when it can't be written."""
-        atomic_write(self.job_folder(record.kind, record.key) / RECORD, record.to_bytes())
+    def save(self, record: Record, *, replace: bool = True) -> None:
+        """Write the record atomically into its job's folder. Raises UserError when it can't be written.
+
+        Without `replace` the first record stays: of several workers on one job, that of the first to finish counts.
+        """
+        path = self.job_folder(record.kind, record.key) / RECORD
+        if replace:
+            atomic_write(path, record.to_bytes())
+        else:
+            atomic_create(path, record.to_bytes())
 
     def iterate(self) -> Iterator[Record]:
         """All valid records, finished and failed, by kind and key."""
@@ -269,6 +316,8 @@ def _sync(path: Path, *, folder: bool = False) -> None:
     finally:
         os.close(descriptor)
 
+
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 _CURES: dict[int | None, str] = {
     errno.ENOSPC: "; free some space or choose another --out",

@@ -237,6 +237,12 @@ def _set_up(argv: list[str]) -> None:
     assert cli.main(["plan", "quickstart"]) == 0
 
 
+def _shared(argv: list[str]) -> None:
+    """The run is done already: its plan is written, and nothing is left for those who join."""
+    options = cli._parser().parse_args(argv)
+    assert run_suite(TINY, out=options.out, engine=options.engine, plan_only=options.plan_only).finished == 0
+
+
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 
 
@@ -340,6 +346,8 @@ RULES: list[tuple[str, Callable[[list[str]], None]]] = [
     (r"latentbench calibrate \S+\.csv ", _calibrated),
     (r"latentbench calibrate runs/\S+", _calibrated_runs),
     (r"latentbench (eval|check)\b", _evaluated),
+    (r"latentbench run quickstart --engine leases ", _shared),
+    (r"latentbench (work|status|gc|export) ", _as_is),
     (r"latentbench run photos\.toml$", _one_step),
     (r"latentbench run quickstart$", lambda argv: _as_is(["plan", "quickstart"])),
     (r"latentbench run \S+", _planned),

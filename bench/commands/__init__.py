@@ -4,11 +4,40 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from . import bd_rate, calibrate, check, doctor, eval, gallery, leaderboard, list, plan, plot, run, statistics
+from . import (
+    bd_rate,
+    calibrate,
+    cancel,
+    check,
+    doctor,
+    eval,
+    export,
+    gallery,
+    gc,
+    leaderboard,
+    list,
+    logs,
+    merge,
+    plan,
+    plot,
+    retry,
+    run,
+    statistics,
+    status,
+    work,
+)
 
 # in the order of the overview; a command's name has dashes where its module has underscores
 COMMANDS: tuple[ModuleType, ...] = (
     run,
+    work,
+    status,
+    logs,
+    retry,
+    cancel,
+    gc,
+    merge,
+    export,
     eval,
     check,
     plan,

@@ -45,6 +45,17 @@ def where_option(command: argparse.ArgumentParser) -> None:
     )
 
 
+def device_options(command: argparse.ArgumentParser) -> None:
+    """Where jobs run on this machine."""
+    command.add_argument("--devices", default="auto", help="auto, cpu, cuda, or cuda:0,1 (default: auto)")
+    command.add_argument(
+        "--jobs-per-device",
+        type=positive,
+        metavar="N",
+        help="jobs at a time on each device (CPU: a core each; GPU: 4)",
+    )
+
+
 def positive(text: str) -> int:
     """A whole number of at least 1; raises argparse.ArgumentTypeError."""
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text)):
@@ -60,6 +71,14 @@ def seconds(text: str) -> float:
         value = math.nan
     if not value >= 0:
         raise argparse.ArgumentTypeError(f"expected a number of seconds, got {text!r}")
+    return value
+
+
+def lease(text: str) -> float:
+    """A time of at least a second; raises argparse.ArgumentTypeError."""
+    value = seconds(text)
+    if not 1 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected at least 1 second, got {text!r}")
     return value
 
 

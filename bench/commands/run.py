@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .options import positive, seconds, suite_options
+from .options import device_options, lease, seconds, suite_options
 from .output import report
 
 HELP = "run a suite, or go on with it"
@@ -15,13 +15,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     suite_options(command)
     command.add_argument("--out", metavar="DIR", help="where records go (default: runs/<suite>)")
     command.add_argument("--engine", default="local", help="where jobs run (default: local)")
-    command.add_argument("--devices", default="auto", help="auto, cpu, cuda, or cuda:0,1 (default: auto)")
-    command.add_argument(
-        "--jobs-per-device",
-        type=positive,
-        metavar="N",
-        help="jobs at a time on each device (CPU: a core each; GPU: 4)",
-    )
+    device_options(command)
     command.add_argument(
         "--checkpoint-seconds",
         type=seconds,
@@ -34,6 +28,16 @@ def add_options(command: argparse.ArgumentParser) -> None:
         type=seconds,
         metavar="MINUTES",
         help="end and begin again a job without a sign of life for so long (default: 30, or 20 times its own pace)",
+    )
+    command.add_argument(
+        "--lease",
+        type=lease,
+        default=60.0,
+        metavar="S",
+        help="leases: a machine silent for so many seconds loses its jobs to the others (default: 60)",
+    )
+    command.add_argument(
+        "--plan-only", action="store_true", help="leases: write what is to be done, and leave it to `latentbench work`"
     )
 
 
@@ -51,5 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
         checkpoint_seconds=arguments.checkpoint_seconds,
         imports=arguments.imports,
         stall_minutes=arguments.stall,
+        lease_seconds=arguments.lease,
+        plan_only=arguments.plan_only,
     )
+    if arguments.plan_only:
+        print(f"planned in {outcome.root}; on every machine: latentbench work {outcome.root}")
+        return 0
     return report(outcome)

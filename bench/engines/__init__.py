@@ -6,6 +6,10 @@ from .interface import Engine
 engines = Registry(
     "engine",
     "latentbench.engines",
-    {"local": "bench.engines.local:LocalEngine", "inline": "bench.engines.inline:InlineEngine"},
+    {
+        "local": "bench.engines.local:LocalEngine",
+        "inline": "bench.engines.inline:InlineEngine",
+        "leases": "bench.engines.leases:LeaseEngine",
+    },
     base=Engine,
 )

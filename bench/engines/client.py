@@ -9,6 +9,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -37,11 +38,14 @@ class ServerDiedError(RuntimeError):
 
 
 class Server:
-    """A running server process (see `server`), started by `command`; it and its jobs know what `imports` register."""
+    """A running server process (see `server`), started by `command`; it and its jobs know what `imports` register.
+
+    They hold the file descriptors `keep` for as long as one of them lives.
+    """
 
     command: ClassVar[Sequence[str]] = (sys.executable, "-P", "-m", f"{__package__}.server")
 
-    def __init__(self, imports: Sequence[Import] = ()) -> None:
+    def __init__(self, imports: Sequence[Import] = (), *, keep: Sequence[int] = ()) -> None:
         environment = {**_ALLOCATOR, **os.environ, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
         # Ctrl-C reaches the server too, perhaps before it can ignore it; what is blocked here is blocked there.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -51,6 +55,7 @@ class Server:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment,
+                pass_fds=tuple(keep),
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -59,6 +64,7 @@ class Server:
         self._requests, self._events = self.process.stdin, self.process.stdout
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._events, selectors.EVENT_READ)
+        self._submitting = threading.Lock()
         self._pending = b""
         self._heard = time.monotonic()
         self._asked: float | None = None
@@ -66,7 +72,7 @@ class Server:
 
     def submit(self, request: Mapping[str, Any]) -> None:
         """Have a job done: {"job", "attempt", "request"}. The next `read` notices a server that has died."""
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError), self._submitting:  # leases' heartbeats have a thread of their own
             self._requests.write(json.dumps(request).encode() + b"\n")
             self._requests.flush()
 
@@ -81,6 +87,10 @@ class Server:
     def kill(self, job: str) -> None:
         """End a job's process."""
         self.submit({"kill": job})
+
+    def allow_until(self, uptime: float) -> None:
+        """Have the server end all jobs at that time (see `signals.uptime`), unless a later one is told before."""
+        self.submit({"until": uptime})
 
     def check_alive(self) -> None:
         """Ask the server for an answer now and then, and end it when none comes: `read` finds it dead then."""

@@ -7,11 +7,13 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import ClassVar, Literal
 
 from ...results.store import Store
 from ..imports import Import
 from ..jobs import Job
+
+EXPIRY_SECONDS = 60.0  # without a sign of life, until others take over
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,8 @@ class EngineSettings:
     `store` is the output folder and `cache` the decoded data sets' folder; `devices` and `jobs_per_device` are what
     the user asked for (the engine looks for devices, wherever it has them); training writes a checkpoint every
     `checkpoint_seconds`; workers import `imports` before any job. A worker without a sign of life for `stall_seconds`
-    counts as dead (None: a time that follows from its job's own pace).
+    counts as dead (None: a time that follows from its job's own pace). Where several machines share the folder, one
+    without a sign of life for `lease_seconds` loses its jobs to the others.
     """
 
     store: Store
@@ -49,16 +52,18 @@ class EngineSettings:
     checkpoint_seconds: float = 30.0
     imports: tuple[Import, ...] = ()
     stall_seconds: float | None = None
+    lease_seconds: float = EXPIRY_SECONDS
 
 
 class Engine(ABC):
     """Executes jobs; holds nothing between calls of `run`.
 
     `finished` has the jobs that are finished already, by id; whoever calls `run` sets it. It is all the engine knows of
-    a job that has to be done again.
+    a job that has to be done again. One that `shares` lets others work on the same folder at the same time.
     """
 
     finished: Mapping[str, Job] = MappingProxyType({})
+    shares: ClassVar[bool] = False
 
     def __init__(self, settings: EngineSettings) -> None:
         """Called before anything is planned. Raises UserError for devices that the engine does not have."""

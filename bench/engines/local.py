@@ -28,6 +28,7 @@ from ..worker_protocol import (
     read_progress,
     start_attempt,
 )
+from .claims import Claims
 from .client import Server, ServerDiedError
 from .interface import Engine, EngineSettings, Event
 from .slots import Allocation, Slots
@@ -62,7 +63,7 @@ class LocalEngine(Engine):
         """See `Engine.run`. Raises UserError when the output can't be written: then no job has a chance."""
         if not jobs:
             return
-        scheduler = _Scheduler(self.settings, self.machine, dict(jobs), dict(self.finished))
+        scheduler = Scheduler(self.settings, self.machine, dict(jobs), dict(self.finished), Claims())
         try:
             yield from scheduler.events()
         finally:
@@ -70,13 +71,19 @@ class LocalEngine(Engine):
                 scheduler.close()
 
 
-class _Scheduler:
+class Scheduler:
     """One call of `run`: which jobs wait, which run and where, which are finished, and which have failed."""
 
     def __init__(
-        self, settings: EngineSettings, machine: Machine, waiting: dict[str, Job], finished: dict[str, Job]
+        self,
+        settings: EngineSettings,
+        machine: Machine,
+        waiting: dict[str, Job],
+        finished: dict[str, Job],
+        claims: Claims,
     ) -> None:
         self.settings, self.store, self.waiting, self.finished = settings, settings.store, waiting, finished
+        self.claims = claims
         self.running: dict[str, _Running] = {}
         self.damages: dict[str, int] = {}
         self.failed: set[str] = set()
@@ -84,13 +91,15 @@ class _Scheduler:
         self.deaths: dict[str, int] = {}
         self.server_deaths = 0
         self.slots = Slots(machine)
-        self.server = Server(settings.imports)
+        self.server = self._start_server()
 
     def events(self) -> Iterator[Event]:
         while self.waiting or self.running:
+            yield from self._elsewhere()
             yield from self._skip()
             yield from self._dispatch()
             if not self.running:
+                self.claims.pause()
                 continue
             try:
                 ended = self.server.read(_POLL_SECONDS)
@@ -116,13 +125,31 @@ class _Scheduler:
 
     def _restart(self, error: ServerDiedError) -> Iterator[Event]:
         """A new server. The old one's children have died with it; they are started again from their checkpoints."""
+        self.claims.check()
         self.server_deaths += 1
         if self.server_deaths >= ATTEMPTS:
             raise UserError(f"{error}, {ATTEMPTS} times in a row; what it printed stands above")
         self.server.close()
-        self.server = Server(self.settings.imports)
+        self.server = self._start_server()
         for name in list(self.running):
             yield from self._died(name, self._release(name), f"{error} and was started again", blame=False)
+
+    def _start_server(self) -> Server:
+        server = Server(self.settings.imports, keep=self.claims.descriptors)
+        self.claims.guard(server)
+        return server
+
+    def _elsewhere(self) -> Iterator[Event]:
+        """What has become of waiting jobs on other machines."""
+        self.claims.keep(self.running)
+        for name, record in self.claims.ended(self.waiting):
+            job, seconds = self.waiting.pop(name), float(record.run.get("seconds", 0.0))
+            if record.status == "finished":
+                self.finished[name] = job
+                yield Event(kind="finished", job=name, seconds=seconds)
+            else:
+                self.failed.add(name)
+                yield Event(kind="failed", job=name, message=str(record.error), seconds=seconds)
 
     def _skip(self) -> Iterator[Event]:
         for name, job in list(self.waiting.items()):
@@ -140,6 +167,9 @@ class _Scheduler:
             allocation = self.slots.allocate(job)
             if allocation is None:
                 continue
+            if not self.claims.take(job, device=allocation.slot.device):
+                self.slots.release(allocation)
+                continue
             attempt = self.attempts[name] = self.attempts.get(name, 0) + 1
             folder = self.store.job_folder(job.kind, job.key)
             started = time.monotonic()
@@ -152,8 +182,9 @@ class _Scheduler:
             yield Event(kind="started", job=name, device=allocation.slot.device)
 
     def _request(self, run: _Running) -> WorkerRequest:
+        lease = self.claims.lease(run.job)
         try:
-            log = start_attempt(run.folder)
+            log = start_attempt(run.folder, alone=not lease)
         except OSError as error:
             raise UserError(f"cannot write {run.folder}: {error.strerror or error}") from None
         return WorkerRequest(
@@ -166,6 +197,7 @@ class _Scheduler:
             log=str(log),
             checkpoint_seconds=self.settings.checkpoint_seconds,
             imports=self.settings.imports,
+            lease=lease,
         )
 
     def _release(self, name: str) -> _Running:
@@ -207,7 +239,7 @@ class _Scheduler:
             return
         self.failed.add(name)
         error = Failure(type="WorkerDied", message=f"{cause}, {ATTEMPTS} times")
-        self.store.save(_failed(run.job, error))
+        self.store.save(failed_record(run.job, error), replace=not self.claims.lease(run.job))
         yield Event(kind="failed", job=name, message=str(error), seconds=seconds)
 
     def _redo_damaged(self, job: Job) -> Iterator[Event]:
@@ -229,7 +261,8 @@ class _Scheduler:
         """Report why a worker could not write. Where it could not even say so, this process meets the same obstacle."""
         if record is not None and record.error is not None:
             raise UserError(f"{job.title}: {record.error.message}")
-        self.store.save(_failed(job, Failure(type="OSError", message="its files could not be written")))
+        error = Failure(type="OSError", message="its files could not be written")
+        self.store.save(failed_record(job, error), replace=not self.claims.lease(job))
         raise UserError(f"{job.title}: a file could not be written below {self.store.root}")
 
     def _progress(self) -> Iterator[Event]:
@@ -260,7 +293,7 @@ class _Scheduler:
                 yield Event(kind="stalled", job=name, message=message)
 
 
-def _failed(job: Job, error: Failure) -> Record:
+def failed_record(job: Job, error: Failure) -> Record:
     return Record(
         kind=job.kind,
         key=job.key,

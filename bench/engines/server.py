@@ -6,6 +6,7 @@ Started as `python -P -m latentbench.bench.engines.server PARENT IMPORTS`: the e
 `status` is its exit code or minus the signal that killed it. {"stop": true} asks all children to checkpoint and end;
 the end of input kills them, so nothing outlives the engine, however it died. {"dump": job} has a child write where it
 is into its log, {"kill": job} ends it, {"ping": true} is answered by {"pong": true}. {"error": text}: an import failed.
+{"until": uptime} ends all children then, unless a later time is told before: others may take over what they do.
 
 Not `multiprocessing`'s forkserver, although its children start as fast (0.04 to 0.06 s with torch preloaded): it runs
 the caller's script again in every child, so that a script without `if __name__ == "__main__"` fails. And it is one per
@@ -18,6 +19,7 @@ import contextlib
 import faulthandler
 import gc
 import json
+import math
 import os
 import select
 import signal
@@ -27,12 +29,15 @@ from typing import Any
 
 from ...results.errors import UserError
 from ..imports import Import, repeat_imports
-from ..signals import die_with_parent
+from ..signals import die_with_parent, uptime
 
 
 def main() -> None:
     """Serve until standard input ends."""
-    for number in (signal.SIGINT, signal.SIGHUP):  # the engine decides what an interrupt means
+    # The engine decides what an interrupt means. A cluster sends SIGTERM to the whole group: it is blocked rather than
+    # ignored, so that one that reaches a child in its first moment waits until it can be taken.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     die_with_parent(int(sys.argv[1]))
     # Every job is forked from here: what is imported now costs a job nothing.
@@ -52,9 +57,11 @@ def main() -> None:
     signal.set_wakeup_fd(poke, warn_on_full_buffer=False)
     _emit({"ready": True})
     children: dict[int, dict[str, Any]] = {}
-    pending = b""
+    pending, until = b"", math.inf
     while True:
-        readable, _, _ = select.select([0, wake], [], [])
+        readable, _, _ = select.select([0, wake], [], [], None if until == math.inf else 1.0)
+        if uptime() > until:
+            _kill(children, signal.SIGKILL)
         if wake in readable:
             with contextlib.suppress(BlockingIOError):
                 os.read(wake, 4096)
@@ -71,6 +78,8 @@ def main() -> None:
                     _kill(children, signal.SIGTERM)
                 elif message.get("ping"):
                     _emit({"pong": True})
+                elif "until" in message:
+                    until = message["until"]
                 elif "dump" in message:
                     _signal(message["dump"], children, signal.SIGUSR1, signal.SIGCONT)
                 elif "kill" in message:
@@ -90,6 +99,7 @@ def _start(message: dict[str, Any], children: dict[int, dict[str, Any]]) -> None
         die_with_parent(server)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         from .. import worker, worker_protocol
 
         try:

@@ -37,13 +37,17 @@ class Place:
         folder.mkdir(parents=True, exist_ok=True)
         self.suite.write_text(SUITE)
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, *options: str) -> subprocess.Popen[str]:
         """Begin the run, or go on with it, in a process group of its own."""
-        command = [sys.executable, "-P", "-m", "latentbench.bench.cli", "run", str(self.suite), "--out", str(self.out)]
+        known = ("--out", str(self.out), "--checkpoint-seconds", "0.05", "--devices", "cpu")
+        return self.command("run", str(self.suite), *known, *options)
+
+    def command(self, *arguments: str, stdout: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+        """Start the command line in a process group of its own."""
         return subprocess.Popen(
-            [*command, "--checkpoint-seconds", "0.05", "--devices", "cpu"],
+            [sys.executable, "-P", "-m", "latentbench.bench.cli", *arguments],
             env={**os.environ, "LATENTBENCH_CACHE": str(self.cache), "COLUMNS": "200"},
-            stdout=subprocess.DEVNULL,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
             process_group=0,

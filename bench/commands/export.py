@@ -1,0 +1,35 @@
+"""`latentbench export`: rows as a file for other programs. Torch-free."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .options import dirs_argument, where_option
+
+HELP = "a run's rows as a file for other programs"
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    dirs_argument(command)
+    where_option(command)
+    to = command.add_mutually_exclusive_group(required=True)
+    to.add_argument("--parquet", metavar="FILE", type=Path, help="needs the extra [parquet]")
+    to.add_argument("--csv", metavar="FILE", type=Path)
+    command.add_argument(
+        "--long", action="store_true", help="a row per cell and metric, with interval, unit, n and protocol"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run it; returns the exit code."""
+    from ...results.export import export
+    from ...results.filters import select
+    from ...results.rows import rows
+
+    chosen = select(rows(arguments.dirs), arguments.where)
+    format, path = ("csv", arguments.csv) if arguments.csv else ("parquet", arguments.parquet)
+    lines, columns = export(chosen, path, format=format, long=arguments.long)
+    print(f"{lines} rows of {columns} columns: {path}")
+    return 0

@@ -1,0 +1,34 @@
+"""`latentbench retry`: let what has failed be done again. Torch-free."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "forget failures, so that `work` or the next `run` does those jobs again"
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """The command's options."""
+    command.add_argument("dir", metavar="DIR", type=Path, help="the run's --out folder")
+    which = command.add_mutually_exclusive_group(required=True)
+    which.add_argument("--failed", action="store_true", help="all that have failed or were cancelled")
+    which.add_argument("--job", metavar="JOB", action="append", help="only this one (may be repeated)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run it; returns the exit code."""
+    from ...results.store import Store
+    from ..status import find, jobs_of
+
+    store = Store(arguments.dir)
+    jobs = jobs_of(arguments.dir).values() if arguments.failed else [find(arguments.dir, job) for job in arguments.job]
+    forgotten = 0
+    for job in jobs:
+        record = store.load_any(job.kind, job.key)
+        if record is not None and record.status == "failed":
+            store.discard(record)
+            forgotten += 1
+            print(f"to be done again: {job.title} [{job.id}]")
+    print(f"{forgotten} failures forgotten; `latentbench work {arguments.dir}` or the same `latentbench run` goes on")
+    return 0

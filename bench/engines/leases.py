@@ -1,0 +1,261 @@
+"""The lease engine: the jobs of one output folder on any number of machines that share it. Torch-free.
+
+A job is taken by making the file `lease-N` in its folder, which states who took it: a hard link, made by one of several
+at once and by no two, on network disks too. Whoever finds a lease of somebody dead (see `heartbeat`) makes the next,
+`lease-N+1`; the highest one counts. So no lease is ever removed by those who are not sure that it is theirs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import time
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...results.activity import BEAT, STATE
+from ...results.errors import UserError
+from ...results.record import Failure, Record
+from ...results.store import RECORD, Store, atomic_create
+from ..hardware import Machine
+from ..jobs import Job
+from ..signals import interrupts_ignored
+from .claims import Claims
+from .client import Server
+from .heartbeat import Heartbeat, Observer
+from .interface import Event
+from .local import LocalEngine, Scheduler, failed_record
+
+LEASE = re.compile(r"lease-([1-9][0-9]{0,8})")
+MOST_LEASES = 10  # of one job, each of a process that died: then the job is what kills them
+_LOOK_SECONDS = 1.0  # between two looks at a job that others have
+_LOST = "this process gave no sign of life for too long (it was stopped, or its disk hung); it joins again"
+_SCAN_SHARE = 50.0  # looking at all jobs takes at most one in so many seconds
+
+
+class LeaseLostError(RuntimeError):
+    """This process gave no sign of life for too long: others may do its jobs."""
+
+
+def leases(folder: Path) -> dict[int, Path]:
+    """The leases of the job in `folder`, by number; the highest counts. Raises UserError where it can't be read."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise UserError(f"cannot read {folder}: {error.strerror or error}") from None
+    return {int(match[1]): folder / name for name in names if (match := LEASE.fullmatch(name))}
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # a disk that turned read-only: without our signs of life a lease means nothing soon
+        path.unlink(missing_ok=True)
+
+
+def holder(lease: Path) -> str | None:
+    """The name of who has taken the lease; "" while it is being written, None where it is there no longer."""
+    try:
+        return lease.read_text().strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        return ""
+
+
+@dataclass(kw_only=True)
+class LeaseClaims(Claims):
+    """The jobs that this process has taken in `store`, and what it knows of those that others have."""
+
+    store: Store
+    machine: Machine
+    expiry: float
+    held: dict[str, Path] = field(default_factory=dict)
+    running: dict[str, dict[str, Any]] = field(default_factory=dict)
+    others: dict[str, float] = field(default_factory=dict)  # when to look again
+    server: Server | None = None
+    since: float = field(default_factory=time.time)
+    _next_look: float = 0.0
+    _next_scan: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.observer = Observer(root=self.store.root, expiry=self.expiry)
+        self.heartbeat = Heartbeat(self.store.root, expiry=self.expiry, renewed=self._renewed, lost=self._lost)
+
+    def open(self) -> None:
+        """Begin to give signs of life. Raises UserError where the folder can't be written to."""
+        self.heartbeat.start()
+        self.descriptors = (self.heartbeat.descriptor,)
+        self._tell()
+
+    def close(self) -> None:
+        """Give back what is left. Nothing of ours runs any more."""
+        with suppress(LeaseLostError):
+            self.keep({})
+        self.heartbeat.stop()
+        for beat in self.heartbeat.path.parent.glob(f"*{BEAT}"):
+            self.observer.alive(beat.stem)  # which removes what a dead one of this machine has left
+
+    def guard(self, server: Server) -> None:
+        """See `Claims`. The server ends its jobs by itself when this process stands still."""
+        self.server = server
+        server.allow_until(self.heartbeat.allowed)
+
+    def check(self) -> None:
+        """See `Claims`. Raises LeaseLostError."""
+        if not self.heartbeat.check():
+            raise LeaseLostError
+
+    def _renewed(self, allowed: float) -> None:
+        if self.server is not None:
+            with suppress(ValueError, OSError):  # it has been closed
+                self.server.allow_until(allowed)
+
+    def _lost(self) -> None:
+        if self.server is not None:
+            self.server.process.kill()  # its jobs die with it
+
+    def take(self, job: Job, *, device: str) -> bool:
+        """See `Claims`."""
+        now = time.monotonic()
+        if self.others.get(job.id, 0.0) > now:
+            return False
+        self.check()
+        self.others[job.id] = now + _LOOK_SECONDS
+        folder = self.store.job_folder(job.kind, job.key)
+        current = leases(folder)
+        number = max(current, default=0)
+        if number:
+            name = holder(current[number])
+            if name is None or self.observer.alive(name):
+                return False
+        elif self._done(job):
+            return False
+        lease = folder / f"lease-{number + 1}"
+        if not atomic_create(lease, f"{self.heartbeat.name}\n".encode()):
+            return False
+        # It may be an old number: others took this job, and perhaps did it, since we looked.
+        present = (folder / RECORD).exists()
+        if max(leases(folder), default=0) > number + 1 or self._done(job) or self._is_fatal(job, number):
+            _remove(lease)
+            return False
+        if present:  # a damaged one, which would keep a new one away
+            _remove(folder / RECORD)
+        for old in current.values():
+            _remove(old)
+        del self.others[job.id]
+        self.held[job.id] = lease
+        self.running[job.id] = {"device": device, "since": time.time()}
+        self._tell()
+        return True
+
+    def _done(self, job: Job) -> bool:
+        return self.store.outcome(job.kind, job.key) is not None
+
+    def _is_fatal(self, job: Job, deaths: int) -> bool:
+        """Whether whoever takes the job dies: the record of its failure says so."""
+        if deaths < MOST_LEASES:
+            return False
+        message = f"the {deaths} processes that ran it, one after the other, were killed with all their jobs"
+        self.store.save(failed_record(job, Failure(type="WorkerDied", message=message)), replace=False)
+        return True
+
+    def lease(self, job: Job) -> str:
+        """See `Claims`."""
+        return str(self.held[job.id])
+
+    def keep(self, running: Mapping[str, Any]) -> None:
+        """See `Claims`. Raises LeaseLostError."""
+        over = self.held.keys() - running.keys()
+        if running or over:
+            self.check()
+        for name in over:
+            _remove(self.held.pop(name))
+            del self.running[name]
+        if over:
+            self._tell()
+
+    def ended(self, waiting: Mapping[str, Job]) -> Iterator[tuple[str, Record]]:
+        """See `Claims`. Jobs that others were seen to have are looked at often, all others now and then."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + _LOOK_SECONDS
+        scan = now >= self._next_scan
+        for name, job in list(waiting.items()):
+            if not (scan or name in self.others) or any(needed in waiting for needed in job.depends.values()):
+                continue
+            if not (self.store.job_folder(job.kind, job.key) / RECORD).exists():
+                continue
+            record = self.store.outcome(job.kind, job.key)
+            if record is not None:
+                self.others.pop(name, None)
+                self._sweep(job)
+                yield name, record
+        if scan:
+            self._next_scan = time.monotonic() + max(5.0, _SCAN_SHARE * (time.monotonic() - now))
+
+    def pause(self) -> None:
+        """See `Claims`."""
+        time.sleep(0.1)
+
+    def _sweep(self, job: Job) -> None:
+        """Remove the lease of who has died after the job's record was written."""
+        for lease in leases(self.store.job_folder(job.kind, job.key)).values():
+            name = holder(lease)
+            if name and not self.observer.alive(name):
+                _remove(lease)
+
+    def _tell(self) -> None:
+        """Say what runs here, for those who look: see `results.activity.Member`."""
+        devices = {device.name: device.units for device in self.machine.devices}
+        state = {"host": platform.node(), "pid": os.getpid(), "since": self.since, "devices": devices}
+        path = self.heartbeat.path.with_suffix(STATE)
+        with suppress(OSError):
+            temporary = path.with_suffix(".new")
+            temporary.write_text(json.dumps(state | {"running": self.running}))
+            os.replace(temporary, path)
+
+
+class LeaseEngine(LocalEngine):
+    """Jobs as processes of this machine, together with whoever else works on the folder: `latentbench work DIR`."""
+
+    shares = True
+
+    def run(self, jobs: Mapping[str, Job]) -> Generator[Event, None, None]:
+        """See `Engine.run`. Jobs that others have done are reported like our own."""
+        waiting, finished = dict(jobs), dict(self.finished)
+        failed: set[str] = set()
+        while waiting:
+            claims = LeaseClaims(store=self.settings.store, machine=self.machine, expiry=self.settings.lease_seconds)
+            claims.open()
+            try:
+                scheduler = Scheduler(self.settings, self.machine, waiting, finished, claims)
+            except BaseException:
+                claims.close()
+                raise
+            scheduler.failed = failed
+            lost: dict[str, Job] = {}
+            try:
+                yield from scheduler.events()
+            except LeaseLostError:
+                lost = _end_all(scheduler)
+            finally:
+                with interrupts_ignored():
+                    scheduler.close()
+                    claims.close()
+            waiting = {**lost, **scheduler.waiting}
+            for name in lost:
+                yield Event(kind="retried", job=name, message=_LOST)
+
+
+def _end_all(scheduler: Scheduler) -> dict[str, Job]:
+    """End what runs here, and return it: this process was taken for dead, and others may have its jobs."""
+    scheduler.server.process.kill()
+    running, scheduler.running = scheduler.running, {}
+    return {name: run.job for name, run in running.items()}

@@ -1,0 +1,85 @@
+"""Joining a run whose folder is shared: doing, beside others, what its plans have left to do. Torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ..results.errors import UserError
+from ..results.store import Store
+from .datasets import default_cache
+from .engines.interface import EngineSettings
+from .engines.leases import LeaseEngine
+from .imports import Import, repeat_imports
+from .plan_file import PlanFile, read_plans
+from .progress import StderrConsole
+from .runner import executed, locked, make_cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joined:
+    """How many jobs were finished, failed and skipped while this process took part, by whomever."""
+
+    finished: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+
+def join(
+    root: Path, *, devices: str = "auto", jobs_per_device: int | None = None, console: Console | None = None
+) -> Joined:
+    """Do what is left of the plans in `root`, together with all others who do, until nothing is.
+
+    Raises UserError for a folder without a plan, and for what `run_suite` refuses.
+    """
+    console = console or StderrConsole()
+    store, cache = Store(root), default_cache()
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; expected the --out folder of a run")
+    make_cache(cache)
+    total = Joined()
+    settled: set[str] = set()
+    with locked(root, shared=True):
+        while True:
+            plans = _shared(root, read_plans(store))
+            imports = tuple(dict.fromkeys(item for plan in plans for item in plan.imports))
+            repeat_imports(imports)
+            jobs = {name: job for plan in plans for name, job in plan.jobs.items()}
+            finished = {name: job for name, job in jobs.items() if store.load(job.kind, job.key) is not None}
+            todo = {name: job for name, job in jobs.items() if name not in finished and name not in settled}
+            if not todo:
+                return total
+            settings = _settings(plans, imports, store, cache, devices=devices, jobs_per_device=jobs_per_device)
+            engine = LeaseEngine(settings)
+            engine.finished = finished
+            display = executed(engine, jobs, todo, console, before=len(finished))
+            settled |= todo.keys()
+            total = Joined(
+                finished=total.finished + display.finished,
+                failed=total.failed + display.failed,
+                skipped=total.skipped + display.skipped,
+            )
+
+
+def _shared(root: Path, plans: list[PlanFile]) -> list[PlanFile]:
+    """Those plans that others may work on. Raises UserError where there is none."""
+    shared = [plan for plan in plans if plan.engine == "leases"]
+    if not shared:
+        raise UserError(f"{root}: no plan to join; `latentbench run SUITE --engine leases --out {root}` writes one")
+    return shared
+
+
+def _settings(
+    plans: list[PlanFile], imports: tuple[Import, ...], store: Store, cache: Path, **own: Any
+) -> EngineSettings:
+    # Of several plans the most patient: who lets others live longer takes nothing from them too early.
+    common: dict[str, Any] = {
+        "checkpoint_seconds": min(plan.settings["checkpoint_seconds"] for plan in plans),
+        "lease_seconds": max(plan.settings["lease_seconds"] for plan in plans),
+    }
+    stalls = [plan.settings["stall_seconds"] for plan in plans]
+    common["stall_seconds"] = None if None in stalls else max(stalls)
+    return EngineSettings(store=store, cache=cache, imports=imports, **common, **own)

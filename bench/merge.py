@@ -1,0 +1,124 @@
+"""Several runs' folders made one: their records, and their suites' cells. Torch-free."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..results.errors import UserError
+from ..results.record import Record
+from ..results.store import Store, SuiteFile, atomic_file
+
+
+class ConflictError(UserError):
+    """Folders that are to be merged disagree: `conflicts` are the reasons, a line each."""
+
+    def __init__(self, conflicts: Sequence[str]) -> None:
+        super().__init__(f"cannot merge: {len(conflicts)} conflicts; nothing was written")
+        self.conflicts = tuple(conflicts)
+
+
+@dataclass(kw_only=True)
+class Merged:
+    """How many records were `copied` and were there `already`; the jobs left out as `damaged`, each with the reason."""
+
+    copied: int = 0
+    already: int = 0
+    damaged: list[str] = field(default_factory=list)
+
+
+def merge(sources: Sequence[Path], out: Path) -> Merged:
+    """Copy into `out` what `sources` have; of a job that several have done, the first one's record, and a finished one
+    before a failed one.
+
+    Raises ConflictError, before anything is written, where two of them, or what is in `out` already, disagree: two
+    records of one job with other numbers, or a suite's cell with other jobs. Raises UserError for what is no folder.
+    """
+    stores = [Store(source) for source in sources]
+    for store in stores:
+        if not store.root.is_dir():
+            raise UserError(f"{store.root}: no such folder; expected the --out folder of a run")
+        if out.exists() and out.resolve() == store.root.resolve():
+            raise UserError(f"--out {out}: is one of those that are merged; choose another folder")
+    target, merged = Store(out), Merged()
+    chosen, conflicts = _records([target, *stores], merged)
+    suites, others = _suites([target, *stores])
+    conflicts += others
+    if conflicts:
+        raise ConflictError(conflicts)
+    for store, record in chosen.values():
+        if store is target:
+            merged.already += 1
+            continue
+        _copy(store, record, target)
+        merged.copied += 1
+    for name, suite in suites.items():
+        cells: list[Any] = list(suite["cells"])
+        target.write_suite(name, cells, kinds=suite["kinds"], claims=suite.get("claims", ()))
+    return merged
+
+
+def _records(stores: Sequence[Store], merged: Merged) -> tuple[dict[str, tuple[Store, Record]], list[str]]:
+    chosen: dict[str, tuple[Store, Record]] = {}
+    conflicts = []
+    for store in stores:
+        for record in store.iterate():
+            job = f"{record.kind}/{record.key}"
+            damage = store.damage(record) if record.status == "finished" else None
+            if damage is not None:
+                merged.damaged.append(f"{store.root}: {job}: {damage}")
+                continue
+            first = chosen.get(job)
+            if first is None or (first[1].status == "failed" and record.status == "finished"):
+                chosen[job] = (store, record)
+            elif record.status == "finished" and (differing := _differing(first[1], record)):
+                conflicts.append(f"{job} has another {differing} in {first[0].root} and in {store.root}")
+    return chosen, conflicts
+
+
+def _differing(a: Record, b: Record) -> str:
+    """The first thing, times and hosts aside, in which two records of one job differ; "" for none."""
+    first, second = a.to_json(), b.to_json()
+    for metric, other in zip(first["metrics"], second["metrics"], strict=False):
+        if metric != other:
+            return f"{metric['name']} ({metric['value']!r}, {other['value']!r})"
+    return next((name for name in first if name != "run" and first[name] != second[name]), "")
+
+
+def _suites(stores: Sequence[Store]) -> tuple[dict[str, SuiteFile], list[str]]:
+    merged: dict[str, SuiteFile] = {}
+    conflicts = []
+    places: dict[tuple[str, str], tuple[Mapping[str, Any], Path]] = {}
+    for store in stores:
+        for suite in store.read_suites():
+            known = merged.setdefault(suite["suite"], {**suite, "cells": []})
+            known["kinds"] = [*known["kinds"], *(kind for kind in suite["kinds"] if kind not in known["kinds"])]
+            claims = known.get("claims", [])
+            known["claims"] = [*claims, *(claim for claim in suite.get("claims", []) if claim not in claims)]
+            for cell in suite["cells"]:
+                place = (suite["suite"], cell["cell"])
+                if place not in places:
+                    places[place] = (cell, store.root)
+                    known["cells"].append(cell)
+                elif places[place][0]["jobs"] != cell["jobs"]:
+                    where = f"{places[place][1]} and in {store.root}"
+                    conflicts.append(f"{cell['cell']} of the suite {suite['suite']!r} has other jobs in {where}")
+    return merged, conflicts
+
+
+def _copy(store: Store, record: Record, target: Store) -> None:
+    """A job's artifacts, then its log and configuration, and its record last: what is cut off counts as not done."""
+    source, folder = store.job_folder(record.kind, record.key), target.job_folder(record.kind, record.key)
+    logs = [str(path.relative_to(source)) for path in sorted((source / "log").glob("attempt-*.log"))]
+    more = [name for name in ("config.json", *logs) if (source / name).is_file()]
+    for name in (*record.artifacts, *more):
+        with atomic_file(folder / name) as temporary:
+            shutil.copyfile(source / name, temporary)
+        if name in logs:
+            times = (source / name).stat()
+            os.utime(folder / name, ns=(times.st_atime_ns, times.st_mtime_ns))
+    target.save(record)

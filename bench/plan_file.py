@@ -1,0 +1,149 @@
+"""A run's plan as a file, for those who join it and those who look in. Torch-free.
+
+OUT/plans/<suite>.jsonl: a line of facts with the SHA-256 of the others; one with what is to be shown of all jobs; then
+a line per job.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+from pydantic_core import from_json
+
+from ..results.canonical import compact
+from ..results.errors import UserError
+from ..results.record import plain
+from ..results.store import Store, atomic_write
+from .engines.interface import EngineSettings
+from .imports import Import
+from .jobs import Job
+from .plan import Plan
+
+PLANS = "plans"
+SCHEMA = 1
+_FIELDS = ("kind", "config", "versions", "depends", "title", "runtime", "flops", "step_flops", "memory")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanFile:
+    """What a run of `suite` has to do, and how: its `jobs`, each after those it depends on, the name of its `engine`,
+    the `imports` of its workers, and the settings of `EngineSettings` that all who work on it share."""
+
+    suite: str
+    jobs: Mapping[str, Job]
+    engine: str
+    imports: tuple[Import, ...]
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """What is to be shown of a job; `depends` are the ids of those it needs."""
+
+    kind: str
+    key: str
+    title: str
+    flops: float = 0.0
+    depends: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """As `Job.id`."""
+        return f"{self.kind}/{self.key}"
+
+
+def write_plan(plan: Plan, engine: str, settings: EngineSettings) -> None:
+    """Write the plan. Raises UserError where that is not possible."""
+    names = ("checkpoint_seconds", "stall_seconds", "lease_seconds")
+    shown = [[job.kind, job.key, job.title, job.flops, sorted(job.depends.values())] for job in plan.jobs.values()]
+    lines = [compact(plain(shown)), *(compact(_plain(job)) for job in plan.jobs.values())]
+    jobs = "".join(f"{line}\n" for line in lines).encode()
+    facts = {
+        "schema": SCHEMA,
+        "suite": plan.suite.name,
+        "engine": engine,
+        "settings": {name: getattr(settings, name) for name in names},
+        "imports": [asdict(item) for item in settings.imports],
+        "sha256": hashlib.sha256(jobs).hexdigest(),
+    }
+    path = settings.store.root / PLANS / f"{quote(plan.suite.name, safe=' ')}.jsonl"
+    atomic_write(path, f"{compact(facts)}\n".encode() + jobs)
+
+
+def read_plans(store: Store) -> list[PlanFile]:
+    """The plans of all suites that were run there. Raises UserError for a damaged one, or one of another version."""
+    return [_read(path) for path in _paths(store)]
+
+
+def read_overview(store: Store) -> dict[str, Planned]:
+    """What is to be shown of the plans' jobs, by id, each after those it needs; read in a moment, its digest unchecked.
+
+    Raises UserError as `read_plans` does.
+    """
+    planned: dict[str, Planned] = {}
+    for path in _paths(store):
+        try:
+            with path.open("rb") as file:
+                if json.loads(file.readline())["schema"] != SCHEMA:
+                    raise ValueError("its schema is not this version's")
+                for kind, key, title, flops, depends in from_json(file.readline()):
+                    job = Planned(kind=kind, key=key, title=title, flops=flops or 0.0, depends=tuple(depends))
+                    planned[job.id] = job
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: not a plan: {error}; {_CURE}") from None
+    return planned
+
+
+_CURE = "the same `latentbench run` writes it anew"
+
+
+def _paths(store: Store) -> list[Path]:
+    try:
+        return sorted(path for path in (store.root / PLANS).iterdir() if path.suffix == ".jsonl")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"cannot read {store.root / PLANS}: {error.strerror or error}") from None
+
+
+def _plain(job: Job) -> Any:
+    facts = {name: getattr(job, name) for name in _FIELDS}
+    data = dict(facts["runtime"].get("data", {}))
+    if data.get("path"):  # another process may be in another folder
+        data["path"] = str(Path(data["path"]).expanduser().absolute())
+        facts["runtime"] = {**facts["runtime"], "data": data}
+    return plain({**facts, "key": job.key})
+
+
+def _read(path: Path) -> PlanFile:
+    try:
+        first, _, lines = path.read_bytes().partition(b"\n")
+        data = json.loads(first)
+        if data["schema"] != SCHEMA:
+            raise ValueError(f"schema {data['schema']} is not this version's, {SCHEMA}")
+        if hashlib.sha256(lines).hexdigest() != data["sha256"]:
+            raise ValueError("its digest (sha256) is another: damaged, or changed by hand")
+        jobs = {}
+        for facts in map(json.loads, lines.splitlines()[1:]):
+            job = Job(**{name: facts[name] for name in _FIELDS})
+            if job.key != facts["key"]:
+                raise ValueError(f"{job.title} has another key here: another version of latentbench has planned it")
+            jobs[job.id] = job
+        return PlanFile(
+            suite=unquote(path.stem),
+            jobs=jobs,
+            engine=data["engine"],
+            imports=tuple(Import(**item) for item in data["imports"]),
+            settings=data["settings"],
+        )
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except (ValueError, KeyError, TypeError) as error:
+        reason = str(error)
+    raise UserError(f"{path}: not a plan: {reason}; {_CURE}")

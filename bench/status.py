@@ -1,0 +1,202 @@
+"""What has become of a run's jobs: finished, failed, running, waiting; at what cost so far, and how long it will take.
+
+Torch-free, and without the runs' help: it reads what they leave in the folder.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..results.activity import active, active_since, last_log, started_since
+from ..results.errors import UserError, unknown
+from ..results.states import State, states
+from ..results.store import Store
+from .forecast import Forecast
+from .jobs import Job
+from .plan_file import Planned, read_overview
+from .worker_protocol import read_progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A job at work: where, since when (seconds since 1970), and `done` of `total` steps with a word of its own."""
+
+    job: str
+    title: str
+    host: str
+    device: str
+    since: float
+    done: int = 0
+    total: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """A folder's jobs. `failed` has causes, `skipped` wait for something failed, `devices` are {host: {device: jobs
+    at a time}}, `seconds` what finished and failed jobs have taken together, `left` a forecast (None: too early)."""
+
+    root: str
+    jobs: int
+    finished: int
+    waiting: int
+    cancelled: int
+    skipped: int
+    damaged: int
+    running: tuple[Running, ...]
+    failed: Mapping[str, Mapping[str, str]]
+    devices: Mapping[str, Mapping[str, int]]
+    seconds: float
+    seconds_by_kind: Mapping[str, float] = field(default_factory=dict)
+    left: float | None = None
+
+
+def status(root: Path) -> Status:
+    """What there is to know now. Raises UserError for a folder without a run."""
+    store, planned = Store(root), jobs_of(root)
+    ended = states(store, planned)
+    members = active(root)
+    running = _running(store, planned, ended)
+    by = Counter(state.status for state in ended.values())
+    failed = {job: state for job, state in ended.items() if state.status == "failed"}
+    waiting = [job for job in planned if job not in ended and job not in running]
+    skipped = _below(planned, failed)
+    seconds: dict[str, float] = {}
+    for job, state in ended.items():
+        kind = planned[job].kind
+        seconds[kind] = seconds.get(kind, 0.0) + state.seconds
+    devices = {member.host: dict(member.devices) for member in members}
+    parallel = sum(units for of in devices.values() for units in of.values()) or len(running) or 1
+    return Status(
+        root=str(root),
+        jobs=len(planned),
+        finished=by["finished"],
+        damaged=by["damaged"],
+        waiting=len(waiting) - len(skipped),
+        skipped=len(skipped),
+        cancelled=sum("Cancelled: " in state.cause[:11] for state in failed.values()),
+        running=tuple(running.values()),
+        failed={
+            job: {"title": planned[job].title, "cause": state.cause, "log": str(last_log(_folder(store, job)) or "")}
+            for job, state in failed.items()
+        },
+        devices=devices,
+        seconds=sum(seconds.values()),
+        seconds_by_kind=seconds,
+        left=_left(planned, ended, [job for job in waiting if job not in skipped], running, parallel),
+    )
+
+
+def jobs_of(root: Path) -> dict[str, Planned]:
+    """All jobs that were planned in the folder, by id. Raises UserError for a folder without a plan."""
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; expected the --out folder of a run")
+    planned = read_overview(Store(root))
+    if planned:
+        return planned
+    # Folders of versions before plans were kept: their suites name the jobs.
+    for suite in Store(root).read_suites():
+        for cell in suite["cells"]:
+            for job in (*cell.get("shared", ()), *cell["jobs"].values()):
+                kind, _, key = job.partition("/")
+                planned.setdefault(job, Planned(kind=kind, key=key, title=f"{kind} {cell['cell']}"))
+    if not planned:
+        raise UserError(f"{root}: no run has been planned here; expected the --out folder of a run")
+    return planned
+
+
+def find(root: Path, name: str) -> Planned:
+    """The job that `name` means: its id, its key, the beginning of one, or its title. Raises UserError where that is
+    none, or several."""
+    planned = jobs_of(root)
+    if name in planned:
+        return planned[name]
+    found = [p for p in planned.values() if name and (p.key.startswith(name) or p.id.startswith(name))]
+    found = found or [p for p in planned.values() if p.title == name]
+    found = found or [p for p in planned.values() if name and name in p.title]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        few = "; ".join(f"{p.id} ({p.title})" for p in found[:3])
+        raise UserError(f"{name!r} means {len(found)} jobs: {few}{'; ...' if len(found) > 3 else ''}")
+    raise unknown("job", name, [*planned, *(p.title for p in planned.values())][:20000], where=str(root))
+
+
+def _folder(store: Store, job: str) -> Path:
+    kind, _, key = job.partition("/")
+    return store.job_folder(kind, key)
+
+
+def _running(store: Store, planned: Mapping[str, Planned], ended: Mapping[str, State]) -> dict[str, Running]:
+    found: dict[str, Running] = {}
+    members = active(store.root)
+    for member in members:
+        for job, facts in member.running.items():
+            if job in planned and job not in ended:
+                found[job] = _at_work(store, planned[job], member.host, str(facts["device"]), float(facts["since"]))
+    since = None if members else active_since(store.root)
+    if since is not None:
+        for job, facts in planned.items():
+            if job not in ended and started_since(_folder(store, job), since):
+                found[job] = _at_work(store, facts, "", "", since)
+    return found
+
+
+def _at_work(store: Store, planned: Planned, host: str, device: str, since: float) -> Running:
+    done, total, message = read_progress(store.job_folder(planned.kind, planned.key)) or (0, 0, "")
+    return Running(
+        job=planned.id,
+        title=planned.title,
+        host=host,
+        device=device,
+        since=since,
+        done=done,
+        total=total,
+        message=message,
+    )
+
+
+def _below(planned: Mapping[str, Planned], failed: Iterable[str]) -> set[str]:
+    """The jobs that need one of the failed ones, at whatever distance; `planned` has each after those it needs."""
+    gone = set(failed)
+    skipped = set()
+    for job, facts in planned.items():
+        if job not in gone and any(needed in gone for needed in facts.depends):
+            gone.add(job)
+            skipped.add(job)
+    return skipped
+
+
+def _left(
+    planned: Mapping[str, Planned],
+    ended: Mapping[str, State],
+    waiting: Iterable[str],
+    running: Mapping[str, Running],
+    parallel: int,
+) -> float | None:
+    forecast = Forecast()
+    for job, state in ended.items():
+        if state.status == "finished":
+            forecast.finished(_sized(planned[job]), state.seconds)
+    now = time.time()
+    at_work = [
+        (_sized(planned[job]), max(now - run.since, 0.0), run.done / run.total if run.total else 0.0)
+        for job, run in running.items()
+    ]
+    return forecast.left((_sized(planned[job]) for job in waiting), at_work, parallel=parallel)
+
+
+def _sized(planned: Planned) -> Job:
+    return Job(kind=planned.kind, config={}, versions={}, flops=planned.flops)
+
+
+def to_json(found: Status) -> dict[str, Any]:
+    """For programs: as the class has it."""
+    from dataclasses import asdict
+
+    return asdict(found)

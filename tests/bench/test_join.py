@@ -1,0 +1,126 @@
+"""Joining a run: processes that share a folder leave what one that works alone leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from latentbench.bench import cli
+from latentbench.bench.engines.interface import EngineSettings
+from latentbench.bench.join import join
+from latentbench.bench.plan import make_plan
+from latentbench.bench.plan_file import read_plans, write_plan
+from latentbench.bench.suite import load_suite
+from latentbench.results.errors import UserError
+from latentbench.results.store import Store
+
+SUITE = {
+    "name": "shared",
+    "data": {"name": "shapes", "modality": "image", "size": 16, "samples": 64, "val": 32},
+    "tokenizers": [{"recipe": "vq-vae", "downsample": 4, "codebook_size": 16, "width": 8}],
+    "features": ["scattering"],
+    "training": {"steps": 4, "batch_size": 8},
+    "generation": {"samples": 16},
+    "prior": {
+        "training": {"steps": 4, "batch_size": 8},
+        "ar": {"width": 16, "layers": 1, "attention_heads": 2},
+    },
+}
+
+
+def command(*arguments: object) -> subprocess.Popen[str]:
+    line = [sys.executable, "-P", "-m", "latentbench.bench.cli", *map(str, arguments)]
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
+
+
+def done(process: subprocess.Popen[str]) -> str:
+    told, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    return told
+
+
+def records(out: Path) -> dict[str, dict[str, object]]:
+    """Without what two runs of a job may differ in."""
+    found = {str(path.relative_to(out)): json.loads(path.read_bytes()) for path in out.glob("jobs/*/*/record.json")}
+    for record in found.values():
+        del record["run"]
+    return found
+
+
+@pytest.mark.slow
+def test_records_are_those_of_a_run_alone(tmp_path: Path) -> None:
+    lines = ["name = 'shared'", f"data = {toml(SUITE['data'])}", f"tokenizers = {toml(SUITE['tokenizers'])}"]
+    lines += [f"{name} = {toml(SUITE[name])}" for name in ("features", "training", "generation", "prior")]
+    suite = tmp_path / "shared.toml"
+    suite.write_text("\n".join(lines))
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    devices = ("--devices", "cpu", "--jobs-per-device", "1")
+    done(command("run", suite, "--out", alone, *devices))
+    told = done(command("run", suite, "--out", shared, "--engine", "leases", "--plan-only"))
+    assert told == f"planned in {shared}; on every machine: latentbench work {shared}\n"
+    assert records(shared) == {}
+    machines = [command("work", shared, *devices) for _ in range(2)]
+    for machine in machines:
+        assert "nothing is left to do" in done(machine)
+    assert records(shared) == records(alone)
+    assert len(records(shared)) > 6
+    for path in alone.glob("jobs/*/*/*.safetensors"):
+        assert (shared / path.relative_to(alone)).read_bytes() == path.read_bytes()
+    assert list(shared.glob("workers/*")) == list(shared.glob("jobs/*/*/lease-*")) == []
+
+
+def toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {toml(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value)
+
+
+def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
+    plan = make_plan(load_suite(SUITE), {"shapes": "abc"})
+    store = Store(tmp_path)
+    write_plan(plan, "leases", EngineSettings(store=store, cache=tmp_path / "cache", lease_seconds=7.0))
+    (read,) = read_plans(store)
+    assert list(read.jobs) == list(plan.jobs)
+    for name, job in plan.jobs.items():
+        again = read.jobs[name]
+        assert (again.key, again.depends, again.title) == (job.key, job.depends, job.title)
+        assert (again.memory, again.flops, again.step_flops) == (job.memory, job.flops, job.step_flops)
+    assert (read.suite, read.engine, read.settings["lease_seconds"]) == ("shared", "leases", 7.0)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda text: text.replace('"memory"', '"memorx"', 1), "its digest"),
+        (lambda text: text.replace('"schema":1', '"schema":7', 1), "schema 7 is not this version's, 1"),
+        (lambda text: text[:40], "not a plan"),
+    ],
+)
+def test_a_damaged_plan_is_one_line(tmp_path: Path, damage: object, reason: str) -> None:
+    store = Store(tmp_path)
+    settings = EngineSettings(store=store, cache=tmp_path)
+    write_plan(make_plan(load_suite(SUITE), {"shapes": "abc"}), "leases", settings)
+    path = tmp_path / "plans" / "shared.jsonl"
+    path.write_text(damage(path.read_text()))  # type: ignore[operator]
+    with pytest.raises(UserError, match=reason):
+        read_plans(store)
+
+
+def test_what_cannot_be_joined_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["work", str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err.endswith("none: no such folder; expected the --out folder of a run\n")
+    with pytest.raises(UserError, match="no plan to join; `latentbench run SUITE --engine leases --out"):
+        join(tmp_path)
+
+
+def test_only_leases_leave_work_to_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["run", "quickstart", "--plan-only", "--out", str(tmp_path / "out")]) == 2
+    assert "--plan-only: the engine local leaves no work to others" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,113 @@
+"""Folders made one: what is copied, what is refused, and that nothing is half done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latentbench.bench import cli
+from latentbench.results.digest import file_digest
+from latentbench.results.metric import Metric
+from latentbench.results.record import Failure, Record
+from latentbench.results.rows import rows
+from latentbench.results.store import Store
+
+
+def job(out: Path, key: str, *, psnr: float = 20.0, status: Any = "finished", **run: Any) -> None:
+    store = Store(out)
+    folder = store.job_folder("reconstruction", key)
+    (folder / "log").mkdir(parents=True)
+    (folder / "weights").write_bytes(b"w")
+    (folder / "log" / "attempt-1.log").write_text(f"of {out.name}")
+    store.save(
+        Record(
+            kind="reconstruction",
+            key=key,
+            status=status,
+            metrics=(Metric(name="psnr", value=psnr, direction="higher"),),
+            artifacts={"weights": 1},
+            digests={"weights": file_digest(folder / "weights")},
+            error=Failure(type="E", message="m") if status == "failed" else None,
+            run=run,
+        )
+    )
+
+
+def suite(out: Path, name: str, **cells: str) -> None:
+    facts = {"dataset": "d", "modality": "image", "recipe": "r", "axes": {}, "seed": 0}
+    written = [
+        {"cell": cell, "label": cell, **facts, "jobs": {"reconstruction": f"reconstruction/{key}"}}
+        for cell, key in cells.items()
+    ]
+    Store(out).write_suite(name, written, kinds=["reconstruction"])
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[Path, Path, Path]:
+    a, b = tmp_path / "a", tmp_path / "b"
+    job(a, "one", host="a")
+    job(a, "broken", status="failed")
+    suite(a, "s", x="one", y="broken")
+    job(b, "one", host="b")
+    job(b, "broken")
+    job(b, "more", psnr=30.0)
+    suite(b, "s", y="broken", z="more")
+    suite(b, "t", z="more")
+    return a, b, tmp_path / "c"
+
+
+def test_what_several_have_done_is_one_table(two: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    a, b, c = two
+    assert cli.main(["merge", str(a), str(b), "--out", str(c)]) == 0
+    assert capsys.readouterr().out == f"3 records copied to {c}, 0 were there already\n"
+    table = {(row["suite"], row["cell"]): (row["status"], row["psnr"]) for row in rows([c])}
+    assert table == {
+        ("s", "x"): ("finished", 20.0),
+        ("s", "y"): ("finished", 20.0),  # the finished record, not the failed one
+        ("s", "z"): ("finished", 30.0),
+        ("t", "z"): ("finished", 30.0),
+    }
+    store = Store(c)
+    one = store.load("reconstruction", "one")
+    assert one is not None
+    assert one.run["host"] == "a"
+    assert (store.job_folder("reconstruction", "one") / "log" / "attempt-1.log").read_text() == "of a"
+    assert all(store.damage(record) is None for record in store.iterate())
+    assert cli.main(["merge", str(a), str(b), "--out", str(c)]) == 0
+    assert capsys.readouterr().out == f"0 records copied to {c}, 3 were there already\n"
+
+
+def test_conflicts_are_named_and_nothing_is_written(
+    two: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b, c = two
+    job(a, "more", psnr=31.0)
+    suite(b, "s", x="more")
+    assert cli.main(["merge", str(a), str(b), "--out", str(c)]) == 2
+    said = capsys.readouterr().err
+    assert f"reconstruction/more has another psnr (31.0, 30.0) in {a} and in {b}" in said
+    assert f"x of the suite 's' has other jobs in {a} and in {b}" in said
+    assert "2 conflicts; nothing was written" in said
+    assert not list(c.glob("jobs/*")) + list(c.glob("suites/*"))
+
+
+def test_damaged_records_are_left_out_and_named(
+    two: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b, c = two
+    (Store(a).job_folder("reconstruction", "one") / "weights").write_bytes(b"x")
+    assert cli.main(["merge", str(a), str(b), "--out", str(c)]) == 1
+    assert "left out, damaged:" in capsys.readouterr().err
+    one = Store(c).load("reconstruction", "one")
+    assert one is not None
+    assert one.run["host"] == "b"
+
+
+def test_a_folder_is_not_merged_into_itself(two: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    a, b, _ = two
+    assert cli.main(["merge", str(a), str(b), "--out", str(a)]) == 2
+    assert "is one of those that are merged" in capsys.readouterr().err
+    assert cli.main(["merge", str(a), str(a / "none"), "--out", str(a.parent / "d")]) == 2
+    assert "no such folder" in capsys.readouterr().err

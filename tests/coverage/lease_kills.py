@@ -1,0 +1,215 @@
+"""Machines that die while they share a folder: nothing is lost, redone, different or run twice at once.
+
+Run by hand: `python -P tests/coverage/lease_kills.py [KILLS] [SEED]`. Three `latentbench work` on one folder; kills
+(signal 9) one of them, its server, a worker or all of its processes, or stops them for longer than a lease holds.
+Prints what went wrong, and exits with 1 for any.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))  # with -P a script's folder is not on the path
+from kills import children
+from small_run import Place, content, differences, records
+
+MACHINES = 3
+VICTIMS = ("machine", "server", "worker", "all", "stopped", "asleep")
+LEASE = 6.0  # seconds
+SHORTER = (("steps = 60", "steps = 30"), ("steps = 20", "steps = 10"))
+LONGEST = 120.0  # without a record that is new
+
+
+class Doubles(threading.Thread):
+    """Looks, all the time, whether a job has two workers."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(daemon=True)
+        self.place, self.seen, self.looks = place, set[str](), 0
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        while not self.over.wait(0.02):
+            self.looks += 1
+            at_work = Counter(running(self.place))
+            # one that ended between two looks at /proc is no double: both have to be there still
+            for job in [job for job, count in at_work.items() if count > 1]:
+                if Counter(running(self.place))[job] > 1:
+                    self.seen.add(job)
+
+
+def running(place: Place) -> list[str]:
+    """The jobs of the workers that live, and can run: their output leads into a job's log."""
+    jobs, root = [], f"{place.out.resolve()}/jobs/"
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            log = os.readlink(process / "fd" / "1")
+            state = (process / "stat").read_text().rsplit(")", 1)[1].split()[0]
+            if log.startswith(root) and state not in "ZXT":
+                jobs.append("/".join(log.removeprefix(root).split("/")[:2]))
+    return jobs
+
+
+class Sweep:
+    """One folder, its machines, and what has been done to them so far."""
+
+    def __init__(self, place: Place, draw: random.Random, patience: float) -> None:
+        self.place, self.draw, self.patience = place, draw, patience
+        self.kills: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        self.finished: dict[Path, bytes] = {}
+        self.machines: list[subprocess.Popen[str]] = []
+
+    def to_the_end(self, most: int) -> None:
+        """Kill, and start again, until there is nothing left to do; without further kills after `most`."""
+        self.place.plan(LEASE)
+        doubles = Doubles(self.place)
+        doubles.start()
+        self.machines = [self.place.work() for _ in range(MACHINES)]
+        last = time.monotonic()
+        while self.machines:
+            if self.kills.total() < most:
+                time.sleep(self.draw.uniform(0.0, self.patience))
+                self._disturb(self.draw.choice(self.machines))
+            else:
+                time.sleep(0.2)
+            self._replace()
+            last = time.monotonic() if self._remember() else last
+            if time.monotonic() - last > LONGEST:
+                self.wrong.append(f"hangs, with {len(self.machines)} machines")
+                for process in self.machines:
+                    os.killpg(process.pid, signal.SIGKILL)
+                break
+        doubles.over.set()
+        doubles.join()
+        self.wrong += [f"{job}: run twice at once" for job in doubles.seen]
+        for folder in self.place.out.glob("jobs/*/*"):
+            done = sum("\nfinished after" in log.read_text() for log in folder.glob("log/*.log"))
+            if done > 1:
+                self.wrong.append(f"{folder}: done {done} times")
+
+    def _disturb(self, machine: subprocess.Popen[str]) -> None:
+        victim = self.draw.choice(VICTIMS)
+        servers = children(machine.pid)
+        workers = [worker for server in servers for worker in children(server)]
+        family = [machine.pid, *servers, *workers]
+        pids = {"machine": [machine.pid], "server": servers, "worker": workers[:1], "all": family}
+        pids |= {"stopped": [machine.pid], "asleep": family}
+        if machine.poll() is not None or not pids[victim]:
+            return
+        self.kills[victim] += 1
+        if victim in ("stopped", "asleep"):
+            self._send(pids[victim], signal.SIGSTOP)
+            time.sleep(2 * LEASE)
+            self._send(pids[victim], signal.SIGCONT)
+        else:
+            self._send(pids[victim], signal.SIGKILL)
+
+    def _send(self, pids: list[int], number: signal.Signals) -> None:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def _replace(self) -> None:
+        """A new machine for each that has died."""
+        for process in list(self.machines):
+            if process.poll() is None:
+                continue
+            self.machines.remove(process)
+            _, said = process.communicate()
+            if "Traceback" in said or process.returncode not in (0, -signal.SIGKILL):
+                self.wrong.append(f"exit {process.returncode}: {said[-800:]}")
+            if process.returncode:
+                self.machines.append(self.place.work())
+
+    def _remember(self) -> bool:
+        """Compare finished records with those of the last look; whether there is a new one."""
+        now = records(self.place)
+        for path, record in self.finished.items():
+            if path not in now:
+                self.wrong.append(f"{path}: lost")
+            elif now[path] != record:
+                self.wrong.append(f"{path}: {'redone' if content(now[path]) == content(record) else 'different'}")
+        before = len(self.finished)
+        self.finished = {path: record for path, record in now.items() if b'"status": "finished"' in record}
+        return len(self.finished) > before
+
+
+class Shared(Place):
+    """A folder that several machines share."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        text = self.suite.read_text()
+        for old, new in SHORTER:
+            text = text.replace(old, new)
+        self.suite.write_text(text)
+
+    def plan(self, lease: float) -> None:
+        """Write the plan that the machines work on."""
+        process = self.start("--engine", "leases", "--lease", str(lease), "--plan-only")
+        _, said = process.communicate(timeout=300)
+        if process.returncode:
+            raise RuntimeError(f"exit {process.returncode}: {said[-2000:]}")
+
+    def work(self) -> subprocess.Popen[str]:
+        """Another machine joins."""
+        return self.command("work", str(self.out), "--devices", "cpu", "--jobs-per-device", "1")
+
+    def table(self) -> str:
+        """The leaderboard without what two runs of one suite may differ in: times, and where it lies."""
+        process = self.command("leaderboard", str(self.out), "--format", "csv", stdout=subprocess.PIPE)
+        text, _ = process.communicate(timeout=300)
+        volatile = ("seconds", "per_second", "peak_memory_bytes", "source")
+        lines = [
+            {name: value for name, value in line.items() if not name.endswith(volatile)}
+            for line in csv.DictReader(io.StringIO(text))
+        ]
+        return repr(lines)
+
+
+def main(kills: int, seed: int, folder: Path, *, patience: float = 4.0, most: int = 25) -> int:
+    """Kill `kills` times, at most `most` in a sweep, and print how it went; returns how many things were wrong."""
+    undisturbed = Shared(folder / "undisturbed")
+    undisturbed.finish()
+    draw = random.Random(seed)
+    done: Counter[str] = Counter()
+    wrong: list[str] = []
+    sweeps = followed = 0
+    while done.total() < kills:
+        sweep = Sweep(Shared(folder / f"sweep-{sweeps}"), draw, patience)
+        sweep.to_the_end(min(most, kills - done.total()))
+        lines = sweep.wrong + differences(sweep.place, undisturbed)
+        if sweep.place.table() != undisturbed.table():
+            lines.append("another leaderboard")
+        for line in lines:
+            print(line, flush=True)
+        wrong += lines
+        done += sweep.kills
+        followed += len(sweep.finished)
+        sweeps += 1
+        print(f"{done.total()} kills so far", flush=True)
+    counts = ", ".join(f"{count} {victim}" for victim, count in done.most_common())
+    print(f"{done.total()} kills ({counts}) in {sweeps} sweeps of {followed} records: {len(wrong)} things wrong")
+    return len(wrong)
+
+
+if __name__ == "__main__":
+    numbers = [int(argument) for argument in sys.argv[1:]]
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as home:
+        count = main(numbers[0] if numbers else 300, numbers[1] if len(numbers) > 1 else 0, Path(home))
+    print(f"{time.monotonic() - started:.0f} s")
+    sys.exit(1 if count else 0)
