@@ -57,7 +57,7 @@ def measure(
         prior.device = context.device
         prior.fit(data)
         told = replace(context, progress=_quiet)
-        drawn = generate(prior, tokenizer, latents, options, told, references=references)
+        drawn = generate(prior, tokenizer, latents, options, told, references=references, stream=name)
         metrics += [_renamed(name, metric) for metric in drawn.metrics if metric.name.startswith(("gfd_", "gfid"))]
         seconds[name] = round(time.monotonic() - started, 3)
         context.progress(done + 1, len(asked), name)
