@@ -15,12 +15,14 @@ from torch import nn
 from ..results.metric import Metric
 from ..results.record import JobResult, Record
 from ..results.store import Store
+from ..tasks.config import Precision
 from ..tasks.distances import Reference
 from ..tasks.interface import Context, FeatureNet, FitReport
 from ..tasks.latents import LatentStore
 from ..tasks.nets import nets
 from ..tasks.nets.config import EncoderConfig
 from ..tasks.nets.encoder import EncoderTrainer
+from ..tasks.precision import set_precision
 from ..tasks.priors.build import build_prior
 from ..tasks.priors.config import PriorConfig, priors
 from ..tasks.priors.interface import Prior
@@ -67,6 +69,12 @@ class JobContext:
         """The cell's seed; 0 for jobs that all cells share."""
         return int(self.job.config.get("seed", 0))
 
+    @property
+    def precision(self) -> Precision:
+        """The suite's `evaluation.precision`, where it can change the job's numbers."""
+        precision: Precision = self.job.config.get("precision", "float32")
+        return precision
+
     @cached_property
     def dataset(self) -> CachedDataset:
         """The job's data set, decoded into the cache if it is not there."""
@@ -106,11 +114,12 @@ class JobContext:
 
     @cached_property
     def tokenizer(self) -> TrainableTokenizer:
-        """The trained tokenizer; an adapter's from its own files, which the plan has compared with their digests."""
-        if self.tokenizer_config.adapter is not None:
-            return build(self.tokenizer_config).to(self.device)
-        trained: TrainableTokenizer = self.loaded(build(self.tokenizer_config), "tokenizer")
-        return trained
+        """The trained tokenizer, computing in `precision`; an adapter's from its own files, which the plan has compared
+        with their digests."""
+        untrained = build(self.tokenizer_config)
+        adapted = self.tokenizer_config.adapter is not None
+        tokenizer: TrainableTokenizer = untrained.to(self.device) if adapted else self.loaded(untrained, "tokenizer")
+        return set_precision(tokenizer, self.precision, self.device)
 
     @cached_property
     def latents(self) -> LatentStore:
@@ -202,7 +211,8 @@ class JobContext:
 
     def _net(self, name: str) -> FeatureNet:
         if name != "encoder":
-            return nets.get(name)().load(self.dataset.signal, self.device)
+            net: FeatureNet = nets.get(name)().load(self.dataset.signal, self.device)
+            return set_precision(net, self.precision, self.device)
         config = check(EncoderConfig, self.record("encoder").config["encoder"], where="encoder")
         trainer = EncoderTrainer(config, self.dataset.signal, len(self.dataset.classes))
-        return self.loaded(trainer, "encoder").net()
+        return set_precision(self.loaded(trainer, "encoder").net(), self.precision, self.device)

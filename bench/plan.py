@@ -114,7 +114,7 @@ class _CellJobs:
             if kind.shared:
                 at = replace(at, chosen_cell=None)
             depends = kind.needs(at)
-            config, files = by_content(kind.config(at))
+            config, files = by_content(kind.identity(at))
             for needed in depends.values():  # whose configurations this job reads
                 files |= self.plan[needed].runtime.get(FILES, {})
             job = Job(

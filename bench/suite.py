@@ -15,6 +15,7 @@ from typing import Any
 
 from ..results.claims import Claim
 from ..results.errors import UserError, unknown
+from ..tasks.config import EvaluationConfig
 from ..tasks.nets.config import PRETRAINED, SCATTERING
 from ..tokenizers.adapters.config import adapter_options
 from ..tokenizers.options import OPTIONS, RENAMED
@@ -57,8 +58,8 @@ class Suite:
     """A checked suite. `options` are those of the kinds of job, by kind; `training` and `prior` lie below the tables of
     recipes and priors; `features` names the nets of Fréchet and kernel distances, the leading one first;
     `data_seeds` has the seeds of the data sets, by label, for which they differ from `seeds`; those `data_on_request`
-    are used only by the entries that name them; `protocol` is the preset that it keeps
-    to; `claims` are judged by `latentbench list systems` on what was run."""
+    are used only by the entries that name them; `protocol` is the preset that it keeps to, `evaluation` how tokenizers
+    and nets compute; `claims` are judged by `latentbench list systems` on what was run."""
 
     name: str
     where: str
@@ -75,6 +76,7 @@ class Suite:
     options: Mapping[str, Any]
     claims: tuple[Claim, ...] = ()
     protocol: Preset | None = None
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +94,7 @@ class _Top:
     prior: dict[str, Any] = field(default_factory=dict)
     claims: list[dict[str, Any]] = field(default_factory=list)
     protocol: str | None = None
+    evaluation: dict[str, Any] = field(default_factory=dict)
 
 
 def suite_names() -> list[str]:
@@ -262,6 +265,7 @@ def _parse(raw: dict[str, Any], where: str, preset: Preset | None) -> Suite:
         options=options,
         claims=check_claims(top.claims, where),
         protocol=preset,
+        evaluation=check(EvaluationConfig, top.evaluation, where=f"{where}: evaluation"),
     )
 
 

@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,8 +24,9 @@ from typing import Any
 from ..results.canonical import pretty
 from ..results.digest import file_digest
 from ..results.errors import UserError
-from ..results.record import Failure, InvalidRecord, Record
+from ..results.record import Failure, InvalidRecord, JobResult, Record
 from ..results.store import Store, atomic_write, remove_leftovers
+from ..tasks.config import Precision
 from .imports import repeat_imports
 from .job_files import placed
 from .signals import StopSignal
@@ -137,7 +139,7 @@ def _execute(request: WorkerRequest, store: Store, stop: StopSignal) -> dict[str
         stop=stop,
         checkpoint_seconds=request.checkpoint_seconds,
     )
-    result = KINDS.get(ctx.job.kind)().run(ctx)
+    result = _with_precision(KINDS.get(ctx.job.kind)().run(ctx), ctx.precision)
     return {
         "status": "finished",
         "metrics": result.metrics,
@@ -146,6 +148,14 @@ def _execute(request: WorkerRequest, store: Store, stop: StopSignal) -> dict[str
         "digests": {name: file_digest(folder / name) for name in result.artifacts},
         "run": result.run,
     }
+
+
+def _with_precision(result: JobResult, precision: Precision) -> JobResult:
+    """The result with the precision of its evaluation in every metric's protocol, where it is not the usual one."""
+    if precision == "float32":
+        return result
+    line = f"evaluated in {precision}"
+    return replace(result, metrics=tuple(replace(m, protocol=f"{m.protocol}; {line}") for m in result.metrics))
 
 
 def _say(text: str) -> None:

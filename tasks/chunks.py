@@ -21,10 +21,37 @@ _FETCHED = 32  # additions between two waits for the device
 _STATE = "state."
 
 
+class Rows:
+    """Rows of tensors by name, in order. They may lie on a device: they are fetched once per `_FETCHED` additions, not
+    at each."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, list[Tensor]] = {}
+        self._waiting = 0
+
+    def add(self, rows: Mapping[str, Tensor]) -> None:
+        """The next rows."""
+        for name, tensor in rows.items():
+            self.parts.setdefault(name, []).append(tensor)
+        self._waiting += 1
+        if self._waiting >= _FETCHED:
+            self.fetch()
+
+    def fetch(self) -> None:
+        """Bring what lies on a device to the CPU, the rows of one name at once."""
+        for name, parts in self.parts.items():
+            if any(part.device.type != "cpu" for part in parts):
+                self.parts[name] = _fetched(parts)
+        self._waiting = 0
+
+    def joined(self) -> dict[str, Tensor]:
+        """All rows by name, on the CPU."""
+        self.fetch()
+        return _joined(self.parts)
+
+
 class Chunks:
     """Rows of tensors by name, collected in order, numbers that are added up, and a state of the caller's own.
-
-    Rows may lie on a device: they are fetched once per `_FETCHED` additions, not at each.
 
     `identity` tells passes apart that must not go on from each other. A chunk is written when `SECONDS` have passed
     since the last; a damaged one, and those after it, count as none.
@@ -35,10 +62,9 @@ class Chunks:
         self.totals: dict[str, float] = {}
         self._folder, self._identity = folder, json.dumps(identity, sort_keys=True)
         self._rows: dict[str, list[Tensor]] = {}
-        self._new: dict[str, list[Tensor]] = {}
+        self._new = Rows()
         self.state: dict[str, Tensor] = {}
         self._number = 0
-        self._waiting = 0
         self._saved = time.monotonic()
         for path in sorted(folder.glob(PATTERN)):
             if not self._read(path):
@@ -60,11 +86,7 @@ class Chunks:
         `state` gives what the caller has collected up to here in another way: `self.state` after the next start.
         """
         self.done += count
-        for name, tensor in rows.items():
-            self._new.setdefault(name, []).append(tensor)
-        self._waiting += 1
-        if self._waiting >= _FETCHED:
-            self._fetch()
+        self._new.add(rows)
         for name, number in totals.items():
             self.totals[name] = self.totals.get(name, 0.0) + number
         if time.monotonic() - self._saved >= SECONDS:
@@ -72,29 +94,22 @@ class Chunks:
 
     def save(self, state: Mapping[str, Tensor]) -> None:
         """Write what no chunk has yet."""
-        self._fetch()
-        tensors = _joined(self._new) | {f"{_STATE}{name}": tensor for name, tensor in state.items()}
+        tensors = self._new.joined() | {f"{_STATE}{name}": tensor for name, tensor in state.items()}
         facts = {"identity": self._identity, "done": str(self.done), "totals": json.dumps(self.totals)}
         facts["sha256"] = digest_of(tensors, json.dumps(facts))
         save_tensors(self._folder / f"chunk-{self._number:06d}.safetensors", tensors, facts)
         self._number += 1
-        for name, parts in self._new.items():
+        for name, parts in self._new.parts.items():
             self._rows.setdefault(name, []).extend(parts)
-        self._new = {}
+        self._new = Rows()
         self._saved = time.monotonic()
 
     def rows(self) -> dict[str, Tensor]:
         """All rows by name, on the CPU."""
-        self._fetch()
-        names = dict.fromkeys((*self._rows, *self._new))
-        return _joined({name: [*self._rows.get(name, []), *self._new.get(name, [])] for name in names})
-
-    def _fetch(self) -> None:
-        """Bring rows that lie on a device to the CPU, those of one name at once."""
-        for name, parts in self._new.items():
-            if any(part.device.type != "cpu" for part in parts):
-                self._new[name] = _fetched(parts)
-        self._waiting = 0
+        self._new.fetch()
+        new = self._new.parts
+        names = dict.fromkeys((*self._rows, *new))
+        return _joined({name: [*self._rows.get(name, []), *new.get(name, [])] for name in names})
 
     def _read(self, path: Path) -> bool:
         try:

@@ -59,7 +59,7 @@ def measure(
         prior.device = context.device
         prior.fit(data)
         told = replace(context, progress=_quiet)
-        drawn = generate(prior, tokenizer, latents, options, told, references=references)
+        drawn = generate(prior, tokenizer, latents, options, told, references=references, stream=name)
         own = [_renamed(name, metric) for metric in drawn.metrics if metric.name.startswith(("gfd_", "gfid"))]
         metrics += own
         measured_by |= {metric.name: name for metric in own}

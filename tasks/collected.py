@@ -23,8 +23,10 @@ from .tensors import save_samples, save_tensors
 @dataclass
 class Collected:
     """What a pass over the split collects: rows of a batch, at the end of all (values per metric, features per net, KL,
-    lengths, pairs to be stored), and what is counted along the way."""
+    codes, lengths, pairs to be stored), and what is counted along the way. All of it stays on the device until a chunk
+    is due."""
 
+    grids: Sequence[LatentGrid]
     histograms: list[list[CodeHistogram]]
     points: OperatingPoints
     rows: dict[str, Tensor] = field(default_factory=dict)
@@ -38,23 +40,42 @@ class Collected:
         """All values of a metric."""
         return self.rows[f"value.{name}"]
 
+    def decode(self, latents: Latents, target: Tensor) -> Tensor:
+        """The batch's latents decoded in full, and scored at each operating point."""
+        decoded, rows = self.points.see(latents, target)
+        self.rows |= {f"point.{name}": tensor for name, tensor in rows.items()}
+        return decoded
+
+    def of_points(self) -> dict[str, Tensor]:
+        """All rows of the operating points."""
+        return _below("point.", self.rows)
+
     def codes(self) -> list[Tensor]:
         """All codes `[N, H, *grid]` of each grid, where they are not a stream's bytes."""
-        return [self.rows[name] for name in sorted(self.rows) if name.startswith("grid.")]
+        return [self.rows[_codes(number)] for number in range(len(self.grids)) if _codes(number) in self.rows]
 
-    def add_latents(self, latents: Latents, indices: np.ndarray, grids: Sequence[LatentGrid]) -> None:
+    def add_latents(self, latents: Latents, indices: np.ndarray) -> None:
         """The batch's latents."""
         if latents.scale is not None and latents.values is not None:
             self.rows["kl_bits"] = kl_bits_by_channel(latents.values, latents.scale)
             self.units.update(latents.values)
         if latents.lengths is not None:
             self.rows["lengths"] = latents.lengths.double()
-        for number, (level, grid) in enumerate(zip(latents.levels, grids, strict=True)):
-            if level.codes is not None and not grid.byte_stream:
+        for number, (level, grid) in enumerate(zip(latents.levels, self.grids, strict=True)):
+            if level.codes is None:
+                continue
+            if grid.byte_stream:  # too long to be kept, and made on the CPU
+                _count(level.codes, level.lengths, indices, self.histograms[number])
+            else:
                 small = max(grid.codebook_sizes) <= 2**31  # half the memory, for all samples stay until the end
-                self.rows[f"grid.{number:03d}"] = level.codes.to(torch.int32 if small else torch.int64)
-        for level, of_level in zip(latents.levels, self.histograms, strict=True):
-            _count(level, indices, of_level)
+                self.rows[_codes(number)] = level.codes.to(torch.int32 if small else torch.int64)
+
+    def count(self) -> None:
+        """Fill the histograms of what is no stream of bytes, when all rows are there."""
+        for number, of_level in enumerate(self.histograms):
+            if _codes(number) in self.rows:
+                codes = self.rows[_codes(number)]
+                _count(codes, self.rows.get("lengths"), np.arange(len(codes)), of_level)
 
     def add_pairs(self, target: Tensor, decoded: Tensor, *, most: int) -> None:
         """The first `most` pairs of the batch."""
@@ -63,26 +84,29 @@ class Collected:
 
     def add_to(self, chunks: Chunks, count: int) -> None:
         """The batch is complete."""
-        rows = self.rows | {f"point.{name}": tensor for name, tensor in self.points.last().items()}
-        chunks.add(count, rows, {}, self._state)
+        chunks.add(count, self.rows, {}, self._state)
         self.rows = {}
 
     def go_on(self, chunks: Chunks) -> None:
         """Begin behind what `chunks` have."""
         if not chunks.done:
             return
-        self.points.restore(_below("point.", chunks.rows()))
+        self.points.restore(_below("points.", chunks.state))
         self.units.restore(_below("units.", chunks.state))
-        for grid, of_level in enumerate(self.histograms):
-            for group, histogram in enumerate(of_level):
-                histogram.restore(_below(f"codes.{grid}.{group}.", chunks.state))
+        for name, histogram in self._streams():
+            histogram.restore(_below(name, chunks.state))
 
     def _state(self) -> dict[str, Tensor]:
         state = {f"units.{name}": tensor for name, tensor in self.units.state().items()}
-        for grid, of_level in enumerate(self.histograms):
-            for group, histogram in enumerate(of_level):
-                state |= {f"codes.{grid}.{group}.{name}": tensor for name, tensor in histogram.state().items()}
+        state |= {f"points.{name}": tensor for name, tensor in self.points.state().items()}
+        for prefix, histogram in self._streams():
+            state |= {f"{prefix}{name}": tensor for name, tensor in histogram.state().items()}
         return state
+
+    def _streams(self) -> list[tuple[str, CodeHistogram]]:
+        """The histograms that are filled along the way, by the beginning of their names."""
+        streams = [number for number, grid in enumerate(self.grids) if grid.byte_stream]
+        return [(f"codes.{n}.{group}.", one) for n in streams for group, one in enumerate(self.histograms[n])]
 
     def save(self, folder: Path, others: Mapping[str, Tensor]) -> None:
         """Write the values by sample, with `others`, and the pairs where there are any."""
@@ -91,16 +115,17 @@ class Collected:
         save_samples(folder, _below("value.", self.rows) | dict(others))
 
 
+def _codes(grid: int) -> str:
+    return f"grid.{grid:03d}"
+
+
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whose names begin so, by the rest of their names."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _count(latents: Latents, indices: np.ndarray, histograms: Sequence[CodeHistogram]) -> None:
-    """Adds a batch's codes, each sample's to the group that its index belongs to."""
-    if latents.codes is None:
-        return
+def _count(codes: Tensor, lengths: Tensor | None, indices: np.ndarray, histograms: Sequence[CodeHistogram]) -> None:
+    """Adds codes, each sample's to the group that its index belongs to."""
     for group, histogram in enumerate(histograms):
-        mine = np.flatnonzero(indices % len(histograms) == group)
-        rows = torch.from_numpy(mine).to(latents.codes.device)
-        histogram.update(latents.codes[rows], None if latents.lengths is None else latents.lengths[rows])
+        rows = torch.from_numpy(np.flatnonzero(indices % len(histograms) == group)).to(codes.device)
+        histogram.update(codes[rows], None if lengths is None else lengths[rows])

@@ -6,6 +6,19 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+Precision = Literal["float32", "tf32", "bfloat16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How tokenizers and nets compute while they are evaluated: part of the protocol of every number of a suite."""
+
+    precision: Precision = "float32"
+
+    def identity(self) -> dict[str, Any]:
+        """What a job's key holds of it: nothing at the default."""
+        return {} if self.precision == "float32" else {"precision": self.precision}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReconstructionConfig:

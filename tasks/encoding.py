@@ -5,31 +5,25 @@ Shape legend: N samples, B batch, C channels, H heads.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from io import BytesIO, FileIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..results.digest import file_digest
 from ..results.errors import UserError
 from ..results.store import atomic_write
 from ..tokenizers.interface import Latents, Tokenizer
 from ..tokenizers.spec import LatentGrid, LatentSpec
-from .chunks import SECONDS
+from .chunks import Rows
 from .interface import Split, slices
 from .latents import STATISTICS, open_level
+from .partial_files import PartialFiles
 
-PART = ".part"  # ends the names of files that are being written
 _CHUNK_BYTES = 64 << 20  # what the statistics read at a time
+_WAITING_BYTES = 64 << 20  # what waits on a device before it is fetched
 
 
 @torch.inference_mode()
@@ -57,17 +51,25 @@ def write_latents(
     if total == 0:
         raise UserError(f"{name}: no samples to encode")
     progress = progress or (lambda done, total, message: None)
-    files = _PartialFiles(folder, name, total, resume=resume)
+    files = PartialFiles(folder, name, total, resume=resume)
     if files.finished:
         return
+
+    def write(waiting: _Waiting) -> None:
+        files.append(_arrays(waiting.indices(), waiting.tensors(), tokenizer.spec, split.labels))
+
+    waiting = _Waiting(device)
     try:
         for indices in slices(split, total, batch_size, start=files.done):
-            latents = tokenizer.encode(split.batch(indices, device))
-            arrays = _arrays(latents, tokenizer.spec, len(indices))
-            if split.labels is not None:
-                arrays[".labels.npy"] = np.asarray(split.labels[indices], dtype=np.int64)
-            files.append(arrays)
-            progress(files.done, total, f"encoding {name}")
+            tensors = _tensors(tokenizer.encode(split.batch(indices, device)), tokenizer.spec, len(indices))
+            if not waiting.takes(tensors):
+                write(waiting)
+                waiting = _Waiting(device)
+            waiting.append(indices, tensors)
+            if waiting.full or indices[-1] + 1 == total:
+                write(waiting)
+                waiting = _Waiting(device)
+            progress(int(indices[-1]) + 1, total, f"encoding {name}")
         files.finish()
     except BaseException:
         if not resume:
@@ -77,11 +79,11 @@ def write_latents(
         files.close()
 
 
-def _arrays(latents: Latents, spec: LatentSpec, size: int) -> dict[str, np.ndarray]:
-    """File name endings and arrays of one batch, checked against `spec`."""
+def _tensors(latents: Latents, spec: LatentSpec, size: int) -> dict[str, Tensor]:
+    """File name endings and tensors of one batch, as the tokenizer gave them, of the shapes that `spec` says."""
     if len(latents.levels) != len(spec.grids):
         raise UserError(f"the tokenizer gave {len(latents.levels)} latent grids, its spec says {len(spec.grids)}")
-    arrays: dict[str, np.ndarray] = {}
+    tensors: dict[str, Tensor] = {}
     for number, (level, grid) in enumerate(zip(latents.levels, spec.grids, strict=True)):
         prefix = f".{number}" if number else ""
         for part, rows in (("values", grid.channels), ("scale", grid.channels), ("codes", grid.heads)):
@@ -91,159 +93,77 @@ def _arrays(latents: Latents, spec: LatentSpec, size: int) -> dict[str, np.ndarr
             if tuple(tensor.shape) != (size, rows, *grid.shape):
                 expected = (size, rows, *grid.shape)
                 raise UserError(f"the tokenizer gave {part} of shape {tuple(tensor.shape)}, its spec says {expected}")
-            if part == "codes":
-                arrays[f"{prefix}.codes.npy"] = _packed(tensor, grid)
-            else:
-                if not bool(torch.isfinite(tensor).all()):
-                    raise UserError(f"the tokenizer gave {part} that are not finite: its training diverged")
-                arrays[f"{prefix}.{part}.npy"] = tensor.float().cpu().numpy()
+            tensors[f"{prefix}.{part}.npy"] = tensor
         if grid.heads and level.codes is None:
             raise UserError("the tokenizer's spec says that it is discrete, but it gave no codes")
         if not grid.heads and level.values is None:
             raise UserError("the tokenizer's spec says that it is continuous, but it gave no values")
         if level.lengths is not None:
-            arrays[f"{prefix}.lengths.npy"] = level.lengths.long().cpu().numpy()
+            tensors[f"{prefix}.lengths.npy"] = level.lengths
+    return tensors
+
+
+class _Waiting:
+    """Batches that still lie on a device: they come to the CPU many at a time."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._rows = Rows()
+        self._indices: list[np.ndarray] = []
+        self._bytes = 0
+
+    def takes(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether a batch has the same parts as those that wait."""
+        return not self._indices or tensors.keys() == self._rows.parts.keys()
+
+    def append(self, indices: np.ndarray, tensors: Mapping[str, Tensor]) -> None:
+        """The next batch."""
+        self._rows.add(tensors)
+        self._indices.append(indices)
+        self._bytes += sum(tensor.nbytes for tensor in tensors.values())
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to fetch them."""
+        return self._device.type == "cpu" or self._bytes >= _WAITING_BYTES
+
+    def indices(self) -> np.ndarray:
+        """Of all that wait."""
+        return np.concatenate(self._indices)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Of all that wait, by the ending of the file's name, on the CPU."""
+        return self._rows.joined()
+
+
+def _arrays(
+    indices: np.ndarray, tensors: Mapping[str, Tensor], spec: LatentSpec, labels: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    """File name endings and arrays as they are stored, of what the tokenizer gave for the samples at `indices`."""
+    arrays: dict[str, np.ndarray] = {}
+    for ending, tensor in tensors.items():
+        *level, part, _ = ending.split(".")[1:]
+        if part == "codes":
+            arrays[ending] = _packed(tensor, spec.grids[int(level[0]) if level else 0])
+        elif part == "lengths":
+            arrays[ending] = tensor.long().numpy()
+        else:
+            if not bool(torch.isfinite(tensor).all()):
+                raise UserError(f"the tokenizer gave {part} that are not finite: its training diverged")
+            arrays[ending] = tensor.float().numpy()
+    if labels is not None:
+        arrays[".labels.npy"] = np.asarray(labels[indices], dtype=np.int64)
     return arrays
 
 
 def _packed(codes: Tensor, grid: LatentGrid) -> np.ndarray:
     """Codes `[B, H, *grid]` in the smallest integer type that holds the grid's codebooks."""
     flat = codes.flatten(2)
-    sizes = torch.tensor(grid.codebook_sizes, device=codes.device)
-    if bool((flat < 0).any()) or bool((flat.amax(dim=(0, 2)) >= sizes).any()):
+    if bool((flat < 0).any()) or bool((flat.amax(dim=(0, 2)) >= torch.tensor(grid.codebook_sizes)).any()):
         raise UserError(f"the tokenizer gave codes outside its codebooks of {list(grid.codebook_sizes)}")
     largest = max(grid.codebook_sizes)
     dtype = np.uint8 if largest <= 1 << 8 else np.uint16 if largest <= 1 << 16 else np.int32
-    return codes.cpu().numpy().astype(dtype)
-
-
-class _PartialFiles:
-    """`.npy` files of `total` rows each, written in order under temporary names.
-
-    Written, not memory-mapped: a full disk raises an error here, where a mapped page would kill the process.
-    """
-
-    def __init__(self, folder: Path, name: str, total: int, *, resume: bool) -> None:
-        self.done, self.finished = 0, False
-        self._folder, self._name, self._total, self._resumes = folder, name, total, resume
-        self._files: dict[str, FileIO] = {}
-        self._digests: dict[str, Any] = {}  # of what was written so far, by ending
-        self._rows: dict[str, int] = {}  # bytes of a row, by ending
-        self._types: dict[str, np.dtype] = {}
-        self._saved = time.monotonic()
-        self._state = folder / f"{name}.rows{PART}"
-        if resume:
-            with suppress(OSError, ValueError, KeyError, TypeError):
-                self._resume()
-
-    def append(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """The next rows, by the ending of the file's name. Raises UserError."""
-        ending = ""
-        try:
-            if not self.done and not self._files:
-                for ending, array in arrays.items():
-                    self._create(ending, array)
-            elif arrays.keys() != self._files.keys():
-                raise UserError(
-                    f"{self._name}: from sample {self.done} on the tokenizer gives other parts than before it"
-                )
-            for ending, array in arrays.items():
-                rows = np.ascontiguousarray(array, dtype=self._types[ending])
-                self._write(ending, rows.data.cast("B"))
-        except OSError as error:
-            place = self._folder / f"{self._name}{ending}"
-            raise UserError(f"cannot write {place}: {error.strerror or error}") from error
-        self.done += len(next(iter(arrays.values())))
-        if time.monotonic() - self._saved >= SECONDS:
-            self.save()
-
-    def save(self, *, finished: bool = False) -> None:
-        """Note how many rows are safe on disk."""
-        for file in self._files.values():
-            os.fsync(file.fileno())
-        facts: dict[str, Any] = {"done": self.done, "total": self._total, "rows": self._rows, "finished": finished}
-        facts["types"] = {ending: dtype.str for ending, dtype in self._types.items()}
-        facts["sha256"] = {ending: digest.hexdigest() for ending, digest in self._digests.items()}
-        atomic_write(self._state, json.dumps(facts).encode())
-        self._saved = time.monotonic()
-
-    def finish(self) -> None:
-        """Give the files their names. Raises UserError."""
-        try:
-            for ending, file in self._files.items():
-                os.fsync(file.fileno())
-                os.replace(self._path(ending), self._folder / f"{self._name}{ending}")
-        except OSError as error:
-            raise UserError(f"cannot write {self._folder}: {error.strerror or error}") from error
-        self.save(finished=True)
-        if not self._resumes:
-            self._state.unlink()
-
-    def remove(self) -> None:
-        """Remove what has no name yet."""
-        for path in (self._state, *map(self._path, self._files)):
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-
-    def close(self) -> None:
-        """Close the files."""
-        for file in self._files.values():
-            file.close()
-
-    def _path(self, ending: str) -> Path:
-        return self._folder / f"{self._name}{ending}{PART}"
-
-    def _create(self, ending: str, like: np.ndarray) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._files[ending], self._digests[ending] = FileIO(self._path(ending), "w"), hashlib.sha256()
-        header = BytesIO()
-        description = {"descr": np.lib.format.dtype_to_descr(like.dtype), "fortran_order": False}
-        np.lib.format.write_array_header_1_0(header, {**description, "shape": (self._total, *like.shape[1:])})
-        self._write(ending, header.getvalue())
-        self._rows[ending], self._types[ending] = like[:1].nbytes, like.dtype
-
-    def _write(self, ending: str, content: bytes | memoryview) -> None:
-        self._digests[ending].update(content)
-        _write(self._files[ending], content)
-
-    def _resume(self) -> None:
-        """Open the files behind the rows that are safe. Raises where there are none, not of this set, or damaged."""
-        facts = json.loads(self._state.read_bytes())
-        if facts["total"] != self._total or not 0 < facts["done"] <= self._total:
-            return
-        if facts["finished"]:
-            paths = {ending: self._folder / f"{self._name}{ending}" for ending in facts["rows"]}
-            self.finished = all(file_digest(path) == facts["sha256"][ending] for ending, path in paths.items())
-            return
-        files, digests = {}, {}
-        try:
-            for ending, row in facts["rows"].items():
-                file = files[ending] = FileIO(self._path(ending), "r+")
-                np.lib.format.read_magic(file)
-                np.lib.format.read_array_header_1_0(file)
-                end = file.tell() + facts["done"] * row
-                if file.seek(0, os.SEEK_END) < end:
-                    raise ValueError("rows are missing")
-                file.truncate(end)
-                file.seek(0)
-                digests[ending] = hashlib.sha256()
-                while content := file.read(_CHUNK_BYTES):
-                    digests[ending].update(content)
-                if digests[ending].hexdigest() != facts["sha256"][ending]:
-                    raise ValueError("rows are damaged")
-        except (OSError, ValueError, KeyError):
-            for file in files.values():
-                file.close()
-            raise
-        self._files, self._digests = files, digests
-        self._rows, self.done = facts["rows"], facts["done"]
-        self._types = {ending: np.dtype(text) for ending, text in facts["types"].items()}
-
-
-def _write(file: FileIO, content: bytes | memoryview) -> None:
-    view = memoryview(content)
-    while view:
-        view = view[file.write(view) :]
+    return codes.numpy().astype(dtype)
 
 
 def write_statistics(folder: Path, *, published: bool = False) -> None:

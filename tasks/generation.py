@@ -49,6 +49,7 @@ def generate(
     context: Context,
     *,
     references: dict[str, Reference],
+    stream: str = "",
 ) -> JobResult:
     """Draw `config.samples`, decode them, and measure Fréchet and kernel distances to `references` (by net), then
     `config.scores`. `context.references` holds both splits' by (net, split): for the floor of the Fréchet distance,
@@ -56,51 +57,64 @@ def generate(
     are compared with.
 
     A call that was ended goes on from the samples that it had, in `context.folder`: sample i depends on the seed and i
-    alone. Keeps the first `config.keep` decoded samples in `samples.safetensors`. `run` of the result has the seconds
-    of sampling and of decoding, and the samples drawn a second (before decoding).
+    alone, and `stream` tells what is drawn apart from what else was in that folder. Keeps the first `config.keep`
+    decoded samples in `samples.safetensors`. `run` of the result has the seconds of sampling and of decoding, and the
+    samples drawn a second (before decoding).
     Raises RuntimeError when samples are not finite: a diverged prior has no score; UserError as `sample_scores` does.
     """
     check_nets(config.scores, context.nets)  # before hours of sampling
     signal = tokenizer.spec.signal
     vocoder = LogMel(signal.mel).to(context.device) if signal.mel is not None else None
-    chunks = Chunks(context.folder, {"pass": "generation", "nets": sorted(context.nets)})
+    identity = {"pass": "generation", "of": stream, "nets": sorted(context.nets), "version": 2}
+    chunks = Chunks(context.folder, identity)
+    sampling, decoding = (_watch(context.device, chunks, name) for name in ("sampling", "decoding"))
+    undecodable = int(chunks.state.get("undecodable", 0)) - tokenizer.undecodable
+
+    def state() -> dict[str, Tensor]:
+        """What is no row: read when a chunk is due, for it waits for the device."""
+        seconds = {"sampling": sampling.seconds, "decoding": decoding.seconds}
+        tensors = {name: torch.tensor(value, dtype=torch.float64) for name, value in seconds.items()}
+        return tensors | {"undecodable": torch.tensor(tokenizer.undecodable + undecodable)}
+
     for start in range(chunks.done, config.samples, config.batch_size):
-        sampling, decoding = Stopwatch(context.device), Stopwatch(context.device)
-        undecodable = tokenizer.undecodable
         size = min(config.batch_size, config.samples - start)
         with sampling:
             drawn = prior.sample(size, seed=context.seed, batch_size=size, start=start)
         with decoding:
             decoded = tokenizer.decode(latents.denormalise(drawn)).float()
-        unusable = int((~torch.isfinite(decoded)).flatten(1).any(1).sum())
+        unusable = (~torch.isfinite(decoded)).flatten(1).any(1)
         decoded = decoded.clamp(-1, 1)
         rendered = decoded if vocoder is None else vocoder.invert(decoded, iterations=config.vocoder_iterations)
         rows = {f"features.{name}": net_features(net, decoded, rendered) for name, net in context.nets.items()}
         if start < config.keep:
-            rows["samples"] = decoded[: config.keep - start].cpu()
-        totals = {"unusable": unusable, "undecodable": tokenizer.undecodable - undecodable}
-        chunks.add(size, rows, totals | {"sampling": sampling.seconds, "decoding": decoding.seconds})
+            rows["samples"] = decoded[: config.keep - start]
+        chunks.add(size, rows | {"unusable": unusable}, {}, state)
         context.progress(start + size, config.samples, "sampling")
-    if unusable := int(chunks.totals["unusable"]):
-        raise RuntimeError(f"{unusable} of {config.samples} samples are not finite: the prior or the decoder diverged")
     collected = chunks.rows()
+    if diverged := int(collected["unusable"].sum()):
+        raise RuntimeError(f"{diverged} of {config.samples} samples are not finite: the prior or the decoder diverged")
     if "samples" in collected:
         save_tensors(context.folder / SAMPLES, {"samples": collected["samples"]})
     note = "" if vocoder is None else f"audio through Griffin-Lim, {config.vocoder_iterations} iterations"
     metrics: list[Metric] = []
     if tokenizer.spec.grid.variable:
-        metrics.append(_undecodable(int(chunks.totals["undecodable"]), config.samples))
+        metrics.append(_undecodable(tokenizer.undecodable + undecodable, config.samples))
     scores, extra = _scores(
         {name: collected[f"features.{name}"] for name in context.nets}, config, context, references, note
     )
     metrics += scores
     run = {
-        "sample_seconds": round(chunks.totals["sampling"], 3),
-        "decode_seconds": round(chunks.totals["decoding"], 3),
-        "samples_per_second": rate(config.samples, chunks.totals["sampling"]),
+        "sample_seconds": round(sampling.seconds, 3),
+        "decode_seconds": round(decoding.seconds, 3),
+        "samples_per_second": rate(config.samples, sampling.seconds),
     }
     artifacts = (SAMPLES,) if "samples" in collected else ()
     return JobResult(metrics=tuple(metrics), extra=extra, artifacts=artifacts, run=run)
+
+
+def _watch(device: torch.device, chunks: Chunks, name: str) -> Stopwatch:
+    """A stopwatch that goes on from what `chunks` have of it."""
+    return Stopwatch(device, float(chunks.state.get(name, 0.0)))
 
 
 def _undecodable(count: int, samples: int) -> Metric:
@@ -152,11 +166,11 @@ def held_out(prior: Prior, split: LatentSplit, spec: LatentSpec, device: torch.d
     for start in range(0, len(split), _HELD_OUT_BATCH):
         batch = split.batch(np.arange(start, min(start + _HELD_OUT_BATCH, len(split))), device)
         for name, values in prior.held_out(batch).items():
-            scores.setdefault(name, []).append(values.double().cpu())
+            scores.setdefault(name, []).append(values.double())
     known = {score.name: score for score in prior.held_out_scores}
     metrics: list[Metric] = []
     for name, parts in scores.items():
-        values = torch.cat(parts)
+        values = torch.cat(parts).cpu()
         score = known.get(name, HeldOutScore(name=name))
         metric = Metric.from_samples(
             name, values.tolist(), direction="lower", unit=score.unit, protocol=score.protocol, role="prior"

@@ -77,6 +77,9 @@ class LatentSplit:
     mode: bool = False
     seed: int | None = None
     _mapped: tuple[dict[str, MemoryMapped], ...] = field(init=False, repr=False)
+    _moments: dict[torch.device, tuple[tuple[Tensor, Tensor] | None, ...]] = field(
+        init=False, repr=False, default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         self._mapped = tuple({k: MemoryMapped(array) for k, array in level.items()} for level in self.levels)
@@ -111,7 +114,7 @@ class LatentSplit:
         stored = self._mapped[number].items()
         parts = {k: array.batch(indices, device) for k, array in stored if not (k == "scale" and self.mode)}
         values = parts.get("values")
-        moments = self.moments[number]
+        moments = self._moments_on(device)[number]
         if values is not None and moments is not None:
             scale = parts.get("scale")
             if scale is not None and not self.mode:
@@ -120,6 +123,13 @@ class LatentSplit:
         codes = parts.get("codes")
         lengths = parts.get("lengths")
         return Latents(values=values, codes=None if codes is None else codes.long(), lengths=lengths)
+
+    def _moments_on(self, device: torch.device) -> tuple[tuple[Tensor, Tensor] | None, ...]:
+        """The moments on a device, copied there once."""
+        if device not in self._moments:
+            on_device = [None if pair is None else (pair[0].to(device), pair[1].to(device)) for pair in self.moments]
+            self._moments[device] = tuple(on_device)
+        return self._moments[device]
 
     def _noise(self, like: Tensor, indices: np.ndarray, level: int) -> Tensor:
         if self.seed is None:

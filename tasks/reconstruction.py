@@ -69,13 +69,13 @@ def reconstruct(
     groups = min(_GROUPS, total) if spec.discrete else 0
     histograms = [[CodeHistogram(grid.codebook_sizes) for _ in range(groups)] for grid in spec.grids]
     points = OperatingPoints(tokenizer.decode, tokenizer.operating_points(), signal, context.nets, context.device)
-    collected = Collected(histograms, points)
-    chunks = Chunks(context.folder, {"pass": "reconstruction", "samples": total, "keep": config.keep})
+    collected = Collected(spec.grids, histograms, points)
+    chunks = Chunks(context.folder, {"pass": "reconstruction", "samples": total, "keep": config.keep, "version": 2})
     collected.go_on(chunks)
     for indices in slices(split, total, config.batch_size, start=chunks.done):
         target = split.batch(indices, context.device)
         latents = tokenizer.encode(target)
-        decoded = points.see(latents, target)
+        decoded = collected.decode(latents, target)
         rendered = _rendered(decoded, vocoder, signal, config)
         source = split.sources(indices, context.device) if signal.modality.is_audio else target
         ceiling = None if vocoder is None else vocoder.invert(target, iterations=config.vocoder_iterations)
@@ -88,10 +88,11 @@ def reconstruct(
                 collected.add(f"{metric.config.kind}_vocoder", metric.values(ceiling, source, signal))
         for name, net in context.nets.items():
             collected.rows[f"features.{name}"] = net_features(net, decoded, rendered)
-        collected.add_latents(latents, indices, spec.grids)
+        collected.add_latents(latents, indices)
         collected.add_to(chunks, len(indices))
         context.progress(int(indices[-1]) + 1, total, "reconstructing")
     collected.rows = chunks.rows()
+    collected.count()
     results, extra = _summaries(metrics, collected, signal, config)
     left_out: dict[str, list[float]] = {}
     for name, net in context.nets.items():
@@ -116,12 +117,12 @@ def reconstruct(
         rate_bits=config.rate,
     )
     results += rates
-    of_points, without_group = points.results(references)
+    of_points, without_group = points.results(collected.of_points(), references)
     results += of_points
     left_out |= without_group
     if left_out:
         extra[LEFT_OUT] = left_out
-    collected.save(context.folder, bits_by_sample | points.by_sample())
+    collected.save(context.folder, bits_by_sample | points.by_sample(collected.of_points()))
     latencies = points.latencies()
     return JobResult(
         metrics=tuple(replace(m, protocol=f"{m.protocol}; validation split") for m in results),

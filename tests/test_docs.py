@@ -31,6 +31,7 @@ from latentbench.results.rows import rows
 from latentbench.results.store import Store
 from latentbench.tasks.config import (
     ClosedFormTaskConfig,
+    EvaluationConfig,
     GenerationConfig,
     ModelabilityConfig,
     ProbesConfig,
@@ -474,6 +475,7 @@ def test_every_key_of_a_suite_is_on_its_page() -> None:
     for schema in (_Top, _EntryHead, TrainingConfig, EncoderConfig):
         assert {field.name for field in fields(schema)} - words == set(), schema.__name__
     for prefix, task in (
+        ("evaluation", EvaluationConfig),
         ("reconstruction", ReconstructionConfig),
         ("generation", GenerationConfig),
         ("modelability", ModelabilityConfig),

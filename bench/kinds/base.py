@@ -99,6 +99,12 @@ def without_batch(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name != "batch_size"}
 
 
+def task_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A job's configuration without what is no option of its task."""
+    others = ("seed", "preset", "weights", "precision")
+    return {name: value for name, value in config.items() if name not in others}
+
+
 class JobKind:
     """One kind of job, from its options in a suite to its record. It holds no state.
 
@@ -106,7 +112,8 @@ class JobKind:
     it among the kinds, after those it needs. A `task` is done on request, or by "default" where a suite names no tasks;
     the other kinds are done where something needs them. `shared` jobs belong to a data set and not to a cell.
     `version` rises when what `run` does gives other numbers; `options` is the dataclass of the suite's table,
-    and `requires` names the kinds whose jobs, for the same cell, it reads.
+    and `requires` names the kinds whose jobs, for the same cell, it reads. What `evaluates` has the suite's
+    `evaluation` in its configuration, as `precision`, and in the protocol of its metrics.
     """
 
     name: ClassVar[str]
@@ -115,6 +122,7 @@ class JobKind:
     task: ClassVar[Literal["default", "on request"] | None] = None
     shared: ClassVar[bool] = False
     options: ClassVar[type | None] = None
+    evaluates: ClassVar[bool] = False
     requires: ClassVar[tuple[str, ...]] = ()
 
     def read(self, table: Mapping[str, Any], where: str) -> Any:
@@ -128,6 +136,10 @@ class JobKind:
     def config(self, at: PlanContext) -> dict[str, Any]:
         """What is hashed into the job's key beside versions and needs: by default the suite's options."""
         return asdict(at.suite.options[self.name]) if self.options is not None else {}
+
+    def identity(self, at: PlanContext) -> dict[str, Any]:
+        """`config`, and the suite's `evaluation` where that can move the job's numbers."""
+        return self.config(at) | (at.suite.evaluation.identity() if self.evaluates else {})
 
     def runtime(self, at: PlanContext) -> dict[str, Any]:
         """What `run` needs and no number depends on beyond rounding: it stays out of the job's key."""

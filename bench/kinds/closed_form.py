@@ -10,7 +10,7 @@ from ...tasks.closed_forms import closed_forms
 from ...tasks.config import ClosedFormTaskConfig
 from ...tasks.metrics.config import measure_versions
 from ...tokenizers.validation import check
-from .base import JobContext, JobKind, PlanContext, Price
+from .base import JobContext, JobKind, PlanContext, Price, task_options
 from .reference import external_references, net_versions, references
 
 
@@ -19,6 +19,7 @@ class ClosedForm(JobKind):
 
     name, order, version, task = "closed_form", 95, 1, "on request"
     options = ClosedFormTaskConfig
+    evaluates = True
     requires = ("data", "tokenizer", "latents")
 
     def read(self, table: Mapping[str, Any], where: str) -> ClosedFormTaskConfig:
@@ -45,8 +46,7 @@ class ClosedForm(JobKind):
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.closed_form import measure
 
-        options = {key: value for key, value in ctx.job.config.items() if key != "seed"}
-        config = check(ClosedFormTaskConfig, options, where=self.name)
+        config = check(ClosedFormTaskConfig, task_options(ctx.job.config), where=self.name)
         return measure(ctx.tokenizer, ctx.latents, config, ctx.task_context(), references=ctx.references)
 
 

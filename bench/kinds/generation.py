@@ -15,7 +15,7 @@ from ...tasks.nets.config import ENCODER
 from ..grid import Cell
 from ..presets import marked
 from ..suite import Suite
-from .base import JobContext, JobKind, PlanContext, Price, without_batch
+from .base import JobContext, JobKind, PlanContext, Price, task_options, without_batch
 from .reference import external_references, net_versions, references, serving
 
 
@@ -24,6 +24,7 @@ class Generation(JobKind):
 
     name, order, version, task = "generation", 80, 3, "default"
     options = GenerationConfig
+    evaluates = True
     requires = ("data", "tokenizer", "latents", "prior")
 
     def read(self, table: Mapping[str, Any], where: str) -> GenerationConfig:
@@ -79,8 +80,7 @@ class Generation(JobKind):
 
         trained = ctx.record("prior").config
         prior = ctx.loaded(ctx.untrained_prior(trained), "prior")
-        options = {key: value for key, value in ctx.job.config.items() if key not in ("seed", "preset")}
-        config = GenerationConfig(**options, batch_size=ctx.job.runtime["batch_size"])
+        config = GenerationConfig(**task_options(ctx.job.config), batch_size=ctx.job.runtime["batch_size"])
         result = generate(prior, ctx.tokenizer, ctx.latents, config, ctx.task_context(), references=ctx.references)
         sampled = replace(result, extra={"sampler": ctx.prior_config(trained).protocol, **result.extra})
         return marked(sampled, ctx.job.config.get("preset"))

@@ -10,6 +10,7 @@ class LatentEncoding(JobKind):
     """What priors, proxies and probes see of a tokenizer."""
 
     name, order, version = "latents", 50, 1
+    evaluates = True
     requires = ("data", "tokenizer")
 
     def price(self, at: PlanContext) -> Price:

@@ -23,6 +23,7 @@ class MicroPriors(JobKind):
 
     name, order, version, task = "micro_prior", 96, 1, "on request"
     options = MicroPriorTaskConfig
+    evaluates = True
     requires = ("data", "tokenizer", "latents")
 
     def config(self, at: PlanContext) -> dict[str, Any]:

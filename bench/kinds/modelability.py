@@ -9,7 +9,7 @@ from ...results.record import JobResult
 from ...tasks.config import ModelabilityConfig
 from ...tasks.proxies import proxies
 from ...tokenizers.validation import check
-from .base import JobContext, JobKind, PlanContext
+from .base import JobContext, JobKind, PlanContext, task_options
 
 _ALL = ("all",)
 
@@ -19,6 +19,7 @@ class Modelability(JobKind):
 
     name, order, version, task = "modelability", 90, 2, "default"
     options = ModelabilityConfig
+    evaluates = True
     requires = ("data", "tokenizer", "latents")
 
     def read(self, table: Mapping[str, Any], where: str) -> ModelabilityConfig:
@@ -36,7 +37,7 @@ class Modelability(JobKind):
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.modelability import measure
 
-        config = check(ModelabilityConfig, ctx.job.config, where=self.name)
+        config = check(ModelabilityConfig, task_options(ctx.job.config), where=self.name)
         return measure(ctx.latents, config, progress=ctx.progress)
 
 

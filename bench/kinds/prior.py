@@ -13,6 +13,7 @@ class PriorTraining(JobKind):
     """Its versions are the prior's own and the training loop's."""
 
     name, order, version = "prior", 70, 1
+    evaluates = True
     requires = ("data", "tokenizer", "latents")
 
     def config(self, at: PlanContext) -> dict[str, Any]:

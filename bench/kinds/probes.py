@@ -10,7 +10,7 @@ from ...tasks.config import ProbesConfig
 from ...tasks.metrics.config import measure_versions, metrics
 from ...tasks.probes import probes
 from ...tokenizers.validation import check
-from .base import JobContext, JobKind, PlanContext, Price, without_batch
+from .base import JobContext, JobKind, PlanContext, Price, task_options, without_batch
 from .reference import net_versions, references
 
 
@@ -19,6 +19,7 @@ class Probes(JobKind):
 
     name, order, version, task = "probes", 100, 1, "on request"
     options = ProbesConfig
+    evaluates = True
     requires = ("data", "tokenizer", "latents")
 
     def read(self, table: Mapping[str, Any], where: str) -> ProbesConfig:
@@ -51,7 +52,7 @@ class Probes(JobKind):
         from ...tasks.probing import probe
         from ...tokenizers.build import build
 
-        config = check(ProbesConfig, {k: v for k, v in ctx.job.config.items() if k != "seed"}, where=self.name)
+        config = check(ProbesConfig, task_options(ctx.job.config), where=self.name)
         tokenizer = ctx.tokenizer_config
         probed = ProbeInput(
             tokenizer=ctx.tokenizer,

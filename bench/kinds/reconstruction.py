@@ -15,7 +15,7 @@ from ..datasets.config import signal_spec
 from ..grid import Cell
 from ..presets import marked
 from ..suite import Suite
-from .base import JobContext, JobKind, PlanContext, Price, without_batch
+from .base import JobContext, JobKind, PlanContext, Price, task_options, without_batch
 from .reference import external_references, net_versions, references
 
 
@@ -24,6 +24,7 @@ class Reconstruction(JobKind):
 
     name, order, version, task = "reconstruction", 60, 2, "default"
     options = ReconstructionConfig
+    evaluates = True
     requires = ("data", "tokenizer")
 
     def check(self, suite: Suite, cells: Sequence[Cell]) -> None:
@@ -62,8 +63,7 @@ class Reconstruction(JobKind):
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.reconstruction import reconstruct
 
-        options = {name: value for name, value in ctx.job.config.items() if name not in ("weights", "preset")}
-        config = ReconstructionConfig(**options, batch_size=ctx.job.runtime["batch_size"])
+        config = ReconstructionConfig(**task_options(ctx.job.config), batch_size=ctx.job.runtime["batch_size"])
         extra = []
         if not ctx.dataset.signal.modality.is_audio:
             for lpips in LPIPS[config.lpips]:

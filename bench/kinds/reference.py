@@ -23,6 +23,7 @@ class ReferenceFeatures(JobKind):
     """One per data set, net and split that something is compared with."""
 
     name, order, version, shared = "reference", 30, 1, True
+    evaluates = True
 
     def check(self, suite: Suite, cells: Sequence[Cell]) -> None:
         """Refuse nets that do not exist, serve no data of the suite, or lack their weights."""

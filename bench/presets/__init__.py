@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from ...results.errors import UserError, unknown
 from ...results.record import JobResult
+from ...tasks.config import Precision
 from ...tasks.statistics_file import StatisticsFile
 from ...tokenizers.spec import Modality
 from ...tokenizers.validation import check, is_file, parse_toml
@@ -31,7 +32,8 @@ class Preset:
     `data` are fields of a data set (its `modality` among them), `count` its validation samples, all of which are
     scored. `features` are nets that a suite has at least; `reconstruction` and `generation` are options of these tasks.
     `reference` is what distances compare with: "split", the data's own, or "batch", a file in ADM's form (moments and
-    pictures). `rounding` states how signals are rounded before they are compared.
+    pictures). `rounding` states how signals are rounded before they are compared, `precision` how tokenizers and nets
+    compute.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Preset:
     features: tuple[str, ...] = ()
     reconstruction: dict[str, Any] = field(default_factory=dict)
     generation: dict[str, Any] = field(default_factory=dict)
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         if self.count < 2:
@@ -68,6 +71,8 @@ class Preset:
     def digest(self) -> str:
         """Eight hex digits of all that it pins."""
         pinned = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "description"}
+        if self.precision == "float32":  # digests are older than this option
+            del pinned["precision"]
         return hashlib.sha256(json.dumps(pinned, sort_keys=True).encode()).hexdigest()[:8]
 
     def identity(self) -> dict[str, str]:
@@ -110,7 +115,12 @@ def applied(raw: Mapping[str, Any], preset: Preset, where: str) -> dict[str, Any
         result["features"] = list(preset.features)
     elif isinstance(chosen, list) and (missing := [net for net in preset.features if net not in chosen]):
         raise UserError(f"{where}: features: protocol {preset.name!r} needs {', '.join(missing)} among them")
-    for task, pinned in (("reconstruction", preset.reconstruction), ("generation", preset.generation)):
+    tables_pinned = {
+        "reconstruction": preset.reconstruction,
+        "generation": preset.generation,
+        "evaluation": {"precision": preset.precision},
+    }
+    for task, pinned in tables_pinned.items():
         table = raw.get(task, {})
         if isinstance(table, Mapping) and (pinned or task in raw):
             result[task] = _filled(table, pinned, preset, f"{where}: {task}")

@@ -28,6 +28,7 @@ def kl_bits_by_channel(mean: Tensor, scale: Tensor) -> Tensor:
 class UnitVariance:
     """The variance over samples of every unit's posterior mean, counted in a stream of `[N, C, *grid]` means.
 
+    What is counted stays on the means' device until it is read.
     A unit is one latent value: a channel at a position.
     """
 
@@ -38,22 +39,23 @@ class UnitVariance:
 
     def update(self, mean: Tensor) -> None:
         """Adds posterior means `[N, C, *grid]` (Chan et al. 1979: exact also where means are large)."""
-        batch = mean.detach().double().cpu()
+        batch = mean.detach().double()
         count, centre = len(batch), batch.mean(0)
         squares = (batch - centre).square().sum(0)
         if self._mean is None or self._squares is None:
             self.samples, self._mean, self._squares = count, centre, squares
             return
-        total, difference = self.samples + count, centre - self._mean
-        self._squares = self._squares + squares + difference.square() * self.samples * count / total
-        self._mean = self._mean + difference * count / total
+        so_far, squares_so_far = self._mean.to(batch.device), self._squares.to(batch.device)
+        total, difference = self.samples + count, centre - so_far
+        self._squares = squares_so_far + squares + difference.square() * self.samples * count / total
+        self._mean = so_far + difference * count / total
         self.samples = total
 
     def state(self) -> dict[str, Tensor]:
-        """What has been counted, as tensors."""
+        """What has been counted, as tensors on the CPU."""
         if self._mean is None or self._squares is None:
             return {}
-        return {"samples": torch.tensor(self.samples), "mean": self._mean, "squares": self._squares}
+        return {"samples": torch.tensor(self.samples), "mean": self._mean.cpu(), "squares": self._squares.cpu()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """The inverse of `state`."""
@@ -69,4 +71,5 @@ class UnitVariance:
     def active(self, threshold: float = ACTIVE_VARIANCE) -> list[int]:
         """Active units per channel: those with Var_x(E[z|x]) above `threshold` (Burda et al., arXiv 1509.00519)."""
         above = self.variance() > threshold
-        return [int(count) for count in above.reshape(len(above), -1).sum(1)]
+        counts: list[int] = above.reshape(len(above), -1).sum(1).tolist()
+        return counts

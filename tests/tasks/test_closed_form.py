@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 
 from latentbench.results.record import JobResult
@@ -62,6 +63,16 @@ def test_codes_have_their_own(toys: SimpleNamespace, tmp_path: Path) -> None:
     result = measured(toys, tmp_path, toys.Levels(), toys.Data(train=100, val=100), samples=50)
     assert [metric.name for metric in result.metrics] == ["cfd_markov_pixels", "cfd_order_0_pixels"]
     assert all(metric.value is not None for metric in result.metrics)
+
+
+def test_a_slow_pass_is_not_taken_for_that_of_the_next_prior(
+    toys: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = measured(toys, tmp_path / "quick", toys.Levels(), toys.Data(), samples=50)
+    monkeypatch.setattr("latentbench.tasks.chunks.SECONDS", 0.0)
+    slow = measured(toys, tmp_path / "slow", toys.Levels(), toys.Data(), samples=50)
+    assert slow.metrics == quick.metrics
+    assert slow.metrics[0].value != slow.metrics[1].value
 
 
 def test_it_repeats_and_reads_what_it_is_told(toys: SimpleNamespace, tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from latentbench.results.errors import UserError
-from latentbench.tasks import encoding as module
+from latentbench.tasks import encoding, partial_files
 from latentbench.tasks.encoding import write_latents, write_statistics
-from latentbench.tasks.latents import LatentStore
+from latentbench.tasks.latents import LatentSplit, LatentStore
 from latentbench.tokenizers.interface import Latents, Tokenizer
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 
@@ -99,7 +99,7 @@ def test_round_trip_and_normalisation(tmp_path: Path) -> None:
 def test_statistics_do_not_depend_on_the_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = Fixed((LatentGrid(shape=(4, 4), channels=4),), scale=0.3)
     whole, train = written(tokenizer, tmp_path)
-    monkeypatch.setattr(module, "_CHUNK_BYTES", 1000)
+    monkeypatch.setattr(encoding, "_CHUNK_BYTES", 1000)
     write_statistics(tmp_path)
     chunked = LatentStore.open(tmp_path, tokenizer.spec)
     torch.testing.assert_close(whole.std, chunked.std, rtol=1e-7, atol=0)
@@ -122,7 +122,7 @@ def test_posterior_samples_have_its_scale_and_mode_has_none(tmp_path: Path) -> N
 def test_training_noise_follows_the_global_generator_and_validation_noise_the_index(tmp_path: Path) -> None:
     store, _ = written(Fixed((LatentGrid(shape=(8,), channels=3),), scale=0.5), tmp_path)
 
-    def draw(split: module.LatentSplit, indices: list[int]) -> Tensor:
+    def draw(split: LatentSplit, indices: list[int]) -> Tensor:
         return split.batch(np.array(indices), CPU).latents.values
 
     torch.manual_seed(3)
@@ -173,7 +173,7 @@ def test_a_full_disk_is_one_clear_line_and_leaves_nothing(tmp_path: Path, monkey
                 raise OSError(errno.ENOSPC, "No space left on device")
             return super().write(bytes(data)[:500])  # type: ignore[call-overload]
 
-    monkeypatch.setattr(module, "FileIO", Full)
+    monkeypatch.setattr(partial_files, "FileIO", Full)
     tokenizer = Fixed((LatentGrid(shape=(4, 4), channels=4),))
     with pytest.raises(UserError, match=r"train\.values\.npy.*[Nn]o space left") as caught:
         write_latents(tokenizer, Signals(64, 0), tmp_path, "train", device=CPU, batch_size=8)
@@ -220,7 +220,7 @@ def test_missing_and_foreign_stores_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("posterior", [False, True])
 def test_encoding_goes_on_where_it_was_ended(posterior: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SECONDS", 0.0)
+    monkeypatch.setattr(partial_files, "SECONDS", 0.0)
     grids = (LatentGrid(shape=(4, 4), channels=4),)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     write_latents(Fixed(grids), Signals(20, 0), whole, "train", device=CPU, batch_size=3, resume=True)
@@ -252,7 +252,7 @@ def test_encoding_goes_on_where_it_was_ended(posterior: bool, tmp_path: Path, mo
 def test_rows_that_are_damaged_are_encoded_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: bool, place: float
 ) -> None:
-    monkeypatch.setattr(module, "SECONDS", 0.0)
+    monkeypatch.setattr(partial_files, "SECONDS", 0.0)
     grids = (LatentGrid(shape=(4, 4), channels=4),)
 
     def end(done: int, total: int, message: str) -> None:
@@ -272,7 +272,7 @@ def test_rows_that_are_damaged_are_encoded_again(
 
 
 def test_rows_that_are_missing_are_encoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SECONDS", 0.0)
+    monkeypatch.setattr(partial_files, "SECONDS", 0.0)
     grids = (LatentGrid(shape=(4, 4), channels=4),)
 
     def end(done: int, total: int, message: str) -> None:

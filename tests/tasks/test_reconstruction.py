@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from latentbench.results.metric import Metric
 from latentbench.results.record import JobResult
@@ -291,6 +292,31 @@ def test_scoring_goes_on_where_it_was_ended(
     assert set(again.run.get("decode_seconds", {})) == set(expected.run.get("decode_seconds", {}))
     for name in (VALUES, PAIRS):
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
+
+
+class _Waits(TorchDispatchMode):
+    """Counts the numbers that are read off a tensor, each of which waits for a GPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", ["posterior", "codes"])
+def test_no_batch_waits_for_the_device(kind: str, toys: SimpleNamespace, tmp_path: Path) -> None:
+    """Three batches read as many numbers as twenty: what there is to be read is read at the end."""
+    tokenizer = _with_points(toys) if kind == "posterior" else toys.Levels()
+    counts = []
+    for size in (1, 7):
+        (tmp_path / str(size)).mkdir()
+        with _Waits() as waits:
+            scored(toys, tmp_path / str(size), tokenizer, toys.Data(), toys.Pixels(), batch_size=size, rate=False)
+        counts.append(waits.count)
+    assert counts[0] == counts[1] > 0
 
 
 @pytest.mark.parametrize("signal", ["IMAGE", "SOUND"])
