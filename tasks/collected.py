@@ -132,7 +132,9 @@ def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def count_codes(codes: Tensor, lengths: Tensor | None, indices: np.ndarray, histograms: Sequence[CodeHistogram]) -> None:
+def count_codes(
+    codes: Tensor, lengths: Tensor | None, indices: np.ndarray, histograms: Sequence[CodeHistogram]
+) -> None:
     """Adds codes, each sample's to the group that its index belongs to."""
     for group, histogram in enumerate(histograms):
         rows = torch.from_numpy(np.flatnonzero(indices % len(histograms) == group)).to(codes.device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +41,9 @@ class RateSample:
 
         `read(indices)` gives the signals that another process has seen, before this one went on from it.
         """
-        seen = {index: one for indices, some in self._signals for index, one in zip(indices.tolist(), some, strict=True)}
+        seen = {
+            index: one for indices, some in self._signals for index, one in zip(indices.tolist(), some, strict=True)
+        }
         missing = np.setdiff1d(self.indices, np.array(list(seen), np.int64))
         for start in range(0, len(missing), size):
             part = missing[start : start + size]
@@ -70,11 +73,9 @@ def _parts(latents: Latents) -> dict[str, Tensor]:
 
 def _latents(parts: Mapping[str, Tensor]) -> Latents:
     """The inverse of `_parts`."""
-    levels: dict[int, dict[str, Tensor]] = {}
+    levels: dict[int, dict[str, Any]] = {}
     for place, tensor in parts.items():
         number, _, name = place.partition(".")
         levels.setdefault(int(number), {})[name] = tensor
     first, *rest = (Latents(**levels[number]) for number in sorted(levels))
     return replace(first, rest=tuple(rest))
-
-

@@ -77,9 +77,7 @@ class Rates:
             return [], {}
         metrics, by_sample = real_rate.rate_metrics(rate, self.spec.signal)
         note = f"of what is decoded at {point}"
-        named = [
-            replace(m, name=f"{m.name}_{point}", protocol=f"{m.protocol}; {note}", shown="asked") for m in metrics
-        ]
+        named = [replace(m, name=f"{m.name}_{point}", protocol=f"{m.protocol}; {note}", shown="asked") for m in metrics]
         return named, {f"{name}_{point}": bits for name, bits in by_sample.items()}
 
     def _at(self, point: str, decode: Decode) -> MeasuredRate | None:
