@@ -50,9 +50,17 @@ class Collected:
         """All rows of the operating points."""
         return _below("point.", self.rows)
 
+    def of_rate(self) -> dict[str, Tensor]:
+        """All rows of the samples whose latents are rounded (`RateSample.see`)."""
+        return _below("rate.", self.rows)
+
     def codes(self) -> list[Tensor]:
         """All codes `[N, H, *grid]` of each grid, where they are not a stream's bytes."""
         return [self.rows[_codes(number)] for number in range(len(self.grids)) if _codes(number) in self.rows]
+
+    def add_rate(self, rows: Mapping[str, Tensor]) -> None:
+        """What `RateSample.see` gave of the batch."""
+        self.rows |= {f"rate.{name}": tensor for name, tensor in rows.items()}
 
     def add_latents(self, latents: Latents, indices: np.ndarray) -> None:
         """The batch's latents."""
@@ -65,7 +73,7 @@ class Collected:
             if level.codes is None:
                 continue
             if grid.byte_stream:  # too long to be kept, and made on the CPU
-                _count(level.codes, level.lengths, indices, self.histograms[number])
+                count_codes(level.codes, level.lengths, indices, self.histograms[number])
             else:
                 small = max(grid.codebook_sizes) <= 2**31  # half the memory, for all samples stay until the end
                 self.rows[_codes(number)] = level.codes.to(torch.int32 if small else torch.int64)
@@ -75,7 +83,7 @@ class Collected:
         for number, of_level in enumerate(self.histograms):
             if _codes(number) in self.rows:
                 codes = self.rows[_codes(number)]
-                _count(codes, self.rows.get("lengths"), np.arange(len(codes)), of_level)
+                count_codes(codes, self.rows.get("lengths"), np.arange(len(codes)), of_level)
 
     def add_pairs(self, target: Tensor, decoded: Tensor, *, most: int) -> None:
         """The first `most` pairs of the batch."""
@@ -124,7 +132,9 @@ def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _count(codes: Tensor, lengths: Tensor | None, indices: np.ndarray, histograms: Sequence[CodeHistogram]) -> None:
+def count_codes(
+    codes: Tensor, lengths: Tensor | None, indices: np.ndarray, histograms: Sequence[CodeHistogram]
+) -> None:
     """Adds codes, each sample's to the group that its index belongs to."""
     for group, histogram in enumerate(histograms):
         rows = torch.from_numpy(np.flatnonzero(indices % len(histograms) == group)).to(codes.device)

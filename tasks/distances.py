@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ..results.errors import UserError
 from ..results.metric import Metric
 from .interface import FeatureNet
 from .metrics.balls import DENSITY_K, Manifold, evenly, manifold_part
@@ -18,6 +21,7 @@ from .metrics.kid import kid_metric, paired_kid_metric
 from .tensors import save_tensors
 
 REFERENCE = "reference.safetensors"
+FEATURES = "features.npy"
 _RADII = "manifold_radii"
 _KERNEL_FEATURES = 2048  # a kernel distance compares at most this many samples a side: its Gram matrices are dense
 
@@ -51,15 +55,20 @@ class Reference:
         return cls(split=split, frechet=FrechetReference.of(features), manifold=manifold)
 
     def save(self, folder: Path) -> None:
-        """Write `reference.safetensors` atomically. Raises UserError when it can't be written."""
+        """Write `reference.safetensors` atomically, without the features where `features.npy` lies beside it. Raises
+        UserError when it can't be written."""
         radii = {} if self.manifold is None else {_RADII: self.manifold.radii}
         facts = {"split": self.split} | ({"source": self.source} if self.source else {})
-        save_tensors(folder / REFERENCE, self.frechet.to_tensors() | radii, facts)
+        apart = (folder / FEATURES).exists()
+        tensors = (replace(self.frechet, features=None) if apart else self.frechet).to_tensors()
+        save_tensors(folder / REFERENCE, tensors | radii, facts)
 
     @classmethod
     def load(cls, folder: Path, split: str) -> Reference:
-        """The inverse of `save`."""
+        """The inverse of `save`. Features stay in their file, mapped into memory."""
         tensors = load_file(folder / REFERENCE)
+        if (folder / FEATURES).exists():
+            tensors["features"] = mapped_features(folder)
         with safe_open(folder / REFERENCE, "pt") as file:
             source = (file.metadata() or {}).get("source", "")
         frechet = FrechetReference.from_tensors(tensors)
@@ -67,6 +76,15 @@ class Reference:
         if _RADII in tensors and frechet.features is not None:
             manifold = Manifold(features=manifold_part(frechet.features), radii=tensors[_RADII])
         return cls(split=split, frechet=frechet, manifold=manifold, source=source)
+
+
+def mapped_features(folder: Path) -> Tensor:
+    """Features `[N, dim]` of `features.npy`, mapped into memory. Raises UserError for what is none."""
+    path = folder / FEATURES
+    try:
+        return torch.from_numpy(np.load(path, mmap_mode="c", allow_pickle=False))
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: not a file of features ({error}); delete it and run again") from None
 
 
 def distances(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from .chunks import Chunks, Rows
-from .interface import FeatureNet
+from .interface import BatchSource, FeatureNet, slices
+from .partial_files import PartialFiles
 from .precision import computing_in
+
+_FETCHED = 32  # batches between two waits for the device
 
 
 def collect(net: FeatureNet, batches: Iterable[Tensor], *, chunks: Chunks | None = None) -> Tensor:
@@ -30,3 +34,38 @@ def collect(net: FeatureNet, batches: Iterable[Tensor], *, chunks: Chunks | None
                 chunks.add(len(features), {"features": features}, {})
     collected = rows.joined() if chunks is None else chunks.rows()
     return collected.get("features", torch.zeros(0, net.dim))
+
+
+@torch.inference_mode()
+def write_features(
+    net: FeatureNet,
+    split: BatchSource,
+    folder: Path,
+    *,
+    device: torch.device,
+    batch_size: int,
+    progress: Callable[[int, int, str], None],
+) -> None:
+    """Features `[N, dim]` float32 of all samples of `split`, as `features.npy` in `folder`.
+
+    Memory holds some batches' features, however many samples there are. A call that was ended goes on from the rows
+    that are safe. Raises UserError when the disk is full.
+    """
+    total = len(split)
+    files = PartialFiles(folder, "features", total, resume=True)
+    if files.finished:
+        return
+    rows = Rows()
+    try:
+        for number, indices in enumerate(slices(split, total, batch_size, start=files.done), start=1):
+            batch = split.batch(indices, device)
+            with computing_in("float32", device):
+                rows.add({".npy": net(batch).float()})
+            done = int(indices[-1]) + 1
+            if device.type == "cpu" or number % _FETCHED == 0 or done == total:
+                files.append({".npy": rows.joined()[".npy"].numpy()})
+                rows = Rows()
+            progress(done, total, "features")
+        files.finish()
+    finally:
+        files.close()

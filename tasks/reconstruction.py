@@ -31,7 +31,9 @@ from .metrics.codes import CodeHistogram, code_metrics
 from .metrics.interface import PairMetric, per_position
 from .metrics.posterior import ACTIVE_VARIANCE
 from .operating_points import OperatingPoints
-from .rate_bits import measured_rates, stream_bits
+from .rate_bits import stream_bits
+from .rate_sample import RateSample
+from .rates import Rates
 from .statistics_file import EXTERNAL
 
 _GROUPS = 10
@@ -70,6 +72,7 @@ def reconstruct(
     histograms = [[CodeHistogram(grid.codebook_sizes) for _ in range(groups)] for grid in spec.grids]
     points = OperatingPoints(tokenizer.decode, tokenizer.operating_points(), signal, context.nets, context.device)
     collected = Collected(spec.grids, histograms, points)
+    sample = RateSample(total) if config.rate and not spec.discrete else None
     chunks = Chunks(context.folder, {"pass": "reconstruction", "samples": total, "keep": config.keep, "version": 2})
     collected.go_on(chunks)
     for indices in slices(split, total, config.batch_size, start=chunks.done):
@@ -89,6 +92,8 @@ def reconstruct(
         for name, net in context.nets.items():
             collected.rows[f"features.{name}"] = net_features(net, decoded, rendered)
         collected.add_latents(latents, indices)
+        if sample is not None:
+            collected.add_rate(sample.see(indices, target, latents, decoded))
         collected.add_to(chunks, len(indices))
         context.progress(int(indices[-1]) + 1, total, "reconstructing")
     collected.rows = chunks.rows()
@@ -107,22 +112,27 @@ def reconstruct(
     of_latents, by_channel = _latent_metrics(collected, histograms, spec)
     results += of_latents
     extra |= by_channel
-    rates, bits_by_sample = measured_rates(
+    rates = Rates(
         tokenizer,
-        lambda rows: (split.batch(rows[part], context.device) for part in _slices(len(rows), config.batch_size)),
+        collected,
+        sample,
         total=total,
-        codes=collected.codes(),
-        lengths=collected.rows.get("lengths"),
-        code_bits=next((m for m in results if m.name == "code_bits_per_sample"), None),
-        rate_bits=config.rate,
+        batch_size=config.batch_size,
+        read=lambda rows: split.batch(rows, context.device),
     )
-    results += rates
+    code_bits = next((m for m in results if m.name == "code_bits_per_sample"), None)
+    measured, by_sample = rates.full(code_bits, rate_bits=config.rate)
+    results += measured
+    for point, decode in points.points.items():
+        measured, at_point = rates.at(point, decode)
+        results += measured
+        by_sample |= at_point
     of_points, without_group = points.results(collected.of_points(), references)
     results += of_points
     left_out |= without_group
     if left_out:
         extra[LEFT_OUT] = left_out
-    collected.save(context.folder, bits_by_sample | points.by_sample(collected.of_points()))
+    collected.save(context.folder, by_sample | points.by_sample(collected.of_points()))
     latencies = points.latencies()
     return JobResult(
         metrics=tuple(replace(m, protocol=f"{m.protocol}; validation split") for m in results),

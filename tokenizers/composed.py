@@ -18,7 +18,7 @@ from .backbones.layers import zero_last_layer
 from .backbones.shortcut import Shortcut
 from .config import TokenizerConfig
 from .diffusion_decoders.base import DiffusionDecoder
-from .interface import Latents, TrainableTokenizer
+from .interface import Latents, TrainableTokenizer, number_of
 from .losses.objective import Objective
 from .regularisers.base import Regulariser
 from .sets import sorted_set, sorted_values
@@ -105,6 +105,13 @@ class ComposedTokenizer(TrainableTokenizer):
             numbers = self.diffusion_decoder.operating_points()
             points |= {f"steps_{n}": partial(self._decode_in, steps=n) for n in numbers}
         return points
+
+    def read_at(self, point: str, latents: Latents) -> Latents | None:
+        """The bottleneck's or a regulariser's part; a diffusion decoder reads the same in any number of steps."""
+        if self.diffusion_decoder is not None and number_of(point, "steps") is not None:
+            return latents
+        parts = (owner.read_at(point, latents) for owner in (self.bottleneck, *self._regularisers()))
+        return next((part for part in parts if part is not None), None)
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         """ "model", the tokenizer's parameters, and the groups that auxiliary objectives train apart from it."""

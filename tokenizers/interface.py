@@ -47,6 +47,12 @@ class Latents:
         return tensor.shape[0]
 
 
+def number_of(point: str, name: str) -> int | None:
+    """The number in an operating point's name: 2 of "depth_2" where `name` is "depth"; None of another name's."""
+    begin, _, number = point.rpartition("_")
+    return int(number) if begin == name and number.isdigit() else None
+
+
 class Tokenizer(ABC):
     """Encodes signals to latents and decodes latents to signals. The tasks need no more of a tokenizer than this.
 
@@ -72,6 +78,11 @@ class Tokenizer(ABC):
         """Further ways to decode what `encode` gives, by name: fewer codes ("depth_2"), a prefix of the tokens
         ("prefix_4"), fewer sampling steps ("steps_1")."""
         return {}
+
+    def read_at(self, point: str, latents: Latents) -> Latents | None:
+        """What the operating point of this name decodes of `latents` that `encode` gave: these themselves where it
+        reads all of them, None where that is not known. Its rate is that of this part."""
+        return None
 
 
 class Trainable(nn.Module):

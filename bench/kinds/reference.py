@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ...results.errors import UserError
@@ -63,10 +63,8 @@ class ReferenceFeatures(JobKind):
         return data | {"encoder": at.need("encoder")} if at.choice["net"] == ENCODER else data
 
     def run(self, ctx: JobContext) -> JobResult:
-        from ...tasks.chunks import Chunks
-        from ...tasks.distances import REFERENCE, Reference
-        from ...tasks.features import collect
-        from ...tasks.interface import slices
+        from ...tasks.distances import FEATURES, REFERENCE, Reference, mapped_features
+        from ...tasks.features import write_features
 
         name = ctx.job.config["split"]
         if name == EXTERNAL:
@@ -75,18 +73,9 @@ class ReferenceFeatures(JobKind):
         (net,) = ctx.nets.values()
         read = Waveforms(split) if net.reads == "waveform" else split
 
-        chunks = Chunks(ctx.folder, {"pass": "features", "net": net.name})
-
-        def signals() -> Iterator[Any]:
-            done = chunks.done
-            for indices in slices(read, len(split), ctx.batch_size, start=done):
-                batch = read.batch(indices, ctx.device)
-                yield batch
-                done += len(batch)
-                ctx.progress(done, len(split), "features")
-
-        Reference.of(collect(net, signals(), chunks=chunks), name).save(ctx.folder)
-        return JobResult(artifacts=(REFERENCE,), extra={"net": net.name, "samples": len(split)})
+        write_features(net, read, ctx.folder, device=ctx.device, batch_size=ctx.batch_size, progress=ctx.progress)
+        Reference.of(mapped_features(ctx.folder), name).save(ctx.folder)
+        return JobResult(artifacts=(REFERENCE, FEATURES), extra={"net": net.name, "samples": len(split)})
 
 
 def _from_file(ctx: JobContext) -> JobResult:

@@ -22,6 +22,8 @@ from ...results.errors import UserError
 from ...results.metric import Metric
 from .jackknife import delete_a_group, distance_metric, group_of
 
+_ROWS = 16384  # of features that are read at a time
+
 
 class Gaussian:
     """Mean and unbiased covariance of features seen in a stream, in float64.
@@ -78,13 +80,16 @@ class FrechetReference:
     @classmethod
     def of(cls, features: Tensor, *, keep_features: bool = True) -> FrechetReference:
         """The reference made of features `[N, D]`. Raises UserError for N < 2 or values that are not finite."""
-        x = _checked(features).double()
-        if len(x) < 2:
-            raise UserError(f"a reference needs at least 2 samples, got {len(x)}")
+        if len(features) < 2:
+            raise UserError(f"a reference needs at least 2 samples, got {len(features)}")
         stored = features if keep_features else None
-        if len(x) > x.shape[1]:
-            gaussian = cls.of_gaussian(Gaussian.of(x))
+        if features.ndim == 2 and len(features) > features.shape[1]:
+            streamed = Gaussian(features.shape[1], features.device)
+            for part in features.split(_ROWS):  # of a file, perhaps: never all in memory
+                streamed.update(part)
+            gaussian = cls.of_gaussian(streamed)
             return cls(n=gaussian.n, mean=gaussian.mean, factor=gaussian.factor, features=stored)
+        x = _checked(features).double()
         mean = x.mean(0)
         return cls(n=len(x), mean=mean, factor=(x - mean) / math.sqrt(len(x) - 1), features=stored)
 

@@ -22,6 +22,7 @@ from .precision import full_precision
 
 QUANTILE = 0.01
 _BLOCK_BYTES = 32 << 20
+_ROWS = 65536  # of the training samples at a time
 _RESAMPLES = 1000
 _PAIRS = 8  # the nearest pairs that are kept to look at
 
@@ -30,26 +31,30 @@ def nearest(features: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     """Distance (float64) and index of the nearest of `known` `[M, D]` for each of `[N, D]`: two `[N]`.
 
     The neighbour is found in float32, its distance then taken in float64 from the difference, so that a copy is at 0.
-    Raises UserError for an empty or differing `known`, or values that are not finite.
+    `known` may be a file's, mapped into memory: some rows of it are read at a time. Raises UserError for an empty or
+    differing `known`, or values that are not finite.
     """
     if features.ndim != 2 or known.ndim != 2 or features.shape[1] != known.shape[1] or not len(known):
         raise UserError(f"features must be [N, D] and [M, D], got {list(features.shape)} and {list(known.shape)}")
-    known = known.to(features.device)
-    if not bool(torch.isfinite(features).all() and torch.isfinite(known).all()):
+    mean = torch.stack([part.double().sum(0) for part in known.split(_ROWS)]).sum(0).to(features.device) / len(known)
+    if not bool(torch.isfinite(features).all() and torch.isfinite(mean).all()):
         raise UserError("features hold values that are not finite")
-    mean = known.double().mean(0)
-    y = (known - mean).float()
-    norms = y.square().sum(1)
-    size = max(1, _BLOCK_BYTES // (4 * len(y)))
-    indices_of_parts = []
-    with full_precision():
-        for part in features.split(size):
-            # ‖x‖² is the same for all of a row
-            indices_of_parts.append(torch.addmm(norms, (part - mean).float(), y.t(), alpha=-2).min(1).indices)
-    none = torch.zeros(0, dtype=torch.int64, device=features.device)
-    indices = torch.cat([none, *indices_of_parts])
+    best = torch.full((len(features),), torch.inf, device=features.device)
+    indices = torch.zeros(len(features), dtype=torch.int64, device=features.device)
+    for first in range(0, len(known), _ROWS):
+        y = (known[first : first + _ROWS].to(features.device) - mean).float()
+        norms = y.square().sum(1)
+        size = max(1, _BLOCK_BYTES // (4 * len(y)))
+        with full_precision():
+            for start in range(0, len(features), size):
+                rows = slice(start, start + size)
+                # ‖x‖² is the same for all of a row
+                squared, nearest_of_part = torch.addmm(norms, (features[rows] - mean).float(), y.t(), alpha=-2).min(1)
+                nearer = squared < best[rows]
+                best[rows] = torch.where(nearer, squared, best[rows])
+                indices[rows] = torch.where(nearer, nearest_of_part + first, indices[rows])
     apart = [
-        (x.double() - known[i].double()).norm(dim=1)
+        (x.double() - known[i.to(known.device)].to(x.device).double()).norm(dim=1)
         for x, i in zip(features.split(4096), indices.split(4096), strict=True)
     ]
     return torch.cat(apart), indices

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from latentbench.results.metric import Metric
 from latentbench.tasks.rate_bits import INCREASE, rate_of_codes, rate_of_values
+
+
+def measured(tokenizer: Any, signals: torch.Tensor, size: int = 64) -> tuple[Metric, torch.Tensor]:
+    return rate_of_values(tokenizer.decode, [(x, tokenizer.encode(x)) for x in signals.split(size)])
 
 
 @pytest.mark.parametrize("deviation", [0.05, 0.2])
@@ -20,7 +25,7 @@ def test_a_gaussian_needs_the_bits_of_the_closed_form(toys: SimpleNamespace, dev
     # h(X) - log2(step), the differential entropy of a Gaussian being log2(2πe) / 2 (Cover & Thomas, theorem 8.3.1).
     signals = toys.Signals(toys.IMAGE, 64, 0, scale=deviation)
     tokenizer = toys.Identity(error=ratio * deviation)
-    metric, by_sample = rate_of_values(tokenizer, lambda: iter(signals.data.split(16)))
+    metric, by_sample = measured(tokenizer, signals.data, 16)
     step = ratio * math.sqrt(12 * INCREASE)
     bits = toys.IMAGE.elements * (math.log2(2 * math.pi * math.e) / 2 - math.log2(step))
     # the step is right to 5 %, always on the fine side
@@ -43,15 +48,15 @@ def test_channels_are_rounded_by_their_own_deviation(toys: SimpleNamespace) -> N
         def decode(self, latents: object) -> torch.Tensor:
             return latents.values / scales - 1 + 0.02  # type: ignore[attr-defined]
 
-    plain = rate_of_values(toys.Identity(error=0.02), lambda: [signals.data])[0].value
-    scaled = rate_of_values(Scaled(), lambda: [signals.data])[0].value
+    plain = measured(toys.Identity(error=0.02), signals.data)[0].value
+    scaled = measured(Scaled(), signals.data)[0].value
     assert scaled == pytest.approx(plain, rel=0.03)  # the step is right to 5 %
 
 
 def test_where_no_rounding_is_harmless_there_is_no_value(toys: SimpleNamespace) -> None:
     signals = toys.Signals(toys.IMAGE, 8, 0)
-    assert rate_of_values(toys.Identity(), lambda: [signals.data])[0].value is None  # a lossless decoder
-    assert rate_of_values(toys.Identity(error=math.nan), lambda: [signals.data])[0].value is None
+    assert measured(toys.Identity(), signals.data)[0].value is None  # a lossless decoder
+    assert measured(toys.Identity(error=math.nan), signals.data)[0].value is None
 
 
 def test_a_latent_that_does_not_matter_costs_almost_nothing(toys: SimpleNamespace) -> None:
@@ -60,7 +65,7 @@ def test_a_latent_that_does_not_matter_costs_almost_nothing(toys: SimpleNamespac
             return torch.zeros_like(latents.values)  # type: ignore[attr-defined]
 
     signals = toys.Signals(toys.IMAGE, 32, 0)
-    value = rate_of_values(Deaf(), lambda: [signals.data])[0].value
+    value = measured(Deaf(), signals.data)[0].value
     # the coarsest step that is tried is 4 deviations: nearly all values fall in one bin
     assert value is not None
     assert value < 0.5 * toys.IMAGE.elements

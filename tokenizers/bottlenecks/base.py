@@ -62,6 +62,10 @@ class Bottleneck(nn.Module):
         """Further ways to decode the same latents (see `Tokenizer.operating_points`); `decode` is the tokenizer's."""
         return {}
 
+    def read_at(self, point: str, latents: Latents) -> Latents | None:
+        """What a point of its own decodes of `latents` (see `Tokenizer.read_at`); None of another's."""
+        return None
+
     def on_train_start(self, features: Iterable[Tensor]) -> None:
         """Data-dependent start; each pass over `features` runs the encoder once over the training split."""
 

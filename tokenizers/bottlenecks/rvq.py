@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..interface import Latents
+from ..interface import Latents, number_of
 from ..spec import LatentSpec
 from .base import Bottleneck, BottleneckOutput
 from .quantise import straight_through
@@ -69,6 +69,13 @@ class RVQ(Bottleneck):
         """ "depth_1" to "depth_<levels>": the codes of the first stages alone, each a bitrate of the same model."""
         return {f"depth_{depth}": partial(_at_depth, decode, depth) for depth in range(1, len(self.stages) + 1)}
 
+    def read_at(self, point: str, latents: Latents) -> Latents | None:
+        """The codes of a depth's stages."""
+        depth = number_of(point, "depth")
+        if depth is None or latents.codes is None:
+            return None
+        return latents if depth == latents.codes.shape[1] else _to_depth(depth, latents)
+
     @torch.no_grad()
     def on_train_start(self, features: Iterable[Tensor]) -> None:
         """Each stage starts on the residuals of those before it, of the features that the first stage asked for."""
@@ -102,9 +109,13 @@ class RVQ(Bottleneck):
 
 
 def _at_depth(decode: Callable[[Latents], Tensor], depth: int, latents: Latents) -> Tensor:
+    return decode(_to_depth(depth, latents))
+
+
+def _to_depth(depth: int, latents: Latents) -> Latents:
     if latents.codes is None:
         raise ValueError("a depth is a number of codes, and these latents have none")
-    return decode(Latents(codes=latents.codes[:, :depth], lengths=latents.lengths))
+    return Latents(codes=latents.codes[:, :depth], lengths=latents.lengths)
 
 
 def _codes(stage: VQ, features: Tensor) -> Tensor:

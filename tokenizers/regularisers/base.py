@@ -28,3 +28,7 @@ class Regulariser(AuxiliaryObjective):
     def operating_points(self, tokenizer: TrainedTokenizer) -> dict[str, Callable[[Latents], Tensor]]:
         """Further ways to decode the same latents (see `Tokenizer.operating_points`)."""
         return {}
+
+    def read_at(self, point: str, latents: Latents) -> Latents | None:
+        """What a point of its own decodes of `latents` (see `Tokenizer.read_at`); None of another's."""
+        return None

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..auxiliary.base import TrainedTokenizer
 from ..auxiliary.config import TokenizerParts
-from ..interface import Latents
+from ..interface import Latents, number_of
 from .base import Regulariser
 from .nested_dropout_config import NestedDropoutConfig
 
@@ -54,6 +54,17 @@ class NestedDropout(Regulariser):
         """Decoding of the first 1, 2, 4, ... tokens."""
         lengths = self.config.prefixes(self.tokens)
         return {f"prefix_{length}": partial(_decode, tokenizer, length) for length in lengths}
+
+    def read_at(self, point: str, latents: Latents) -> Latents | None:
+        """The tokens of a prefix."""
+        length = number_of(point, "prefix")
+        if length is None:
+            return None
+        values, codes, scale = (
+            None if tensor is None else tensor[..., :length]
+            for tensor in (latents.values, latents.codes, latents.scale)
+        )
+        return replace(latents, values=values, codes=codes, scale=scale)
 
 
 def _decode(tokenizer: TrainedTokenizer, length: int, latents: Latents) -> Tensor:

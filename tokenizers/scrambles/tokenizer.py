@@ -51,6 +51,15 @@ class ScrambledTokenizer(TrainableTokenizer):
         points = self.inner.operating_points()
         return {name: partial(self._decoded_by, decode) for name, decode in points.items()}
 
+    def read_at(self, point: str, latents: Latents) -> Latents | None:
+        """The inner tokenizer's part of what it reads. Of values it is known only where it is all of them: a part of
+        them is none of the scrambled ones."""
+        undone = self.undone(latents)
+        part = self.inner.read_at(point, undone)
+        if part is undone:
+            return latents
+        return None if part is None or part.values is not None else part
+
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         return self.inner.param_groups()
 

@@ -24,6 +24,16 @@ def features(n: int, d: int, *, shift: float = 0.0) -> torch.Tensor:
     return torch.randn(n, d, dtype=torch.float64) @ mix + shift
 
 
+def test_a_reference_is_read_some_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = features(50, 16, shift=0.3), features(301, 16)
+    whole = frechet_distance(x, FrechetReference.of(y))
+    monkeypatch.setattr("latentbench.tasks.metrics.frechet._ROWS", 7)
+    assert frechet_distance(x, FrechetReference.of(y)) == pytest.approx(whole, rel=1e-12)
+    y[150, 3] = math.nan
+    with pytest.raises(UserError, match="finite"):
+        FrechetReference.of(y)
+
+
 @pytest.mark.parametrize(("n", "m"), [(200, 300), (40, 300), (200, 30), (30, 40), (65, 64), (64, 65)])
 def test_equals_scipy(n: int, m: int) -> None:
     x, y = features(n, 64, shift=0.3), features(m, 64)

@@ -8,8 +8,10 @@ from latentbench.tasks.metrics import memorisation as module
 from latentbench.tasks.metrics.memorisation import memorisation, nearest
 
 
-def test_nearest_is_that_of_all_distances(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("rows", [9, 65536])
+def test_nearest_is_that_of_all_distances(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_BLOCK_BYTES", 4 * 40 * 7)
+    monkeypatch.setattr(module, "_ROWS", rows)
     x, y = torch.randn(30, 5), torch.randn(40, 5)
     distances, indices = nearest(x, y)
     brute_force = torch.cdist(x.double(), y.double(), compute_mode="donot_use_mm_for_euclid_dist").min(1)

@@ -191,6 +191,11 @@ def test_every_depth_is_an_operating_point() -> None:
     assert latents.codes is not None
     for depth, decode in enumerate(points.values(), start=1):
         assert torch.equal(decode(latents), tokenizer.decode(Latents(codes=latents.codes[:, :depth])))
+        part = tokenizer.read_at(f"depth_{depth}", latents)
+        assert part is not None
+        assert torch.equal(part.codes, latents.codes[:, :depth])
+    assert part is latents
+    assert tokenizer.read_at("prefix_1", latents) is None
     torch.testing.assert_close(points["depth_3"](latents), tokenizer.decode(latents))
     errors = [F.mse_loss(decode(latents), x).item() for decode in points.values()]
     assert errors == sorted(errors, reverse=True)

@@ -151,6 +151,7 @@ def test_sampling_is_deterministic_and_independent_of_the_batch(signal: SignalSp
     assert torch.allclose(torch.cat(parts), whole, atol=1e-5)
     assert list(points) == ["steps_0", "steps_1", "steps_2", "steps_4", "steps_8"]
     assert torch.equal(points["steps_8"], whole)
+    assert tokenizer.read_at("steps_1", latents) is latents  # any number of steps reads all of them
     assert torch.equal(points["steps_0"], condition)
     assert not torch.allclose(points["steps_1"], whole, atol=1e-3)
 

@@ -100,7 +100,12 @@ def test_any_prefix_decodes(mask: str, signal: SignalSpec, sample: Sample) -> No
         points = tokenizer.operating_points()
         assert list(points) == ["prefix_1", "prefix_2", "prefix_4"]
         for name, decode in points.items():
-            assert torch.equal(decode(latents), seen[int(name.removeprefix("prefix_"))])
+            length = int(name.removeprefix("prefix_"))
+            assert torch.equal(decode(latents), seen[length])
+            part = tokenizer.read_at(name, latents)
+            assert part is not None
+            assert torch.equal(part.codes, latents.codes[..., :length])
+            assert torch.equal(part.values, latents.values[..., :length])
         mixed = tokenizer.decode(Latents(values=latents.values, lengths=torch.tensor([1, 3, 5])))
         torch.testing.assert_close(mixed, torch.stack([seen[n][i] for i, n in enumerate((1, 3, 5))]))
 

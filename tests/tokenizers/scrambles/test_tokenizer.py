@@ -17,6 +17,7 @@ from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.scrambles.config import SCRAMBLES
+from latentbench.tokenizers.scrambles.tokenizer import ScrambledTokenizer
 from latentbench.tokenizers.spec import SignalSpec
 
 PAGE = Path(__file__).parents[3] / "docs" / "scrambles.md"
@@ -68,6 +69,21 @@ def test_reconstructions_are_the_same_to_the_bit(recipe: str, scramble: str, ima
     for level, grid in zip(second.levels, scrambled.spec.grids, strict=True):
         if level.values is not None:
             assert level.values.shape[1:] == (grid.channels, *grid.shape)
+
+
+@pytest.mark.parametrize("scramble", ["codes", "positions"])
+def test_operating_points_read_the_inner_tokenizers_part(scramble: str, image: SignalSpec) -> None:
+    options = {"width": 8, "codebook_size": 16, "levels": 3, "scramble": scramble}
+    tokenizer = build(resolve("rvq", image, options)).eval()
+    assert isinstance(tokenizer, ScrambledTokenizer)
+    with torch.no_grad():
+        latents = tokenizer.encode(torch.rand(3, image.channels, *image.shape))
+        part = tokenizer.read_at("depth_2", Latents(codes=latents.codes))
+        decoded = tokenizer.operating_points()["depth_2"](latents)
+    assert part is not None
+    assert torch.equal(tokenizer.inner.decode(part), decoded)
+    assert tokenizer.read_at("depth_3", latents) is latents
+    assert tokenizer.read_at("prefix_1", latents) is None
 
 
 def test_codes_alone_are_decoded_too(image: SignalSpec) -> None:
