@@ -31,6 +31,7 @@ from .engines import engines
 from .forecast import FLOPS_PER_SECOND
 from .kinds import KINDS, tasks
 from .plan import Plan, PlannedCell
+from .plan_cost import PlanCost
 from .presets import load_preset, preset_names
 from .suite import load_suite, suite_names
 from .systems import brief
@@ -42,28 +43,37 @@ def listing(topic: str | None) -> str:
     return "\n\n".join(f"{name}\n{_indent(TOPICS[name]())}" for name in topics)
 
 
-def plan_text(plan: Plan, format: str, counts: Mapping[str, DataCounts] | None = None) -> str:
+def plan_text(
+    plan: Plan, format: str, counts: Mapping[str, DataCounts] | None = None, cost: PlanCost | None = None
+) -> str:
     """The plan's cells with TSR, elements, bits and predicted cost: "text" for people, "json" for programs.
 
     The real rate is measured; before, its upper bound is known (nominal bits), and of some codecs what they aim at.
-    `counts` are those of the data sets, by label, where they are known.
+    `counts` are those of the data sets, by label, where they are known; `cost` what the jobs take of a machine.
     """
     counts = counts or {}
+    known = plan.jobs if cost is None else cost.jobs
     rows = []
     for planned in plan.cells:
-        jobs = [plan.jobs[name] for name in planned.jobs.values()]
+        jobs = [known[name] for name in planned.jobs.values()]
         config = planned.cell.tokenizer
         rows.append(
             planned.cell.to_json()
             | {"aimed_bits": None if config.codec is None else config.codec.aimed_bits(config.spec.signal)}
             | {"parameters": config.estimate_parameters(), "flops": sum(job.flops for job in jobs)}
             | _prior(planned, plan)
+            | ({} if cost is None else {"memory_bytes": cost.memory(planned)})
         )
-    total = sum(job.flops for job in plan.jobs.values())
+    total = sum(job.flops for job in known.values())
     if format == "json":
-        facts = {"suite": plan.suite.name, "data": {label: known.to_json() for label, known in counts.items()}}
-        return json.dumps({**facts, "cells": rows, "jobs": len(plan.jobs), "flops": total}, indent=2)
-    head = ("cell", "tsr", "elements", "bits", "kbit/s", "parameters", "prior", "TFLOP")
+        facts: dict[str, Any] = {
+            "suite": plan.suite.name,
+            "data": {label: known.to_json() for label, known in counts.items()},
+        }
+        facts |= {"cells": rows, "jobs": len(plan.jobs), "flops": total}
+        return json.dumps(facts | ({} if cost is None else {"cost": cost.to_json()}), indent=2)
+    head: tuple[str, ...] = ("cell", "tsr", "elements", "bits", "kbit/s", "parameters", "prior", "TFLOP")
+    head += ("GB",) if cost is not None else ()
     table = [head] + [
         (
             printable(row["cell"]),
@@ -73,6 +83,7 @@ def plan_text(plan: Plan, format: str, counts: Mapping[str, DataCounts] | None =
             f"{row['parameters']:,}",
             row["prior"] or "",
             f"{row['flops'] / 1e12:.3g}",
+            *((f"{row['memory_bytes'] / 1e9:.2g}",) if cost is not None else ()),
         )
         for row, planned in zip(rows, plan.cells, strict=True)
     ]
@@ -89,6 +100,7 @@ def plan_text(plan: Plan, format: str, counts: Mapping[str, DataCounts] | None =
         f"bits: at most (≤){aimed}; a run measures the real rate\n"
         f"{len(rows)} cells, {len(plan.jobs)} jobs ({listed})\n"
         f"predicted: {total / 1e12:.3g} TFLOP, about {_duration(total / FLOPS_PER_SECOND)} of one CPU core"
+        + "".join(f"\n{line}" for line in (cost.lines() if cost is not None else ()))
     )
 
 

@@ -1,32 +1,56 @@
-"""How long a run will still take, from what its jobs have taken so far. Torch-free."""
+"""How long a run will take, or still take, from what its jobs have taken so far. Torch-free."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from statistics import mean
 
+from .hardware import Machine
 from .jobs import Job
 
-# A CPU core's sustained speed in training, for predictions before anything has run; a GPU is some 500 times that.
+# A CPU core's sustained speed in training, for predictions before anything has run, and a GPU's.
 FLOPS_PER_SECOND = 4e10
+GPU_FLOPS_PER_SECOND = 500 * FLOPS_PER_SECOND
+
+# Below this many FLOPs a step is too short to share between cores: a process per core is faster (measured).
+SMALL_STEP = 8e9
 
 # Jobs with fewer FLOPs take about as long as their start: they say nothing about a device's speed.
 _LEAST_FLOPS = 1e10
 
+ENOUGH = 10  # finished jobs, from which on their own scatter says how sure a forecast is
+_GUESS = 3.0  # before: real devices are this many times slower or faster than the speeds above
+_SURE = 1.1  # no forecast is surer than ten per cent
+_QUANTILE = 2.0  # Student's of a 90 % interval at ten jobs, the error of their own mean included
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """Seconds, with the interval in which they should lie 9 times of 10."""
+
+    seconds: float
+    low: float
+    high: float
+
 
 @dataclass(kw_only=True)
 class Forecast:
-    """Seconds and FLOPs of the finished jobs, by kind."""
+    """Seconds and FLOPs of the finished jobs, by kind; `speed` is the FLOPs per second of what nothing is known of."""
 
+    speed: float = FLOPS_PER_SECOND
     seconds: dict[str, float] = field(default_factory=dict)
     flops: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    jobs: list[tuple[Job, float]] = field(default_factory=list)
 
     def finished(self, job: Job, seconds: float) -> None:
         """Learn what a job has taken."""
         for table, value in ((self.seconds, seconds), (self.flops, job.flops)):
             table[job.kind] = table.get(job.kind, 0.0) + value
         self.counts[job.kind] = self.counts.get(job.kind, 0) + 1
+        self.jobs.append((job, seconds))
 
     def expected(self, job: Job) -> tuple[float, bool]:
         """The seconds that a job will take, and whether one of its kind has been measured."""
@@ -36,7 +60,7 @@ class Forecast:
             return mean * (job.flops / flops if min(flops, job.flops) >= _LEAST_FLOPS else 1.0), True
         large = [kind for kind in list(self.flops) if self.flops[kind] >= _LEAST_FLOPS * self.counts[kind]]
         seconds = sum(self.seconds[kind] for kind in large)
-        speed = sum(self.flops[kind] for kind in large) / seconds if seconds > 0 else FLOPS_PER_SECOND
+        speed = sum(self.flops[kind] for kind in large) / seconds if seconds > 0 else self.speed
         return max(job.flops / speed, 1.0), False
 
     def left(
@@ -59,6 +83,37 @@ class Forecast:
         if total == 0:
             return 0.0
         return max(total / max(parallel, 1), longest) if known >= 0.5 * total else None
+
+    @property
+    def factor(self) -> float:
+        """How many times longer or shorter than said a forecast's jobs may take, 9 times of 10.
+
+        From `ENOUGH` finished jobs on it follows from their scatter about what is expected of them now, as if all the
+        others erred alike.
+        """
+        if len(self.jobs) < ENOUGH:
+            return _GUESS
+        errors = [math.log(max(seconds, 1e-3) / self.expected(job)[0]) for job, seconds in self.jobs]
+        deviation = math.sqrt(mean(error**2 for error in errors))
+        return min(max(math.exp(_QUANTILE * deviation), _SURE), _GUESS)
+
+    def span(self, seconds: float) -> Span:
+        """A forecast of `seconds` with its interval."""
+        return Span(seconds=seconds, low=seconds / self.factor, high=seconds * self.factor)
+
+    def total(self, jobs: Mapping[str, Job], machine: Machine) -> Span:
+        """What `jobs` take on `machine`: no less than their share of its places, nor than the longest path."""
+        on_cpu = machine.devices[0].name == "cpu"
+        places = machine.cores if on_cpu else len(machine.devices)
+        paths: dict[str, float] = {}
+        shared = 0.0
+        for name, job in jobs.items():
+            seconds, measured = self.expected(job)
+            units = places if on_cpu and job.step_flops >= SMALL_STEP else 1
+            seconds /= 1 if measured else units
+            shared += seconds * units / places
+            paths[name] = seconds + max((paths.get(needed, 0.0) for needed in job.depends.values()), default=0.0)
+        return self.span(max(shared, max(paths.values(), default=0.0)))
 
 
 def clock(seconds: float) -> str:

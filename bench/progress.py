@@ -19,7 +19,7 @@ from rich.text import Text
 
 from ..results.display import printable
 from .engines.interface import Event
-from .forecast import Forecast, clock
+from .forecast import ENOUGH, Forecast, clock
 from .jobs import Job
 
 _BAR = 12  # columns of a progress bar
@@ -222,8 +222,15 @@ class Display:
         parts.append(f"{clock(time.monotonic() - self.started)} elapsed")
         left = self._left()
         if left is not None:
-            parts.append(f"ETA {clock(left)}")
+            parts.append(f"ETA {self._eta(left)}")
         return (" | " if self.console.options.ascii_only else " · ").join(parts)
+
+    def _eta(self, left: float) -> str:
+        """Hours and minutes; with their interval once enough jobs say how sure they are."""
+        if len(self.forecast.jobs) < ENOUGH:
+            return clock(left)
+        span = self.forecast.span(left)
+        return f"{clock(left)} ({clock(span.low)} to {clock(span.high)})"
 
     def _left(self) -> float | None:
         """Seconds until the run is done, from the rates measured so far; None while too little is known."""

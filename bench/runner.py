@@ -23,6 +23,7 @@ from .data_counts import DataCounts, check_counts, count, fingerprints, recorded
 from .datasets import damage_of_cached, default_cache
 from .engines import engines
 from .engines.interface import EXPIRY_SECONDS, Engine, EngineSettings
+from .footprints import Footprints, measured_ratios, sized, subject, worth_measuring
 from .imports import Import, load_imports, refuse_unrepeatable
 from .jobs import Job
 from .kinds import kinds
@@ -81,7 +82,7 @@ def run_suite(
     imported = load_imports(imports)
     loaded = load_suite(suite, sets)
     make_engine = engines.get(engine, where="--engine")
-    root = _output_folder(out, loaded)
+    root = output_folder(out, loaded)
     cache, store = default_cache(), Store(root)
     runner: Engine = make_engine(
         EngineSettings(
@@ -107,6 +108,7 @@ def run_suite(
         runner.finished = _intact(store, plan.jobs, console)
         before = len(runner.finished)
         todo = {name: job for name, job in plan.jobs.items() if name not in runner.finished}
+        todo = _sized(todo, plan, runner, console)
         if todo:
             _check_cached(loaded, prints, console, cache)
             _tell_counts(plan, todo, store, console, cache)
@@ -157,7 +159,7 @@ def run(
     return frame([row for row in rows([outcome.root]) if row["suite"] == outcome.suite.name])
 
 
-def _output_folder(out: str | Path | None, suite: Suite) -> Path:
+def output_folder(out: str | Path | None, suite: Suite) -> Path:
     """Where records go; raises UserError for a name that no folder can have."""
     if out is not None and not str(out).strip():
         raise UserError("--out: expected a folder's name, got nothing")
@@ -201,6 +203,18 @@ def executed(
                 todo[event.job] = jobs[event.job]
             display.see(event)
     return display
+
+
+def _sized(todo: dict[str, Job], plan: Plan, runner: Engine, console: Console) -> dict[str, Job]:
+    """The jobs with the memory that their steps take: measured where a guess might be far too low."""
+    store, device = runner.settings.store, runner.device
+    table = Footprints(store.root)
+    unknown = [item for job in worth_measuring(todo).values() if (item := subject(job, plan.jobs, device))]
+    with console.status("measuring what steps take"):
+        for _ in table.measure(unknown, runner.settings.imports):
+            pass
+    ratios = measured_ratios(store, plan.jobs, runner.finished.values(), table, device=device)
+    return sized(todo, plan.jobs, table, device=device, ratios=ratios)
 
 
 def _others(store: Store, suite: str, cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

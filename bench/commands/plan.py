@@ -15,23 +15,45 @@ def add_options(command: argparse.ArgumentParser) -> None:
     """The command's options."""
     suite_options(command)
     command.add_argument("--format", choices=("text", "json"), default="text")
+    command.add_argument(
+        "--out", metavar="DIR", help="the run's folder, whose jobs are learned from (default: runs/<suite>)"
+    )
+    command.add_argument("--devices", default="auto", help="hours on auto, cpu, cuda, or cuda:0,1 (default: auto)")
+    command.add_argument(
+        "--measure",
+        action="store_true",
+        help="measure each step's memory and FLOPs (by shapes alone) and not guess them",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it; returns the exit code."""
+    from ...results.store import Store
+    from .. import hardware
     from ..catalogue import plan_text
     from ..data_counts import planned_counts
+    from ..footprints import Footprints
     from ..imports import load_imports
     from ..plan import make_plan
+    from ..plan_cost import measure_all, plan_cost
     from ..progress import StderrConsole
+    from ..runner import output_folder
     from ..suite import load_suite
 
-    load_imports(arguments.imports)
+    imports = load_imports(arguments.imports)
     suite = load_suite(arguments.suite, arguments.sets)
     make_plan(suite, {})  # refuses what is wrong with the suite before the data are read
     fingerprints, counts = planned_counts(suite, StderrConsole())
     plan = make_plan(suite, fingerprints, {label: (known.train, known.val) for label, known in counts.items()})
     for warning in plan.warnings:
         complain(one_line(f"warning: {warning}"))
-    print(plan_text(plan, arguments.format, counts))
+    machine = hardware.machine(arguments.devices)
+    root = output_folder(arguments.out, suite)
+    table = Footprints(root)
+    if arguments.measure:
+        device = machine.devices[0].name.partition(":")[0]
+        for line in measure_all(plan.jobs, device, table, imports):
+            complain(one_line(line))
+    cost = plan_cost(plan.jobs, machine, Store(root), table)
+    print(plan_text(plan, arguments.format, counts, cost))
     return 0

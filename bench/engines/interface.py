@@ -64,6 +64,7 @@ class Engine(ABC):
 
     finished: Mapping[str, Job] = MappingProxyType({})
     shares: ClassVar[bool] = False
+    device: str = "cpu"  # or "cuda": the sort of device for whose memory jobs are planned
 
     def __init__(self, settings: EngineSettings) -> None:
         """Called before anything is planned. Raises UserError for devices that the engine does not have."""

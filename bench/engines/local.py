@@ -58,6 +58,7 @@ class LocalEngine(Engine):
     def __init__(self, settings: EngineSettings) -> None:
         super().__init__(settings)
         self.machine = hardware.machine(settings.devices, jobs_per_device=settings.jobs_per_device)
+        self.device = self.machine.devices[0].name.partition(":")[0]
 
     def run(self, jobs: Mapping[str, Job]) -> Generator[Event, None, None]:
         """See `Engine.run`. Raises UserError when the output can't be written: then no job has a chance."""

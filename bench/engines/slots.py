@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..forecast import SMALL_STEP
 from ..hardware import Machine
 from ..jobs import Job
-
-# Below this many FLOPs a step is too short to share between cores: a process per core is faster (measured).
-SMALL_STEP = 8e9
 
 
 @dataclass(kw_only=True)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import random
+
 import pytest
 
-from latentbench.bench.forecast import FLOPS_PER_SECOND, Forecast, clock
+from latentbench.bench.forecast import ENOUGH, FLOPS_PER_SECOND, GPU_FLOPS_PER_SECOND, SMALL_STEP, Forecast, clock
+from latentbench.bench.hardware import Device, Machine
 from latentbench.bench.jobs import Job
 
 
@@ -52,3 +56,50 @@ def test_running_jobs_go_on_at_their_own_pace() -> None:
     forecast.finished(job(), 100.0)
     assert forecast.left([], [(job(), 30.0, 0.0)], parallel=1) == pytest.approx(70.0)
     assert forecast.left([], [(job(), 300.0, 0.0)], parallel=1) == 0.0
+
+
+def machine(*names: str) -> Machine:
+    return Machine(devices=tuple(Device(name=name, units=4, memory=10**10) for name in names), cores=4)
+
+
+def test_a_plan_takes_its_share_of_the_machine_and_no_less_than_its_longest_path() -> None:
+    """Seconds by hand: 100 s of a core each; the chain takes 200 s whatever there is beside it."""
+    forecast = Forecast()
+    single = {f"j{i}": job(flops=4e12) for i in range(8)}
+    assert forecast.total(single, machine("cpu")).seconds == pytest.approx(8 * 100 / 4)
+    first = job(flops=4e12)
+    chain = {first.id: first, "next": Job(kind="prior", config={}, versions={}, depends={"t": first.id}, flops=4e12)}
+    assert forecast.total(chain, machine("cpu")).seconds == pytest.approx(200)
+    wide = {"w": Job(kind="tokenizer", config={}, versions={}, flops=4e12, step_flops=SMALL_STEP)}
+    assert forecast.total(wide, machine("cpu")).seconds == pytest.approx(25)  # on all four cores
+    on_gpus = Forecast(speed=GPU_FLOPS_PER_SECOND)
+    gpus = machine("cuda:0", "cuda:1")
+    assert on_gpus.total({f"j{i}": job(flops=4e15) for i in range(6)}, gpus).seconds == pytest.approx(600)
+    assert forecast.total({}, machine("cpu")).seconds == 0
+
+
+def test_a_forecast_is_as_sure_as_the_jobs_it_has_seen_agree() -> None:
+    forecast = Forecast()
+    for _ in range(ENOUGH - 1):
+        forecast.finished(job(), 100.0)
+    assert forecast.span(60.0).low == pytest.approx(20.0)  # a guess: three times less or more
+    assert forecast.span(60.0).high == pytest.approx(180.0)
+    forecast.finished(job(), 100.0)
+    assert forecast.factor == pytest.approx(1.1)
+    scattered = Forecast()
+    for number in range(ENOUGH):
+        scattered.finished(job(), 80.0 if number % 2 else 125.0)
+    assert 1.4 < scattered.factor < 1.7  # exp(2 x 0.22)
+
+
+def test_nine_of_ten_jobs_lie_in_the_interval() -> None:
+    """Simulated: log-normal times, deviation 0.4, learned from 20 jobs."""
+    draws = random.Random(1)
+    inside = 0
+    for _ in range(400):
+        forecast = Forecast()
+        for _ in range(20):
+            forecast.finished(job(), 100 * math.exp(draws.gauss(0, 0.4)))
+        span = forecast.span(forecast.expected(job())[0])
+        inside += span.low <= 100 * math.exp(draws.gauss(0, 0.4)) <= span.high
+    assert 0.85 < inside / 400 < 0.95

@@ -1,0 +1,109 @@
+"""What a plan will take of a machine: memory per cell, hours. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..results.store import Store
+from .footprints import Footprints, measured_ratios, sized, subject
+from .forecast import FLOPS_PER_SECOND, GPU_FLOPS_PER_SECOND, Forecast, Span, clock
+from .hardware import Machine
+from .jobs import Job
+from .plan import PlannedCell
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanCost:
+    """`jobs` with what they take, of which `measured` were measured and not guessed; the `span` of those that are not
+    done yet on `machine`, and the number of finished jobs from which speeds and memory were learned."""
+
+    jobs: Mapping[str, Job]
+    machine: Machine
+    span: Span
+    measured: int
+    learned: int
+    done: int
+
+    def memory(self, cell: PlannedCell) -> int:
+        """Bytes of a cell's largest job."""
+        return max(self.jobs[name].memory for name in cell.jobs.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs; times in seconds, memory in bytes."""
+        device = self.machine.devices[0]
+        return {
+            "devices": [item.name for item in self.machine.devices],
+            "device": device.title,
+            "seconds": self.span.seconds,
+            "seconds_interval": [self.span.low, self.span.high],
+            "jobs_done": self.done,
+            "jobs_learned_from": self.learned,
+            "footprints_measured": self.measured,
+        }
+
+    def lines(self) -> list[str]:
+        """For people."""
+        device = self.machine.devices[0]
+        if device.name == "cpu":
+            place = f"{self.machine.cores} CPU core{'s' * (self.machine.cores > 1)}"
+        else:
+            place = f"{len(self.machine.devices)} x {device.title}"
+        low, high = clock(self.span.low), clock(self.span.high)
+        source = f"from {self.learned} finished jobs" if self.learned else "a guess until jobs have finished"
+        left = f", {self.done} of {len(self.jobs)} jobs done" if self.done else ""
+        lines = [f"on {place}: {clock(self.span.seconds)} hours ({low} to {high}; {source}){left}"]
+        room = max(item.memory for item in self.machine.devices)
+        large = [job for job in self.jobs.values() if job.memory > room]
+        if large:
+            worst = max(large, key=lambda job: job.memory)
+            lines.append(
+                f"memory: {len(large)} job{'s' * (len(large) > 1)} may not fit the {_gb(room)} of a device, "
+                f"first {worst.title} ({_gb(worst.memory)}); training.micro_batch or training.checkpointing helps"
+            )
+        return lines
+
+
+def plan_cost(
+    jobs: Mapping[str, Job],
+    machine: Machine,
+    store: Store,
+    table: Footprints,
+) -> PlanCost:
+    """The cost of `jobs` on `machine`, from what the run's folder knows."""
+    device = machine.devices[0].name.partition(":")[0]
+    records = {name: store.load(job.kind, job.key) for name, job in jobs.items()} if store.root.is_dir() else {}
+    finished = {name: jobs[name] for name, record in records.items() if record is not None}
+    ratios = measured_ratios(store, jobs, finished.values(), table, device=device)
+    known = sized(jobs, jobs, table, device=device, ratios=ratios)
+    forecast = Forecast(speed=FLOPS_PER_SECOND if device == "cpu" else GPU_FLOPS_PER_SECOND)
+    learned = 0
+    for name in finished:
+        record = records[name]
+        seconds = None if record is None else record.run.get("seconds")
+        same = record is not None and str(record.run.get("device", "cpu")).partition(":")[0] == device
+        if same and isinstance(seconds, int | float):
+            forecast.finished(known[name], float(seconds))
+            learned += 1
+    left = {name: job for name, job in known.items() if name not in finished}
+    return PlanCost(
+        jobs=known,
+        machine=machine,
+        span=forecast.total(left, machine),
+        measured=sum(table.get(subject(job, jobs, device)) is not None for job in jobs.values()),
+        learned=learned,
+        done=len(finished),
+    )
+
+
+def measure_all(jobs: Mapping[str, Job], device: str, table: Footprints, imports: Iterable[Any]) -> list[str]:
+    """Measure the steps of all `jobs`; returns a line for each that can't be."""
+    items = {item.key: (job, item) for job in jobs.values() if (item := subject(job, jobs, device))}
+    for _ in table.measure([item for _, item in items.values()], tuple(imports)):
+        pass
+    return [f"{items[key][0].title}: not measured ({reason})" for key, reason in table.reasons.items()]
+
+
+def _gb(size: float) -> str:
+    return f"{size / 1e9:.3g} GB"
