@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from latentbench.bench import cli
+from latentbench.bench.npz_statistics import write_statistics
 from latentbench.bench.plan import make_plan
 from latentbench.bench.runner import run_suite
-from latentbench.bench.npz_statistics import write_statistics
 from latentbench.bench.suite import load_suite
 from latentbench.results.errors import UserError
 from latentbench.results.rows import rows
