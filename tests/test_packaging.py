@@ -80,6 +80,13 @@ ELSEWHERE = {
     "tasks/nets/resize.py": "tasks/nets/test_inception.py",
     "tasks/priors/code_prior.py": "tasks/priors/test_pixelcnn.py",  # and test_wavenet.py, the two that share it
     "tasks/priors/build.py": "tasks/priors/test_config.py",  # one line
+    "tokenizers/adapters/audio_codecs_config.py": "tokenizers/adapters/test_audio_codecs.py",  # packages, one page
+    "tokenizers/adapters/audiocodecs.py": "tokenizers/adapters/test_audio_codecs.py",
+    "tokenizers/adapters/chunked.py": "tokenizers/adapters/test_audio_codecs.py",  # and test_transformers.py
+    "tokenizers/adapters/dac.py": "tokenizers/adapters/test_audio_codecs.py",
+    "tokenizers/adapters/encodec.py": "tokenizers/adapters/test_audio_codecs.py",
+    "tokenizers/adapters/snac.py": "tokenizers/adapters/test_audio_codecs.py",
+    "tokenizers/adapters/network.py": "tasks/test_contract.py",  # where it is cut
     "tokenizers/adapters/files.py": "tokenizers/adapters/test_diffusers.py",  # which folders it takes
     "tokenizers/adapters/diffusers_video.py": "tokenizers/adapters/test_diffusers.py",  # the same door, for clips
     "tokenizers/adapters/normalisers.py": "tokenizers/adapters/test_diffusers.py",  # against what pipelines do

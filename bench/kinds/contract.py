@@ -30,7 +30,8 @@ class Contract(JobKind):
         """Raises UserError, one line with all reasons, for what would make every number wrong."""
         import numpy as np
 
-        from ...tasks.contract import BATCH, NetworkUsedError, check_contract, failures, network_cut
+        from ...tasks.contract import BATCH, check_contract, failures
+        from ...tokenizers.adapters.network import NetworkUsedError, network_cut
         from ...tokenizers.adapters.tokenizer import AdapterTokenizer
 
         config = ctx.tokenizer_config

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -20,7 +18,6 @@ from latentbench.bench.suite import load_suite
 from latentbench.results.errors import UserError
 from latentbench.results.leaderboard import leaderboard
 from latentbench.results.store import Store
-from latentbench.tasks.contract import check_contract, failures
 
 ROOT = Path(__file__).parents[2]
 README, PAGE = ROOT / "README.md", ROOT / "docs" / "adapters.md"
@@ -242,37 +239,6 @@ def test_the_page_s_class_is_a_tokenizer_in_under_40_lines(tmp_path: Path) -> No
     frame = run("python:my_models.py:MyVAE")
     assert frame[["tsr", "contract", "status"]].values.tolist() == [[16 * 16 * 3 / (4 * 4), 1.0, "finished"]]
     assert "latents normalised by the user's spec have mean" in leaderboard(["out"], format="md")  # it is not trained
-
-
-def test_the_page_s_snac_has_a_list_of_grids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a model that gives and takes what SNAC's does: codes `[B, T]` at three rates."""
-    from latentbench.tokenizers.adapters.describe import describe
-    from latentbench.tokenizers.adapters.python_config import PythonConfig
-    from latentbench.tokenizers.adapters.tokenizer import AdapterTokenizer
-    from latentbench.tokenizers.spec import Modality, SignalSpec
-
-    class SNAC(nn.Module):
-        @classmethod
-        def from_pretrained(cls, folder: str) -> SNAC:
-            return cls()
-
-        def encode(self, x: Tensor) -> list[Tensor]:
-            return [x[:, 0, :: 512 * step].abs().mul(4095).long() for step in (4, 2, 1)]
-
-        def decode(self, codes: list[Tensor]) -> Tensor:
-            assert [code.shape[1] for code in codes] == [2, 4, 8]
-            return codes[2].unsqueeze(1).repeat_interleave(512, -1) / 4095 + 0.01 * torch.randn(1)
-
-    monkeypatch.setitem(sys.modules, "snac", SimpleNamespace(SNAC=SNAC))
-    (tmp_path / "my_snac.py").write_text(_code(PAGE, "my_snac.py"))
-    config = PythonConfig(path="my_snac.py:Snac", options={"folder": "models/snac"}).located("eval")
-    signal = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(4000,), rate=24000.0)
-    tokenizer = AdapterTokenizer(config, signal, describe(config, signal, "eval").grids)
-    assert [(grid.shape, grid.codebook_sizes) for grid in tokenizer.spec.grids] == [((n,), (4096,)) for n in (2, 4, 8)]
-    findings, _ = check_contract(tokenizer, torch.rand(4, 1, 4000) - 0.5)
-    assert all("as declared, its decoder draws noise" in says for says in failures(findings, "marked"))
-    assert failures(findings, "marked")
-    assert failures(findings, "error") == []
 
 
 @pytest.mark.slow

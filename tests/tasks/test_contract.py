@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from latentbench.tasks.contract import Finding, NetworkUsedError, check_contract, failures, network_cut
+from latentbench.tasks.contract import Finding, check_contract, failures
 from latentbench.tokenizers.adapters.describe import describe
 from latentbench.tokenizers.adapters.live import register
+from latentbench.tokenizers.adapters.network import NetworkUsedError, network_cut
 from latentbench.tokenizers.adapters.tokenizer import AdapterTokenizer
 from latentbench.tokenizers.spec import Modality, SignalSpec
 

@@ -30,6 +30,7 @@ class AdapterConfig(Part):
 
     packages: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = ""
+    install: ClassVar[str] = ""  # how to get what PyPI does not have
     identity_defaults: ClassVar[frozenset[str]] = frozenset(
         {"path", "trust_pickle", "allow_download", "revision", "dtype", "posterior", "normaliser"}
     )
@@ -67,6 +68,7 @@ class AdapterConfig(Part):
                 versions[package] = version(package)
             except PackageNotFoundError:
                 cure = f"pip install 'latentbench[{self.extra}]'" if self.extra else f"pip install {package}"
+                cure = self.install or cure
                 raise UserError(f"{where}: adapter {self.kind!r} needs {package}: {cure}") from None
         return versions
 
@@ -101,9 +103,13 @@ ADAPTERS = Registry(
     "adapter",
     "latentbench.adapters",
     {
+        "audiocodecs": "tokenizers.adapters.audio_codecs_config:AudiocodecsConfig",
+        "dac": "tokenizers.adapters.audio_codecs_config:DACConfig",
         "diffusers": "tokenizers.adapters.diffusers_config:DiffusersConfig",
+        "encodec": "tokenizers.adapters.audio_codecs_config:EnCodecConfig",
         "python": "tokenizers.adapters.python_config:PythonConfig",
         "transformers": "tokenizers.adapters.transformers_config:TransformersConfig",
+        "snac": "tokenizers.adapters.audio_codecs_config:SNACConfig",
         "torchscript": "tokenizers.adapters.pair_config:TorchScriptConfig",
         "onnx": "tokenizers.adapters.pair_config:ONNXConfig",
         "live": "tokenizers.adapters.live_config:LiveConfig",

@@ -33,10 +33,10 @@ def describe(config: AdapterConfig, signal: SignalSpec | None, where: str) -> De
     data = plain(config)
     question: dict[str, Any] = {"config": data, "signal": None if signal is None else plain(signal), "path": sys.path}
     question["contents"] = "".join(content_digest(Path(path)) for path in _paths(data))  # files change in between
-    reply = json.loads(_answer(json.dumps(question)))
-    if "error" in reply:
-        raise UserError(f"{where}: {reply['error']}")
-    description = Description.from_json(reply)
+    try:
+        description = _description(json.dumps(question))
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     assert description.declaration is not None
     reason = None if signal is None else description.declaration.unsupported_reason(signal)
     if reason is not None:
@@ -53,12 +53,12 @@ def _paths(value: Any) -> list[str]:
     return [value] if isinstance(value, str) and value.startswith("/") and Path(value).is_file() else []
 
 
-@lru_cache(maxsize=256)
-def _answer(question: str) -> str:
-    """The answer as JSON."""
-    if "torch" in sys.modules:
-        return answer(question)
-    return _helper().ask(question)
+@lru_cache(maxsize=256)  # errors are not remembered: what was missing may have come since
+def _description(question: str) -> Description:
+    reply = json.loads(answer(question) if "torch" in sys.modules else _helper().ask(question))
+    if "error" in reply:
+        raise UserError(reply["error"])
+    return Description.from_json(reply)
 
 
 class _Helper:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from ...results.errors import UserError
 
 StoredType = Literal["float32", "float16", "bfloat16"]
-PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".pkl")
+PICKLES = (".bin", ".pth", ".pt", ".th", ".ckpt", ".pkl")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _TYPES: dict[str, StoredType] = {"F16": "float16", "BF16": "bfloat16"}
 _SNAPSHOT = re.compile(r"snapshots/([0-9a-f]{40})(?:/|$)")
@@ -104,6 +104,14 @@ def model_files(folder: Path, stem: str, *, trust_pickle: bool, where: str) -> d
 def _pickled(stem: str) -> tuple[str, ...]:
     base = "pytorch_model" if stem == "model" else stem
     return (f"{base}.bin", f"{base}.bin.index.json")
+
+
+def weights_of(files: Mapping[str, str]) -> Path:
+    """The one file of weights among `files`. Raises UserError where they are in several."""
+    paths = [Path(path) for name, path in files.items() if name != "config.json"]
+    if len(paths) != 1:
+        raise UserError(f"{paths[0].parent}: its weights are in several files; join them in one")
+    return paths[0]
 
 
 def stored_type(files: dict[str, str]) -> StoredType:

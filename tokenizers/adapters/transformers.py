@@ -17,6 +17,7 @@ from ...results.errors import UserError
 from ..interface import Latents
 from ..spec import Modality
 from .base import Adapter
+from .chunked import LOUDNESS_CODES, Chunks
 from .declaration import Declaration
 from .files import licence_of, stored_type
 from .transformers_config import CLASSES, TransformersConfig
@@ -171,55 +172,46 @@ class _Xcodec(_Codec):
 
 
 class _Encodec(_Codec):
-    """The 48 kHz model codes each second by itself, normalised by a loudness that its decoder needs: a grid of its own,
-    of one code of 256 per chunk (a step is 0.39 dB, from 1e-4 to 10), before that of all chunks' codes."""
+    """The 48 kHz model works in chunks, with a loudness each."""
 
     def channels(self) -> int:
         return int(self.model.config.audio_channels)
 
     def rate(self) -> tuple[str, int]:
         bandwidth = self._bandwidth()
-        self.causal = bool(self.model.config.use_causal_conv) and not self._chunked
+        self.causal = bool(self.model.config.use_causal_conv) and self._chunks is None
         heads = self.model.quantizer.get_num_quantizers_for_bandwidth(bandwidth)
         return f"bandwidth = {bandwidth:g} kbit/s", int(heads)
 
     def coarser(self) -> tuple[tuple[int, ...], ...]:
-        return ((256,),) if self._chunked else ()
+        return ((LOUDNESS_CODES,),) if self._chunks is not None else ()
 
     @property
-    def _chunked(self) -> bool:
-        return self.model.config.chunk_length is not None
+    def _chunks(self) -> Chunks | None:
+        config = self.model.config
+        if config.chunk_length is None:
+            return None
+        return Chunks(length=config.chunk_length, stride=config.chunk_stride or 1, hop=config.hop_length)
 
     def encode(self, signal: Tensor) -> Latents:
-        output = self.model.encode(signal, bandwidth=self.config.bandwidth)
-        codes = torch.cat(list(output.audio_codes), dim=-1)
-        if output.last_frame_pad_length:
-            codes = codes[..., : -output.last_frame_pad_length]
-        if not self._chunked:
-            return Latents(codes=codes, values=self.model.quantizer.decode(codes.transpose(0, 1)))
-        scales = [signal.new_ones(len(signal), 1) if s is None else s for s in output.audio_scales]
-        levels = (torch.log10(torch.cat(scales, dim=1).float()) + 4) * (255 / 5)
-        return Latents(
-            codes=levels.round().clamp(0, 255).long().unsqueeze(1),
-            rest=(Latents(codes=codes, values=self.model.quantizer.decode(codes.transpose(0, 1))),),
-        )
+        bandwidth = self.config.bandwidth
+        if self._chunks is not None:
+            return self._chunks.encode(signal, lambda part: self.model._encode_frame(part, bandwidth), self._values)
+        codes, _ = self.model._encode_frame(signal, bandwidth)
+        return Latents(codes=codes, values=self._values(codes))
 
     def decode(self, latents: Latents) -> Tensor:
-        if not self._chunked:
-            values = latents.values
-            if latents.codes is not None:
-                values = self.model.quantizer.decode(latents.codes.transpose(0, 1))
+        if self._chunks is None:
+            values = latents.values if latents.codes is None else self._values(latents.codes)
             audio: Tensor = self.model.decoder(values)
             return audio
-        loudness, (codes,) = latents.codes, (level.codes for level in latents.rest)
-        assert loudness is not None
-        assert codes is not None
-        chunk = -(-self.model.config.chunk_length // self.model.config.hop_length)
-        scales = 10 ** (loudness[:, 0].to(self.model.dtype) * (5 / 255) - 4)
-        parts = zip(codes.split(chunk, dim=-1), scales.split(1, dim=1), strict=True)
-        decoded = [self.model._decode_frame(part, scale) for part, scale in parts]
-        joined: Tensor = self.model._linear_overlap_add(decoded, self.model.config.chunk_stride or 1)
+        decoded = self._chunks.decode(latents, self.model._decode_frame)
+        joined: Tensor = self.model._linear_overlap_add(decoded, self._chunks.stride)
         return joined
+
+    def _values(self, codes: Tensor) -> Tensor:
+        values: Tensor = self.model.quantizer.decode(codes.transpose(0, 1))
+        return values
 
 
 _Build = Callable[[TransformersConfig, dict[str, Any]], Adapter]

@@ -1,0 +1,398 @@
+"""Audio codecs by their own packages: real classes with few channels and random weights, each with its traps."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from latentbench.results.errors import UserError
+from latentbench.tasks.contract import check_contract, failures
+from latentbench.tokenizers.adapters.audio_codecs_config import (
+    AudiocodecsConfig,
+    DACConfig,
+    EnCodecConfig,
+    SNACConfig,
+)
+from latentbench.tokenizers.adapters.chunked import Chunks
+from latentbench.tokenizers.adapters.config import AdapterConfig
+from latentbench.tokenizers.adapters.describe import describe
+from latentbench.tokenizers.adapters.tokenizer import AdapterTokenizer
+from latentbench.tokenizers.interface import Latents
+from latentbench.tokenizers.spec import SignalSpec
+
+MakeSignal = Callable[..., SignalSpec]
+SNAC = {
+    "sampling_rate": 8000,
+    "encoder_dim": 4,
+    "encoder_rates": [2, 5],
+    "decoder_dim": 16,
+    "decoder_rates": [5, 2],
+    "codebook_size": 32,
+    "codebook_dim": 4,
+    "vq_strides": [4, 2, 1],
+    "attn_window_size": None,
+}
+DAC = {
+    "encoder_dim": 4,
+    "encoder_rates": [2, 5],
+    "decoder_dim": 16,
+    "decoder_rates": [5, 2],
+    "n_codebooks": 3,
+    "codebook_size": 32,
+    "codebook_dim": 4,
+    "sample_rate": 8000,
+}
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+
+
+def real(signal: SignalSpec, count: int = 2) -> Tensor:
+    """Noise of half the range."""
+    return torch.rand(count, signal.channels, *signal.shape, generator=torch.Generator().manual_seed(1)) - 0.5
+
+
+def load(config: AdapterConfig, signal: SignalSpec) -> AdapterTokenizer:
+    """The tokenizer as jobs build it."""
+    located = config.located("eval")
+    return AdapterTokenizer(located, signal, describe(located, signal, "eval").grids)
+
+
+@pytest.fixture
+def snac_folder(tmp_path: Path) -> Path:
+    """A small SNAC as the hub has it: config.json and pytorch_model.bin."""
+    snac = pytest.importorskip("snac")
+    model = snac.SNAC(**SNAC)
+    (tmp_path / "config.json").write_text(json.dumps(SNAC))
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    return tmp_path
+
+
+@torch.no_grad()
+def test_snac_has_codes_at_three_rates_and_seeded_noise(snac_folder: Path, make_signal: MakeSignal) -> None:
+    import snac
+
+    signal = make_signal("waveform", (403,))
+    with pytest.raises(UserError, match=r"pytorch_model.bin is a pickle.*--trust-pickle"):
+        SNACConfig(path=str(snac_folder)).located("eval")
+    tokenizer = load(SNACConfig(path=str(snac_folder), trust_pickle=True), signal)
+    assert [(grid.shape, grid.codebook_sizes) for grid in tokenizer.spec.grids] == [((n,), (32,)) for n in (11, 22, 44)]
+    assert tokenizer.spec.bits_per_sample == 77 * 5
+    assert tokenizer.declaration.knob == "3 levels, all of them; the decoder's noise is seeded"
+    model, x = snac.SNAC.from_pretrained(str(snac_folder)), real(signal, 4)
+    latents = tokenizer.encode(x)
+    for level, codes in zip(latents.levels, model.encode(x), strict=True):
+        assert torch.equal(level.codes, codes.unsqueeze(1))  # type: ignore[arg-type]
+    findings, _ = check_contract(tokenizer, x)
+    assert failures(findings, "marked") == []
+    assert {finding.verdict for finding in findings} == {"passed"}
+    codes = model.encode(x)
+    assert not torch.allclose(model.decode(codes), model.decode(codes))  # the package draws anew each time
+    values = Latents(values=latents.values, rest=tuple(Latents(values=level.values) for level in latents.rest))
+    torch.testing.assert_close(tokenizer.decode(values), tokenizer.decode(latents))
+
+
+@torch.no_grad()
+def test_snac_without_noise_is_the_decoder_without_its_noise_blocks(snac_folder: Path, make_signal: MakeSignal) -> None:
+    import snac
+
+    signal = make_signal("waveform", (400,))
+    trusted = {"path": str(snac_folder), "trust_pickle": True}
+    off, seeded = (load(SNACConfig(**trusted, noise=noise), signal) for noise in ("off", "seeded"))  # type: ignore[arg-type]
+    model = snac.SNAC.from_pretrained(str(snac_folder))
+    for block in model.modules():
+        if isinstance(block, snac.layers.NoiseBlock):
+            block.forward = lambda x: x
+    latents = off.encode(real(signal))
+    expected = model.decode([level.codes.squeeze(1) for level in latents.levels if level.codes is not None])[..., :400]
+    torch.testing.assert_close(off.decode(latents), expected)
+    assert not torch.allclose(seeded.decode(latents), expected, atol=1e-4)
+    assert off.declaration.knob.endswith("the decoder's noise is off")
+
+
+def test_snac_s_weights_may_be_safetensors(snac_folder: Path, make_signal: MakeSignal) -> None:
+    signal = make_signal("waveform", (400,))
+    before = load(SNACConfig(path=str(snac_folder), trust_pickle=True), signal).encode(real(signal))
+    file = snac_folder / "pytorch_model.bin"
+    save_file(torch.load(file, weights_only=True), snac_folder / "model.safetensors")
+    file.unlink()
+    after = load(SNACConfig(path=str(snac_folder)), signal).encode(real(signal))
+    assert torch.equal(before.codes, after.codes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def meta(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[bool], tuple[Any, Path]]:
+    """A function that saves a narrow EnCodec of Meta's package as the package's own files are, for mono or stereo."""
+    encodec = pytest.importorskip("encodec")
+    modules = encodec.model.m
+    narrow = {"n_filters": 2, "dimension": 8}
+    monkeypatch.setattr(modules, "SEANetEncoder", partial(modules.SEANetEncoder, **narrow))
+    monkeypatch.setattr(modules, "SEANetDecoder", partial(modules.SEANetDecoder, **narrow))
+
+    def save(stereo: bool) -> tuple[Any, Path]:
+        cls = encodec.EncodecModel
+        model = (cls.encodec_model_48khz if stereo else cls.encodec_model_24khz)(pretrained=False)
+        for name, tensor in model.state_dict().items():
+            if name.endswith("embed"):
+                tensor.normal_()
+        path = tmp_path / f"encodec_{48 if stereo else 24}khz.th"
+        torch.save(model.state_dict(), path)
+        return model, path
+
+    return save
+
+
+@torch.no_grad()
+def test_encodec_of_meta_s_package_needs_a_bandwidth(meta: Any, make_signal: MakeSignal) -> None:
+    """Without one it takes all 32 codebooks."""
+    signal = make_signal("waveform", (2401,), rate=24000.0)
+    model, path = meta(False)
+    with pytest.raises(UserError, match=r"encodec_24khz.th is a pickle"):
+        load(EnCodecConfig(path=str(path), bandwidth=6.0), signal)
+    trusted = {"path": str(path), "trust_pickle": True}
+    with pytest.raises(UserError, match=r"bandwidth: missing; EncodecModel 24 kHz has 1.5, 3, 6, 12, 24 kbit/s"):
+        load(EnCodecConfig(**trusted), signal)
+    with pytest.raises(UserError, match=r"has 1.5, 3, 6, 12, 24 kbit/s, got 5"):
+        load(EnCodecConfig(**trusted, bandwidth=5.0), signal)
+    tokenizer, x = load(EnCodecConfig(**trusted, bandwidth=3.0), signal), real(signal, 4)
+    assert (tokenizer.spec.grid.heads, tokenizer.spec.grid.shape) == (4, (8,))
+    assert tokenizer.declaration.knob == "bandwidth = 3 kbit/s"
+    padded = torch.nn.functional.pad(x, (0, 159))
+    assert model.encode(padded)[0][0].shape[1] == 32
+    model.set_target_bandwidth(3.0)
+    latents, expected = tokenizer.encode(x), model.encode(padded)
+    assert torch.equal(latents.codes, expected[0][0])  # type: ignore[arg-type]
+    torch.testing.assert_close(tokenizer.decode(latents), model.decode(expected)[..., :2401])
+    torch.testing.assert_close(tokenizer.decode(Latents(values=latents.values)), tokenizer.decode(latents))
+    findings, _ = check_contract(tokenizer, x)
+    assert {finding.verdict for finding in findings} == {"passed"}
+    assert "causality" in [finding.check for finding in findings]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("samples", [48000 + 9000, 47520 + 160])
+def test_encodec_of_48_khz_has_a_loudness_per_chunk(meta: Any, make_signal: MakeSignal, samples: int) -> None:
+    """Also of a sound that ends within the overlap of its last two chunks, of which neither is whole."""
+    model, path = meta(True)
+    mono = make_signal("waveform", (samples,), rate=48000.0)
+    config = EnCodecConfig(path=str(path), trust_pickle=True, bandwidth=6.0)
+    with pytest.raises(UserError, match=r"it takes 2 channels, not 1: set data\.channels"):
+        load(config, mono)
+    signal = SignalSpec(modality=mono.modality, channels=2, shape=mono.shape, rate=mono.rate)
+    tokenizer, x = load(config, signal), real(signal, 1)
+    model.eval().set_target_bandwidth(6.0)
+    padded = torch.nn.functional.pad(x, (0, -samples % 320))
+    expected = model.encode(padded)
+    latents = tokenizer.encode(x)
+    assert [grid.shape for grid in tokenizer.spec.grids] == [(2,), (sum(c.shape[-1] for c, _ in expected),)]
+    assert torch.equal(latents.rest[0].codes, torch.cat([codes for codes, _ in expected], dim=-1))  # type: ignore[arg-type]
+    decoded = model.decode(expected)[..., :samples]
+    assert float((tokenizer.decode(latents) - decoded).abs().max() / decoded.abs().max()) < 0.03  # half a step: 2.3 %
+
+
+def test_positions_of_chunks_add_up() -> None:
+    chunks = Chunks(length=48000, stride=47520, hop=320)
+    assert chunks.positions(30, 1) == [30]
+    assert chunks.positions(150 + 29, 2) == [150, 29]
+    assert chunks.positions(149 + 1, 2) == [149, 1]
+    assert chunks.positions(300 + 150 + 150, 4) == [150, 150, 150, 150]
+
+
+def _dac(folder: Path) -> tuple[Any, Path]:
+    dac = pytest.importorskip("dac")
+    model = dac.DAC(**DAC)
+    for name, tensor in model.state_dict().items():
+        if name.endswith("codebook.weight"):
+            tensor.normal_()
+    model.save(folder / "weights.pth", package=False)
+    return model.eval(), folder / "weights.pth"
+
+
+@torch.no_grad()
+def test_dac_has_the_codes_that_are_asked_for_in_any_mode(tmp_path: Path, make_signal: MakeSignal) -> None:
+    """In training mode the package ignores n_quantizers."""
+    signal = make_signal("waveform", (403,))
+    model, path = _dac(tmp_path)
+    with pytest.raises(UserError, match="n_quantizers: DAC has 1 to 3, got 4"):
+        load(DACConfig(path=str(path), trust_pickle=True, n_quantizers=4), signal)
+    for chosen, heads in ((None, 3), (2, 2)):
+        tokenizer, x = load(DACConfig(path=str(path), trust_pickle=True, n_quantizers=chosen), signal), real(signal, 4)
+        tokenizer.train()
+        latents = tokenizer.encode(x)
+        assert (tokenizer.spec.grid.heads, tokenizer.spec.grid.shape) == (heads, (41,))
+        padded = model.preprocess(x, 8000)
+        z, codes, *_ = model.encode(padded, n_quantizers=chosen)
+        assert torch.equal(latents.codes, codes)  # type: ignore[arg-type]
+        decoded = model.decode(z)
+        torch.testing.assert_close(tokenizer.decode(latents)[..., : decoded.shape[-1]], decoded[..., :403])
+        torch.testing.assert_close(tokenizer.decode(Latents(values=latents.values)), tokenizer.decode(latents))
+        findings, _ = check_contract(tokenizer, x)
+        assert {finding.verdict for finding in findings} == {"passed"}
+    model.train()
+    assert model.encode(padded, n_quantizers=2)[1].shape[1] == 3
+
+
+def test_dac_s_weights_may_be_a_folder_of_safetensors(tmp_path: Path, make_signal: MakeSignal) -> None:
+    signal = make_signal("waveform", (400,))
+    model, path = _dac(tmp_path)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(DAC))
+    save_file(model.state_dict(), folder / "model.safetensors")
+    one = load(DACConfig(path=str(path), trust_pickle=True), signal)
+    other = load(DACConfig(path=str(folder)), signal)
+    assert torch.equal(one.encode(real(signal)).codes, other.encode(real(signal)).codes)  # type: ignore[arg-type]
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "bare.pth")
+    with pytest.raises(UserError, match=r"bare.pth: holds no metadata.kwargs .*KeyError"):
+        load(DACConfig(path=str(tmp_path / "bare.pth"), trust_pickle=True), signal)
+
+
+CODEC = '''
+import torch
+from torch import nn
+
+class Codec(nn.Module):
+    def __init__(self, sample_rate, orig_sample_rate):
+        super().__init__()
+        self.sample_rate, self.orig_sample_rate = sample_rate, orig_sample_rate
+    def sig_to_toks(self, sig, length=None):
+        assert self.sample_rate == self.orig_sample_rate, "it would be resampled"
+        return self._sig_to_toks(sig, length)
+    def toks_to_sig(self, toks, length=None):
+        return self._toks_to_sig(toks, length)
+
+class Steps(Codec):
+    """Each position of 8 samples by its mean in 16 steps, then by what is left of it in finer ones."""
+    def __init__(self, sample_rate, num_codebooks=8, weights="", size=16):
+        super().__init__(sample_rate, 8000)
+        if weights == "fetched":
+            import socket
+            socket.create_connection(("localhost", 9))
+        self.num_codebooks, self.vocab_size = num_codebooks, size
+        self.gain = nn.Parameter(torch.ones(()))
+    def _sig_to_toks(self, sig, length):
+        left, toks = sig.unflatten(1, (-1, 8)).mean(-1), []
+        for k in range(self.num_codebooks):
+            step = 2 / 16 ** (k + 1)
+            toks.append(((left + 16 * step / 2) / step).floor().clamp(0, 15).long())
+            left = left - (toks[-1] - 7.5) * step
+        return torch.stack(toks, dim=-1)
+    def _toks_to_sig(self, toks, length):
+        steps = 2 / 16 ** torch.arange(1.0, toks.shape[2] + 1)
+        return ((toks - 7.5) * steps).sum(-1).repeat_interleave(8, dim=1)[:, :-3]
+
+class Fixed(Steps):
+    def __init__(self, sample_rate):
+        super().__init__(sample_rate, 1)
+'''
+
+
+@pytest.fixture
+def collection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package with the API of audiocodecs, as its interface states it, beside the metadata of an installed one."""
+    package = tmp_path / "audiocodecs"
+    package.mkdir()
+    (package / "__init__.py").write_text("from audiocodecs.steps import Codec, Fixed, Steps\n")
+    (package / "steps.py").write_text(CODEC)
+    metadata = tmp_path / "audiocodecs-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: audiocodecs\nVersion: 1.0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    _forget()
+    yield package
+    _forget()
+
+
+def _forget() -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "audiocodecs"]:
+        del sys.modules[name]
+
+
+@torch.no_grad()
+def test_a_codec_of_the_collection_is_called_at_its_own_rate(collection: Path, make_signal: MakeSignal) -> None:
+    signal = make_signal("waveform", (403,))
+    tokenizer, x = load(AudiocodecsConfig(path="Steps", n_quantizers=2), signal), real(signal, 4)
+    assert (tokenizer.spec.grid.shape, tokenizer.spec.grid.codebook_sizes) == ((51,), (16, 16))
+    assert tokenizer.declaration.knob == "n_quantizers = 2"
+    held = torch.nn.functional.pad(x, (0, 5)).unflatten(2, (-1, 8)).mean(-1).repeat_interleave(8, -1)[..., :403]
+    decoded = tokenizer.decode(tokenizer.encode(x))
+    assert float((decoded - held)[..., :400].abs().max()) <= 1 / 256 + 1e-6
+    findings, _ = check_contract(tokenizer, x)
+    assert {finding.verdict for finding in findings} == {"passed"}
+    assert load(AudiocodecsConfig(path="Fixed"), signal).spec.grid.heads == 1
+    small = load(AudiocodecsConfig(path="Steps", n_quantizers=2, options={"size": 32}), signal)
+    assert small.spec.bits_per_sample == 51 * 2 * 5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"path": "Step"}, "unknown codec 'Step'; did you mean 'Steps'?"),
+        ({"path": "Steps"}, "n_quantizers: missing; Steps has a choice of it (its own default is 8)"),
+        ({"path": "Fixed", "n_quantizers": 2}, "n_quantizers: Fixed has no choice of it"),
+        ({"path": "Steps", "options": {"num_codebooks": 2}}, "options.num_codebooks: say it by n_quantizers"),
+        (
+            {"path": "Steps", "n_quantizers": 1, "options": {"weights": "fetched"}},
+            "Steps can't be constructed without the network; --allow-download fetches its weights, once",
+        ),
+    ],
+)
+def test_what_a_codec_of_the_collection_needs_is_said(
+    collection: Path, make_signal: MakeSignal, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        load(AudiocodecsConfig(**options), make_signal("waveform", (403,)))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.slow
+def test_a_download_is_a_process_of_its_own(collection: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(collection.parent))
+    config = AudiocodecsConfig(path="Steps", n_quantizers=1, allow_download=True).located("eval")
+    assert not config.allow_download
+    assert config.files == {"module": str(collection / "steps.py")}
+    with pytest.raises(UserError, match=r"audiocodecs can't fetch it: ConnectionRefusedError"):
+        AudiocodecsConfig(path="Steps", n_quantizers=1, options={"weights": "fetched"}, allow_download=True).located(
+            "eval"
+        )
+
+
+@torch.no_grad()
+def test_the_real_collection_s_encodec_is_that_of_transformers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_signal: MakeSignal
+) -> None:
+    """By the cache of the hub, where a download would have put it."""
+    pytest.importorskip("audiocodecs")
+    import transformers
+    from huggingface_hub import constants
+
+    folder = tmp_path / "models--facebook--encodec_24khz"
+    snapshot = folder / "snapshots" / ("0" * 40)
+    narrow = {"num_filters": 2, "hidden_size": 8, "codebook_dim": 8, "num_lstm_layers": 1}
+    model = transformers.EncodecModel(transformers.EncodecConfig(**narrow)).eval()
+    for name, tensor in model.state_dict().items():
+        if name.endswith("embed"):
+            tensor.normal_()
+    signal = make_signal("waveform", (2401,), rate=24000.0)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(UserError, match="Encodec can't be constructed without the network"):
+        load(AudiocodecsConfig(path="Encodec", n_quantizers=8), signal)
+    model.save_pretrained(snapshot)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("0" * 40)
+    tokenizer, x = load(AudiocodecsConfig(path="Encodec", n_quantizers=8), signal), real(signal, 4)
+    assert (tokenizer.spec.grid.heads, tokenizer.spec.grid.shape) == (8, (8,))
+    latents = tokenizer.encode(x)
+    expected = model.encode(torch.nn.functional.pad(x, (0, 159)), bandwidth=6.0)
+    assert torch.equal(latents.codes, expected.audio_codes[0])  # type: ignore[arg-type]
+    decoded = model.decode(expected.audio_codes, [None]).audio_values[..., :2401]
+    torch.testing.assert_close(tokenizer.decode(latents), decoded)
