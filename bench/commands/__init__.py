@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from . import bd_rate, calibrate, check, doctor, eval, gallery, leaderboard, list, plan, plot, run, statistics
+from . import bd_rate, calibrate, check, doctor, eval, gallery, leaderboard, list, plan, plot, report, run, statistics
 
 # in the order of the overview; a command's name has dashes where its module has underscores
 COMMANDS: tuple[ModuleType, ...] = (
@@ -17,6 +17,7 @@ COMMANDS: tuple[ModuleType, ...] = (
     plot,
     calibrate,
     gallery,
+    report,
     statistics,
     list,
     doctor,
