@@ -263,6 +263,13 @@ def _tutorial(argv: list[str]) -> None:
         assert cli.main(argv) == 0
 
 
+def _reported(argv: list[str]) -> None:
+    """A report brings its libraries along, where they are installed."""
+    pytest.importorskip("plotly")
+    pytest.importorskip("itables")
+    _as_is(argv)
+
+
 def _calibrated(argv: list[str]) -> None:
     """A table of six tokenizers with the columns that the command names."""
     lines = ["name,family,gfid,psnr,viv,probe_acc"]
@@ -344,6 +351,7 @@ RULES: list[tuple[str, Callable[[list[str]], None]]] = [
     (r"latentbench (leaderboard|bd-rate|plot) runs/rate-distortion\b", _rate_distortion),
     (r"latentbench \w+ (runs/)?tutorial", _tutorial),
     (r"latentbench (plan|leaderboard|plot|gallery|list|doctor|statistics)\b", _as_is),
+    (r"latentbench report\b", _reported),
     (r"latentbench calibrate \S+\.csv ", _calibrated),
     (r"latentbench calibrate runs/\S+", _calibrated_runs),
     (r"latentbench (eval|check)\b", _evaluated),

@@ -35,6 +35,7 @@ TORCH_FREE = (
     "results.gallery",
     "results.leaderboard",
     "results.plot",
+    "results.report.build",
     "tasks.metrics",
     "tasks.nets",
     "tasks.priors.config",

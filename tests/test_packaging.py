@@ -66,6 +66,8 @@ ELSEWHERE = {
     "results/metric.py": "results/test_record.py",
     "results/page.py": "results/test_leaderboard.py",
     "results/tables.py": "results/test_leaderboard.py",
+    "results/report/artifacts.py": "results/report/test_detail.py",  # what is read, through the page that shows it
+    "results/report/output.py": "results/report/test_build.py",  # folder and file, through the report
     "tasks/encoding.py": "tasks/test_latents.py",  # what is written is read back
     "tasks/closed_forms/interface.py": "tasks/closed_forms/test_independent.py",  # a few lines, through a prior
     "tasks/interface.py": "tasks/test_features.py",  # protocols and data without behaviour

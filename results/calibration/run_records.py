@@ -11,7 +11,7 @@ from ..errors import UserError, unknown
 from ..filters import select
 from ..groups import Group, aggregate, check_protocols, direction_of, split
 from ..metric import Direction
-from ..rows import column_names, is_number, metric_names, rows
+from ..rows import Row, column_names, is_number, metric_names, rows
 from ..store import Store
 from .admission import Admission, admission, is_trained_distance
 from .observations import (
@@ -55,6 +55,19 @@ def read_runs(
     with the outcome.
     """
     table = select(rows(dirs), list(where))
+    return observe(table, outcome=outcome, family=family, proxies=proxies, baselines=baselines, given=given)
+
+
+def observe(
+    table: Sequence[Row],
+    *,
+    outcome: str | None = None,
+    family: str | None = None,
+    proxies: Sequence[str] | None = None,
+    baselines: Sequence[str] | None = None,
+    given: Sequence[str] = (),
+) -> list[Observations]:
+    """The observations of rows that have been read: see `read_runs`."""
     known = column_names(table)
     named = [("--outcome", outcome)] if outcome != MEAN_RANK else []
     for option, name in (*named, ("--family", family), *(("--given", name) for name in given)):

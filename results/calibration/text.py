@@ -43,28 +43,30 @@ def terminal(calibration: Calibration, width: int) -> Iterator[RenderableType]:
     """What rich prints of a calibration on a terminal of `width` columns."""
     wide = width >= _WIDE
     yield Text(printable(_title(calibration)), "bold")
-    heads, lines = _filled(calibration, _COLUMNS if wide else _DECIDING, intervals=wide)
+    heads, lines = filled(calibration, _COLUMNS if wide else _DECIDING, intervals=wide)
     table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for head in heads:
         table.add_column(head, justify="left" if head == "proxy" else "right", overflow="fold")
     for report, line in zip(calibration.proxies, lines, strict=True):
         table.add_row(*(Text(printable(cell), "dim" if report.predictor.baseline else "") for cell in line))
     yield table
-    for note in _notes(calibration):
+    for note in notes(calibration):
         yield Text(printable(note))
     yield Text()
 
 
 def markdown(calibration: Calibration) -> str:
     """A table in GitHub's Markdown with every level's interval, and its notes."""
-    heads, lines = _filled(calibration, _COLUMNS, intervals=True)
+    heads, lines = filled(calibration, _COLUMNS, intervals=True)
     table = [heads, ["---", *["---:"] * (len(heads) - 1)], *([_escaped(cell) for cell in line] for line in lines)]
-    notes = [textwrap.fill(f"- {_escaped(note)}", 160, subsequent_indent="  ") for note in _notes(calibration)]
+    below = [textwrap.fill(f"- {_escaped(note)}", 160, subsequent_indent="  ") for note in notes(calibration)]
     rows = [f"| {' | '.join(row)} |" for row in table]
-    return "\n".join([f"## {_escaped(_title(calibration))}", "", *rows, "", *notes]) + "\n"
+    return "\n".join([f"## {_escaped(_title(calibration))}", "", *rows, "", *below]) + "\n"
 
 
-def _filled(calibration: Calibration, columns: Sequence[str], *, intervals: bool) -> tuple[list[str], list[list[str]]]:
+def filled(
+    calibration: Calibration, columns: Sequence[str] = _COLUMNS, *, intervals: bool
+) -> tuple[list[str], list[list[str]]]:
     """The columns that have something to say, and the proxies' lines."""
     cells = [_cells(calibration, report, intervals=intervals) for report in calibration.proxies]
     heads = [name for name in columns if name == "proxy" or any(line[name] for line in cells)]
@@ -173,10 +175,11 @@ def _signed(value: float) -> str:
     return f"\N{MINUS SIGN}{text}" if value < 0 and float(text) else text
 
 
-def _notes(calibration: Calibration) -> list[str]:
+def notes(calibration: Calibration) -> list[str]:
+    """What stands below the table: what its columns mean, and what was left out."""
     observations = calibration.observations
     better = {"lower": "Lower", "higher": "Higher"}.get(observations.direction, "")
-    notes = [
+    result = [
         f"ρ is Spearman's with {observations.outcome}"
         + (f" ({better.lower()} is better)" if better else "")
         + ", with its 95 % interval"
@@ -188,32 +191,32 @@ def _notes(calibration: Calibration) -> list[str]:
     ]
     limit = calibration.ceilings.get(("spearman", "overall"))
     if limit is not None:
-        notes.append(
+        result.append(
             f"Noise ceiling: the outcome agrees with itself at {_signed(limit.reliability)} between halves of its "
             f"{limit.seeds} seeds, corrected to all; a proxy free of noise could reach {_signed(limit.attainable)}, of "
             f"which `share` is a share{_other_ceilings(calibration)}."
         )
     else:
-        notes.append("Noise ceiling: not known, since tokenizers have one seed each.")
+        result.append("Noise ceiling: not known, since tokenizers have one seed each.")
     tested = next((report.pairs.tested for report in calibration.proxies if report.pairs is not None), False)
     counted = (
         "whose outcomes differ by Student's t over seeds" if tested else "(one seed each, so all that differ at all)"
     )
-    notes.append(f"pairs: share of the pairs of tokenizers {counted} that the proxy orders rightly.")
+    result.append(f"pairs: share of the pairs of tokenizers {counted} that the proxy orders rightly.")
     if any(report.assumed and report.pairs is not None for report in calibration.proxies):
-        notes.append("*: no direction is declared, and the one that fits these data is taken, which flatters.")
+        result.append("*: no direction is declared, and the one that fits these data is taken, which flatters.")
     random = next((report.regret.random for report in calibration.proxies if report.regret is not None), None)
     if random is not None:
-        notes.append(f"regret: the picked tokenizer's outcome less the best one's; of a random pick {brief(random)}.")
+        result.append(f"regret: the picked tokenizer's outcome less the best one's; of a random pick {brief(random)}.")
     if calibration.dullest is not None:
-        notes.append(f"over dull: |ρ| less that of {calibration.dullest}, the best baseline, over the rows of both.")
+        result.append(f"over dull: |ρ| less that of {calibration.dullest}, the best baseline, over the rows of both.")
     tried = sum(not report.predictor.baseline for report in calibration.proxies)
-    notes.append(f"p: of no relation, corrected for {tried} proxies tried; baselines are not tested.")
+    result.append(f"p: of no relation, corrected for {tried} proxies tried; baselines are not tested.")
     if observations.given:
-        notes.append(f"partial: ρ with {', '.join(observations.given)} held fixed.")
+        result.append(f"partial: ρ with {', '.join(observations.given)} held fixed.")
     if any(report.predictor.name == FAMILY_MEAN for report in calibration.proxies):
-        notes.append(f"{FAMILY_MEAN}: the mean outcome of the other tokenizers of the family.")
-    return [*notes, *observations.notes]
+        result.append(f"{FAMILY_MEAN}: the mean outcome of the other tokenizers of the family.")
+    return [*result, *observations.notes]
 
 
 def _other_ceilings(calibration: Calibration) -> str:
