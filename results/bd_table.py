@@ -64,7 +64,7 @@ def bd_rate_text(
         raise UserError("there are no two curves with a rate and a quality to compare")
     if format == "json":
         return json.dumps([line for _, lines in compared for line in lines], indent=2)
-    return "\n".join(markdown(table) for table, _ in compared)
+    return markdown([table for table, _ in compared])
 
 
 def _compared(

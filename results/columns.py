@@ -17,20 +17,6 @@ _ROLES: tuple[Role, ...] = get_args(Role)
 # A table is read for these, and for what declares no role: two protocols in one table are refused.
 _COMPARED: tuple[Role, ...] = ("distortion", "distribution", "generation", "")
 
-# Bits without a word before them are real ones.
-SHORT = {
-    "real_bits": "bits",
-    "real_bits_per_pixel": "bpp",
-    "real_kbits_per_second": "kbit/s",
-    "bits_per_sample": "nominal bits",
-    "bits_per_element": "nominal bits/el",
-    "bitrate": "nominal bit/s",
-    "parameters": "params",
-    "prior_parameters": "prior params",
-    "peak_memory_bytes": "memory",
-    "sampling_per_second": "sampled/s",
-}
-
 
 def default_columns(groups: Sequence[Group]) -> list[str]:
     """The columns of a table in print: TSR, elements, the real rate, parameters and seconds; then the metrics that are

@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def measured(value: float, half: float | None) -> tuple[str, str]:
-    """Value and half-width as text, to the half-width's second digit; the value alone to four digits without one."""
+def measured(value: float, half: float | None, *, digits: int = 2) -> tuple[str, str]:
+    """Value and half-width as text, to so many digits of the half-width; the value alone to four digits without one."""
     if half is None or not math.isfinite(half):
         return brief(value), ""
     if half == 0:
         return brief(value), "0"
     if abs(value) >= 1e6 or max(abs(value), half) < 1e-4:
-        return f"{value:.3e}", f"{half:.1e}"
-    decimals = min(max(0, 1 - math.floor(math.log10(half))), 6)
+        return f"{value:.3e}", f"{half:.{digits - 1}e}"
+    rounded = float(f"{half:.{digits - 1}e}")  # 0.0999 to one digit is 0.1
+    decimals = min(max(0, digits - 1 - math.floor(math.log10(rounded))), 6)
     return f"{value:.{decimals}f}", f"{half:.{decimals}f}"
 
 

@@ -1,4 +1,4 @@
-"""Tables and rows as text: Markdown, LaTeX, CSV, JSON."""
+"""Tables and rows as text: Markdown, CSV, JSON."""
 
 from __future__ import annotations
 
@@ -11,17 +11,33 @@ from collections.abc import Sequence
 from typing import Any
 
 from .display import printable
+from .layout import pages_of
 from .notes import ARROWS
 from .rows import NESTED, Row, column_names
-from .tables import Column, Table, TableCell
+from .tables import Column, Notes, Table, TableCell, shared_notes
 
-_FORMULA = ("=", "+", "-", "@")
+_FORMULA = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\uff1d",
+    "\uff0b",
+    "\uff0d",
+    "\uff20",
+)  # the last four in the width of East Asian letters
 
 WIDTH = 200  # columns of a terminal that a Markdown table may fill
 
 
-def markdown(table: Table, *, width: int = WIDTH) -> str:
+def markdown(tables: Sequence[Table], *, width: int = WIDTH, notes: Notes = "full") -> str:
     """GitHub Markdown, padded so that it reads as text; a table wider than `width` continues below itself."""
+    parts = [_markdown_table(table, width, table.own_notes(notes)) for table in tables]
+    shared = shared_notes(tables) if notes == "short" else []
+    return "\n".join([*parts, *([_bullets(shared)] if shared else [])])
+
+
+def _markdown_table(table: Table, width: int, notes: Sequence[str]) -> str:
     parts = [f"## {_markdown(table.title)}"]
     for page in _pages(table, width):
         texts = [[_markdown_cell(line[i]) for i in page] for line in table.lines]
@@ -30,39 +46,19 @@ def markdown(table: Table, *, width: int = WIDTH) -> str:
         numbers = [table.columns[i].number for i in page]
         rule = "|".join("-" * (n + 1) + (":" if right else "-") for n, right in zip(sizes, numbers, strict=True))
         parts.append("\n".join([_line(heads, sizes, numbers), f"|{rule}|", *(_line(t, sizes, numbers) for t in texts)]))
-    below = (
-        textwrap.fill(f"- {_markdown(note)}", 160, subsequent_indent="  ", break_long_words=False)
-        for note in table.notes
+    return "\n\n".join([*parts, *([_bullets(notes)] if notes else [])]).rstrip("\n") + "\n"
+
+
+def _bullets(notes: Sequence[str]) -> str:
+    filled = (
+        textwrap.fill(f"- {_markdown(note)}", 160, subsequent_indent="  ", break_long_words=False) for note in notes
     )
-    return "\n\n".join([*parts, "\n".join(below)]) + "\n"
+    return "\n".join(filled) + "\n"
 
 
 def _line(cells: Sequence[str], sizes: Sequence[int], numbers: Sequence[bool]) -> str:
     padded = (c.rjust(n) if right else c.ljust(n) for c, n, right in zip(cells, sizes, numbers, strict=True))
     return f"| {' | '.join(padded)} |"
-
-
-def latex(table: Table) -> str:
-    """A booktabs table (`\\usepackage{booktabs}`) with its notes below; continued like the Markdown one."""
-    arrows = {"higher": r" $\uparrow$", "lower": r" $\downarrow$", "none": ""}
-    tabulars = []
-    for page in _pages(table, WIDTH):
-        columns = [table.columns[i] for i in page]
-        spec = "".join("r" if column.number else "l" for column in columns)
-        head = " & ".join(_latex(column.title) + arrows[column.direction] for column in columns)
-        body = [" & ".join(_latex_cell(line[i]) for i in page) + r" \\" for line in table.lines]
-        tabulars += [rf"\begin{{tabular}}{{{spec}}}", r"\toprule", rf"{head} \\", r"\midrule", *body]
-        tabulars += [r"\bottomrule", r"\end{tabular}", r"\par\smallskip"]
-    below = " ".join(_latex(note) for note in table.notes)
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{_latex(table.title)}}}",
-        *tabulars,
-        rf"\begin{{minipage}}{{\linewidth}}\footnotesize {below}\end{{minipage}}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def comma_separated(rows: Sequence[Row], columns: Sequence[str] | None = None) -> str:
@@ -101,15 +97,7 @@ def _pages(table: Table, width: int) -> list[list[int]]:
         max(3, len(_head(column)), *(len(_markdown_cell(line[i])) for line in table.lines)) + 3
         for i, column in enumerate(table.columns)
     ]
-    keys = [i for i, column in enumerate(table.columns) if column.key]
-    pages: list[list[int]] = [[]]
-    for i in range(len(sizes)):
-        page = pages[-1]
-        if len(page) > len(keys) and sum(sizes[k] for k in [*page, i]) + 1 > width:
-            pages.append([*keys, i] if i not in keys else list(keys))
-        else:
-            page.append(i)
-    return pages
+    return pages_of(table, sizes.__getitem__, width - 1)
 
 
 def _head(column: Column) -> str:
@@ -153,36 +141,3 @@ def _active(character: str, text: str, at: int) -> bool:
     if character == "#":
         return at == 0 and after in (" ", "#")  # a heading
     return after == "[" if character == "!" else at == 0  # a picture, a quotation
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "±": r"$\pm$",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "●": r"$\bullet$",
-    "·": r"$\cdot$",
-    "×": r"$\times$",
-    "–": "--",
-}
-
-
-def _latex(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in printable(text))
-
-
-def _latex_cell(cell: TableCell) -> str:
-    text = rf"\textbf{{{_latex(cell.text)}}}" if cell.best else _latex(cell.text)
-    return rf"{text} $\pm$ {_latex(cell.margin)}" if cell.margin else text

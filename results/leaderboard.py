@@ -12,13 +12,14 @@ from .columns import front_axes, matching
 from .display import files_line
 from .errors import UserError, unknown
 from .filters import select
-from .formats import comma_separated, json_rows, latex, markdown
+from .formats import comma_separated, json_rows, markdown
 from .groups import aggregate, best_first, check_protocols, direction_of, split
+from .latex import latex
 from .page import page
 from .rows import NESTED, Row, column_names, metric_names, rows
 from .statistics import pareto as on_front
 from .store import Store
-from .tables import Table, tables
+from .tables import Notes, Table, tables
 from .terminal import terminal
 
 if TYPE_CHECKING:
@@ -39,10 +40,22 @@ def leaderboard(
     columns: str | Sequence[str] | None = None,
     pareto: str | Sequence[str] | None = None,
     suite: str | None = None,
+    notes: str | None = None,
+    latex_columns: int = 1,
 ) -> str:
     """The leaderboard of the output folders `dirs` (or of one `suite` there) as text: see `render`. Raises UserError
     on any bad input."""
-    return render(_of(rows(dirs), suite), format=format, sort=sort, where=where, columns=columns, pareto=pareto)
+    table = _of(rows(dirs), suite)
+    return render(
+        table,
+        format=format,
+        sort=sort,
+        where=where,
+        columns=columns,
+        pareto=pareto,
+        notes=notes,
+        latex_columns=latex_columns,
+    )
 
 
 def show(
@@ -55,15 +68,21 @@ def show(
     columns: str | Sequence[str] | None = None,
     pareto: str | Sequence[str] | None = None,
     suite: str | None = None,
+    notes: str | None = None,
 ) -> None:
     """Print the tables of the output folders `dirs` (or of one `suite` there) on a terminal, as wide as
     it is: see `render`.
 
-    Unless they are `wide` or `columns` are named, tables have the columns that decide, as many as fit.
+    Unless they are `wide` or `columns` are named, tables have the columns that decide, as many as fit. Notes are short
+    unless tables are `wide`.
     """
+    drawn = _tables(_selected(_of(rows(dirs), suite), where), sort, columns, pareto)
     whole = wide or columns is not None
-    for table in _tables(_selected(_of(rows(dirs), suite), where), sort, columns, pareto):
-        console.print(*terminal(table, width=console.width, whole=whole), sep="\n", highlight=False)
+    console.print(
+        *terminal(drawn, width=console.width, whole=whole, notes=_notes(notes, "full" if wide else "short")),
+        sep="\n",
+        highlight=False,
+    )
 
 
 def render(
@@ -74,6 +93,8 @@ def render(
     where: str | Sequence[str] | None = None,
     columns: str | Sequence[str] | None = None,
     pareto: str | Sequence[str] | None = None,
+    notes: str | None = None,
+    latex_columns: int = 1,
 ) -> str:
     """The rows in a format: tables over seeds ("md", "latex", "html") or one line per cell ("csv", "json").
 
@@ -81,6 +102,9 @@ def render(
     must be met. `columns` are names or patterns (list, or text with commas), "all", or None for the compact default.
     `pareto` names the axes of the front that is marked (text with commas); None takes the real rate against the
     modality's distortion in tables, and marks nothing in csv and json, where naming it adds a column `pareto`.
+    `notes` are "full" below each table, "short" with how columns were measured once at the end, or "none"; None is
+    "short" for latex, and "full" elsewhere. `latex_columns` is how many columns the paper's page has: a table is as
+    wide as one of them.
 
     Raises UserError on an unknown format, column, filter or axis (with the nearest name), when no cell is left, and
     when two protocols of one metric would stand in one table.
@@ -91,9 +115,26 @@ def render(
     if format in ("csv", "json"):
         return _flat(chosen, format, sort, None if _all(columns) else columns, _axes(pareto))
     drawn = _tables(chosen, sort, columns, pareto)
-    if format == "html":
-        return page(drawn)
-    return "\n".join((latex if format == "latex" else markdown)(one) for one in drawn)
+    whole = columns is not None
+    return typeset(drawn, format, notes=notes, latex_columns=latex_columns, whole=whole)
+
+
+def typeset(
+    drawn: Sequence[Table], format: str, *, notes: str | None = None, latex_columns: int = 1, whole: bool = False
+) -> str:
+    """Tables as "md", "latex" or "html"; `notes` and `latex_columns` as in `render`. `whole` sets every column in LaTeX
+    too, where a table otherwise has those that decide, as many as fit."""
+    if format == "latex":
+        return latex(drawn, notes=_notes(notes, "short"), page_columns=latex_columns, whole=whole)
+    how = _notes(notes, "full")
+    return page(drawn, notes=how) if format == "html" else markdown(drawn, notes=how)
+
+
+def _notes(named: str | None, usual: Notes) -> Notes:
+    for known in get_args(Notes):
+        if known == (named or usual):
+            return known
+    raise unknown("choice of notes", str(named), get_args(Notes), where="--notes")
 
 
 def _of(table: Sequence[Row], suite: str | None) -> list[Row]:
@@ -115,7 +156,11 @@ def _tables(
     pareto: str | Sequence[str] | None,
 ) -> list[Table]:
     drawn = tables(chosen, sort=sort, columns="all" if _all(columns) else columns, front=_axes(pareto))
-    return [replace(table, notes=(*table.notes, *_data_notes(table), *_log_notes(table))) for table in drawn]
+    result = []
+    for table in drawn:
+        more = (*_data_notes(table), *_log_notes(table))
+        result.append(replace(table, notes=(*table.notes, *more), brief=(*table.brief, *more)))
+    return result
 
 
 def _data_notes(table: Table) -> list[str]:

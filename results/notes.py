@@ -45,8 +45,8 @@ def notes(
     if len(groups) > MOST:
         unmarked = []
         result.append(f"More than {MOST:,} lines are not compared: no rank, no best; keep fewer with --where.")
-    result += _presets(groups)
-    result.append(_intervals(groups, metrics))
+    result += preset_notes(groups)
+    result.append(intervals_note(groups, metrics))
     if front:
         axes = " and ".join(f"{name} {ARROWS[direction_of(groups, name)]}" for name in front)
         result.append(f"●: on the Pareto front of {axes} (means).")
@@ -64,12 +64,12 @@ def notes(
     result += [f"{name}: {fact}." for name, fact in _FACTS.items() if name in metrics]
     if mixed:
         result.append(f"Left out, since their protocols differ between lines: {', '.join(mixed)}; see --format json.")
-    result += _marks(groups)
-    result += _unfinished(groups)
+    result += marks_notes(groups)
+    result += unfinished_notes(groups)
     return [note for note in result if note]
 
 
-def _presets(groups: Sequence[Group]) -> list[str]:
+def preset_notes(groups: Sequence[Group]) -> list[str]:
     """Which lines were made under a named protocol."""
     lines: dict[str, list[int]] = {}
     for number, group in enumerate(groups):
@@ -81,7 +81,8 @@ def _presets(groups: Sequence[Group]) -> list[str]:
     ]
 
 
-def _intervals(groups: Sequence[Group], metrics: Sequence[str]) -> str:
+def intervals_note(groups: Sequence[Group], metrics: Sequence[str]) -> str:
+    """What ± and bold mean in these lines; "" without metrics."""
     if not metrics:
         return ""
     entries = [entry for g in groups for metric in metrics if (entry := g.entry(metric)).values]
@@ -230,7 +231,7 @@ def _estimates(groups: Sequence[Group], rate: str) -> str:
     return "; ".join(parts) + shared
 
 
-def _marks(groups: Sequence[Group]) -> list[str]:
+def marks_notes(groups: Sequence[Group]) -> list[str]:
     """What the contract checks of an adapter's tokenizer complain of, line by line."""
     lines = []
     for number, group in enumerate(groups, start=1):
@@ -240,7 +241,8 @@ def _marks(groups: Sequence[Group]) -> list[str]:
     return lines
 
 
-def _unfinished(groups: Sequence[Group]) -> list[str]:
+def unfinished_notes(groups: Sequence[Group]) -> list[str]:
+    """The cells that have not finished, each with its status, the first few."""
     lines = []
     for number, group in enumerate(groups, start=1):
         for row in group.rows:

@@ -9,7 +9,7 @@ from html import escape as escape_html
 
 from .display import printable
 from .notes import ARROWS
-from .tables import Column, Table, TableCell
+from .tables import Column, Notes, Table, TableCell, shared_notes
 
 # Nothing is loaded, nothing is sent, and no script runs but the page's own (by its hash).
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src 'self'; base-uri 'none'"
@@ -54,30 +54,42 @@ for (const button of document.querySelectorAll("th button")) {
 """
 
 
-def page(tables: Sequence[Table], *, title: str = "Leaderboard") -> str:
+def page(tables: Sequence[Table], *, title: str = "Leaderboard", notes: Notes = "full") -> str:
     """All tables on one page, with their notes. Everything that comes from a suite or a record is escaped."""
     digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
     policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY.format(digest=digest)}">'
     head = f'<meta charset="utf-8">\n{policy}\n<title>{escape(title)}</title>\n<style>{_STYLE}</style>'
-    body = "\n".join([f"<h1>{escape(title)}</h1>", *(section(table) for table in tables)])
+    body = "\n".join(
+        [f"<h1>{escape(title)}</h1>", *(section(table, notes=notes) for table in tables), footer(tables, notes)]
+    )
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n'
         f"<script>{_SCRIPT}</script>\n</body>\n</html>\n"
     )
 
 
-def section(table: Table) -> str:
+def footer(tables: Sequence[Table], notes: Notes) -> str:
+    """The notes that "short" ones leave to the end of the page: how columns were measured."""
+    entries = shared_notes(tables) if notes == "short" else []
+    return f"<ul>\n{_items(entries)}\n</ul>" if entries else ""
+
+
+def section(table: Table, *, notes: Notes = "full") -> str:
     """One table with its heading and notes as a fragment of a page."""
     heads = "".join(_head(column) for column in table.columns)
     lines = "\n".join(f"<tr>{''.join(map(_cell, table.columns, line))}</tr>" for line in table.lines)
-    notes = "\n".join(f"<li>{escape(note)}</li>" for note in table.notes)
+    below = _items(table.own_notes(notes))
     parts = [
         f"<section>\n<h2>{escape(table.title)}</h2>",
         f'<div class="scroll"><table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{lines}\n</tbody>\n</table></div>',
-        f"<ul>\n{notes}\n</ul>" if notes else "",
+        f"<ul>\n{below}\n</ul>" if below else "",
         "</section>",
     ]
     return "\n".join(part for part in parts if part)
+
+
+def _items(notes: Sequence[str]) -> str:
+    return "\n".join(f"<li>{escape(note)}</li>" for note in notes)
 
 
 def escape(text: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-from .columns import SHORT, chosen_columns, depends_on_count, front_axes, known_columns, must_agree, primary, role_of
+from .brief import brief_notes, footnotes
+from .columns import chosen_columns, depends_on_count, front_axes, known_columns, must_agree, primary, role_of
 from .comparable import incomparable
 from .display import brief, compact, measured, show
 from .errors import unknown
@@ -23,20 +24,26 @@ from .groups import (
     sample_counts,
     split,
 )
+from .headings import heading
 from .metric import Direction
-from .notes import notes
+from .notes import intervals_note, notes
 from .pairwise import compare
 from .rows import Row, axis_column, is_number, metric_names
 from .statistics import pareto
 
+# Which notes are told: those of each table in full, or short ones and once how columns were measured, or none.
+Notes = Literal["short", "full", "none"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TableCell:
-    """One cell: what sorts it (`value`), what is read (`text`, and `margin` behind a ±), and whether it is best."""
+    """One cell: what sorts it (`value`), what is read (`text`, and `margin`, the text of `half` an interval, behind a
+    ±), and whether it is best."""
 
     text: str
     value: float | str | None = None
     margin: str = ""
+    half: float | None = None
     best: bool = False
 
 
@@ -54,7 +61,11 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """One table per (suite, dataset, modality). `groups` are the lines in the order in which they stand."""
+    """One table per (suite, dataset, modality). `groups` are the lines in the order in which they stand.
+
+    `notes` say everything. Where there is little room `brief` stands for those of this table alone, `legend` for what
+    ± and bold mean, and `footnotes` {metric: text} for how each column was measured: tables share the last two.
+    """
 
     suite: str
     dataset: str
@@ -65,11 +76,26 @@ class Table:
     common: Mapping[str, Any]
     ranked_by: str | None
     notes: tuple[str, ...]
+    brief: tuple[str, ...] = ()
+    legend: str = ""
+    footnotes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
         """Suite, data set and modality."""
         return f"{self.suite} · {self.dataset} ({self.modality})"
+
+    def own_notes(self, notes: Notes) -> tuple[str, ...]:
+        """What stands below the table itself."""
+        return {"full": self.notes, "short": self.brief, "none": ()}[notes]
+
+
+def shared_notes(tables: Sequence[Table]) -> list[str]:
+    """What stands once below several tables with short notes: what ± means, and how each column was measured."""
+    legends = [table.legend for table in tables if table.legend]
+    shown = [(table, {column.name for column in table.columns}) for table in tables]
+    measured = [note for table, names in shown for name, note in table.footnotes.items() if name in names]
+    return list(dict.fromkeys([*legends, *measured]))
 
 
 def tables(
@@ -147,6 +173,9 @@ def _table(
         common=common,
         ranked_by=first,
         notes=tuple(below),
+        brief=tuple(brief_notes(groups, compared, axes, common, [*forbidden])),
+        legend=intervals_note(groups, shown),
+        footnotes=footnotes(groups, shown, forbidden),
     )
 
 
@@ -195,9 +224,10 @@ def _column(
     groups: Sequence[Group], name: str, direction: Direction, *, is_metric: bool
 ) -> tuple[Column, list[TableCell], bool]:
     """The column with its cells, and whether its best could be marked (or needs no mark)."""
-    title = SHORT.get(name, name) + (
-        sample_counts(groups, name) if is_metric and depends_on_count(groups, name) else ""
-    )
+    known = detail(groups, name)
+    counts = sample_counts(groups, name) if is_metric and depends_on_count(groups, name) else ""
+    own_axis = any(axis_column(axis) == name for group in groups for axis in group.axes)
+    title = name if own_axis else heading(name, unit=known.unit if known is not None else "", counts=counts)
     column = Column(name=name, title=title, direction=direction)
     if not is_metric:
         column = replace(column, key=any(name in group.axes for group in groups))
@@ -213,7 +243,7 @@ def _column(
             cells.append(TableCell(text="–"))
             continue
         text, margin = measured(estimate.value, estimate.half)
-        cells.append(TableCell(text=text, margin=margin, value=estimate.value, best=i in best))
+        cells.append(TableCell(text=text, margin=margin, value=estimate.value, half=estimate.half, best=i in best))
     return column, cells, bool(best) or not marked
 
 

@@ -549,8 +549,8 @@ def test_the_readmes_tables_are_made_from_records(updater: ModuleType, workspace
     page = updater.replaced((ROOT / "README.md").read_text(), "quickstart", content)
     assert updater.replaced(page, "quickstart", content) == page
     assert content in page
-    assert "rfd_scattering" in content
-    assert "si_sdr" in content
+    assert "rFD scattering" in content
+    assert "SI-SDR" in content
 
 
 @pytest.mark.slow

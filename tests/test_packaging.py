@@ -60,9 +60,11 @@ ELSEWHERE = {
     "results/activity.py": "results/test_rows.py",  # what a row's status is read from
     "tasks/collected.py": "tasks/test_reconstruction.py",  # a part of one pass
     "tasks/probing.py": "tasks/probes/test_interface.py",  # the task, beside the probes that it makes
+    "results/brief.py": "results/test_terminal.py",
     "results/canonical.py": "results/test_record.py",
     "results/errors.py": "bench/test_suite.py",  # its messages, where users meet them
     "results/formats.py": "results/test_leaderboard.py",
+    "results/layout.py": "results/test_terminal.py",
     "results/metric.py": "results/test_record.py",
     "results/page.py": "results/test_leaderboard.py",
     "results/tables.py": "results/test_leaderboard.py",

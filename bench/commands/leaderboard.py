@@ -22,11 +22,23 @@ def add_options(command: argparse.ArgumentParser) -> None:
     where_option(command)
     command.add_argument("--columns", metavar="A,B,C|all", help="which columns, in which order")
     command.add_argument("--wide", action="store_true", help="on a terminal: all columns and notes, however many")
+    command.add_argument(
+        "--notes",
+        choices=("short", "full", "none"),
+        help="below tables (default: short on a terminal and in LaTeX, else full)",
+    )
+    command.add_argument(
+        "--latex-columns",
+        type=int,
+        choices=(1, 2),
+        default=1,
+        help="columns of the paper's page: a table is as wide as one (default: 1)",
+    )
     command.add_argument("--pareto", metavar="A,B", help="the two columns of the Pareto front that is marked")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it; returns the exit code."""
-    options = {name: getattr(arguments, name) for name in ("format", "sort", "where", "columns", "pareto")}
-    show_tables(arguments.dirs, wide=arguments.wide, **options)
+    options = {name: getattr(arguments, name) for name in ("format", "sort", "where", "columns", "pareto", "notes")}
+    show_tables(arguments.dirs, wide=arguments.wide, latex_columns=arguments.latex_columns, **options)
     return 0

@@ -24,7 +24,9 @@ def report(outcome: Outcome) -> int:
     return 1 if outcome.failed else 0
 
 
-def show_tables(dirs: Sequence[Path], *, format: str | None = None, wide: bool = False, **options: Any) -> None:
+def show_tables(
+    dirs: Sequence[Path], *, format: str | None = None, wide: bool = False, latex_columns: int = 1, **options: Any
+) -> None:
     """Print the leaderboard: as tables of a terminal where there is one, as Markdown elsewhere, unless told."""
     from rich.console import Console
 
@@ -33,4 +35,4 @@ def show_tables(dirs: Sequence[Path], *, format: str | None = None, wide: bool =
     if format is None and sys.stdout.isatty():
         show(dirs, Console(), wide=wide, **options)
     else:
-        print(leaderboard(dirs, format=format or "md", **options))
+        print(leaderboard(dirs, format=format or "md", latex_columns=latex_columns, **options))

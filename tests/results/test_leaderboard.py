@@ -18,6 +18,7 @@ from rich.console import Console
 
 from latentbench.results import groups, notes, pairwise
 from latentbench.results.errors import UserError
+from latentbench.results.headings import name_of
 from latentbench.results.leaderboard import leaderboard, render, show
 from latentbench.results.metric import Metric
 from latentbench.results.rows import rows
@@ -82,13 +83,13 @@ def test_columns(folder: Path) -> None:
         "recipe",
         "bottleneck.beta",
         "seeds",
-        "rfd_encoder@64 ↓",
+        "rFD encoder@64 ↓",
         "topology",
-        "params",
-        "psnr ↑",
+        "parameters",
+        "PSNR (dB) ↑",
     ]
     every = {head for line in lines(leaderboard([folder], where=IMAGES, columns="all")) for head in line}
-    assert {"tsr_input", "positions", "memory", "train_seconds", "flops"} <= every
+    assert {"TSR of the input", "positions", "memory", "training time (s)", "training FLOPs"} <= every
     assert len(json.loads(leaderboard([folder], format="json", columns=["cell", "psnr"]))[0]) == 2
     assert leaderboard([folder], format="csv", columns="cell,psnr", where="seed=0").splitlines()[:2] == [
         "cell,psnr",
@@ -113,10 +114,10 @@ def test_pareto_front(folder: Path) -> None:
 def test_rates_by_several_estimates_share_a_column_and_the_note_says_which(folder: Path) -> None:
     for columns in (None, "real_bits_per_pixel,tsr"):
         text = leaderboard([folder], where=IMAGES, columns=columns)
-        assert column(text, "bpp ↓") == ["1.00±0.10", "0.500±0.050", "0.125±0.013"]  # none is bold
+        assert column(text, "rate (bpp) ↓") == ["1.00±0.10", "0.500±0.050", "0.125±0.013"]  # none is bold
         assert "real_bits_per_pixel: #1–#2 entropy of values; #3 actual bytes of the stream; val split." in text
     assert "nominal" not in leaderboard([folder])
-    assert column(leaderboard([folder], where=IMAGES, columns="bits_per_sample"), "nominal bits")
+    assert column(leaderboard([folder], where=IMAGES, columns="bits_per_sample"), "nominal rate (bit)")
     alone = leaderboard([folder], where=["recipe=vq-vae", "seed=0"])
     assert "real_bits_per_pixel: actual bytes of the stream; val split." in alone
 
@@ -169,12 +170,12 @@ def test_what_nobody_asked_for_is_left_out_where_protocols_differ(tmp_path: Path
     store.write_suite("s", cells)
     for columns in (None, "all"):
         text = leaderboard([store.root], columns=columns)
-        assert not any("codebook_use" in name for name in lines(text)[0])
+        assert not any("codebook use" in name for name in lines(text)[0])
         assert "Left out, since their protocols differ between lines: codebook_use" in text
     for options in ({"columns": "codebook_use"}, {"sort": "codebook_use"}, {"pareto": "tsr,codebook_use"}):
         with pytest.raises(UserError, match="codebook_use has two protocols"):
             leaderboard([store.root], **options)
-    assert "codebook_use ↑" in lines(leaderboard([store.root], where="recipe=a"))[0]
+    assert "codebook use ↑" in lines(leaderboard([store.root], where="recipe=a"))[0]
 
 
 def test_csv_without_its_protocols_does_not_mix_them(tmp_path: Path, add: Add) -> None:
@@ -308,11 +309,12 @@ def test_latex_escapes_and_balances(evil: Path, folder: Path) -> None:
         bare = re.sub(r"\\[\\{}$&#%_]", "", text)
         assert bare.count("{") == bare.count("}")
         assert bare.count("$") % 2 == 0
-        assert not re.search(r"(?<!\\)[#%<>|]", text)
+        shown = re.sub(r"^% ", "", text, flags=re.MULTILINE).partition(r"\begin{table}")[2]  # without comments' marks
+        assert not re.search(r"(?<!\\)[#%<>|]", shown)
         assert not re.search(r"[^\x00-\x7f]", text)
         for environment in ("table", "tabular", "minipage"):
             assert text.count(rf"\begin{{{environment}}}") == text.count(rf"\end{{{environment}}}") > 0
-        for spec, body in re.findall(r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", text, re.DOTALL):
+        for spec, body in re.findall(r"\\begin\{tabular\}\{@\{\}(\w+)@\{\}\}(.*?)\\end\{tabular\}", text, re.DOTALL):
             ends = [line for line in body.splitlines() if line.endswith(r"\\")]
             assert {len(re.findall(r"(?<!\\)&", line)) + 1 for line in ends} == {len(spec)}
 
@@ -343,7 +345,7 @@ def test_the_default_table_fits_a_terminal(tmp_path: Path, add: Add) -> None:
     assert max(len(line) for line in text.splitlines()) <= 200
     pieces = [line for line in lines(text) if line[0] == "#"]
     assert len(pieces) > 1
-    assert {f"{name} ↑" for name in names} - {"gkid ↑"} <= {head for piece in pieces for head in piece}
+    assert {f"{name_of(name)} ↑" for name in names} <= {head for piece in pieces for head in piece}
     assert all("recipe" in piece for piece in pieces)
 
 
@@ -406,7 +408,7 @@ def test_a_terminal_gets_tables_of_its_width(folder: Path, width: int) -> None:
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in text.splitlines()]
     assert max(map(len, lines)) <= width
     assert sum("wide (kl-vae)" in line and "1" in line.split()[0] for line in lines) == 1
-    assert re.search(r"\x1b\[1m *25\.20±0\.43", text)  # the best is bold
+    assert re.search(r"\x1b\[1m *25\.20?±0\.43?", text)  # the best is bold, to one digit on a narrow terminal
 
 
 def test_what_a_net_is_blind_to_stands_once_below_the_table(tmp_path: Path, add: Add) -> None:
@@ -429,40 +431,57 @@ def shown(folder: Path, width: int = 80, **options: Any) -> list[str]:
 
 
 def test_eighty_columns_have_what_decides(tmp_path: Path, add: Add) -> None:
-    """Keys, rank, front, the ranking metric, bits, and the first number of each sort; the others are named below."""
+    """Keys, rank, TSR, rate, distortion, distance of samples and modelability; the others are named below."""
     store = Store(tmp_path)
-    roles = {"psnr": "distortion", "ssim": "distortion", "rfd_encoder_supervised": "distribution"}
-    roles |= {"gfd_encoder_supervised": "generation", "gkd_encoder_supervised": "generation", "viv": "modelability"}
+    roles = {"psnr": "distortion", "ssim": "distortion", "rfd_inception": "distribution"}
+    roles |= {"gfd_inception": "generation", "gkd_inception": "generation", "viv": "modelability"}
     metrics = [
         Metric(name=name, value=20.0, se=0.1, direction="higher", role=role, protocol="a long protocol " * 20)  # type: ignore[arg-type]
         for name, role in roles.items()
     ]
     metrics.append(Metric(name="real_bits_per_pixel", value=2.0, direction="lower", role="rate", shown="first"))
-    names = ["kl-vae", "a label of somebody's own that is rather long"]
+    names = ["kl-vae", "a label of one's own, rather long"]
     store.write_suite("s", [add(store, name, metrics=metrics, recipe="kl-vae", label=name) for name in names])
     lines = shown(tmp_path)
     assert max(map(len, lines)) <= 80
-    table = lines[: next(i for i, line in enumerate(lines) if re.match(r" *1\. ", line))]
+    table = lines[: next(i for i, line in enumerate(lines) if line.startswith("Ranked by"))]
     head = " ".join(table[:8])
-    for word in ("rank", "recipe", "bpp", "psnr", "gfd_encoder_", "rfd_encoder_"):
+    for word in ("rank", "recipe", "TSR", "rate (bpp)", "PSNR", "gFD", "VIV"):
         assert word in head, word
-    assert "gkd_encoder_" not in head
+    assert "gKD" not in head
     assert sum(line.startswith("#") or "rank" in line for line in table) == 1  # it does not continue below itself
     text = " ".join(" ".join(lines).split())
-    hidden = re.search(r"\d+\. Not shown: (.*?) \(--wide shows all", text)
+    hidden = re.search(r"Not shown: (.*?) \(--wide shows all", text)
     assert hidden is not None
     assert "ssim" in hidden[1]
-    assert re.search(r"(a|long|protocol) \.\.\. ", text)
-    assert text.count("protocol") < 20
-    notes = [line for line in lines if re.match(r" *\d+\. ", line)]
-    assert [int(line.split(".")[0]) for line in notes] == list(range(1, len(notes) + 1))
+    assert re.search(r"(a|long|protocol) … ", text)
+    assert text.count("protocol") < 40
+    marks = re.findall(r"^ *([⁰¹²³⁴⁵⁶⁷⁸⁹]+) ", "\n".join(lines), flags=re.MULTILINE)
+    assert marks == ["¹", "²", "³"]  # of PSNR, gFD and VIV
+    assert all(mark in head for mark in marks)
     wide = " ".join(" ".join(shown(tmp_path, wide=True)).split())
     assert "Not shown" not in wide
-    assert "gkd_encoder_" in wide
-    assert wide.count("protocol") >= 20
+    assert "gKD" in wide
+    assert "…" not in wide
     chosen = " ".join(" ".join(shown(tmp_path, columns="viv")).split())
-    assert "viv" in chosen
+    assert "VIV" in chosen
     assert "Not shown" not in chosen
+
+
+def test_notes_are_full_short_or_none(folder: Path) -> None:
+    protocol = "mean of per-image PSNR, uint8 rounding"
+    full, short, none = (leaderboard([folder], notes=notes) for notes in ("full", "short", "none"))
+    assert full == leaderboard([folder])
+    assert "1 + the number of lines that are better" in " ".join(full.split())
+    assert "1 + the number" not in short
+    assert short.count(protocol) == 1
+    assert short.index(protocol) > short.index("demo · sounds")  # once, after all tables
+    assert "Not finished: #3 vq-vae, seed 2: missing." in short
+    assert not re.search("^- ", none, flags=re.MULTILINE)
+    assert protocol not in none
+    assert protocol in leaderboard([folder], format="html", notes="short")
+    with pytest.raises(UserError, match="--notes: unknown choice of notes 'ful'; did you mean 'full'"):
+        leaderboard([folder], notes="ful")
 
 
 def test_a_label_cannot_move_a_terminals_cursor(tmp_path: Path, add: Add) -> None:
