@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..columns import SHORT, chosen_columns, depends_on_count, known_columns, leads, rate_of, role_of
+from ..columns import chosen_columns, depends_on_count, known_columns, leads, rate_of, role_of
 from ..comparable import incomparable
 from ..display import compact, files_line, measured, show
 from ..errors import UserError
 from ..groups import Group, aggregate, detail, direction_of, measurements, sample_counts, split
+from ..headings import name_of
 from ..rows import COST, SPEC, Row, axis_column, metric_names
 from ..tables import Table, TableCell, tables
 
@@ -38,7 +39,6 @@ _WORDS = {
     "si_sdr": "SI-SDR",
     "nll_bits": "NLL",
 }
-_DISTANCES = {"rfd": "rFD", "gfd": "gFD", "rkd": "rKD", "gkd": "gKD", "rfid": "rFID", "gfid": "gFID", "lpips": "LPIPS"}
 _UNITS = {"bits_per_sample": "bit", "bits_per_element": "bit", "bitrate": "bit/s", "peak_memory_bytes": "MiB"}
 _ABOUT = ("distortion", "distribution", "generation", "prior", "modelability", "latents", "probe")
 _PLACES = ("elements", "positions", "tsr", "tsr_input", "bits_per_sample", "bits_per_element", "bitrate")
@@ -191,10 +191,7 @@ def _columns(sections: Sequence[Section], groups: Sequence[Group]) -> list[dict[
 
 def words(name: str) -> str:
     """A column's name as a reader says it: `gfd_scattering` is "gFD scattering"."""
-    if name in _WORDS:
-        return _WORDS[name]
-    first, _, rest = SHORT.get(name, name).partition("_")
-    return " ".join([_DISTANCES.get(first, first), *rest.split("_")]).strip()
+    return _WORDS.get(name) or name_of(name)
 
 
 def _shown(section: Section) -> list[str]:
