@@ -55,7 +55,9 @@ def read_runs(
     with the outcome.
     """
     table = select(rows(dirs), list(where))
-    return observe(table, outcome=outcome, family=family, proxies=proxies, baselines=baselines, given=given)
+    return observe(
+        table, outcome=outcome, family=family, proxies=proxies, baselines=baselines, given=given, admit=admit
+    )
 
 
 def observe(
@@ -66,6 +68,7 @@ def observe(
     proxies: Sequence[str] | None = None,
     baselines: Sequence[str] | None = None,
     given: Sequence[str] = (),
+    admit: str = "earned",
 ) -> list[Observations]:
     """The observations of rows that have been read: see `read_runs`."""
     known = column_names(table)
