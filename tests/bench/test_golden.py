@@ -1,6 +1,6 @@
 """Golden numbers: when one moves, the version of what moved it has to count up, or stored records would lie.
 
-Eight recipes over all four modalities, and every metric of theirs. When a version has counted up, write them anew:
+Nine recipes over all four modalities, and every metric of theirs. When a version has counted up, write them anew:
 
     LATENTBENCH_UPDATE_GOLDEN=1 python -P -m pytest tests/bench/test_golden.py
 """
@@ -46,7 +46,9 @@ SUITE: dict[str, Any] = {
             "codebook_size": 64,
             "losses": {"stft": 0.0, "mel": 0.0},
         },
-        {"recipe": "rvq", "modalities": ["spectrogram"], "levels": 2, "codebook_size": 32, **_CONV},
+        {"recipe": "rvq", "modalities": ["image"], "levels": 2, "codebook_size": 32, **_CONV},
+        # Mel spectrograms are logarithms: what rounding does to near-silence flips codes, so this one has none.
+        {"recipe": "ae", "modalities": ["spectrogram"], "channels": 4, **_CONV},
     ],
     "features": ["scattering", "encoder"],
     # Few steps: what rounding does to a training grows from 1e-4 after 8 steps to 1e-2 after 30.
@@ -66,10 +68,15 @@ def tolerance(kind: str, recipe: str, name: str) -> dict[str, float]:
     Measured as the spread over ATen's and oneDNN's code paths for AVX-512, AVX2 and SSE4.1, MKL's own and its
     compatible one, 1 and 2 threads. What is counted, and a closed form's codes: none. A closed form's other numbers:
     8e-8; its distances in the features of the (trained) encoder or the scattering: 4e-6; samples of its prior: 5e-5.
-    What is trained: 3e-4, and of numbers near zero 2e-7 (a kernel distance) and 4e-5 (a mean correlation).
+    What is trained: 3e-4, and of numbers near zero 2e-7 (a kernel distance) and 4e-5 (a mean correlation). Between two
+    makes of CPU what sounds are measured by differs more: the logarithms of spectra 6e-5, SI-SDR 4e-7.
     """
     if name in COUNTED:
         return {"rel": 0.0, "abs": 0.0}
+    if recipe == "ae":  # of spectrograms
+        return {"rel": 1e-2, "abs": 1e-3}
+    if name in ("mel_distance", "stft_distance", "si_sdr"):
+        return {"rel": 1e-3, "abs": 0.0}
     if recipe not in CLOSED_FORMS:
         return {"rel": 1e-3, "abs": 2e-4 if name == "channel_correlation" else 1e-6}
     if kind == "generation":
