@@ -174,9 +174,9 @@ def test_a_stop_elsewhere_cuts_the_job_off(
 def test_a_stop_at_the_very_end_does_not_waste_the_job(ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     save = Store.save
 
-    def stopped_while_saving(store: Store, record: Record) -> None:
+    def stopped_while_saving(store: Store, record: Record, **options: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
-        save(store, record)
+        save(store, record, **options)
 
     does(monkeypatch, lambda ctx: JobResult())
     monkeypatch.setattr(Store, "save", stopped_while_saving)
@@ -212,7 +212,7 @@ def test_a_record_that_can_t_be_saved(
             raise DivergedError("first")
         return JobResult()
 
-    def full(store: Store, record: Record) -> None:
+    def full(store: Store, record: Record, **_: Any) -> None:
         raise UserError("cannot write record.json: No space left on device")
 
     does(monkeypatch, action)
