@@ -101,7 +101,7 @@ SPATIAL_CHANNELS = 7
 
 
 class InceptionSpatialConfig(NetConfig):
-    """The spatial features of sFID (Nash et al. 2021, arXiv 2103.03841; ADM's evaluator), which see where things are."""
+    """The spatial features of sFID (Nash et al. 2021, arXiv 2103.03841; ADM's evaluator): they see where things are."""
 
     kind = "inception_spatial"
     modalities = (Modality.IMAGE,)
