@@ -180,7 +180,7 @@ class InceptionSpatialNet(InceptionNet):
 
     def __init__(self, config: InceptionSpatialConfig, signal: SignalSpec, tensors: Tensors) -> None:
         super().__init__(config, signal, tensors)
-        self.blocks = self.blocks[:_BEFORE_MIXED_6D]
+        self.blocks = nn.Sequential(*list(self.blocks)[:_BEFORE_MIXED_6D])
         weight, bias = _Folded(tensors).weights("Mixed_6d.branch1x1")
         self.branch = conv(weight[:SPATIAL_CHANNELS], bias[:SPATIAL_CHANNELS])
 
