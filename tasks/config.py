@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Precision = Literal["float32", "tf32", "bfloat16"]
+Stored = Literal["float32", "float16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +15,7 @@ class EvaluationConfig:
     """How tokenizers and nets compute while they are evaluated: part of the protocol of every number of a suite."""
 
     precision: Precision = "float32"
+    latents: Stored = "float32"  # as which values and deviations are kept on disk
 
     def identity(self) -> dict[str, Any]:
         """What a job's key holds of it: nothing at the default."""

@@ -18,6 +18,7 @@ from ..results.store import atomic_write
 from ..tokenizers.interface import Latents, Tokenizer
 from ..tokenizers.spec import LatentGrid, LatentSpec
 from .chunks import Rows
+from .config import Stored
 from .interface import Split, slices
 from .latents import STATISTICS, open_level
 from .partial_files import PartialFiles
@@ -35,15 +36,17 @@ def write_latents(
     *,
     device: torch.device,
     batch_size: int,
+    stored: Stored = "float32",
     resume: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> None:
     """Encode all samples of `split` and write them to `folder` under `name` ("train", "val").
 
-    Streams: memory holds one batch. Files get their names only when all are complete; with `resume` a call that was
-    ended goes on from the rows that are safe, as `<name>.rows.part` says, or has nothing to do. Raises UserError
+    Values and deviations are `stored` in float32 or, in half the space and rounded by 2^-11, in float16; codes as they
+    are. Streams: memory holds one batch. Files get their names only when all are complete; with `resume` a call that
+    was ended goes on from the rows that are safe, as `<name>.rows.part` says, or has nothing to do. Raises UserError
     when the disk is full or the folder can't be written, and when the tokenizer gives latents that differ from its
-    spec, are not finite, or hold codes outside the codebook.
+    spec, are not finite or too large for float16, or hold codes outside the codebook.
     """
     if isinstance(tokenizer, nn.Module):
         tokenizer.eval()
@@ -56,7 +59,7 @@ def write_latents(
         return
 
     def write(waiting: _Waiting) -> None:
-        files.append(_arrays(waiting.indices(), waiting.tensors(), tokenizer.spec, split.labels))
+        files.append(_arrays(waiting.indices(), waiting.tensors(), tokenizer.spec, split.labels, stored))
 
     waiting = _Waiting(device)
     try:
@@ -137,7 +140,7 @@ class _Waiting:
 
 
 def _arrays(
-    indices: np.ndarray, tensors: Mapping[str, Tensor], spec: LatentSpec, labels: np.ndarray | None
+    indices: np.ndarray, tensors: Mapping[str, Tensor], spec: LatentSpec, labels: np.ndarray | None, stored: Stored
 ) -> dict[str, np.ndarray]:
     """File name endings and arrays as they are stored, of what the tokenizer gave for the samples at `indices`."""
     arrays: dict[str, np.ndarray] = {}
@@ -150,10 +153,19 @@ def _arrays(
         else:
             if not bool(torch.isfinite(tensor).all()):
                 raise UserError(f"the tokenizer gave {part} that are not finite: its training diverged")
-            arrays[ending] = tensor.float().numpy()
+            arrays[ending] = tensor.float().numpy() if stored == "float32" else _halved(tensor, part)
     if labels is not None:
         arrays[".labels.npy"] = np.asarray(labels[indices], dtype=np.int64)
     return arrays
+
+
+def _halved(tensor: Tensor, part: str) -> np.ndarray:
+    """In float16. Raises UserError where a number has no place in it."""
+    halved = tensor.half()
+    if not bool(torch.isfinite(halved).all()):
+        largest = f"{float(tensor.abs().max()):.4g}"
+        raise UserError(f'the tokenizer gave {part} up to {largest}, too large for evaluation.latents = "float16"')
+    return halved.numpy()
 
 
 def _packed(codes: Tensor, grid: LatentGrid) -> np.ndarray:

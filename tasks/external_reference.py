@@ -35,7 +35,7 @@ def external_reference(
     if file.has_moments_of(net.name):
         if file.protocol not in ("", net.protocol):
             raise UserError(f"{file.path}: is of {file.protocol!r}, and {net.name} is {net.protocol!r} here")
-        mean, covariance = map(torch.from_numpy, file.moments())
+        mean, covariance = map(torch.from_numpy, file.moments(net.name))
         frechet = FrechetReference.of_moments(mean, covariance, n=file.n, features=features)
     else:
         assert features is not None  # it has moments or pictures

@@ -2,8 +2,8 @@
 
 One folder holds, per split and grid of a hierarchy (level 0 without a number), plain `.npy` files:
 
-    train.values.npy    float32 [N, C, *grid]   what the decoder reads; a posterior's mode
-    train.scale.npy     float32 [N, C, *grid]   a posterior's standard deviation, where there is one
+    train.values.npy    float32 [N, C, *grid]   what the decoder reads; a posterior's mode (or float16)
+    train.scale.npy     float32 [N, C, *grid]   a posterior's standard deviation, where there is one (or float16)
     train.codes.npy     uint8, uint16 or int32 [N, H, *grid], for discrete tokenizers
     train.1.values.npy  the next grid of a hierarchy, coarse to fine
     train.labels.npy    int64 [N], where the data set has labels
@@ -112,7 +112,7 @@ class LatentSplit:
 
     def _level(self, number: int, indices: np.ndarray, device: torch.device) -> Latents:
         stored = self._mapped[number].items()
-        parts = {k: array.batch(indices, device) for k, array in stored if not (k == "scale" and self.mode)}
+        parts = {k: _whole(array.batch(indices, device)) for k, array in stored if not (k == "scale" and self.mode)}
         values = parts.get("values")
         moments = self._moments_on(device)[number]
         if values is not None and moments is not None:
@@ -135,6 +135,11 @@ class LatentSplit:
         if self.seed is None:
             return torch.randn_like(like)
         return normal(self.seed, indices.tolist(), tuple(like.shape[1:]), stream=level).to(like.device)
+
+
+def _whole(stored: Tensor) -> Tensor:
+    """What is computed with: float32 of float16, all else as it is."""
+    return stored.float() if stored.dtype is torch.float16 else stored
 
 
 def _shaped(moments: tuple[Tensor, Tensor], like: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """Files of reference statistics as pytorch-fid and ADM's evaluator exchange them: an .npz of moments, or of pictures.
 
 pytorch-fid's holds `mu` `[D]` and `sigma` `[D, D]` of FID's Inception. ADM's reference batches hold these of the whole
-training set, `mu_s` and `sigma_s` of spatial features (sFID, which is not measured here), and `arr_0`, uint8 pictures
+training set, `mu_s` and `sigma_s` of sFID's spatial features, row by row of their maps, and `arr_0`, uint8 pictures
 `[N, H, W, 3]`. Ours also say which net they are of (`net`, `protocol`) and of how many signals (`n`). Pickled arrays
 are never read. No torch.
 """
@@ -21,17 +21,19 @@ from ..results.store import atomic_file
 
 # The nets whose moments a file holds that does not say so.
 FID_NETS = ("inception", "fidelity:inception-v3-compat")
+SPATIAL_NET = "inception_spatial"
 EXTERNAL = "external"  # the split of such a reference
 _TEXT = ("net", "protocol")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StatisticsFile:
-    """What an .npz of statistics holds, by its headers: the length of `mu` (0: no moments), the shape of `arr_0`
-    (empty: no pictures); `net` and `protocol` are "" and `n` is 0 where it does not say."""
+    """What an .npz of statistics holds, by its headers: the lengths of `mu` and `mu_s` (0: no moments), the shape of
+    `arr_0` (empty: no pictures); `net` and `protocol` are "" and `n` is 0 where it does not say."""
 
     path: Path
     dim: int = 0
+    spatial_dim: int = 0
     pictures: tuple[int, ...] = ()
     net: str = ""
     protocol: str = ""
@@ -58,11 +60,12 @@ class StatisticsFile:
                 "as numbers"
             )
         shapes = {name: shape for name, (shape, _) in headers.items()}
-        dim, pictures = _checked(shapes, headers, f"{prefix}{path}")
+        dim, spatial_dim, pictures = _checked(shapes, headers, f"{prefix}{path}")
         words = _read(path, [name for name in (*_TEXT, "n") if name in shapes])
         return cls(
             path=path,
             dim=dim,
+            spatial_dim=spatial_dim,
             pictures=pictures,
             net=str(words.get("net", "")),
             protocol=str(words.get("protocol", "")),
@@ -72,7 +75,8 @@ class StatisticsFile:
     def unsupported_reason(self, net: str, dim: int) -> str | None:
         """Why it is no reference for the features of length `dim` of the net of this name; None where it is one."""
         if self.has_moments_of(net):
-            return None if self.dim == dim else f"its mu has {self.dim} numbers, and {net} has {dim} features"
+            name, length = ("mu_s", self.spatial_dim) if self._spatial(net) else ("mu", self.dim)
+            return None if length == dim else f"its {name} has {length} numbers, and {net} has {dim} features"
         if self.pictures:
             return None
         of = self.net or "FID's Inception"
@@ -80,15 +84,20 @@ class StatisticsFile:
 
     def has_moments_of(self, net: str) -> bool:
         """Whether its moments are those of this net's features."""
-        return bool(self.dim) and (net == self.net or (not self.net and net in FID_NETS))
+        return self._spatial(net) or (bool(self.dim) and (net == self.net or (not self.net and net in FID_NETS)))
 
-    def moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """`mu` `[D]` and `sigma` `[D, D]`, float64. Raises UserError where they are not finite."""
-        arrays = _read(self.path, ["mu", "sigma"])
-        mu, sigma = (arrays[name].astype(np.float64) for name in ("mu", "sigma"))
+    def moments(self, net: str = "") -> tuple[np.ndarray, np.ndarray]:
+        """`mu` `[D]` and `sigma` `[D, D]`, float64; for sFID's net `mu_s` and `sigma_s`. Raises UserError where they
+        are not finite."""
+        names = ["mu_s", "sigma_s"] if self._spatial(net) else ["mu", "sigma"]
+        arrays = _read(self.path, names)
+        mu, sigma = (arrays[name].astype(np.float64) for name in names)
         if not (np.isfinite(mu).all() and np.isfinite(sigma).all()):
-            raise UserError(f"{self.path}: mu or sigma hold values that are not finite")
+            raise UserError(f"{self.path}: {names[0]} or {names[1]} hold values that are not finite")
         return mu, sigma
+
+    def _spatial(self, net: str) -> bool:
+        return net == SPATIAL_NET and bool(self.spatial_dim)
 
     def images(self) -> np.ndarray:
         """`arr_0` `[N, H, W, 3]` uint8."""
@@ -128,15 +137,11 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
 
 def _checked(
     shapes: Mapping[str, tuple[int, ...]], headers: Mapping[str, tuple[tuple[int, ...], np.dtype]], where: str
-) -> tuple[int, tuple[int, ...]]:
-    """The length of mu and the shape of arr_0. Raises UserError where there is neither, or where they are no such."""
-    dim = 0
+) -> tuple[int, int, tuple[int, ...]]:
+    """The lengths of mu and mu_s and the shape of arr_0. Raises UserError where there is neither mu nor arr_0, or where
+    they are no such."""
     pictures: tuple[int, ...] = ()
-    if "mu" in shapes or "sigma" in shapes:
-        mu, sigma = shapes.get("mu", ()), shapes.get("sigma", ())
-        if len(mu) != 1 or sigma != (mu[0], mu[0]):
-            raise UserError(f"{where}: expected mu [D] and sigma [D, D], got {list(mu)} and {list(sigma)}")
-        dim = mu[0]
+    dim, spatial_dim = (_length_of(*names, shapes, where) for names in (("mu", "sigma"), ("mu_s", "sigma_s")))
     if "arr_0" in shapes:
         pictures = shapes["arr_0"]
         if len(pictures) != 4 or pictures[3] != 3 or headers["arr_0"][1] != np.uint8:
@@ -145,7 +150,16 @@ def _checked(
     if not dim and not pictures:
         known = ", ".join(sorted(shapes)) or "nothing"
         raise UserError(f"{where}: holds {known}; expected mu and sigma, or arr_0")
-    return dim, pictures
+    return dim, spatial_dim, pictures
+
+
+def _length_of(mean: str, covariance: str, shapes: Mapping[str, tuple[int, ...]], where: str) -> int:
+    if mean not in shapes and covariance not in shapes:
+        return 0
+    mu, sigma = shapes.get(mean, ()), shapes.get(covariance, ())
+    if len(mu) != 1 or sigma != (mu[0], mu[0]):
+        raise UserError(f"{where}: expected {mean} [D] and {covariance} [D, D], got {list(mu)} and {list(sigma)}")
+    return mu[0]
 
 
 def _brief(error: Exception) -> str:

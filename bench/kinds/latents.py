@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...results.record import JobResult
 from .base import JobContext, JobKind, PlanContext, Price
 
@@ -12,6 +14,10 @@ class LatentEncoding(JobKind):
     name, order, version = "latents", 50, 1
     evaluates = True
     requires = ("data", "tokenizer")
+
+    def config(self, at: PlanContext) -> dict[str, Any]:
+        stored = at.suite.evaluation.latents
+        return {} if stored == "float32" else {"stored": stored}
 
     def price(self, at: PlanContext) -> Price:
         forward = at.cell.tokenizer.estimate_flops()
@@ -29,6 +35,7 @@ class LatentEncoding(JobKind):
                 name,
                 device=ctx.device,
                 batch_size=ctx.batch_size,
+                stored=ctx.job.config.get("stored", "float32"),
                 resume=True,
                 progress=ctx.progress,
             )

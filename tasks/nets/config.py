@@ -97,6 +97,23 @@ class InceptionConfig(NetConfig):
     builds = "inception:InceptionNet"
 
 
+SPATIAL_CHANNELS = 7
+
+
+class InceptionSpatialConfig(NetConfig):
+    """The spatial features of sFID (Nash et al. 2021, arXiv 2103.03841; ADM's evaluator): they see where things are."""
+
+    kind = "inception_spatial"
+    modalities = (Modality.IMAGE,)
+    weights = "inception"
+    dim = SPATIAL_CHANNELS * 17 * 17
+    protocol = (
+        "TF-ported InceptionV3 2015-12-05, mixed_6/conv, first 7 channels, 17x17: sFID's 2023-d; uint8 rounded and "
+        "clamped; TF1 bilinear resize to 299"
+    )
+    builds = "inception:InceptionSpatialNet"
+
+
 class MobileNetV2Config(NetConfig):
     """ImageNet MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381): a tenth of Inception's cost on a CPU."""
 
@@ -182,7 +199,15 @@ class ScatteringConfig(NetConfig):
         return f"{wrong}; 'encoder' serves any signal"
 
 
-_NETS = (ScatteringConfig, InceptionConfig, MobileNetV2Config, YamnetConfig, MusicnnConfig, I3DConfig)
+_NETS = (
+    ScatteringConfig,
+    InceptionConfig,
+    InceptionSpatialConfig,
+    MobileNetV2Config,
+    YamnetConfig,
+    MusicnnConfig,
+    I3DConfig,
+)
 
 _FIDELITY = {
     "fidelity:clip-vit-b-32": "ClipBase32Config",

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from ...tokenizers.spec import SignalSpec
 from ...tokenizers.weights import Tensors, digest
-from .config import InceptionConfig
+from .config import SPATIAL_CHANNELS, InceptionConfig, InceptionSpatialConfig
 from .frozen import FrozenNet, conv, fold_batch_norm, to_rgb, to_uint8_levels
 from .resize import tf1_matrix, tf1_resize
+
+_BEFORE_MIXED_6D = 6  # of the blocks
 
 
 class _Folded:
@@ -130,7 +132,7 @@ class InceptionNet(FrozenNet):
     rows: Tensor
     columns: Tensor
 
-    def __init__(self, config: InceptionConfig, signal: SignalSpec, tensors: Tensors) -> None:
+    def __init__(self, config: InceptionConfig | InceptionSpatialConfig, signal: SignalSpec, tensors: Tensors) -> None:
         super().__init__(config, signal, note=f"; weights {digest(tensors, ignore=('fc.',))}")
         net = _Folded(tensors)
         self.stem = _Chain(
@@ -156,6 +158,10 @@ class InceptionNet(FrozenNet):
 
     def forward(self, signal: Tensor) -> Tensor:
         """`[B, 1 or 3, H, W]` in [-1, 1] to `[B, 2048]`."""
+        return self.maps(signal).mean((2, 3))
+
+    def maps(self, signal: Tensor) -> Tensor:
+        """What the blocks make of `[B, 1 or 3, H, W]`: `[B, channels, height, width]`."""
         rows, columns = self.rows, self.columns
         if signal.shape[2:] != (rows.shape[1], columns.shape[1]):
             rows, columns = (tf1_matrix(size, 299).to(signal.device) for size in signal.shape[2:])
@@ -163,4 +169,21 @@ class InceptionNet(FrozenNet):
         x = ((x - 128) / 128).contiguous(memory_format=torch.channels_last)
         x = F.max_pool2d(self.stem(x), 3, stride=2)
         x = F.max_pool2d(self.stem2(x), 3, stride=2)
-        return self.blocks(x).mean((2, 3))
+        maps: Tensor = self.blocks(x)
+        return maps
+
+
+class InceptionSpatialNet(InceptionNet):
+    """Where things are, of which the pool keeps nothing: 7 channels of a layer with 17 x 17 positions, the features of
+    sFID. TensorFlow calls it mixed_6/conv:0, which is the 1x1 branch of the block that ports call Mixed_6d, after its
+    ReLU."""
+
+    def __init__(self, config: InceptionSpatialConfig, signal: SignalSpec, tensors: Tensors) -> None:
+        super().__init__(config, signal, tensors)
+        self.blocks = nn.Sequential(*list(self.blocks)[:_BEFORE_MIXED_6D])
+        weight, bias = _Folded(tensors).weights("Mixed_6d.branch1x1")
+        self.branch = conv(weight[:SPATIAL_CHANNELS], bias[:SPATIAL_CHANNELS])
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """`[B, 1 or 3, H, W]` in [-1, 1] to `[B, 2023]`: row, column, channel, as ADM's files have them."""
+        return F.relu_(self.branch(self.maps(signal))).permute(0, 2, 3, 1).flatten(1)

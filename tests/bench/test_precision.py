@@ -35,6 +35,16 @@ def test_it_moves_the_keys_of_what_evaluates_alone_and_none_at_float32(mini: dic
     assert {kind for kind in plain if plain[kind] == lower[kind]} == {"data", "encoder", "tokenizer"}
 
 
+def test_latents_of_half_the_size_move_the_keys_of_what_reads_them_alone(mini: dict[str, Any]) -> None:
+    mini["tasks"] = ["reconstruction", "generation", "modelability", "closed_form", "probes"]
+    plain = _keys(mini)
+    assert _keys(mini | {"evaluation": {"latents": "float32"}}) == plain
+    half = _keys(mini | {"evaluation": {"latents": "float16"}})
+    reading = {"closed_form", "generation", "latents", "modelability", "prior", "probes"}
+    assert {kind for kind in plain if not plain[kind] & half[kind]} == reading
+    assert {kind for kind in plain if plain[kind] == half[kind]} == set(plain) - reading
+
+
 def test_what_is_no_precision_is_refused(mini: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"evaluation.*precision.*float32"):
         load_suite(mini | {"evaluation": {"precision": "float16"}})

@@ -70,7 +70,7 @@ def test_pictures_beside_moments_give_features(tmp_path: Path) -> None:
     """As in ADM's batches: the Fréchet distance is to the whole set's moments, the kernel distance to the pictures."""
     whole, some = features(pictures(80, 0)).numpy().astype(np.float64), pictures(20, 2)
     mu, sigma = whole.mean(0), np.cov(whole, rowvar=False)
-    np.savez(tmp_path / "adm.npz", mu=mu, sigma=sigma, mu_s=mu, sigma_s=sigma, arr_0=some)
+    np.savez(tmp_path / "adm.npz", mu=mu, sigma=sigma, mu_s=mu + 1, sigma_s=2 * sigma, arr_0=some)
     file = StatisticsFile.inspect(tmp_path / "adm.npz")
     ours = features(pictures(30, 1))
     adm = external_reference(file, Colours(), IMAGES, CPU, digest="x")
@@ -82,6 +82,10 @@ def test_pictures_beside_moments_give_features(tmp_path: Path) -> None:
     assert adm.manifold is not None
     other = external_reference(file, Colours("mobilenet_v2"), IMAGES, CPU, digest="x")  # whose moments it has not
     assert other.frechet.n == 20
+    spatial = external_reference(file, Colours("inception_spatial"), IMAGES, CPU, digest="x")
+    (sfid, _) = distances("g", Colours("inception_spatial"), ours, spatial, seed=0)
+    assert sfid.name == "gfd_inception_spatial"
+    assert sfid.value == pytest.approx(frechet(ours.numpy().astype(np.float64), mu + 1, 2 * sigma), rel=1e-6)
 
 
 def test_another_size_net_or_protocol(tmp_path: Path) -> None:

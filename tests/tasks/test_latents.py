@@ -96,6 +96,41 @@ def test_round_trip_and_normalisation(tmp_path: Path) -> None:
     torch.testing.assert_close(store.mean, raw.double().mean((0, 2, 3)).float())
 
 
+def test_half_precision_takes_half_the_space_and_is_computed_with_in_float32(tmp_path: Path) -> None:
+    tokenizer = Fixed((LatentGrid(shape=(4, 4), channels=4),), scale=0.3)
+    exact, train = written(tokenizer, tmp_path / "exact")
+    for name, split in (("train", train), ("val", Signals(11, 1))):
+        write_latents(tokenizer, split, tmp_path, name, device=CPU, batch_size=8, stored="float16")
+    write_statistics(tmp_path)
+    store = LatentStore.open(tmp_path, tokenizer.spec)
+    assert store.train.values is not None
+    assert exact.train.values is not None
+    assert 2 * store.train.values.nbytes == exact.train.values.nbytes
+    raw = tokenizer.encode(train.data).values
+    assert raw is not None
+    picked = np.arange(37)
+    store.train.mode = exact.train.mode = True
+    values = store.denormalise(store.train.batch(picked, CPU).latents).values
+    assert values is not None
+    assert values.dtype is torch.float32
+    assert float((values - raw).abs().max()) > 0
+    assert float(((values - raw).abs() / raw.abs()).max()) < 2**-11 + 1e-5
+    assert store.std is not None
+    assert exact.std is not None
+    torch.testing.assert_close(store.std, exact.std, rtol=1e-4, atol=0)
+    drawn = store.val.batch(np.array([3]), CPU).latents.values  # mode and deviation, both rounded
+    torch.testing.assert_close(drawn, exact.val.batch(np.array([3]), CPU).latents.values, rtol=0, atol=5e-3)
+
+
+def test_what_half_precision_cannot_hold_is_refused(tmp_path: Path) -> None:
+    split = Signals(9, 0)
+    split.data[4, 0, 0, 0] = 7e4
+    tokenizer = Fixed((LatentGrid(shape=(8, 8), channels=3),))
+    with pytest.raises(UserError, match=r"values up to 7e\+04, too large for evaluation.latents"):
+        write_latents(tokenizer, split, tmp_path, "train", device=CPU, batch_size=8, stored="float16")
+    assert not list(tmp_path.iterdir())
+
+
 def test_statistics_do_not_depend_on_the_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = Fixed((LatentGrid(shape=(4, 4), channels=4),), scale=0.3)
     whole, train = written(tokenizer, tmp_path)

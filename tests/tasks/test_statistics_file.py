@@ -45,6 +45,17 @@ def test_adms_form(tmp_path: Path) -> None:
     assert file.has_moments_of("inception")
     assert file.unsupported_reason("mobilenet_v2", 1280) is None  # of its pictures
     assert not file.has_moments_of("mobilenet_v2")
+    assert file.spatial_dim == 3
+    assert file.unsupported_reason("inception_spatial", 3) is None
+    assert "its mu_s has 3 numbers, and inception_spatial has 2023" in str(
+        file.unsupported_reason("inception_spatial", 2023)
+    )
+    for read, expected in zip(file.moments("inception_spatial"), (mu_s, sigma_s), strict=True):
+        np.testing.assert_array_equal(read, expected)
+    np.testing.assert_array_equal(file.moments("inception")[1], sigma)
+    np.savez(tmp_path / "half.npz", mu=mu, sigma=sigma, mu_s=mu_s)
+    with pytest.raises(UserError, match=r"expected mu_s \[D\] and sigma_s \[D, D\], got \[3\] and \[\]"):
+        StatisticsFile.inspect(tmp_path / "half.npz")
     np.savez(tmp_path / "batch.npz", arr_0)  # a batch of samples alone, whose first array numpy calls arr_0
     assert StatisticsFile.inspect(tmp_path / "batch.npz").dim == 0
 

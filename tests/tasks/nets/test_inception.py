@@ -100,6 +100,33 @@ def test_random_weights_equal_torch_fidelity(tmp_path: Path, random_weights: Cal
     assert ours.shape == (2, 2048)
     assert float((theirs[0] - theirs[1]).norm() / theirs.norm()) > 0.02
     assert float((ours - theirs).norm() / theirs.norm()) < 1e-5
+    spatial = nets.get("inception_spatial")().load(_spec(5, 7), CPU)
+    with torch.inference_mode():
+        ours, theirs = spatial(_signal(uint8)), _spatial(peer, uint8)
+    assert ours.shape == (2, 2023)
+    assert float((theirs[0] - theirs[1]).norm() / theirs.norm()) > 0.02
+    assert float((ours - theirs).norm() / theirs.norm()) < 1e-5
+
+
+def _spatial(peer: nn.Module, uint8: Tensor) -> Tensor:
+    """ADM's spatial features of torch-fidelity's net: `spatial[..., :7]` of mixed_6/conv:0, then a reshape to rows."""
+    seen: list[Tensor] = []
+    hook = peer.Mixed_6d.branch1x1.register_forward_hook(lambda _, __, output: seen.append(output))  # type: ignore[union-attr, operator]
+    with torch.inference_mode():
+        peer(uint8)
+    hook.remove()
+    return seen[0].permute(0, 2, 3, 1)[..., :7].reshape(len(uint8), -1)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("weights_folder")
+def test_spatial_features_equal_torch_fidelity_s_layer(photos: Tensor, peer: nn.Module) -> None:
+    net = nets.get("inception_spatial")().load(_spec(*photos.shape[2:]), CPU)
+    ours, theirs = collect(net, _signal(photos).split(2)), _spatial(peer, photos)
+    assert ours.shape == (4, net.dim) == (4, 2023)
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+    assert float(theirs.std(0).mean()) > 0.05
+    assert float(theirs.min()) == 0  # behind a ReLU
 
 
 @pytest.mark.usefixtures("weights_folder")
