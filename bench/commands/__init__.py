@@ -22,6 +22,7 @@ from . import (
     plot,
     retry,
     run,
+    slurm,
     statistics,
     status,
     work,
@@ -31,6 +32,7 @@ from . import (
 COMMANDS: tuple[ModuleType, ...] = (
     run,
     work,
+    slurm,
     status,
     logs,
     retry,
