@@ -56,6 +56,8 @@ def test_an_array_finishes_after_one_element_is_killed(tmp_path: Path) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     assert second.result() == 0
+    for element in (first, second):
+        element._process.wait()
     found = status(out)
     assert (found.finished, found.waiting, len(found.failed)) == (found.jobs, 0, 0)
 
