@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from pydantic_core import from_json
@@ -20,10 +20,12 @@ from ..results.canonical import compact
 from ..results.errors import UserError
 from ..results.record import plain
 from ..results.store import Store, atomic_write
-from .engines.interface import EngineSettings
 from .imports import Import
 from .jobs import Job
-from .plan import Plan
+
+if TYPE_CHECKING:
+    from .engines.interface import EngineSettings
+    from .plan import Plan
 
 PLANS = "plans"
 SCHEMA = 1

@@ -23,6 +23,7 @@ from . import (
     report,
     retry,
     run,
+    slurm,
     statistics,
     status,
     work,
@@ -32,6 +33,7 @@ from . import (
 COMMANDS: tuple[ModuleType, ...] = (
     run,
     work,
+    slurm,
     status,
     logs,
     retry,

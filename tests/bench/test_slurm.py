@@ -1,0 +1,99 @@
+"""An array of `latentbench work` through submitit's local executor: one element is killed, the others finish."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latentbench.bench import cli
+from latentbench.bench.runner import run_suite
+from latentbench.bench.slurm import Element, submit
+from latentbench.bench.status import status
+from latentbench.results.errors import UserError
+
+submitit = pytest.importorskip("submitit")
+
+SUITE: dict[str, Any] = {
+    "name": "array",
+    "data": {"name": "shapes", "modality": "image", "size": 16, "samples": 64, "val": 32},
+    "tokenizers": [{"recipe": "pca", "downsample": 4, "grid": {"tsr": [3, 6, 12]}}],
+    "tasks": ["reconstruction"],
+    "features": ["scattering"],
+}
+
+
+def family(pid: int) -> list[int]:
+    """The process and all below it."""
+    below = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError):
+            if int(entry.read_text().rsplit(")", 1)[1].split()[1]) == pid:
+                below += family(int(entry.parent.name))
+    return [pid, *below]
+
+
+@pytest.mark.slow
+def test_an_array_finishes_after_one_element_is_killed(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run_suite(SUITE, out=out, engine="leases", devices="cpu", lease_seconds=6.0, plan_only=True)
+    parameters = {"timeout_min": 10}
+    one_job_at_a_time = ("--devices", "cpu", "--jobs-per-device", "1")
+    first, second = submit(out, machines=2, cluster="local", parameters=parameters, arguments=one_job_at_a_time)
+    deadline = time.monotonic() + 240
+    while not (running := status(out).running) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert running
+    for pid in family(first._process.pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    assert second.result() == 0
+    for element in (first, second):
+        element._process.wait()
+    found = status(out)
+    assert (found.finished, found.waiting, len(found.failed)) == (found.jobs, 0, 0)
+
+
+def test_an_element_travels_and_is_queued_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    element = pickle.loads(pickle.dumps(Element("out", ("--devices", "cpu"))))
+    script = tmp_path / "work.py"
+    script.write_text("import time\ntime.sleep(60)\n")
+
+    element.process = subprocess.Popen([sys.executable, str(script)])
+    again = element.checkpoint()
+    assert element.process.poll() == -signal.SIGTERM
+    assert again.function == Element("out", ("--devices", "cpu"))
+
+
+def test_work_that_could_not_begin_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="ended with exit code 2"):
+        Element(str(tmp_path / "none"))()
+
+
+def test_without_a_cluster_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"^--cluster slurm: "):
+        submit(tmp_path, machines=1, cluster="slurm", parameters={"timeout_min": 1})
+    with pytest.raises(UserError, match=r"^--cluster local: "):
+        submit(tmp_path, machines=1, cluster="local", parameters={"timeout_mines": 1})
+
+
+def test_the_options_are_those_of_the_cluster(capsys: pytest.CaptureFixture[str]) -> None:
+    from latentbench.bench.commands.slurm import _parameters
+
+    line = ["slurm", "quickstart", "--machines", "8", "--gpus", "2", "--partition", "a100", "--minutes", "60"]
+    options = cli._parser().parse_args(line)
+    assert _parameters(options, "quickstart") == {
+        "name": "latentbench-quickstart",
+        "timeout_min": 60,
+        "gpus_per_node": 2,
+        "slurm_partition": "a100",
+    }
