@@ -11,7 +11,7 @@ import torch
 from ..results.metric import Metric
 from ..results.record import JobResult
 from .config import ProbesConfig
-from .probes import probes
+from .probes import default_probes, probes
 from .probes.interface import Probe, ProbeInput
 
 
@@ -22,14 +22,14 @@ def probe(
     *,
     progress: Callable[[int, int, str], None] = lambda done, total, message: None,
 ) -> JobResult:
-    """Measure `config.names` (empty: all) as far as each makes sense.
+    """Measure `config.names` (empty: all but those on request) as far as each makes sense.
 
     `extra` of the result has the reasons by probe where one does not, `run` the seconds that each took.
     """
     metrics: list[Metric] = []
     refused: dict[str, str] = {}
     seconds: dict[str, float] = {}
-    names = config.names or tuple(probes.names())
+    names = config.names or default_probes()
     for done, name in enumerate(names):
         started = time.monotonic()
         one: Probe = probes.get(name)().build()

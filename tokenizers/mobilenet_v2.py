@@ -30,7 +30,8 @@ def trunk(tensors: Tensors, *, blocks: int | None = None) -> nn.Sequential:
     whole = whole.to_empty(device="cpu").eval()
     whole.load_state_dict({name.removeprefix("features."): tensors[name] for name in expected}, strict=False)
     _fold_batch_norm(whole)
-    return whole.to(memory_format=torch.channels_last).requires_grad_(False)
+    whole.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return whole.requires_grad_(False)
 
 
 def normalisation() -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 from ...results.record import JobResult
 from ...tasks.config import ProbesConfig
 from ...tasks.metrics.config import measure_versions, metrics
-from ...tasks.probes import probes
+from ...tasks.probes import default_probes, probes
 from ...tokenizers.validation import check
 from .base import JobContext, JobKind, PlanContext, Price, task_options, without_batch
 from .reference import net_versions, references
@@ -70,4 +70,4 @@ class Probes(JobKind):
 
 
 def _names(at: PlanContext) -> tuple[str, ...]:
-    return at.suite.options["probes"].names or tuple(probes.names())
+    return at.suite.options["probes"].names or default_probes()

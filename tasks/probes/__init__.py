@@ -5,6 +5,6 @@ Importing this package loads no torch.
 
 from __future__ import annotations
 
-from .config import probes
+from .config import default_probes, probes
 
-__all__ = ["probes"]
+__all__ = ["default_probes", "probes"]

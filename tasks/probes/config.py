@@ -15,9 +15,13 @@ from ..proxies import proxies
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeConfig(Part):
-    """One group of measurements on a trained tokenizer; `builds` a `Probe`. `shown` is its metrics' in tables."""
+    """One group of measurements on a trained tokenizer; `builds` a `Probe`. `shown` is its metrics' in tables.
+
+    One `on_request` is made only where a suite names it.
+    """
 
     shown: ClassVar[Shown] = "asked"
+    on_request: ClassVar[bool] = False
 
     def measures_with(self) -> dict[str, int]:
         """Versions of the registered parts whose numbers it gives, beside those that every probe may use."""
@@ -99,6 +103,15 @@ class GradientIsolationConfig(ProbeConfig):
     builds = "gradient_isolation:GradientIsolation"
 
 
+class LargerSignalsConfig(ProbeConfig):
+    """`psnr_larger`: of signals twice as long in every axis, joined from samples; `larger_gain`: over the same samples
+    one by one."""
+
+    kind = "larger_signals"
+    builds = "larger_signals:LargerSignals"
+    on_request = True
+
+
 _PROBES = (
     NormalSamplesConfig,
     CorruptedInputConfig,
@@ -109,8 +122,14 @@ _PROBES = (
     HighFrequencyConfig,
     LossesConfig,
     GradientIsolationConfig,
+    LargerSignalsConfig,
 )
 
 probes = Registry(
     "probe", "latentbench.probes", dict[str, Any]((part.kind, part) for part in _PROBES), base=ProbeConfig
 )
+
+
+def default_probes() -> tuple[str, ...]:
+    """The probes that are made where a suite names none."""
+    return tuple(name for name in probes.names() if not probes.get(name).on_request)

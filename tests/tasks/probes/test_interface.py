@@ -13,7 +13,7 @@ import pytest
 
 from latentbench.results.errors import UserError
 from latentbench.tasks.config import ProbesConfig
-from latentbench.tasks.probes import probes
+from latentbench.tasks.probes import default_probes, probes
 from latentbench.tasks.probing import probe
 
 PAGE = Path(__file__).parents[3] / "docs" / "systems.md"
@@ -23,7 +23,7 @@ def test_what_makes_no_sense_is_named_with_its_reason(toys: SimpleNamespace, pro
     result = probe(probed(toys.Levels()), ProbesConfig())
     assert result.extra["refused"].keys() == {"normal_samples", "latent_noise", "permutation", "gradient_isolation"}
     assert all(result.extra["refused"].values())
-    assert set(probes.names()) - set(result.extra["refused"]) == set(result.run["probe_seconds"])
+    assert set(default_probes()) - set(result.extra["refused"]) == set(result.run["probe_seconds"])
     names = [metric.name for metric in result.metrics]
     assert len(names) == len(set(names))
     assert all(m.protocol for m in result.metrics)
