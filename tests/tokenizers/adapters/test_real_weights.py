@@ -1,12 +1,14 @@
-"""TAEF2, the tiny autoencoder for FLUX.2, with its real weights through the user's door, on Kodak's pictures."""
+"""Real weights through the user's door: TAEF2 on Kodak's pictures, Lyra V2 on speech."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from latentbench.tasks.metrics.psnr import psnr
 from latentbench.tokenizers.adapters.describe import describe
@@ -14,6 +16,7 @@ from latentbench.tokenizers.adapters.python_config import PythonConfig
 from latentbench.tokenizers.adapters.tokenizer import AdapterTokenizer
 from latentbench.tokenizers.spec import Modality, SignalSpec
 
+PAGE = Path(__file__).parents[3] / "docs" / "adapters.md"
 TAEF2 = """
 import torch
 from torch import nn
@@ -83,3 +86,48 @@ def test_taef2_gives_kodak_back_as_published(shared_data: Path, tmp_path: Path) 
         decoded = tokenizer.decode(tokenizer.encode(x))
         values.append(float(psnr(((decoded + 1) * 127.5).round().clamp(0, 255).byte(), crop.unsqueeze(0))))
     assert values == pytest.approx([27.5, 27.8, 30.3], abs=0.15)
+
+
+def _log_mel(x: Tensor) -> Tensor:
+    """`[N]` samples at 16 kHz to `[64, T]`."""
+    import torchaudio
+
+    mel = torchaudio.transforms.MelSpectrogram(16000, n_fft=1024, hop_length=320, n_mels=64)
+    return torch.log10(mel(x) + 1e-4)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_the_page_s_lyra_gives_speech_back(shared_data: Path, tmp_path: Path) -> None:
+    """The more codes per frame, the nearer the log-mel spectrogram; each clip starts from a fresh state."""
+    pytest.importorskip("ai_edge_litert")
+    import torchaudio
+    from scipy.io import wavfile
+
+    folder, sound = shared_data / "weights" / "lyra_v2", shared_data / "audio" / "lyra_speech" / "sample1_48kHz.wav"
+    if not (folder.is_dir() and sound.is_file()):
+        pytest.skip(f"Lyra or its speech is not present: {folder}, {sound}")
+    (code,) = re.findall(r"```python\n(# my_lyra.py\n.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "my_lyra.py").write_text(code)
+    rate, samples = wavfile.read(sound)
+    speech = torchaudio.functional.resample(torch.from_numpy(samples / 32768).float(), rate, 16000)[
+        16000 : 16000 + 32000
+    ]
+    x = torch.stack([speech, speech.flip(0)]).unsqueeze(1)[..., :15900]
+    signal = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(15900,), rate=16000.0)
+    likeness = []
+    for levels in (16, 46):
+        options = {"folder": str(folder), "levels": levels}
+        config = PythonConfig(path=f"{tmp_path}/my_lyra.py:Lyra", options=options).located("eval")
+        tokenizer = AdapterTokenizer(config, signal, describe(config, signal, "eval").grids)
+        assert (tokenizer.spec.grid.shape, tokenizer.spec.bits_per_sample) == ((50,), 50 * levels * 4)
+        latents = tokenizer.encode(x)
+        assert latents.codes is not None
+        alone = tokenizer.encode(x[1:]).codes
+        assert alone is not None
+        assert torch.equal(latents.codes[1:], alone)
+        decoded = tokenizer.decode(latents)
+        assert decoded.shape == x.shape
+        pair = torch.stack([_log_mel(speech[:15900]).flatten(), _log_mel(decoded[0, 0]).flatten()])
+        likeness.append(float(torch.corrcoef(pair)[0, 1]))
+    assert 0.93 < likeness[0] < likeness[1], likeness
