@@ -301,7 +301,7 @@ def test_flops_are_counted_on_both_sides_of_the_start(image: SignalSpec, sample:
         ({"r1": -1.0}, "r1 must not be negative"),
         ({"layers": 0}, "layers must be at least 1"),
         ({"windows": [8]}, "windows must be one or more sizes of at least 16 samples"),
-        ({"loss": "wgan"}, "loss: input should be 'hinge' or 'softplus'"),
+        ({"loss": "wgan"}, "loss: input should be 'hinge', 'softplus' or 'squares'"),
         ({"strat": 0.5}, "strat: unknown key; did you mean 'start'?"),
     ],
 )
