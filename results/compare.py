@@ -40,11 +40,14 @@ def comparison(first: Sequence[Row], second: Sequence[Row], columns: str | Seque
     result = []
     for groups in split(ours):
         pairs = [(group, theirs[_key(group)]) for group in groups if _key(group) in theirs]
-        if pairs:
+        if any(_metrics(pair, named) for pair in pairs):
             alone = [group.title for group in groups if _key(group) not in theirs]
             result.append(_table(pairs, alone, named))
     if not result:
-        raise UserError("--compare: the two runs share no tokenizer on one data set (by recipe, label and grid point)")
+        of = "" if named is None else f" that has {' or '.join(named)} in both"
+        raise UserError(
+            f"--compare: the two runs share no tokenizer on one data set (by recipe, label and grid point){of}"
+        )
     return result
 
 
