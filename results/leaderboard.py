@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from .activity import last_log
 from .columns import front_axes, matching
+from .compare import comparison
 from .display import files_line
 from .errors import UserError, unknown
 from .filters import select
@@ -16,6 +17,7 @@ from .formats import comma_separated, json_rows, markdown
 from .groups import aggregate, best_first, check_protocols, direction_of, split
 from .latex import latex
 from .page import page
+from .pivot import pivot_table, pivots
 from .rows import NESTED, Row, column_names, metric_names, rows
 from .statistics import pareto as on_front
 from .store import Store
@@ -39,6 +41,8 @@ def leaderboard(
     where: str | Sequence[str] | None = None,
     columns: str | Sequence[str] | None = None,
     pareto: str | Sequence[str] | None = None,
+    group: str | Sequence[str] | None = None,
+    pivot: str | Sequence[str] | None = None,
     suite: str | None = None,
     notes: str | None = None,
     latex_columns: int = 1,
@@ -53,6 +57,8 @@ def leaderboard(
         where=where,
         columns=columns,
         pareto=pareto,
+        group=group,
+        pivot=pivot,
         notes=notes,
         latex_columns=latex_columns,
     )
@@ -67,6 +73,8 @@ def show(
     where: str | Sequence[str] | None = None,
     columns: str | Sequence[str] | None = None,
     pareto: str | Sequence[str] | None = None,
+    group: str | Sequence[str] | None = None,
+    pivot: str | Sequence[str] | None = None,
     suite: str | None = None,
     notes: str | None = None,
 ) -> None:
@@ -76,7 +84,7 @@ def show(
     Unless they are `wide` or `columns` are named, tables have the columns that decide, as many as fit. Notes are short
     unless tables are `wide`.
     """
-    drawn = _tables(_selected(_of(rows(dirs), suite), where), sort, columns, pareto)
+    drawn = _tables(_selected(_of(rows(dirs), suite), where), sort, columns, pareto, group, pivot)
     whole = wide or columns is not None
     console.print(
         *terminal(drawn, width=console.width, whole=whole, notes=_notes(notes, "full" if wide else "short")),
@@ -93,6 +101,8 @@ def render(
     where: str | Sequence[str] | None = None,
     columns: str | Sequence[str] | None = None,
     pareto: str | Sequence[str] | None = None,
+    group: str | Sequence[str] | None = None,
+    pivot: str | Sequence[str] | None = None,
     notes: str | None = None,
     latex_columns: int = 1,
 ) -> str:
@@ -102,6 +112,8 @@ def render(
     must be met. `columns` are names or patterns (list, or text with commas), "all", or None for the compact default.
     `pareto` names the axes of the front that is marked (text with commas); None takes the real rate against the
     modality's distortion in tables, and marks nothing in csv and json, where naming it adds a column `pareto`.
+    `group` names columns: there is a table per value of them, and lines are compared within it. `pivot` names two: the
+    metric `sort` (unless named, what ranks the table) is set in a grid of their values, one for each label.
     `notes` are "full" below each table, "short" with how columns were measured once at the end, or "none"; None is
     "short" for latex, and "full" elsewhere. `latex_columns` is how many columns the paper's page has: a table is as
     wide as one of them.
@@ -113,10 +125,24 @@ def render(
         raise unknown("format", format, get_args(Format))
     chosen = _selected(table, where)
     if format in ("csv", "json"):
+        if group is not None or pivot is not None:
+            raise UserError(f"--format {format} has a line per cell: --group and --pivot are of tables")
         return _flat(chosen, format, sort, None if _all(columns) else columns, _axes(pareto))
-    drawn = _tables(chosen, sort, columns, pareto)
+    drawn = _tables(chosen, sort, columns, pareto, group, pivot)
     whole = columns is not None
     return typeset(drawn, format, notes=notes, latex_columns=latex_columns, whole=whole)
+
+
+def compare(
+    first: Path | str,
+    second: Path | str,
+    *,
+    where: str | Sequence[str] | None = None,
+    columns: str | Sequence[str] | None = None,
+) -> list[Table]:
+    """Tables of the run in `second` against that in `first`: see `compare.comparison`. Raises UserError."""
+    table = [_selected(rows([folder]), where) for folder in (first, second)]
+    return comparison(table[0], table[1], columns)
 
 
 def typeset(
@@ -154,8 +180,12 @@ def _tables(
     sort: str | None,
     columns: str | Sequence[str] | None,
     pareto: str | Sequence[str] | None,
+    group: str | Sequence[str] | None,
+    pivot: str | Sequence[str] | None,
 ) -> list[Table]:
-    drawn = tables(chosen, sort=sort, columns="all" if _all(columns) else columns, front=_axes(pareto))
+    if pivot is not None:
+        return [pivot_table(one) for one in pivots(chosen, pivot, sort.removeprefix("-") if sort else None)]
+    drawn = tables(chosen, sort=sort, columns="all" if _all(columns) else columns, front=_axes(pareto), group=group)
     result = []
     for table in drawn:
         more = (*_data_notes(table), *_log_notes(table))

@@ -64,7 +64,8 @@ class Table:
     """One table per (suite, dataset, modality). `groups` are the lines in the order in which they stand.
 
     `notes` say everything. Where there is little room `brief` stands for those of this table alone, `legend` for what
-    ± and bold mean, and `footnotes` {metric: text} for how each column was measured: tables share the last two.
+    ± and bold mean, and `footnotes` {metric: text} for how each column was measured: tables share the last two. `part`
+    says which of the data set's lines these are, where they are divided.
     """
 
     suite: str
@@ -79,11 +80,12 @@ class Table:
     brief: tuple[str, ...] = ()
     legend: str = ""
     footnotes: Mapping[str, str] = field(default_factory=dict)
+    part: str = ""
 
     @property
     def title(self) -> str:
-        """Suite, data set and modality."""
-        return f"{self.suite} · {self.dataset} ({self.modality})"
+        """Suite, data set and modality, and the part of them."""
+        return f"{self.suite} · {self.dataset} ({self.modality})" + (f" · {self.part}" if self.part else "")
 
     def own_notes(self, notes: Notes) -> tuple[str, ...]:
         """What stands below the table itself."""
@@ -104,8 +106,9 @@ def tables(
     sort: str | None = None,
     columns: str | Sequence[str] | None = None,
     front: Sequence[str] | None = None,
+    group: str | Sequence[str] | None = None,
 ) -> list[Table]:
-    """One table per suite, data set and modality.
+    """One table per suite, data set and modality, and per value of the columns `group`: lines are compared within.
 
     `sort` orders the lines: a metric best first, another number or text ascending, `-name` the other way round; it is
     also what the lines are ranked by if it is a metric with a direction. Raises UserError on unknown names, and where
@@ -115,7 +118,24 @@ def tables(
     known = known_columns(groups)
     if sort is not None and sort.removeprefix("-") not in known:
         raise unknown("column", sort.removeprefix("-"), known, where="sort")
-    return [_table(members, known, sort, columns, front) for members in split(groups)]
+    names = [name.strip() for name in (group.split(",") if isinstance(group, str) else group or ())]
+    for name in names:
+        if name not in known:
+            raise unknown("column", name, known, where="--group")
+    return [
+        replace(_table(part, known, sort, columns, front), part=title)
+        for members in split(groups)
+        for title, part in _parts(members, names)
+    ]
+
+
+def _parts(groups: Sequence[Group], names: Sequence[str]) -> list[tuple[str, list[Group]]]:
+    """The groups by their values of the columns, with a title for each."""
+    parts: dict[str, list[Group]] = {}
+    for group in groups:
+        values = ((name, group.label if name == "label" else group.common(name)) for name in names)
+        parts.setdefault(", ".join(f"{name} {show(value) or '–'}" for name, value in values), []).append(group)
+    return [*parts.items()]
 
 
 def _table(

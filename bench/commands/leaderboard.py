@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .options import dirs_argument, where_option
-from .output import show_tables
+from .output import show_comparison, show_tables
 
 HELP = "tables from finished runs"
 
@@ -22,6 +22,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
     where_option(command)
     command.add_argument("--columns", metavar="A,B,C|all", help="which columns, in which order")
     command.add_argument("--wide", action="store_true", help="on a terminal: all columns and notes, however many")
+    command.add_argument("--group", metavar="A,B", help="a table for each value of these columns: tsr, recipe")
+    command.add_argument(
+        "--pivot", metavar="A,B", help="a grid of the metric --sort over two columns: downsample,channels"
+    )
+    command.add_argument(
+        "--compare", action="store_true", help="the second of two DIRs against the first, with paired differences"
+    )
     command.add_argument(
         "--notes",
         choices=("short", "full", "none"),
@@ -39,6 +46,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it; returns the exit code."""
-    options = {name: getattr(arguments, name) for name in ("format", "sort", "where", "columns", "pareto", "notes")}
+    if arguments.compare:
+        show_comparison(arguments)
+        return 0
+    names = ("format", "sort", "where", "columns", "pareto", "group", "pivot", "notes")
+    options = {name: getattr(arguments, name) for name in names}
     show_tables(arguments.dirs, wide=arguments.wide, latex_columns=arguments.latex_columns, **options)
     return 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...results.errors import UserError
 from ..console import complain
 
 if TYPE_CHECKING:
@@ -36,3 +38,25 @@ def show_tables(
         show(dirs, Console(), wide=wide, **options)
     else:
         print(leaderboard(dirs, format=format or "md", latex_columns=latex_columns, **options))
+
+
+def show_comparison(arguments: argparse.Namespace) -> None:
+    """Print the second of two runs against the first: as tables of a terminal where there is one, else as told."""
+    from rich.console import Console
+
+    from ...results.leaderboard import compare, typeset
+    from ...results.terminal import terminal
+
+    refused = [name for name in ("sort", "pareto", "group", "pivot") if getattr(arguments, name) is not None]
+    if len(arguments.dirs) != 2 or refused or arguments.format in ("csv", "json"):
+        why = f"is given {len(arguments.dirs)} folders" if len(arguments.dirs) != 2 else "has tables of its own"
+        hint = f", without --{refused[0]}" if refused else ""
+        raise UserError(f"--compare {why}: give it two, A and B, as a table{hint} (--format md, latex or html)")
+    drawn = compare(*arguments.dirs, where=arguments.where, columns=arguments.columns)
+    if arguments.format is None and sys.stdout.isatty():
+        console = Console()
+        lines = terminal(drawn, width=console.width, whole=True, notes=arguments.notes or "short")
+        console.print(*lines, sep="\n", highlight=False)
+    else:
+        options = {"notes": arguments.notes, "latex_columns": arguments.latex_columns, "whole": True}
+        print(typeset(drawn, arguments.format or "md", **options))
