@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .spec import Modality
+import math
+
+from .spec import MelSpec, Modality, SignalSpec
 
 ORIENTATIONS = 8
 SCALES = 3
@@ -18,3 +20,11 @@ def target_channels(name: str, modality: Modality) -> int:
     if name == "mobilenet_v2":
         return MOBILENET_V2
     return MELS if modality is Modality.WAVEFORM else SCALES * (ORIENTATIONS + 2)
+
+
+def mel_of(signal: SignalSpec, positions: int) -> MelSpec:
+    """The mel energies of a waveform with about one frame per latent position."""
+    length = signal.shape[-1]
+    hop = max(16, length // max(1, positions))
+    window = 2 ** math.ceil(math.log2(max(64, min(512, 4 * hop))))
+    return MelSpec(sample_rate=int(signal.rate or 16000), n_mels=MELS, n_fft=min(window, length), hop=hop)

@@ -16,7 +16,7 @@ from .losses.lpips import LazyLPIPS
 from .losses.stft import log_mel
 from .mobilenet_v2 import LazyMobileNetV2
 from .spec import MelSpec, Modality, SignalSpec
-from .target_sizes import ALEXNET, MELS, MOBILENET_V2, ORIENTATIONS, SCALES
+from .target_sizes import ALEXNET, MELS, MOBILENET_V2, ORIENTATIONS, SCALES, mel_of
 
 
 class Target:
@@ -36,7 +36,7 @@ def build_target(name: str, signal: SignalSpec, grid: tuple[int, ...], *, where:
     if name == "mobilenet_v2":
         return MobileNetV2Features(grid[-2:], video=modality is Modality.VIDEO, where=where)
     if modality is Modality.WAVEFORM:
-        return LogMelEnergies(rate=int(signal.rate or 16000), length=signal.shape[-1], positions=grid[-1])
+        return LogMelEnergies(mel_of(signal, grid[-1]))
     return OrientedGradients(video=modality is Modality.VIDEO)
 
 
@@ -92,10 +92,8 @@ class LogMelEnergies(Target):
 
     channels = MELS
 
-    def __init__(self, *, rate: int, length: int, positions: int) -> None:
-        hop = max(16, length // max(1, positions))
-        window = 2 ** math.ceil(math.log2(max(64, min(512, 4 * hop))))
-        self.mel = MelSpec(sample_rate=rate, n_mels=MELS, n_fft=min(window, length), hop=hop)
+    def __init__(self, mel: MelSpec) -> None:
+        self.mel = mel
 
     def __call__(self, signal: Tensor) -> list[Tensor]:
         return [log_mel(signal.mean(1, keepdim=True), mel=self.mel).flatten(1, 2)]

@@ -10,7 +10,7 @@ import torch
 
 from latentbench.tokenizers.losses.lpips import LPIPS
 from latentbench.tokenizers.spec import Modality, SignalSpec
-from latentbench.tokenizers.target_sizes import target_channels
+from latentbench.tokenizers.target_sizes import mel_of, target_channels
 from latentbench.tokenizers.targets import (
     AlexNetFeatures,
     LogMelEnergies,
@@ -65,7 +65,8 @@ def test_frames_have_the_features_of_images() -> None:
 
 
 def test_a_tone_is_found_at_its_frequency() -> None:
-    target = LogMelEnergies(rate=16000, length=4096, positions=16)
+    signal = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(4096,), rate=16000.0)
+    target = LogMelEnergies(mel_of(signal, 16))
     low, high = (torch.sin(2 * math.pi * f * torch.arange(4096) / 16000).view(1, 1, -1) for f in (300, 4000))
     peaks = [target(x)[0].mean(-1).argmax().item() for x in (low, high)]
     assert peaks[0] < 8 < 20 < peaks[1]

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from ..cost import Cost
 from ..geometry import grid_shape
 from ..spec import Modality, SignalSpec
-from ..target_sizes import target_channels
+from ..target_sizes import mel_of, target_channels
 from .config import BackboneConfig
 
 _MOBILENET_V2 = 8365.0  # FLOPs per pixel, as torch counts them
@@ -40,6 +40,10 @@ class FrozenConfig(BackboneConfig):
         return target_channels(self.net, signal.modality)
 
     def encoder_cost(self, signal: SignalSpec, downsample: tuple[int, ...]) -> Cost:
+        if self.net == "handmade" and signal.modality is Modality.WAVEFORM:
+            mel = mel_of(signal, grid_shape(signal, downsample)[-1])
+            frames = 1 + signal.shape[-1] // mel.hop
+            return Cost(flops=2.0 * (mel.n_fft // 2 + 1) * mel.n_mels * frames)
         if self.net == "handmade":
             return Cost()
         frames = signal.shape[0] if signal.modality is Modality.VIDEO else 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..cost import Cost
+from ..spec import LatentSpec
 from .config import BottleneckConfig
 
 _FIXED = ("frozen", "patch")
@@ -28,3 +30,6 @@ class StandardiseConfig(BottleneckConfig):
         if channels > features:
             return f"at most the backbone's {features} features can be kept, not {channels}"
         return None
+
+    def cost(self, spec: LatentSpec, features: int) -> Cost:
+        return Cost(flops=2 * 2.0 * features * spec.grid.channels * spec.positions)  # there and back
