@@ -76,10 +76,10 @@ def topology(backbone: str, decoder: str) -> str:
 
 def refused(modality: str, backbone: str, bottleneck: str, decoder: str) -> str:
     """What the message must say where a combination makes no sense; "" where it does."""
-    if (backbone if decoder not in HALVES else decoder) == "frozen":
-        return "'frozen' has no decoder"
     if "seanet" in (backbone, decoder) and modality != "waveform":
         return "is for waveforms"
+    if (backbone if decoder not in HALVES else decoder) == "frozen":
+        return "'frozen' has no decoder"
     if decoder in HALVES and topology(backbone, decoder) != topology(backbone, backbone):
         return "can't read the grid"
     if bottleneck == "linear, closed form" and backbone != "patch":
