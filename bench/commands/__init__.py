@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from . import bd_rate, calibrate, check, doctor, eval, gallery, leaderboard, list, plan, plot, report, run, statistics
+from . import (
+    bd_rate,
+    calibrate,
+    check,
+    doctor,
+    eval,
+    gallery,
+    leaderboard,
+    list,
+    plan,
+    plot,
+    report,
+    run,
+    serve,
+    statistics,
+)
 
 # in the order of the overview; a command's name has dashes where its module has underscores
 COMMANDS: tuple[ModuleType, ...] = (
@@ -18,6 +33,7 @@ COMMANDS: tuple[ModuleType, ...] = (
     calibrate,
     gallery,
     report,
+    serve,
     statistics,
     list,
     doctor,

@@ -17,7 +17,8 @@ _TYPES = {"png": "image/png", "wav": "audio/wav"}
 # the server that the page came from. plotly.js draws many points with WebGL, whose programs it compiles.
 _POLICY = (
     "default-src 'none'; script-src 'self' file: 'unsafe-inline' 'unsafe-eval'; "
-    "style-src 'self' file: 'unsafe-inline'; img-src 'self' file: data: blob:; media-src 'self' file: data:; connect-src 'self'; base-uri 'none'; "
+    "style-src 'self' file: 'unsafe-inline'; img-src 'self' file: data: blob:; "
+    "media-src 'self' file: data:; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'"
 )
 INDEX = "index.html"
