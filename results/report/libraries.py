@@ -1,8 +1,12 @@
-"""The page's two libraries, as their Python packages ship them: plotly.js draws, DataTables sorts and filters."""
+"""The page's two libraries, as their Python packages ship them: plotly.js draws, DataTables sorts and filters.
+
+Each script begins with the licence of its package, so that whoever is given a report is given that too.
+"""
 
 from __future__ import annotations
 
 import re
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,7 +17,7 @@ _EXPORT = re.compile(r"export\s*\{([^{}]*)\}\s*;?")
 
 def plotly() -> bytes:
     """plotly.js, whole. Raises UserError where the package is not installed."""
-    return _file("plotly", "package_data/plotly.min.js")
+    return licence("plotly") + _file("plotly", "package_data/plotly.min.js")
 
 
 def datatables() -> tuple[bytes, bytes]:
@@ -23,7 +27,8 @@ def datatables() -> tuple[bytes, bytes]:
     leaves its exports in `window.tables`. Raises UserError where the package is not installed or exports nothing.
     """
     script = _file("itables", "html/dt_bundle.js").decode()
-    return plain_script(script, "tables").encode(), _file("itables", "html/dt_bundle.css")
+    notice = licence("itables")
+    return notice + plain_script(script, "tables").encode(), notice + _file("itables", "html/dt_bundle.css")
 
 
 def plain_script(module: str, name: str) -> str:
@@ -40,6 +45,19 @@ def plain_script(module: str, name: str) -> str:
         properties.append(f"{exported or local}:{local}")
     body = _EXPORT.sub(lambda _: f"window.{name}={{{','.join(properties)}}};", module)
     return f"(()=>{{{body}\n}})();\n"
+
+
+def licence(package: str) -> bytes:
+    """The text of an installed package's licence as a comment of a script or a style; empty where it has none."""
+    try:
+        installed = distribution(package)
+    except PackageNotFoundError:
+        return b""  # a copy on the path, without what pip writes beside it
+    for path in installed.files or ():
+        if path.name.upper().startswith(("LICENSE", "LICENCE")):
+            text = path.read_text().replace("*/", "* /").strip()
+            return f"/*!\n{package} {installed.version}\n\n{text}\n*/\n".encode()
+    return b""
 
 
 def _file(package: str, path: str) -> bytes:

@@ -23,8 +23,7 @@
     if (revision !== null && now.revision !== revision) {
       const busy = [...document.querySelectorAll("audio")].some((player) => !player.paused);
       if (!busy) { location.reload(); return; }
-    }
-    revision = now.revision;
+    } else revision = now.revision;
     const jobs = now.training.map((job) => el("li", {}, el("b", {}, job.title), ` step ${report.number(job.step)}${job.of ? ` of ${job.of}` : ""}, loss ${report.number(job.loss, 4)}${job.rate ? `, ${report.number(job.rate, 3)} samples/s` : ""} `, spark(job.losses)));
     place.replaceChildren(
       el("div", { class: "bar" }, el("progress", { max: now.cells, value: now.finished, "aria-label": "cells finished" }), el("span", {}, `${now.finished} of ${now.cells} cells${now.failed ? `, ${now.failed} failed` : ""}${now.active ? "" : "; no run is working on it"}`)),

@@ -40,6 +40,20 @@ def test_what_is_installed_is_complete_and_loads_nothing() -> None:
     assert len(libraries.plotly()) > 1_000_000
 
 
+def test_their_licences_and_their_authors_go_along() -> None:
+    script, style = (part.decode() for part in libraries.datatables())
+    chart = libraries.plotly().decode()
+    for text in (script, style, chart):
+        assert text.startswith("/*!")
+        head = " ".join(text[: text.index("*/")].split())
+        assert "Permission is hereby granted, free of charge" in head
+        assert "shall be included in all copies" in head
+    for author in ("Marc Wouts", "SpryMedia Ltd", "OpenJS Foundation", "Stuart Knightley"):
+        assert author in script
+    assert "Plotly, Inc" in chart
+    assert libraries.licence("no-such-package") == b""
+
+
 def test_a_missing_package_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(libraries, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"needs the package plotly: pip install 'latentbench\[report\]'"):
