@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ...results.rows import rows
 
     chosen = select(rows(arguments.dirs), arguments.where)
-    format, path = ("csv", arguments.csv) if arguments.csv else ("parquet", arguments.parquet)
-    lines, columns = export(chosen, path, format=format, long=arguments.long)
+    path = arguments.csv or arguments.parquet
+    lines, columns = export(chosen, path, format="csv" if arguments.csv else "parquet", long=arguments.long)
     print(f"{lines} rows of {columns} columns: {path}")
     return 0
