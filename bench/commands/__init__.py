@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from . import bd_rate, calibrate, check, doctor, eval, gallery, leaderboard, list, plan, plot, run, statistics
+from . import bd_rate, calibrate, check, doctor, eval, gallery, leaderboard, list, plan, plot, run, score, statistics
 
 # in the order of the overview; a command's name has dashes where its module has underscores
 COMMANDS: tuple[ModuleType, ...] = (
@@ -16,6 +16,7 @@ COMMANDS: tuple[ModuleType, ...] = (
     bd_rate,
     plot,
     calibrate,
+    score,
     gallery,
     statistics,
     list,
