@@ -280,11 +280,15 @@ def _calibrated(argv: list[str]) -> None:
 
 def _calibrated_runs(argv: list[str]) -> None:
     """The suite is shipped and its cells have priors; tests/results/calibration runs the command on records."""
-    options = cli._parser().parse_args(argv)
-    (folder,) = options.sources
-    suite = load_suite(folder.name)
-    assert len(make_plan(suite, {data.label: "" for data in suite.data}).cells) >= 3
-    assert "generation" in suite.tasks
+    for folder in cli._parser().parse_args(argv).sources:
+        suite = load_suite(folder.name)
+        assert len(make_plan(suite, {data.label: "" for data in suite.data}).cells) >= 3
+        assert "generation" in suite.tasks
+
+
+def _scored(argv: list[str]) -> None:
+    """tests/results/calibration runs the command on records; here its words are read."""
+    cli._parser().parse_args(argv)
 
 
 def _tox(argv: list[str]) -> None:
@@ -354,6 +358,7 @@ RULES: list[tuple[str, Callable[[list[str]], None]]] = [
     (r"latentbench report\b", _reported),
     (r"latentbench calibrate \S+\.csv ", _calibrated),
     (r"latentbench calibrate runs/\S+", _calibrated_runs),
+    (r"latentbench score \S+\.json runs/", _scored),
     (r"latentbench (eval|check)\b", _evaluated),
     (r"latentbench run quickstart --engine leases ", _shared),
     (r"latentbench (work|status|gc|export) ", _as_is),

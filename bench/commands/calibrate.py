@@ -6,8 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from .options import names, where_option
+from .options import names, positive, where_option
 
+_OPTIONS = ("outcome", "family", "proxies", "baselines", "given", "where", "better", "higher", "lower", "admit")
 HELP = "which cheap numbers predict generation: from finished runs, or a CSV"
 
 
@@ -32,6 +33,20 @@ def add_options(command: argparse.ArgumentParser) -> None:
         default="earned",
         help="of runs: only cells whose prior beats those in closed form, or all",
     )
+    command.add_argument(
+        "--pairs",
+        action="store_true",
+        help="also pairs of proxies: the mean of two proxies' ranks, each the better way up",
+    )
+    command.add_argument(
+        "--fit-score",
+        metavar="FILE.json",
+        type=Path,
+        help="fit a score of few proxies, test it on families left out, and write it; `latentbench score` reads it",
+    )
+    command.add_argument(
+        "--terms", metavar="N", type=positive, default=2, help="proxies in a score, at most (default: 2)"
+    )
     where_option(command)
     command.add_argument("--format", choices=("text", "md", "json"), help="default: text on a terminal, else md")
     command.add_argument("--plot", metavar="FILE", type=Path, help="scatter plots: a .png, .svg or .pdf")
@@ -45,7 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
     from ...results.calibration.picture import draw
     from ...results.calibration.text import markdown, terminal, to_json
 
-    names = ("outcome", "family", "proxies", "baselines", "given", "where", "better", "higher", "lower", "admit")
+    if arguments.fit_score is not None:
+        return _fit_score(arguments)
+    names = (*_OPTIONS, "pairs")
     results = calibrations(arguments.sources, **{name: getattr(arguments, name) for name in names})
     pictures = draw(results, arguments.plot) if arguments.plot is not None else []
     if arguments.format == "json":
@@ -59,4 +76,23 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(markdown(result) for result in results), end="")
     for path in pictures:
         print(path)
+    return 0
+
+
+def _fit_score(arguments: argparse.Namespace) -> int:
+    from ...results.calibration.command import observations
+    from ...results.calibration.score import fit_score
+    from ...results.calibration.score_file import summary, to_json
+    from ...results.errors import UserError
+
+    if arguments.pairs or arguments.plot is not None or arguments.format is not None:
+        raise UserError("--fit-score writes a score, and no table or picture: leave out --pairs, --plot and --format")
+    tables = observations(arguments.sources, **{name: getattr(arguments, name) for name in _OPTIONS})
+    first = [table for table in tables if table.outcome == tables[0].outcome]
+    score = fit_score(first, terms=arguments.terms)
+    try:
+        arguments.fit_score.write_text(to_json(score, first))
+    except OSError as error:
+        raise UserError(f"{arguments.fit_score}: {error.strerror}") from error
+    print("\n".join([*summary(score), "", str(arguments.fit_score)]))
     return 0

@@ -49,19 +49,27 @@ def is_trained_distance(outcome: str) -> bool:
     return outcome == "gfid" or outcome.startswith("gfd_")
 
 
+def best_closed_forms(row: Row) -> dict[str, Metric]:
+    """By net, the smallest distance of a prior in closed form that is a model of the latents."""
+    distances = [name.replace("rf", "gf", 1) for name in row.metrics if name == "rfid" or name.startswith("rfd_")]
+    nets = {_net(name) for name in (*row.metrics, *distances) if is_trained_distance(name)}
+    best: dict[str, Metric] = {}
+    for name, metric in row.metrics.items():
+        if not name.startswith("cfd_") or name.startswith(_NO_MODEL) or metric.value is None:
+            continue
+        net = max((net for net in nets if name.endswith(f"_{net}")), key=len, default="")
+        known = best.get(net)
+        if net and (known is None or known.value is None or metric.value < known.value):
+            best[net] = metric
+    return best
+
+
 def _earned(row: Row, outcome: str) -> bool | None:
     """Whether the row's prior lies clearly below the best one in closed form; None where either is not known."""
-    trained, nets = row.metrics.get(outcome), {_net(name) for name in row.metrics if is_trained_distance(name)}
-    closed = [
-        (metric.value, metric)
-        for name, metric in row.metrics.items()
-        if name.startswith("cfd_") and not name.startswith(_NO_MODEL) and metric.value is not None
-        if max((net for net in nets if name.endswith(f"_{net}")), key=len, default="") == _net(outcome)
-    ]
-    if trained is None or trained.value is None or not closed:
+    trained, best = row.metrics.get(outcome), best_closed_forms(row).get(_net(outcome))
+    if trained is None or trained.value is None or best is None or best.value is None:
         return None
-    value, best = min(closed, key=lambda pair: pair[0])
-    return trained.value + NORMAL * math.hypot(_error(trained), _error(best)) < value
+    return trained.value + NORMAL * math.hypot(_error(trained), _error(best)) < best.value
 
 
 def _net(outcome: str) -> str:

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
 from ..metric import Direction
+from .observations import Observations
+from .pairs import with_pairs
 from .report import Calibration, calibrate
 from .run_records import read_runs
 from .table_file import read_table
 
 
-def calibrations(
+def calibrations(sources: Sequence[Path], *, pairs: bool = False, **options: Any) -> list[Calibration]:
+    """The calibrations of folders of runs, or of CSV files, with the options of `observations`; with `pairs` of
+    proxies too. Raises UserError."""
+    tables = observations(sources, **options)
+    return [calibrate(with_pairs(table) if pairs else table) for table in tables]
+
+
+def observations(
     sources: Sequence[Path],
     *,
     outcome: str | None = None,
@@ -25,8 +35,8 @@ def calibrations(
     higher: Sequence[str] = (),
     lower: Sequence[str] = (),
     admit: str = "earned",
-) -> list[Calibration]:
-    """The calibrations of folders of runs, or of CSV files: see `read_runs` and `read_table`. Raises UserError."""
+) -> list[Observations]:
+    """What is calibrated in folders of runs, or in CSV files: see `read_runs` and `read_table`. Raises UserError."""
     files = [path for path in sources if path.suffix.lower() == ".csv"]
     folders = [path for path in sources if path not in files]
     if files and folders:
@@ -62,4 +72,4 @@ def calibrations(
     for table in tables:
         if len(table.items) < 3:
             raise UserError(f"{table.title}: a calibration needs three tokenizers, and it has {len(table.items)}")
-    return [calibrate(table) for table in tables]
+    return tables

@@ -55,19 +55,21 @@ class Observation:
 @dataclass(frozen=True, kw_only=True)
 class Predictor:
     """A number that may predict the outcome: which way is said to be better, whether it is one of the dull ones, and
-    what one tokenizer's value cost, as far as known: seconds, and training FLOPs as a share of the full prior's."""
+    what one tokenizer's value cost, as far as known: seconds, and training FLOPs as a share of the full prior's. A
+    `pair` is of two proxies."""
 
     name: str
     direction: Direction = "none"
     baseline: bool = False
     seconds: float | None = None
     share_of_flops: float | None = None
+    pair: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Observations:
     """The tokenizers of one calibration. `direction` says which way the outcome is better, `given` what partial
-    coefficients hold fixed, `notes` what was left out."""
+    coefficients hold fixed, `notes` what was left out; `modality` is "" where nobody says."""
 
     title: str
     outcome: str
@@ -76,6 +78,7 @@ class Observations:
     predictors: tuple[Predictor, ...]
     given: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    modality: str = ""
 
     @property
     def families(self) -> int:

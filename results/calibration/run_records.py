@@ -13,7 +13,7 @@ from ..groups import Group, aggregate, check_protocols, direction_of, split
 from ..metric import Direction
 from ..rows import Row, column_names, is_number, metric_names, rows
 from ..store import Store
-from .admission import Admission, admission, is_trained_distance
+from .admission import Admission, admission, best_closed_forms, is_trained_distance
 from .observations import (
     FAMILY_MEAN,
     Observation,
@@ -26,6 +26,7 @@ from .observations import (
 )
 
 MEAN_RANK = "mean_rank"
+BEST = "cfd_best_"
 # Rate and distortion, the first of each that a table has: what partial correlations hold fixed.
 _RATE = ("real_bits", "bits_per_sample", "elements")
 _DISTORTION = ("psnr", "si_sdr", "mel_distance", "mel_spectrogram_distance")
@@ -115,7 +116,7 @@ def _admission(groups: Sequence[Group], outcome: str, admit: str) -> Admission:
 def _verdict(judged: Admission) -> list[str]:
     notes = []
     if judged.censored:
-        names = ", ".join(_name(group) for group in judged.censored)
+        names = ", ".join(cell_name(group) for group in judged.censored)
         notes.append(
             f"Censored: {len(judged.censored)} cells whose prior does not lie clearly below the best one in closed "
             f"form, so that its gFD tells of too little training, are left out: {names}."
@@ -155,18 +156,22 @@ def _observations(
         if not outcomes:
             continue
         values = {name: value for name in {*chosen, *dull, *fixed} if (value := group.mean(name)) is not None}
+        values |= closed_form_values(group) if proxies is None else {}
         results = tuple(math.log(value) if logarithm else value for value in outcomes.values())
-        items.append(Observation(name=_name(group), family=_family(group, family), outcome=results, values=values))
+        items.append(Observation(name=cell_name(group), family=_family(group, family), outcome=results, values=values))
     predictors = [
         *(Predictor(name=name, direction=direction_of(groups, name)) for name in chosen),
         *(Predictor(name=name, direction="none", baseline=True) for name in dull),
     ]
+    best = dict.fromkeys(name for item in items for name in item.values if name.startswith(BEST))
+    predictors[len(chosen) : len(chosen)] = [Predictor(name=name, direction="lower") for name in best]
     if with_family_mean(items):
         predictors.append(Predictor(name=FAMILY_MEAN, direction=direction, baseline=True))
     first = groups[0]
     absent = len(groups) - len(items)
     return Observations(
         title=f"{first.suite} · {first.dataset} ({first.modality})",
+        modality=str(first.modality),
         outcome=f"log {outcome}" if logarithm else outcome,
         direction=direction,
         items=tuple(items),
@@ -174,6 +179,16 @@ def _observations(
         given=tuple(fixed),
         notes=(f"{absent} cells without {outcome} are left out.",) if absent else (),
     )
+
+
+def closed_form_values(group: Group) -> dict[str, float]:
+    """`cfd_best_<net>`: the mean over seeds of the smallest distance of a prior in closed form. Values and codes have
+    different ones, so that no single one is known of all tokenizers."""
+    found: dict[str, list[float]] = {}
+    for row in group.rows:
+        for net, metric in best_closed_forms(row).items():
+            found.setdefault(BEST + net, []).append(float(metric.value or 0.0))
+    return {name: math.fsum(values) / len(values) for name, values in found.items()}
 
 
 def _columns(groups: Sequence[Group], outcome: str) -> list[str]:
@@ -216,7 +231,8 @@ def _nets(groups: Sequence[Group]) -> list[str]:
     return [name for name in metric_names(r for g in groups for r in g.rows) if matches(name, ("gfd_*",))]
 
 
-def _name(group: Group) -> str:
+def cell_name(group: Group) -> str:
+    """A cell's label, with its place on the axes of its grid."""
     axes = ", ".join(f"{axis}={value}" for axis, value in group.axes.items())
     return f"{group.label} ({axes})" if axes else group.label
 

@@ -19,6 +19,7 @@ from .observations import FAMILY_MEAN
 from .report import Calibration, ProxyReport
 
 _WIDE = 150  # columns of a terminal from which all intervals fit
+_PAIRS = 10
 _DECIDING = ("proxy", "n", "ρ", "within", "across", "pairs", "p")
 _COLUMNS = (
     "proxy",
@@ -47,7 +48,7 @@ def terminal(calibration: Calibration, width: int) -> Iterator[RenderableType]:
     table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for head in heads:
         table.add_column(head, justify="left" if head == "proxy" else "right", overflow="fold")
-    for report, line in zip(calibration.proxies, lines, strict=True):
+    for report, line in zip(listed(calibration), lines, strict=True):
         table.add_row(*(Text(printable(cell), "dim" if report.predictor.baseline else "") for cell in line))
     yield table
     for note in notes(calibration):
@@ -64,11 +65,17 @@ def markdown(calibration: Calibration) -> str:
     return "\n".join([f"## {_escaped(_title(calibration))}", "", *rows, "", *below]) + "\n"
 
 
+def listed(calibration: Calibration) -> list[ProxyReport]:
+    """The lines of a table: all proxies, and of pairs of proxies the ten with the largest |ρ|."""
+    pairs = [report for report in calibration.proxies if report.predictor.pair]
+    return [report for report in calibration.proxies if not report.predictor.pair or report in pairs[:_PAIRS]]
+
+
 def filled(
     calibration: Calibration, columns: Sequence[str] = _COLUMNS, *, intervals: bool
 ) -> tuple[list[str], list[list[str]]]:
     """The columns that have something to say, and the proxies' lines."""
-    cells = [_cells(calibration, report, intervals=intervals) for report in calibration.proxies]
+    cells = [_cells(calibration, report, intervals=intervals) for report in listed(calibration)]
     heads = [name for name in columns if name == "proxy" or any(line[name] for line in cells)]
     return heads, [[line[name] for name in heads] for line in cells]
 
@@ -212,6 +219,9 @@ def notes(calibration: Calibration) -> list[str]:
         result.append(f"over dull: |ρ| less that of {calibration.dullest}, the best baseline, over the rows of both.")
     tried = sum(not report.predictor.baseline for report in calibration.proxies)
     result.append(f"p: of no relation, corrected for {tried} proxies tried; baselines are not tested.")
+    pairs = sum(report.predictor.pair for report in calibration.proxies)
+    if pairs > _PAIRS:
+        result.append(f"Of {pairs} pairs of proxies the {_PAIRS} with the largest |ρ| are listed.")
     if observations.given:
         result.append(f"partial: ρ with {', '.join(observations.given)} held fixed.")
     if any(report.predictor.name == FAMILY_MEAN for report in calibration.proxies):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from latentbench.bench import cli
-from latentbench.results.calibration.admission import admission
+from latentbench.results.calibration.admission import admission, best_closed_forms
 from latentbench.results.calibration.run_records import read_runs
 from latentbench.results.errors import UserError
 from latentbench.results.groups import Group
@@ -55,6 +55,13 @@ def test_interpolation_is_no_model_and_other_nets_do_not_count() -> None:
     assert verdict((*own, *other)) == (1, 0, 0)
     assert verdict((*own, *other), outcomes=("gfd_net", "gfd_my_net")) == (0, 1, 0)
     assert verdict((distance("gfid", 5), distance("cfd_gaussian_inception", 4)), outcomes=("gfid",)) == (0, 1, 0)
+
+
+def test_the_best_is_known_by_net_also_without_a_prior() -> None:
+    closed = [distance(f"cfd_{name}_net", value) for name, value in (("gaussian", 4), ("kronecker", 3))]
+    nets = [distance("rfd_net", 1), distance("rfid", 1), distance("cfd_markov_inception", 7)]
+    (row,) = group((*closed, *nets, distance("cfd_interpolation_net", 1))).rows
+    assert {net: metric.value for net, metric in best_closed_forms(row).items()} == {"net": 3, "inception": 7}
 
 
 def test_what_cannot_be_tested_is_admitted_and_counted() -> None:

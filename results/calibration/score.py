@@ -1,0 +1,270 @@
+"""A score of few proxies, fitted on some families of tokenizers and tested on those it has not seen.
+
+The score of a tokenizer is intercept + Σ coefficient · (x − mean) / deviation, x a proxy (its logarithm where it is
+positive everywhere). Lower is better: it predicts the outcome of its table in deviations from the table's mean, so that
+tables of several modalities can be fitted together, and a score orders tokenizers of one table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UserError
+from .correlation import Array
+from .levels import Correlation, Rows, correlate, resample
+from .observations import Observations
+
+VERSION = 1
+_RIDGE = 0.5  # of a row: rows are few, and proxies go together
+_LEAST_FAMILIES = 4
+_DRAWS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """One proxy in a score: how it enters, and the range of it that the score was fitted on."""
+
+    proxy: str
+    logarithm: bool
+    mean: float
+    deviation: float
+    coefficient: float
+    low: float
+    high: float
+
+    def of(self, value: float) -> float:
+        """What the term adds for a tokenizer with this value of the proxy. Raises ValueError for a logarithm of
+        nothing."""
+        x = math.log(value) if self.logarithm else value
+        return self.coefficient * (x - self.mean) / self.deviation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skill:
+    """How a score does on rows it was not fitted on: the share of the outcome's variance that it predicts (1 − squared
+    error over that of the mean of the other rows: 0 or less is no skill), and the rank correlation,
+    None where it orders nothing."""
+
+    n: int
+    explained: float
+    spearman: Correlation | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A fitted score: terms (none where no proxy earned its place), what it was tested on, and where it holds.
+
+    `families` is the skill on families left out, `tables` by table the skill of a score fitted on the other tables.
+    """
+
+    intercept: float
+    terms: tuple[Term, ...]
+    outcome: str
+    modalities: tuple[str, ...]
+    rows: int
+    family_count: int
+    families: Skill
+    tables: Mapping[str, Skill]
+
+    @property
+    def formula(self) -> str:
+        """The score as people read it."""
+        parts = [f"{round(self.intercept, 12):.3g}"]
+        for term in self.terms:
+            x = f"log {term.proxy}" if term.logarithm else term.proxy
+            sign = "−" if term.coefficient < 0 else "+"
+            centre = f"{'−' if term.mean > 0 else '+'} {abs(term.mean):.4g}"
+            parts.append(f"{sign} {abs(term.coefficient):.3g} ({x} {centre}) / {term.deviation:.3g}")
+        return "modelability_score = " + " ".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """All rows of all tables: proxies (n, p), standardised outcome (n,), family and table of each as numbers."""
+
+    names: tuple[str, ...]
+    logarithm: NDArray[np.bool_]
+    raw: Array
+    x: Array
+    y: Array
+    outcomes: tuple[Array, ...]
+    family: NDArray[np.intp]
+    table: NDArray[np.intp]
+
+
+def fit_score(tables: Sequence[Observations], *, terms: int = 2, seed: int = 0) -> Score:
+    """Fit a score of at most `terms` proxies to the tables, and test it on each family left out in turn, choice of
+    proxies included; where there are several tables, on each table left out too.
+
+    Proxies, not baselines, that every tokenizer has are candidates. How many are taken, none among them, and which, is
+    decided by the error on left-out families of the rows that the score is fitted on. Raises UserError for fewer than
+    four families, or where no proxy is common to all rows.
+    """
+    data = _together(tables)
+    if len(np.unique(data.family)) < _LEAST_FAMILIES:
+        raise UserError(
+            f"a score is tested on families that it has not seen, and needs {_LEAST_FAMILIES} of them; there are "
+            f"{len(np.unique(data.family))}"
+        )
+    everything = np.arange(len(data.y))
+    guesses, means = _left_out(data, data.family, everything, terms)
+    chosen, intercept, weights, centre, spread = _fit(data, everything, terms)
+    low, high = data.raw.min(0), data.raw.max(0)
+    return Score(
+        intercept=intercept,
+        terms=tuple(
+            Term(
+                proxy=data.names[j],
+                logarithm=bool(data.logarithm[j]),
+                mean=float(centre[k]),
+                deviation=float(spread[k]),
+                coefficient=float(weights[k]),
+                low=float(low[j]),
+                high=float(high[j]),
+            )
+            for k, j in enumerate(chosen)
+        ),
+        outcome=tables[0].outcome,
+        modalities=tuple(sorted({table.modality for table in tables if table.modality})),
+        rows=len(data.y),
+        family_count=len(np.unique(data.family)),
+        families=_skill(data, everything, guesses, means, seed),
+        tables=_by_table(data, tables, terms, seed),
+    )
+
+
+def value_of(score: Score, values: Mapping[str, float], modality: str = "") -> tuple[float | None, list[str]]:
+    """A tokenizer's score, and why it is to be doubted or, where it is None, why there is none.
+
+    It is withheld where a proxy is missing, and where one lies beyond the fitted range by more than the range's own
+    width (on the scale on which it enters); within that, and for a modality that was not fitted, it is given with a
+    warning.
+    """
+    if not score.terms:
+        return None, ["no proxy earned a place in the score"]
+    warnings = []
+    if score.modalities and modality and modality not in score.modalities:
+        warnings.append(f"{modality} was not fitted ({', '.join(score.modalities)})")
+    total = score.intercept
+    for term in score.terms:
+        value = values.get(term.proxy)
+        if value is None or not math.isfinite(value) or (term.logarithm and value <= 0):
+            return None, [f"{term.proxy} is {'missing' if value is None else value}"]
+        low, at, high = ((math.log(v) if term.logarithm else v) for v in (term.low, value, term.high))
+        beyond = max(low - at, at - high, 0.0)
+        place = f"{term.proxy} = {value:.4g} lies outside {term.low:.4g} to {term.high:.4g}"
+        if beyond > high - low:
+            return None, [f"{place}, far from what was fitted"]
+        if beyond > 0:
+            warnings.append(place)
+        total += term.of(value)
+    return total, warnings
+
+
+def _together(tables: Sequence[Observations]) -> _Table:
+    names = [p.name for p in tables[0].predictors if not p.baseline]
+    items = [(number, table, item) for number, table in enumerate(tables) for item in table.items]
+    names = [name for name in names if all(name in item.values for _, _, item in items)]
+    raw: Array = np.array([[item.values[name] for name in names] for _, _, item in items]).reshape(-1, len(names))
+    varies = raw.std(0) > 1e-9 * (np.abs(raw).max(0, initial=0) + 1e-12) if names else np.zeros(0, dtype=bool)
+    names, raw = [name for name, kept in zip(names, varies, strict=True) if kept], raw[:, varies]
+    if not names:
+        raise UserError("a score needs a proxy that all tokenizers have and that varies")
+    logarithm = (raw > 0).all(0)
+    y, outcomes = np.empty(len(items)), []
+    number = np.array([n for n, _, _ in items], dtype=np.intp)
+    for n, table in enumerate(tables):
+        part = np.flatnonzero(number == n)
+        means = np.array([item.mean for item in table.items])
+        sign = -1.0 if table.direction == "higher" else 1.0
+        deviation = float(means.std()) or 1.0
+        y[part] = sign * (means - means.mean()) / deviation
+        outcomes += [sign * (np.array(item.outcome) - means.mean()) / deviation for item in table.items]
+    keys = [(item.family if table.families > 1 else item.name) for _, table, item in items]
+    labels = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+    return _Table(
+        names=tuple(names),
+        logarithm=logarithm,
+        raw=raw,
+        x=np.where(logarithm, np.log(np.where(raw > 0, raw, 1)), raw),
+        y=y,
+        outcomes=tuple(outcomes),
+        family=np.array([labels[key] for key in keys], dtype=np.intp),
+        table=number,
+    )
+
+
+def _solve(x: Array, y: Array) -> tuple[float, Array, Array, Array]:
+    """Ridge regression on standardised columns: intercept, weights, and the columns' means and deviations."""
+    centre, spread = x.mean(0), x.std(0)
+    spread = np.where(spread > 0, spread, 1.0)
+    z = (x - centre) / spread
+    weights = np.linalg.solve(z.T @ z + _RIDGE * np.eye(x.shape[1]), z.T @ (y - y.mean()))
+    return float(y.mean()), weights, centre, spread
+
+
+def _errors(data: _Table, rows: NDArray[np.intp], columns: Sequence[int]) -> Array:
+    """The squared errors (n,) of a fit on the given columns, each row's by the other families' fit."""
+    errors = np.empty(len(rows))
+    x, y, family = data.x[np.ix_(rows, list(columns))], data.y[rows], data.family[rows]
+    for label in np.unique(family):
+        inside = family == label
+        guess = np.full(int(inside.sum()), y[~inside].mean())
+        if len(columns):
+            intercept, weights, centre, spread = _solve(x[~inside], y[~inside])
+            guess = intercept + ((x[inside] - centre) / spread) @ weights
+        errors[inside] = (guess - y[inside]) ** 2
+    return errors
+
+
+def _fit(data: _Table, rows: NDArray[np.intp], terms: int) -> tuple[list[int], float, Array, Array, Array]:
+    """Forward selection, as far as the error on left-out families falls by more than its standard error."""
+    path: list[int] = []
+    chosen, errors = 0, _errors(data, rows, path)
+    while len(path) < min(terms, len(data.names)):
+        rest = [j for j in range(len(data.names)) if j not in path]
+        tried = {j: _errors(data, rows, [*path, j]) for j in rest}
+        path.append(min(rest, key=lambda j: float(tried[j].mean())))
+        gain = errors - tried[path[-1]]
+        if gain.mean() > gain.std(ddof=1) / math.sqrt(len(gain)):
+            chosen, errors = len(path), tried[path[-1]]
+    path = path[:chosen]
+    return path, *_solve(data.x[np.ix_(rows, path)], data.y[rows])
+
+
+def _left_out(data: _Table, groups: NDArray[np.intp], rows: NDArray[np.intp], terms: int) -> tuple[Array, Array]:
+    """Each row's score by a fit, proxies chosen anew, on the rows of the other groups; and the mean of these."""
+    guesses, means = np.empty(len(rows)), np.empty(len(rows))
+    for label in np.unique(groups[rows]):
+        inside = groups[rows] == label
+        chosen, intercept, weights, centre, spread = _fit(data, rows[~inside], terms)
+        guesses[inside] = intercept + ((data.x[np.ix_(rows[inside], chosen)] - centre) / spread) @ weights
+        means[inside] = data.y[rows[~inside]].mean()
+    return guesses, means
+
+
+def _skill(data: _Table, rows: NDArray[np.intp], guesses: Array, means: Array, seed: int) -> Skill:
+    y = data.y[rows]
+    around = Rows(
+        x=guesses, outcomes=[data.outcomes[i] for i in rows], family=data.family[rows], place=np.arange(len(rows))
+    )
+    found = correlate("overall", "spearman", around, resample(around, _DRAWS, seed))
+    explained = 1 - float(((guesses - y) ** 2).sum()) / float(((means - y) ** 2).sum())
+    return Skill(n=len(rows), explained=explained, spearman=found)
+
+
+def _by_table(data: _Table, tables: Sequence[Observations], terms: int, seed: int) -> dict[str, Skill]:
+    if len(tables) < 2:
+        return {}
+    everything = np.arange(len(data.y))
+    guesses, means = _left_out(data, data.table, everything, terms)
+    return {
+        table.title: _skill(data, part, guesses[part], means[part], seed)
+        for number, table in enumerate(tables)
+        if len(part := np.flatnonzero(data.table == number)) > 2
+    }

@@ -1,0 +1,127 @@
+"""A fitted score as a file, and as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from .levels import Correlation
+from .observations import Observations
+from .score import VERSION, Score, Skill, Term
+from .text import shown
+
+_NAME = "modelability_score"
+
+
+def to_json(score: Score, tables: Sequence[Observations]) -> str:
+    """The score with its version, domain of validity, what it was tested on, and the table that it was fitted on."""
+    used = [term.proxy for term in score.terms]
+    plain = {
+        "name": _NAME,
+        "version": VERSION,
+        "formula": score.formula,
+        "outcome": score.outcome,
+        "direction": "lower",
+        "intercept": score.intercept,
+        "terms": [asdict(term) for term in score.terms],
+        "domain": {"modalities": list(score.modalities), "rows": score.rows, "families": score.family_count},
+        "tested": {
+            "families left out": _skill(score.families),
+            "tables left out": {name: _skill(skill) for name, skill in score.tables.items()},
+        },
+        "fitted on": [
+            {
+                "table": table.title,
+                "tokenizer": item.name,
+                "family": item.family,
+                "outcome": list(item.outcome),
+                **{name: item.values[name] for name in used},
+            }
+            for table in tables
+            for item in table.items
+        ],
+    }
+    return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
+
+
+def from_json(path: Path) -> Score:
+    """A score out of a file that `to_json` wrote. Raises UserError, with the file, for anything else."""
+    try:
+        plain = json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: no JSON: {error}") from error
+    if not isinstance(plain, dict) or plain.get("name") != _NAME:
+        raise UserError(f"{path}: no score; `latentbench calibrate … --fit-score FILE.json` writes one")
+    if plain.get("version") != VERSION:
+        raise UserError(f"{path}: a score of version {plain.get('version')}; this program reads version {VERSION}")
+    try:
+        tested = plain["tested"]
+        return Score(
+            intercept=float(plain["intercept"]),
+            terms=tuple(Term(**term) for term in plain["terms"]),
+            outcome=plain["outcome"],
+            modalities=tuple(plain["domain"]["modalities"]),
+            rows=plain["domain"]["rows"],
+            family_count=plain["domain"]["families"],
+            families=_read_skill(tested["families left out"]),
+            tables={name: _read_skill(skill) for name, skill in tested["tables left out"].items()},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: a damaged score: {type(error).__name__}: {error}") from error
+
+
+def summary(score: Score) -> list[str]:
+    """The formula, what it was tested on, and whether that shows any skill, as Markdown."""
+    lines = [
+        f"`{score.formula}`",
+        "",
+        f"Lower is better: {score.outcome} in deviations from its table's mean, by {_fitted(score)}.",
+        "",
+        "| left out | n | ρ | variance explained |",
+        "| --- | ---: | ---: | ---: |",
+        *(
+            f"| {name} | {skill.n} | {shown(skill.spearman)} | {skill.explained:.0%} |"
+            for name, skill in {"a family at a time": score.families, **score.tables}.items()
+        ),
+        "",
+        verdict(score),
+    ]
+    return lines
+
+
+def _fitted(score: Score) -> str:
+    return f"{score.rows} tokenizers of {score.family_count} families"
+
+
+def verdict(score: Score) -> str:
+    """One sentence: whether the score has shown skill on families that it was not fitted on."""
+    if not score.terms:
+        return "No proxy earned a place: on families left out, none predicts better than the mean."
+    ranks = score.families.spearman
+    if ranks is not None and ranks.low is not None and ranks.low > 0 and score.families.explained > 0:
+        return "The score has skill on families that it was not fitted on."
+    return "No skill is shown on families that the score was not fitted on: don't choose by it."
+
+
+def _skill(skill: Skill) -> dict[str, Any]:
+    ranks = skill.spearman
+    return {
+        "n": skill.n,
+        "variance_explained": skill.explained,
+        "spearman": None if ranks is None else {"value": ranks.value, "interval": [ranks.low, ranks.high]},
+    }
+
+
+def _read_skill(plain: Mapping[str, Any]) -> Skill:
+    ranks = plain["spearman"]
+    found = None
+    if ranks is not None:
+        low, high = ranks["interval"]
+        found = Correlation(value=ranks["value"], low=low, high=high, n=plain["n"])
+    return Skill(n=plain["n"], explained=plain["variance_explained"], spearman=found)

@@ -1,0 +1,118 @@
+"""A fitted score: it finds what is there on families it has not seen, and nothing in noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from latentbench.results.calibration.observations import Observation, Observations, Predictor
+from latentbench.results.calibration.score import fit_score, value_of
+from latentbench.results.errors import UserError
+
+
+def table(
+    rng: np.random.Generator,
+    *,
+    weight: float,
+    families: int = 8,
+    rows: int = 3,
+    proxies: int = 12,
+    modality: str = "image",
+    direction: str = "lower",
+) -> Observations:
+    """Proxies p0, p1, … by family and row; the outcome is `weight` (p0 − p1), with noise of deviation one."""
+    items = []
+    for family in range(families):
+        shift = rng.standard_normal(proxies)
+        base = rng.standard_normal()
+        for row in range(rows):
+            x = shift + rng.standard_normal(proxies)
+            y = weight * (x[0] - x[1]) + 0.7 * base + 0.7 * rng.standard_normal()
+            y = -y if direction == "higher" else y
+            values = {f"p{i}": float(v) for i, v in enumerate(x)}
+            items.append(Observation(name=f"{family}.{row}", family=str(family), outcome=(y, y + 0.05), values=values))
+    return Observations(
+        title=modality,
+        outcome="log gfd",
+        direction=direction,  # type: ignore[arg-type]
+        items=tuple(items),
+        predictors=tuple(Predictor(name=f"p{i}") for i in range(proxies)),
+        modality=modality,
+    )
+
+
+def test_what_predicts_is_found_and_holds_on_other_families() -> None:
+    rng = np.random.default_rng(0)
+    score = fit_score([table(rng, weight=3)])
+    assert {term.proxy for term in score.terms} == {"p0", "p1"}
+    assert score.families.explained > 0.8
+    assert score.families.spearman is not None
+    assert score.families.spearman.value > 0.9
+    fresh = table(rng, weight=3)
+    guesses = [value_of(score, item.values)[0] for item in fresh.items]
+    assert np.corrcoef(np.array(guesses, dtype=float), [item.mean for item in fresh.items])[0, 1] > 0.85
+
+
+def test_lower_is_better_also_where_more_of_the_outcome_is() -> None:
+    score = fit_score([table(np.random.default_rng(1), weight=3, direction="higher")])
+    assert {term.proxy: math.copysign(1, term.coefficient) for term in score.terms} == {"p0": 1, "p1": -1}
+
+
+@pytest.mark.slow
+def test_noise_has_no_skill_on_families_left_out() -> None:
+    """Of fits on noise the variance explained on left-out families is not above nothing in the mean, and the interval
+    of the rank correlation lies above zero about as often as it may."""
+    explained, above = [], []
+    for seed in range(24):
+        score = fit_score([table(np.random.default_rng(seed), weight=0, proxies=8)])
+        explained.append(score.families.explained)
+        ranks = score.families.spearman
+        above.append(ranks is not None and ranks.low is not None and ranks.low > 0)
+    assert np.mean(explained) < 0.02
+    assert np.mean(above) <= 2 / 24
+
+
+def test_a_table_left_out() -> None:
+    rng = np.random.default_rng(2)
+    score = fit_score([table(rng, weight=3, modality=name) for name in ("image", "video")])
+    assert score.modalities == ("image", "video")
+    assert set(score.tables) == {"image", "video"}
+    assert all(skill.spearman is not None and skill.spearman.value > 0.8 for skill in score.tables.values())
+    other = fit_score([table(rng, weight=3), table(rng, weight=-3, modality="video")])
+    assert all(skill.spearman is None or skill.spearman.value < -0.5 for skill in other.tables.values())
+    assert all(skill.explained < 0 for skill in other.tables.values())
+
+
+def test_outside_its_domain_a_score_is_doubted_and_then_withheld() -> None:
+    score = fit_score([table(np.random.default_rng(0), weight=3)])
+    inside = {term.proxy: (term.low + term.high) / 2 for term in score.terms}
+    value, doubts = value_of(score, inside, "image")
+    assert value is not None
+    assert not doubts
+    assert value_of(score, inside, "video")[1] == ["video was not fitted (image)"]
+    first = score.terms[0]
+    width = first.high - first.low
+    value, doubts = value_of(score, inside | {first.proxy: first.high + width / 2})
+    assert value is not None
+    assert "lies outside" in doubts[0]
+    value, doubts = value_of(score, inside | {first.proxy: first.high + 2 * width})
+    assert value is None
+    assert "far from what was fitted" in doubts[0]
+    assert value_of(score, {})[0] is None
+
+
+def test_too_few_families() -> None:
+    with pytest.raises(UserError, match="needs 4 of them; there are 3"):
+        fit_score([table(np.random.default_rng(0), weight=1, families=3)])
+
+
+def test_the_formula_is_the_score() -> None:
+    score = fit_score([table(np.random.default_rng(0), weight=3)])
+    text = score.formula.partition(" = ")[2].replace("−", "-").replace(") /", ")/")
+    values: Sequence[tuple[str, float]] = [("p0", 0.4), ("p1", -1.2)]
+    for name, value in values:
+        text = text.replace(f"({name} ", f"*({value} ")
+    assert eval(text) == pytest.approx(value_of(score, dict(values))[0], abs=0.02)

@@ -1,0 +1,78 @@
+"""`calibrate --fit-score` and `score`, from a CSV of figures to an order of runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from latentbench.bench import cli
+
+LINES = [f"t{i},f{i // 3},{0.2 * i + 0.01 * (i % 2)},{0.2 * i},{(i * 7) % 5}" for i in range(12)]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["name,family,gfid,viv,spread", *LINES]) + "\n")
+    return path
+
+
+def fit(table: Path, *more: str) -> int:
+    words = ["calibrate", str(table), "--outcome", "gfid", "--family", "family", *more]
+    return cli.main([*words, "--fit-score", str(table.with_suffix(".json"))])
+
+
+def test_from_figures_to_an_order(table: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit(table) == 0
+    out = capsys.readouterr().out
+    assert "modelability_score = " in out
+    assert "The score has skill on families that it was not fitted on." in out
+    plain = json.loads(table.with_suffix(".json").read_text())
+    assert (plain["version"], [term["proxy"] for term in plain["terms"]]) == (1, ["viv"])
+    assert len(plain["fitted on"]) == 12
+    assert cli.main(["score", str(table.with_suffix(".json")), str(runs), "--best", "2"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")][2:]
+    assert [line.split(" | ")[1] for line in lines[:2]] == ["kl-vae (channels=2)", "kl-vae (channels=4)"]
+    assert [line.startswith("| yes") for line in lines] == [True] * 2 + [False] * 7
+    assert "lies outside" in lines[-1]
+
+
+def test_noise_is_said_to_be_noise(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table.write_text(
+        "name,family,gfid,a\n" + "\n".join(f"t{i},f{i // 3},{(i * 5) % 12},{(i * i) % 7}" for i in range(12))
+    )
+    assert fit(table) == 0
+    out = capsys.readouterr().out
+    assert "No proxy earned a place" in out
+    assert cli.main(["score", str(table.with_suffix(".json")), str(table.parent)]) == 2
+    assert "No proxy earned a place" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "no JSON"),
+        ("{}", "no score; `latentbench calibrate"),
+        ('{"name": "modelability_score", "version": 9}', "a score of version 9"),
+        ('{"name": "modelability_score", "version": 1}', "a damaged score: KeyError"),
+    ],
+)
+def test_files_that_are_no_score(text: str, message: str, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = runs.parent / "s.json"
+    path.write_text(text)
+    assert cli.main(["score", str(path), str(runs)]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+def test_mistakes(table: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit(table, "--pairs") == 2
+    assert "leave out --pairs" in capsys.readouterr().err
+    assert not table.with_suffix(".json").exists()
+    assert cli.main(["calibrate", str(runs), "--fit-score", str(runs.parent / "s.json")]) == 2
+    assert "needs 4 of them; there are 3" in capsys.readouterr().err
+    assert cli.main(["score", str(runs.parent / "none.json"), str(runs)]) == 2
+    assert "none.json: No such file" in capsys.readouterr().err
