@@ -36,6 +36,8 @@ NAMED = (
 
 # Modules whose tests are not in a file of the same name, and why: the file that does test them.
 ELSEWHERE = {
+    "results/calibration/ranking.py": "results/calibration/test_score_command.py",  # what `score` prints
+    "results/calibration/score_file.py": "results/calibration/test_score_command.py",
     "bench/engines/claims.py": "bench/engines/test_leases.py",  # what leases are made of
     "bench/plan_file.py": "bench/test_join.py",  # written by a run, read by who joins it
     "tasks/partial_files.py": "tasks/test_latents.py",  # through the passes that go on
