@@ -175,7 +175,7 @@ def _together(tables: Sequence[Observations]) -> _Table:
     names, raw = [name for name, kept in zip(names, varies, strict=True) if kept], raw[:, varies]
     if not names:
         raise UserError("a score needs a proxy that all tokenizers have and that varies")
-    logarithm = (raw > 0).all(0)
+    logarithm = np.asarray((raw > 0).all(0), dtype=np.bool_)
     y, outcomes = np.empty(len(items)), []
     number = np.array([n for n, _, _ in items], dtype=np.intp)
     for n, table in enumerate(tables):
@@ -211,7 +211,7 @@ def _solve(x: Array, y: Array) -> tuple[float, Array, Array, Array]:
 def _errors(data: _Table, rows: NDArray[np.intp], columns: Sequence[int]) -> Array:
     """The squared errors (n,) of a fit on the given columns, each row's by the other families' fit."""
     errors = np.empty(len(rows))
-    x, y, family = data.x[np.ix_(rows, list(columns))], data.y[rows], data.family[rows]
+    x, y, family = data.x[rows][:, np.array(columns, dtype=np.intp)], data.y[rows], data.family[rows]
     for label in np.unique(family):
         inside = family == label
         guess = np.full(int(inside.sum()), y[~inside].mean())
@@ -234,7 +234,7 @@ def _fit(data: _Table, rows: NDArray[np.intp], terms: int) -> tuple[list[int], f
         if gain.mean() > gain.std(ddof=1) / math.sqrt(len(gain)):
             chosen, errors = len(path), tried[path[-1]]
     path = path[:chosen]
-    return path, *_solve(data.x[np.ix_(rows, path)], data.y[rows])
+    return path, *_solve(data.x[rows][:, np.array(path, dtype=np.intp)], data.y[rows])
 
 
 def _left_out(data: _Table, groups: NDArray[np.intp], rows: NDArray[np.intp], terms: int) -> tuple[Array, Array]:
