@@ -19,7 +19,7 @@ from .correlation import Array
 from .levels import Correlation, Rows, correlate, resample
 from .observations import Observations
 
-VERSION = 1
+FORMAT = 1
 _RIDGE = 0.5  # of a row: rows are few, and proxies go together
 _LEAST_FAMILIES = 4
 _DRAWS = 1000

@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import UserError
 from .levels import Correlation
 from .observations import Observations
-from .score import VERSION, Score, Skill, Term
+from .score import FORMAT, Score, Skill, Term
 from .text import shown
 
 _NAME = "modelability_score"
@@ -22,7 +22,7 @@ def to_json(score: Score, tables: Sequence[Observations]) -> str:
     used = [term.proxy for term in score.terms]
     plain = {
         "name": _NAME,
-        "version": VERSION,
+        "version": FORMAT,
         "formula": score.formula,
         "outcome": score.outcome,
         "direction": "lower",
@@ -58,8 +58,8 @@ def from_json(path: Path) -> Score:
         raise UserError(f"{path}: no JSON: {error}") from error
     if not isinstance(plain, dict) or plain.get("name") != _NAME:
         raise UserError(f"{path}: no score; `latentbench calibrate … --fit-score FILE.json` writes one")
-    if plain.get("version") != VERSION:
-        raise UserError(f"{path}: a score of version {plain.get('version')}; this program reads version {VERSION}")
+    if plain.get("version") != FORMAT:
+        raise UserError(f"{path}: a score of version {plain.get('version')}; this program reads version {FORMAT}")
     try:
         tested = plain["tested"]
         return Score(
