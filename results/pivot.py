@@ -102,8 +102,10 @@ def _pivot(groups: Sequence[Group], label: str, metric: str, names: Sequence[str
         direction=direction,
         down=names[0],
         across=names[1],
-        rows=tuple(best_first({place[0] for place in places}, lambda value: value, descending=False)),
-        columns=tuple(best_first({place[1] for place in places}, lambda value: value, descending=False)),
+        rows=tuple(best_first([*dict.fromkeys(place[0] for place in places)], lambda value: value, descending=False)),
+        columns=tuple(
+            best_first([*dict.fromkeys(place[1] for place in places)], lambda value: value, descending=False)
+        ),
         cells=cells,
         best=frozenset(places[i] for i in best),
     )
