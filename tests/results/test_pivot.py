@@ -85,11 +85,8 @@ def test_csv_has_no_grid(grid: Path) -> None:
 
 def test_a_table_for_each_value_of_a_column(grid: Path) -> None:
     text = leaderboard([grid], group="downsample")
-    assert [line.rpartition(" · ")[2] for line in text.splitlines() if line.startswith("## ")] == [
-        "downsample 2",
-        "downsample 4",
-        "downsample 16",
-    ] or text.count("## ") == 3
+    titles = [line.rpartition(" · ")[2] for line in text.splitlines() if line.startswith("## ")]
+    assert sorted(titles) == ["downsample 16", "downsample 2", "downsample 4"]
     assert text.count("**") == 4  # a best of the two tables of two lines; one line is no best
     with pytest.raises(UserError, match="--group"):
         leaderboard([grid], group="downsampel")
