@@ -27,11 +27,17 @@ DULL = (
     "lpips*",
     "rfid*",
     "rfd_*",
+    "rkid*",
+    "rkd_*",
+    "rfad*",
+    "rfvd*",
     "si_sdr",
     "*mel_distance",
     "*stft_distance",
     "released",
 )
+# Bits that a model of the codes needs, which does cost thought: not dull, whatever `*bits*` says.
+MODELLED = ("code_zlib_bits", "code_back_off_bits")
 # What is an outcome itself, and so predicts nothing.
 OUTCOMES = ("gfid*", "gfd_*", "gkd_*", "gkid*", "gfad*", "gfvd*", "mean_rank")
 FAMILY_MEAN = "family_mean"
@@ -124,7 +130,8 @@ def choose(
             if not any(matches(name, [pattern]) for name in names):
                 raise unknown("column of numbers", pattern, names, where=f"{where}: {option}")
     if baselines is None:
-        dull = [name for name in names if matches(name, DULL) and not matches(name, proxies or ())]
+        thought = (*MODELLED, *(proxies or ()))
+        dull = [name for name in names if matches(name, DULL) and not matches(name, thought)]
     else:
         dull = [name for name in names if matches(name, baselines)]
     rest = [name for name in names if name not in dull]

@@ -107,5 +107,9 @@ def differences(place: Place, undisturbed: Place) -> list[str]:
         mine_of = place.cache / path.relative_to(undisturbed.cache)
         if not mine_of.is_file() or mine_of.read_bytes() != path.read_bytes():
             differing.append(f"{mine_of.relative_to(place.cache)}: other content")
-    left = {p.name for p in place.out.rglob("*")} - {p.name for p in undisturbed.out.rglob("*")}
+    left = _files(place.out) - _files(undisturbed.out)
     return differing + [f"{name}: left behind" for name in left if not name.startswith("attempt-")]
+
+
+def _files(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("*") if path.is_file()}

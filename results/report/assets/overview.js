@@ -13,7 +13,7 @@
     const start = Math.min(Number(report.get("data", "0")) || 0, data.sections.length - 1);
     main.append(
       el("h1", {}, headline()), facts(),
-      tabs.length > 1 ? chips("Data set", tabs, String(start), (at) => { report.set({ data: at }); show(at); }) : null,
+      tabs.length > 1 ? chips("Data set", tabs, String(start), (at) => { report.set({ data: at }); show(at); }) : "",
       place, what());
     show(start);
   };
