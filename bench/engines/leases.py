@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...results.activity import BEAT, STATE
+from ...results.activity import BEAT, NEW_STATE, STATE
 from ...results.errors import UserError
 from ...results.record import Failure, Record
 from ...results.store import RECORD, Store, atomic_create
@@ -225,7 +225,7 @@ class LeaseClaims(Claims):
         state = {"host": platform.node(), "pid": os.getpid(), "since": self.since, "devices": devices}
         path = self.heartbeat.path.with_suffix(STATE)
         with suppress(OSError):
-            temporary = path.with_suffix(".new")
+            temporary = self.heartbeat.path.with_suffix(NEW_STATE)
             temporary.write_text(json.dumps(state | {"running": self.running}))
             os.replace(temporary, path)
 
