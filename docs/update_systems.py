@@ -1,7 +1,12 @@
-"""Fill the marked block of docs/systems.md from the newest runs in a folder: `python docs/update_systems.py [runs]`."""
+"""Fill the marked block of docs/systems.md from the newest runs in a folder: `python docs/update_systems.py [runs]`.
+
+The suite takes hours, and a run need not be finished: where it has no verdict yet, or one of fewer seeds, the page's
+own stays, marked as an earlier one.
+"""
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -9,17 +14,67 @@ from latentbench.bench.systems import systems_markdown
 
 PAGE = Path(__file__).with_name("systems.md")
 BEGIN, END = "<!-- systems:begin -->", "<!-- systems:end -->"
+EARLIER = " (earlier)"
+NOTE = f"Verdicts with{EARLIER} are of an earlier version of suite or code: the newest run has not come to them yet."
+NOT_RUN = "not run"
+VERDICT = re.compile(r"(\w+): ((?:not confirmed|confirmed|refuted|undecided|not run)\b.*)")
 
 
-def replaced(page: str, content: str) -> str:
-    """`page` with `content` in its block. Raises ValueError unless there is one such block."""
+def block(page: str) -> tuple[str, str, str]:
+    """What stands before, in and behind the page's block. Raises ValueError unless there is one such block."""
     if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
         raise ValueError(f"{PAGE.name} needs one {BEGIN} before one {END}")
     head, _, rest = page.partition(BEGIN)
-    return f"{head}{BEGIN}\n{content}\n{END}{rest.partition(END)[2]}"
+    content, _, tail = rest.partition(END)
+    return head, content.strip("\n"), tail
+
+
+def merged(old: str, new: str) -> str:
+    """The block `new` of a run that may not be finished, with the verdicts of `old` where it has none."""
+    before = {_system(line): line for line in old.splitlines() if _system(line)}
+    lines = [_merged_line(before.get(_system(line), ""), line) for line in new.splitlines()]
+    return "\n".join([*lines, "", NOTE] if any(EARLIER in line for line in lines) else lines)
+
+
+def _system(line: str) -> str:
+    """The anchor of a row, "" for any other line."""
+    match = re.match(r'\| <a id="(\w+)"></a>', line)
+    return match[1] if match else ""
+
+
+def _merged_line(old: str, new: str) -> str:
+    *about, old_results = old.removesuffix(" |").split(" | ")
+    *columns, new_results = new.removesuffix(" |").split(" | ")
+    if not about or about[-1] != columns[-1]:  # a new system, or another claim than it was
+        return new
+    earlier, newest = _by_modality(old_results), _by_modality(new_results)
+    if not earlier or (not newest and new_results != NOT_RUN):
+        return new
+    verdicts, lines = [], []
+    for modality in dict.fromkeys([*newest, *earlier]):
+        verdict, details = newest.get(modality, (NOT_RUN, []))
+        if modality in earlier and (verdict.startswith(NOT_RUN) or _seeds(details) < _seeds(earlier[modality][1])):
+            verdict, details = earlier[modality]
+            verdict = verdict.removesuffix(EARLIER) + EARLIER
+        verdicts.append(f"{modality}: {verdict}")
+        lines += details
+    return f"{' | '.join([*columns, '<br>'.join(['; '.join(verdicts), *lines])])} |"
+
+
+def _by_modality(results: str) -> dict[str, tuple[str, list[str]]]:
+    """The verdict and the lines of every modality; {} of results that have none."""
+    first, *lines = results.split("<br>")
+    matches = [VERDICT.fullmatch(part) for part in first.split("; ")]
+    verdicts = {match[1]: match[2] for match in matches if match is not None}
+    return {name: (text, [line for line in lines if line.startswith(f"{name}: ")]) for name, text in verdicts.items()}
+
+
+def _seeds(lines: list[str]) -> int:
+    return max((int(count) for line in lines for count in re.findall(r", (\d+) seeds?: ", line)), default=0)
 
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs")
-    PAGE.write_text(replaced(PAGE.read_text(), systems_markdown(folder)))
+    head, content, tail = block(PAGE.read_text())
+    PAGE.write_text(f"{head}{BEGIN}\n{merged(content, systems_markdown(folder))}\n{END}{tail}")
     print(f"{PAGE}: from {folder}")

@@ -534,14 +534,51 @@ def test_training_defaults_on_the_page_are_those_of_the_code() -> None:
     assert rows["clip"] == str(plain.clip)
 
 
-@pytest.fixture
-def updater() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("update_readme", ROOT / "docs" / "update_readme.py")
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def updater() -> ModuleType:
+    return script("update_readme")
+
+
+def system_row(claim: str, results: str, id: str = "a1") -> str:
+    return f'| <a id="{id}"></a>{id.upper()} A system | `ae` | all | {claim} | {results} |'
+
+
+def test_an_unfinished_run_of_the_systems_replaces_only_what_it_judges() -> None:
+    merged = script("update_systems").merged
+    image, sound = (
+        "image: psnr: a above b, by 2 dB, 3 seeds: confirmed",
+        "waveform: psnr: a above b, by 1 dB, 3 seeds: x",
+    )
+    old = system_row("better", f"image: confirmed; waveform: not confirmed<br>{image}<br>{sound}")
+    newer = image.replace("by 2", "by 4")
+    lines = merged(
+        old, system_row("better", f"image: not confirmed<br>{newer}<br>psnr: c above d: not run")
+    ).splitlines()
+    assert lines[0] == system_row(
+        "better", f"image: not confirmed; waveform: not confirmed (earlier)<br>{newer}<br>{sound}"
+    )
+    assert "(earlier)" in lines[-1], "and the page says what that means"
+    few = system_row("better", f"image: not confirmed; waveform: not run<br>{newer.replace('3 seeds', '1 seed')}")
+    once = merged(old, few)
+    assert once.splitlines()[0] == system_row(
+        "better", f"image: confirmed (earlier); waveform: not confirmed (earlier)<br>{image}<br>{sound}"
+    )
+    assert merged(once, few) == once
+    assert merged(old, system_row("better", "not run")) == once
+    assert merged(old, system_row("worse", "not run")) == system_row("worse", "not run"), "another claim than it was"
+    all_of_it = system_row("better", f"image: confirmed; waveform: confirmed<br>{image}<br>{sound}")
+    assert merged(once, all_of_it) == all_of_it
+    other = system_row("better", "image: gfd_x 3.2 (ar on vq-vae)<br>video: gfd_x 5 (ar on fsq)", "c2")
+    assert merged(system_row("better", "not run", "c2"), other) == other
 
 
 @pytest.mark.slow
