@@ -127,15 +127,16 @@ def _further_results(
 
 
 def _generated(system: FurtherSystem, table: Sequence[Row]) -> list[str]:
-    """Per modality, the lowest Fréchet distance that the system's priors have reached in the last run."""
+    """Per modality, the lowest Fréchet distance that the system's priors have reached, in the net that leads."""
     best: dict[str, tuple[float, str]] = {}
     for row in table:
         if row.get("prior") not in system.priors or (system.recipe and row["recipe"] != system.recipe):
             continue
-        for name, metric in row.metrics.items():
-            if name.startswith("gfd_") and metric.value is not None:
-                text = f"{name} {brief_number(metric.value)} ({row['prior']} on {row['label']})"
-                best[row["modality"]] = min(best.get(row["modality"], (metric.value, text)), (metric.value, text))
+        # Records have the leading net's distance first; those of two nets are no numbers to choose between.
+        metric = next((metric for name, metric in row.metrics.items() if name.startswith("gfd_")), None)
+        if metric is not None and metric.value is not None:
+            text = f"{metric.name} {brief_number(metric.value)} ({row['prior']} on {row['label']})"
+            best[row["modality"]] = min(best.get(row["modality"], (metric.value, text)), (metric.value, text))
     return [f"{modality}: {text}" for modality, (_, text) in best.items()]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,9 @@ def test_priors_and_suites_have_their_last_result(
     (line,) = systems._generated(c2, table)
     value = mini.metrics["gfd_encoder_supervised"].value
     assert line == f"image: gfd_encoder_supervised {value:.4g} (ar on vq-vae)"
+    other = replace(mini.metrics["gfd_encoder_supervised"], name="gfd_other", value=value / 2)
+    both = replace(mini, metrics={**mini.metrics, "gfd_other": other})
+    assert systems._generated(c2, [both]) == [line], "a smaller number of a net that does not lead is no better result"
     assert systems._finished(("mini",), undisturbed) == [
         f"mini: 2 of 2 cells finished: latentbench leaderboard {undisturbed}"
     ]
