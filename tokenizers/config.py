@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar
 
 from . import cost
@@ -268,21 +269,22 @@ class TokenizerConfig:
 
     def estimate_parameters(self) -> int:
         """Parameters of encoder, bottleneck and decoder, codebooks included, losses' networks excluded."""
-        return self._cost().parameters
+        return self._cost.parameters
 
     def estimate_flops(self) -> float:
         """FLOPs of encoding and decoding one sample once (a training step takes about three times that)."""
-        return self._cost().flops
+        return self._cost.flops
 
+    @cached_property
     def _cost(self) -> Cost:
         if self.scramble is not None:
-            return self.unscrambled._cost()
+            return self.unscrambled._cost
         if self.codec is not None:
             return self.codec.cost(self.signal)
         if self.description is not None:
             return Cost(parameters=self.description.parameters, flops=self.description.flops)
         if self.sequence_coding is not None:
-            return replace(self, sequence_coding=None)._cost()
+            return replace(self, sequence_coding=None)._cost
         spec, features = self.spec, self.features
         total = self.backbone.encoder_cost(self.signal, self.downsample)
         total += self.bottleneck.cost(spec, features)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -319,15 +320,14 @@ def _load(name: str, where: str, seen: tuple[str, ...]) -> Recipe:
             raise UserError(f"{at}no recipe file {name!r}")
         place = name
     else:
-        known = recipe_names()
-        if name not in known and not (seen and name.startswith("_")):
-            raise unknown("recipe", name, known, where=where)
         path, short, place = _folder() / f"{name}.toml", name, f"recipe {name}"
+        if Path(name).name != name or not path.is_file() or (name.startswith("_") and not seen):
+            raise unknown("recipe", name, recipe_names(), where=where)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{place}: {error}") from None
-    table = parse_toml(text, place)
+    table = _parsed(text, place)
     base = None
     if "base" in table:
         base = _load(_text(table, "base", place), f"{place}: base", (*seen, name))
@@ -350,6 +350,12 @@ def _load(name: str, where: str, seen: tuple[str, ...]) -> Recipe:
         table=table,
         base=base,
     )
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str, place: str) -> Mapping[str, Any]:
+    """The table of a recipe's text, which a suite reads for hundreds of cells; it is never changed."""
+    return parse_toml(text, place)
 
 
 def _folder() -> Any:
