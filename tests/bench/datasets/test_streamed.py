@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from latentbench.bench.datasets import DataConfig, fingerprint, open_dataset
 from latentbench.bench.datasets.cached import CachedDataset
+from latentbench.bench.datasets.decode_ahead import Decoders
 from latentbench.bench.datasets.file_table import FileTable
 from latentbench.bench.datasets.source import silent
 from latentbench.bench.runner import run_suite
@@ -210,6 +212,7 @@ def test_hashing_goes_on_where_it_was_killed(photos: Photos, tmp_path: Path, cac
 import os, signal, sys
 from pathlib import Path
 from latentbench.bench.datasets import file_table
+from latentbench.bench.datasets.decode_ahead import Decoders
 from latentbench.bench.datasets.file_table import FileTable
 file_table._SETTLED_NS = -1_000_000_000
 file_table._BATCH, file_table._COMMIT_SECONDS = 2, 0.0
@@ -279,3 +282,53 @@ def test_what_was_run_on_archives_is_not_done_again_on_their_folder(
     suite["data"]["augment"] = []  # type: ignore[call-overload]
     other = run_suite(suite, out=tmp_path / "out")
     assert other.finished == 2  # the tokenizer and its reconstruction; data, encoder and reference are those before
+
+
+def test_what_a_job_has_decoded_for_validation_serves_all(
+    photos: Photos, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = config(photos(9), stream=True, augment=("flip",))
+    first = open_dataset(options, cache=cache)
+    rows = np.arange(len(first.val))
+    first.val.batch(rows[:1], CPU)
+    expected = first.val.batch(rows, CPU)
+    decoded: list[int] = []
+    take = Decoders.take
+
+    def counting(self: Decoders, ranks: np.ndarray, draws: np.ndarray | None) -> np.ndarray:
+        decoded.extend(ranks[:, 0].tolist())
+        return take(self, ranks, draws)
+
+    monkeypatch.setattr(Decoders, "take", counting)
+    monkeypatch.setattr(Decoders, "submit", lambda *_: pytest.fail("nothing is decoded ahead that is there"))
+    later = open_dataset(options, cache=cache)
+    later.val.expect(rows)
+    assert torch.equal(pickle.loads(pickle.dumps(later.val)).batch(rows, CPU), expected)
+    assert decoded == []
+    monkeypatch.undo()
+    monkeypatch.setattr(Decoders, "take", counting)
+
+    (values,) = cache.glob("datasets/*/val.bin")
+    with values.open("r+b") as file:  # a sample whose bytes are others now
+        file.seek(values.stat().st_size // len(rows) + 5)
+        file.write(bytes([255 - file.read(1)[0]]))
+    assert torch.equal(later.val.batch(rows, CPU), expected)
+    assert decoded == [1]
+    assert torch.equal(later.val.batch(rows, CPU, rows), first.val.batch(rows, CPU, rows)), "draws are never shared"
+    assert len(decoded) == 1 + 2 * len(rows)
+
+    values.with_suffix(".sums").unlink()
+    os.truncate(values, 10)
+    assert torch.equal(open_dataset(options, cache=cache).val.batch(rows, CPU), expected)
+    assert len(decoded) == 1 + 3 * len(rows)
+    assert torch.equal(open_dataset(options, cache=cache).val.batch(rows, CPU), expected)
+    assert len(decoded) == 1 + 3 * len(rows)
+
+
+def test_a_cache_without_room_shares_nothing(photos: Photos, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = config(photos(9), stream=True, size=64)
+    monkeypatch.setenv("LATENTBENCH_CACHE_GB", "0.00005")
+    data = open_dataset(options, cache=cache)
+    rows = np.arange(len(data.val))
+    assert torch.equal(data.val.batch(rows, CPU), data.val.batch(rows, CPU))
+    assert not list(cache.glob("datasets/*/val.bin"))
