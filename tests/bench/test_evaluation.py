@@ -252,6 +252,9 @@ def test_one_board_of_trained_and_pretrained_tokenizers_a_codec_and_an_object(
     blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
     tiny = diffusers.AutoencoderKL(block_out_channels=(4, 8), norm_num_groups=2, latent_channels=4, **blocks)
     tiny.save_pretrained(tmp_path / "models" / "sd-vae")
+    halves = {f"{half}_block_out_channels": (8, 8) for half in ("encoder", "decoder")}
+    halves |= {f"num_{half}_blocks": (1, 1) for half in ("encoder", "decoder")}
+    diffusers.AutoencoderTiny(**halves).save_pretrained(tmp_path / "models" / "taesd")
     (tmp_path / "my_models.py").write_text(_code(PAGE, "my_models.py"))
     monkeypatch.syspath_prepend(str(tmp_path))
     loop = r"```python\n(from latentbench.bench import evaluate\n.*?)```"
@@ -271,7 +274,7 @@ def test_one_board_of_trained_and_pretrained_tokenizers_a_codec_and_an_object(
     exec(compile(loops[0][0], "README.md", "exec", dont_inherit=True), {})
     text = leaderboard(["runs/board"], format="md")
     assert text.count("## eval") == 1
-    names = ("kl-vae", "vq-vae", "jpeg", "sd-vae (diffusers)", "MyVAE (live)")
+    names = ("kl-vae", "vq-vae", "jpeg", "sd-vae (diffusers)", "taesd (diffusers)", "MyVAE (live)")
     assert [name for name in names if name not in text] == []
 
 
