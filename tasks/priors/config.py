@@ -160,12 +160,14 @@ def choose(spec: LatentSpec, *, where: str = "") -> str:
 
 def check_supported(config: PriorConfig, spec: LatentSpec, *, where: str = "") -> None:
     """Raises UserError with the reason when the prior can't model these latents, naming those that can."""
+    prefix = f"{where}: " if where else ""
+    if config.training.micro_batch is not None and config.batch_coupled:
+        raise UserError(f"{prefix}training.micro_batch: a batch can't be divided here ({config.batch_coupled})")
     reason = config.unsupported_reason(spec)
     if reason is None:
         return
     names = [name for name in able_priors(spec) if name != config.kind]
     others = f"can: {', '.join(names)}" if names else "no other prior can"
-    prefix = f"{where}: " if where else ""
     raise UserError(f"{prefix}prior {config.kind!r} can't model these latents: {reason}; {others}")
 
 

@@ -35,6 +35,10 @@ class Prior(Trainable):
         self.config, self.spec = config, spec
 
     @property
+    def batch_coupled(self) -> str | None:
+        return self.config.batch_coupled
+
+    @property
     def device(self) -> torch.device:
         """Where the parameters lie."""
         return next(self.parameters()).device

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,8 @@ from latentbench.bench.footprints import (
     subject,
     worth_measuring,
 )
-from latentbench.bench.hardware import Device, Machine
 from latentbench.bench.jobs import Job
 from latentbench.bench.plan import Plan, make_plan
-from latentbench.bench.plan_cost import plan_cost
 from latentbench.bench.suite import load_suite
 from latentbench.results.record import Record
 from latentbench.results.store import Store
@@ -128,39 +125,3 @@ def test_only_large_steps_are_worth_a_measurement(plan: Plan) -> None:
     assert worth_measuring(plan.jobs) == {}
     large = {name: replace(job, step_flops=2 * SURELY_SMALL)}
     assert worth_measuring(plan.jobs | large) == large
-
-
-def test_hours_and_memory_of_a_plan(tmp_path: Path, plan: Plan) -> None:
-    machine = Machine(devices=(Device(name="cpu", units=2, memory=10**9, title="CPU"),), cores=2)
-    store, table = Store(tmp_path), known(plan, "tokenizer")
-    cost = plan_cost(plan.jobs, machine, store, table)
-    assert (cost.measured, cost.learned, cost.done) == (4, 0, 0)
-    assert cost.memory(plan.cells[0]) == KNOWN.memory("cpu")
-    head, memory = cost.lines()
-    assert head.startswith("on 2 CPU cores: ")
-    assert head.endswith("; a guess until jobs have finished)")
-    assert memory.startswith("memory: 4 jobs may not fit the 1 GB of a device, first tokenizer shapes kl-vae")
-    job = of_kind(plan, "tokenizer")[0]
-    run = {"seconds": 7200.0, "device": "cpu"}
-    store.save(Record(kind=job.kind, key=job.key, status="finished", config=dict(job.config), run=run))
-    later = plan_cost(plan.jobs, machine, store, table)
-    assert (later.learned, later.done) == (1, 1)
-    assert later.span.seconds >= 3 * 7200 / 2  # three more of its kind, on two cores
-    assert later.to_json()["seconds_interval"] == [later.span.low, later.span.high]
-
-
-@pytest.mark.slow
-def test_plan_measures_without_torch_in_its_own_process(
-    tmp_path: Path, mini_file: Path, in_subprocess: Callable[[str], str]
-) -> None:
-    (tmp_path / "out").mkdir()
-    code = (
-        "import sys; from latentbench.bench import cli\n"
-        f"code = cli.main(['plan', {str(mini_file)!r}, '--measure', '--out', {str(tmp_path / 'out')!r},"
-        " '--devices', 'cpu', '--format', 'json'])\n"
-        "assert code == 0 and 'torch' not in sys.modules"
-    )
-    answer = json.loads(in_subprocess(code))
-    assert answer["cost"]["footprints_measured"] == 10  # training, and four passes, of two cells
-    assert all(4e8 < row["memory_bytes"] < 6e8 for row in answer["cells"])
-    assert len(Footprints(tmp_path / "out").known) == 6  # two of each: tokenizer, prior, evaluation

@@ -27,8 +27,9 @@ def time_features(t: Tensor, count: int) -> Tensor:
 
 
 def stratified_times(n: int, device: torch.device) -> Tensor:
-    """`[n]` uniform times, one in each of n equal parts of [0, 1), in order."""
-    return (torch.arange(n, device=device) + torch.rand(n, device=device)) / n
+    """`[n]` uniform times, one in each of n equal parts of [0, 1), in order; of a micro-batch its part of them."""
+    first, count = rows(n)
+    return (torch.arange(first, first + n, device=device) + torch.rand(n, device=device)) / count
 
 
 def logit_normal_times(n: int, mean: float, std: float, device: torch.device) -> Tensor:
