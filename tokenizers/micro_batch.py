@@ -6,6 +6,8 @@ So the mean of the parts' gradients is the whole batch's to rounding. What coupl
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -27,6 +29,27 @@ def rows(n: int) -> tuple[int, int]:
     """The number of the first of these `n` rows in the whole batch, and how many rows that has."""
     number, parts = _current
     return number * n, parts * n
+
+
+def divided(batch: Any, size: int) -> list[Any]:
+    """Parts of `size` samples each: `batch` is a tensor `[B, ...]`, or a tuple, mapping or dataclass of such."""
+    if isinstance(batch, Tensor):
+        return list(batch.split(size))
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        table = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch) if f.init}
+        return [dataclasses.replace(batch, **part) for part in divided(table, size)]
+    if isinstance(batch, Mapping):
+        parts = {name: divided(value, size) for name, value in batch.items()}
+        return [dict(zip(parts, row, strict=True)) for row in _rows(list(parts.values()))]
+    if isinstance(batch, tuple | list):
+        return [type(batch)(row) for row in _rows([divided(value, size) for value in batch])]
+    return [batch]  # the same in every part
+
+
+def _rows(columns: list[list[Any]]) -> list[tuple[Any, ...]]:
+    """The columns' rows; what has one entry alone is the same in every row."""
+    count = max((len(column) for column in columns), default=1)
+    return list(zip(*(column if len(column) == count else column * count for column in columns), strict=True)) or [()]
 
 
 class MicroBatch(TorchDispatchMode):
@@ -64,6 +87,12 @@ class MicroBatch(TorchDispatchMode):
         if func in _IN_PLACE and self._is_batch(args[0].shape):
             whole = func(self._whole(args[0]), *args[1:], **kwargs)
             return args[0].copy_(self._own(whole, len(args[0])))
+        if func is _aten.native_dropout.default and self._is_batch(args[0].shape):
+            signal, p, training = args
+            if training and 0 < p < 1:
+                _, whole = func(self._whole(signal), p, training)
+                kept = self._own(whole, len(signal))
+                return signal * kept / (1 - p), kept
         return func(*args, **kwargs)
 
     def _is_batch(self, shape: Any) -> bool:
@@ -72,7 +101,9 @@ class MicroBatch(TorchDispatchMode):
     def _whole(self, part: Tensor) -> Tensor:
         """An uninitialised tensor like `part` for the whole batch, in the same order of axes in memory."""
         shape = (self.parts * len(part), *part.shape[1:])
-        return torch.empty_strided(shape, part.stride(), dtype=part.dtype, device=part.device)
+        order = sorted(range(part.dim()), key=part.stride, reverse=True)
+        whole = torch.empty([shape[axis] for axis in order], dtype=part.dtype, device=part.device)
+        return whole.permute([order.index(axis) for axis in range(part.dim())])
 
     def _own(self, whole: Tensor, count: int) -> Tensor:
         return whole[self.number * count : (self.number + 1) * count].clone()

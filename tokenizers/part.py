@@ -20,9 +20,9 @@ class Part:
 
     `kind` is the part's name in suite files and in its registry; `version` goes up whenever the same configuration
     gives other numbers than before (it is hashed into job keys). `identity_defaults` names options that came after the
-    part did: at their default they change nothing and stay out of its plain data, and so out of job keys. `builds` is
-    `batch_coupled` says why its training needs a whole batch at a time ("its ... over the batch"), None where it is a
-    mean over samples. `builds` is the target of `build`: "module:Class" beside the configuration's own module, or the class itself.
+    part did: at their default they change nothing and stay out of its plain data, and so out of job keys.
+    `batch_coupled` says why its training needs a whole batch at a time, None where its loss is a mean over samples.
+    `builds` is the target of `build`: "module:Class" beside the configuration's own module, or the class itself.
     """
 
     kind: ClassVar[str]
@@ -70,7 +70,7 @@ def read_part(base: type[P], registry: Registry, table: Any, *, where: str) -> P
 
 
 def plain(part: Any) -> dict[str, Any]:
-    """A dataclass as plain JSON data (lists for tuples), without `identity_defaults`; a part's own `kind` comes first."""
+    """A dataclass as plain JSON data (lists for tuples) without `identity_defaults`; a part's `kind` comes first."""
     data: dict[str, Any] = json.loads(json.dumps(_data(part)))
     return {"kind": part.kind, **data} if isinstance(part, Part) else data
 

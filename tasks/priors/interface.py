@@ -17,7 +17,7 @@ from torch import Tensor
 from ...tokenizers.interface import Latents, Trainable
 from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
-from .config import PriorConfig
+from .config import PriorConfig, batch_coupled
 from .heldout import HeldOutScore
 
 
@@ -36,7 +36,7 @@ class Prior(Trainable):
 
     @property
     def batch_coupled(self) -> str | None:
-        return self.config.batch_coupled
+        return batch_coupled(self.config, self.spec)
 
     @property
     def device(self) -> torch.device:

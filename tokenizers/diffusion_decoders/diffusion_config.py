@@ -40,6 +40,7 @@ class FlowDecoderConfig(DiffusionDecoderConfig):
 
     kind: ClassVar[str] = "diffusion"
     version: ClassVar[int] = 1
+    batch_coupled: ClassVar[str | None] = "its residual is scaled by the deviation over the batch"
     builds = "diffusion:FlowDecoder"
 
     width: int = 32
