@@ -51,6 +51,7 @@ class DamagedDependencyError(RuntimeError):
 @dataclass(frozen=True, kw_only=True)
 class JobContext:
     """A job with everything it may reach. `batch_size` is that of encoding, which no number depends on;
+    `divide` has a training's batches computed in so many parts where they can be (see `training.micro_batch`);
     `verified` names the jobs whose artifacts were compared with their digests."""
 
     job: Job
@@ -62,6 +63,7 @@ class JobContext:
     stop: StopSignal
     checkpoint_seconds: float
     batch_size: int = 64
+    divide: int = 1
     verified: set[str] = field(default_factory=set)
 
     @property
@@ -170,6 +172,7 @@ class JobContext:
                 progress=self.progress,
                 stop=self.stop,
                 checkpoint_seconds=self.checkpoint_seconds,
+                divide=self.divide,
             )
 
     def save(self, model: nn.Module) -> None:

@@ -12,7 +12,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -22,10 +22,13 @@ import numpy as np
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from ..results.record import explain
 from ..tasks.interface import AHEAD, BatchSource, FitReport, batches
 from ..tokenizers.interface import Trainable
+from ..tokenizers.micro_batch import MicroBatch, divided
+from ..tokenizers.recompute import recomputing
 from ..tokenizers.seeding import derive_seed
 from ..tokenizers.training import TrainingConfig
 from . import flops
@@ -78,19 +81,21 @@ def train(
     progress: Callable[[int, int, str], None] = lambda done, total, message: None,
     stop: Callable[[], bool] = lambda: False,
     checkpoint_seconds: float = 30.0,
+    divide: int = 1,
 ) -> FitReport:
     """Train `model` on `source`, or go on from `folder`'s checkpoint; leaves it in eval mode with averaged weights.
 
     Writes `checkpoint.safetensors` (model, average, optimiser, position) every `checkpoint_seconds` and when `stop()`
     turns true, and `curve.jsonl` (loss terms, gradient norm, learning rate, samples per second). A checkpoint that is
-    damaged or of another training counts as none. Raises DivergedError, InterruptedTrainingError, and UserError when
-    the folder can't be written.
+    damaged or of another training counts as none. `divide` has a batch computed in about that many parts more than
+    `config` says, where `model` allows it (see `micro_batch`). Raises DivergedError, InterruptedTrainingError, and
+    UserError when the folder can't be written.
     """
     if len(source) == 0:
         raise ValueError("training needs at least one sample")
     started = time.monotonic()
     model.to(device)
-    loop = _Loop(model, source, config, seed=seed, device=device)
+    loop = _Loop(model, source, config, seed=seed, device=device, divide=divide)
     checkpoint = folder / CHECKPOINT
     if not loop.resume(checkpoint):
         loop.start()
@@ -129,10 +134,29 @@ def train(
     )
 
 
+def micro_batch(model: Trainable, config: TrainingConfig, divide: int = 1) -> int:
+    """How many samples of a batch are computed at a time: what `config` says, or the largest part of it that is at
+    most a `divide`-th of it and divides it. Raises ValueError where the model's batches can't be divided."""
+    size = config.micro_batch or config.batch_size
+    if model.batch_coupled is not None:
+        if config.micro_batch not in (None, config.batch_size):
+            raise ValueError(f"a batch can't be divided here ({model.batch_coupled})")
+        return config.batch_size
+    return next(part for part in range(max(1, size // divide), 0, -1) if size % part == 0)
+
+
 class _Loop:
     def __init__(
-        self, model: Trainable, source: BatchSource, config: TrainingConfig, *, seed: int, device: torch.device
+        self,
+        model: Trainable,
+        source: BatchSource,
+        config: TrainingConfig,
+        *,
+        seed: int,
+        device: torch.device,
+        divide: int = 1,
     ) -> None:
+        self.micro_batch = micro_batch(model, config, divide)
         self.model, self.source, self.config, self.seed, self.device = model, source, config, seed, device
         self.state = _State()
         self.sums: dict[str, Tensor] = {}
@@ -181,17 +205,25 @@ class _Loop:
         return sum(share * self._count_flops_at(start) for start, share in zip(starts, shares, strict=True))
 
     def _count_flops_at(self, stage: float) -> float:
+        """Those of one micro-batch, times their number; what is computed a second time doesn't count."""
         probe = copy.deepcopy(self.model)
         torch.manual_seed(derive_seed(self.seed, "flops"))
-        batch = self.source.batch(self._indices(0), self.device)
+        batch = self.source.batch(self._indices(0)[: self.micro_batch], self.device)
         step = math.ceil(stage * _PROBED_STEPS)
-        with flops.counter() as counter:
+        again: list[FlopCounterMode] = []
+
+        def second() -> FlopCounterMode:
+            again.append(flops.counter())
+            return again[-1]
+
+        with flops.counter() as counter, recomputing(self.config.checkpointing, context=second):
             for group in self.param_groups:
                 with self.autocast:
                     losses = probe.losses(batch, group=group, step=step, steps=_PROBED_STEPS)
                 if "loss" in losses:
                     losses["loss"].backward()
-        return float(counter.get_total_flops())
+        counted = counter.get_total_flops() - sum(item.get_total_flops() for item in again)
+        return float(counted) * (self.config.batch_size // self.micro_batch)
 
     def lr(self, step: int) -> float:
         """Linear warm-up, then cosine decay to `final_lr` x lr."""
@@ -210,19 +242,17 @@ class _Loop:
         lr = self.lr(state.step)
         logged: dict[str, Tensor] = {}
         for group, optimiser in self.optimisers.items():
-            with self.autocast:
-                losses = self.model.losses(batch, group=group, step=state.step, steps=state.steps)
+            optimiser.zero_grad(set_to_none=True)
+            losses = self._gradients(batch, group)
             if "loss" not in losses:
                 continue
-            optimiser.zero_grad(set_to_none=True)
-            losses["loss"].backward()
             params = self.param_groups[group]
             norm = torch.nn.utils.clip_grad_norm_(params, c.clip) if c.clip else None
             for options in optimiser.param_groups:
                 options["lr"] = lr
             optimiser.step()
             prefix = "" if group == next(iter(self.optimisers)) else f"{group}_"
-            logged.update({f"{prefix}{name}": value.detach().float() for name, value in losses.items()})
+            logged.update({f"{prefix}{name}": value for name, value in losses.items()})
             if norm is not None:
                 logged[f"{prefix}grad_norm"] = norm.detach()
         self.model.after_step(step=state.step, steps=state.steps)
@@ -234,6 +264,32 @@ class _Loop:
             self.sums[name] = self.sums[name] + value if name in self.sums else value
             state.summed[name] = state.summed.get(name, 0) + 1
         state.step += 1
+
+    def _gradients(self, batch: Any, group: str) -> dict[str, Tensor]:
+        """The losses of `group`, detached, and their gradients in its parameters: a micro-batch at a time."""
+        parts = divided(batch, self.micro_batch)
+        if len(parts) == 1:
+            return self._gradients_of(batch, group, 1)
+        devices = [self.device] if self.device.type == "cuda" else []
+        means: dict[str, Tensor] = {}
+        for number, part in enumerate(parts):
+            last = number == len(parts) - 1
+            with (
+                nullcontext() if last else torch.random.fork_rng(devices=devices),
+                MicroBatch(number, len(parts), self.micro_batch),
+            ):
+                losses = self._gradients_of(part, group, len(parts))
+            for name, value in losses.items():
+                means[name] = means.get(name, 0) + value / len(parts)
+        return means
+
+    def _gradients_of(self, batch: Any, group: str, parts: int) -> dict[str, Tensor]:
+        with recomputing(self.config.checkpointing):
+            with self.autocast:
+                losses = self.model.losses(batch, group=group, step=self.state.step, steps=self.state.steps)
+            if "loss" in losses:
+                (losses["loss"] if parts == 1 else losses["loss"] / parts).backward()
+        return {name: value.detach().float() for name, value in losses.items()}
 
     def log(self) -> dict[str, float]:
         """The means since the last call, as the curve's next row. Raises DivergedError."""

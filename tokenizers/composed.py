@@ -204,6 +204,10 @@ class ComposedTokenizer(TrainableTokenizer):
         for objective in self._objectives():
             objective.on_train_end(self)
 
+    @property
+    def batch_coupled(self) -> str | None:
+        return self.config.batch_coupled
+
     def schedule_milestones(self) -> tuple[float, ...]:
         return self.config.schedule_milestones()
 

@@ -260,6 +260,18 @@ class TokenizerConfig:
         parts: list[WeightedPart | BackboneConfig] = [self.backbone, *self.losses, *self.auxiliary_objectives]
         return tuple(sorted({name for part in parts for name in part.weights()}))
 
+    @property
+    def batch_coupled(self) -> str | None:
+        """The first reason among its parts why its training needs a whole batch at a time, or None."""
+        if self.latent_noise:
+            return "latent_noise is scaled by the deviation over the batch"
+        parts = (
+            *(self.backbone, self.bottleneck, self.decoder, self.corruption, self.diffusion_decoder),
+            *(*self.losses, *self.auxiliary, *self.regularisers),
+        )
+        reasons = (f"{part.kind}: {part.batch_coupled}" for part in parts if part is not None and part.batch_coupled)
+        return next(reasons, None)
+
     def schedule_milestones(self) -> tuple[float, ...]:
         """Shares of the training at which the work of a step changes, the first 0."""
         parts: list[AuxiliaryObjectiveConfig | DiffusionDecoderConfig] = [*self.auxiliary_objectives]

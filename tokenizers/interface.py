@@ -89,8 +89,14 @@ class Trainable(nn.Module):
     """What the one training loop trains: a tokenizer, a prior, a feature encoder.
 
     `param_groups` names the sets of parameters that are optimised in turn within a step (one for most; generator and
-    discriminator for an adversarial recipe). `losses` is called once per group and step.
+    discriminator for an adversarial recipe). `losses` is called once per group and step, or, unless it is
+    `batch_coupled` (why its losses are no mean over samples), once per micro-batch.
     """
+
+    @property
+    def batch_coupled(self) -> str | None:
+        """Why a batch can't be divided, or None."""
+        return None
 
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         """Parameters by group; by default one group, "model", with all trainable parameters."""

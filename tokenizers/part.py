@@ -20,13 +20,15 @@ class Part:
 
     `kind` is the part's name in suite files and in its registry; `version` goes up whenever the same configuration
     gives other numbers than before (it is hashed into job keys). `identity_defaults` names options that came after the
-    part did: at their default they change nothing and stay out of its plain data, and so out of job keys. `builds` is
-    the target of `build`: "module:Class" beside the configuration's own module, or the class itself.
+    part did: at their default they change nothing and stay out of its plain data, and so out of job keys.
+    `batch_coupled` says why its training needs a whole batch at a time, None where its loss is a mean over samples.
+    `builds` is the target of `build`: "module:Class" beside the configuration's own module, or the class itself.
     """
 
     kind: ClassVar[str]
     version: ClassVar[int] = 1
     identity_defaults: ClassVar[frozenset[str]] = frozenset()
+    batch_coupled: ClassVar[str | None] = None
     builds: ClassVar[str | type]
 
     def build(self, *args: Any, **kwargs: Any) -> Any:
@@ -68,10 +70,16 @@ def read_part(base: type[P], registry: Registry, table: Any, *, where: str) -> P
 
 
 def plain(part: Any) -> dict[str, Any]:
-    """A dataclass as plain JSON data (lists for tuples); a part's own `kind` comes first."""
-    data: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(part)))
-    if not isinstance(part, Part):
-        return data
-    fields = dataclasses.fields(type(part))  # type: ignore[arg-type]
-    left_out = {f.name for f in fields if f.name in part.identity_defaults and getattr(part, f.name) == f.default}
-    return {"kind": part.kind, **{key: value for key, value in data.items() if key not in left_out}}
+    """A dataclass as plain JSON data (lists for tuples) without `identity_defaults`; a part's `kind` comes first."""
+    data: dict[str, Any] = json.loads(json.dumps(_data(part)))
+    return {"kind": part.kind, **data} if isinstance(part, Part) else data
+
+
+def _data(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        hidden = getattr(value, "identity_defaults", frozenset())
+        items = ((f, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {f.name: _data(item) for f, item in items if f.name not in hidden or item != f.default}
+    if isinstance(value, Mapping):
+        return {key: _data(item) for key, item in value.items()}
+    return [_data(item) for item in value] if isinstance(value, list | tuple) else value

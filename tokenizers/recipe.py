@@ -180,6 +180,9 @@ class _Resolution:
         for table, objectives in (("auxiliary", config.auxiliary), ("regularisers", config.regularisers)):
             for item in objectives:
                 self._require(f"{table}.{item.kind}", lambda item=item: item.unsupported_reason(config))  # type: ignore[misc]
+        coupled = config.batch_coupled
+        if config.training.micro_batch is not None and coupled:
+            raise UserError(f"{self._at('training.micro_batch')}: a batch can't be divided here ({coupled})")
         if "sequence_coding" not in options:
             return config
         coding = self._read("sequence_coding", SequenceCodingConfig, SEQUENCE_CODINGS)

@@ -17,9 +17,14 @@ class TrainingConfig:
     forms). AdamW at `lr` with a linear warm-up over `warmup` (a share of the steps) and a cosine decay to `final_lr` x
     lr; gradients clipped to norm `clip` (0: not); weights averaged with decay `ema` (0: not), warmed up as
     min(ema, (1 + t) / (10 + t)). `precision` "auto" is bf16 autocast on a GPU that has it and float32 elsewhere.
+
+    Both of these save memory and give the same numbers to rounding: `micro_batch` is how many samples of a batch, which
+    it must divide, are computed at a time, their gradients added up (None: all); with `checkpointing` what a block
+    computes inside is computed again for its gradient (Chen et al. 2016, arXiv 1604.06174), a third more work.
     """
 
     version: ClassVar[int] = 1  # of the training loop: rises when the same options give other numbers
+    identity_defaults: ClassVar[frozenset[str]] = frozenset({"micro_batch", "checkpointing"})
 
     steps: int = 1000
     flops: float | None = None
@@ -32,11 +37,15 @@ class TrainingConfig:
     clip: float = 1.0
     ema: float = 0.999
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    micro_batch: int | None = None
+    checkpointing: bool = False
 
     def __post_init__(self) -> None:
         for name, low in (("steps", 0), ("batch_size", 1)):
             if not low <= getattr(self, name) <= _MOST[name]:
                 raise ValueError(f"{name} must lie between {low} and {_MOST[name]}")
+        if self.micro_batch is not None and (self.micro_batch < 1 or self.batch_size % self.micro_batch):
+            raise ValueError(f"micro_batch must divide batch_size ({self.batch_size}), got {self.micro_batch}")
         if self.lr <= 0:
             raise ValueError("lr must be positive")
         if self.flops is not None and self.flops <= 0:

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from ...results.errors import UserError
 from ...results.record import JobResult
 from ...tasks.nets.config import EncoderConfig
 from ...tokenizers.options import merge
+from ...tokenizers.part import plain
 from ...tokenizers.training import TrainingConfig
 from ...tokenizers.validation import check
 from ..datasets.config import signal_spec
@@ -23,10 +25,13 @@ class Encoder(JobKind):
     requires = ("data",)
 
     def read(self, table: Mapping[str, Any], where: str) -> EncoderConfig:
-        return check(EncoderConfig, merge({"training": asdict(EncoderConfig().training)}, table), where=where)
+        config = check(EncoderConfig, merge({"training": asdict(EncoderConfig().training)}, table), where=where)
+        if config.training.micro_batch is not None:
+            raise UserError(f"{where}.training.micro_batch: a batch can't be divided here (its views are contrasted)")
+        return config
 
     def config(self, at: PlanContext) -> dict[str, Any]:
-        return {"encoder": asdict(at.suite.options["encoder"])}
+        return {"encoder": plain(at.suite.options["encoder"])}
 
     def versions(self, at: PlanContext) -> dict[str, int]:
         return super().versions(at) | {"training": TrainingConfig.version, "net.encoder": EncoderConfig.version}

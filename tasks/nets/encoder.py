@@ -112,6 +112,8 @@ class EncoderNet(FeatureNet):
 class EncoderTrainer(Trainable):
     """What the training loop trains for a data set of `classes` classes; batches come from `LabelledSource`."""
 
+    batch_coupled = "its views are contrasted within a batch"
+
     def __init__(self, config: EncoderConfig, signal: SignalSpec, classes: int) -> None:
         super().__init__()
         self.config, self.signal, self.classes = config, signal, classes

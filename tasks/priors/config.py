@@ -158,14 +158,24 @@ def choose(spec: LatentSpec, *, where: str = "") -> str:
     return names[0]
 
 
+def batch_coupled(config: PriorConfig, spec: LatentSpec) -> str | None:
+    """Why the prior's training on these latents needs a whole batch at a time, or None."""
+    if any(grid.variable for grid in spec.grids):
+        return "its loss is a mean over the codes of a batch, whose samples differ in length"
+    return config.batch_coupled
+
+
 def check_supported(config: PriorConfig, spec: LatentSpec, *, where: str = "") -> None:
     """Raises UserError with the reason when the prior can't model these latents, naming those that can."""
+    prefix = f"{where}: " if where else ""
     reason = config.unsupported_reason(spec)
     if reason is None:
+        coupled = batch_coupled(config, spec)
+        if config.training.micro_batch is not None and coupled:
+            raise UserError(f"{prefix}training.micro_batch: a batch can't be divided here ({coupled})")
         return
     names = [name for name in able_priors(spec) if name != config.kind]
     others = f"can: {', '.join(names)}" if names else "no other prior can"
-    prefix = f"{where}: " if where else ""
     raise UserError(f"{prefix}prior {config.kind!r} can't model these latents: {reason}; {others}")
 
 

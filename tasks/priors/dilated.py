@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...tokenizers.recompute import RecomputedBlock
 
-class DilatedLayer(nn.Module):
+
+class DilatedLayer(RecomputedBlock):
     """tanh(a) sigmoid(b) of a dilated convolution; its projection goes to the residual path and to the skips.
 
     Non-causal with a kernel of 3, causal (sees its own position and one before it) with a kernel of 2. `embedding` is

@@ -17,7 +17,7 @@ from torch import Tensor
 from ...tokenizers.interface import Latents, Trainable
 from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
-from .config import PriorConfig
+from .config import PriorConfig, batch_coupled
 from .heldout import HeldOutScore
 
 
@@ -33,6 +33,10 @@ class Prior(Trainable):
     def __init__(self, config: PriorConfig, spec: LatentSpec) -> None:
         super().__init__()
         self.config, self.spec = config, spec
+
+    @property
+    def batch_coupled(self) -> str | None:
+        return batch_coupled(self.config, self.spec)
 
     @property
     def device(self) -> torch.device:

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from ...tokenizers.backbones.attention import MLP, modulate
 from ...tokenizers.backbones.time import stratified_times, time_features
 from ...tokenizers.interface import Latents
+from ...tokenizers.recompute import RecomputedBlock
 from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
 from .fields import field_of
@@ -170,7 +171,7 @@ class FlowHead(nn.Module):
         return self.out(modulate(self.norm(h), shift, scale))
 
 
-class HeadBlock(nn.Module):
+class HeadBlock(RecomputedBlock):
     """x + gate MLP(modulated norm(x)); the identity at the start of training."""
 
     def __init__(self, width: int) -> None:

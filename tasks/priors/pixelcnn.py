@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...tokenizers.interface import Latents
+from ...tokenizers.recompute import RecomputedBlock
 from ...tokenizers.spec import LatentSpec
 from .code_prior import CodePrior
 from .codes import CodeEmbedding, DepthHead, drawing_noise, picker
@@ -131,7 +132,7 @@ class PixelCNNPrior(CodePrior):
         return tuple(reversed(place))
 
 
-class StackLayer(nn.Module):
+class StackLayer(RecomputedBlock):
     """One layer of all stacks: convolution, links from earlier stacks, tanh x sigmoid, residual."""
 
     def __init__(self, rank: int, width: int, kernel: int) -> None:

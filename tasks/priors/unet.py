@@ -19,6 +19,7 @@ from ...tokenizers.backbones.conv import conv, group_norm, to_channels_last
 from ...tokenizers.backbones.patch import depth_to_space
 from ...tokenizers.backbones.stages import Stage
 from ...tokenizers.backbones.time import TimeBlock, TimeEmbedding
+from ...tokenizers.recompute import RecomputedBlock
 from ...tokenizers.spec import LatentSpec
 from .diffusion_config import TIME_FEATURES
 from .unet_config import UNetConfig
@@ -85,7 +86,7 @@ class UNet(nn.Module):
         return self.out(x)
 
 
-class GridAttention(nn.Module):
+class GridAttention(RecomputedBlock):
     """x + attention over all positions of the grid."""
 
     def __init__(self, width: int, heads: int, groups: int) -> None:

@@ -29,6 +29,7 @@ class AdversaryConfig(AuxiliaryObjectiveConfig):
 
     kind: ClassVar[str] = "adversary"
     version: ClassVar[int] = 1
+    batch_coupled: ClassVar[str | None] = "its discriminator is trained on the batch that it has judged"
     builds = "adversary:Adversary"
 
     net: Literal["auto", "patch", "style", "stft", "period", "band", "codec"] = "auto"

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..recompute import RecomputedBlock
+
 Rotary = tuple[Tensor, Tensor]
 
 
@@ -76,7 +78,7 @@ class Attention(nn.Module):
         return self.out(out.transpose(1, 2).reshape(batch, length, width))
 
 
-class Block(nn.Module):
+class Block(RecomputedBlock):
     """x + attention(norm(x)), then x + mlp(norm(x)), the MLP of `inner` (None: 4 x width).
 
     With `condition` (a width), shift, scale and gate of both branches come from a conditioning vector through a

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..recompute import RecomputedBlock
 from ..spec import SignalSpec
 from .conv_config import ConvConfig
 from .patch import DepthToSpace
@@ -42,7 +43,7 @@ def group_norm(width: int, groups: int) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(width, groups), width, eps=1e-6)
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(RecomputedBlock):
     """`[B, width, *grid]` to the same shape; the identity at the start of training."""
 
     def __init__(self, width: int, rank: int, groups: int) -> None:

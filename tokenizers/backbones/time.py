@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..micro_batch import rows
+from ..recompute import RecomputedBlock
 from .conv import conv, group_norm, pointwise
 
 # Times lie in [0, 1], and sinusoids are usually made for steps that count to a thousand.
@@ -27,8 +29,9 @@ def time_features(t: Tensor, count: int) -> Tensor:
 
 
 def stratified_times(n: int, device: torch.device) -> Tensor:
-    """`[n]` uniform times, one in each of n equal parts of [0, 1), in order."""
-    return (torch.arange(n, device=device) + torch.rand(n, device=device)) / n
+    """`[n]` uniform times, one in each of n equal parts of [0, 1), in order; of a micro-batch its part of them."""
+    first, count = rows(n)
+    return (torch.arange(first, first + n, device=device) + torch.rand(n, device=device)) / count
 
 
 def logit_normal_times(n: int, mean: float, std: float, device: torch.device) -> Tensor:
@@ -54,7 +57,7 @@ class TimeEmbedding(nn.Module):
         return F.silu(h if condition is None else h + condition)
 
 
-class TimeBlock(nn.Module):
+class TimeBlock(RecomputedBlock):
     """`[B, inputs, *grid]` to `[B, width, *grid]`, scaled and shifted by the time after the second norm.
 
     As in Dhariwal & Nichol 2021 (arXiv 2105.05233). Starts as the identity, a projection where widths differ.

@@ -45,6 +45,7 @@ class FlowDecoderConfig(DiffusionDecoderConfig):
     kind: ClassVar[str] = "diffusion"
     version: ClassVar[int] = 1
     identity_defaults = frozenset({"seek_start", "seek_steps", "seek_weight"})
+    batch_coupled: ClassVar[str | None] = "its residual is scaled by the deviation over the batch"
     builds = "diffusion:FlowDecoder"
 
     width: int = 32

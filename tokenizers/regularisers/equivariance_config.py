@@ -40,6 +40,7 @@ class EquivarianceConfig(RegulariserConfig):
     kind: ClassVar[str] = "equivariance"
     version: ClassVar[int] = 1
     identity_defaults = frozenset({"interpolation"})
+    batch_coupled: ClassVar[str | None] = "it compares some samples of a batch"
     builds = "equivariance:Equivariance"
 
     weight: float = 1.0

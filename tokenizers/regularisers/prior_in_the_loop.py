@@ -16,6 +16,7 @@ from ..auxiliary.base import LossTerms, TrainingStep
 from ..auxiliary.config import TokenizerParts
 from ..backbones.attention import MLP, Attention, AxialEmbedding
 from ..bottlenecks.base import Bottleneck
+from ..recompute import RecomputedBlock
 from .base import Regulariser
 from .prior_in_the_loop_config import PriorInTheLoopConfig
 
@@ -121,7 +122,7 @@ class CausalPrior(nn.Module):
         return self.head(self.norm(x))
 
 
-class CausalBlock(nn.Module):
+class CausalBlock(RecomputedBlock):
     """x + causal attention(norm(x)), then x + mlp(norm(x)); its norms have biases, unlike those of `Block`."""
 
     def __init__(self, width: int) -> None:
