@@ -269,8 +269,8 @@ class TokenizerConfig:
             *(self.backbone, self.bottleneck, self.decoder, self.corruption, self.diffusion_decoder),
             *(*self.losses, *self.auxiliary, *self.regularisers),
         )
-        reasons = (f"{part.kind}: {part.batch_coupled}" for part in parts if part is not None and part.batch_coupled)
-        return next(reasons, None)
+        reasons = ((part.kind, part.batch_coupling()) for part in parts if part is not None)
+        return next((f"{kind}: {reason}" for kind, reason in reasons if reason), None)
 
     def schedule_milestones(self) -> tuple[float, ...]:
         """Shares of the training at which the work of a step changes, the first 0."""

@@ -31,6 +31,10 @@ class Part:
     batch_coupled: ClassVar[str | None] = None
     builds: ClassVar[str | type]
 
+    def batch_coupling(self) -> str | None:
+        """`batch_coupled`, unless that depends on the options."""
+        return self.batch_coupled
+
     def build(self, *args: Any, **kwargs: Any) -> Any:
         """What this configures: the target, constructed with the configuration first. Imports torch."""
         return self._resolve("builds")(self, *args, **kwargs)

@@ -19,12 +19,14 @@ from latentbench.tasks.priors.config import batch_coupled, check_supported, prio
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.interface import Latents, Trainable
 from latentbench.tokenizers.micro_batch import MicroBatch, divided
-from latentbench.tokenizers.recipe import recipe_names, resolve
+from latentbench.tokenizers.recipe import load_recipe, recipe_names, resolve
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 from latentbench.tokenizers.training import TrainingConfig
 
 CPU = torch.device("cpu")
-UNTRAINED = ("dct", "h264", "identity", "jpeg", "opus", "pca")
+RECIPES = [load_recipe(name) for name in recipe_names()]
+TRAINED = [recipe.name for recipe in RECIPES if "codec" not in recipe.table and recipe.name != "pca"]
+SHAPES = {"image": (16, 16), "spectrogram": (16, 16), "waveform": (1024,)}
 OPTIONS: dict[str, Any] = {"training": {"batch_size": 8, "steps": 10, "warmup": 0.0}}
 
 
@@ -91,7 +93,7 @@ def perturbed(model: Trainable) -> Trainable:
 
 
 def _small(recipe: str) -> dict[str, Any]:
-    return {"downsample": 4} if recipe in ("linear-ae", "pca") else {"downsample": 4, "width": 8}
+    return {"downsample": 4} if recipe in ("linear-ae", "rae") else {"downsample": 4, "width": 8}
 
 
 def tokenizer(recipe: str, signal: SignalSpec) -> Callable[[], Trainable]:
@@ -106,14 +108,16 @@ def tokenizer(recipe: str, signal: SignalSpec) -> Callable[[], Trainable]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", [n for n in recipe_names() if n not in UNTRAINED])
+@pytest.mark.parametrize("recipe", TRAINED)
 def test_a_recipe_gives_the_same_gradients_in_parts_or_says_why_not(
     recipe: str, make_signal: Callable[..., SignalSpec]
 ) -> None:
-    signal = make_signal("spectrogram" if recipe == "slow-vq" else "image", (16, 16))
+    known = load_recipe(recipe).modalities
+    modality = next(name for name in SHAPES if name in known)
+    signal = make_signal(modality, SHAPES[modality])
     make = tokenizer(recipe, signal)
     model = make()
-    data = torch.rand(8, signal.channels, 16, 16) * 2 - 1
+    data = torch.rand(8, signal.channels, *signal.shape) * 2 - 1
     if model.batch_coupled is not None:
         with pytest.raises(UserError, match=r"training\.micro_batch: a batch can't be divided here"):
             resolve(recipe, signal, {**_small(recipe), "training": {"batch_size": 8, "micro_batch": 4}})
@@ -218,3 +222,16 @@ def test_checkpointing_keeps_less_and_counts_the_same_work(make_signal: Callable
         kept.append(sum(saved))
     assert counts[0] == counts[1] == counts[2] > 0
     assert kept[1] < 0.6 * kept[0]
+
+
+def test_what_couples_a_batch_may_depend_on_options(make_signal: Callable[..., SignalSpec]) -> None:
+    signal = make_signal("image", (16, 16))
+    for recipe, options, coupled in (
+        ("l-detok", {}, "latent_denoising: its noise"),
+        ("l-detok", {"regularisers": {"latent_denoising": {"noise": 0.0}}}, None),
+        ("soft-vq", {"bottleneck": {"entropy": 0.0}}, None),
+        ("va-vae", {}, "alignment: its factor"),
+        ("aligned-vae", {}, None),
+    ):
+        reason = resolve(recipe, signal, {**_small(recipe), **options}).batch_coupled
+        assert (reason or "").startswith(coupled or "!") == bool(coupled), (recipe, options, reason)

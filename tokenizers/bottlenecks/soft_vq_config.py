@@ -36,6 +36,9 @@ class SoftVQConfig(BottleneckConfig):
         if self.entropy < 0 or self.kmeans < 0:
             raise ValueError("entropy and kmeans must not be negative")
 
+    def batch_coupling(self) -> str | None:
+        return "its entropy is that of the batch's mean" if self.entropy else None
+
     def default_channels(self) -> int | None:
         return 8
 

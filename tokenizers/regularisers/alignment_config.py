@@ -41,6 +41,9 @@ class AlignmentConfig(RegulariserConfig):
         if self.structure < 0 or self.hidden < 0 or not 0 <= self.slack < 2:
             raise ValueError("structure and hidden must not be negative, and slack must lie in [0, 2)")
 
+    def batch_coupling(self) -> str | None:
+        return "its factor is a ratio of the batch's gradients" if self.adaptive else None
+
     def unsupported_reason(self, tokenizer: TokenizerParts) -> str | None:
         if reason := several_grids(tokenizer, "features are aligned with one grid of latents"):
             return reason

@@ -22,6 +22,7 @@ class EndToEndConfig(RegulariserConfig):
 
     kind: ClassVar[str] = "end_to_end"
     version: ClassVar[int] = 1
+    batch_coupled: ClassVar[str | None] = "its latents are normalised by moments of the batch"
     builds = "end_to_end:EndToEnd"
 
     weight: float = 0.05

@@ -35,3 +35,6 @@ class LatentDenoisingConfig(RegulariserConfig):
             raise ValueError("noise must not be negative, and mask must lie in [0, 1)")
         if not self.noise and not self.mask:
             raise ValueError("noise and mask are both 0: nothing is corrupted")
+
+    def batch_coupling(self) -> str | None:
+        return "its noise is scaled by the deviation over the batch" if self.noise else None

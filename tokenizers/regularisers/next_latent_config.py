@@ -21,6 +21,7 @@ class NextLatentConfig(RegulariserConfig):
 
     kind: ClassVar[str] = "next_latent"
     version: ClassVar[int] = 1
+    batch_coupled: ClassVar[str | None] = "its latents are normalised by moments of the batch"
     builds = "next_latent:NextLatent"
 
     weight: float = 0.02

@@ -21,6 +21,7 @@ class SpectrumMatchingConfig(RegulariserConfig):
 
     kind: ClassVar[str] = "spectrum_matching"
     version: ClassVar[int] = 1
+    batch_coupled: ClassVar[str | None] = "its latents are normalised by moments of the batch"
     builds = "spectrum_matching:SpectrumMatching"
 
     weight: float = 0.1
