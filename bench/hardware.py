@@ -95,3 +95,17 @@ def _free_memory() -> int:
         return int(facts["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 0.8)
+
+
+def oom_kills() -> int:
+    """How many processes the kernel has ended for lack of memory, on this machine and in this container; 0 where
+    it does not say."""
+    return _counted("/proc/vmstat") + _counted("/sys/fs/cgroup/memory.events")
+
+
+def _counted(path: str) -> int:
+    try:
+        with open(path) as file:
+            return next((int(line.split()[1]) for line in file if line.split()[:1] == ["oom_kill"]), 0)
+    except (OSError, ValueError, IndexError):
+        return 0

@@ -13,7 +13,7 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -31,14 +31,17 @@ from .imports import repeat_imports
 from .job_files import placed
 from .signals import StopSignal
 from .worker_protocol import (
+    BROKEN_DEVICE,
     DAMAGED,
     FAILED,
     FINISHED,
     INTERRUPTED,
+    OUT_OF_MEMORY,
     UNWRITABLE,
     ProgressFile,
     WorkerRequest,
     clean_attempt,
+    write_shortage,
 )
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
@@ -87,6 +90,11 @@ def work(data: Mapping[str, Any], *, listen: bool = True) -> int:
     except Exception as error:
         stop.hold()
         _say(traceback.format_exc())
+        if _is_of_memory(error):
+            write_shortage(folder, _failure(error).message)
+            return OUT_OF_MEMORY
+        if _is_of_device(error):
+            return BROKEN_DEVICE
         unwritable = _is_unwritable(error)
         outcome = {"status": "failed", "error": _failure(error)}
     if request.lease and not Path(request.lease).exists():
@@ -125,6 +133,8 @@ def _execute(request: WorkerRequest, store: Store, stop: StopSignal) -> dict[str
     device = torch.device(request.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
+        if request.memory_fraction < 1:  # what others run on the device must not fall with this job
+            torch.cuda.set_per_process_memory_fraction(request.memory_fraction)
         # Metrics and comparisons between cells are float32; matrix products in bf16 are asked for by autocast alone.
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
@@ -138,6 +148,8 @@ def _execute(request: WorkerRequest, store: Store, stop: StopSignal) -> dict[str
         progress=ProgressFile(folder),
         stop=stop,
         checkpoint_seconds=request.checkpoint_seconds,
+        batch_size=max(1, JobContext.batch_size // request.divide),
+        divide=request.divide,
     )
     result = _with_precision(KINDS.get(ctx.job.kind)().run(ctx), ctx.precision)
     return {
@@ -164,13 +176,31 @@ def _say(text: str) -> None:
         print(text, flush=True)
 
 
-def _is_unwritable(error: BaseException | None) -> bool:
+def _is_unwritable(error: BaseException) -> bool:
     """Whether the cause is the disk: then other jobs would fail alike, and it is no finding about this one."""
+    return any(isinstance(cause, OSError) and cause.errno in _UNWRITABLE for cause in _causes(error))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _UNWRITABLE:
-            return True
+        yield error
         error = error.__cause__ or error.__context__
-    return False
+
+
+def _is_of_memory(error: BaseException) -> bool:
+    """Whether it is for lack of memory: of a GPU, or of the host, for which torch raises a plain RuntimeError."""
+    from torch import OutOfMemoryError
+
+    return any(
+        isinstance(cause, OutOfMemoryError | MemoryError)
+        or (isinstance(cause, RuntimeError) and "DefaultCPUAllocator" in str(cause))
+        for cause in _causes(error)
+    )
+
+
+def _is_of_device(error: BaseException) -> bool:
+    """Whether the GPU itself has failed (an illegal access, a lost device), after which nothing on it can go on."""
+    return any(isinstance(cause, RuntimeError) and "CUDA error" in str(cause) for cause in _causes(error))
 
 
 def _failure(error: Exception) -> Failure:
@@ -196,6 +226,8 @@ def _facts(request: WorkerRequest, started: datetime, seconds: float) -> dict[st
         * (1 if sys.platform == "darwin" else 1024),
         "versions": {name: _version(name) for name in ("latentbench", "torch", "torchvision", "torchaudio", "numpy")},
     }
+    if request.divide > 1:
+        facts["divided"] = request.divide
     if request.imports:
         facts["imports"] = {item.name: item.sha256[:12] for item in request.imports}
     if request.device != "cpu" and torch.cuda.is_initialized():

@@ -19,11 +19,14 @@ FINISHED, FAILED = 0, 1  # there is a record that says so
 UNWRITABLE = 74  # a file could not be written (a full disk); there may be a record of the failure, or no room for one
 INTERRUPTED = 75  # stopped on request; training has left a checkpoint
 DAMAGED = 76  # what another job has left is damaged; there is no record
+OUT_OF_MEMORY = 77  # there is no record; what was asked for `read_shortage` tells
+BROKEN_DEVICE = 78  # an error of the GPU itself; there is no record
 
 CHECKPOINT = "checkpoint.safetensors"
 # What a pass over samples has collected so far (see `tasks.chunks` and `tasks.encoding`).
 _PARTS = ("chunk-*.safetensors", "*.part")
 _PROGRESS = "progress"
+_SHORTAGE = "out-of-memory"
 _PROGRESS_SECONDS = 0.5
 
 
@@ -32,7 +35,8 @@ class WorkerRequest:
     """One attempt at a job: `root` of the output, `cache` of decoded data, torch `device`, CPU `threads`, `log` file.
 
     The log lies in `log/` in the job's folder. The worker imports `imports` first. Where several machines share the
-    folder, `lease` is the file that says the job is this worker's: without it, it leaves no record.
+    folder, `lease` is the file that says the job is this worker's: without it, it leaves no record. After a lack of
+    memory batches are computed in `divide` parts where they can be; `memory_fraction` of a GPU is all it may take.
     """
 
     job: Job
@@ -45,6 +49,8 @@ class WorkerRequest:
     checkpoint_seconds: float
     imports: tuple[Import, ...] = ()
     lease: str = ""
+    divide: int = 1
+    memory_fraction: float = 1.0
 
     @property
     def folder(self) -> Path:
@@ -86,7 +92,7 @@ def clean_attempt(folder: Path) -> None:
     """Remove what a job needs only until it is finished: checkpoint, progress, temporary files of killed writers."""
     remove_leftovers(folder)
     parts = (path.name for pattern in _PARTS for path in folder.glob(pattern))
-    for name in (CHECKPOINT, _PROGRESS, f"{_PROGRESS}.new", *parts):
+    for name in (CHECKPOINT, _PROGRESS, f"{_PROGRESS}.new", _SHORTAGE, *parts):
         with suppress(OSError):
             (folder / name).unlink(missing_ok=True)
 
@@ -115,6 +121,20 @@ def read_progress(folder: Path) -> tuple[int, int, str] | None:
         return int(done), int(total), message
     except (OSError, ValueError):
         return None
+
+
+def write_shortage(folder: Path, message: str) -> None:
+    """Say what memory was asked for in vain."""
+    with suppress(OSError):
+        (folder / _SHORTAGE).write_text(message)
+
+
+def read_shortage(folder: Path) -> str:
+    """What the worker said of it, "" where the system ended it without a word."""
+    try:
+        return (folder / _SHORTAGE).read_text()
+    except (OSError, ValueError):
+        return ""
 
 
 def last_progress(folder: Path) -> int | None:

@@ -7,10 +7,12 @@ import time
 from collections.abc import Generator, Iterator, Mapping
 
 from ...results.errors import UserError
+from ...results.record import Failure
 from .. import hardware
 from ..jobs import Job
-from ..worker_protocol import INTERRUPTED, WorkerRequest, start_attempt
+from ..worker_protocol import INTERRUPTED, OUT_OF_MEMORY, WorkerRequest, read_shortage, start_attempt
 from .interface import Engine, EngineSettings, Event
+from .local import failed_record
 
 
 class InlineEngine(Engine):
@@ -44,6 +46,10 @@ class InlineEngine(Engine):
                 yield Event(kind="finished", job=name, seconds=seconds)
                 continue
             failed.add(name)
+            if status == OUT_OF_MEMORY:  # no other process could be given more
+                error = Failure(type="OutOfMemory", message=read_shortage(request.folder))
+                record = failed_record(job, error)
+                self.settings.store.save(record)
             message = f"see {request.log}" if record is None else str(record.error)
             yield Event(kind="failed", job=name, message=message, seconds=seconds)
 

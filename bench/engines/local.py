@@ -19,9 +19,11 @@ from ..hardware import Machine
 from ..jobs import Job
 from ..signals import interrupts_ignored
 from ..worker_protocol import (
+    BROKEN_DEVICE,
     DAMAGED,
     FAILED,
     INTERRUPTED,
+    OUT_OF_MEMORY,
     UNWRITABLE,
     WorkerRequest,
     clean_attempt,
@@ -31,6 +33,7 @@ from ..worker_protocol import (
 from .claims import Claims
 from .client import Server, ServerDiedError
 from .interface import Engine, EngineSettings, Event
+from .shortage import MOST_PARTS, Shortages, device_failed
 from .slots import Allocation, Slots
 from .stall import Watch
 
@@ -47,6 +50,7 @@ class _Running:
     allocation: Allocation
     attempt: int
     started: float
+    oom_kills: int = 0
     watch: Watch | None = None
     dumped: float | None = None
     progress: tuple[int, int, str] | None = None
@@ -87,6 +91,7 @@ class Scheduler:
         self.claims = claims
         self.running: dict[str, _Running] = {}
         self.damages: dict[str, int] = {}
+        self.shortages = Shortages()
         self.failed: set[str] = set()
         self.attempts: dict[str, int] = {}
         self.deaths: dict[str, int] = {}
@@ -162,10 +167,11 @@ class Scheduler:
 
     def _dispatch(self) -> Iterator[Event]:
         busy = self.waiting.keys() | self.running.keys()
+        self.slots.begin()
         for name, job in list(self.waiting.items()):
             if any(d in busy for d in job.depends.values()):
                 continue
-            allocation = self.slots.allocate(job)
+            allocation = self.slots.allocate(job, alone=self.shortages.alone(name))
             if allocation is None:
                 continue
             if not self.claims.take(job, device=allocation.slot.device):
@@ -175,6 +181,7 @@ class Scheduler:
             folder = self.store.job_folder(job.kind, job.key)
             started = time.monotonic()
             run = _Running(job=job, folder=folder, allocation=allocation, attempt=attempt, started=started)
+            run.oom_kills = hardware.oom_kills()
             request = self._request(run)
             run.watch = Watch(folder=folder, log=Path(request.log), limit=self.settings.stall_seconds)
             self.server.submit({"job": name, "attempt": attempt, "request": request.to_json()})
@@ -199,6 +206,8 @@ class Scheduler:
             checkpoint_seconds=self.settings.checkpoint_seconds,
             imports=self.settings.imports,
             lease=lease,
+            divide=self.shortages.parts(run.job.id),
+            memory_fraction=run.allocation.memory_fraction,
         )
 
     def _release(self, name: str) -> _Running:
@@ -216,7 +225,12 @@ class Scheduler:
         if record is not None and record.status == "finished":
             clean_attempt(run.folder)  # it may have been killed right after its record was written
             self.finished[name] = job
+            run.allocation.slot.errors = 0
             yield Event(kind="finished", job=name, seconds=seconds)
+        elif status == OUT_OF_MEMORY or (status == -signal.SIGKILL and hardware.oom_kills() > run.oom_kills):
+            yield from self._out_of_memory(name, run)
+        elif status == BROKEN_DEVICE:
+            yield from self._died(name, run, device_failed(self.slots, run.allocation), blame=True)
         elif status == UNWRITABLE:
             self._unwritable(job, record)
         elif status == DAMAGED and self.damages.get(name, 0) < ATTEMPTS:
@@ -229,6 +243,21 @@ class Scheduler:
         else:
             stalled = "ended without a sign of life (where it was stands in its log)"
             yield from self._died(name, run, _cause(status) if run.dumped is None else stalled, blame=True)
+
+    def _out_of_memory(self, name: str, run: _Running) -> Iterator[Event]:
+        """Begin a job again with more memory for it, or with less to hold, until nothing is left to try."""
+        cause = self.shortages.cause(run.job, run.folder, run.allocation)
+        how = self.shortages.again(name)
+        seconds = time.monotonic() - run.started
+        if how is not None:
+            self.waiting = {name: run.job, **self.waiting}
+            yield Event(kind="retried", job=name, message=f"{cause}; next {how}", seconds=seconds)
+            return
+        self.failed.add(name)
+        message = f"{cause}; it was alone there, its batches in {MOST_PARTS} parts if they can be"
+        error = Failure(type="OutOfMemory", message=message)
+        self.store.save(failed_record(run.job, error), replace=not self.claims.lease(run.job))
+        yield Event(kind="failed", job=name, message=str(error), seconds=seconds)
 
     def _died(self, name: str, run: _Running, cause: str, *, blame: bool) -> Iterator[Event]:
         """Begin a job again whose process has died, unless it has done so too often by itself (`blame`)."""

@@ -8,10 +8,13 @@ import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from latentbench.bench import worker, worker_protocol
 from latentbench.bench.datasets import fingerprint
@@ -141,6 +144,62 @@ def test_a_failure_is_a_record_with_its_cause(
     assert written.error.where.startswith("test_worker.py:")
     assert "Traceback" in capsys.readouterr().out  # the log has it all
     assert (ordered.folder / CHECKPOINT).exists()  # what was trained is not thrown away
+
+
+def _of_the_host(ctx: JobContext) -> JobResult:
+    torch.empty(1 << 60)
+    raise AssertionError("so much memory there is nowhere")
+
+
+def _of_a_gpu(ctx: JobContext) -> JobResult:
+    try:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+    except RuntimeError as error:
+        raise ValueError("while decoding") from error
+
+
+def _of_numpy(ctx: JobContext) -> JobResult:
+    np.empty(1 << 60)
+    raise AssertionError("so much memory there is nowhere")
+
+
+@pytest.mark.parametrize("action", [_of_the_host, _of_a_gpu, _of_numpy])
+def test_a_lack_of_memory_is_told_apart_from_a_failure(
+    ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch, action: Any
+) -> None:
+    does(monkeypatch, action)
+    assert worker.work(ordered.to_json()) == worker_protocol.OUT_OF_MEMORY
+    assert record(ordered) is None
+    assert worker_protocol.read_shortage(ordered.folder)
+    worker_protocol.clean_attempt(ordered.folder)
+    assert worker_protocol.read_shortage(ordered.folder) == ""
+
+
+def test_an_error_of_the_gpu_itself_is_told_apart_from_a_failure(
+    ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def action(ctx: JobContext) -> JobResult:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    does(monkeypatch, action)
+    assert worker.work(ordered.to_json()) == worker_protocol.BROKEN_DEVICE
+    assert record(ordered) is None
+
+
+def test_what_is_to_be_divided_is_divided_everywhere(ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def action(ctx: JobContext) -> JobResult:
+        seen.append((ctx.batch_size, ctx.divide))
+        return JobResult()
+
+    does(monkeypatch, action)
+    worker.work(ordered.to_json())
+    worker.work(replace(ordered, divide=8).to_json())
+    assert seen == [(64, 1), (8, 8)]
+    written = record(ordered)
+    assert written is not None
+    assert written.run["divided"] == 8
 
 
 def test_a_stop_in_training_leaves_no_record(ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,8 @@ import json, os, signal, sys, time
 from pathlib import Path
 from latentbench.bench import worker
 from latentbench.bench.engines import server
-from latentbench.bench.worker_protocol import WorkerRequest, ProgressFile, UNWRITABLE
+from latentbench.bench.worker_protocol import BROKEN_DEVICE, OUT_OF_MEMORY, UNWRITABLE, write_shortage
+from latentbench.bench.worker_protocol import ProgressFile, WorkerRequest
 from latentbench.results.record import Failure, Record
 from latentbench.results.store import Store
 
@@ -38,11 +39,17 @@ def work(data):
     request = WorkerRequest.from_json(data)
     job, do = request.job, request.job.config
     print("attempt", request.attempt, "threads", request.threads, flush=True)
+    (request.folder / f"parts-{request.attempt}").write_text(f"{request.divide} {request.memory_fraction:g}")
     (request.folder / f"pid-{request.attempt}").write_text(str(os.getpid()))
     (request.folder / "started").write_text(repr(time.monotonic()))
     signal.signal(signal.SIGTERM, lambda *_: os._exit(75))
     if request.attempt <= do.get("deaths", 0):
         os.kill(os.getpid(), signal.SIGKILL)
+    if request.divide < do.get("parts", 0):
+        write_shortage(request.folder, "Tried to allocate 9.00 GiB")
+        return OUT_OF_MEMORY
+    if request.device in do.get("broken", ()):
+        return BROKEN_DEVICE
     if do.get("stops") and request.attempt == 1:
         os.kill(os.getpid(), signal.SIGSTOP)
         time.sleep(60)
@@ -182,6 +189,68 @@ def test_a_worker_that_keeps_dying_is_a_failure(out: Path, do: dict[str, Any], c
     record = Store(out).load_any(a.kind, a.key)
     assert record is not None
     assert record.error == Failure(type="WorkerDied", message=f"{cause}, 3 times")
+
+
+def test_a_job_that_runs_out_of_memory_is_tried_alone_and_then_in_parts(out: Path) -> None:
+    hungry, other, long = job("hungry", parts=2), job("other", seconds=0.2), job("long", seconds=1.0)
+    later = [job(f"later-{i}", seconds=0.1) for i in range(3)]
+    events = run(out, hungry, long, other, *later, memory=10**9)
+    assert told(events, hungry) == ["started", "retried", "started", "retried", "started", "finished"]
+    first, second = (event.message for event in events if event.kind == "retried")
+    cause = "out of memory (cpu: 1 GB, foretold 1e-09 GB): Tried to allocate 9.00 GiB"
+    assert first == f"{cause}; next alone on the device with the most memory"
+    assert second == f"{cause}; next alone on the device with the most memory, in 2 parts"
+    assert [(folder(out, hungry) / f"parts-{n}").read_text() for n in (1, 2, 3)] == ["1 1", "1 1", "2 1"]
+    (begin, end), *others = spans(out, [hungry, long, other, *later])
+    assert all(last <= begin or first >= end for first, last in others), "nothing ran beside it"
+    assert told(events, later[-1]) == ["started", "finished"]
+    assert not (folder(out, hungry) / "out-of-memory").exists()
+
+
+def test_a_job_that_no_memory_is_enough_for_fails_with_the_numbers(out: Path) -> None:
+    hungry, other = job("hungry", parts=99), job("other")
+    events = run(out, hungry, other, memory=10**9)
+    assert told(events, hungry) == ["started", *["retried", "started"] * 3, "failed"]
+    assert told(events, other) == ["started", "finished"]
+    record = Store(out).load_any(hungry.kind, hungry.key)
+    assert record is not None
+    assert record.error == Failure(
+        type="OutOfMemory",
+        message="out of memory (cpu: 1 GB, foretold 1e-09 GB): Tried to allocate 9.00 GiB; it was alone there, its "
+        "batches in 8 parts if they can be",
+    )
+
+
+def test_a_job_that_the_system_ends_for_lack_of_memory_is_tried_alone(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = itertools.count()
+    monkeypatch.setattr(local.hardware, "oom_kills", lambda: next(counts))
+    a = job("a", deaths=1)
+    events = run(out, a)
+    assert told(events, a) == ["started", "retried", "started", "finished"]
+    assert "the system ended it, for memory had run out; next alone" in events[1].message
+
+
+def test_a_device_with_two_errors_in_a_row_gets_no_more_jobs(out: Path) -> None:
+    jobs = [job(f"job-{i}", broken=["cuda:1"], seconds=0.05) for i in range(8)]
+    local_engine = engine(out)
+    devices = tuple(Device(name=f"cuda:{i}", units=1, memory=100) for i in range(2))
+    local_engine.machine = Machine(devices=devices, cores=8, host_threads=1)
+    events = list(local_engine.run({job.id: job for job in jobs}))
+    assert sum(event.kind == "finished" for event in events) == 8
+    messages = [event.message for event in events if event.kind == "retried"]
+    assert messages == [
+        "error of the device cuda:1 (it stands in the job's log)",
+        "error of the device cuda:1 (it stands in the job's log), 2 in a row: cuda:1 gets no more jobs in this run",
+    ]
+
+
+def test_the_only_device_stays_in_service(out: Path) -> None:
+    a, b = job("a", broken=["cpu"]), job("b")
+    events = run(out, a, b)
+    assert told(events, a) == ["started", "retried", "started", "retried", "started", "failed"]
+    assert told(events, b) == ["started", "finished"]
 
 
 @pytest.mark.slow
@@ -332,7 +401,7 @@ def test_nothing_but_results_is_left_in_a_finished_job_s_folder(out: Path) -> No
     (folder(out, a) / "checkpoint.safetensors").touch()
     run(out, a)
     names = {path.name for path in folder(out, a).iterdir()}
-    assert names == {"log", "pid-1", "started", "ended", "record.json"}
+    assert names == {"log", "pid-1", "parts-1", "started", "ended", "record.json"}
 
 
 def without_repeats(kinds: Iterable[str]) -> list[str]:

@@ -101,3 +101,42 @@ def test_whatever_is_taken_is_given_back() -> None:
     for allocation in taken:
         slots.release(allocation)
     assert all((s.free_units, s.free_memory) == (s.units, s.memory) for s in slots.slots)
+
+
+def test_one_that_is_to_be_alone_has_the_largest_device_and_does_not_starve() -> None:
+    slots = gpus(10, 20)
+    allocations = [slots.allocate(SMALL) for _ in range(4)]
+    assert {a.slot.device for a in allocations if a is not None} == {"cuda:0", "cuda:1"}
+    on_large = [a for a in allocations if a is not None and a.slot.device == "cuda:1"]
+    for allocation in on_large:
+        slots.begin()
+        assert slots.allocate(SMALL, alone=True) is None
+        slots.release(allocation)
+        if allocation is not on_large[-1]:
+            slots.begin()
+            assert slots.allocate(SMALL, alone=True) is None
+            assert slots.allocate(SMALL) is None, "what becomes free there is not for others"
+    slots.begin()
+    alone = slots.allocate(SMALL, alone=True)
+    assert alone is not None
+    assert (alone.slot.device, alone.units, alone.memory, alone.memory_fraction) == ("cuda:1", 2, 20, 1.0)
+    assert slots.allocate(SMALL) is None
+    slots.release(alone)
+    assert slots.allocate(SMALL) is not None
+
+
+def test_each_process_is_held_to_its_share_of_a_gpu() -> None:
+    small, large = gpus(100, units=4).allocate(job(memory=5)), gpus(100, units=4).allocate(job(memory=60))
+    assert small is not None
+    assert large is not None
+    assert (small.memory_fraction, large.memory_fraction) == (0.25, 0.6)
+    on_cpu = cpu(4).allocate(SMALL)
+    assert on_cpu is not None
+    assert on_cpu.memory_fraction == 1.0
+
+
+def test_a_device_out_of_service_gets_nothing() -> None:
+    slots = gpus(10, 20)
+    slots.slots[1].in_service = False
+    allocations = [slots.allocate(job(memory=15)), slots.allocate(SMALL, alone=True)]
+    assert [a.slot.device if a else None for a in allocations] == ["cuda:0", None]
