@@ -120,7 +120,6 @@ def test_the_data_job_itself(ordered: WorkerRequest) -> None:
         (UserError("bad\n  file"), "UserError", "bad file"),
         (ZeroDivisionError(), "ZeroDivisionError", "ZeroDivisionError"),
         (OSError(errno.ENOENT, "No such file"), "FileNotFoundError", "[Errno 2] No such file"),
-        (MemoryError("too much"), "MemoryError", "too much"),
     ],
 )
 def test_a_failure_is_a_record_with_its_cause(
@@ -159,7 +158,7 @@ def _of_a_gpu(ctx: JobContext) -> JobResult:
 
 
 def _of_numpy(ctx: JobContext) -> JobResult:
-    np.empty(1 << 60)
+    np.empty(1 << 50)
     raise AssertionError("so much memory there is nowhere")
 
 
