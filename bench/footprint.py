@@ -26,6 +26,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
 from ..tasks.latents import LatentBatch
 from ..tasks.priors.build import build_prior
@@ -33,6 +34,7 @@ from ..tasks.priors.config import priors
 from ..tokenizers.build import build
 from ..tokenizers.config import TokenizerConfig
 from ..tokenizers.interface import Latents, Tokenizer, Trainable
+from ..tokenizers.recompute import recomputing
 from ..tokenizers.spec import LatentGrid, LatentSpec
 from ..tokenizers.training import TrainingConfig
 from ..tokenizers.validation import check
@@ -127,11 +129,17 @@ def _stage(
     *,
     bfloat16: bool,
 ) -> _Stage:
-    """One step as `bench.training` does it."""
+    """One step as `bench.training` does it: `batch` is one of its micro-batches."""
     live.peak = live.live
     own = {id(p.untyped_storage()) for p in model.parameters()}
     saved = 0
-    with flops.counter() as counter:
+    again: list[FlopCounterMode] = []  # what is computed a second time doesn't count
+
+    def second() -> FlopCounterMode:
+        again.append(flops.counter())
+        return again[-1]
+
+    with flops.counter() as counter, recomputing(config.checkpointing, context=second):
         for name, params in groups.items():
             kept = _Saved(own)
             precision = torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16)
@@ -147,7 +155,13 @@ def _stage(
             optimisers[name].step()
             del losses
         model.after_step(step=step, steps=_STEPS)
-    return _Stage(peak=live.peak, saved=saved, flops=float(counter.get_total_flops()))
+    counted = counter.get_total_flops() - sum(item.get_total_flops() for item in again)
+    return _Stage(peak=live.peak, saved=saved, flops=float(counted) * (config.batch_size // _at_a_time(config)))
+
+
+def _at_a_time(config: TrainingConfig) -> int:
+    """How many samples of a batch are computed at once."""
+    return config.micro_batch or config.batch_size
 
 
 class _Saved:
@@ -244,12 +258,12 @@ def measured(item: Subject) -> Footprint:
     if item.kind == "tokenizer":
         training = tokenizer.training
         model: Callable[[], Trainable] = lambda: build(tokenizer)  # noqa: E731
-        batch: Callable[[], Any] = lambda: signals(tokenizer.spec, training.batch_size)  # noqa: E731
+        batch: Callable[[], Any] = lambda: signals(tokenizer.spec, _at_a_time(training))  # noqa: E731
     else:
         config = check(priors.get(item.config["prior"]), item.config["options"], where="prior")
         training = config.training
         model = lambda: build_prior(config, tokenizer.spec)  # noqa: E731
-        batch = lambda: latents(tokenizer.spec, training.batch_size)  # noqa: E731
+        batch = lambda: latents(tokenizer.spec, _at_a_time(training))  # noqa: E731
     bfloat16 = training.precision == "bfloat16" or (training.precision == "auto" and item.device.startswith("cuda"))
     return training_footprint(model, batch, training, bfloat16=bfloat16)
 

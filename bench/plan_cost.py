@@ -60,7 +60,8 @@ class PlanCost:
             worst = max(large, key=lambda job: job.memory)
             lines.append(
                 f"memory: {len(large)} job{'s' * (len(large) > 1)} may not fit the {_gb(room)} of a device, "
-                f"first {worst.title} ({_gb(worst.memory)}); a smaller training.batch_size or width helps"
+                f"first {worst.title} ({_gb(worst.memory)}); training.micro_batch, training.checkpointing or "
+                "a smaller width helps"
             )
         return lines
 

@@ -12,8 +12,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from latentbench.bench.flops import counter
-from latentbench.bench.footprint import evaluation_footprint, latents, signals, training_footprint
-from latentbench.bench.footprints import Footprints, Subject
+from latentbench.bench.footprint import evaluation_footprint, latents, measured, signals, training_footprint
+from latentbench.bench.footprints import Footprint, Footprints, Subject
 from latentbench.tasks.priors.build import build_prior
 from latentbench.tasks.priors.config import priors
 from latentbench.tokenizers.build import build
@@ -145,6 +145,20 @@ def test_flops_are_those_of_the_step_that_is_done() -> None:
         tokenizer.losses(signals(config.spec, 4), group="model", step=0, steps=10)["loss"].backward()
     footprint = training_footprint(lambda: build(config), lambda: signals(config.spec, 4), config.training)
     assert footprint.flops == counted.get_total_flops()
+
+
+def test_a_batch_in_parts_and_blocks_computed_again_take_less_for_the_same_work() -> None:
+    def footprint(**options: Any) -> Footprint:
+        training = {"batch_size": 8, **options}
+        config = resolve("ae", image(32), {"width": 16, "training": training})
+        return measured(Subject(kind="tokenizer", config={}, tokenizer=config.to_json(), versions={}))
+
+    whole, parts, again = footprint(), footprint(micro_batch=2), footprint(checkpointing=True)
+    assert whole.flops == parts.flops == again.flops
+    assert parts.saved < 0.3 * whole.saved
+    assert parts.step < whole.step
+    assert again.saved < 0.6 * whole.saved
+    assert whole.states == parts.states == again.states
 
 
 def test_an_evaluation_keeps_nothing() -> None:

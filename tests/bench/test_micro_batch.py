@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentbench.bench.training import _Loop, micro_batch
+from latentbench.bench.training import _Loop, micro_batch, train
 from latentbench.results.errors import UserError
 from latentbench.tasks.latents import LatentBatch
 from latentbench.tasks.priors.build import build_prior
@@ -235,3 +236,21 @@ def test_what_couples_a_batch_may_depend_on_options(make_signal: Callable[..., S
     ):
         reason = resolve(recipe, signal, {**_small(recipe), **options}).batch_coupled
         assert (reason or "").startswith(coupled or "!") == bool(coupled), (recipe, options, reason)
+
+
+def test_a_training_in_parts_is_the_training(make_signal: Callable[..., SignalSpec], tmp_path: Path) -> None:
+    signal = make_signal("image", (16, 16))
+    torch.manual_seed(5)
+    data = Fixed(torch.rand(24, 3, 16, 16) * 2 - 1, 24)
+
+    def trained(name: str, divide: int = 1, **options: Any) -> dict[str, Tensor]:
+        (tmp_path / name).mkdir()
+        model = tokenizer("kl-vae", signal)()
+        config = TrainingConfig(steps=6, batch_size=8, lr=1e-4, **options)
+        train(model, data, config, seed=1, device=CPU, folder=tmp_path / name, divide=divide)
+        return model.state_dict()
+
+    whole = trained("whole")
+    for other in (trained("parts", micro_batch=2), trained("divided", divide=3), trained("again", checkpointing=True)):
+        for name, value in whole.items():
+            torch.testing.assert_close(other[name], value, rtol=1e-3, atol=1e-5)
