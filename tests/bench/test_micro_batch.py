@@ -250,7 +250,8 @@ def test_a_training_in_parts_is_the_training(make_signal: Callable[..., SignalSp
         train(model, data, config, seed=1, device=CPU, folder=tmp_path / name, divide=divide)
         return model.state_dict()
 
-    whole = trained("whole")
+    start, whole = tokenizer("kl-vae", signal)().state_dict(), trained("whole")
+    moved = sum(float((value - start[name]).square().sum()) for name, value in whole.items())
     for other in (trained("parts", micro_batch=2), trained("divided", divide=3), trained("again", checkpointing=True)):
-        for name, value in whole.items():
-            torch.testing.assert_close(other[name], value, rtol=1e-3, atol=1e-5)
+        apart = sum(float((value - other[name]).square().sum()) for name, value in whole.items())
+        assert apart < 1e-4 * moved  # of squares; AdamW divides small gradients by themselves
