@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _fit_score(arguments: argparse.Namespace) -> int:
-    from ...results.calibration.command import observations
+    from ...results.calibration.command import observations, of_one_outcome
     from ...results.calibration.score import fit_score
     from ...results.calibration.score_file import summary, to_json
     from ...results.errors import UserError
@@ -88,11 +88,12 @@ def _fit_score(arguments: argparse.Namespace) -> int:
     if arguments.pairs or arguments.plot is not None or arguments.format is not None:
         raise UserError("--fit-score writes a score, and no table or picture: leave out --pairs, --plot and --format")
     tables = observations(arguments.sources, **{name: getattr(arguments, name) for name in _OPTIONS})
-    first = [table for table in tables if table.outcome == tables[0].outcome]
+    first = of_one_outcome(tables)
     score = fit_score(first, terms=arguments.terms)
     try:
         arguments.fit_score.write_text(to_json(score, first))
     except OSError as error:
         raise UserError(f"{arguments.fit_score}: {error.strerror}") from error
-    print("\n".join([*summary(score), "", str(arguments.fit_score)]))
+    notes = dict.fromkeys(f"- {note}" for table in first for note in table.notes)
+    print("\n".join([*summary(score), *(["", *notes] if notes else []), "", str(arguments.fit_score)]))
     return 0
