@@ -98,7 +98,7 @@ const report = (() => {
   function heading(name) {
     const column = columns.get(name);
     if (!column) return name;
-    const unit = column.unit && column.role !== "rate" ? ` [${column.unit}]` : "";
+    const unit = column.unit ? ` [${column.unit}]` : "";
     return `${column.title}${unit} ${ARROWS[column.direction]}`.trim();
   }
 
