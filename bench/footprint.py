@@ -133,11 +133,11 @@ def _stage(
     saved = 0
     with flops.counter() as counter:
         for name, params in groups.items():
-            kept = _Saved(own)
+            storages = _Saved(own)
             precision = torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16)
-            with precision, torch.autograd.graph.saved_tensors_hooks(*kept.pair):
+            with precision, torch.autograd.graph.saved_tensors_hooks(*storages.pair):
                 losses = model.losses(batch, group=name, step=step, steps=_STEPS)
-            saved = max(saved, kept.bytes)
+            saved = max(saved, storages.bytes)
             if "loss" not in losses:
                 continue
             optimisers[name].zero_grad(set_to_none=True)

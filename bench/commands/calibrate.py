@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .options import names, positive, where_option
 
-_OPTIONS = ("outcome", "family", "proxies", "baselines", "given", "where", "better", "higher", "lower", "admit")
+_OPTIONS = ("outcome", "family", "proxies", "baselines", "fixed", "where", "better", "higher", "lower", "admit")
 HELP = "which cheap numbers predict generation: from finished runs, or a CSV"
 
 
@@ -23,7 +23,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--family", metavar="COLUMN", help="what makes a family (default: the label; of a CSV none)")
     command.add_argument("--proxies", metavar="A,B*", type=names, help="default: all that is measured of latents")
     command.add_argument("--baselines", metavar="A,B*", type=names, help="default: rate, distortion, size, date")
-    command.add_argument("--given", metavar="A,B", type=names, default=[], help="partial correlations hold these fixed")
+    command.add_argument(
+        "--given", dest="fixed", metavar="A,B", type=names, default=[], help="partial correlations hold these fixed"
+    )
     command.add_argument("--better", choices=("lower", "higher"), default="lower", help="of a CSV's outcome")
     command.add_argument("--higher", metavar="A,B", type=names, default=[], help="proxies of which more is better")
     command.add_argument("--lower", metavar="A,B", type=names, default=[], help="proxies of which less is better")

@@ -49,7 +49,7 @@ def observations(
     family: str | None = None,
     proxies: Sequence[str] | None = None,
     baselines: Sequence[str] | None = None,
-    given: Sequence[str] = (),
+    fixed: Sequence[str] = (),
     where: Sequence[str] = (),
     better: Direction = "lower",
     higher: Sequence[str] = (),
@@ -72,7 +72,7 @@ def observations(
                 direction=better,
                 proxies=proxies,
                 baselines=baselines,
-                given=given,
+                fixed=fixed,
                 higher=higher,
                 lower=lower,
             )
@@ -85,7 +85,7 @@ def observations(
             family=family,
             proxies=proxies,
             baselines=baselines,
-            given=given,
+            fixed=fixed,
             where=where,
             admit=admit,
         )

@@ -42,7 +42,7 @@ def read_runs(
     family: str | None = None,
     proxies: Sequence[str] | None = None,
     baselines: Sequence[str] | None = None,
-    given: Sequence[str] = (),
+    fixed: Sequence[str] = (),
     where: Sequence[str] = (),
     admit: str = "earned",
 ) -> list[Observations]:
@@ -57,7 +57,7 @@ def read_runs(
     """
     table = select(rows(dirs), list(where))
     return observe(
-        table, outcome=outcome, family=family, proxies=proxies, baselines=baselines, given=given, admit=admit
+        table, outcome=outcome, family=family, proxies=proxies, baselines=baselines, fixed=fixed, admit=admit
     )
 
 
@@ -68,13 +68,13 @@ def observe(
     family: str | None = None,
     proxies: Sequence[str] | None = None,
     baselines: Sequence[str] | None = None,
-    given: Sequence[str] = (),
+    fixed: Sequence[str] = (),
     admit: str = "earned",
 ) -> list[Observations]:
     """The observations of rows that have been read: see `read_runs`."""
     known = column_names(table)
     named = [("--outcome", outcome)] if outcome != MEAN_RANK else []
-    for option, name in (*named, ("--family", family), *(("--given", name) for name in given)):
+    for option, name in (*named, ("--family", family), *(("--given", name) for name in fixed)):
         if name is not None and name not in known:
             raise unknown("column", name, [*known, MEAN_RANK], where=option)
     results: list[Observations] = []
@@ -95,7 +95,7 @@ def observe(
                 skipped.append(_skipped(groups, name, count, judged))
                 continue
             result = _observations(
-                judged.admitted, outcomes, name, family, proxies, baselines, given, logarithm=outcome is None
+                judged.admitted, outcomes, name, family, proxies, baselines, fixed, logarithm=outcome is None
             )
             results.append(replace(result, notes=(*_verdict(judged), *result.notes)))
     if not results:
@@ -155,7 +155,7 @@ def _observations(
     family: str | None,
     proxies: Sequence[str] | None,
     baselines: Sequence[str] | None,
-    given: Sequence[str],
+    fixed: Sequence[str],
     *,
     logarithm: bool,
 ) -> Observations:
@@ -169,7 +169,7 @@ def _observations(
     best = [closed_form_values(group) if outcomes else {} for group, outcomes in zip(groups, by_seed, strict=True)]
     pool += dict.fromkeys(name for values in best for name in values)
     chosen, dull = choose(pool, proxies, baselines, where="records")
-    fixed = list(given) or [
+    fixed = list(fixed) or [
         name for names in (_RATE, _DISTORTION) if (name := next((n for n in names if n in columns), ""))
     ]
     items = []
@@ -194,7 +194,7 @@ def _observations(
         direction=direction,
         items=tuple(items),
         predictors=tuple(_with_cost(groups, predictors)),
-        given=tuple(fixed),
+        fixed=tuple(fixed),
         notes=(f"{absent} cells without {outcome} are left out.",) if absent else (),
     )
 

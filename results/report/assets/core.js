@@ -36,8 +36,8 @@ const report = (() => {
 
   function address(view, of = "", settings = {}) {
     const query = new URLSearchParams();
-    const kept = { sel: get("sel", ""), ...settings };
-    for (const [name, value] of Object.entries(kept)) if (value !== "" && value !== null) query.set(name, value);
+    const merged = { sel: get("sel", ""), ...settings };
+    for (const [name, value] of Object.entries(merged)) if (value !== "" && value !== null) query.set(name, value);
     const text = query.toString();
     return `#${view}${of ? `/${of}` : ""}${text ? `?${text}` : ""}`;
   }
@@ -103,9 +103,9 @@ const report = (() => {
   }
 
   function text(line, name) {
-    const found = cell(line, name);
-    if (!found) return "–";
-    return found[2] ? `${found[1]} ± ${found[2]}` : found[1];
+    const entry = cell(line, name);
+    if (!entry) return "–";
+    return entry[2] ? `${entry[1]} ± ${entry[2]}` : entry[1];
   }
 
   /** By what protocol the line's metric was measured, on how many samples, and what hardly moves it. */

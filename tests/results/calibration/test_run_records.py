@@ -35,7 +35,7 @@ def test_proxies_and_baselines(runs: Path) -> None:
     (viv,) = (p for p in table.predictors if p.name == "viv")
     assert viv.direction == "lower"
     assert viv.seconds == 1.0
-    assert "psnr" in table.given
+    assert "psnr" in table.fixed
 
 
 def test_an_outcome_by_name_is_taken_as_it_is(runs: Path) -> None:
