@@ -34,22 +34,22 @@ def waste(root: Path) -> list[Waste]:
     which one can go on. Raises UserError for a folder without a run."""
     store = Store(root)
     needed = _needed(store)
-    found: list[Waste] = []
+    wasted: list[Waste] = []
     for kind in _entries(root / "jobs"):
         for folder in _entries(kind):
             if f"{kind.name}/{folder.name}" not in needed:
-                found.append(_waste(folder, _UNNAMED))
+                wasted.append(_waste(folder, _UNNAMED))
             elif (record := needed[f"{kind.name}/{folder.name}"]) is not None and record.status == "finished":
-                found += [_waste(path, _KILLED) for path in _leftovers(folder, record)]
+                wasted += [_waste(path, _KILLED) for path in _leftovers(folder, record)]
     for path in (root / WORKERS).glob(f"*{BEAT}"):
         if ended_here(path):
-            found += [_waste(p, _GONE) for p in (path, path.with_suffix(".json")) if p.exists()]
-    return found
+            wasted += [_waste(p, _GONE) for p in (path, path.with_suffix(".json")) if p.exists()]
+    return wasted
 
 
-def remove(found: list[Waste]) -> None:
+def remove(wasted: list[Waste]) -> None:
     """Remove it. Raises UserError for the first that can't be."""
-    for item in found:
+    for item in wasted:
         try:
             if item.path.is_dir() and not item.path.is_symlink():
                 # The record goes first: what is left of a folder counts as not done, never as half done.

@@ -141,11 +141,11 @@ def _stage(
 
     with flops.counter() as counter, recomputing(config.checkpointing, context=second):
         for name, params in groups.items():
-            kept = _Saved(own)
+            storages = _Saved(own)
             precision = torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16)
-            with precision, torch.autograd.graph.saved_tensors_hooks(*kept.pair):
+            with precision, torch.autograd.graph.saved_tensors_hooks(*storages.pair):
                 losses = model.losses(batch, group=name, step=step, steps=_STEPS)
-            saved = max(saved, kept.bytes)
+            saved = max(saved, storages.bytes)
             if "loss" not in losses:
                 continue
             optimisers[name].zero_grad(set_to_none=True)

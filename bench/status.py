@@ -116,14 +116,14 @@ def find(root: Path, name: str) -> Planned:
     planned = jobs_of(root)
     if name in planned:
         return planned[name]
-    found = [p for p in planned.values() if name and (p.key.startswith(name) or p.id.startswith(name))]
-    found = found or [p for p in planned.values() if p.title == name]
-    found = found or [p for p in planned.values() if name and name in p.title]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        few = "; ".join(f"{p.id} ({p.title})" for p in found[:3])
-        raise UserError(f"{name!r} means {len(found)} jobs: {few}{'; ...' if len(found) > 3 else ''}")
+    matches = [p for p in planned.values() if name and (p.key.startswith(name) or p.id.startswith(name))]
+    matches = matches or [p for p in planned.values() if p.title == name]
+    matches = matches or [p for p in planned.values() if name and name in p.title]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        few = "; ".join(f"{p.id} ({p.title})" for p in matches[:3])
+        raise UserError(f"{name!r} means {len(matches)} jobs: {few}{'; ...' if len(matches) > 3 else ''}")
     raise unknown("job", name, [*planned, *(p.title for p in planned.values())][:20000], where=str(root))
 
 
@@ -133,18 +133,18 @@ def _folder(store: Store, job: str) -> Path:
 
 
 def _running(store: Store, planned: Mapping[str, Planned], ended: Mapping[str, State]) -> dict[str, Running]:
-    found: dict[str, Running] = {}
+    running: dict[str, Running] = {}
     members = active(store.root)
     for member in members:
         for job, facts in member.running.items():
             if job in planned and job not in ended:
-                found[job] = _at_work(store, planned[job], member.host, str(facts["device"]), float(facts["since"]))
+                running[job] = _at_work(store, planned[job], member.host, str(facts["device"]), float(facts["since"]))
     since = None if members else active_since(store.root)
     if since is not None:
         for job, facts in planned.items():
             if job not in ended and started_since(_folder(store, job), since):
-                found[job] = _at_work(store, facts, "", "", since)
-    return found
+                running[job] = _at_work(store, facts, "", "", since)
+    return running
 
 
 def _at_work(store: Store, planned: Planned, host: str, device: str, since: float) -> Running:
@@ -195,8 +195,8 @@ def _sized(planned: Planned) -> Job:
     return Job(kind=planned.kind, config={}, versions={}, flops=planned.flops)
 
 
-def to_json(found: Status) -> dict[str, Any]:
+def to_json(status: Status) -> dict[str, Any]:
     """For programs: as the class has it."""
     from dataclasses import asdict
 
-    return asdict(found)
+    return asdict(status)

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator, Sequence
 
 from .columns import known_columns, leads, matching, primary
-from .comparable import incomparable
+from .comparable import incomparable, other_latents
 from .display import brief, measured
 from .errors import UserError
 from .groups import Group, aggregate, detail, direction_of, protocols_of, split
-from .headings import heading
+from .headings import heading, name_of
 from .metric import Direction
 from .notes import ARROWS
 from .rows import Row, metric_names
@@ -28,32 +28,35 @@ _COLUMNS = ("#", "recipe", "metric", "A", "B", "B − A", "95 % interval", "bett
 
 
 def comparison(first: Sequence[Row], second: Sequence[Row], columns: str | Sequence[str] | None = None) -> list[Table]:
-    """A table per suite and data set of the run A: a line per tokenizer that B has too (by data set, recipe, label and
-    grid point) and metric, with B - A and its 95 % interval.
+    """A table per suite and data set of the run A: a line per tokenizer that B has too (by suite, data set, recipe,
+    label and grid point) and metric, with B - A and its 95 % interval. Runs of one suite each may name it differently.
 
     Differences are taken sample by sample, or seed by seed, as far as both runs have kept them. Each interval is of its
     own. Metrics are those that lead tables, or those that `columns` names. Raises UserError where the runs share none.
     """
-    ours, theirs = aggregate(first), {_key(group): group for group in aggregate(second)}
-    known = sorted({*known_columns(ours), *known_columns([*theirs.values()])})
+    ours, others = aggregate(first), aggregate(second)
+    named_alike = any(len({group.suite for group in groups}) > 1 for groups in (ours, others))
+    theirs = {_key(group, named_alike): group for group in others}
+    known = sorted({*known_columns(ours), *known_columns(others)})
     named = None if columns is None else matching(columns, known)
     result = []
     for groups in split(ours):
-        pairs = [(group, theirs[_key(group)]) for group in groups if _key(group) in theirs]
+        pairs = [(group, theirs[key]) for group in groups if (key := _key(group, named_alike)) in theirs]
         if any(_metrics(pair, named) for pair in pairs):
-            alone = [group.title for group in groups if _key(group) not in theirs]
+            alone = [group.title for group in groups if _key(group, named_alike) not in theirs]
             result.append(_table(pairs, alone, named))
     if not result:
         of = "" if named is None else f" that has {' or '.join(named)} in both"
         raise UserError(
-            f"--compare: the two runs share no tokenizer on one data set (by recipe, label and grid point){of}"
+            f"--compare: the two runs share no tokenizer on one data set (by recipe, label and grid point"
+            f"{', in suites of one name' if named_alike else ''}){of}"
         )
     return result
 
 
-def _key(group: Group) -> tuple[str, ...]:
+def _key(group: Group, with_suite: bool) -> tuple[str, ...]:
     axes = json.dumps(group.axes, sort_keys=True)
-    return group.dataset, group.modality, group.recipe, group.label, axes
+    return group.suite if with_suite else "", group.dataset, group.modality, group.recipe, group.label, axes
 
 
 def _metrics(pair: tuple[Group, Group], named: Sequence[str] | None) -> list[str]:
@@ -75,6 +78,12 @@ def _table(pairs: Sequence[tuple[Group, Group]], alone: Sequence[str], named: Se
             f"{differ} of {compared} differences leave zero out. Each interval holds by itself: where nothing differs, "
             "one in twenty does so too."
         )
+    reasons: dict[str, list[str]] = {}
+    for pair in pairs:
+        for name in _metrics(pair, named):
+            if reason := incomparable(pair, name):
+                reasons.setdefault(reason, []).append(name_of(name))
+    notes += [f"Not compared: {', '.join(dict.fromkeys(names))}: {reason}." for reason, names in reasons.items()]
     if alone:
         notes.append(f"In A alone: {', '.join(dict.fromkeys(alone))}.")
     numbered = [(TableCell(text=str(i), value=i), *line) for i, (line, _) in enumerate(lines, 1)]
@@ -111,7 +120,9 @@ def _lines(pair: tuple[Group, Group], named: Sequence[str] | None) -> Iterator[t
             text, margin = measured(estimate.value, estimate.half)
             cells.append(TableCell(text=text, margin=margin, value=estimate.value, half=estimate.half))
         protocols = {protocol for group in pair for protocol in protocols_of([group], name)}
-        refused = "two protocols" if len(protocols) > 1 else "one seed" if incomparable(pair, name) else ""
+        refused = "two protocols" if len(protocols) > 1 else ""
+        refused = refused or ("other latents" if other_latents(pair, name) else "")
+        refused = refused or ("one seed" if incomparable(pair, name) else "")
         difference = None if refused else difference_interval(b.entry(name), a.entry(name))
         if difference is None:
             yield [*cells, TableCell(text="–"), TableCell(text="–"), TableCell(text=refused or "not known")], ""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import UserError
+from .formats import csv_cell
 from .metric import Metric
 from .rows import IDENTITY, Row, frame
 from .store import atomic_file
@@ -24,7 +25,7 @@ def export(
     data = long_frame(table) if long else frame(table)
     with atomic_file(path) as temporary:
         if format == "csv":
-            data.to_csv(temporary, index=False)
+            _inert(data).to_csv(temporary, index=False)
         else:
             try:
                 _of_one_type(data).to_parquet(temporary, index=False, engine="pyarrow")
@@ -49,6 +50,12 @@ def long_frame(table: Sequence[Row]) -> pandas.DataFrame:
     return pandas.DataFrame(lines)
 
 
+def _inert(data: pandas.DataFrame) -> pandas.DataFrame:
+    """The data with texts and heads of which a spreadsheet makes no formula."""
+    data = data.rename(columns=csv_cell)
+    return data.map(lambda value: csv_cell(value) if isinstance(value, str) else value)
+
+
 def _of_one_type(data: pandas.DataFrame) -> pandas.DataFrame:
     """A column of several types (an axis of names and numbers, nested facts) as text: parquet has one type a column."""
     data = data.copy()
@@ -56,5 +63,5 @@ def _of_one_type(data: pandas.DataFrame) -> pandas.DataFrame:
         types = {type(value) for value in data[name].dropna()}
         plain = len(types) <= 1 or types <= {int, float}
         if not plain or types & {dict, list, tuple}:
-            data[name] = [None if value is None else str(value) for value in data[name]]
+            data[name] = data[name].astype(object).map(str, na_action="ignore")
     return data

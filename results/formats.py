@@ -67,15 +67,15 @@ def comma_separated(rows: Sequence[Row], columns: Sequence[str] | None = None) -
     names = list(columns) if columns is not None else [*column_names(rows), "protocols"]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([_csv_cell(name) for name in names])
+    writer.writerow([csv_cell(name) for name in names])
     for row in rows:
         values = (row.get(name) for name in names)
         nested = (json.dumps(v, sort_keys=True) if isinstance(v, dict | list) else v for v in values)
-        writer.writerow([_csv_cell(v) for v in nested])
+        writer.writerow([csv_cell(v) for v in nested])
     return buffer.getvalue()
 
 
-def _csv_cell(value: Any) -> Any:
+def csv_cell(value: Any) -> Any:
     """A value of which a spreadsheet makes no formula: text that begins like one gets an apostrophe before it."""
     if isinstance(value, bool):
         return str(value).lower()

@@ -121,22 +121,26 @@ def _tensors(row: Row, kind: str, name: str) -> Mapping[str, np.ndarray]:
     record = store.load(kind, key)
     if record is None or name not in record.artifacts:
         return {}
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    path = store.job_folder(kind, key) / name
-    try:
-        path.open("rb").close()  # safetensors says of any file that it can't open that there is none
-        tensors = load_file(path)
-    except PermissionError:
-        raise UserError(f"{path}: you may not read it; its owner's `chmod g+r` lets you") from None
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read: {error}; remove its folder and run the suite again") from None
+    tensors = read_tensors(store.job_folder(kind, key) / name)
     if row["modality"] == "waveform":
         tensors = {tensor: spectrogram(values) for tensor, values in tensors.items()}
     if row["modality"] in ("spectrogram", "waveform"):  # low frequencies at the bottom
         return {tensor: np.flip(values, axis=2) for tensor, values in tensors.items()}
     return tensors
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """The tensors in a safetensors file. Raises UserError for one that is damaged, gone or may not be read."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        path.open("rb").close()  # safetensors says of any file that it can't open that there is none
+        return load_file(path)
+    except PermissionError:
+        raise UserError(f"{path}: you may not read it; its owner's `chmod g+r` lets you") from None
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read: {error}; remove its folder and run the suite again") from None
 
 
 def spectrogram(sounds: np.ndarray) -> np.ndarray:

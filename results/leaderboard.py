@@ -113,7 +113,8 @@ def render(
     `pareto` names the axes of the front that is marked (text with commas); None takes the real rate against the
     modality's distortion in tables, and marks nothing in csv and json, where naming it adds a column `pareto`.
     `group` names columns: there is a table per value of them, and lines are compared within it. `pivot` names two: the
-    metric `sort` (unless named, what ranks the table) is set in a grid of their values, one for each label.
+    metric `sort` (unless named, what ranks the table) is set in a grid of their values, one for each label; `group`,
+    `columns` and `pareto` are refused beside it.
     `notes` are "full" below each table, "short" with how columns were measured once at the end, or "none"; None is
     "short" for latex, and "full" elsewhere. `latex_columns` is how many columns the paper's page has: a table is as
     wide as one of them.
@@ -184,6 +185,9 @@ def _tables(
     pivot: str | Sequence[str] | None,
 ) -> list[Table]:
     if pivot is not None:
+        options = {"--group": group, "--columns": columns, "--pareto": pareto}
+        if named := [option for option, value in options.items() if value is not None]:
+            raise UserError(f"--pivot has one metric (--sort) over two columns: leave out {' and '.join(named)}")
         return [pivot_table(one) for one in pivots(chosen, pivot, sort.removeprefix("-") if sort else None)]
     drawn = tables(chosen, sort=sort, columns="all" if _all(columns) else columns, front=_axes(pareto), group=group)
     result = []

@@ -42,10 +42,10 @@ def states(store: Store, jobs: Iterable[str]) -> dict[str, State]:
     prefix = f"{os.fspath(store.root)}/jobs/"
     for job in jobs:
         try:
-            found = os.stat(f"{prefix}{job}/{RECORD}")
+            entry = os.stat(f"{prefix}{job}/{RECORD}")
         except OSError:
             continue
-        stamp = [found.st_mtime_ns, found.st_size, found.st_ino]
+        stamp = [entry.st_mtime_ns, entry.st_size, entry.st_ino]
         fact = known.get(job)
         if fact is None or fact[:3] != stamp:
             fact, fresh = [*stamp, *_read(store, job)], fresh + 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .options import names, positive, where_option
 
-_OPTIONS = ("outcome", "family", "proxies", "baselines", "given", "where", "better", "higher", "lower", "admit")
+_OPTIONS = ("outcome", "family", "proxies", "baselines", "fixed", "where", "better", "higher", "lower", "admit")
 HELP = "which cheap numbers predict generation: from finished runs, or a CSV"
 
 
@@ -23,7 +23,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--family", metavar="COLUMN", help="what makes a family (default: the label; of a CSV none)")
     command.add_argument("--proxies", metavar="A,B*", type=names, help="default: all that is measured of latents")
     command.add_argument("--baselines", metavar="A,B*", type=names, help="default: rate, distortion, size, date")
-    command.add_argument("--given", metavar="A,B", type=names, default=[], help="partial correlations hold these fixed")
+    command.add_argument(
+        "--given", dest="fixed", metavar="A,B", type=names, default=[], help="partial correlations hold these fixed"
+    )
     command.add_argument("--better", choices=("lower", "higher"), default="lower", help="of a CSV's outcome")
     command.add_argument("--higher", metavar="A,B", type=names, default=[], help="proxies of which more is better")
     command.add_argument("--lower", metavar="A,B", type=names, default=[], help="proxies of which less is better")
@@ -80,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _fit_score(arguments: argparse.Namespace) -> int:
-    from ...results.calibration.command import observations
+    from ...results.calibration.command import observations, of_one_outcome
     from ...results.calibration.score import fit_score
     from ...results.calibration.score_file import summary, to_json
     from ...results.errors import UserError
@@ -88,11 +90,12 @@ def _fit_score(arguments: argparse.Namespace) -> int:
     if arguments.pairs or arguments.plot is not None or arguments.format is not None:
         raise UserError("--fit-score writes a score, and no table or picture: leave out --pairs, --plot and --format")
     tables = observations(arguments.sources, **{name: getattr(arguments, name) for name in _OPTIONS})
-    first = [table for table in tables if table.outcome == tables[0].outcome]
+    first = of_one_outcome(tables)
     score = fit_score(first, terms=arguments.terms)
     try:
         arguments.fit_score.write_text(to_json(score, first))
     except OSError as error:
         raise UserError(f"{arguments.fit_score}: {error.strerror}") from error
-    print("\n".join([*summary(score), "", str(arguments.fit_score)]))
+    notes = dict.fromkeys(f"- {note}" for table in first for note in table.notes)
+    print("\n".join([*summary(score), *(["", *notes] if notes else []), "", str(arguments.fit_score)]))
     return 0

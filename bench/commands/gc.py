@@ -26,22 +26,22 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.dir.is_dir():
         raise UserError(f"{arguments.dir}: no such folder; expected the --out folder of a run")
     with locked(arguments.dir):
-        found = waste(arguments.dir)
+        wasted = waste(arguments.dir)
         if arguments.list:
-            for item in found:
+            for item in wasted:
                 print(f"{item.size:>14,}  {printable(str(item.path))}  ({item.why})")
-        for why in dict.fromkeys(item.why for item in found):
-            of_it = [item for item in found if item.why == why]
+        for why in dict.fromkeys(item.why for item in wasted):
+            of_it = [item for item in wasted if item.why == why]
             print(f"{len(of_it)} {why}: {sum(item.size for item in of_it) / 1e6:,.1f} MB")
-        if not found:
+        if not wasted:
             print("nothing to free")
-        if not found or arguments.list:
+        if not wasted or arguments.list:
             return 0
         if not arguments.yes and not _agreed():
             print("nothing was removed")
             return 0
-        remove(found)
-        print(f"freed {sum(item.size for item in found) / 1e6:,.1f} MB")
+        remove(wasted)
+        print(f"freed {sum(item.size for item in wasted) / 1e6:,.1f} MB")
     return 0
 
 

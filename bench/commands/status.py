@@ -34,21 +34,21 @@ def run(arguments: argparse.Namespace) -> int:
 
     from ..status import status, to_json
 
-    found = status(arguments.dir)
+    current = status(arguments.dir)
     if arguments.json:
-        print(json.dumps(to_json(found), indent=2))
+        print(json.dumps(to_json(current), indent=2))
     elif not arguments.live:
-        Console().print(_shown(found), soft_wrap=True, highlight=False)
+        Console().print(_shown(current), soft_wrap=True, highlight=False)
     else:
-        with Live(_shown(found), auto_refresh=False) as live:
-            while found.waiting or found.running:
+        with Live(_shown(current), auto_refresh=False) as live:
+            while current.waiting or current.running:
                 time.sleep(arguments.every)
-                found = status(arguments.dir)
-                live.update(_shown(found), refresh=True)
-    return 1 if found.failed else 0
+                current = status(arguments.dir)
+                live.update(_shown(current), refresh=True)
+    return 1 if current.failed else 0
 
 
-def _shown(found: Status) -> RenderableType:
+def _shown(current: Status) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
@@ -56,24 +56,24 @@ def _shown(found: Status) -> RenderableType:
     from ...results.errors import one_line
     from ..forecast import clock
 
-    counts = {"finished": found.finished, "running": len(found.running), "waiting": found.waiting}
-    counts |= {"failed": len(found.failed) - found.cancelled, "cancelled": found.cancelled}
-    counts |= {"skipped": found.skipped, "damaged": found.damaged}
+    counts = {"finished": current.finished, "running": len(current.running), "waiting": current.waiting}
+    counts |= {"failed": len(current.failed) - current.cancelled, "cancelled": current.cancelled}
+    counts |= {"skipped": current.skipped, "damaged": current.damaged}
     told = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name == "finished")
-    lines = [f"{found.jobs} jobs: {told}"]
-    left = "" if found.left is None or not found.left else f"; about {clock(found.left)} left (hours:minutes)"
-    lines.append(f"{clock(found.seconds)} of work so far{left}")
-    for host, devices in found.devices.items():
-        at = [run for run in found.running if run.host == host]
+    lines = [f"{current.jobs} jobs: {told}"]
+    left = "" if current.left is None or not current.left else f"; about {clock(current.left)} left (hours:minutes)"
+    lines.append(f"{clock(current.seconds)} of work so far{left}")
+    for host, devices in current.devices.items():
+        at = [run for run in current.running if run.host == host]
         used = {device: sum(run.device == device for run in at) for device in devices}
         lines.append(f"{host}: " + ", ".join(f"{name} {used[name]} of {units}" for name, units in devices.items()))
-    for run in found.running:
+    for run in current.running:
         share = f" {100 * run.done // run.total} %" if run.total else ""
         where = f" on {run.host} {run.device}" if run.host else ""
         lines.append(f"  running {run.title}{where}{share} {run.message}".rstrip())
-    for job, facts in list(found.failed.items())[:_FAILED]:
+    for job, facts in list(current.failed.items())[:_FAILED]:
         lines.append(f"  failed {facts['title']} [{job}]: {facts['cause']}")
-    if len(found.failed) > _FAILED:
-        lines.append(f"  and {len(found.failed) - _FAILED} more that failed; all of them: --json")
+    if len(current.failed) > _FAILED:
+        lines.append(f"  and {len(current.failed) - _FAILED} more that failed; all of them: --json")
     indents = ("  " if line.startswith("  ") else "" for line in lines)
     return Group(*(Text(indent + printable(one_line(line))) for indent, line in zip(indents, lines, strict=True)))

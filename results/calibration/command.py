@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..display import printable
 from ..errors import UserError
 from ..metric import Direction
 from .observations import Observations
@@ -22,6 +23,25 @@ def calibrations(sources: Sequence[Path], *, pairs: bool = False, **options: Any
     return [calibrate(with_pairs(table) if pairs else table) for table in tables]
 
 
+def of_one_outcome(tables: Sequence[Observations]) -> list[Observations]:
+    """The tables by the first one's outcome: what a score is fitted to. Raises UserError where one of their data sets
+    has no table by it, and names an outcome that all have."""
+    chosen = [table for table in tables if table.outcome == tables[0].outcome]
+    titles = {table.title for table in chosen}
+    others = [table for table in tables if table.title not in titles]
+    if not others:
+        return chosen
+    by_title: dict[str, list[str]] = {}
+    for table in tables:
+        by_title.setdefault(table.title, []).append(table.outcome.removeprefix("log "))
+    shared = [name for name in by_title[chosen[0].title] if all(name in names for names in by_title.values())]
+    what = ", ".join(dict.fromkeys(f"{table.title} has {table.outcome}" for table in others))
+    right = f"name one that all have: --outcome {shared[0]}" if shared else "calibrate them apart, or leave them out"
+    raise UserError(
+        f"--fit-score: a score has one outcome, here {printable(chosen[0].outcome)}, and {printable(what)}: {right}"
+    )
+
+
 def observations(
     sources: Sequence[Path],
     *,
@@ -29,7 +49,7 @@ def observations(
     family: str | None = None,
     proxies: Sequence[str] | None = None,
     baselines: Sequence[str] | None = None,
-    given: Sequence[str] = (),
+    fixed: Sequence[str] = (),
     where: Sequence[str] = (),
     better: Direction = "lower",
     higher: Sequence[str] = (),
@@ -52,7 +72,7 @@ def observations(
                 direction=better,
                 proxies=proxies,
                 baselines=baselines,
-                given=given,
+                fixed=fixed,
                 higher=higher,
                 lower=lower,
             )
@@ -65,7 +85,7 @@ def observations(
             family=family,
             proxies=proxies,
             baselines=baselines,
-            given=given,
+            fixed=fixed,
             where=where,
             admit=admit,
         )

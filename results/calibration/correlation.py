@@ -31,17 +31,22 @@ def coefficient(kind: Kind, x: Array, y: Array) -> float:
     return float(coefficients(kind, x, y, np.ones((1, len(x))))[0]) if len(x) > 1 else float("nan")
 
 
-def partial(x: Array, y: Array, given: Array) -> float:
+def ranks(values: Array) -> Array:
+    """The mid-rank of each of the values (n,), from 1."""
+    return _ranks(values[None], np.ones((1, len(values))))[0]
+
+
+def partial(x: Array, y: Array, fixed: Array) -> float:
     """Spearman's partial coefficient: that of the residuals of the ranks of x and y (n,), after least squares on the
-    ranks of `given` (n, k). NaN where fewer than k + 3 rows are there, or no residual is left."""
-    n, k = given.shape
+    ranks of `fixed` (n, k). NaN where fewer than k + 3 rows are there, or no residual is left."""
+    n, k = fixed.shape
     if n < k + 3:
         return float("nan")
-    base = np.column_stack([np.ones(n), *(_ranks(column[None], np.ones((1, n)))[0] for column in given.T)])
+    base = np.column_stack([np.ones(n), *(ranks(column) for column in fixed.T)])
     sides = []
     for values in (x, y):
-        ranks = _ranks(values[None], np.ones((1, n)))[0]
-        rest = ranks - base @ np.linalg.lstsq(base, ranks, rcond=None)[0]
+        own = ranks(values)
+        rest = own - base @ np.linalg.lstsq(base, own, rcond=None)[0]
         sides.append(np.where(np.abs(rest) < 1e-9 * n, 0.0, rest))
     return coefficient("pearson", *sides)
 

@@ -74,7 +74,7 @@ class Predictor:
 
 @dataclass(frozen=True, kw_only=True)
 class Observations:
-    """The tokenizers of one calibration. `direction` says which way the outcome is better, `given` what partial
+    """The tokenizers of one calibration. `direction` says which way the outcome is better, `fixed` what partial
     coefficients hold fixed, `notes` what was left out; `modality` is "" where nobody says."""
 
     title: str
@@ -82,7 +82,7 @@ class Observations:
     direction: Direction
     items: tuple[Observation, ...]
     predictors: tuple[Predictor, ...]
-    given: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     modality: str = ""
 

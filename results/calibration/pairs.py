@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from ..errors import UserError
-from .correlation import Array
+from .correlation import Array, ranks
 from .observations import Observations, Predictor
 
 LARGEST = 500  # pairs: each costs as much as a proxy
@@ -32,8 +32,8 @@ def with_pairs(observations: Observations) -> Observations:
     for first, second in pairs:
         rows = [i for i, item in enumerate(observations.items) if {first.name, second.name} <= item.values.keys()]
         if len(rows) > 2:
-            ranks = _ranks(observations, first, rows) + _ranks(observations, second, rows)
-            columns[f"{first.name} + {second.name}"] = dict(zip(rows, (ranks / 2).tolist(), strict=True))
+            total = _ranks(observations, first, rows) + _ranks(observations, second, rows)
+            columns[f"{first.name} + {second.name}"] = dict(zip(rows, (total / 2).tolist(), strict=True))
     items = tuple(
         replace(item, values={**item.values, **{name: column[i] for name, column in columns.items() if i in column}})
         for i, item in enumerate(observations.items)
@@ -57,6 +57,4 @@ def _pair(first: Predictor, second: Predictor) -> Predictor:
 
 def _ranks(observations: Observations, predictor: Predictor, rows: list[int]) -> Array:
     values = np.array([observations.items[i].values[predictor.name] for i in rows])
-    values = -values if predictor.direction == "higher" else values
-    above = values[:, None] - values[None, :]
-    return np.asarray((above > 0).sum(1) + 0.5 * ((above == 0).sum(1) + 1))
+    return ranks(-values if predictor.direction == "higher" else values)

@@ -200,13 +200,13 @@ def _regret(observations: Observations, rows: Rows, sign: int) -> Regret | None:
 
 
 def _partial(observations: Observations, predictor: Predictor, rows: Rows, seed: int) -> Correlation | None:
-    """Spearman's partial coefficient given rate and distortion, over the rows that have them."""
-    given = [name for name in observations.given if name != predictor.name]
-    if not given or predictor.name == FAMILY_MEAN:
+    """Spearman's partial coefficient with rate and distortion held fixed, over the rows that have them."""
+    fixed = [name for name in observations.fixed if name != predictor.name]
+    if not fixed or predictor.name == FAMILY_MEAN:
         return None
-    columns = [[observations.items[i].values.get(name) for name in given] for i in rows.place]
+    columns = [[observations.items[i].values.get(name) for name in fixed] for i in rows.place]
     full = [i for i, values in enumerate(columns) if None not in values]
-    held: Array = np.array([columns[i] for i in full], dtype=float).reshape(len(full), len(given))
+    held: Array = np.array([columns[i] for i in full], dtype=float).reshape(len(full), len(fixed))
     rows = rows.only(full)
     value = partial(rows.x, rows.y, held)
     if math.isnan(value):
@@ -216,4 +216,4 @@ def _partial(observations: Observations, predictor: Predictor, rows: Rows, seed:
     for weights, y in zip(drawn.weights.astype(int), drawn.y, strict=True):
         members = np.repeat(np.arange(len(rows)), weights)
         values.append(partial(rows.x[members], y[members], held[members]))
-    return interval("overall", "spearman", value, np.array(values), rows, spent=len(given))
+    return interval("overall", "spearman", value, np.array(values), rows, spent=len(fixed))

@@ -42,7 +42,7 @@ def read_runs(
     family: str | None = None,
     proxies: Sequence[str] | None = None,
     baselines: Sequence[str] | None = None,
-    given: Sequence[str] = (),
+    fixed: Sequence[str] = (),
     where: Sequence[str] = (),
     admit: str = "earned",
 ) -> list[Observations]:
@@ -57,7 +57,7 @@ def read_runs(
     """
     table = select(rows(dirs), list(where))
     return observe(
-        table, outcome=outcome, family=family, proxies=proxies, baselines=baselines, given=given, admit=admit
+        table, outcome=outcome, family=family, proxies=proxies, baselines=baselines, fixed=fixed, admit=admit
     )
 
 
@@ -68,34 +68,53 @@ def observe(
     family: str | None = None,
     proxies: Sequence[str] | None = None,
     baselines: Sequence[str] | None = None,
-    given: Sequence[str] = (),
+    fixed: Sequence[str] = (),
     admit: str = "earned",
 ) -> list[Observations]:
     """The observations of rows that have been read: see `read_runs`."""
     known = column_names(table)
     named = [("--outcome", outcome)] if outcome != MEAN_RANK else []
-    for option, name in (*named, ("--family", family), *(("--given", name) for name in given)):
+    for option, name in (*named, ("--family", family), *(("--given", name) for name in fixed)):
         if name is not None and name not in known:
             raise unknown("column", name, [*known, MEAN_RANK], where=option)
     results: list[Observations] = []
     censored = 0
+    skipped: list[str] = []
     for groups in split(aggregate(table)):
-        for name in [outcome] if outcome is not None else _outcomes(groups):
+        names = [outcome] if outcome is not None else _outcomes(groups)
+        if not names:
+            skipped.append(f"No table of {_title(groups)}: no cell has a gFD.")
+        for name in names:
             if name != MEAN_RANK:
                 check_protocols(groups, [name] if name in metric_names(r for g in groups for r in g.rows) else [])
             judged = _admission(groups, name, admit)
             censored = max(censored, len(judged.censored))
-            if len(judged.admitted) < 3:
+            outcomes = _mean_ranks(judged.admitted) if name == MEAN_RANK else [g.values(name) for g in judged.admitted]
+            count = sum(map(bool, outcomes))
+            if count < 3:
+                skipped.append(_skipped(groups, name, count, judged))
                 continue
-            result = _observations(judged.admitted, name, family, proxies, baselines, given, logarithm=outcome is None)
-            if len(result.items) >= 3:
-                results.append(replace(result, notes=(*_verdict(judged), *result.notes)))
+            result = _observations(
+                judged.admitted, outcomes, name, family, proxies, baselines, fixed, logarithm=outcome is None
+            )
+            results.append(replace(result, notes=(*_verdict(judged), *result.notes)))
     if not results:
         needed = outcome or "a gFD (of the tasks prior and generation)"
         if censored:
             needed = f"a prior clearly better than the best in closed form (--admit all takes {censored} others too)"
         raise UserError(f"a calibration needs three cells with {needed} on one data set")
-    return results
+    return [replace(results[0], notes=(*results[0].notes, *skipped)), *results[1:]]
+
+
+def _skipped(groups: Sequence[Group], outcome: str, count: int, judged: Admission) -> str:
+    """The note on a table that is too small."""
+    left = f" ({len(judged.censored)} more are censored: --admit all takes them)" if judged.censored else ""
+    have = f"{count} cell has" if count == 1 else f"{count} cells have"
+    return f"No table of {_title(groups)} by {outcome}: {have} it{left}, and a calibration needs three."
+
+
+def _title(groups: Sequence[Group]) -> str:
+    return f"{groups[0].suite} · {groups[0].dataset} ({groups[0].modality})"
 
 
 def _outcomes(groups: Sequence[Group]) -> list[str]:
@@ -131,15 +150,15 @@ def _verdict(judged: Admission) -> list[str]:
 
 def _observations(
     groups: Sequence[Group],
+    by_seed: Sequence[dict[int, float]],
     outcome: str,
     family: str | None,
     proxies: Sequence[str] | None,
     baselines: Sequence[str] | None,
-    given: Sequence[str],
+    fixed: Sequence[str],
     *,
     logarithm: bool,
 ) -> Observations:
-    by_seed = _mean_ranks(groups) if outcome == MEAN_RANK else [group.values(outcome) for group in groups]
     direction: Direction = "lower" if outcome == MEAN_RANK else direction_of(groups, outcome)
     logarithm = logarithm and outcome != MEAN_RANK and all(v > 0 for values in by_seed for v in values.values())
     columns = _columns(groups, outcome)
@@ -147,48 +166,51 @@ def _observations(
     pool = [
         n for n in columns if n in _FACTS or _about_latents(groups, n) or matches(n, named) or _is_distortion(groups, n)
     ]
+    best = [closed_form_values(group) if outcomes else {} for group, outcomes in zip(groups, by_seed, strict=True)]
+    pool += dict.fromkeys(name for values in best for name in values)
     chosen, dull = choose(pool, proxies, baselines, where="records")
-    fixed = list(given) or [
+    fixed = list(fixed) or [
         name for names in (_RATE, _DISTORTION) if (name := next((n for n in names if n in columns), ""))
     ]
     items = []
-    for group, outcomes in zip(groups, by_seed, strict=True):
+    for group, outcomes, closed in zip(groups, by_seed, best, strict=True):
         if not outcomes:
             continue
         values = {name: value for name in {*chosen, *dull, *fixed} if (value := group.mean(name)) is not None}
-        values |= closed_form_values(group) if proxies is None else {}
+        values |= {name: value for name, value in closed.items() if name in (*chosen, *dull)}
         results = tuple(math.log(value) if logarithm else value for value in outcomes.values())
         items.append(Observation(name=cell_name(group), family=_family(group, family), outcome=results, values=values))
     predictors = [
-        *(Predictor(name=name, direction=direction_of(groups, name)) for name in chosen),
+        *(Predictor(name=name, direction=_direction(groups, name)) for name in chosen),
         *(Predictor(name=name, direction="none", baseline=True) for name in dull),
     ]
-    best = dict.fromkeys(name for item in items for name in item.values if name.startswith(BEST))
-    predictors[len(chosen) : len(chosen)] = [Predictor(name=name, direction="lower") for name in best]
     if with_family_mean(items):
         predictors.append(Predictor(name=FAMILY_MEAN, direction=direction, baseline=True))
-    first = groups[0]
     absent = len(groups) - len(items)
     return Observations(
-        title=f"{first.suite} · {first.dataset} ({first.modality})",
-        modality=str(first.modality),
+        title=_title(groups),
+        modality=str(groups[0].modality),
         outcome=f"log {outcome}" if logarithm else outcome,
         direction=direction,
         items=tuple(items),
         predictors=tuple(_with_cost(groups, predictors)),
-        given=tuple(fixed),
+        fixed=tuple(fixed),
         notes=(f"{absent} cells without {outcome} are left out.",) if absent else (),
     )
+
+
+def _direction(groups: Sequence[Group], name: str) -> Direction:
+    return "lower" if name.startswith(BEST) else direction_of(groups, name)
 
 
 def closed_form_values(group: Group) -> dict[str, float]:
     """`cfd_best_<net>`: the mean over seeds of the smallest distance of a prior in closed form. Values and codes have
     different ones, so that no single one is known of all tokenizers."""
-    found: dict[str, list[float]] = {}
+    distances: dict[str, list[float]] = {}
     for row in group.rows:
         for net, metric in best_closed_forms(row).items():
-            found.setdefault(BEST + net, []).append(float(metric.value or 0.0))
-    return {name: math.fsum(values) / len(values) for name, values in found.items()}
+            distances.setdefault(BEST + net, []).append(float(metric.value or 0.0))
+    return {name: math.fsum(values) / len(values) for name, values in distances.items()}
 
 
 def _columns(groups: Sequence[Group], outcome: str) -> list[str]:

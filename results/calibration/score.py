@@ -175,7 +175,7 @@ def _together(tables: Sequence[Observations]) -> _Table:
     names = [name for name in names if all(name in item.values for _, _, item in items)]
     raw: Array = np.array([[item.values[name] for name in names] for _, _, item in items]).reshape(-1, len(names))
     varies = raw.std(0) > 1e-9 * (np.abs(raw).max(0, initial=0) + 1e-12) if names else np.zeros(0, dtype=bool)
-    names, raw = [name for name, kept in zip(names, varies, strict=True) if kept], raw[:, varies]
+    names, raw = [name for name, varying in zip(names, varies, strict=True) if varying], raw[:, varies]
     if not names:
         raise UserError("a score needs a proxy that all tokenizers have and that varies")
     logarithm = np.asarray((raw > 0).all(0), dtype=np.bool_)
@@ -265,9 +265,9 @@ def _skill(data: _Table, rows: NDArray[np.intp], guesses: Array, means: Array, s
     around = Rows(
         x=guesses, outcomes=[data.outcomes[i] for i in rows], family=data.family[rows], place=np.arange(len(rows))
     )
-    found = correlate("overall", "spearman", around, resample(around, _DRAWS, seed))
+    order = correlate("overall", "spearman", around, resample(around, _DRAWS, seed))
     explained = 1 - float(((guesses - y) ** 2).sum()) / float(((means - y) ** 2).sum())
-    return Skill(n=len(rows), explained=explained, spearman=found)
+    return Skill(n=len(rows), explained=explained, spearman=order)
 
 
 def _by_table(data: _Table, tables: Sequence[Observations], terms: int, seed: int) -> dict[str, Skill]:

@@ -120,8 +120,8 @@ def _skill(skill: Skill) -> dict[str, Any]:
 
 def _read_skill(plain: Mapping[str, Any]) -> Skill:
     ranks = plain["spearman"]
-    found = None
+    order = None
     if ranks is not None:
         low, high = ranks["interval"]
-        found = Correlation(value=ranks["value"], low=low, high=high, n=plain["n"])
-    return Skill(n=plain["n"], explained=plain["variance_explained"], spearman=found)
+        order = Correlation(value=ranks["value"], low=low, high=high, n=plain["n"])
+    return Skill(n=plain["n"], explained=plain["variance_explained"], spearman=order)

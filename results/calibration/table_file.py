@@ -34,7 +34,7 @@ def read_table(
     direction: Direction = "lower",
     proxies: Sequence[str] | None = None,
     baselines: Sequence[str] | None = None,
-    given: Sequence[str] = (),
+    fixed: Sequence[str] = (),
     higher: Sequence[str] = (),
     lower: Sequence[str] = (),
 ) -> Observations:
@@ -42,7 +42,7 @@ def read_table(
 
     `outcome` is the column to predict; `family` the column of families (none: every tokenizer is its own). A column
     `seed` makes several lines of one tokenizer its seeds. `proxies` and `baselines` are names or patterns; without
-    them all columns of numbers but outcomes are taken, those of rate, distortion, size and date as baselines. `given`
+    them all columns of numbers but outcomes are taken, those of rate, distortion, size and date as baselines. `fixed`
     are the columns that partial correlations hold fixed. `higher` and `lower` name the predictors of which that way is
     said to be better.
 
@@ -55,21 +55,21 @@ def read_table(
     for option, name in (
         ("--outcome", outcome),
         ("--family", family),
-        *(("--given", n) for n in given),
+        *(("--given", n) for n in fixed),
         *(("--higher", n) for n in higher),
         *(("--lower", n) for n in lower),
     ):
         if name is not None and name not in header:
             raise unknown("column", name, header, where=f"{path}: {option}")
     text = {name for name in header if not _is_numeric(lines, name)}
-    for option, name in (("--outcome", outcome), *(("--given", name) for name in given)):
+    for option, name in (("--outcome", outcome), *(("--given", name) for name in fixed)):
         if name in text:
             raise UserError(f"{path}: {option} {printable(name)}: expected a column of numbers, and it holds text")
     label = next((name for name in _NAMES if name in header), next((name for name in header if name in text), None))
     numbers = [n for n in header if n not in text and n not in (outcome, family, _SEED, label)]
     chosen, dull = choose(numbers, proxies, baselines, where=str(path))
     others = [name for name in numbers if is_outcome(name) and name not in chosen and proxies is None]
-    items, dropped = _items(path, lines, outcome, family, label, [*dict.fromkeys([*chosen, *dull, *given])])
+    items, dropped = _items(path, lines, outcome, family, label, [*dict.fromkeys([*chosen, *dull, *fixed])])
     notes = [f"{dropped} lines without {outcome} are left out."] if dropped else []
     if others:
         notes.append(f"Outcomes themselves, so no predictors: {', '.join(map(printable, others))}.")
@@ -88,7 +88,7 @@ def read_table(
         direction=direction,
         items=tuple(items),
         predictors=tuple(known_predictors),
-        given=tuple(given),
+        fixed=tuple(fixed),
         notes=tuple(notes),
     )
 

@@ -109,8 +109,8 @@ def _plain(calibration: Calibration, report: ProxyReport) -> dict[str, Any]:
                     plain[kind][level]["p"] = report.p[level]
     plain["partial_spearman"] = None
     if report.partial is not None:
-        given = [name for name in observations.given if name != report.predictor.name]
-        plain["partial_spearman"] = {"given": given} | _coefficient(report.partial)
+        fixed = [name for name in observations.fixed if name != report.predictor.name]
+        plain["partial_spearman"] = {"given": fixed} | _coefficient(report.partial)
     plain["gain"] = None
     if calibration.dullest is not None and report.gain is not None:
         plain["gain"] = {"over": calibration.dullest} | _coefficient(report.gain)
@@ -222,8 +222,8 @@ def notes(calibration: Calibration) -> list[str]:
     pairs = sum(report.predictor.pair for report in calibration.proxies)
     if pairs > _PAIRS:
         result.append(f"Of {pairs} pairs of proxies the {_PAIRS} with the largest |ρ| are listed.")
-    if observations.given:
-        result.append(f"partial: ρ with {', '.join(observations.given)} held fixed.")
+    if observations.fixed:
+        result.append(f"partial: ρ with {', '.join(observations.fixed)} held fixed.")
     if any(report.predictor.name == FAMILY_MEAN for report in calibration.proxies):
         result.append(f"{FAMILY_MEAN}: the mean outcome of the other tokenizers of the family.")
     return [*result, *observations.notes]

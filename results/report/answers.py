@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..groups import Group, best_first, direction_of
-from .model import Line, Section, words
+from ..headings import name_of, unit_of
+from .model import Line, Section
 
 _NOMINAL = "bits_per_sample"
 _NAMED = 4  # lines that a sentence lists
@@ -27,10 +28,10 @@ def _small(section: Section, lines: Sequence[Line]) -> dict[str, str]:
     if not ordered:
         return _unanswered(question)
     first, last = ordered[0], ordered[-1]
-    text = f"{first.name} takes the least: {_value(first, name)} {words(name)}{kind}."
+    text = f"{first.name} takes the least: {_value(first, name)}{kind}."
     if last is not first:
         text += f" The most is {_value(last, name)}, by {last.name}."
-    return {"question": question, "headline": f"{_value(first, name)} {words(name)}", "text": text}
+    return {"question": question, "headline": f"{name_of(name)} {_value(first, name)}", "text": text}
 
 
 def _well(section: Section, lines: Sequence[Line]) -> dict[str, str]:
@@ -52,7 +53,7 @@ def _best(section: Section, lines: Sequence[Line], name: str, question: str) -> 
         return _unanswered(question)
     first, value = ordered[0], _value(ordered[0], name)
     side = "highest" if higher else "lowest"
-    text = f"{first.name} has the {side} {words(name)}: {value}."
+    text = f"{first.name} has the {side} {name_of(name)}: {value}."
     reason = section.plain["incomparable"].get(name, "")
     alike = [line for line in ordered[1:] if line.plain["cells"][name][5]]
     if reason:
@@ -62,7 +63,7 @@ def _best(section: Section, lines: Sequence[Line], name: str, question: str) -> 
     elif len(ordered) > 1 and first.plain["cells"][name][5]:
         others = "the other one" if len(ordered) == 2 else f"the other {len(ordered) - 1}"
         text += f" It is better than {others} beyond the 95 % interval of the difference."
-    return {"question": question, "headline": f"{words(name)} {value}", "text": text}
+    return {"question": question, "headline": f"{name_of(name)} {value}", "text": text}
 
 
 def _ordered(section: Section, lines: Sequence[Line], name: str, *, higher: bool) -> list[Line]:
@@ -78,9 +79,8 @@ def _value(line: Line, name: str) -> str:
 
 
 def _unit(group: Group, name: str) -> str:
-    """The metric's unit, where its words don't say it."""
     metric = next((row.metrics[name] for row in group.rows if name in row.metrics), None)
-    return metric.unit if metric is not None and metric.role != "rate" else ""
+    return unit_of(name, metric.unit if metric is not None else "")
 
 
 def _listed(lines: Sequence[Line]) -> str:

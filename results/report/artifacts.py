@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
-from ..errors import UserError
+from ..gallery import read_tensors
 from ..record import Record
 from ..store import Store
 
@@ -31,15 +30,7 @@ def _load(root: str, kind: str, key: str) -> Record | None:
     return Store(root).load(kind, key)
 
 
-@lru_cache(maxsize=4)
-def _read(path: Path) -> Mapping[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read: {error}; remove its folder and run the suite again") from None
+_read = lru_cache(maxsize=4)(read_tensors)
 
 
 def forget() -> None:

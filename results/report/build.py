@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -21,7 +21,7 @@ from .detail import detail
 from .differences import LINES, differences
 from .failures import failures
 from .libraries import datatables, plotly
-from .media import stored_bytes
+from .media import media_bytes
 from .model import Model, model
 from .output import Folder, SingleFile
 
@@ -32,7 +32,6 @@ SCRIPTS = (
     *("tokenizer.js", "compare.js", "calibration.js", "failures.js", "live.js", "main.js"),
 )
 _CHUNK = 24  # lines whose details are in one script
-_PNG = 0.7  # bytes of a picture, as a share of its pixels' (one byte each, where a stored value has four)
 
 
 def report(
@@ -45,10 +44,11 @@ def report(
 ) -> Path:
     """Write the report of the runs in `dirs` and return its page: `out`, if that ends in `.html`, or `out/index.html`.
 
-    `where` are filters as `select` takes them. `media` is the most MiB of pictures and sounds (default 256 of a folder,
-    24 of a file): what does not fit is left out, the same share of every tokenizer's samples. `live` is for a server
-    that the page asks how a run goes on. Raises UserError for folders without a run, unknown filters, damaged files,
-    runs that can't stand beside each other, missing packages, and a place that can't be written.
+    `where` are filters as `select` takes them. `media` is about the most MiB of signals' pictures and sounds (default
+    256 of a folder, 24 of a file): what does not fit is left out, the same share of every tokenizer's samples, of which
+    one at least is shown unless it is 0. `live` is for a server that the page asks how a run goes on. Raises UserError
+    for folders without a run, unknown filters, damaged files, runs that can't stand beside each other, missing
+    packages, and a place that can't be written.
     """
     libraries = {"plotly.min.js": plotly()}
     libraries["datatables.js"], libraries["datatables.css"] = datatables()
@@ -58,13 +58,12 @@ def report(
     single = str(out).lower().endswith((".html", ".htm"))
     place = SingleFile(Path(out)) if single else Folder(Path(out))
     budget = (media if media is not None else FILE_MIB if single else FOLDER_MIB) * 2**20
-    share = _share(known, budget)
+    share = _share(known, budget, place.size)
     details: list[dict[str, Any]] = []
     for number, line in enumerate(known.lines):
         if number % _CHUNK == 0:
             details.append({})
-        left = share if place.bytes < budget else 0.0
-        details[-1][line.id] = detail(line.group, place.save, share=left)
+        details[-1][line.id] = detail(line.group, place.save, share=share)
     own = {name: files(f"{__package__}.assets").joinpath(name).read_bytes() for name in ("style.css", *SCRIPTS)}
     data = plain(known, chosen, dirs) | {"share": round(share, 3), "live": live, "single": single}
     return place.finish(libraries | own, data, details)
@@ -130,8 +129,11 @@ def _run(source: str, suite: str, run: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _share(known: Model, budget: float) -> float:
-    """The share of every line's stored samples that fits into the budget of bytes."""
-    stored = sum(max((stored_bytes(row) for row in line.group.rows), default=0) for line in known.lines)
-    expected = stored / 4 * _PNG
-    return 1.0 if expected <= budget else max(budget, 0) / expected
+def _share(known: Model, budget: float, size: Callable[[bytes, str], int]) -> float:
+    """The share of every line's stored samples that fits into the budget of bytes, `size` of each content."""
+    if budget <= 0:
+        return 0.0
+    expected = 0
+    for line in known.lines:  # of each the first seed that stored any, which is shown
+        expected += next((count for row in line.group.rows if (count := media_bytes(row, size))), 0)
+    return 1.0 if expected <= budget else budget / expected

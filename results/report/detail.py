@@ -34,15 +34,24 @@ def detail(group: Group, save: Save, *, share: float = 1.0) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     if share > 0:
         shown = next((stored for row in group.rows if (stored := media(row, save, share=share))), {})
+    row = _reconstructed(group)
     maps = next((of_row for row in group.rows if (of_row := latents(row, save))), {}) if share > 0 else {}
     return {
         "media": shown,
         "latents": maps,
         "seeds": [_seed(row) for row in group.rows],
-        "samples": _samples(group.rows[0]),
-        "points": _points(group),
+        "samples": _samples(row),
+        "points": _points(group, row),
         "marks": list(dict.fromkeys(mark for row in group.rows for mark in row.marks)),
     }
+
+
+def _reconstructed(group: Group) -> Row:
+    """The first seed whose reconstructions have been measured; where there is none, the first."""
+    for row in group.rows:
+        if record_of(Store(row["source"]), row.jobs.get("reconstruction")) is not None:
+            return row
+    return group.rows[0]
 
 
 def _seed(row: Row) -> dict[str, Any]:
@@ -127,14 +136,15 @@ def _samples(row: Row) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for name, path in row.files.items():
         metric = row.metrics[name]
-        kept = read_samples(path, metric.name, row.jobs.get("data", "")) if path.name == VALUES else None
-        if kept is None:
+        samples = read_samples(path, metric.name, row.jobs.get("data", "")) if path.name == VALUES else None
+        if samples is None:
             continue
-        values = kept.values[np.isfinite(kept.values)]
+        every = samples.values
+        values = every[np.isfinite(every)]
         if len(values) < 2:
             continue
         counts, edges = np.histogram(values, bins=_BINS)
-        order = np.argsort(np.where(np.isfinite(kept.values), kept.values, np.nan), kind="stable")[: len(values)]
+        order = np.argsort(np.where(np.isfinite(every), every, np.nan), kind="stable")[: len(values)]
         worst, best = order[:_ENDS], order[::-1][:_ENDS]
         if metric.direction == "lower":
             worst, best = best, worst
@@ -143,27 +153,26 @@ def _samples(row: Row) -> dict[str, Any]:
             "counts": counts.tolist(),
             "edges": [_rounded(edge) for edge in edges.tolist()],
             "quartiles": [_rounded(q) for q in np.quantile(values, (0.05, 0.25, 0.5, 0.75, 0.95)).tolist()],
-            "worst": [[int(i), _rounded(kept.values[i])] for i in worst],
-            "best": [[int(i), _rounded(kept.values[i])] for i in best],
-            "first": [_rounded(value) for value in kept.values[:64].tolist()],
+            "worst": [[int(i), _rounded(every[i])] for i in worst],
+            "best": [[int(i), _rounded(every[i])] for i in best],
+            "first": [_rounded(value) for value in every[:64].tolist()],
             "directed": metric.direction != "none",
         }
     return result
 
 
-def _points(group: Group) -> list[dict[str, Any]]:
+def _points(group: Group, row: Row) -> list[dict[str, Any]]:
     """The operating points of the tokenizer, in their order: each one's metrics, and seconds per sample of decoding."""
-    row = next((row for row in group.rows if "reconstruction" in row.jobs), None)
-    record = None if row is None else record_of(Store(row["source"]), row.jobs["reconstruction"])
+    record = record_of(Store(row["source"]), row.jobs.get("reconstruction"))
     seconds = record.run.get("decode_seconds", {}) if record is not None else {}
     result = []
     for point, one in seconds.items():
         suffix = "" if point == "full" else f"_{point}"
         metrics = {}
-        for name in group.rows[0].metrics:
+        for name in row.metrics:
             base = name.removesuffix(suffix)
-            is_point = name.endswith(suffix) and f"{base}{suffix}" in group.rows[0].metrics and base != name
-            if is_point or (point == "full" and _has_points(group, name, seconds)):
+            is_point = name.endswith(suffix) and f"{base}{suffix}" in row.metrics and base != name
+            if is_point or (point == "full" and _has_points(row, name, seconds)):
                 estimate = group.estimate(name)
                 if estimate is not None:
                     metrics[base] = [estimate.value, estimate.low, estimate.high]
@@ -171,8 +180,8 @@ def _points(group: Group) -> list[dict[str, Any]]:
     return result
 
 
-def _has_points(group: Group, name: str, points: Mapping[str, Any]) -> bool:
-    return any(f"{name}_{point}" in group.rows[0].metrics for point in points)
+def _has_points(row: Row, name: str, points: Mapping[str, Any]) -> bool:
+    return any(f"{name}_{point}" in row.metrics for point in points)
 
 
 def log_tail(folder: Path, *, most: int = 6000) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import wave
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,12 +35,20 @@ _POINTS = 240  # of a wave's outline
 Save = Callable[[str, bytes], str]  # (ending, content) -> where the page finds it
 
 
-def stored_bytes(row: Row) -> int:
-    """Bytes of the row's stored signals, before they are encoded: what a budget is divided by."""
-    store, total = Store(row["source"]), 0
-    for kind, name in (("reconstruction", PAIRS), ("generation", SAMPLES)):
-        record = record_of(store, row.jobs.get(kind))
-        total += record.artifacts.get(name, 0) if record is not None else 0
+def media_bytes(row: Row, size: Callable[[bytes, str], int]) -> int:
+    """About how many bytes all the row's signals take on the page, `size` of each content and ending: the first sample
+    of each tensor is encoded and stands for the others. Raises UserError for a damaged file."""
+    rate = _rate(Store(row["source"]), row)
+    total = 0
+
+    def count(ending: str, content: bytes) -> str:
+        nonlocal total
+        total += number * size(content, ending)
+        return ""
+
+    for _, values, as_sounds in _stored(row):
+        number = len(values)
+        _encoded(values[:1], as_sounds, rate, count)
     return total
 
 
@@ -50,41 +58,42 @@ def media(row: Row, save: Save, *, share: float = 1.0) -> dict[str, Any]:
 
     `share` of the samples are taken, at least one. Raises UserError for a damaged file.
     """
-    store, modality = Store(row["source"]), row["modality"]
     result: dict[str, Any] = {}
-    rate = _rate(store, row)
-    for kind, name, tensor, title in _STORED:
-        values = _few(tensors(store, row.jobs.get(kind), name).get(tensor), share)
-        if values is None:
-            continue
-        if modality == "waveform":
-            result[title] = {"sounds": _sounds(values, rate, save)}
-            continue
-        picture = np.flip(values, axis=2) if modality == "spectrogram" else values
-        result[title] = _sheet(picture, save)
-    if modality == "spectrogram":
-        for kind, name, tensor, title in _HEARD:
-            values = _few(tensors(store, row.jobs.get(kind), name).get(tensor), share)
-            if values is not None:
-                result.setdefault(title, {})["sounds"] = _sounds(values, rate, save)
+    rate = _rate(Store(row["source"]), row)
+    for title, values, as_sounds in _stored(row):
+        few = values[: max(1, int(len(values) * share))]
+        result.setdefault(title, {}).update(_encoded(few, as_sounds, rate, save))
     if not result:
         return {}
-    return {"modality": modality, "rate": rate, "parts": result}
+    return {"modality": row["modality"], "rate": rate, "parts": result}
 
 
-def _few(values: np.ndarray | None, share: float) -> np.ndarray | None:
-    return None if values is None or not len(values) else values[: max(1, int(len(values) * share))]
+def _stored(row: Row) -> Iterator[tuple[str, np.ndarray, bool]]:
+    """What each stored tensor is, its values as they are drawn (low frequencies of a spectrogram last), and whether
+    they are sounds."""
+    store, modality = Store(row["source"]), row["modality"]
+    for kind, name, tensor, title in (*_STORED, *(_HEARD if modality == "spectrogram" else ())):
+        values = tensors(store, row.jobs.get(kind), name).get(tensor)
+        if values is None or not len(values):
+            continue
+        as_sounds = modality == "waveform" or (kind, name, tensor, title) in _HEARD
+        yield title, values if as_sounds or modality != "spectrogram" else np.flip(values, axis=2), as_sounds
+
+
+def _encoded(values: np.ndarray, as_sounds: bool, rate: float | None, save: Save) -> dict[str, Any]:
+    return {"sounds": _sounds(values, rate, save)} if as_sounds else _sheet(values, save)
 
 
 def _rate(store: Store, row: Row) -> float | None:
-    """Samples of a sound, or frames of a clip, a second, as the tokenizer's configuration says."""
+    """Samples of a sound, or frames of a clip, a second, as the configurations of data and tokenizer say."""
     record = record_of(store, row.jobs.get("tokenizer"))
     data = record_of(store, row.jobs.get("data"))
     signal: Mapping[str, Any] = {}
     if record is not None and isinstance(record.config.get("tokenizer"), dict):
         signal = record.config["tokenizer"].get("signal") or {}
     options = data.config.get("data", {}) if data is not None else {}
-    for value in (options.get("sample_rate"), signal.get("rate"), options.get("fps")):
+    clip = row["modality"] == "video"
+    for value in (options.get("fps" if clip else "sample_rate"), signal.get("rate")):
         if isinstance(value, int | float) and value > 0:
             return float(value)
     return None

@@ -16,30 +16,10 @@ from ..comparable import incomparable
 from ..display import compact, files_line, measured, show
 from ..errors import UserError
 from ..groups import Group, aggregate, detail, direction_of, measurements, sample_counts, split
-from ..headings import name_of
+from ..headings import name_of, unit_of
 from ..rows import COST, SPEC, Row, axis_column, metric_names
 from ..tables import Table, TableCell, tables
 
-# A table's heads are columns' names; a page has room for words.
-_WORDS = {
-    "real_bits": "bits per sample",
-    "real_bits_per_pixel": "bits per pixel",
-    "real_kbits_per_second": "kbit/s",
-    "parameters": "parameters",
-    "prior_parameters": "prior's parameters",
-    "peak_memory_bytes": "peak memory",
-    "tsr": "TSR",
-    "tsr_input": "TSR of the input",
-    "flops": "training FLOPs",
-    "seconds": "seconds, all jobs",
-    "train_seconds": "seconds of training",
-    "viv": "VIV",
-    "psnr": "PSNR",
-    "ssim": "SSIM",
-    "si_sdr": "SI-SDR",
-    "nll_bits": "NLL",
-}
-_UNITS = {"bits_per_sample": "bit", "bits_per_element": "bit", "bitrate": "bit/s", "peak_memory_bytes": "MiB"}
 _ABOUT = ("distortion", "distribution", "generation", "prior", "modelability", "latents", "probe")
 _PLACES = ("elements", "positions", "tsr", "tsr_input", "bits_per_sample", "bits_per_element", "bitrate")
 _OUTCOMES = ("distribution", "generation")  # what a prior made of the latents
@@ -179,19 +159,14 @@ def _columns(sections: Sequence[Section], groups: Sequence[Group]) -> list[dict[
         columns.append(
             {
                 "name": name,
-                "title": words(name) + (sample_counts(groups, name) if numbered else ""),
-                "unit": known.unit if known is not None else _unit(name),
+                "title": name_of(name) + (sample_counts(groups, name) if numbered else ""),
+                "unit": unit_of(name, known.unit) if known is not None else _unit(name),
                 "direction": direction_of(groups, name),
                 "role": known.role if known is not None else _kind(name),
                 "shown": name in deciding or name in axes,
             }
         )
     return sorted(columns, key=lambda column: (_ORDER.index(column["role"]), column["name"] in _PLACES))
-
-
-def words(name: str) -> str:
-    """A column's name as a reader says it: `gfd_scattering` is "gFD scattering"."""
-    return _WORDS.get(name) or name_of(name)
 
 
 def _shown(section: Section) -> list[str]:
@@ -204,7 +179,7 @@ def _shown(section: Section) -> list[str]:
 def _unit(name: str) -> str:
     if name.endswith("flops"):
         return "FLOPs"
-    return "s" if name.endswith("seconds") else _UNITS.get(name, "")
+    return "MiB" if name == "peak_memory_bytes" else unit_of(name, "s" if name.endswith("seconds") else "")
 
 
 def _kind(name: str) -> str:

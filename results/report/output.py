@@ -28,7 +28,7 @@ class Folder:
     """A report as a folder: `index.html`, and beside it scripts, data and media."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.bytes = path, 0
+        self.path = path
         self._saved: set[str] = set()
 
     def save(self, ending: str, content: bytes) -> str:
@@ -36,9 +36,12 @@ class Folder:
         name = f"media/{hashlib.sha256(content).hexdigest()[:16]}.{ending}"
         if name not in self._saved:
             self._saved.add(name)
-            self.bytes += len(content)
             self._write(name, content)
         return name
+
+    def size(self, content: bytes, ending: str) -> int:
+        """Bytes that a picture or a sound takes."""
+        return len(content)
 
     def finish(self, parts: Mapping[str, bytes], data: Any, details: list[dict[str, Any]]) -> Path:
         """Write everything else, the page last; returns the page. `details` are loaded one by one when needed."""
@@ -66,13 +69,15 @@ class SingleFile:
     """A report as one file: pictures and sounds are inside."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.bytes = path, 0
+        self.path = path
 
     def save(self, ending: str, content: bytes) -> str:
         """A picture or a sound as the address that holds it."""
-        address = f"data:{_TYPES[ending]};base64,{base64.b64encode(content).decode()}"
-        self.bytes += len(address)
-        return address
+        return f"data:{_TYPES[ending]};base64,{base64.b64encode(content).decode()}"
+
+    def size(self, content: bytes, ending: str) -> int:
+        """Bytes that a picture or a sound takes."""
+        return len(self.save(ending, content))
 
     def finish(self, parts: Mapping[str, bytes], data: Any, details: list[dict[str, Any]]) -> Path:
         """Write the file; returns it."""

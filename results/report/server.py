@@ -6,6 +6,7 @@ Only files of the report itself are given out, by a list of their names: no path
 from __future__ import annotations
 
 import json
+import socket
 import tempfile
 import threading
 import time
@@ -47,8 +48,8 @@ class Live:
                 return
             report(self.dirs, out=self.folder, where=self.where, live=True)
             self._built, self._built_at = current, time.monotonic()
-            found = (path for path in self.folder.rglob("*") if path.is_file() and not path.is_symlink())
-            self._files = {path.relative_to(self.folder).as_posix(): path for path in found}
+            plain = (path for path in self.folder.rglob("*") if path.is_file() and not path.is_symlink())
+            self._files = {path.relative_to(self.folder).as_posix(): path for path in plain}
 
     def file(self, name: str) -> Path | None:
         """The report's file of that name; None for any other name."""
@@ -69,10 +70,12 @@ class Live:
 def server(live: Live, *, host: str = "127.0.0.1", port: int = 8000) -> ThreadingHTTPServer:
     """A server of the live report, not yet serving; port 0 takes any that is free. Raises UserError."""
     try:
-        return ThreadingHTTPServer((host, port), _handler(live, host))
+        return (_IPv6Server if ":" in host else ThreadingHTTPServer)((host, port), _handler(live, host))
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot serve on {host}:{port}: {reason}; name another with --port, or 0 for any") from None
+        raise UserError(
+            f"cannot serve on {_address(host, port)}: {reason}; name another with --port, or 0 for any"
+        ) from None
 
 
 def serve(
@@ -83,9 +86,16 @@ def serve(
         live = Live(dirs, Path(folder), where=where)
         live.refresh()
         with server(live, host=host, port=port) as http:
-            shown = f"[{host}]" if ":" in host else host
-            say(f"http://{shown}:{http.server_address[1]}/ (Ctrl-C ends it)")
+            say(f"http://{_address(host, int(http.server_address[1]))}/ (Ctrl-C ends it)")
             http.serve_forever()
+
+
+class _IPv6Server(ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _handler(live: Live, host: str) -> type[BaseHTTPRequestHandler]:

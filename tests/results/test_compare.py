@@ -90,6 +90,37 @@ def test_tokenizers_of_one_run_alone(make: Make) -> None:
         compare(first, make("c", [1.0], recipe="other"))
 
 
+def test_suites_of_one_folder_are_not_mixed(tmp_path: Path, add: Add) -> None:
+    def two(name: str, shift: float) -> Path:
+        store = Store(tmp_path / name)
+        for suite, level in (("s", 20.0), ("t", 30.0)):
+            values = [level + shift + 0.1 * seed for seed in range(2)]
+            metrics = [
+                [Metric(name="psnr", value=v, direction="higher", protocol="p", role="distortion")] for v in values
+            ]
+            cells = [add(store, f"{suite}{i}", metrics=m, recipe="ae", seed=i) for i, m in enumerate(metrics)]
+            store.write_suite(suite, cells)
+        return store.root
+
+    drawn = compare(two("a", 0.0), two("b", 1.0), columns="psnr")
+    assert {table.suite: table.lines[0][3].value for table in drawn} == pytest.approx({"s": 20.05, "t": 30.05})
+    assert [table.lines[0][5].value for table in drawn] == pytest.approx([1.0, 1.0])
+
+
+def test_why_a_metric_is_not_compared_is_said(tmp_path: Path, add: Add) -> None:
+    def run(name: str, seeds: int, **facts: Any) -> Path:
+        store, cells = Store(tmp_path / name), []
+        for seed in range(seeds):
+            viv = Metric(name="viv", value=seed + 1.0, direction="lower", role="modelability")
+            cells.append(add(store, "ae", metrics=[viv], recipe="ae", seed=seed, **facts))
+        store.write_suite("s", cells)
+        return store.root
+
+    (table,) = compare(run("a", 2), run("b", 2, positions=64), columns="viv")
+    assert texts(table)["viv"][-1] == "other latents"
+    assert any(note.startswith("Not compared: VIV: it depends on the shape of the latents") for note in table.notes)
+
+
 def test_the_command(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = str(make("a", [20.0, 20.2, 20.4])), str(make("b", [21.0, 21.3, 21.6]))
     assert main(["leaderboard", "--compare", first, second, "--columns", "psnr"]) == 0

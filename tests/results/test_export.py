@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,27 @@ def test_a_file_read_back_is_the_table(table: list[Row], tmp_path: Path, format:
     assert list(again["psnr"]) == [20.5, 21.5]
     assert list(again["size"]) == ["12", "wide"]  # an axis of numbers and names is text
     assert all(value is None or math.isnan(value) for value in again["gfd"])
+
+
+def test_cells_are_no_formulas(table: list[Row], tmp_path: Path) -> None:
+    hostile = [replace(row, columns={**row.columns, "label": "=1+1", "@x": -2.5}) for row in table]
+    export(hostile, tmp_path / "rows.csv", format="csv")
+    again = pandas.read_csv(tmp_path / "rows.csv")
+    assert set(again["label"]) == {"'=1+1"}
+    assert set(again["'@x"]) == {-2.5}
+    export(hostile, tmp_path / "rows.parquet", format="parquet")
+    assert set(pandas.read_parquet(tmp_path / "rows.parquet")["label"]) == {"=1+1"}
+
+
+def test_what_is_missing_is_no_text(table: list[Row], tmp_path: Path) -> None:
+    mixed = [
+        replace(row, columns={**row.columns, "x": x})
+        for row, x in zip([*table, *table], (1, "a", None, math.nan), strict=True)
+    ]
+    export(mixed, tmp_path / "rows.parquet", format="parquet")
+    again = pandas.read_parquet(tmp_path / "rows.parquet")
+    assert list(again["x"])[:2] == ["1", "a"]
+    assert again["x"].isna().tolist() == [False, False, True, True]
 
 
 def test_long_rows_have_what_a_number_means(table: list[Row], tmp_path: Path) -> None:

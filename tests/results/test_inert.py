@@ -141,7 +141,7 @@ def test_latex_has_no_command_of_a_name(folder: Path) -> None:
     commands = set(re.findall(r"\\([a-zA-Z]+)", text))
     ours = "begin end toprule midrule bottomrule par smallskip centering caption linewidth footnotesize textbf pm"
     ours += " uparrow downarrow bullet cdot times textbackslash textasciitilde textasciicircum textless textgreater"
-    ours += " textbar textquotedbl providecommand unicodetext ifdefined XeTeXrevision directlua else fi surd infty"
+    ours += " textbar texttt char providecommand unicodetext ifdefined XeTeXrevision directlua else fi surd infty"
     ours += " setlength tabcolsep rightarrow geq leq approx ldots"
     assert commands <= set(ours.split())
     shown = re.sub(r"^% ", "", text, flags=re.MULTILINE).partition(r"\begin{table}")[2]

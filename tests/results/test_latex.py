@@ -27,7 +27,7 @@ def papers(tmp_path: Path, add: Add) -> Path:
     roles = ["distortion"] * 3 + ["distribution"] * 3 + ["prior", "modelability"]
     store = Store(tmp_path / "run")
     cells = []
-    protocol = "(Σλ)² / Σλ², (π/2) mean √λ; ±5 %, x → y, ≥ 1, é Ł 中文 😀 “quoted” _^~#&$ \\input{x}"
+    protocol = '(Σλ)² / Σλ², (π/2) mean √λ; ±5 %, x → y, ≥ 1, é Ł 中文 😀 “quoted” "straight" _^~#&$ \\input{x}'
     for label in ("kl-vae", "\\input{x} $ %c #1_^~&", "中文 µ ½ –"):
         for seed in range(3):
             metrics = [

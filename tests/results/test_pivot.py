@@ -78,6 +78,15 @@ def test_what_is_no_grid_is_one_line(grid: Path, pivot: str, message: str) -> No
         leaderboard([grid], pivot=pivot)
 
 
+@pytest.mark.parametrize("option", ["group", "columns", "pareto"])
+def test_options_of_other_tables_are_refused(grid: Path, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    named = ["--pivot", "downsample,channels", f"--{option}", "psnr,downsample"]
+    assert main(["leaderboard", str(grid), *named]) == 2
+    error = capsys.readouterr().err
+    assert error.endswith(f"leave out --{option}\n")
+    assert error.count("\n") == 1
+
+
 def test_csv_has_no_grid(grid: Path) -> None:
     with pytest.raises(UserError, match="--group and --pivot are of tables"):
         leaderboard([grid], pivot="downsample,channels", format="csv")

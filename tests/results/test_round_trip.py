@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pandas
 import pytest
 
-from latentbench.results.leaderboard import leaderboard
+from latentbench.results.leaderboard import leaderboard, render
 from latentbench.results.rows import frame, rows
 
 
@@ -31,7 +32,10 @@ def test_numbers_come_back_as_numbers(folder: Path, format: str) -> None:
 
 
 def test_negative_numbers_are_no_formulas(folder: Path) -> None:
-    assert "'-" not in leaderboard([folder], format="csv")
+    table = [replace(row, columns={**row.columns, "shift": -0.5, "note": "-0.5"}) for row in rows([folder])]
+    back = pandas.read_csv(io.StringIO(render(table, format="csv")))
+    assert set(back["shift"]) == {-0.5}
+    assert set(back["note"]) == {"'-0.5"}
 
 
 def test_a_frame_survives_parquet(folder: Path, tmp_path: Path) -> None:

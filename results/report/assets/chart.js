@@ -80,8 +80,8 @@
     return [...groups].map(([name, members]) => {
       const place = Math.max(0, names.indexOf(name));
       const error = (side, of) => members.map((line) => {
-        const found = report.cell(line, of);
-        return found.length > 3 && found[3] !== null ? Math.abs(found[side] - found[0]) : 0;
+        const entry = report.cell(line, of);
+        return entry.length > 3 && entry[3] !== null ? Math.abs(entry[side] - entry[0]) : 0;
       });
       const bars = (of) => many ? undefined : { type: "data", symmetric: false, array: error(4, of),
         arrayminus: error(3, of), thickness: 1, width: 3, color: COLOURS[place % COLOURS.length] };

@@ -22,7 +22,7 @@
     const pictures = el("div");
     place.append(numbers(lines), differences(data.sections[section], lines), el("h2", {}, "The same samples"), pictures);
     for (const draw of place.querySelectorAll("[data-draw]")) draw.draw();
-    Promise.all(ids.map(report.detail)).then((found) => { if (pictures.isConnected) side(pictures, lines, found); },
+    Promise.all(ids.map(report.detail)).then((details) => { if (pictures.isConnected) side(pictures, lines, details); },
       (error) => pictures.replaceChildren(el("p", { class: "warn" }, error.message)));
   };
 
@@ -73,8 +73,8 @@
       reasons.length ? el("ul", { class: "quiet small" }, reasons) : null);
   }
 
-  function side(place, lines, found) {
-    const shown = found.map((f) => f.media.parts || {});
+  function side(place, lines, details) {
+    const shown = details.map((f) => f.media.parts || {});
     const original = shown.find((parts) => parts.original)?.original;
     if (!original) {
       place.replaceChildren(el("p", { class: "quiet" }, "None of them has stored samples."));
@@ -83,7 +83,7 @@
     const heads = ["original", ...lines.map((l) => l.name)];
     const parts = [original, ...shown.map((p) => p.reconstruction)];
     const section = data.sections[lines[0].section];
-    const score = (at, i) => { const v = found[at - 1]?.samples[section.distortion]?.first?.[i]; return v === undefined || v === null ? "" : `${report.title(section.distortion)} ${report.number(v, 3)}`; };
+    const score = (at, i) => { const v = details[at - 1]?.samples[section.distortion]?.first?.[i]; return v === undefined || v === null ? "" : `${report.title(section.distortion)} ${report.number(v, 3)}`; };
     const count = Math.max(...parts.map((p) => p?.count ?? p?.sounds?.length ?? 0));
     const tiles = [];
     const rows = Array.from({ length: count }, (_, i) => [`#${i}`, ...parts.map((part, at) => {
@@ -95,7 +95,7 @@
       if (part?.sounds?.[i]) return el("div", { class: "labelled" }, report.sound(part.sounds[i], `${heads[at]} ${i}`), el("span", {}, at ? score(at, i) : ""));
       return "–";
     })]);
-    const clock = original.frames > 1 ? report.transport(original.frames, found[0].media.rate, (frame) => tiles.forEach((tile) => tile.show(frame))) : null;
+    const clock = original.frames > 1 ? report.transport(original.frames, details[0].media.rate, (frame) => tiles.forEach((tile) => tile.show(frame))) : null;
     place.replaceChildren(...[clock, report.table("Reconstructions of the same samples", ["", ...heads], rows, { quiet: true, class: "side" })].filter(Boolean));
   }
 })();

@@ -36,8 +36,8 @@ const report = (() => {
 
   function address(view, of = "", settings = {}) {
     const query = new URLSearchParams();
-    const kept = { sel: get("sel", ""), ...settings };
-    for (const [name, value] of Object.entries(kept)) if (value !== "" && value !== null) query.set(name, value);
+    const merged = { sel: get("sel", ""), ...settings };
+    for (const [name, value] of Object.entries(merged)) if (value !== "" && value !== null) query.set(name, value);
     const text = query.toString();
     return `#${view}${of ? `/${of}` : ""}${text ? `?${text}` : ""}`;
   }
@@ -98,14 +98,14 @@ const report = (() => {
   function heading(name) {
     const column = columns.get(name);
     if (!column) return name;
-    const unit = column.unit && column.role !== "rate" ? ` [${column.unit}]` : "";
+    const unit = column.unit ? ` [${column.unit}]` : "";
     return `${column.title}${unit} ${ARROWS[column.direction]}`.trim();
   }
 
   function text(line, name) {
-    const found = cell(line, name);
-    if (!found) return "–";
-    return found[2] ? `${found[1]} ± ${found[2]}` : found[1];
+    const entry = cell(line, name);
+    if (!entry) return "–";
+    return entry[2] ? `${entry[1]} ± ${entry[2]}` : entry[1];
   }
 
   /** By what protocol the line's metric was measured, on how many samples, and what hardly moves it. */

@@ -12,7 +12,7 @@
     main.append(el("h1", {}, "Explorer"), count, el("div", { class: "tools" }), table,
       el("section", {}, el("h2", {}, "Any column over any other"), tools(paint), picture), el("section", {}, el("h2", {}, "Over downsample and channels"), heat));
     const [sort, way] = report.get("sort", "").split(":");
-    const made = report.grid(table, {
+    const listing = report.grid(table, {
       order: sort ? [sort, way === "desc" ? "desc" : "asc"] : null,
       changed: (changes) => report.set(changes),
       settled: (lines) => {
@@ -21,11 +21,11 @@
         drawSoon();
       },
     });
-    main.querySelector(".tools").append(...filters(made));
-    restore(made);
+    main.querySelector(".tools").append(...filters(listing));
+    restore(listing);
     report.listen((names) => {
       if (!names.includes("sel")) return;
-      made.mark();
+      listing.mark();
       chosen(main);
       paint();
     });
@@ -49,45 +49,45 @@
     ["status", "Status", (l) => l.status],
   ];
 
-  function filters(made) {
+  function filters(listing) {
     const fields = FILTERS.filter(([, , of]) => distinct(of).length > 1).map(([name, label, of]) =>
       report.select(label, [["", "all"], ...distinct(of).map((v) => [v, v])], report.get(name), (value) => {
         report.set({ [name]: value });
-        narrow(made, name, value);
+        narrow(listing, name, value);
       }, name));
     const groups = [["", "nothing"], ["dataset", "data set"], ["recipe", "family"], ...data.columns.filter((c) => ["axis", "shape"].includes(c.role)).map((c) => [c.name, c.title])];
-    fields.push(report.select("Group by", groups, report.get("group"), (value) => { report.set({ group: value }); group(made, value); }, "group"));
-    return [...fields, choose(made), conditions(made)];
+    fields.push(report.select("Group by", groups, report.get("group"), (value) => { report.set({ group: value }); group(listing, value); }, "group"));
+    return [...fields, choose(listing), conditions(listing)];
   }
 
-  function narrow(made, name, value) {
+  function narrow(listing, name, value) {
     const escaped = value.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-    made.grid.column(made.place_of(name)).search(value ? `^${escaped}$` : "", true, false).draw();
+    listing.grid.column(listing.place_of(name)).search(value ? `^${escaped}$` : "", true, false).draw();
   }
 
-  function group(made, name) {
-    const rows = made.grid.rowGroup();
+  function group(listing, name) {
+    const rows = listing.grid.rowGroup();
     if (!name) {
-      made.grid.order.fixed({});
+      listing.grid.order.fixed({});
       rows.disable().draw();
       return;
     }
     const of = FILTERS.find(([key]) => key === name)?.[2] ?? ((line) => `${report.title(name)} ${report.cell(line, name)?.[1] ?? "–"}`);
-    made.grid.order.fixed({ pre: [[made.place_of(name), "asc"]] });
+    listing.grid.order.fixed({ pre: [[listing.place_of(name), "asc"]] });
     rows.dataSrc((line) => of(line)).enable().draw();
   }
 
-  function choose(made) {
+  function choose(listing) {
     const shown = new Set(report.get("cols").split(",").filter(Boolean));
-    const boxes = made.columns.map((column, at) => {
+    const boxes = listing.columns.map((column, at) => {
       if (at < 2) return null;
       const box = el("input", { type: "checkbox", value: column.name, onchange: (event) => {
-        made.grid.column(at).visible(event.target.checked);
-        report.set({ cols: made.columns.filter((c, i) => i > 1 && made.grid.column(i).visible() !== (c.visible !== false)).map((c) => c.name).join(",") });
+        listing.grid.column(at).visible(event.target.checked);
+        report.set({ cols: listing.columns.filter((c, i) => i > 1 && listing.grid.column(i).visible() !== (c.visible !== false)).map((c) => c.name).join(",") });
       } });
       const visible = (column.visible !== false) !== shown.has(column.name);
       box.checked = visible;
-      if (made.grid.column(at).visible() !== visible) made.grid.column(at).visible(visible, false);
+      if (listing.grid.column(at).visible() !== visible) listing.grid.column(at).visible(visible, false);
       const label = report.columns.has(column.name) ? report.heading(column.name) : column.name;
       return el("label", { class: "check" }, box, label);
     });
@@ -95,26 +95,26 @@
   }
 
   /** Conditions on any columns, by DataTables' own builder. */
-  function conditions(made) {
+  function conditions(listing) {
     const place = el("div", { class: "drop builder" });
     return el("details", { class: "menu", ontoggle: (event) => {
-      if (event.target.open && !place.firstChild) place.append(made.grid.searchBuilder.container()[0]);
+      if (event.target.open && !place.firstChild) place.append(listing.grid.searchBuilder.container()[0]);
     } }, el("summary", {}, "Conditions"), place);
   }
 
-  function restore(made) {
+  function restore(listing) {
     const search = report.get("q");
-    if (search) made.grid.search(search).draw();
-    made.grid.on("search.dt", () => { if (made.grid.search() !== report.get("q")) report.set({ q: made.grid.search() }); });
-    for (const [name] of FILTERS) if (report.get(name)) narrow(made, name, report.get(name));
-    if (report.get("group")) group(made, report.get("group"));
+    if (search) listing.grid.search(search).draw();
+    listing.grid.on("search.dt", () => { if (listing.grid.search() !== report.get("q")) report.set({ q: listing.grid.search() }); });
+    for (const [name] of FILTERS) if (report.get(name)) narrow(listing, name, report.get(name));
+    if (report.get("group")) group(listing, report.get("group"));
     const built = report.get("where");
     if (built) {
-      try { made.grid.searchBuilder.rebuild(JSON.parse(built)); } catch { report.set({ where: "" }); }
+      try { listing.grid.searchBuilder.rebuild(JSON.parse(built)); } catch { report.set({ where: "" }); }
     }
-    made.grid.on("draw.dt", () => {
-      const found = made.grid.searchBuilder.getDetails();
-      const text = found.criteria && found.criteria.some((c) => c.condition) ? JSON.stringify(found) : "";
+    listing.grid.on("draw.dt", () => {
+      const query = listing.grid.searchBuilder.getDetails();
+      const text = query.criteria && query.criteria.some((c) => c.condition) ? JSON.stringify(query) : "";
       if (text !== report.get("where")) report.set({ where: text });
     });
   }

@@ -46,8 +46,8 @@
   }
 
   try {
-    const kept = localStorage.getItem("latentbench-theme");
-    if (kept === "dark" || kept === "light") document.documentElement.dataset.theme = kept;
+    const theme = localStorage.getItem("latentbench-theme");
+    if (theme === "dark" || theme === "light") document.documentElement.dataset.theme = theme;
   } catch { /* as above */ }
   head();
   named();

@@ -134,8 +134,8 @@
     const leading = [one.rate, one.distortion, one.outcome, ...measured.filter((c) => roles.includes(c.role)).map((c) => c.name), "parameters"];
     const names = [...new Set(leading)].filter((name) => measured.some((c) => c.name === name)).slice(0, 6);
     const rows = lines.slice(0, 12).map((l) => [report.link(l), l.rank === null ? "–" : String(l.rank), ...names.map((name) => {
-      const found = report.cell(l, name);
-      return found && found[5] ? el("b", {}, report.text(l, name)) : report.text(l, name);
+      const entry = report.cell(l, name);
+      return entry && entry[5] ? el("b", {}, report.text(l, name)) : report.text(l, name);
     })]);
     const more = lines.length > rows.length ? el("p", {}, el("a", { href: report.address("explorer") }, `All ${lines.length} lines`)) : "";
     return el("section", {}, el("h2", {}, "Leaderboard"),

@@ -13,11 +13,11 @@
     title: inert(report.heading(column.name)), name: column.name, type: "measured", searchBuilderType: "num",
     visible: column.shown, className: "number", data: null,
     render: (line, type) => {
-      const found = report.cell(line, column.name);
-      if (type !== "display") return found && found[0] !== null ? found[0] : "";
-      if (!found) return "–";
-      const margin = found[2] ? ` <span class="margin">± ${inert(found[2])}</span>` : "";
-      const shown = found[5] ? `<b>${inert(found[1])}</b>` : inert(found[1]);
+      const entry = report.cell(line, column.name);
+      if (type !== "display") return entry && entry[0] !== null ? entry[0] : "";
+      if (!entry) return "–";
+      const margin = entry[2] ? ` <span class="margin">± ${inert(entry[2])}</span>` : "";
+      const shown = entry[5] ? `<b>${inert(entry[1])}</b>` : inert(entry[1]);
       const protocol = report.protocol(line, column.name);
       return protocol ? `<span title="${inert(protocol)}">${shown}${margin}</span>` : shown + margin;
     },

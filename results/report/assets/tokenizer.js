@@ -24,7 +24,7 @@
       el("h1", {}, line.name), el("p", { class: "quiet" }, subtitle(line, section)));
     const place = el("div", {}, el("p", { class: "quiet", role: "status" }, "Loading …"));
     main.append(place);
-    report.detail(line.id).then((found) => { if (place.isConnected) fill(place, line, section, found); },
+    report.detail(line.id).then((detail) => { if (place.isConnected) fill(place, line, section, detail); },
       (error) => { place.replaceChildren(el("p", { class: "warn" }, `${error.message}: copy the whole folder of the report.`)); });
   };
 
@@ -34,49 +34,49 @@
     return facts.filter(Boolean).join(" · ");
   }
 
-  function fill(place, line, section, found) {
+  function fill(place, line, section, detail) {
     const first = section.distortion;
-    const kept = found.samples[first]?.first;
-    const of = kept ? (i) => (kept[i] === undefined || kept[i] === null ? "" : `${report.title(first)} ${report.number(kept[i], 3)}; sample ${i}`) : null;
+    const scores = detail.samples[first]?.first;
+    const of = scores ? (i) => (scores[i] === undefined || scores[i] === null ? "" : `${report.title(first)} ${report.number(scores[i], 3)}; sample ${i}`) : null;
     const sign = report.columns.get(first)?.direction === "lower" ? -1 : 1;
-    if (of) of.worse = (a, b) => sign * ((kept[a] ?? 0) - (kept[b] ?? 0));
+    if (of) of.worse = (a, b) => sign * ((scores[a] ?? 0) - (scores[b] ?? 0));
     const blocks = [
-      line.status !== "finished" ? el("p", { class: "warn" }, found.seeds.map((s) => `seed ${s.seed}: ${s.status}`).join("; ")) : null,
-      found.marks.length ? el("p", { class: "warn" }, `Contract: ${found.marks.join("; ")}`) : null,
-      block("What comes back", seen(found, of)), block("Operating points", points(found)), block("By sample", report.distributions(found.samples, first)),
-      block("Latents", latents(found.latents)), block("Training", curves(found.seeds)), block("Metrics", metrics(line)), block("Cost", cost(line)), block("Provenance", provenance(found.seeds))];
+      line.status !== "finished" ? el("p", { class: "warn" }, detail.seeds.map((s) => `seed ${s.seed}: ${s.status}`).join("; ")) : null,
+      detail.marks.length ? el("p", { class: "warn" }, `Contract: ${detail.marks.join("; ")}`) : null,
+      block("What comes back", seen(detail, of)), block("Operating points", points(detail)), block("By sample", report.distributions(detail.samples, first)),
+      block("Latents", latents(detail.latents)), block("Training", curves(detail.seeds)), block("Metrics", metrics(line)), block("Cost", cost(line)), block("Provenance", provenance(detail.seeds))];
     place.replaceChildren(...blocks.filter(Boolean));
     for (const draw of place.querySelectorAll("[data-draw]")) draw.draw?.();
   }
 
   const block = (title, ...content) => (content.flat(Infinity).some(Boolean) ? el("section", {}, el("h2", {}, title), content) : null);
 
-  function seen(found, of) {
-    if (!found.media.parts) {
+  function seen(detail, of) {
+    if (!detail.media.parts) {
       const why = data.share < 0.01 ? "they did not fit: give report a larger --media" : "a suite stores them with reconstruction.keep and generation.keep";
       return el("p", { class: "quiet" }, `No pictures or sounds are on this page: ${why}.`);
     }
-    return [report.player(found.media, of), report.sounds(found.media, of)];
+    return [report.player(detail.media, of), report.sounds(detail.media, of)];
   }
 
-  function points(found) {
-    if (found.points.length < 2) return null;
-    const names = [...new Set(found.points.flatMap((p) => Object.keys(p.metrics)))];
+  function points(detail) {
+    if (detail.points.length < 2) return null;
+    const names = [...new Set(detail.points.flatMap((p) => Object.keys(p.metrics)))];
     const shown = el("div");
     const change = (i) => {
-      const one = found.points[i];
+      const one = detail.points[i];
       shown.replaceChildren(report.table(`At ${one.point}`, ["", "value", "95 % interval"], [
         ...names.map((name) => [report.title(name), report.number(one.metrics[name]?.[0]), interval(one.metrics[name])]),
         ["seconds per sample", report.number(one.seconds, 3), ""]]));
       return one.point;
     };
-    const slider = report.range("Decoded at", { min: 0, max: found.points.length - 1, value: found.points.length - 1 }, change, "point");
+    const slider = report.range("Decoded at", { min: 0, max: detail.points.length - 1, value: detail.points.length - 1 }, change, "point");
     const pictures = names.slice(0, 2).map((name) => chart({
       caption: `${report.title(name)} at each operating point, with its 95 % interval`, height: 260,
-      draw: () => ({ traces: [{ type: "scatter", mode: "lines+markers", x: found.points.map((p) => report.inert(p.point)), y: found.points.map((p) => p.metrics[name]?.[0]), marker: { color: report.style("--accent") },
-        error_y: { type: "data", symmetric: false, array: found.points.map((p) => (p.metrics[name]?.[2] ?? p.metrics[name]?.[0]) - p.metrics[name]?.[0]), arrayminus: found.points.map((p) => p.metrics[name]?.[0] - (p.metrics[name]?.[1] ?? p.metrics[name]?.[0])) } }],
+      draw: () => ({ traces: [{ type: "scatter", mode: "lines+markers", x: detail.points.map((p) => report.inert(p.point)), y: detail.points.map((p) => p.metrics[name]?.[0]), marker: { color: report.style("--accent") },
+        error_y: { type: "data", symmetric: false, array: detail.points.map((p) => (p.metrics[name]?.[2] ?? p.metrics[name]?.[0]) - p.metrics[name]?.[0]), arrayminus: detail.points.map((p) => p.metrics[name]?.[0] - (p.metrics[name]?.[1] ?? p.metrics[name]?.[0])) } }],
         layout: { xaxis: { type: "category" }, yaxis: { title: report.heading(name) } } }),
-      table: [["point", report.heading(name)], found.points.map((p) => [p.point, report.number(p.metrics[name]?.[0])])] }));
+      table: [["point", report.heading(name)], detail.points.map((p) => [p.point, report.number(p.metrics[name]?.[0])])] }));
     return [slider, shown, el("div", { class: "charts" }, pictures)];
   }
 
@@ -93,30 +93,30 @@
   function metrics(line) {
     const measured = data.columns.filter((c) => report.cell(line, c.name) && !["axis", "shape", "cost"].includes(c.role));
     const table = (columns, caption) => report.table(caption, ["metric", "value", "95 % interval", "about", "protocol"], columns.map((c) => {
-      const found = report.cell(line, c.name);
-      return [report.heading(c.name), report.text(line, c.name), interval([0, found[3], found[4]]), c.role, report.protocol(line, c.name)];
+      const entry = report.cell(line, c.name);
+      return [report.heading(c.name), report.text(line, c.name), interval([0, entry[3], entry[4]]), c.role, report.protocol(line, c.name)];
     }), { class: "wrapped metrics", quiet: true });
     const first = measured.filter((c) => c.shown), rest = measured.filter((c) => !c.shown);
     return [first.length ? table(first, "Metrics with their protocols") : null,
       rest.length ? el("details", {}, el("summary", {}, `${rest.length} more`), table(rest, "Further metrics with their protocols")) : null];
   }
 
-  function latents(found) {
-    if (!found.maps && !found.codes) return null;
+  function latents(known) {
+    if (!known.maps && !known.codes) return null;
     const parts = [];
-    if (found.maps) {
-      const tiles = Array.from({ length: found.maps.count }, (_, i) => report.tile(found.maps, i, { size: 72, label: `latents of sample ${i}` }));
+    if (known.maps) {
+      const tiles = Array.from({ length: known.maps.count }, (_, i) => report.tile(known.maps, i, { size: 72, label: `latents of sample ${i}` }));
       parts.push(el("p", {}, "The first three principal components of the first samples' latents as red, green and blue:"),
-        report.transport(found.maps.frames, 8, (frame) => tiles.forEach((tile) => tile.show(frame))), el("div", { class: "tiles-of" }, tiles));
+        report.transport(known.maps.frames, 8, (frame) => tiles.forEach((tile) => tile.show(frame))), el("div", { class: "tiles-of" }, tiles));
     }
     const bars = (values, caption, x, first = 1) => chart({ caption, height: 240,
       draw: () => ({ traces: [{ type: "bar", x: values.map((_, i) => i + first), y: values, marker: { color: report.style("--accent") }, hovertemplate: "%{x}: %{y:.3~g}<extra></extra>" }],
         layout: { xaxis: { title: x }, yaxis: { title: "share", rangemode: "tozero" } } }),
       table: values.length > 100 ? null : [[x, "share"], values.map((v, i) => [String(i + first), report.number(v, 3)])] });
     const charts = [];
-    if (found.variances) charts.push(bars(found.variances, "Share of the variance by principal component of the channels", "component"));
-    if (found.spectrum) charts.push(bars(found.spectrum, "Share of the latents' power by spatial frequency, from slow to fast", "band"));
-    if (found.codes) charts.push(bars(found.codes.shares, `How often codes occur, the most used first (${found.codes.distinct} occur)`, "code"));
+    if (known.variances) charts.push(bars(known.variances, "Share of the variance by principal component of the channels", "component"));
+    if (known.spectrum) charts.push(bars(known.spectrum, "Share of the latents' power by spatial frequency, from slow to fast", "band"));
+    if (known.codes) charts.push(bars(known.codes.shares, `How often codes occur, the most used first (${known.codes.distinct} occur)`, "code"));
     return [...parts, el("div", { class: "charts" }, charts)];
   }
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,6 +122,21 @@ def test_runs_are_censored_by_default(closed_form: Callable[[float], Path]) -> N
     assert table.notes[0].startswith("Censored: 3 cells")
     assert "pca (channels=8)" in table.notes[0]
     assert len(read_runs([runs], admit="all")[0].items) == 9
+
+
+def test_the_best_in_closed_form_can_be_named(closed_form: Callable[[float], Path]) -> None:
+    runs, best = closed_form(64.0), "cfd_best_scattering"
+
+    def proxies(**options: Any) -> list[str]:
+        return [p.name for p in read_runs([runs], **options)[0].predictors if not p.baseline]
+
+    assert best in proxies()
+    assert proxies(proxies=["viv", best]) == proxies(proxies=["viv", "cfd_best_*"]) == ["viv", best]
+    assert proxies(proxies=["viv"]) == ["viv"]
+    assert best not in proxies(baselines=["cfd_best_*"])
+    table = read_runs([runs], proxies=[best])[0]
+    assert table.predictors[0].direction == "lower"
+    assert {item.values[best] for item in table.items} == {64.0}
 
 
 def test_runs_without_closed_forms_say_so(runs: Path) -> None:

@@ -118,7 +118,7 @@ def test_a_proxy_that_only_knows_the_rate_has_no_partial_coefficient_of_its_own(
     rate = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
     outcome = [(1.0,), (2.5,), (2.0,), (4.5,), (4.0,), (6.5,), (6.0,), (9.0,)]
     table = observations(outcome, {"x": [2 * value for value in rate], "rate": rate}, predictors=(Predictor(name="x"),))
-    held = Observations(**{**vars(table), "given": ("rate",)})
+    held = Observations(**{**vars(table), "fixed": ("rate",)})
     assert only(calibrate(held, draws=50), "x").partial is None
 
 

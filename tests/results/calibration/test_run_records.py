@@ -1,5 +1,6 @@
 """Observations from records: families, seeds, outcomes, and which numbers are proxies."""
 
+import json
 import math
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from latentbench.results.calibration.observations import FAMILY_MEAN
 from latentbench.results.calibration.run_records import MEAN_RANK, read_runs
 from latentbench.results.errors import UserError
+from latentbench.results.store import Store
 
 
 def test_the_leading_gfd_and_the_mean_rank(runs: Path) -> None:
@@ -33,7 +35,7 @@ def test_proxies_and_baselines(runs: Path) -> None:
     (viv,) = (p for p in table.predictors if p.name == "viv")
     assert viv.direction == "lower"
     assert viv.seconds == 1.0
-    assert "psnr" in table.given
+    assert "psnr" in table.fixed
 
 
 def test_an_outcome_by_name_is_taken_as_it_is(runs: Path) -> None:
@@ -42,6 +44,25 @@ def test_an_outcome_by_name_is_taken_as_it_is(runs: Path) -> None:
     assert table.items[0].outcome == pytest.approx((9, 10 - 1.02))
     assert {item.family for item in table.items} == {"2", "4", "8"}
     assert len(table.items) == 6
+
+
+def test_a_table_that_is_too_small_is_told(runs: Path) -> None:
+    cells = json.loads((runs / "suites/demo.json").read_text())["cells"]
+    small = [
+        {**cell, "cell": f"faces {i}", "dataset": "faces"}
+        for i, cell in enumerate(cells)
+        if cell["axes"]["channels"] == 2 and cell["recipe"] != "pca"
+    ]
+    bare = {**cells[0], "cell": "bare", "dataset": "bare", "jobs": {"tokenizer": cells[0]["jobs"]["tokenizer"]}}
+    Store(runs).write_suite("demo", [*cells, *small, bare])
+    leading, ranked = read_runs([runs])
+    assert leading.title == ranked.title == "demo · shapes (image)"
+    said = [note for note in leading.notes if note.startswith("No table of")]
+    assert said == [
+        "No table of demo · faces (image) by gfd_scattering: 2 cells have it, and a calibration needs three.",
+        "No table of demo · faces (image) by mean_rank: 2 cells have it, and a calibration needs three.",
+        "No table of demo · bare (image): no cell has a gFD.",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from latentbench.bench import cli
+from latentbench.results.calibration.command import of_one_outcome
+from latentbench.results.calibration.observations import Observations
+from latentbench.results.errors import UserError
 
 LINES = [f"t{i},f{i // 3},{0.2 * i + 0.01 * (i % 2)},{0.2 * i},{(i * 7) % 5}" for i in range(12)]
 
@@ -66,6 +69,30 @@ def test_files_that_are_no_score(text: str, message: str, runs: Path, capsys: py
     err = capsys.readouterr().err
     assert message in err
     assert len(err.splitlines()) == 1
+
+
+def test_tables_of_another_outcome_are_not_dropped(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def of(title: str, *outcomes: str) -> list[Observations]:
+        return [Observations(title=title, outcome=o, direction="lower", items=(), predictors=()) for o in outcomes]
+
+    both = [*of("a", "log gfd_x", "mean_rank"), *of("b", "log gfd_x", "mean_rank")]
+    assert of_one_outcome(both) == [both[0], both[2]]
+    with pytest.raises(
+        UserError, match=r"here log gfd_x, and b has log gfd_y, b has mean_rank: .* --outcome mean_rank$"
+    ):
+        of_one_outcome([*of("a", "log gfd_x", "mean_rank"), *of("b", "log gfd_y", "mean_rank")])
+    with pytest.raises(UserError, match=r"b has gfd_x: name one that all have: --outcome gfd_x$"):
+        of_one_outcome([*of("a", "log gfd_x"), *of("b", "gfd_x")])
+    with pytest.raises(UserError, match=r"b has log gfd_y: calibrate them apart, or leave them out$"):
+        of_one_outcome([*of("a", "log gfd_x"), *of("b", "log gfd_y")])
+
+
+def test_notes_are_shown_with_a_score(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table.write_text(table.read_text() + "late,f9,,1,1\n")
+    assert fit(table) == 0
+    assert "- 1 lines without gfid are left out." in capsys.readouterr().out
 
 
 def test_mistakes(table: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,7 +54,7 @@ def test_proxies_and_baselines_by_name(file: Path) -> None:
         ({"outcome": "gfd"}, "--outcome: unknown column 'gfd'.*gfid"),
         ({"outcome": "note"}, "--outcome note: expected a column of numbers"),
         ({"outcome": "gfid", "family": "famly"}, "--family: unknown column 'famly'.*family"),
-        ({"outcome": "gfid", "given": ["note"]}, "--given note: expected a column of numbers"),
+        ({"outcome": "gfid", "fixed": ["note"]}, "--given note: expected a column of numbers"),
         ({"outcome": "gfid", "proxies": ["vvi"]}, "--proxies: unknown column of numbers 'vvi'.*viv"),
         ({"outcome": "gfid", "higher": ["psnrr"]}, "--higher: unknown column 'psnrr'"),
     ],

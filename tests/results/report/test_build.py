@@ -6,6 +6,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,6 +91,24 @@ def test_a_small_budget_takes_the_same_share_of_every_tokenizer(folder: Path, tm
     assert len(set(counts)) == 1
 
 
+@pytest.mark.parametrize("modality", ["waveform", "image"])
+def test_one_file_keeps_to_its_budget_evenly(folder: Path, tmp_path: Path, modality: str) -> None:
+    def written(mib: float) -> list[int]:
+        out = tmp_path / f"{mib}.html"
+        text = report([folder], out=out, where=f"modality={modality}", media=mib).read_text()
+        (details,) = re.findall(r"report\.details\((.*)\);</script>", text)
+        parts = [one["media"]["parts"] for one in json.loads(details).values() if one["media"]]
+        assert len(parts) == 5
+        addresses = [re.findall(r"data:(?:image/png|audio/wav);base64,[^\"]*", json.dumps(one)) for one in parts]
+        return [sum(map(len, one)) for one in addresses]
+
+    whole = written(1000)
+    budget = 0.6 * sum(whole)
+    some = written(budget / 2**20)
+    assert 0.4 * budget < sum(some) <= 1.05 * budget
+    assert max(some) < 1.2 * min(some)  # none is left without, whichever comes first
+
+
 def test_the_runs_are_told_with_their_times_and_devices(page: Path) -> None:
     (run,) = embedded(page)["runs"]
     assert run["cells"] == {"finished": 40, "failed": 1}
@@ -133,11 +152,21 @@ def test_the_command_prints_the_page(folder: Path, tmp_path: Path, capsys: pytes
     assert capsys.readouterr().out == f"{tmp_path / 'r' / 'index.html'}\n"
 
 
-def test_a_damaged_picture_is_one_line(tmp_path: Path) -> None:
+def test_a_damaged_or_locked_picture_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from .conftest import write_run
 
     root = write_run(tmp_path / "out", ["image"])
     for path in root.glob("jobs/reconstruction/*/pairs.safetensors"):
         path.write_bytes(b"\0" * path.stat().st_size)
     with pytest.raises(UserError, match=r"pairs\.safetensors: cannot be read"):
+        report([root], out=tmp_path / "r")
+    opened = Path.open
+
+    def refuse(path: Path, *arguments: Any, **options: Any) -> Any:  # root may read whatever its mode is
+        if path.suffix == ".safetensors":
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UserError, match=r"pairs\.safetensors: you may not read it"):
         report([root], out=tmp_path / "r")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,14 @@ def test_values_by_sample_are_those_of_the_first_seeds_file(found: dict[str, Any
     assert [i for i, _ in one["best"]] == np.argsort(values)[::-1][:8].tolist()
     assert one["quartiles"][2] == pytest.approx(float(np.median(values)), rel=1e-4)
     assert one["first"] == pytest.approx(values[:48].tolist(), rel=1e-4)
+
+
+def test_samples_and_points_are_of_a_seed_that_was_reconstructed(group: Group) -> None:
+    waiting = dataclasses.replace(group.rows[0], jobs={"reconstruction": "reconstruction/absent"}, metrics={}, files={})
+    late = detail(dataclasses.replace(group, rows=(waiting, *group.rows[1:])), lambda ending, content: "")
+    assert late["samples"]["psnr"]["n"] == 48
+    assert [point["point"] for point in late["points"]] == ["2", "full"]
+    assert late["points"][0]["metrics"]["psnr"]
 
 
 def test_curves_are_of_every_seed_and_thinned(found: dict[str, Any]) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from latentbench.results.headings import name_of
 from latentbench.results.metric import Metric
-from latentbench.results.report.model import line_id, model, words
+from latentbench.results.report.model import line_id, model
 from latentbench.results.rows import Row, rows
 from latentbench.results.tables import tables
 
@@ -94,14 +95,9 @@ def test_two_protocols_leave_a_section_without_ranks_and_say_so(table: list[Row]
     assert [(p["text"], set(p["lines"]) == own) for p in protocols] == [("protocol of psnr", False), ("another", True)]
 
 
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("gfd_inception", "gFD inception"),
-        ("psnr", "PSNR"),
-        ("real_bits_per_pixel", "bits per pixel"),
-        ("latent_std", "latent std"),
-    ],
-)
-def test_columns_are_named_in_words(name: str, said: str) -> None:
-    assert words(name) == said
+def test_columns_have_the_names_and_units_of_every_table(table: list[Row]) -> None:
+    columns = {column["name"]: column for column in model(table).columns}
+    assert all(column["title"].startswith(name_of(name)) for name, column in columns.items())
+    said = {name: (columns[name]["title"], columns[name]["unit"]) for name in ("real_bits", "psnr", "seconds")}
+    assert said == {"real_bits": ("rate", "bit"), "psnr": ("PSNR", "dB"), "seconds": ("time", "s")}
+    assert columns["peak_memory_bytes"]["unit"] == "MiB"

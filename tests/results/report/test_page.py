@@ -179,6 +179,30 @@ def test_conditions_on_any_column_are_kept_in_the_address(visit: Open) -> None:
     assert tab.locator(".dtsb-criteria").count() == 1
 
 
+def test_a_heat_map_is_of_one_tokenizer(visit: Open) -> None:
+    tab = visit("explorer?modality=image&z=psnr")
+    tab.wait_for_selector("select[name=map]")
+    assert tab.locator("select[name=map] option").all_inner_texts() == ["kl-vae"]  # vq-vae is at one of its points
+    tab.wait_for_function("[...document.querySelectorAll('figcaption')].some(c => c.textContent.includes('of kl-vae'))")
+    drawn, own = tab.evaluate("""(() => {
+        const traces = [...document.querySelectorAll('.picture')].flatMap(p => p.data || []);
+        const map = traces.find(t => t.type === 'heatmap');
+        const lines = report.data.lines.filter(l => l.section === 0 && l.recipe === 'kl-vae' && l.cells.psnr);
+        const at = (y, x) => lines.find(l => l.axes.downsample === y && l.axes.channels === x).cells.psnr[0];
+        return [map.z.flatMap(row => [...row]), map.y.flatMap(y => map.x.map(x => at(y, x)))];
+    })()""")
+    assert drawn == own
+    assert len(drawn) == 4
+    options = tab.evaluate("""(() => {
+        const place = document.createElement('div'), lines = report.data.lines.filter(l => l.section === 0);
+        const twice = lines.flatMap(l => ['1', '2'].map(beta => ({...l, axes: {...l.axes, beta}})));
+        document.querySelector('main').append(place);
+        report.heatmap(place, twice);
+        return [...place.querySelectorAll('select[name=map] option')].map(o => o.textContent);
+    })()""")
+    assert options == ["kl-vae beta=1", "kl-vae beta=2"]
+
+
 def test_a_selected_line_is_marked_everywhere_and_can_be_compared(visit: Open) -> None:
     tab = visit("explorer?modality=image")
     for box in range(2):

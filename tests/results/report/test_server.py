@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,8 +42,10 @@ def port(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         thread.join()
 
 
-def ask(port: int, path: str, method: str = "GET", **headers: str) -> tuple[int, bytes, dict[str, str]]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+def ask(
+    port: int, path: str, method: str = "GET", host: str = "127.0.0.1", **headers: str
+) -> tuple[int, bytes, dict[str, str]]:
+    connection = http.client.HTTPConnection(host, port, timeout=60)
     connection.request(method, path, headers=headers)
     answer = connection.getresponse()
     result = answer.status, answer.read(), dict(answer.getheaders())
@@ -81,6 +84,21 @@ def test_a_page_of_another_name_reads_nothing(port: int) -> None:
         *(True, True, False, False)
     ]
     assert allowed("bench.example", "0.0.0.0")
+
+
+def test_loopback_of_ipv6_is_served(run: Path, tmp_path: Path) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with server(Live([run], tmp_path), host="::1", port=0) as http_server:
+        thread = threading.Thread(target=http_server.serve_forever)
+        thread.start()
+        assert ask(http_server.server_address[1], "/absent", host="::1")[0] == 404
+        with pytest.raises(UserError, match=r"cannot serve on \[::1\]:\d+: "):
+            server(Live([run], tmp_path), host="::1", port=http_server.server_address[1])
+        http_server.shutdown()
+        thread.join()
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
