@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-
 _REFUSAL = "it tries to reach the network"
 
 
@@ -20,7 +19,7 @@ class NetworkUsedError(OSError):
 
 @contextmanager
 def network_cut() -> Iterator[None]:
-    """Inside, whatever opens a connection gets a NetworkUsedError; so does who leaves with an error that follows one."""
+    """Inside, whatever opens a connection gets a NetworkUsedError; so does an error that follows one."""
 
     def refuse(*_: Any, **__: Any) -> Any:
         raise NetworkUsedError(_REFUSAL)

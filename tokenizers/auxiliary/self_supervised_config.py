@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .config import AuxiliaryObjectiveConfig, TokenizerParts
+from .config import AuxiliaryObjectiveConfig, TokenizerParts, nothing_to_train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,8 @@ class SelfSupervisedConfig(AuxiliaryObjectiveConfig):
             raise ValueError("jitter and mask must lie in [0, 1), and noise must not be negative")
 
     def unsupported_reason(self, tokenizer: TokenizerParts) -> str | None:
+        if reason := nothing_to_train(tokenizer):
+            return reason
         if tokenizer.backbone.has_shortcut():
             return "backbone.shortcut must be false: a PCA of patches is not a feature that self-supervision learned"
         if tokenizer.bottleneck.kind == "kl":

@@ -25,8 +25,9 @@ _SEQUENCE_HEADER, _DELIMITER = 1, 2
 class ModernVideo(StreamCodec):
     """A clip's packets, each behind its length (VP9's do not say where they end).
 
-    Parameter sets that depend on options and shape alone are not coded. Sides are padded to multiples of 16 (by their last row or column) and cropped after decoding. A stream that does not
-    give exactly the clip's frames is undecodable.
+    Parameter sets that depend on options and shape alone are not coded. Sides are padded to multiples of 16 (by their
+    last row or column) and cropped after decoding. A stream that does not give exactly the clip's frames is
+    undecodable.
     """
 
     def __init__(self, config: ModernVideoConfig, signal: SignalSpec) -> None:

@@ -69,7 +69,7 @@ class MP3Config(_FramedAudioConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class AACConfig(_FramedAudioConfig):
-    """AAC-LC (FFmpeg's own encoder through PyAV), aiming at `bitrate` bits per second on average, or the most that it may take."""
+    """AAC-LC (FFmpeg's own encoder through PyAV), aiming at `bitrate` bits per second as far as AAC allows."""
 
     kind: ClassVar[str] = "aac"
     version: ClassVar[int] = 2

@@ -41,7 +41,7 @@ class Alignment(FeaturePredictor):
             )
 
     def losses(self, training_step: TrainingStep) -> LossTerms:
-        values = training_step.bottleneck_output.values
+        values = training_step.bottleneck_output.latents
         z = values.movedim(1, -1)
         if len(self.places) != values.ndim - 2 or values.shape[2:] != self.places:
             z = z.flatten(1, -2).mean(1).view(len(values), *self.places, -1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from ..auxiliary.config import TokenizerParts
+from ..auxiliary.config import TokenizerParts, nothing_to_train
 from .config import RegulariserConfig, several_grids
 
 
@@ -42,6 +42,8 @@ class AlignmentConfig(RegulariserConfig):
             raise ValueError("structure and hidden must not be negative, and slack must lie in [0, 2)")
 
     def unsupported_reason(self, tokenizer: TokenizerParts) -> str | None:
+        if reason := nothing_to_train(tokenizer):
+            return reason
         if reason := several_grids(tokenizer, "features are aligned with one grid of latents"):
             return reason
         if tokenizer.spec.grid.variable:

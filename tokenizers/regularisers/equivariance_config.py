@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from ..auxiliary.config import TokenizerParts
+from ..auxiliary.config import TokenizerParts, nothing_to_train
 from ..spec import Modality
 from .config import RegulariserConfig, several_grids
 
@@ -77,6 +77,8 @@ class EquivarianceConfig(RegulariserConfig):
             if "auxiliary_decoder" in others:
                 return "its loss brings the main decoder's gradient to the encoder, which auxiliary_decoder keeps away"
             return None
+        if reason := nothing_to_train(tokenizer):
+            return f'match = "latent": {reason}'
         if tokenizer.spec.grid.heads:
             return 'match = "latent" needs continuous latents: codes do not move closer by a gradient'
         if not self.guard:

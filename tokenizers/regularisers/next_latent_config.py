@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..auxiliary.config import TokenizerParts
+from ..auxiliary.config import TokenizerParts, nothing_to_train
 from .config import RegulariserConfig, fixed_order
 
 
@@ -35,6 +35,8 @@ class NextLatentConfig(RegulariserConfig):
             raise ValueError("layers must be at least 1")
 
     def unsupported_reason(self, tokenizer: TokenizerParts) -> str | None:
+        if reason := nothing_to_train(tokenizer):
+            return reason
         if tokenizer.spec.grid.positions < 2:
             return "one position has nothing before it"
         return fixed_order(tokenizer, "a causal net")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..auxiliary.config import TokenizerParts
+from ..auxiliary.config import TokenizerParts, nothing_to_train
 from .config import RegulariserConfig, several_grids
 
 
@@ -46,7 +46,7 @@ class SpectrumMatchingConfig(RegulariserConfig):
         if max(grid.shape) < 3:
             return "latents need at least 3 positions along an axis to have a spectrum"
         if not self.decoding:
-            return None
+            return nothing_to_train(tokenizer)
         if grid.heads:
             return "decoding needs continuous latents: a low pass of codes is no code"
         if tokenizer.diffusion_decoder is not None:
