@@ -39,11 +39,13 @@ def scales(
     """The (window, hop) pairs for signals of `length` samples at `rate` Hz, and their mel filters `[M, F]`.
 
     Filters are Slaney's: his mel scale, each of unit area (librosa's default, which DAC uses). Windows are halved until
-    they fit the signal; of several that become one, the first is kept.
+    they fit the signal, and their filters with them: a short window has too few bins for a long one's. Of several that
+    become one, the first is kept.
     """
     chosen: dict[tuple[int, int], int] = {}
     for window, bins in zip(windows, mels, strict=True):
-        chosen.setdefault(fit_sizes(length, [(window, window // 4)])[0], bins)
+        (fitted,) = fit_sizes(length, [(window, window // 4)])
+        chosen.setdefault(fitted, max(1, bins * fitted[0] // window))
     return tuple(chosen), [slaney_filters(window, bins, rate) for (window, _), bins in chosen.items()]
 
 

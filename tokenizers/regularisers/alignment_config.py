@@ -22,7 +22,7 @@ class AlignmentConfig(RegulariserConfig):
     """
 
     kind: ClassVar[str] = "alignment"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     identity_defaults = frozenset({"adaptive"})
     builds = "alignment:Alignment"
 

@@ -21,7 +21,7 @@ class EndToEndConfig(RegulariserConfig):
     """
 
     kind: ClassVar[str] = "end_to_end"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     builds = "end_to_end:EndToEnd"
 
     weight: float = 0.05

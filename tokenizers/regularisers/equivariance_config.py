@@ -38,7 +38,7 @@ class EquivarianceConfig(RegulariserConfig):
     """
 
     kind: ClassVar[str] = "equivariance"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     identity_defaults = frozenset({"interpolation"})
     builds = "equivariance:Equivariance"
 

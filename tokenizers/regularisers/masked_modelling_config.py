@@ -22,7 +22,7 @@ class MaskedModellingConfig(RegulariserConfig):
     """
 
     kind: ClassVar[str] = "masked_modelling"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     builds = "masked_modelling:MaskedModelling"
 
     weight: float = 0.1

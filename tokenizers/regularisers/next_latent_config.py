@@ -20,7 +20,7 @@ class NextLatentConfig(RegulariserConfig):
     """
 
     kind: ClassVar[str] = "next_latent"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     builds = "next_latent:NextLatent"
 
     weight: float = 0.02

@@ -20,7 +20,7 @@ class SpectrumMatchingConfig(RegulariserConfig):
     """
 
     kind: ClassVar[str] = "spectrum_matching"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     builds = "spectrum_matching:SpectrumMatching"
 
     weight: float = 0.1

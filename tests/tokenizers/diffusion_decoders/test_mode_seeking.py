@@ -56,6 +56,26 @@ def test_the_encoder_is_frozen_and_the_sample_compared_once_it_has_begun(sample:
         assert all(p.grad is not None for p in tokenizer.diffusion_decoder.parameters())
 
 
+@pytest.mark.parametrize("rule", ["loss", "ema"])
+def test_the_bottleneck_is_frozen_too(rule: str, sample: Callable[..., Tensor]) -> None:
+    """Neither a gradient, nor moving averages, nor replaced codes change a codebook once it has begun."""
+    options = {"kind": "vq", "codebook_size": 16, "rule": rule, "reset_after": 0.01}
+    tokenizer, x = build(resolve("flowmo", IMAGE, {**SMALL, "bottleneck": options})), sample(IMAGE, 4)
+    assert isinstance(tokenizer, ComposedTokenizer)
+    tokenizer.on_train_start([x])
+    for step, begun in ((4, False), (5, True), (6, True)):
+        tokenizer.zero_grad()
+        before = {name: value.clone() for name, value in tokenizer.bottleneck.state_dict().items()}
+        losses = tokenizer.losses(x, group="model", step=step, steps=10)
+        losses["loss"].backward()
+        tokenizer.after_step(step=step, steps=10)
+        assert losses["commitment"].item() > 0
+        moved = [not torch.equal(value, before[name]) for name, value in tokenizer.bottleneck.state_dict().items()]
+        assert any(moved) != begun
+        assert all(p.grad is None for p in tokenizer.bottleneck.parameters() if begun or rule == "ema")
+        assert all(p.grad is not None for p in tokenizer.decoder.parameters())
+
+
 def test_the_gradient_passes_every_step_of_the_sampler(sample: Callable[..., Tensor]) -> None:
     tokenizer = build(resolve("flowmo", IMAGE, SMALL))
     assert isinstance(tokenizer, ComposedTokenizer)

@@ -69,7 +69,7 @@ def test_options_are_part_of_the_configuration() -> None:
     )
     data = config.to_json()
     assert TokenizerConfig.from_json(json.loads(json.dumps(data))) == config
-    assert config.versions()["regulariser.equivariance"] == 1
+    assert config.versions()["regulariser.equivariance"] == 2
 
 
 @pytest.mark.parametrize(
