@@ -25,12 +25,15 @@ class MelScales(Loss):
     def __init__(self, config: MelScalesConfig, signal: SignalSpec) -> None:
         super().__init__(config, signal)
         self.rate = signal.rate or 16000.0
-        self.sizes, self.filters = scales(signal.shape[0], self.rate, config.windows, config.mels)
+        self._banks: dict[tuple[int, torch.device], tuple[tuple[tuple[int, int], ...], list[Tensor]]] = {}
 
     def __call__(self, reconstruction: Tensor, signal: Tensor) -> Tensor:
-        if self.filters[0].device != signal.device:
-            self.filters = [filters.to(signal.device) for filters in self.filters]
-        return mel_scales_distance(reconstruction, signal, sizes=self.sizes, filters=self.filters)
+        length, device = signal.shape[-1], signal.device
+        if (length, device) not in self._banks:  # a regulariser may compare shorter signals
+            sizes, filters = scales(length, self.rate, self.config.windows, self.config.mels)
+            self._banks[length, device] = sizes, [bank.to(device) for bank in filters]
+        sizes, filters = self._banks[length, device]
+        return mel_scales_distance(reconstruction, signal, sizes=sizes, filters=filters)
 
 
 def scales(

@@ -10,7 +10,7 @@ from ..spec import Modality
 from .config import RegulariserConfig, several_grids
 
 # Backbones without positions of their own: they run at any size.
-_CONVOLUTIONAL = ("conv", "patch")
+_CONVOLUTIONAL = ("conv", "patch", "seanet")
 
 TransformKind = Literal["rotate", "flip", "scale", "shift", "reverse"]
 _PICTURES: tuple[TransformKind, ...] = ("rotate", "flip", "scale", "shift")

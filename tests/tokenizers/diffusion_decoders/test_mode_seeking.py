@@ -71,7 +71,7 @@ def test_the_bottleneck_is_frozen_too(rule: str, sample: Callable[..., Tensor]) 
         tokenizer.after_step(step=step, steps=10)
         assert losses["commitment"].item() > 0
         moved = [not torch.equal(value, before[name]) for name, value in tokenizer.bottleneck.state_dict().items()]
-        assert any(moved) != begun
+        assert any(moved) == (not begun and rule == "ema")
         assert all(p.grad is None for p in tokenizer.bottleneck.parameters() if begun or rule == "ema")
         assert all(p.grad is not None for p in tokenizer.decoder.parameters())
 
