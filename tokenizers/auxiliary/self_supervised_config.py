@@ -47,6 +47,8 @@ class SelfSupervisedConfig(AuxiliaryObjectiveConfig):
             return "no loss would train a KL bottleneck's variances; take identity or a quantiser"
         if tokenizer.spec.grid.variable:
             return "two views of a sample would have different numbers of positions"
+        if tokenizer.diffusion_decoder is not None and self.share > tokenizer.diffusion_decoder.freeze_start():
+            return "share ends after the diffusion decoder's seek_start, from which on the encoder is frozen"
         return None
 
     def schedule_milestones(self) -> tuple[float, ...]:

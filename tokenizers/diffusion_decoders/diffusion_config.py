@@ -128,6 +128,9 @@ class FlowDecoderConfig(DiffusionDecoderConfig):
         once = self._network_cost(signal)
         return Cost(parameters=once.parameters, flops=self.evaluations * once.flops)
 
+    def freeze_start(self) -> float:
+        return self.seek_start or 1.0
+
     def schedule_milestones(self) -> tuple[float, ...]:
         return tuple(share for share in (self.distill_start, self.seek_start) if share)
 

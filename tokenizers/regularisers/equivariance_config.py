@@ -83,6 +83,8 @@ class EquivarianceConfig(RegulariserConfig):
             return 'match = "latent" needs continuous latents: codes do not move closer by a gradient'
         if not self.guard:
             return 'match = "latent" collapses the latents unless guard is above 0'
+        if tokenizer.diffusion_decoder is not None and tokenizer.diffusion_decoder.freeze_start() < 1:
+            return 'match = "latent" moves the encoder, which the diffusion decoder freezes in the end'
         if "self_supervised" in others:
             return 'match = "latent" moves the encoder, which self_supervised trains alone and then freezes'
         return None

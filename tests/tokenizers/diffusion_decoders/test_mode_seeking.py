@@ -76,6 +76,17 @@ def test_the_bottleneck_is_frozen_too(rule: str, sample: Callable[..., Tensor]) 
         assert all(p.grad is not None for p in tokenizer.decoder.parameters())
 
 
+def test_objectives_that_would_move_the_frozen_encoder_are_refused() -> None:
+    equivariance = {"equivariance": {"match": "latent", "guard": 1.0}}
+    with pytest.raises(UserError, match="moves the encoder, which the diffusion decoder freezes in the end"):
+        resolve("flowmo", IMAGE, {"regularisers": equivariance})
+    assert resolve("diffusion-decoder", IMAGE, {"regularisers": equivariance}).regularisers
+    features = {"backbone": {"shortcut": False}, "bottleneck": {"kind": "identity"}}
+    with pytest.raises(UserError, match="share ends after the diffusion decoder's seek_start"):
+        resolve("flowmo", IMAGE, {**features, "auxiliary": {"self_supervised": {"share": 0.8}}})
+    assert resolve("flowmo", IMAGE, {**features, "auxiliary": {"self_supervised": {"share": 0.6}}}).auxiliary
+
+
 def test_the_gradient_passes_every_step_of_the_sampler(sample: Callable[..., Tensor]) -> None:
     tokenizer = build(resolve("flowmo", IMAGE, SMALL))
     assert isinstance(tokenizer, ComposedTokenizer)
