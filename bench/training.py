@@ -438,10 +438,15 @@ class _Loop:
 
 
 class _Passes:
-    """All batches of a source in order; can be iterated several times."""
+    """All batches of a source, shuffled in the same way each time; can be iterated several times.
+
+    What starts on the first of them would else see few classes of a set that lies class by class. The order is no
+    seed's: a closed form has no seed.
+    """
 
     def __init__(self, source: BatchSource, size: int, device: torch.device) -> None:
         self.source, self.size, self.device = source, size, device
 
     def __iter__(self) -> Iterator[Any]:
-        yield from batches(self.source, self.size, self.device)
+        order = np.random.default_rng(derive_seed(0, "passes")).permutation(len(self.source))
+        yield from batches(self.source, self.size, self.device, order=order)

@@ -78,16 +78,24 @@ class Dataset(Protocol):
         """A hash of everything that decides its samples."""
 
 
-def batches(source: BatchSource, size: int, device: torch.device, *, limit: int | None = None) -> Iterator[Any]:
-    """All samples of `source` in order (the first `limit`), `size` at a time."""
+def batches(
+    source: BatchSource, size: int, device: torch.device, *, limit: int | None = None, order: Indices | None = None
+) -> Iterator[Any]:
+    """All samples of `source` (the first `limit`), `size` at a time: in order, or in that of the indices `order`."""
     n = len(source) if limit is None else min(limit, len(source))
-    for indices in slices(source, n, size):
+    for indices in slices(source, n, size, order=order):
         yield source.batch(indices, device)
 
 
-def slices(source: BatchSource, total: int, size: int, *, start: int = 0) -> Iterator[Indices]:
-    """The indices from `start` to `total`, `size` at a time; a source that decodes files begins with the next ones."""
+def slices(
+    source: BatchSource, total: int, size: int, *, start: int = 0, order: Indices | None = None
+) -> Iterator[Indices]:
+    """The indices from `start` to `total`, `size` at a time; a source that decodes files begins with the next ones.
+
+    With `order` they are its entries at these places.
+    """
     parts = [np.arange(first, min(first + size, total)) for first in range(start, total, size)]
+    parts = parts if order is None else [order[places] for places in parts]
     expect = getattr(source, "expect", None)
     for number, indices in enumerate(parts):
         if expect is not None:

@@ -6,6 +6,7 @@ Shape legend: B batch, C channels, F features, *signal and *grid the axes of a s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from .auxiliary.base import AuxiliaryObjective, TrainingStep
 from .backbones.conv import pointwise
 from .backbones.layers import zero_last_layer
 from .backbones.shortcut import Shortcut
+from .bottlenecks.base import BottleneckOutput
 from .config import TokenizerConfig
 from .diffusion_decoders.base import DiffusionDecoder
 from .interface import Latents, TrainableTokenizer, number_of
@@ -144,13 +146,13 @@ class ComposedTokenizer(TrainableTokenizer):
         for objective in objectives:
             read = objective.read(read, step=step, steps=steps)
         features = self.features(read)
-        frozen = self.diffusion_decoder is not None and self.diffusion_decoder.freezes_encoder(step=step, steps=steps)
+        frozen = self._encoder_frozen(step, steps)
         if frozen or any(objective.detaches_features for objective in objectives):
             features = features.detach()
         with torch.autocast(batch.device.type, enabled=False):
             for regulariser in regularisers:
                 features = regulariser.features(features)
-            output = self.bottleneck(features)
+            output = self._frozen_output(features) if frozen else self.bottleneck(features)
             values = output.values
             for regulariser in regularisers:
                 values = regulariser.values(values)
@@ -192,7 +194,8 @@ class ComposedTokenizer(TrainableTokenizer):
     @torch.no_grad()
     def after_step(self, *, step: int, steps: int) -> None:
         """Updates of bottleneck (moving-average codes, dead codes), auxiliary objectives and diffusion decoder."""
-        self.bottleneck.after_step(step=step, steps=steps)
+        if not self._encoder_frozen(step, steps):
+            self.bottleneck.after_step(step=step, steps=steps)
         for objective in self._objectives():
             objective.after_step(self, step=step, steps=steps)
         if self.diffusion_decoder is not None:
@@ -232,6 +235,17 @@ class ComposedTokenizer(TrainableTokenizer):
         if shortcut is not None and decoding:
             zero_last_layer(self.decoder)
         return shortcut
+
+    def _encoder_frozen(self, step: int, steps: int) -> bool:
+        """Whether the diffusion decoder freezes encoder and bottleneck in this step: the decoder alone learns."""
+        return self.diffusion_decoder is not None and self.diffusion_decoder.freezes_encoder(step=step, steps=steps)
+
+    def _frozen_output(self, features: Tensor) -> BottleneckOutput:
+        """The training pass of a bottleneck that stays as it is: its losses are only logged."""
+        with torch.no_grad():
+            output: BottleneckOutput = self.bottleneck(features)
+        values = output.values.detach().requires_grad_(torch.is_grad_enabled())  # see decoded_values
+        return replace(output, values=values, losses={}, logs={**output.logs, **output.losses})
 
     def _objectives(self) -> list[AuxiliaryObjective]:
         return [item for item in self.auxiliary_objectives.values() if isinstance(item, AuxiliaryObjective)]

@@ -105,7 +105,8 @@ class Trainable(nn.Module):
     def on_train_start(self, batches: Iterable[Any]) -> None:
         """Data-dependent initialisation before the first step (k-means start, closed-form PCA). Called once.
 
-        `batches` may be iterated several times; each pass covers the training split once, in order.
+        `batches` may be iterated several times; each pass covers the training split once, shuffled in the same way
+        each time: its first batches are a random sample.
         """
 
     def losses(self, batch: Any, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:

@@ -22,9 +22,12 @@ def target_channels(name: str, modality: Modality) -> int:
     return MELS if modality is Modality.WAVEFORM else SCALES * (ORIENTATIONS + 2)
 
 
+_LONGEST = 512  # samples of a mel frame
+
+
 def mel_of(signal: SignalSpec, positions: int) -> MelSpec:
-    """The mel energies of a waveform with about one frame per latent position."""
+    """The mel energies of a waveform with about one frame per position; several where frames would leave gaps."""
     length = signal.shape[-1]
-    hop = max(16, length // max(1, positions))
-    window = 2 ** math.ceil(math.log2(max(64, min(512, 4 * hop))))
+    hop = min(max(16, length // max(1, positions)), _LONGEST // 2)
+    window = 2 ** math.ceil(math.log2(max(64, min(_LONGEST, 4 * hop))))
     return MelSpec(sample_rate=int(signal.rate or 16000), n_mels=MELS, n_fft=min(window, length), hop=hop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import urllib.request
 from typing import Any
 
 import pytest
@@ -175,6 +176,25 @@ def test_the_network_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
         fetch()
     with pytest.raises(OSError):  # afterwards it is as it was: nothing listens there
         fetch()
+
+
+def test_a_library_with_a_cache_goes_on_with_it() -> None:
+    """torch.hub and huggingface_hub do so where asking the network gives an OSError."""
+
+    def load(cache: dict[str, str]) -> str:
+        try:
+            urllib.request.urlopen("http://localhost:9/weights", timeout=0.1)
+        except OSError as error:
+            if "weights" not in cache:
+                raise ValueError("no such file in the cache") from error
+        return cache["weights"]
+
+    with network_cut():
+        assert load({"weights": "stored"}) == "stored"
+    with pytest.raises(NetworkUsedError, match=r"^it tries to reach the network$"), network_cut():
+        load({})
+    with pytest.raises(KeyError), network_cut():
+        {}["what has nothing to do with it"]
 
 
 def test_other_latents_than_described_are_an_error() -> None:

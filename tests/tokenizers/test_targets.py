@@ -72,6 +72,19 @@ def test_a_tone_is_found_at_its_frequency() -> None:
     assert peaks[0] < 8 < 20 < peaks[1]
 
 
+@pytest.mark.parametrize("positions", [1, 4, 64, 4096])
+def test_frames_of_energies_leave_nothing_of_the_sound_out(positions: int) -> None:
+    """A click anywhere is heard, also where one place stands for the whole sound."""
+    signal = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(4096,), rate=16000.0)
+    mel = mel_of(signal, positions)
+    assert mel.hop == max(16, min(256, 4096 // positions))
+    target, silence = LogMelEnergies(mel), torch.zeros(1, 1, 4096)
+    for place in range(100, 4000, 300):
+        click = silence.clone()
+        click[..., place] = 0.5
+        assert (target(click)[0] - target(silence)[0]).max() > 1
+
+
 def test_alexnets_features_are_those_of_lpips(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = shared_data / "weights"
     monkeypatch.setenv("LATENTBENCH_WEIGHTS", str(weights))

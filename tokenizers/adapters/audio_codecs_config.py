@@ -17,6 +17,11 @@ from .config import AdapterConfig
 from .files import model_files, model_folder, weights_file
 from .python_config import absolute
 
+# Classes of audiocodecs whose codes are no grid of fixed size in time.
+_NO_GRID = {
+    "BiCodec": "the first 32 of its codes are of the whole sound, with no place in time",
+    "DyCAST": "the sound decides its number of positions, and grids are fixed",
+}
 _PATTERNS = ("config.json", "model*.safetensors", "pytorch_model.bin", "README.md")
 
 
@@ -87,11 +92,11 @@ class AudiocodecsConfig(AdapterConfig):
 
     It is constructed with `options`, and `n_quantizers` codes per position where it has a choice of them. The package
     fetches the weights by itself: with `allow_download` once, into its own caches, and never again. Their content is
-    in the job's key.
+    in the job's key. BiCodec and DyCAST are refused: their codes are no even steps in time.
     """
 
     kind: ClassVar[str] = "audiocodecs"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     builds: ClassVar[str | type] = "audiocodecs:AudiocodecsAdapter"
     packages: ClassVar[tuple[str, ...]] = ("audiocodecs", "torch")
     install: ClassVar[str] = "pip install 'audiocodecs @ git+https://github.com/lucadellalib/audiocodecs.git'"
@@ -104,6 +109,8 @@ class AudiocodecsConfig(AdapterConfig):
         files = _codec_files()
         if self.path not in files:
             raise unknown("codec", self.path, files, where=where)
+        if self.path in _NO_GRID:
+            raise UserError(f"{where}: {self.path} has no grid of codes: {_NO_GRID[self.path]}")
         options = absolute(self.options)
         if self.allow_download:
             _fetch(json.dumps({"codec": self.path, "options": options, "n_quantizers": self.n_quantizers}))

@@ -57,14 +57,27 @@ class AudiocodecsAdapter(Adapter):
 
     @torch.no_grad()
     def _geometry(self) -> tuple[int, int]:
-        """Codes per position, and samples per position, of a second of silence there and back.
+        """Codes per position, and samples per position, which the package does not say.
 
-        The package does not say them. Decoders give up to a position less than they should.
+        The second is by how many samples two seconds there and back are longer than one, over the further positions:
+        what decoders leave out at an end does not count. Raises UserError where positions are no even steps in time.
         """
         self.codec.eval()
-        codes = self.codec.sig_to_toks(torch.zeros(1, round(self.codec.orig_sample_rate)))
-        samples = self.codec.toks_to_sig(codes).shape[-1]
-        return codes.shape[2], -(-samples // codes.shape[1])
+        rate = round(self.codec.orig_sample_rate)
+        codes = [self.codec.sig_to_toks(torch.zeros(1, seconds * rate)) for seconds in (1, 2)]
+        samples = [self.codec.toks_to_sig(part).shape[-1] for part in codes]
+        noise = torch.rand(1, rate, generator=torch.Generator().manual_seed(0)) - 0.5
+        if self.codec.sig_to_toks(noise).shape[1] != codes[0].shape[1]:
+            raise UserError(f"{self.class_name}: the sound decides its number of positions, and grids are fixed")
+        first, second = (part.shape[1] for part in codes)
+        hop, rest = divmod(samples[1] - samples[0], second - first) if second > first else (0, 0)
+        if hop < 1 or rest:
+            numbers = f"{first} and {second} positions, {samples[0]} and {samples[1]} samples"
+            raise UserError(f"{self.class_name}: one and two seconds have {numbers}: no whole number per position")
+        whole = first - -(-rate // hop)
+        if whole > 1:  # one more may come of padding
+            raise UserError(f"{self.class_name}: {whole} of its codes are of the whole sound, with no place in time")
+        return codes[0].shape[2], hop
 
     def modules(self) -> list[nn.Module]:
         return [self.codec]

@@ -11,6 +11,9 @@ from .config import AuxiliaryObjectiveConfig, TokenizerParts
 Net = Literal["patch", "style", "stft", "period", "band", "codec"]
 # Nets of waveforms alone.
 _OF_WAVEFORMS = ("stft", "period", "band", "codec")
+# Those that read spectra.
+_SPECTRAL = ("stft", "band", "codec")
+_WINDOWS = (2048, 1024, 512)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,7 @@ class AdversaryConfig(AuxiliaryObjectiveConfig):
     r1: float = 0.0
     width: int = 32
     layers: int | None = None
-    windows: tuple[int, ...] = (2048, 1024, 512)
+    windows: tuple[int, ...] = _WINDOWS
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -68,6 +71,15 @@ class AdversaryConfig(AuxiliaryObjectiveConfig):
             return "it judges reconstructions, and a diffusion decoder makes none in training"
         if self.net in _OF_WAVEFORMS and tokenizer.signal.modality is not Modality.WAVEFORM:
             return f"net = {self.net!r} is for waveforms, not {tokenizer.signal.modality}; patch and style are for all"
+        return self._unread(tokenizer.signal)
+
+    def _unread(self, signal: SignalSpec) -> str | None:
+        """Why an option that is set would change nothing; None where all that are set are read."""
+        net = self.net_for(signal)
+        if net == "period" and self.layers is not None:
+            return "net 'period' has the layers of its paper: leave out layers"
+        if net not in _SPECTRAL and self.windows != _WINDOWS:
+            return f"net {net!r} reads no spectra: leave out windows"
         return None
 
     def schedule_milestones(self) -> tuple[float, ...]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from ..backbones.config import BackboneConfig
 from ..losses.config import LossConfig
 from ..losses.regression_config import L1Config, L2Config
-from .config import AuxiliaryObjectiveConfig, TokenizerParts
+from .config import AuxiliaryObjectiveConfig, TokenizerParts, nothing_to_train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class AuxiliaryDecoderConfig(AuxiliaryObjectiveConfig):
             self.backbone(tokenizer)
         except ValueError as error:
             return str(error)
-        return None
+        return nothing_to_train(tokenizer)
 
     def backbone(self, tokenizer: TokenizerParts) -> BackboneConfig:
         """The backbone whose second half it is. Raises ValueError for a width that the backbone can't have."""

@@ -64,6 +64,13 @@ class AuxiliaryObjectiveConfig(WeightedPart):
         return ()
 
 
+def nothing_to_train(tokenizer: TokenizerParts) -> str | None:
+    """Why an objective of the encoder alone would train nothing; None where it trains something."""
+    if tokenizer.bottleneck.trained:
+        return None
+    return f"it trains the encoder, and nothing trains that of bottleneck {tokenizer.bottleneck.kind!r}"
+
+
 AUXILIARY = Registry(
     "auxiliary objective",
     "latentbench.auxiliary",

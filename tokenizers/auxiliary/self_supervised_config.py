@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .config import AuxiliaryObjectiveConfig, TokenizerParts
+from .config import AuxiliaryObjectiveConfig, TokenizerParts, nothing_to_train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +40,16 @@ class SelfSupervisedConfig(AuxiliaryObjectiveConfig):
             raise ValueError("jitter and mask must lie in [0, 1), and noise must not be negative")
 
     def unsupported_reason(self, tokenizer: TokenizerParts) -> str | None:
+        if reason := nothing_to_train(tokenizer):
+            return reason
         if tokenizer.backbone.has_shortcut():
             return "backbone.shortcut must be false: a PCA of patches is not a feature that self-supervision learned"
         if tokenizer.bottleneck.kind == "kl":
             return "no loss would train a KL bottleneck's variances; take identity or a quantiser"
         if tokenizer.spec.grid.variable:
             return "two views of a sample would have different numbers of positions"
+        if tokenizer.diffusion_decoder is not None and self.share > tokenizer.diffusion_decoder.freeze_start():
+            return "share ends after the diffusion decoder's seek_start, from which on the encoder is frozen"
         return None
 
     def schedule_milestones(self) -> tuple[float, ...]:

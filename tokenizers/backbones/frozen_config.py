@@ -25,7 +25,7 @@ class FrozenConfig(BackboneConfig):
     """
 
     kind: ClassVar[str] = "frozen"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     encoder: ClassVar[str | type] = "frozen:FrozenEncoder"
     decodes: ClassVar[bool] = False
 

@@ -18,12 +18,19 @@ from .config import BottleneckConfig
 class BottleneckOutput:
     """A training pass: `values` `[B, outputs, *grid]` for the decoder, with the gradient's path to the features.
 
+    `unexpanded` are the latents `[B, C, *grid]` where the values are expanded from them, None where they are the same.
     `losses` are scalars that are added to the objective as they are, `logs` scalars that are only logged.
     """
 
     values: Tensor
+    unexpanded: Tensor | None = None
     losses: Mapping[str, Tensor] = field(default_factory=dict)
     logs: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def latents(self) -> Tensor:
+        """What a prior would model, `[B, C, *grid]`, with the gradient's path to the features."""
+        return self.values if self.unexpanded is None else self.unexpanded
 
 
 class Bottleneck(nn.Module):

@@ -26,6 +26,11 @@ class BottleneckConfig(Part):
     projects: ClassVar[bool] = False
     tsr_option: ClassVar[str | None] = None
 
+    @property
+    def trained(self) -> bool:
+        """Whether training may change the latents of a signal; where not, they are settled before the first step."""
+        return True
+
     def default_channels(self) -> int | None:
         """Latent channels where neither the recipe nor the user says; None when one of them must."""
         return None

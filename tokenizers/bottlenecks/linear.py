@@ -50,7 +50,8 @@ class Linear(Bottleneck):
         self.requires_grad_(not self.solved)
 
     def forward(self, features: Tensor) -> BottleneckOutput:
-        return BottleneckOutput(values=per_position(self.up, per_position(self.down, features)))
+        latents = per_position(self.down, features)
+        return BottleneckOutput(values=per_position(self.up, latents), unexpanded=latents)
 
     def encode(self, features: Tensor) -> Latents:
         return Latents(values=per_position(self.down, features))

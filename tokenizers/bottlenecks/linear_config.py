@@ -22,6 +22,10 @@ class LinearConfig(BottleneckConfig):
 
     solve: Literal["closed-form", "trained"] = "trained"
 
+    @property
+    def trained(self) -> bool:
+        return self.solve == "trained"
+
     def unsupported_reason(self, *, channels: int, features: int, backbone: str) -> str | None:
         if channels > features:
             return f"a linear bottleneck keeps at most the backbone's {features} features, not {channels}"

@@ -46,7 +46,7 @@ class SoftVQ(Bottleneck):
 
     @torch.no_grad()
     def on_train_start(self, features: Iterable[Tensor]) -> None:
-        """The codebook starts at the means of clusters of the first features."""
+        """The codebook starts at the means of clusters of features of some samples."""
         parts, missing = [], _ROWS_PER_CODE * self.config.codebook_size
         for batch in features:
             parts.append(batch.float().movedim(1, -1).flatten(0, -2))

@@ -16,7 +16,7 @@ class SoftVQConfig(BottleneckConfig):
 
     Code k has a weight in proportion to exp(-|x - e_k|^2 / (`temperature` s^2)), s^2 the codes' mean squared distance
     from their mean. `entropy` weighs the loss that makes single assignments sure and all codes used. `kmeans` Lloyd
-    iterations on the first features start the codebook (0: random features).
+    iterations on features of some samples start the codebook (0: random features).
     """
 
     kind: ClassVar[str] = "soft_vq"

@@ -34,7 +34,8 @@ class Standardise(Bottleneck):
         self.register_buffer("components", torch.eye(features)[: spec.grid.channels])
 
     def forward(self, features: Tensor) -> BottleneckOutput:
-        return BottleneckOutput(values=self.expand(self.encode(features)))
+        latents = self.encode(features)
+        return BottleneckOutput(values=self.expand(latents), unexpanded=latents.values)
 
     def encode(self, features: Tensor) -> Latents:
         rows = (features.movedim(1, -1) - self.mean) / self.deviation

@@ -24,6 +24,10 @@ class StandardiseConfig(BottleneckConfig):
     builds: ClassVar[str | type] = "standardise:Standardise"
     projects: ClassVar[bool] = True
 
+    @property
+    def trained(self) -> bool:
+        return False
+
     def unsupported_reason(self, *, channels: int, features: int, backbone: str) -> str | None:
         if backbone not in _FIXED:
             return f'"standardise" is for an encoder that is not trained: backbone {" or ".join(map(repr, _FIXED))}'

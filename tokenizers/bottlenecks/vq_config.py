@@ -16,7 +16,7 @@ class VQConfig(BottleneckConfig):
 
     `rule` is how codes follow the features: "loss" by the codebook loss, "ema" by moving averages with `decay`.
     `commitment` weighs the loss that keeps features near their codes. `normalise` puts features and codes on the unit
-    sphere (nearest by cosine). `kmeans` Lloyd iterations on the first features start the codebook (0: random
+    sphere (nearest by cosine). `kmeans` Lloyd iterations on features of some samples start the codebook (0: random
     features). A code that none of the last `reset_after` x codebook_size features chose is replaced
     by a feature of the batch (0: never), until the last fifth of the training.
     """

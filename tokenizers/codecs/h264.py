@@ -11,7 +11,8 @@ from torch import Tensor
 from ..spec import SignalSpec
 from .clips import from_frames, padded, to_pictures
 from .h264_config import H264Config
-from .stream import StreamCodec, UndecodableError
+from .packets import decoded, parsed
+from .stream import StreamCodec
 
 # Kinds of NAL units (ITU-T H.264, table 7-1).
 _SEI, _SPS, _PPS = 6, 7, 8
@@ -44,14 +45,7 @@ class H264(StreamCodec):
 
         context = av.CodecContext.create("h264", "r")
         context.thread_count = 1
-        frames = []
-        try:
-            for packet in (*context.parse(self._header + stream), *context.parse(None)):
-                frames += context.decode(packet)
-            frames += context.decode(None)
-        except (av.FFmpegError, EOFError) as error:
-            raise UndecodableError(str(error)) from None
-        return from_frames(frames, self.signal)
+        return from_frames(decoded(context, parsed(context, self._header + stream)), self.signal)
 
     def _units(self, sample: Tensor) -> list[tuple[int, bytes]]:
         """The NAL units of an encoded clip, each with its kind."""

@@ -54,7 +54,8 @@ class H265Config(ModernVideoConfig):
     """
 
     kind: ClassVar[str] = "h265"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
+    builds: ClassVar[str | type] = "modern_video:H265"
     encoder: ClassVar[str] = "libx265"
     decoder: ClassVar[str] = "hevc"
     worst: ClassVar[int] = 51
@@ -109,7 +110,8 @@ class AV1Config(ModernVideoConfig):
     """
 
     kind: ClassVar[str] = "av1"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
+    builds: ClassVar[str | type] = "modern_video:AV1"
     encoder: ClassVar[str] = "libsvtav1"
     decoder: ClassVar[str] = "libdav1d"
     worst: ClassVar[int] = 63

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 from ..spec import SignalSpec
 from .mp3_aac_config import AACConfig, MP3Config
-from .packets import decoded, joined, separated
+from .packets import decoded, joined, parsed, separated
 from .stream import StreamCodec, UndecodableError
 
 # Samples of the probe by which the delay is measured, and where its click lies.
@@ -19,10 +20,11 @@ _PROBE, _CLICK = 12_000, 6_000
 
 
 class FramedAudio(StreamCodec):
-    """The codec's packets, each behind its length; what encoder and decoder put in front of the signal is removed.
+    """The codec's packets up to the signal's last sample; what encoder and decoder put in front of it is removed.
 
     That delay is measured once, with a click: it depends on codec, rate and library. Decoded sound is aligned with the
-    signal to the sample. A stream that gives too few samples is undecodable.
+    signal to the sample. MP3 says itself how long a packet is; AAC's stand behind their lengths. A stream that gives
+    too few samples is undecodable.
     """
 
     def __init__(self, config: MP3Config | AACConfig, signal: SignalSpec) -> None:
@@ -36,16 +38,26 @@ class FramedAudio(StreamCodec):
         click = torch.zeros(signal.channels, _PROBE)
         click[:, _CLICK] = 0.9
         self.delay = int(self._decode(self._encode(click)).abs().sum(0).argmax()) - _CLICK
+        # a packet gives a frame of samples, and reads none of those behind it
+        self.packets = math.ceil((self.delay + signal.shape[0]) / self._frame)
 
     def compress(self, sample: Tensor) -> bytes:
-        return joined(self._encode(sample))
+        packets = self._encode(sample)[: self.packets]
+        return b"".join(packets) if self.config.self_delimiting else joined(packets)
 
     def expand(self, stream: bytes) -> Tensor:
         length = self.signal.shape[0]
-        wave = self._decode(separated(stream))[:, self.delay : self.delay + length]
+        wave = self._decode(self._split(stream))[:, self.delay : self.delay + length]
         if wave.shape[-1] < length:
             raise UndecodableError(f"{wave.shape[-1]} samples of {length}")
         return wave.clamp(-1.0, 1.0)
+
+    def _split(self, stream: bytes) -> list[bytes]:
+        import av
+
+        if not self.config.self_delimiting:
+            return separated(stream)
+        return parsed(av.CodecContext.create(self.config.decoder, "r"), stream)
 
     def _encode(self, sample: Tensor) -> list[bytes]:
         import av

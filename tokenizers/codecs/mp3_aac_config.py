@@ -8,7 +8,14 @@ from typing import ClassVar
 from ..spec import Modality, SignalSpec
 from .stream_config import StreamConfig
 
-_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+# MP3's sample rates, and the bit rates in kbit/s that are legal at them (MPEG-1, 2 and 2.5, layer III).
+_LEGAL = {
+    (32000, 44100, 48000): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (16000, 22050, 24000): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (8000, 11025, 12000): (8, 16, 24, 32, 40, 48, 56, 64),
+}
+# The most bits that a channel of an AAC frame may take, and that frame's samples (ISO/IEC 14496-3, 4.5.3.2).
+_AAC_BITS, _AAC_FRAME = 6144, 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +27,7 @@ class _FramedAudioConfig(StreamConfig):
     encoder: ClassVar[str]
     decoder: ClassVar[str]
     rates: ClassVar[tuple[int, ...]]
+    self_delimiting: ClassVar[bool] = False
 
     bitrate: int = 64000
 
@@ -29,7 +37,11 @@ class _FramedAudioConfig(StreamConfig):
             raise ValueError("bitrate must lie in 8000..320000 bits per second")
 
     def aimed_bits(self, signal: SignalSpec) -> float | None:
-        return None if signal.seconds is None else self.bitrate * signal.seconds
+        return None if signal.seconds is None else self.coded_bitrate(signal) * signal.seconds
+
+    def coded_bitrate(self, signal: SignalSpec) -> float:
+        """The bits per second that the encoder takes for `bitrate`."""
+        raise NotImplementedError
 
     def unsupported_reason(self, signal: SignalSpec) -> str | None:
         if signal.channels not in (1, 2):
@@ -44,18 +56,23 @@ class MP3Config(_FramedAudioConfig):
     """MP3 (LAME through PyAV) at a constant `bitrate`, of which the nearest legal one is taken."""
 
     kind: ClassVar[str] = "mp3"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     encoder: ClassVar[str] = "libmp3lame"
     decoder: ClassVar[str] = "mp3float"
-    rates: ClassVar[tuple[int, ...]] = _RATES
+    rates: ClassVar[tuple[int, ...]] = tuple(sorted(rate for rates in _LEGAL for rate in rates))
+    self_delimiting: ClassVar[bool] = True
+
+    def coded_bitrate(self, signal: SignalSpec) -> float:
+        legal = next(kilobits for rates, kilobits in _LEGAL.items() if signal.rate in rates)
+        return min((1000.0 * kilobits for kilobits in legal), key=lambda rate: abs(rate - self.bitrate))
 
 
 @dataclass(frozen=True, kw_only=True)
 class AACConfig(_FramedAudioConfig):
-    """AAC-LC (FFmpeg's own encoder through PyAV), aiming at `bitrate` bits per second on average."""
+    """AAC-LC (FFmpeg's own encoder through PyAV), aiming at `bitrate` bits per second as far as AAC allows."""
 
     kind: ClassVar[str] = "aac"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     encoder: ClassVar[str] = "aac"
     decoder: ClassVar[str] = "aac"
     rates: ClassVar[tuple[int, ...]] = (
@@ -72,3 +89,7 @@ class AACConfig(_FramedAudioConfig):
         88200,
         96000,
     )
+
+    def coded_bitrate(self, signal: SignalSpec) -> float:
+        assert signal.rate is not None
+        return min(float(self.bitrate), _AAC_BITS * signal.channels * signal.rate / _AAC_FRAME)

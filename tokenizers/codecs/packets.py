@@ -1,4 +1,7 @@
-"""Packets of FFmpeg's codecs as one byte stream: each behind its length. Shared by codecs of sound and of clips."""
+"""Packets of FFmpeg's codecs as one byte stream, and back. Shared by codecs of sound and of clips.
+
+Formats whose bytes say where a packet ends are joined as they are; the others stand behind their lengths.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,16 @@ def separated(stream: bytes) -> list[bytes]:
         packets.append(stream[place : place + size])
         place += size
     return packets
+
+
+def parsed(context: Any, stream: bytes) -> list[bytes]:
+    """The packets of a stream that itself says where they end, as FFmpeg's parser splits it."""
+    import av
+
+    try:
+        return [bytes(packet) for packet in (*context.parse(stream), *context.parse(None))]
+    except (av.FFmpegError, EOFError, ValueError) as error:
+        raise UndecodableError(str(error)) from None
 
 
 def decoded(context: Any, packets: Iterable[bytes]) -> list[Any]:

@@ -20,7 +20,7 @@ class DiffusionDecoder(nn.Module):
         raise NotImplementedError
 
     def freezes_encoder(self, *, step: int, steps: int) -> bool:
-        """Whether the encoder gets no gradient in this step: the decoder alone learns."""
+        """Whether encoder and bottleneck stay as they are in this step: the decoder alone learns."""
         return False
 
     def operating_points(self) -> tuple[int, ...]:

@@ -22,6 +22,10 @@ class DiffusionDecoderConfig(Part):
         """Parameters, and FLOPs of decoding one sample."""
         raise NotImplementedError
 
+    def freeze_start(self) -> float:
+        """The share of the training from which on encoder and bottleneck stay as they are; 1 for never."""
+        return 1.0
+
     def schedule_milestones(self) -> tuple[float, ...]:
         """Shares of the training at which the work of a step changes: FLOPs are counted at each."""
         return ()

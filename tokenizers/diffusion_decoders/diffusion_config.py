@@ -37,13 +37,13 @@ class FlowDecoderConfig(DiffusionDecoderConfig):
     `student_steps` steps, and in a half, a quarter, ... of them, what the flow reaches in `teacher_steps`. The trained
     tokenizer decodes with the student, in `student_steps`.
 
-    From the share `seek_start` on (0: never) the encoder is frozen, and a sample of `seek_steps` steps, with the
-    gradient through all of them, is compared with the signal, weighted by `seek_weight`: mode-seeking post-training
-    (B18; FlowMo, Sargent et al. 2025, arXiv 2503.11056).
+    From the share `seek_start` on (0: never) encoder and bottleneck are frozen, and a sample of `seek_steps` steps,
+    with the gradient through all of them, is compared with the signal, weighted by `seek_weight`: mode-seeking
+    post-training (B18; FlowMo, Sargent et al. 2025, arXiv 2503.11056).
     """
 
     kind: ClassVar[str] = "diffusion"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     identity_defaults = frozenset({"seek_start", "seek_steps", "seek_weight"})
     batch_coupled: ClassVar[str | None] = "its residual is scaled by the deviation over the batch"
     builds = "diffusion:FlowDecoder"
@@ -128,6 +128,9 @@ class FlowDecoderConfig(DiffusionDecoderConfig):
         """That of the network that decodes; after distillation the flow is dropped."""
         once = self._network_cost(signal)
         return Cost(parameters=once.parameters, flops=self.evaluations * once.flops)
+
+    def freeze_start(self) -> float:
+        return self.seek_start or 1.0
 
     def schedule_milestones(self) -> tuple[float, ...]:
         return tuple(share for share in (self.distill_start, self.seek_start) if share)

@@ -25,12 +25,15 @@ class MelScales(Loss):
     def __init__(self, config: MelScalesConfig, signal: SignalSpec) -> None:
         super().__init__(config, signal)
         self.rate = signal.rate or 16000.0
-        self.sizes, self.filters = scales(signal.shape[0], self.rate, config.windows, config.mels)
+        self._banks: dict[tuple[int, torch.device], tuple[tuple[tuple[int, int], ...], list[Tensor]]] = {}
 
     def __call__(self, reconstruction: Tensor, signal: Tensor) -> Tensor:
-        if self.filters[0].device != signal.device:
-            self.filters = [filters.to(signal.device) for filters in self.filters]
-        return mel_scales_distance(reconstruction, signal, sizes=self.sizes, filters=self.filters)
+        length, device = signal.shape[-1], signal.device
+        if (length, device) not in self._banks:  # a regulariser may compare shorter signals
+            sizes, filters = scales(length, self.rate, self.config.windows, self.config.mels)
+            self._banks[length, device] = sizes, [bank.to(device) for bank in filters]
+        sizes, filters = self._banks[length, device]
+        return mel_scales_distance(reconstruction, signal, sizes=sizes, filters=filters)
 
 
 def scales(
@@ -39,11 +42,13 @@ def scales(
     """The (window, hop) pairs for signals of `length` samples at `rate` Hz, and their mel filters `[M, F]`.
 
     Filters are Slaney's: his mel scale, each of unit area (librosa's default, which DAC uses). Windows are halved until
-    they fit the signal; of several that become one, the first is kept.
+    they fit the signal, and their filters with them: a short window has too few bins for a long one's. Of several that
+    become one, the first is kept.
     """
     chosen: dict[tuple[int, int], int] = {}
     for window, bins in zip(windows, mels, strict=True):
-        chosen.setdefault(fit_sizes(length, [(window, window // 4)])[0], bins)
+        (fitted,) = fit_sizes(length, [(window, window // 4)])
+        chosen.setdefault(fitted, max(1, bins * fitted[0] // window))
     return tuple(chosen), [slaney_filters(window, bins, rate) for (window, _), bins in chosen.items()]
 
 

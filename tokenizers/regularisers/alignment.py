@@ -23,7 +23,7 @@ class Alignment(FeaturePredictor):
     """weight x (mean of max(0, 1 - margin - cos(P z, f)) + structure x `structure_loss`).
 
     f are the frozen net's features, averaged onto the latent grid and normalised by their mean and deviation over the
-    training split's first thousand samples; z the latents, P the projection. Where the latents are not a grid, their
+    training split, a thousand samples of it; z the latents, P the projection. Where the latents are not a grid, their
     mean over positions is compared with the features' mean over the signal. With `adaptive` the sum is scaled so that
     its gradient at the features is as long as the fidelity's.
     """
@@ -41,7 +41,7 @@ class Alignment(FeaturePredictor):
             )
 
     def losses(self, training_step: TrainingStep) -> LossTerms:
-        values = training_step.bottleneck_output.values
+        values = training_step.bottleneck_output.latents
         z = values.movedim(1, -1)
         if len(self.places) != values.ndim - 2 or values.shape[2:] != self.places:
             z = z.flatten(1, -2).mean(1).view(len(values), *self.places, -1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from ..auxiliary.config import TokenizerParts
+from ..auxiliary.config import TokenizerParts, nothing_to_train
 from .config import RegulariserConfig, several_grids
 
 
@@ -22,7 +22,7 @@ class AlignmentConfig(RegulariserConfig):
     """
 
     kind: ClassVar[str] = "alignment"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     identity_defaults = frozenset({"adaptive"})
     builds = "alignment:Alignment"
 
@@ -45,6 +45,8 @@ class AlignmentConfig(RegulariserConfig):
         return "its factor is a ratio of the batch's gradients" if self.adaptive else None
 
     def unsupported_reason(self, tokenizer: TokenizerParts) -> str | None:
+        if reason := nothing_to_train(tokenizer):
+            return reason
         if reason := several_grids(tokenizer, "features are aligned with one grid of latents"):
             return reason
         if tokenizer.spec.grid.variable:

@@ -41,7 +41,7 @@ class EndToEnd(FeaturePredictor):
         self.project = nn.Linear(config.width, self.target.channels)
 
     def losses(self, training_step: TrainingStep) -> LossTerms:
-        values = training_step.bottleneck_output.values
+        values = training_step.bottleneck_output.latents
         mean, deviation = moments(values)
         z = ((values - mean) / deviation).flatten(2).mT
         t, noise = stratified_times(len(z), z.device), torch.randn_like(z)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from ..auxiliary.config import TokenizerParts
+from ..auxiliary.config import TokenizerParts, nothing_to_train
 from .config import RegulariserConfig, several_grids
 
 
@@ -21,7 +21,7 @@ class EndToEndConfig(RegulariserConfig):
     """
 
     kind: ClassVar[str] = "end_to_end"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     batch_coupled: ClassVar[str | None] = "its latents are normalised by moments of the batch"
     builds = "end_to_end:EndToEnd"
 
@@ -39,6 +39,8 @@ class EndToEndConfig(RegulariserConfig):
             raise ValueError("depth must lie between 1 and layers")
 
     def unsupported_reason(self, tokenizer: TokenizerParts) -> str | None:
+        if reason := nothing_to_train(tokenizer):
+            return reason
         if reason := several_grids(tokenizer, "the flow reads one grid of latents"):
             return reason
         grid = tokenizer.spec.grid

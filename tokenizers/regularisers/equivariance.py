@@ -39,7 +39,7 @@ class Equivariance(Regulariser):
             parts.append(loss(training_step, slice(start, start + rows), self._draw(kinds)))
         losses = {"equivariance": weight * torch.stack(parts).mean()}
         if self.config.match == "latent":
-            hinge = spread_hinge(training_step.bottleneck_output.values)
+            hinge = spread_hinge(training_step.bottleneck_output.latents)
             losses["equivariance_spread"] = weight * self.config.guard * hinge
         return LossTerms(losses=losses)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from ..auxiliary.config import TokenizerParts
+from ..auxiliary.config import TokenizerParts, nothing_to_train
 from ..spec import Modality
 from .config import RegulariserConfig, several_grids
 
 # Backbones without positions of their own: they run at any size.
-_CONVOLUTIONAL = ("conv", "patch")
+_CONVOLUTIONAL = ("conv", "patch", "seanet")
 
 TransformKind = Literal["rotate", "flip", "scale", "shift", "reverse"]
 _PICTURES: tuple[TransformKind, ...] = ("rotate", "flip", "scale", "shift")
@@ -38,7 +38,7 @@ class EquivarianceConfig(RegulariserConfig):
     """
 
     kind: ClassVar[str] = "equivariance"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     identity_defaults = frozenset({"interpolation"})
     batch_coupled: ClassVar[str | None] = "it compares some samples of a batch"
     builds = "equivariance:Equivariance"
@@ -78,10 +78,14 @@ class EquivarianceConfig(RegulariserConfig):
             if "auxiliary_decoder" in others:
                 return "its loss brings the main decoder's gradient to the encoder, which auxiliary_decoder keeps away"
             return None
+        if reason := nothing_to_train(tokenizer):
+            return f'match = "latent": {reason}'
         if tokenizer.spec.grid.heads:
             return 'match = "latent" needs continuous latents: codes do not move closer by a gradient'
         if not self.guard:
             return 'match = "latent" collapses the latents unless guard is above 0'
+        if tokenizer.diffusion_decoder is not None and tokenizer.diffusion_decoder.freeze_start() < 1:
+            return 'match = "latent" moves the encoder, which the diffusion decoder freezes in the end'
         if "self_supervised" in others:
             return 'match = "latent" moves the encoder, which self_supervised trains alone and then freezes'
         return None

@@ -29,7 +29,7 @@ class FeaturePredictor(Regulariser):
 
     def __init__(self, name: str, spec: LatentSpec, places: tuple[int, ...]) -> None:
         super().__init__()
-        self.target = build_target(name, spec.signal, spec.grid.shape, where="regularisers: target")
+        self.target = build_target(name, spec.signal, places, where="regularisers: target")
         self.places = places
         self.register_buffer("mean", torch.zeros(self.target.channels))
         self.register_buffer("deviation", torch.ones(self.target.channels))

@@ -19,6 +19,9 @@ _LEAST_MASKED = -0.1
 class LatentDenoising(Regulariser):
     """z -> (1 - t) z + t noise s e, or z + |n| noise s e; then some positions become the learned vector.
 
+    The paper masks the encoder's input patches instead: there the encoder has to fill them in, here the decoder. The
+    corruption `mask` or the regulariser `masked_modelling` hides patches of the signal.
+
     t is uniform in [0, 1] and n from N(0, 1), both per sample, e from N(0, I), and s each channel's deviation over the
     batch, without a gradient: larger latents are no way out of the noise.
     """

@@ -12,7 +12,8 @@ from .config import RegulariserConfig
 class LatentDenoisingConfig(RegulariserConfig):
     """In training the decoder reads corrupted latents, and has to decode the clean signal (latent denoising, B11).
 
-    After l-DeTok (Yang et al. 2025, arXiv 2507.15856). `weight` is the share of the samples that are corrupted. With
+    After l-DeTok (Yang et al. 2025, arXiv 2507.15856), which hides patches of the signal from its encoder where this
+    hides positions of the latents from the decoder. `weight` is the share of the samples that are corrupted. With
     `path` "interpolated" their latents move towards noise of `noise` deviations, by a share that is uniform in [0, 1];
     with "additive" they get noise whose deviation is that of a half-normal variate, `noise` its scale, as for the
     decoder of RAE (Zheng et al. 2025, arXiv 2510.11690). Then a share of the positions, uniform in [-0.1, `mask`] and

@@ -46,7 +46,7 @@ class MaskedModelling(FeaturePredictor):
         hidden = 1 - self._visible[:, 0]
         for axis, size in enumerate(self.patch, start=1):
             hidden = hidden.index_select(axis, torch.arange(0, hidden.shape[axis], size, device=hidden.device))
-        predicted = self.decode(training_step.bottleneck_output.values.flatten(2).mT)
+        predicted = self.decode(training_step.bottleneck_output.latents.flatten(2).mT)
         target = self.normalised(training_step.signal).flatten(1, -2)
         cosine = F.cosine_similarity(predicted, target, dim=-1)
         weights = hidden.flatten(1)

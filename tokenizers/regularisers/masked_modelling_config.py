@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from ..auxiliary.config import TokenizerParts
+from ..auxiliary.config import TokenizerParts, nothing_to_train
 from .config import RegulariserConfig, several_grids
 
 
@@ -22,7 +22,7 @@ class MaskedModellingConfig(RegulariserConfig):
     """
 
     kind: ClassVar[str] = "masked_modelling"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     builds = "masked_modelling:MaskedModelling"
 
     weight: float = 0.1
@@ -42,6 +42,8 @@ class MaskedModellingConfig(RegulariserConfig):
             raise ValueError("width must be a multiple of 16")
 
     def unsupported_reason(self, tokenizer: TokenizerParts) -> str | None:
+        if reason := nothing_to_train(tokenizer):
+            return reason
         if reason := several_grids(tokenizer, "the shallow decoder reads one grid of latents"):
             return reason
         if tokenizer.spec.grid.variable:

@@ -28,7 +28,7 @@ class NextLatent(Regulariser):
         self.net = CausalPrior(grid.channels, grid.channels, grid.shape, width=config.width, layers=config.layers)
 
     def losses(self, training_step: TrainingStep) -> LossTerms:
-        error = self.unexplained(training_step.bottleneck_output.values)
+        error = self.unexplained(training_step.bottleneck_output.latents)
         return LossTerms(losses={"next_latent": self.weight * error}, logs={"unexplained": error.detach()})
 
     def unexplained(self, values: Tensor) -> Tensor:

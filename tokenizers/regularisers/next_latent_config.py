@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..auxiliary.config import TokenizerParts
+from ..auxiliary.config import TokenizerParts, nothing_to_train
 from .config import RegulariserConfig, fixed_order
 
 
@@ -20,7 +20,7 @@ class NextLatentConfig(RegulariserConfig):
     """
 
     kind: ClassVar[str] = "next_latent"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     batch_coupled: ClassVar[str | None] = "its latents are normalised by moments of the batch"
     builds = "next_latent:NextLatent"
 
@@ -36,6 +36,8 @@ class NextLatentConfig(RegulariserConfig):
             raise ValueError("layers must be at least 1")
 
     def unsupported_reason(self, tokenizer: TokenizerParts) -> str | None:
+        if reason := nothing_to_train(tokenizer):
+            return reason
         if tokenizer.spec.grid.positions < 2:
             return "one position has nothing before it"
         return fixed_order(tokenizer, "a causal net")

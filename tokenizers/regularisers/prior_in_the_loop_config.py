@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..auxiliary.config import TokenizerParts
+from ..auxiliary.config import TokenizerParts, nothing_to_train
 from .config import RegulariserConfig, fixed_order
 
 # The light prior predicts a code by one softmax; over more codes that costs more than the tokenizer.
@@ -42,8 +42,12 @@ class PriorInTheLoopConfig(RegulariserConfig):
             raise ValueError("resolution must lie in (0, 1]")
 
     def unsupported_reason(self, tokenizer: TokenizerParts) -> str | None:
+        if reason := nothing_to_train(tokenizer):
+            return reason
         if reason := fixed_order(tokenizer, "a light causal prior"):
             return reason
+        if tokenizer.bottleneck.projects:
+            return f"the decoder reads noisy latents, and bottleneck {tokenizer.bottleneck.kind!r} gives it others"
         grid = tokenizer.spec.grid
         if grid.heads and max(grid.codebook_sizes) > _MOST_CODES:
             return f"codebooks of at most {_MOST_CODES} codes, not {max(grid.codebook_sizes)}"

@@ -33,7 +33,7 @@ class SpectrumMatching(Regulariser):
         self.present = band_of(tokenizer.spec.grid.shape, self.bands)[1].nonzero().flatten()
 
     def losses(self, training_step: TrainingStep) -> LossTerms:
-        values, weight = training_step.bottleneck_output.values, self.config.weight
+        values, weight = training_step.bottleneck_output.latents, self.config.weight
         divergence = self.divergence(training_step.signal, values)
         losses = {"spectrum": weight * divergence}
         if self.config.decoding:

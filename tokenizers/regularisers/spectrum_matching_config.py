@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..auxiliary.config import TokenizerParts
+from ..auxiliary.config import TokenizerParts, nothing_to_train
 from .config import RegulariserConfig, several_grids
 
 
@@ -20,7 +20,7 @@ class SpectrumMatchingConfig(RegulariserConfig):
     """
 
     kind: ClassVar[str] = "spectrum_matching"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     batch_coupled: ClassVar[str | None] = "its latents are normalised by moments of the batch"
     builds = "spectrum_matching:SpectrumMatching"
 
@@ -47,7 +47,7 @@ class SpectrumMatchingConfig(RegulariserConfig):
         if max(grid.shape) < 3:
             return "latents need at least 3 positions along an axis to have a spectrum"
         if not self.decoding:
-            return None
+            return nothing_to_train(tokenizer)
         if grid.heads:
             return "decoding needs continuous latents: a low pass of codes is no code"
         if tokenizer.diffusion_decoder is not None:

@@ -6,7 +6,9 @@ codebooks)` that its latents should have.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -258,3 +260,31 @@ VIDEOS: dict[str, Tiny] = {
 def tiny_diffusers() -> Mapping[str, Tiny]:
     """The tiny models by class."""
     return {**IMAGES, **SOUNDS, **VIDEOS}
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str, Mapping[str, str]], Path]]:
+    """A function that writes a package beside the metadata of an installed distribution, and gives its folder."""
+    names: list[str] = []
+
+    def write(name: str, distribution: str, files: Mapping[str, str]) -> Path:
+        package = tmp_path / name
+        metadata = tmp_path / f"{distribution.replace('-', '_')}-1.0.dist-info"
+        for folder in (package, metadata):
+            folder.mkdir()
+        for file, text in files.items():
+            (package / file).write_text(text)
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        names.append(name)
+        _forget(name)
+        return package
+
+    yield write
+    for name in names:
+        _forget(name)
+
+
+def _forget(name: str) -> None:
+    for module in [module for module in sys.modules if module.partition(".")[0] == name]:
+        del sys.modules[module]

@@ -301,6 +301,8 @@ def test_flops_are_counted_on_both_sides_of_the_start(image: SignalSpec, sample:
         ({"r1": -1.0}, "r1 must not be negative"),
         ({"layers": 0}, "layers must be at least 1"),
         ({"windows": [8]}, "windows must be one or more sizes of at least 16 samples"),
+        ({"windows": [512]}, "t.auxiliary.adversary: net 'patch' reads no spectra: leave out windows"),
+        ({"net": "style", "windows": [512]}, "net 'style' reads no spectra: leave out windows"),
         ({"loss": "wgan"}, "loss: input should be 'hinge', 'softplus' or 'squares'"),
         ({"strat": 0.5}, "strat: unknown key; did you mean 'start'?"),
     ],
@@ -308,6 +310,21 @@ def test_flops_are_counted_on_both_sides_of_the_start(image: SignalSpec, sample:
 def test_a_mistake_is_one_line(options: dict[str, object], message: str, image: SignalSpec) -> None:
     with pytest.raises(UserError, match=message):
         resolve("vq-vae", image, {"auxiliary": {"adversary": options}}, where="t")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layers": 2}, "net 'period' has the layers of its paper: leave out layers"),
+        ({"windows": [512]}, "net 'period' reads no spectra: leave out windows"),
+    ],
+)
+def test_options_that_the_nets_of_periods_do_not_read_are_refused(options: dict[str, object], message: str) -> None:
+    sound = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(1024,), rate=8000.0)
+    with pytest.raises(UserError, match=message):
+        resolve("vq-vae", sound, {"auxiliary": {"adversary": {"net": "period", **options}}})
+    for net in ("stft", "band", "codec"):
+        resolve("vq-vae", sound, {"auxiliary": {"adversary": {"net": net, **options}}})
 
 
 def test_the_recipe_s_net_follows_the_modality(signal: SignalSpec) -> None:

@@ -15,6 +15,8 @@ from torch.nn import functional as F
 from latentbench.results.errors import UserError
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.codecs.h264 import split_units
+from latentbench.tokenizers.codecs.modern_video import AV1, ModernVideo, split_obus
+from latentbench.tokenizers.codecs.mp3_aac import FramedAudio
 from latentbench.tokenizers.codecs.opus import _framed, _unframed
 from latentbench.tokenizers.codecs.packets import joined, separated
 from latentbench.tokenizers.codecs.stream import UndecodableError
@@ -289,3 +291,60 @@ def test_more_bits_give_better_signals(recipe: str, signal: SignalSpec) -> None:
         seen.append((int(latents.lengths), psnr(tokenizer.decode(latents), x)))
     assert seen[0][0] < seen[1][0]
     assert seen[0][1] < seen[1][1]
+
+
+@pytest.mark.parametrize("recipe", ["mp3", "aac"])
+@pytest.mark.parametrize("signal", [WAVE, STEREO, FAST])
+def test_only_packets_that_the_sound_needs_are_coded(recipe: str, signal: SignalSpec) -> None:
+    """All packets give the same sound, one less than those coded gives too little."""
+    codec, (x,) = built(resolve(recipe, signal, {})).codec, smooth(signal, 1)
+    assert isinstance(codec, FramedAudio)
+    packets, last = codec._encode(x), codec.delay + signal.shape[0]
+    assert len(packets) > codec.packets
+    assert codec._split(codec.compress(x)) == packets[: codec.packets]
+    assert torch.equal(codec.expand(codec.compress(x)), codec._decode(packets)[:, codec.delay : last].clamp(-1, 1))
+    assert codec._decode(packets[: codec.packets - 1]).shape[1] < last
+
+
+def test_frames_of_mp3_and_slices_of_h265_stand_without_lengths() -> None:
+    mp3, (x,) = built(resolve("mp3", WAVE, {})).codec, smooth(WAVE, 1)
+    assert isinstance(mp3, FramedAudio)
+    assert len(mp3.compress(x)) == mp3.packets * 72 * 64000 // 16000
+    h265, (clip,) = built(resolve("h265", LARGE, {})).codec, smooth(LARGE, 1)
+    assert isinstance(h265, ModernVideo)
+    _, packets = h265._encode(clip)
+    assert len(h265.compress(clip)) == sum(map(len, packets)) - len(packets)  # four-byte start codes by three-byte ones
+
+
+def test_av1_is_coded_as_a_low_overhead_stream() -> None:
+    av1, (clip,) = built(resolve("av1", LARGE, {})).codec, smooth(LARGE, 1)
+    assert isinstance(av1, AV1)
+    _, packets = av1._encode(clip)
+    stream = av1.compress(clip)
+    kinds = [kind for kind, _ in split_obus(stream)]
+    assert kinds.count(2) == len(packets)
+    assert 1 not in kinds
+    assert len(stream) == sum(map(len, packets)) - len(av1._header)
+    context = av.CodecContext.create("libdav1d", "r")
+    assert av1.packets(context, stream) == packets
+    for broken in (stream[2:], stream[:-1], stream + b"\x30"):
+        with pytest.raises(UndecodableError):
+            av1.packets(context, broken)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+@pytest.mark.parametrize("bitrate", [12000, 36000, 100000, 320000])
+@pytest.mark.parametrize("recipe", ["mp3", "aac"])
+def test_bits_aimed_at_are_those_of_a_bit_rate_that_there_is(recipe: str, rate: int, bitrate: int) -> None:
+    signal = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(2 * rate,), rate=float(rate))
+    tokenizer, x = built(resolve(recipe, signal, {"codec": {"bitrate": bitrate}})), 0.2 * torch.randn(1, 1, 2 * rate)
+    codec, config = tokenizer.codec, tokenizer.config.codec
+    assert isinstance(codec, FramedAudio)
+    assert config is not None
+    aimed = config.aimed_bits(signal)
+    assert aimed is not None
+    if recipe == "aac":
+        assert aimed == min(bitrate, 6 * rate) * 2
+        return
+    coded = len(codec.compress(x.clamp(-1, 1)[0])) * 8 / (codec.packets * codec._frame / rate)
+    assert aimed / 2 == pytest.approx(coded, rel=0.01)

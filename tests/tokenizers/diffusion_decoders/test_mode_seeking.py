@@ -56,6 +56,37 @@ def test_the_encoder_is_frozen_and_the_sample_compared_once_it_has_begun(sample:
         assert all(p.grad is not None for p in tokenizer.diffusion_decoder.parameters())
 
 
+@pytest.mark.parametrize("rule", ["loss", "ema"])
+def test_the_bottleneck_is_frozen_too(rule: str, sample: Callable[..., Tensor]) -> None:
+    """Neither a gradient, nor moving averages, nor replaced codes change a codebook once it has begun."""
+    options = {"kind": "vq", "codebook_size": 16, "rule": rule, "reset_after": 0.01}
+    tokenizer, x = build(resolve("flowmo", IMAGE, {**SMALL, "bottleneck": options})), sample(IMAGE, 4)
+    assert isinstance(tokenizer, ComposedTokenizer)
+    tokenizer.on_train_start([x])
+    for step, begun in ((4, False), (5, True), (6, True)):
+        tokenizer.zero_grad()
+        before = {name: value.clone() for name, value in tokenizer.bottleneck.state_dict().items()}
+        losses = tokenizer.losses(x, group="model", step=step, steps=10)
+        losses["loss"].backward()
+        tokenizer.after_step(step=step, steps=10)
+        assert losses["commitment"].item() > 0
+        moved = [not torch.equal(value, before[name]) for name, value in tokenizer.bottleneck.state_dict().items()]
+        assert any(moved) == (not begun and rule == "ema")
+        assert all(p.grad is None for p in tokenizer.bottleneck.parameters() if begun or rule == "ema")
+        assert all(p.grad is not None for p in tokenizer.decoder.parameters())
+
+
+def test_objectives_that_would_move_the_frozen_encoder_are_refused() -> None:
+    equivariance = {"equivariance": {"match": "latent", "guard": 1.0}}
+    with pytest.raises(UserError, match="moves the encoder, which the diffusion decoder freezes in the end"):
+        resolve("flowmo", IMAGE, {"regularisers": equivariance})
+    assert resolve("diffusion-decoder", IMAGE, {"regularisers": equivariance}).regularisers
+    features = {"backbone": {"shortcut": False}, "bottleneck": {"kind": "identity"}}
+    with pytest.raises(UserError, match="share ends after the diffusion decoder's seek_start"):
+        resolve("flowmo", IMAGE, {**features, "auxiliary": {"self_supervised": {"share": 0.8}}})
+    assert resolve("flowmo", IMAGE, {**features, "auxiliary": {"self_supervised": {"share": 0.6}}}).auxiliary
+
+
 def test_the_gradient_passes_every_step_of_the_sampler(sample: Callable[..., Tensor]) -> None:
     tokenizer = build(resolve("flowmo", IMAGE, SMALL))
     assert isinstance(tokenizer, ComposedTokenizer)

@@ -67,8 +67,19 @@ def test_windows_that_do_not_fit_are_halved_and_counted_once() -> None:
     assert slaney_filters(32, 5, RATE).shape == (5, 17)
 
 
+def test_a_halved_window_has_half_of_the_filters() -> None:
+    """Of 80 filters at 512 samples a window of 128 could not tell all apart: many would be empty."""
+    sizes, filters = scales(200, RATE, (512,), (80,))
+    assert (sizes, [tuple(f.shape) for f in filters]) == (((128, 32),), [(20, 65)])
+    for bank in (filters[0], *scales(100_000, RATE, MelScalesConfig().windows, MelScalesConfig().mels)[1]):
+        assert int(torch.linalg.matrix_rank(bank.double())) == len(bank)
+        assert bool((bank.sum(1) > 0).all())
+
+
 def test_impossible_options() -> None:
     with pytest.raises(ValueError, match="mels must be 7 whole numbers"):
         MelScalesConfig(mels=(5,))
+    with pytest.raises(ValueError, match="a window of 16 can't tell 9 mel bins apart; at most 8"):
+        MelScalesConfig(windows=(16,), mels=(9,))
     with pytest.raises(ValueError, match="windows must be"):
         MelScalesConfig(windows=(8,), mels=(5,))

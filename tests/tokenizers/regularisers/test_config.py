@@ -11,6 +11,7 @@ from torch import Tensor
 
 from latentbench.results.errors import UserError
 from latentbench.tokenizers.build import build
+from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.spec import Modality, SignalSpec
@@ -68,7 +69,7 @@ def test_options_are_part_of_the_configuration() -> None:
     )
     data = config.to_json()
     assert TokenizerConfig.from_json(json.loads(json.dumps(data))) == config
-    assert config.versions()["regulariser.equivariance"] == 1
+    assert config.versions()["regulariser.equivariance"] == 2
 
 
 @pytest.mark.parametrize(
@@ -113,6 +114,55 @@ def test_what_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=f"t.regularisers.{kind}: .*{message}"):
         resolve(recipe, SQUARE, {"regularisers": {kind: options}, **more}, where="t")
+
+
+_SHAPING: dict[str, dict[str, object]] = {
+    "alignment": {},
+    "next_latent": {},
+    "end_to_end": {},
+    "masked_modelling": {},
+    "spectrum_matching": {},
+    "equivariance": {"match": "latent", "guard": 1.0},
+}
+
+
+@pytest.mark.parametrize("kind", list(_SHAPING))
+@pytest.mark.parametrize("shape", [(3, 16, 16), (1, 256)])
+def test_latents_that_the_bottleneck_expands_are_regularised(kind: str, shape: tuple[int, ...]) -> None:
+    """Of `linear-ae` the decoder reads as many numbers as a patch has; the latents are fewer."""
+    modality, rate = (Modality.IMAGE, None) if len(shape) == 3 else (Modality.WAVEFORM, 8000.0)
+    signal = SignalSpec(modality=modality, channels=shape[0], shape=shape[1:], rate=rate)
+    tokenizer, x = build(resolve("linear-ae", signal, {"regularisers": {kind: _SHAPING[kind]}})), torch.randn(4, *shape)
+    assert isinstance(tokenizer, ComposedTokenizer)
+    tokenizer.on_train_start([x])
+    tokenizer.losses(x, group="model", step=0, steps=4)["loss"].backward()
+    output = tokenizer.bottleneck(tokenizer.features(x))
+    assert output.latents.shape == (4, tokenizer.config.channels, *tokenizer.spec.grid.shape)
+    torch.testing.assert_close(output.latents, tokenizer.encode(x).values)
+    assert output.values.shape[1] == tokenizer.config.features != tokenizer.config.channels
+
+
+@pytest.mark.parametrize("recipe", ["rae", "pca"])
+@pytest.mark.parametrize("kind", [*_SHAPING, "prior_in_the_loop"])
+def test_what_would_train_nothing_is_refused(recipe: str, kind: str) -> None:
+    with pytest.raises(UserError, match=f"{kind}: .*it trains the encoder, and nothing trains that of bottleneck '"):
+        resolve(recipe, SQUARE, {"regularisers": {kind: _SHAPING.get(kind, {})}})
+
+
+@pytest.mark.parametrize("kind", ["self_supervised", "auxiliary_decoder"])
+def test_an_auxiliary_objective_of_a_frozen_encoder_is_refused(kind: str) -> None:
+    with pytest.raises(UserError, match=f"{kind}: it trains the encoder, and nothing trains that of bottleneck 'stand"):
+        resolve("rae", SQUARE, {"auxiliary": {kind: {}}})
+
+
+def test_what_trains_the_decoder_of_frozen_features_stays() -> None:
+    for kind, options in (("equivariance", {}), ("spectrum_matching", {"decoding": 1.0}), ("latent_denoising", {})):
+        assert resolve("rae", SQUARE, {"regularisers": {kind: options}}).regularisers
+
+
+def test_noise_that_the_decoder_would_not_read_is_refused() -> None:
+    with pytest.raises(UserError, match="the decoder reads noisy latents, and bottleneck 'linear' gives it others"):
+        resolve("linear-ae", SQUARE, {"regularisers": {"prior_in_the_loop": {}}})
 
 
 @pytest.mark.parametrize("kind", ["prior_in_the_loop", "alignment"])

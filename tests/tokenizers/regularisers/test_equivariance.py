@@ -156,3 +156,22 @@ def test_what_another_would_undo_is_refused(equivariance: dict[str, object], oth
             resolve("ae", SQUARE, options, where="t")
         options["auxiliary"] = {other: 0}  # what is off undoes nothing
     assert "equivariance" in {part.kind for part in resolve("ae", SQUARE, options, where="t").regularisers}
+
+
+@pytest.mark.parametrize("backbone", [{}, {"causal": True, "lstm": 1, "activation": "elu"}])
+@pytest.mark.parametrize("options", [{}, {"match": "latent", "guard": 1.0}])
+def test_a_sound_of_half_the_size_passes_the_codecs_backbone(
+    backbone: dict[str, object], options: dict[str, object]
+) -> None:
+    """Convolutions, and an LSTM too, take any length; the spectra of the loss are fitted to the shorter sound."""
+    sound, x = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(1024,), rate=8000.0), torch.randn(4, 1, 1024)
+    parts = {"backbone": {"width": 4, **backbone}, "losses": {"l1": 1.0, "mel_scales": 1.0}, "auxiliary": {}}
+    regulariser = {"equivariance": {"transforms": ["scale"], **options}}
+    tokenizer = build(resolve("stable-audio-vae", sound, {**parts, "regularisers": regulariser}))
+    assert isinstance(tokenizer, ComposedTokenizer)
+    loss = tokenizer.losses(x, group="model", step=0, steps=1)["equivariance"]
+    assert loss.item() > 0
+    halved = tokenizer.encode(fixed("scale", Modality.WAVEFORM).signal(x)).values
+    assert halved is not None
+    assert halved.shape[-1] == tokenizer.spec.grid.shape[0] // 2
+    tokenizer.losses(x, group="model", step=0, steps=1)["loss"].backward()

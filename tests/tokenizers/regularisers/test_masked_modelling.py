@@ -16,6 +16,7 @@ from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.regularisers.masked_modelling import MaskedModelling, ShallowDecoder
 from latentbench.tokenizers.spec import Modality, SignalSpec
+from latentbench.tokenizers.targets import LogMelEnergies
 
 IMAGE = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 24))
 
@@ -94,3 +95,15 @@ def test_a_set_is_read_without_an_order(sample: Callable[..., Tensor]) -> None:
 def test_what_makes_no_sense_is_refused(recipe: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=f"regularisers.masked_modelling: .*{message}"):
         resolve(recipe, IMAGE, {"regularisers": {"masked_modelling": options}})
+
+
+def test_the_features_of_a_sound_have_a_frame_per_place() -> None:
+    """Also where the latents are fewer tokens: what is compared are the patches."""
+    sound = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(1024,), rate=8000.0)
+    options = {"backbone": {"width": 16, "attention_heads": 2, "layers": 1, "tokens": 4}}
+    config = resolve("titok", sound, {**options, "downsample": 32, "regularisers": {"masked_modelling": 1.0}})
+    part = MaskedModelling(config.regularisers[0], config)  # type: ignore[arg-type]
+    assert part.places == (32,)
+    assert config.spec.grid.shape == (4,)
+    assert isinstance(part.target, LogMelEnergies)
+    assert part.target.mel.hop == 32
