@@ -132,12 +132,12 @@ class LeaseClaims(Claims):
         number = max(current, default=0)
         if number:
             name = holder(current[number])
-            if name is None or self.observer.alive(name):
+            if name is None or (self.observer.alive(name) if name else self.observer.filled(current[number])):
                 return False
         elif self._done(job):
             return False
         lease = folder / f"lease-{number + 1}"
-        if not atomic_create(lease, f"{self.heartbeat.name}\n".encode()):
+        if not self._create(lease):
             return False
         # It may be an old number: others took this job, and perhaps did it, since we looked.
         present = (folder / RECORD).exists()
@@ -153,6 +153,16 @@ class LeaseClaims(Claims):
         self.running[job.id] = {"device": device, "since": time.time()}
         self._tell()
         return True
+
+    def _create(self, lease: Path) -> bool:
+        """Make the lease; False where somebody was faster. Raises UserError."""
+        try:
+            return atomic_create(lease, f"{self.heartbeat.name}\n".encode())
+        except UserError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            # Who has the job clears its folder of temporary files: ours went, before it was linked or right after.
+            return holder(lease) == self.heartbeat.name
 
     def _done(self, job: Job) -> bool:
         return self.store.outcome(job.kind, job.key) is not None
