@@ -18,7 +18,7 @@ from typing import IO, Any
 
 LOCK = ".lock"
 WORKERS = "workers"
-BEAT, STATE = ".beat", ".json"
+BEAT, STATE, NEW_STATE = ".beat", ".json", ".new"
 
 # By the disk's clock, and only to be told: who takes over a job measures for itself (`bench.engines.heartbeat`).
 _SILENT_SECONDS = 180.0

@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...results.activity import BEAT, STATE, WORKERS, ended_here, this_boot
+from ...results.activity import BEAT, NEW_STATE, STATE, WORKERS, ended_here, this_boot
 from ...results.errors import UserError
 from ...results.store import atomic_write
 from ..signals import uptime
@@ -74,7 +74,7 @@ class Heartbeat:
         """End it, and remove the file: whoever does so has left no lease."""
         self._ended.set()
         self._thread.join(self.expiry)  # it may hang in a disk that does not answer
-        for path in (self.path, self.path.with_suffix(STATE)):
+        for path in (self.path, self.path.with_suffix(STATE), self.path.with_suffix(NEW_STATE)):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
         os.close(self.descriptor)
@@ -154,9 +154,12 @@ class Observer:
     expiry: float
     clock: Callable[[], float] = time.monotonic
     seen: dict[str, _Seen] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)  # of this machine, whose lock nobody holds any more
 
     def alive(self, name: str) -> bool:
         """Whether the process may still work on what it has taken. Declares it dead when its time is over."""
+        if name in self.ended:
+            return False
         path = self.root / WORKERS / f"{name}{BEAT}"
         try:
             content = path.read_bytes()
@@ -166,15 +169,16 @@ class Observer:
             return self.clock() - seen.since < 2 * beat_seconds(seen.expiry)
         except OSError:
             return True
-        ended = ended_here(path)
         seen = self._see(name, content)
-        if not ended and self.clock() - seen.since < seen.expiry:
+        if ended_here(path):
+            self.ended.add(name)
+        elif self.clock() - seen.since < seen.expiry:
             return True
-        for old in (path, path.with_suffix(STATE)):
+        for old in (path, path.with_suffix(STATE), path.with_suffix(NEW_STATE)):
             with suppress(OSError):
                 old.unlink(missing_ok=True)
         self._see(name, b"")
-        return not ended
+        return name not in self.ended
 
     def filled(self, lease: Path) -> bool:
         """Whether whoever makes a lease that names nobody yet still has the time to."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...results.activity import BEAT, STATE
+from ...results.activity import BEAT, NEW_STATE, STATE
 from ...results.errors import UserError
 from ...results.record import Failure, Record
 from ...results.store import RECORD, Store, atomic_create
@@ -78,6 +78,7 @@ class LeaseClaims(Claims):
     held: dict[str, Path] = field(default_factory=dict)
     running: dict[str, dict[str, Any]] = field(default_factory=dict)
     others: dict[str, float] = field(default_factory=dict)  # when to look again
+    unswept: dict[str, Job] = field(default_factory=dict)  # done, with a lease of somebody who lived then
     server: Server | None = None
     since: float = field(default_factory=time.time)
     _next_look: float = 0.0
@@ -97,6 +98,8 @@ class LeaseClaims(Claims):
         """Give back what is left. Nothing of ours runs any more."""
         with suppress(LeaseLostError):
             self.keep({})
+        with suppress(UserError):
+            self._sweep()
         self.heartbeat.stop()
         for beat in self.heartbeat.path.parent.glob(f"*{BEAT}"):
             self.observer.alive(beat.stem)  # which removes what a dead one of this machine has left
@@ -205,8 +208,9 @@ class LeaseClaims(Claims):
             record = self.store.outcome(job.kind, job.key)
             if record is not None:
                 self.others.pop(name, None)
-                self._sweep(job)
+                self.unswept[name] = job
                 yield name, record
+        self._sweep()
         if scan:
             self._next_scan = time.monotonic() + max(5.0, _SCAN_SHARE * (time.monotonic() - now))
 
@@ -214,12 +218,16 @@ class LeaseClaims(Claims):
         """See `Claims`."""
         time.sleep(0.1)
 
-    def _sweep(self, job: Job) -> None:
-        """Remove the lease of who has died after the job's record was written."""
-        for lease in leases(self.store.job_folder(job.kind, job.key)).values():
-            name = holder(lease)
-            if name and not self.observer.alive(name):
-                _remove(lease)
+    def _sweep(self) -> None:
+        """Remove the leases of those who have died after their job's record was written, perhaps after we saw it."""
+        for job in list(self.unswept.values()):
+            left = leases(self.store.job_folder(job.kind, job.key))
+            for lease in left.values():
+                name = holder(lease)
+                if name and not self.observer.alive(name):
+                    _remove(lease)
+            if not left:
+                del self.unswept[job.id]
 
     def _tell(self) -> None:
         """Say what runs here, for those who look: see `results.activity.Member`."""
@@ -227,7 +235,7 @@ class LeaseClaims(Claims):
         state = {"host": platform.node(), "pid": os.getpid(), "since": self.since, "devices": devices}
         path = self.heartbeat.path.with_suffix(STATE)
         with suppress(OSError):
-            temporary = path.with_suffix(".new")
+            temporary = self.heartbeat.path.with_suffix(NEW_STATE)
             temporary.write_text(json.dumps(state | {"running": self.running}))
             os.replace(temporary, path)
 

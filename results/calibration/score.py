@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 from ..errors import UserError
 from .correlation import Array
@@ -22,6 +23,8 @@ from .observations import Observations
 FORMAT = 1
 _RIDGE = 0.5  # of a row: rows are few, and proxies go together
 _LEAST_FAMILIES = 4
+_TINY = 1e-9  # of the outcome's variance
+_LEVEL = 0.05  # how often a step takes a proxy that says nothing
 _DRAWS = 1000
 
 
@@ -223,18 +226,27 @@ def _errors(data: _Table, rows: NDArray[np.intp], columns: Sequence[int]) -> Arr
 
 
 def _fit(data: _Table, rows: NDArray[np.intp], terms: int) -> tuple[list[int], float, Array, Array, Array]:
-    """Forward selection, as far as the error on left-out families falls by more than its standard error."""
+    """Forward selection, as far as the error on left-out families falls for certain: by Student's t over families,
+    whose rows share their noise, corrected for the proxies that were tried."""
     path: list[int] = []
     chosen, errors = 0, _errors(data, rows, path)
     while len(path) < min(terms, len(data.names)):
         rest = [j for j in range(len(data.names)) if j not in path]
         tried = {j: _errors(data, rows, [*path, j]) for j in rest}
         path.append(min(rest, key=lambda j: float(tried[j].mean())))
-        gain = errors - tried[path[-1]]
-        if gain.mean() > gain.std(ddof=1) / math.sqrt(len(gain)):
+        if _is_certain(errors, tried[path[-1]], data.family[rows], tried=len(rest)):
             chosen, errors = len(path), tried[path[-1]]
     path = path[:chosen]
     return path, *_solve(data.x[rows][:, np.array(path, dtype=np.intp)], data.y[rows])
+
+
+def _is_certain(before: Array, after: Array, family: NDArray[np.intp], *, tried: int) -> bool:
+    """Whether the squared error falls, where the best of so many was taken: by the mean over families of the logarithm
+    of its ratio, so that no one family decides."""
+    parts = [family == label for label in np.unique(family)]
+    means = np.array([math.log((before[part].mean() + _TINY) / (after[part].mean() + _TINY)) for part in parts])
+    error = means.std(ddof=1) / math.sqrt(len(means))
+    return bool(means.mean() > stdtrit(len(means) - 1, 1 - _LEVEL / tried) * error)
 
 
 def _left_out(data: _Table, groups: NDArray[np.intp], rows: NDArray[np.intp], terms: int) -> tuple[Array, Array]:

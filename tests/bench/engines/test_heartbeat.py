@@ -87,8 +87,12 @@ def test_a_process_of_this_machine_that_is_gone_is_dead_at_once(beats: Beats, tm
     worker = os.dup(beat.descriptor)  # as a worker of it holds one
     os.close(beat.descriptor)
     assert observer.alive(beat.name)
+    for left in (".new", ".json"):  # it was killed while it told what it ran
+        beat.path.with_suffix(left).write_text("{}")
     os.close(worker)
     assert not observer.alive(beat.name)
+    assert not observer.alive(beat.name), "its file is gone, which alone could be a mistake of somebody"
+    assert list(beat.path.parent.iterdir()) == []
     beat.descriptor = os.open(os.devnull, os.O_RDONLY)
 
 
