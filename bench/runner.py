@@ -116,7 +116,7 @@ def run_suite(
             console.print(Text(one_line(f"warning: {warning}")), soft_wrap=True)
         if runner.shares:
             _forget_failures(store, todo.values())
-        _tidy(store, runner.finished.values())
+        _tidy(store, runner.finished.values(), shared=runner.shares)
         display = executed(runner, plan.jobs, {} if plan_only else todo, console, before=before)
         _tell_skipped(plan, store, console)
     return Outcome(
@@ -280,11 +280,12 @@ def _check_cached(suite: Suite, fingerprints: Mapping[str, str], console: Consol
             console.print(Text(f"damaged {data.label} in the cache: {damage}; it is decoded again"), soft_wrap=True)
 
 
-def _tidy(store: Store, finished: Iterable[Job]) -> None:
+def _tidy(store: Store, finished: Iterable[Job], *, shared: bool) -> None:
     """Remove what a killed run has left: its last job may have died right after its record was written."""
-    remove_leftovers(store.suite_path("").parent)
+    if not shared:  # others may be writing their suites
+        remove_leftovers(store.suite_path("").parent)
     for job in finished:
-        clean_attempt(store.job_folder(job.kind, job.key))
+        clean_attempt(store.job_folder(job.kind, job.key), shared=shared)
 
 
 def _forget_failures(store: Store, jobs: Iterable[Job]) -> None:

@@ -21,6 +21,7 @@ INTERRUPTED = 75  # stopped on request; training has left a checkpoint
 DAMAGED = 76  # what another job has left is damaged; there is no record
 
 CHECKPOINT = "checkpoint.safetensors"
+LEASE = "lease-"  # and a number: see `engines.leases`
 # What a pass over samples has collected so far (see `tasks.chunks` and `tasks.encoding`).
 _PARTS = ("chunk-*.safetensors", "*.part")
 _PROGRESS = "progress"
@@ -82,9 +83,14 @@ def start_attempt(folder: Path, *, alone: bool = True) -> Path:
     return folder / "log" / f"attempt-{1 + max((int(n) for n in logs if n.isdigit()), default=0)}.log"
 
 
-def clean_attempt(folder: Path) -> None:
+def remove_temporaries(folder: Path, *, shared: bool) -> None:
+    """Remove the temporary files of killed writers; where others share the folder, not of leases: theirs may live."""
+    remove_leftovers(folder, spare=LEASE if shared else "")
+
+
+def clean_attempt(folder: Path, *, shared: bool = False) -> None:
     """Remove what a job needs only until it is finished: checkpoint, progress, temporary files of killed writers."""
-    remove_leftovers(folder)
+    remove_temporaries(folder, shared=shared)
     parts = (path.name for pattern in _PARTS for path in folder.glob(pattern))
     for name in (CHECKPOINT, _PROGRESS, f"{_PROGRESS}.new", *parts):
         with suppress(OSError):

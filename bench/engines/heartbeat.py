@@ -182,7 +182,12 @@ class Observer:
 
     def filled(self, lease: Path) -> bool:
         """Whether whoever makes a lease that names nobody yet still has the time to."""
-        return self.clock() - self._see(str(lease), b"").since < 2 * beat_seconds(self.expiry)
+        try:
+            facts = lease.stat()  # each time anew: one of that name may have been given back and taken again
+        except OSError:
+            return True
+        seen = self._see(str(lease), f"{facts.st_ino} {facts.st_mtime_ns}".encode())
+        return self.clock() - seen.since < 2 * beat_seconds(self.expiry)
 
     def _see(self, name: str, content: bytes) -> _Seen:
         """Since when this process has seen that counter."""

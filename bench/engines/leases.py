@@ -25,13 +25,14 @@ from ...results.store import RECORD, Store, atomic_create
 from ..hardware import Machine
 from ..jobs import Job
 from ..signals import interrupts_ignored
+from ..worker_protocol import LEASE
 from .claims import Claims
 from .client import Server
 from .heartbeat import Heartbeat, Observer
 from .interface import Event
 from .local import LocalEngine, Scheduler, failed_record
 
-LEASE = re.compile(r"lease-([1-9][0-9]{0,8})")
+_NUMBERED = re.compile(rf"{LEASE}([1-9][0-9]{{0,8}})")
 MOST_LEASES = 10  # of one job, each of a process that died: then the job is what kills them
 _LOOK_SECONDS = 1.0  # between two looks at a job that others have
 _LOST = "this process gave no sign of life for too long (it was stopped, or its disk hung); it joins again"
@@ -50,7 +51,7 @@ def leases(folder: Path) -> dict[int, Path]:
         return {}
     except OSError as error:
         raise UserError(f"cannot read {folder}: {error.strerror or error}") from None
-    return {int(match[1]): folder / name for name in names if (match := LEASE.fullmatch(name))}
+    return {int(match[1]): folder / name for name in names if (match := _NUMBERED.fullmatch(name))}
 
 
 def _remove(path: Path) -> None:
@@ -59,12 +60,12 @@ def _remove(path: Path) -> None:
 
 
 def holder(lease: Path) -> str | None:
-    """The name of who has taken the lease; "" while it is being written, None where it is there no longer."""
+    """The name of who has taken the lease; "" while it is being written, None where it can't be read (any more)."""
     try:
         return lease.read_text().strip()
-    except FileNotFoundError:
+    except OSError:
         return None
-    except (OSError, ValueError):
+    except ValueError:
         return ""
 
 
@@ -139,7 +140,7 @@ class LeaseClaims(Claims):
                 return False
         elif self._done(job):
             return False
-        lease = folder / f"lease-{number + 1}"
+        lease = folder / f"{LEASE}{number + 1}"
         if not self._create(lease):
             return False
         # It may be an old number: others took this job, and perhaps did it, since we looked.

@@ -214,7 +214,8 @@ class Scheduler:
         self.server_deaths = 0
         record = self.store.outcome(job.kind, job.key)
         if record is not None and record.status == "finished":
-            clean_attempt(run.folder)  # it may have been killed right after its record was written
+            # It may have been killed right after its record was written.
+            clean_attempt(run.folder, shared=bool(self.claims.lease(job)))
             self.finished[name] = job
             yield Event(kind="finished", job=name, seconds=seconds)
         elif status == UNWRITABLE:
