@@ -108,7 +108,8 @@ def run_suite(
         runner.finished = _intact(store, plan.jobs, console)
         before = len(runner.finished)
         todo = {name: job for name, job in plan.jobs.items() if name not in runner.finished}
-        todo = _sized(todo, plan, runner, console)
+        if not plan_only:
+            todo = sized_for(runner, todo, plan.jobs, console)
         if todo:
             _check_cached(loaded, prints, console, cache)
             _tell_counts(plan, todo, store, console, cache)
@@ -205,16 +206,17 @@ def executed(
     return display
 
 
-def _sized(todo: dict[str, Job], plan: Plan, runner: Engine, console: Console) -> dict[str, Job]:
-    """The jobs with the memory that their steps take: measured where a guess might be far too low."""
+def sized_for(runner: Engine, todo: dict[str, Job], jobs: Mapping[str, Job], console: Console) -> dict[str, Job]:
+    """Those of `jobs` that are in `todo`, with the memory that their steps take of the engine's device: measured where
+    a guess might be far too low."""
     store, device = runner.settings.store, runner.device
     table = Footprints(store.root)
-    unknown = [item for job in worth_measuring(todo).values() if (item := subject(job, plan.jobs, device))]
+    unknown = [item for job in worth_measuring(todo).values() if (item := subject(job, jobs, device))]
     with console.status("measuring what steps take"):
         for _ in table.measure(unknown, runner.settings.imports):
             pass
-    ratios = measured_ratios(store, plan.jobs, runner.finished.values(), table, device=device)
-    return sized(todo, plan.jobs, table, device=device, ratios=ratios)
+    ratios = measured_ratios(store, jobs, runner.finished.values(), table, device=device)
+    return sized(todo, jobs, table, device=device, ratios=ratios)
 
 
 def _others(store: Store, suite: str, cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
