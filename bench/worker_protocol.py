@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -24,6 +25,7 @@ CHECKPOINT = "checkpoint.safetensors"
 LEASE = "lease-"  # and a number: see `engines.leases`
 # What a pass over samples has collected so far (see `tasks.chunks` and `tasks.encoding`).
 _PARTS = ("chunk-*.safetensors", "*.part")
+_PART_FOLDERS = "part-*"  # see `tasks.interface.Context.part`
 _PROGRESS = "progress"
 _PROGRESS_SECONDS = 0.5
 
@@ -95,6 +97,8 @@ def clean_attempt(folder: Path, *, shared: bool = False) -> None:
     for name in (CHECKPOINT, _PROGRESS, f"{_PROGRESS}.new", *parts):
         with suppress(OSError):
             (folder / name).unlink(missing_ok=True)
+    for part in folder.glob(_PART_FOLDERS):
+        shutil.rmtree(part, ignore_errors=True)
 
 
 class ProgressFile:

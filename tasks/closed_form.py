@@ -58,7 +58,7 @@ def measure(
         prior: ClosedForm = closed_forms.get(name)().build(tokenizer.spec)
         prior.device = context.device
         prior.fit(data)
-        told = replace(context, progress=_quiet)
+        told = replace(context.part(name), progress=_quiet)
         drawn = generate(prior, tokenizer, latents, options, told, references=references, stream=name)
         own = [_renamed(name, metric) for metric in drawn.metrics if metric.name.startswith(("gfd_", "gfid"))]
         metrics += own

@@ -160,7 +160,8 @@ def law_metrics(micro: MicroPrior, full_flops: float) -> tuple[Metric, ...]:
     middles = [per_step * (a + b) / 2 for a, b in pairwise(steps)]
     law = fit_law(middles, [float(row["loss"]) for row in rows])
     line = f"L = a + b C^-c, fitted to the training curve at {micro.share:.1%} of the compute"
-    loss, exponent = (None, None) if law is None else (law.at(full_flops), law.exponent)
+    loss = None if law is None else law.at(full_flops)
+    exponent = None if law is None or law.scale == 0 else law.exponent
     return (
         _metric("micro_law_loss", loss, len(rows), line + ", at all of it"),
         _metric("micro_law_exponent", exponent, len(rows), f"c of {line}", direction="none"),
