@@ -191,6 +191,8 @@ def executed(
 ) -> Display:
     """Those of `jobs` that are in `todo`, executed and shown. One that turns out to be damaged joins them."""
     store = runner.settings.store
+    for line in runner.notes if todo else ():
+        console.print(Text(line), soft_wrap=True)
     display = Display(
         console=console,
         jobs=todo,
