@@ -28,6 +28,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..results.answers import keep_for_answers
 from ..tasks.latents import LatentBatch
 from ..tasks.priors.build import build_prior
 from ..tasks.priors.config import priors
@@ -270,6 +271,7 @@ def measured(item: Subject) -> Footprint:
 
 def main() -> None:
     """Measure what standard input names."""
+    answers = keep_for_answers()
     request = json.load(sys.stdin)
     torch.set_num_threads(1)
     repeat_imports(Import(**item) for item in request["imports"])
@@ -278,7 +280,7 @@ def main() -> None:
             answer = dataclasses.asdict(measured(Subject(**item)))
         except Exception as error:  # one that can't be measured has its guess
             answer = {"error": " ".join(f"{type(error).__name__}: {error}".split())[:300]}
-        print(json.dumps(answer), flush=True)
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -87,6 +87,14 @@ def machine(devices: str = "auto", *, jobs_per_device: int | None = None) -> Mac
     )
 
 
+def capped(machine: Machine, jobs_per_device: int | None) -> str:
+    """A line that says so where fewer jobs run at a time than were asked for; "" where as many do."""
+    device = machine.devices[0]
+    if jobs_per_device is None or device.units >= jobs_per_device:
+        return ""
+    return f"--jobs-per-device {jobs_per_device}: on the CPU a job takes at least one core, so that {device.units} run"
+
+
 def _free_memory() -> int:
     """Bytes that can be had without swapping."""
     try:

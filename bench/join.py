@@ -16,7 +16,7 @@ from .engines.leases import LeaseEngine
 from .imports import Import, repeat_imports
 from .plan_file import PlanFile, read_plans
 from .progress import StderrConsole
-from .runner import executed, locked, make_cache
+from .runner import executed, locked, make_cache, sized_for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,7 @@ def join(
             settings = _settings(plans, imports, store, cache, devices=devices, jobs_per_device=jobs_per_device)
             engine = LeaseEngine(settings)
             engine.finished = finished
+            todo = sized_for(engine, todo, jobs, console)
             display = executed(engine, jobs, todo, console, before=len(finished))
             settled |= todo.keys()
             total = Joined(

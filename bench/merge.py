@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..results.errors import UserError
 from ..results.record import Record
-from ..results.store import Store, SuiteFile, atomic_file
+from ..results.store import Store, SuiteCell, SuiteFile, atomic_file
 
 
 class ConflictError(UserError):
@@ -92,22 +92,48 @@ def _differing(a: Record, b: Record) -> str:
 def _suites(stores: Sequence[Store]) -> tuple[dict[str, SuiteFile], list[str]]:
     merged: dict[str, SuiteFile] = {}
     conflicts = []
-    places: dict[tuple[str, str], tuple[Mapping[str, Any], Path]] = {}
+    cells: dict[str, list[tuple[SuiteCell, Path]]] = {}
     for store in stores:
         for suite in store.read_suites():
-            known = merged.setdefault(suite["suite"], {**suite, "cells": []})
+            known = merged.setdefault(suite["suite"], {**suite})
             known["kinds"] = [*known["kinds"], *(kind for kind in suite["kinds"] if kind not in known["kinds"])]
             claims = known.get("claims", [])
             known["claims"] = [*claims, *(claim for claim in suite.get("claims", []) if claim not in claims)]
-            for cell in suite["cells"]:
-                place = (suite["suite"], cell["cell"])
-                if place not in places:
-                    places[place] = (cell, store.root)
-                    known["cells"].append(cell)
-                elif places[place][0]["jobs"] != cell["jobs"]:
-                    where = f"{places[place][1]} and in {store.root}"
-                    conflicts.append(f"{cell['cell']} of the suite {suite['suite']!r} has other jobs in {where}")
+            joined = cells.setdefault(suite["suite"], [])
+            conflicts += [
+                f"{cell} of the suite {suite['suite']!r} has other jobs in {where} and in {store.root}"
+                for cell, where in _join(joined, suite["cells"], store.root)
+            ]
+            known["cells"] = [cell for cell, _ in joined]
     return merged, conflicts
+
+
+def _join(joined: list[tuple[SuiteCell, Path]], cells: Sequence[SuiteCell], root: Path) -> list[tuple[str, Path]]:
+    """Add a suite's `cells` in `root` to those of the folders before, and return the conflicts: names, and where.
+
+    One folder may have several cells of a name, with a tokenizer each: a run with `--extend` keeps the old ones. Those
+    of two folders are of one suite if a tokenizer is in both.
+    """
+    before: dict[str, list[tuple[SuiteCell, Path]]] = {}
+    for cell, place in joined:
+        before.setdefault(cell["cell"], []).append((cell, place))
+    tokenizers: dict[str, set[str | None]] = {}
+    for cell in cells:
+        tokenizers.setdefault(cell["cell"], set()).add(cell["jobs"].get("tokenizer"))
+    conflicts = []
+    for cell in cells:
+        name, tokenizer = cell["cell"], cell["jobs"].get("tokenizer")
+        others = before.get(name, [])
+        if any(other["jobs"] == cell["jobs"] for other, _ in others):
+            continue
+        rivals = [place for other, place in others if other["jobs"].get("tokenizer") == tokenizer]
+        if not tokenizers[name] & {other["jobs"].get("tokenizer") for other, _ in others}:
+            rivals = [place for _, place in others]
+        if rivals:
+            conflicts.append((name, rivals[0]))
+        else:
+            joined.append((cell, root))
+    return conflicts
 
 
 def _copy(store: Store, record: Record, target: Store) -> None:

@@ -108,7 +108,8 @@ def run_suite(
         runner.finished = _intact(store, plan.jobs, console)
         before = len(runner.finished)
         todo = {name: job for name, job in plan.jobs.items() if name not in runner.finished}
-        todo = _sized(todo, plan, runner, console)
+        if not plan_only:
+            todo = sized_for(runner, todo, plan.jobs, console)
         if todo:
             _check_cached(loaded, prints, console, cache)
             _tell_counts(plan, todo, store, console, cache)
@@ -116,7 +117,7 @@ def run_suite(
             console.print(Text(one_line(f"warning: {warning}")), soft_wrap=True)
         if runner.shares:
             _forget_failures(store, todo.values())
-        _tidy(store, runner.finished.values())
+        _tidy(store, runner.finished.values(), shared=runner.shares)
         display = executed(runner, plan.jobs, {} if plan_only else todo, console, before=before)
         _tell_skipped(plan, store, console)
     return Outcome(
@@ -190,6 +191,8 @@ def executed(
 ) -> Display:
     """Those of `jobs` that are in `todo`, executed and shown. One that turns out to be damaged joins them."""
     store = runner.settings.store
+    for line in runner.notes if todo else ():
+        console.print(Text(line), soft_wrap=True)
     display = Display(
         console=console,
         jobs=todo,
@@ -205,16 +208,17 @@ def executed(
     return display
 
 
-def _sized(todo: dict[str, Job], plan: Plan, runner: Engine, console: Console) -> dict[str, Job]:
-    """The jobs with the memory that their steps take: measured where a guess might be far too low."""
+def sized_for(runner: Engine, todo: dict[str, Job], jobs: Mapping[str, Job], console: Console) -> dict[str, Job]:
+    """Those of `jobs` that are in `todo`, with the memory that their steps take of the engine's device: measured where
+    a guess might be far too low."""
     store, device = runner.settings.store, runner.device
     table = Footprints(store.root)
-    unknown = [item for job in worth_measuring(todo).values() if (item := subject(job, plan.jobs, device))]
+    unknown = [item for job in worth_measuring(todo).values() if (item := subject(job, jobs, device))]
     with console.status("measuring what steps take"):
         for _ in table.measure(unknown, runner.settings.imports):
             pass
-    ratios = measured_ratios(store, plan.jobs, runner.finished.values(), table, device=device)
-    return sized(todo, plan.jobs, table, device=device, ratios=ratios)
+    ratios = measured_ratios(store, jobs, runner.finished.values(), table, device=device)
+    return sized(todo, jobs, table, device=device, ratios=ratios)
 
 
 def _others(store: Store, suite: str, cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -280,11 +284,12 @@ def _check_cached(suite: Suite, fingerprints: Mapping[str, str], console: Consol
             console.print(Text(f"damaged {data.label} in the cache: {damage}; it is decoded again"), soft_wrap=True)
 
 
-def _tidy(store: Store, finished: Iterable[Job]) -> None:
+def _tidy(store: Store, finished: Iterable[Job], *, shared: bool) -> None:
     """Remove what a killed run has left: its last job may have died right after its record was written."""
-    remove_leftovers(store.suite_path("").parent)
+    if not shared:  # others may be writing their suites
+        remove_leftovers(store.suite_path("").parent)
     for job in finished:
-        clean_attempt(store.job_folder(job.kind, job.key))
+        clean_attempt(store.job_folder(job.kind, job.key), shared=shared)
 
 
 def _forget_failures(store: Store, jobs: Iterable[Job]) -> None:

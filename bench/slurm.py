@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,7 @@ class Element:
         """Work; returns the exit code of `latentbench work`. Raises RuntimeError for one that says it could not."""
         command = [sys.executable, "-P", "-m", f"{__package__}.cli", "work", self.root, *self.arguments]
         self.process = subprocess.Popen(command)
+        _await_end(self.process.pid)
         code = self.process.wait()
         if code not in (0, 1, _INTERRUPTED):
             raise RuntimeError(f"`latentbench work {self.root}` ended with exit code {code}; what it said stands above")
@@ -40,10 +44,20 @@ class Element:
         """Stop the work; returns what submitit queues again."""
         from submitit.helpers import DelayedSubmission
 
-        if self.process is not None:
-            self.process.terminate()
-            self.process.wait()
+        if self.process is not None and self.process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.process.pid, signal.SIGTERM)
+            _await_end(self.process.pid)
         return DelayedSubmission(Element(self.root, self.arguments))
+
+
+def _await_end(pid: int) -> None:
+    """Wait until the child has ended; its exit code stays to be read.
+
+    Not by `Popen`, whose methods hold a lock: `checkpoint` runs in a signal's handler, in the middle of `__call__`.
+    """
+    with suppress(ChildProcessError):  # its code has been read
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
 def submit(

@@ -65,7 +65,7 @@ def status(root: Path) -> Status:
     by = Counter(state.status for state in ended.values())
     failed = {job: state for job, state in ended.items() if state.status == "failed"}
     waiting = [job for job in planned if job not in ended and job not in running]
-    skipped = _below(planned, failed)
+    skipped = _below(planned, failed, waiting)
     seconds: dict[str, float] = {}
     for job, state in ended.items():
         kind = planned[job].kind
@@ -161,12 +161,13 @@ def _at_work(store: Store, planned: Planned, host: str, device: str, since: floa
     )
 
 
-def _below(planned: Mapping[str, Planned], failed: Iterable[str]) -> set[str]:
-    """The jobs that need one of the failed ones, at whatever distance; `planned` has each after those it needs."""
+def _below(planned: Mapping[str, Planned], failed: Iterable[str], waiting: Iterable[str]) -> set[str]:
+    """Those of the waiting jobs, each after those it needs, that need one of the failed ones at whatever distance. What
+    was done before another attempt failed is done, and what needs it alone can be."""
     gone = set(failed)
     skipped = set()
-    for job, facts in planned.items():
-        if job not in gone and any(needed in gone for needed in facts.depends):
+    for job in waiting:
+        if any(needed in gone for needed in planned[job].depends):
             gone.add(job)
             skipped.add(job)
     return skipped

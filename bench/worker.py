@@ -25,7 +25,7 @@ from ..results.canonical import pretty
 from ..results.digest import file_digest
 from ..results.errors import UserError
 from ..results.record import Failure, InvalidRecord, JobResult, Record
-from ..results.store import Store, atomic_write, remove_leftovers
+from ..results.store import Store, atomic_write
 from ..tasks.config import Precision
 from .imports import repeat_imports
 from .job_files import placed
@@ -41,6 +41,7 @@ from .worker_protocol import (
     ProgressFile,
     WorkerRequest,
     clean_attempt,
+    remove_temporaries,
     write_shortage,
 )
 
@@ -74,7 +75,7 @@ def work(data: Mapping[str, Any], *, listen: bool = True) -> int:
     unwritable = False
     outcome: dict[str, Any]
     try:
-        remove_leftovers(folder)
+        remove_temporaries(folder, shared=bool(request.lease))
         identity = {"kind": job.kind, "key": job.key, "title": job.title, "config": dict(job.config)}
         identity |= {"versions": dict(job.versions), "depends": dict(job.depends), "runtime": dict(job.runtime)}
         atomic_write(folder / "config.json", pretty(identity))
@@ -115,7 +116,7 @@ def work(data: Mapping[str, Any], *, listen: bool = True) -> int:
         _say(str(error))
         return UNWRITABLE
     if outcome["status"] == "finished":
-        clean_attempt(folder)
+        clean_attempt(folder, shared=bool(request.lease))
     _say(f"{outcome['status']} after {seconds:.1f} s")
     if unwritable:
         return UNWRITABLE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,8 +24,10 @@ OUT_OF_MEMORY = 77  # there is no record; what was asked for `read_shortage` tel
 BROKEN_DEVICE = 78  # an error of the GPU itself; there is no record
 
 CHECKPOINT = "checkpoint.safetensors"
+LEASE = "lease-"  # and a number: see `engines.leases`
 # What a pass over samples has collected so far (see `tasks.chunks` and `tasks.encoding`).
 _PARTS = ("chunk-*.safetensors", "*.part")
+_PART_FOLDERS = "part-*"  # see `tasks.interface.Context.part`
 _PROGRESS = "progress"
 _SHORTAGE = "out-of-memory"
 _PROGRESS_SECONDS = 0.5
@@ -88,13 +91,20 @@ def start_attempt(folder: Path, *, alone: bool = True) -> Path:
     return folder / "log" / f"attempt-{1 + max((int(n) for n in logs if n.isdigit()), default=0)}.log"
 
 
-def clean_attempt(folder: Path) -> None:
+def remove_temporaries(folder: Path, *, shared: bool) -> None:
+    """Remove the temporary files of killed writers; where others share the folder, not of leases: theirs may live."""
+    remove_leftovers(folder, spare=LEASE if shared else "")
+
+
+def clean_attempt(folder: Path, *, shared: bool = False) -> None:
     """Remove what a job needs only until it is finished: checkpoint, progress, temporary files of killed writers."""
-    remove_leftovers(folder)
+    remove_temporaries(folder, shared=shared)
     parts = (path.name for pattern in _PARTS for path in folder.glob(pattern))
     for name in (CHECKPOINT, _PROGRESS, f"{_PROGRESS}.new", _SHORTAGE, *parts):
         with suppress(OSError):
             (folder / name).unlink(missing_ok=True)
+    for part in folder.glob(_PART_FOLDERS):
+        shutil.rmtree(part, ignore_errors=True)
 
 
 class ProgressFile:

@@ -114,9 +114,14 @@ def _link(temporary: Path, path: Path) -> None:
     temporary.unlink()
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that a killed writer left in `folder` (not below). For the folder's one owner."""
+def remove_leftovers(folder: Path, *, spare: str = "") -> None:
+    """Remove the temporary files that a killed writer left in `folder` (not below). For the folder's one owner.
+
+    Those of files whose name begins with `spare`, if any, are left: others may be writing them.
+    """
     for path in folder.glob(f".*{_TEMPORARY}"):
+        if spare and path.name.startswith(f".{spare}"):
+            continue
         with suppress(OSError):
             path.unlink()
 

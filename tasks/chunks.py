@@ -17,12 +17,12 @@ from .tensors import digest_of, save_tensors
 
 PATTERN = "chunk-*.safetensors"  # removed when the job is finished
 SECONDS = 30.0  # of work that an end may cost
-_FETCHED = 32  # additions between two waits for the device
+FETCHED = 32  # additions between two waits for the device
 _STATE = "state."
 
 
 class Rows:
-    """Rows of tensors by name, in order. They may lie on a device: they are fetched once per `_FETCHED` additions, not
+    """Rows of tensors by name, in order. They may lie on a device: they are fetched once per `FETCHED` additions, not
     at each."""
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Rows:
         for name, tensor in rows.items():
             self.parts.setdefault(name, []).append(tensor)
         self._waiting += 1
-        if self._waiting >= _FETCHED:
+        if self._waiting >= FETCHED:
             self.fetch()
 
     def fetch(self) -> None:

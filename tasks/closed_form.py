@@ -18,9 +18,9 @@ from ..tokenizers.interface import Tokenizer
 from ..tokenizers.seeding import derive_seed
 from .closed_forms import closed_forms
 from .closed_forms.interface import ClosedForm
-from .config import ClosedFormTaskConfig, GenerationConfig
+from .config import ClosedFormTaskConfig
 from .distances import Reference
-from .generation import generate
+from .generation import proxy_distances
 from .interface import Context
 from .latents import LatentStore
 from .metrics.balls import evenly
@@ -46,22 +46,24 @@ def measure(
     metrics: list[Metric] = []
     seconds: dict[str, float] = {}
     measured_by: dict[str, str] = {}
-    options = GenerationConfig(
-        samples=config.samples,
-        batch_size=config.batch_size,
-        reference=config.reference,
-        vocoder_iterations=config.vocoder_iterations,
-        keep=0,
-    )
     for done, name in enumerate(asked):
         started = time.monotonic()
         prior: ClosedForm = closed_forms.get(name)().build(tokenizer.spec)
         prior.device = context.device
         prior.fit(data)
-        told = replace(context, progress=_quiet)
-        drawn = generate(prior, tokenizer, latents, options, told, references=references, stream=name)
-        own = [_renamed(name, metric) for metric in drawn.metrics if metric.name.startswith(("gfd_", "gfid"))]
-        metrics += own
+        told = replace(context.part(name), progress=_quiet)
+        own = proxy_distances(
+            prior,
+            tokenizer,
+            latents,
+            config,
+            told,
+            references=references,
+            named=f"cfd_{name}_{{}}".format,
+            stream=name,
+        )
+        line = f"samples of the prior in closed form {name!r}"
+        metrics += (replace(metric, protocol=f"{metric.protocol}; {line}") for metric in own)
         measured_by |= {metric.name: name for metric in own}
         seconds[name] = round(time.monotonic() - started, 3)
         context.progress(done + 1, len(asked), name)
@@ -84,15 +86,3 @@ def _training_data(latents: LatentStore, config: ClosedFormTaskConfig, seed: int
     data = read.codes if latents.spec.discrete else read.values
     assert data is not None
     return data
-
-
-def _renamed(prior: str, metric: Metric) -> Metric:
-    net = "inception" if metric.name == "gfid" else metric.name.removeprefix("gfd_")
-    return replace(
-        metric,
-        name=f"cfd_{prior}_{net}",
-        role="modelability",
-        compared="table",
-        shown="asked",
-        protocol=f"{metric.protocol}; samples of the prior in closed form {prior!r}",
-    )

@@ -17,7 +17,8 @@ LEAST_POINTS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeLaw:
-    """The floor a, and b and c of b (C / unit)^-c, unit being the largest compute that was fitted."""
+    """The floor a, and b and c of b (C / unit)^-c, unit being the largest compute that was fitted; where b is 0, any c
+    fits."""
 
     floor: float
     scale: float

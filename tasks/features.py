@@ -8,32 +8,24 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .chunks import Chunks, Rows
+from .chunks import FETCHED, Rows
 from .interface import BatchSource, FeatureNet, slices
 from .partial_files import PartialFiles
 from .precision import computing_in
 
-_FETCHED = 32  # batches between two waits for the device
 
-
-def collect(net: FeatureNet, batches: Iterable[Tensor], *, chunks: Chunks | None = None) -> Tensor:
+def collect(net: FeatureNet, batches: Iterable[Tensor]) -> Tensor:
     """Features `[N, dim]` float32 on the CPU of all `batches` (`[B, C, *shape]` each, on the net's device).
 
     Runs in full float32 (no autocast, no TF32) unless the net is set to another precision. Holds one batch of signals
     at a time, and fetches features from a device many batches at a time.
-    With `chunks` the batches are those behind the samples that these have, and the features those of all.
     """
     rows = Rows()
     with torch.inference_mode():
         for batch in batches:
             with computing_in("float32", batch.device):
-                features = net(batch).float()
-            if chunks is None:
-                rows.add({"features": features})
-            else:
-                chunks.add(len(features), {"features": features}, {})
-    collected = rows.joined() if chunks is None else chunks.rows()
-    return collected.get("features", torch.zeros(0, net.dim))
+                rows.add({"features": net(batch).float()})
+    return rows.joined().get("features", torch.zeros(0, net.dim))
 
 
 @torch.inference_mode()
@@ -62,7 +54,7 @@ def write_features(
             with computing_in("float32", device):
                 rows.add({".npy": net(batch).float()})
             done = int(indices[-1]) + 1
-            if device.type == "cpu" or number % _FETCHED == 0 or done == total:
+            if device.type == "cpu" or number % FETCHED == 0 or done == total:
                 files.append({".npy": rows.joined()[".npy"].numpy()})
                 rows = Rows()
             progress(done, total, "features")

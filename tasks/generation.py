@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ from ..tokenizers.interface import Latents, Tokenizer
 from ..tokenizers.mel import LogMel
 from ..tokenizers.spec import LatentSpec
 from .chunks import Chunks
-from .config import GenerationConfig
+from .config import ClosedFormTaskConfig, GenerationConfig, MicroPriorTaskConfig
 from .distances import Reference, distances, floor
 from .interface import Context
 from .latents import LatentSplit, LatentStore
@@ -110,6 +111,35 @@ def generate(
     }
     artifacts = (SAMPLES,) if "samples" in collected else ()
     return JobResult(metrics=tuple(metrics), extra=extra, artifacts=artifacts, run=run)
+
+
+def proxy_distances(
+    prior: Sampler,
+    tokenizer: Tokenizer,
+    latents: LatentStore,
+    config: ClosedFormTaskConfig | MicroPriorTaskConfig,
+    context: Context,
+    *,
+    references: dict[str, Reference],
+    named: Callable[[str], str],
+    stream: str = "",
+) -> list[Metric]:
+    """The Fréchet distances of a prior that stands in for the trained one, called `named(net)`; else as `generate`."""
+    options = GenerationConfig(
+        samples=config.samples,
+        batch_size=config.batch_size,
+        reference=config.reference,
+        vocoder_iterations=config.vocoder_iterations,
+        keep=0,
+    )
+    drawn = generate(prior, tokenizer, latents, options, context, references=references, stream=stream)
+    nets = {metric.name: metric.name.removeprefix("gfd_") for metric in drawn.metrics if metric.name.startswith("gfd_")}
+    nets["gfid"] = "inception"
+    return [
+        replace(metric, name=named(nets[metric.name]), role="modelability", compared="table", shown="asked")
+        for metric in drawn.metrics
+        if metric.name in nets
+    ]
 
 
 def _watch(device: torch.device, chunks: Chunks, name: str) -> Stopwatch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -153,3 +153,9 @@ class Context:
     progress: Callable[[int, int, str], None] = lambda done, total, message: None
     nets: Mapping[str, FeatureNet] = field(default_factory=dict)
     references: Mapping[tuple[str, str], Any] = field(default_factory=dict)
+
+    def part(self, name: str) -> Context:
+        """The same with a folder of its own, for what goes on where it was ended; it goes when the job is finished."""
+        folder = self.folder / f"part-{name}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return replace(self, folder=folder)

@@ -21,9 +21,9 @@ from ..results.record import JobResult
 from ..tokenizers.interface import Latents, Tokenizer
 from ..tokenizers.mel import LogMel
 from .compute_law import fit_law
-from .config import GenerationConfig, MicroPriorTaskConfig
+from .config import MicroPriorTaskConfig
 from .distances import Reference
-from .generation import generate, held_out
+from .generation import held_out, proxy_distances
 from .interface import Context, FitReport, batches
 from .latents import LatentBatch, LatentStore
 from .metrics.frechet import FrechetReference, frechet_metric
@@ -72,15 +72,8 @@ def measure(
         spent.update({metric.name: micro.report.seconds + time.monotonic() - started for metric in measured})
 
     started = time.monotonic()
-    options = GenerationConfig(
-        samples=config.samples,
-        batch_size=config.batch_size,
-        reference=config.reference,
-        vocoder_iterations=config.vocoder_iterations,
-        keep=0,
-    )
-    drawn = generate(prior, tokenizer, latents, options, context, references=references)
-    add([_renamed(tag, metric) for metric in drawn.metrics if metric.name.startswith(("gfd_", "gfid"))], started)
+    named = f"micro_gfd_{tag}_{{}}".format
+    add(proxy_distances(prior, tokenizer, latents, config, context, references=references, named=named), started)
     started = time.monotonic()
     add(_held_out(tag, prior, latents, context), started)
     for level in config.levels:
@@ -160,7 +153,8 @@ def law_metrics(micro: MicroPrior, full_flops: float) -> tuple[Metric, ...]:
     middles = [per_step * (a + b) / 2 for a, b in pairwise(steps)]
     law = fit_law(middles, [float(row["loss"]) for row in rows])
     line = f"L = a + b C^-c, fitted to the training curve at {micro.share:.1%} of the compute"
-    loss, exponent = (None, None) if law is None else (law.at(full_flops), law.exponent)
+    loss = None if law is None else law.at(full_flops)
+    exponent = None if law is None or law.scale == 0 else law.exponent
     return (
         _metric("micro_law_loss", loss, len(rows), line + ", at all of it"),
         _metric("micro_law_exponent", exponent, len(rows), f"c of {line}", direction="none"),
@@ -197,11 +191,6 @@ def _features(
     if mel is not None:
         heard = LogMel(mel).to(context.device).invert(signal, iterations=config.vocoder_iterations)
     return {name: net_features(net, signal, heard).cpu() for name, net in context.nets.items()}
-
-
-def _renamed(tag: str, metric: Metric) -> Metric:
-    net = "inception" if metric.name == "gfid" else metric.name.removeprefix("gfd_")
-    return replace(metric, name=f"micro_gfd_{tag}_{net}", role="modelability", compared="table", shown="asked")
 
 
 def _metric(name: str, value: float | None, n: int, protocol: str, **rest: str) -> Metric:

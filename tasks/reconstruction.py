@@ -6,11 +6,10 @@ the same vocoder) stands beside it, so that its loss is not blamed on the tokeni
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -155,11 +154,6 @@ def _rendered(decoded: Tensor, vocoder: LogMel | None, signal: SignalSpec, confi
 
 def _through(signal: SignalSpec, config: ReconstructionConfig) -> str:
     return f"audio through Griffin-Lim, {config.vocoder_iterations} iterations" if signal.mel is not None else ""
-
-
-def _slices(total: int, size: int) -> Iterator[np.ndarray]:
-    for start in range(0, total, size):
-        yield np.arange(start, min(start + size, total))
 
 
 def _of_grids(histograms: Sequence[Sequence[CodeHistogram]]) -> list[Metric]:

@@ -26,8 +26,14 @@ from ...results.errors import UserError
 from ...results.store import atomic_write
 from ..signals import uptime
 
-_BEATS = 6  # in the time after which others take over
+_BEATS = 6  # at least, in the time after which others take over
+_MOST_SECONDS = 30.0  # between two: who has been silent for minutes is shown no more (`results.activity`)
 _COUNTER = 20  # digits
+
+
+def beat_seconds(expiry: float) -> float:
+    """How long it is from one sign of life to the next."""
+    return min(expiry / _BEATS, _MOST_SECONDS)
 
 
 class Heartbeat:
@@ -101,7 +107,7 @@ class Heartbeat:
         return False
 
     def _beat(self) -> None:
-        while not self._ended.wait(self.expiry / _BEATS):
+        while not self._ended.wait(beat_seconds(self.expiry)):
             began = uptime()
             if began < self.allowed and self._renew():
                 self.allowed = began + self.expiry / 2
@@ -160,7 +166,7 @@ class Observer:
         except FileNotFoundError:
             # Somebody has declared it dead, perhaps in the moment of a sign: it notices with its next.
             seen = self._see(name, b"")
-            return self.clock() - seen.since < 2 * seen.expiry / _BEATS
+            return self.clock() - seen.since < 2 * beat_seconds(seen.expiry)
         except OSError:
             return True
         seen = self._see(name, content)
@@ -173,6 +179,15 @@ class Observer:
                 old.unlink(missing_ok=True)
         self._see(name, b"")
         return name not in self.ended
+
+    def filled(self, lease: Path) -> bool:
+        """Whether whoever makes a lease that names nobody yet still has the time to."""
+        try:
+            facts = lease.stat()  # each time anew: one of that name may have been given back and taken again
+        except OSError:
+            return True
+        seen = self._see(str(lease), f"{facts.st_ino} {facts.st_mtime_ns}".encode())
+        return self.clock() - seen.since < 2 * beat_seconds(self.expiry)
 
     def _see(self, name: str, content: bytes) -> _Seen:
         """Since when this process has seen that counter."""

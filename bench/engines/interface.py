@@ -64,6 +64,7 @@ class Engine(ABC):
 
     finished: Mapping[str, Job] = MappingProxyType({})
     shares: ClassVar[bool] = False
+    notes: tuple[str, ...] = ()  # lines that are said before its first job
     device: str = "cpu"  # or "cuda": the sort of device for whose memory jobs are planned
 
     def __init__(self, settings: EngineSettings) -> None:

@@ -25,13 +25,14 @@ from ...results.store import RECORD, Store, atomic_create
 from ..hardware import Machine
 from ..jobs import Job
 from ..signals import interrupts_ignored
+from ..worker_protocol import LEASE
 from .claims import Claims
 from .client import Server
 from .heartbeat import Heartbeat, Observer
 from .interface import Event
 from .local import LocalEngine, Scheduler, failed_record
 
-LEASE = re.compile(r"lease-([1-9][0-9]{0,8})")
+_NUMBERED = re.compile(rf"{LEASE}([1-9][0-9]{{0,8}})")
 MOST_LEASES = 10  # of one job, each of a process that died: then the job is what kills them
 _LOOK_SECONDS = 1.0  # between two looks at a job that others have
 _LOST = "this process gave no sign of life for too long (it was stopped, or its disk hung); it joins again"
@@ -50,7 +51,7 @@ def leases(folder: Path) -> dict[int, Path]:
         return {}
     except OSError as error:
         raise UserError(f"cannot read {folder}: {error.strerror or error}") from None
-    return {int(match[1]): folder / name for name in names if (match := LEASE.fullmatch(name))}
+    return {int(match[1]): folder / name for name in names if (match := _NUMBERED.fullmatch(name))}
 
 
 def _remove(path: Path) -> None:
@@ -59,12 +60,12 @@ def _remove(path: Path) -> None:
 
 
 def holder(lease: Path) -> str | None:
-    """The name of who has taken the lease; "" while it is being written, None where it is there no longer."""
+    """The name of who has taken the lease; "" while it is being written, None where it can't be read (any more)."""
     try:
         return lease.read_text().strip()
-    except FileNotFoundError:
+    except OSError:
         return None
-    except (OSError, ValueError):
+    except ValueError:
         return ""
 
 
@@ -135,12 +136,12 @@ class LeaseClaims(Claims):
         number = max(current, default=0)
         if number:
             name = holder(current[number])
-            if name is None or self.observer.alive(name):
+            if name is None or (self.observer.alive(name) if name else self.observer.filled(current[number])):
                 return False
         elif self._done(job):
             return False
-        lease = folder / f"lease-{number + 1}"
-        if not atomic_create(lease, f"{self.heartbeat.name}\n".encode()):
+        lease = folder / f"{LEASE}{number + 1}"
+        if not self._create(lease):
             return False
         # It may be an old number: others took this job, and perhaps did it, since we looked.
         present = (folder / RECORD).exists()
@@ -156,6 +157,16 @@ class LeaseClaims(Claims):
         self.running[job.id] = {"device": device, "since": time.time()}
         self._tell()
         return True
+
+    def _create(self, lease: Path) -> bool:
+        """Make the lease; False where somebody was faster. Raises UserError."""
+        try:
+            return atomic_create(lease, f"{self.heartbeat.name}\n".encode())
+        except UserError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            # Who has the job clears its folder of temporary files: ours went, before it was linked or right after.
+            return holder(lease) == self.heartbeat.name
 
     def _done(self, job: Job) -> bool:
         return self.store.outcome(job.kind, job.key) is not None

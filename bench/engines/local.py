@@ -63,6 +63,8 @@ class LocalEngine(Engine):
         super().__init__(settings)
         self.machine = hardware.machine(settings.devices, jobs_per_device=settings.jobs_per_device)
         self.device = self.machine.devices[0].name.partition(":")[0]
+        line = hardware.capped(self.machine, settings.jobs_per_device)
+        self.notes = (line,) if line else ()
 
     def run(self, jobs: Mapping[str, Job]) -> Generator[Event, None, None]:
         """See `Engine.run`. Raises UserError when the output can't be written: then no job has a chance."""
@@ -223,7 +225,8 @@ class Scheduler:
         self.server_deaths = 0
         record = self.store.outcome(job.kind, job.key)
         if record is not None and record.status == "finished":
-            clean_attempt(run.folder)  # it may have been killed right after its record was written
+            # It may have been killed right after its record was written.
+            clean_attempt(run.folder, shared=bool(self.claims.lease(job)))
             self.finished[name] = job
             run.allocation.slot.errors = 0
             yield Event(kind="finished", job=name, seconds=seconds)

@@ -25,11 +25,14 @@ import select
 import signal
 import sys
 import traceback
-from typing import Any
+from typing import IO, Any
 
+from ...results.answers import keep_for_answers
 from ...results.errors import UserError
 from ..imports import Import, repeat_imports
 from ..signals import die_with_parent, uptime
+
+_answers: IO[str] = sys.stdout
 
 
 def main() -> None:
@@ -40,6 +43,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     die_with_parent(int(sys.argv[1]))
+    global _answers
+    _answers = keep_for_answers()
     # Every job is forked from here: what is imported now costs a job nothing.
     from .. import worker
 
@@ -125,6 +130,7 @@ def _to_log(path: str) -> None:
     os.dup2(null, 0)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    _answers.close()
 
 
 def _reap(children: dict[int, dict[str, Any]]) -> None:
@@ -156,7 +162,7 @@ def _signal(job: str, children: dict[int, dict[str, Any]], *numbers: signal.Sign
 
 def _emit(event: dict[str, Any]) -> None:
     with contextlib.suppress(BrokenPipeError):  # the engine has gone: the end of input says so too
-        os.write(1, json.dumps(event).encode() + b"\n")
+        os.write(_answers.fileno(), json.dumps(event).encode() + b"\n")
 
 
 if __name__ == "__main__":

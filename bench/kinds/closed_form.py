@@ -17,7 +17,7 @@ from .reference import external_references, net_versions, references
 class ClosedForm(JobKind):
     """All priors in closed form that the latents allow, or those that the suite names."""
 
-    name, order, version, task = "closed_form", 95, 1, "on request"
+    name, order, version, task = "closed_form", 95, 2, "on request"
     options = ClosedFormTaskConfig
     evaluates = True
     requires = ("data", "tokenizer", "latents")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from typing import Any
 
 from ...results.record import JobResult
 from ...tasks.config import MicroPriorTaskConfig
-from ...tasks.metrics.config import measure_versions
+from ...tasks.metrics.config import measure_versions, metrics
 from ...tasks.priors.config import PriorConfig
 from ...tokenizers.seeding import derive_seed
 from ...tokenizers.spec import LatentSpec
@@ -21,7 +20,7 @@ from .reference import external_references, net_versions, references
 class MicroPriors(JobKind):
     """The matched prior trained from the start at each share; its versions are the prior's and the training loop's."""
 
-    name, order, version, task = "micro_prior", 96, 1, "on request"
+    name, order, version, task = "micro_prior", 96, 2, "on request"
     options = MicroPriorTaskConfig
     evaluates = True
     requires = ("data", "tokenizer", "latents")
@@ -35,6 +34,7 @@ class MicroPriors(JobKind):
 
     def versions(self, at: PlanContext) -> dict[str, int]:
         own = {"training": TrainingConfig.version, f"prior.{at.prior.kind}": at.prior.version}
+        own |= {"metric.psnr": metrics.version("psnr")}
         return super().versions(at) | own | measure_versions("frechet", "kid") | net_versions(at)
 
     def needs(self, at: PlanContext) -> dict[str, str]:
@@ -68,14 +68,12 @@ class MicroPriors(JobKind):
         costs: dict[str, float] = {}
         clean = clean_features(ctx.tokenizer, ctx.latents, config, ctx.task_context())
         for share in config.shares:
-            folder = ctx.folder / f"share-{share:g}"
-            folder.mkdir(exist_ok=True)
+            context = ctx.task_context().part(f"{share:g}")  # stays until the job is finished: it may be ended
             prior = ctx.untrained_prior(ctx.job.config)
             training = replace(matched.training, flops=share * whole, batch_size=config.training_batch_size)
             seed = derive_seed(ctx.seed, "micro_prior", f"{share:g}")
-            report = replace(ctx, folder=folder).fit(prior, ctx.latents.train, training, seed=seed)
+            report = replace(ctx, folder=context.folder).fit(prior, ctx.latents.train, training, seed=seed)
             micro = MicroPrior(share=share, prior=prior, report=report)
-            context = replace(ctx.task_context(), folder=folder)
             measured = measure(
                 micro, ctx.tokenizer, ctx.latents, config, context, references=ctx.references, clean=clean
             )
@@ -85,11 +83,10 @@ class MicroPriors(JobKind):
                 measured = replace(measured, metrics=(*measured.metrics, *law))
             results.append(measured)
             costs |= {metric.name: report.flops / whole for metric in measured.metrics}
-            shutil.rmtree(folder)
-        metrics = tuple(metric for result in results for metric in result.metrics)
+        measures = tuple(metric for result in results for metric in result.metrics)
         seconds = {name: round(value, 3) for result in results for name, value in result.run["proxy_seconds"].items()}
-        extra = {"measured_by": {metric.name: metric.name for metric in metrics}, "training_share": costs}
-        return JobResult(metrics=metrics, extra=extra, run={"proxy_seconds": seconds})
+        extra = {"measured_by": {metric.name: metric.name for metric in measures}, "training_share": costs}
+        return JobResult(metrics=measures, extra=extra, run={"proxy_seconds": seconds})
 
 
 def full_flops(prior: PriorConfig, spec: LatentSpec) -> float:

@@ -38,6 +38,8 @@ class Probes(JobKind):
         versions |= measure_versions("frechet", "kid") | net_versions(at)
         for name in _names(at):
             versions |= {f"probe.{name}": probes.version(name), **probes.get(name)().measures_with()}
+        if at.suite.evaluation.precision != "float32":
+            versions |= {"probes.precision": 1}  # tokenizers that probes build ignored it once
         return versions
 
     def needs(self, at: PlanContext) -> dict[str, str]:
@@ -64,6 +66,7 @@ class Probes(JobKind):
             batch_size=ctx.job.runtime["batch_size"],
             nets=ctx.nets,
             references=ctx.references,
+            precision=ctx.precision,
             untrained=None if tokenizer.codec or tokenizer.adapter else lambda: build(tokenizer),
         )
         return probe(probed, config, progress=ctx.progress)

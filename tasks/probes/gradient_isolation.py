@@ -36,7 +36,7 @@ class GradientIsolation(Probe):
             whole = whole_tokenizer(probed, batches)
             share = encoder_share(whole, batches[0])
         latents = probed.tokenizer.encode(batches[0])
-        change = (whole.eval().decode(latents) - probed.tokenizer.decode(latents)).abs().max()
+        change = (probed.as_evaluated(whole).decode(latents) - probed.tokenizer.decode(latents)).abs().max()
         line = "the main decoder's losses (objective and generative decoder) in one training pass on trained weights"
         return (
             Metric(

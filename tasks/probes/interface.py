@@ -8,18 +8,23 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...results.metric import Metric
 from ...tokenizers.interface import Latents, Tokenizer, TrainableTokenizer
 from ...tokenizers.spec import LatentSpec, SignalSpec
+from ..config import Precision
 from ..distances import Reference
 from ..interface import Dataset, FeatureNet, Indices
 from ..latents import LatentStore
+from ..precision import set_precision
 from .config import ProbeConfig
+
+T = TypeVar("T", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +32,8 @@ class ProbeInput:
     """A trained tokenizer with its data, its stored latents, and the nets with the validation split's features.
 
     `untrained()` gives the tokenizer as it was before training, training-only modules included; None where there is
-    none. `samples` limits the validation samples that are read (0: all).
+    none. `samples` limits the validation samples that are read (0: all). `precision` is what `tokenizer` and `nets`
+    compute in.
     """
 
     tokenizer: Tokenizer
@@ -40,6 +46,7 @@ class ProbeInput:
     nets: Mapping[str, FeatureNet] = field(default_factory=dict)
     references: Mapping[str, Reference] = field(default_factory=dict)
     untrained: Callable[[], TrainableTokenizer] | None = None
+    precision: Precision = "float32"
 
     @property
     def signal(self) -> SignalSpec:
@@ -65,6 +72,10 @@ class ProbeInput:
     def decode(self, latents: Latents) -> Tensor:
         """Latents to signals in [-1, 1]."""
         return self.tokenizer.decode(latents).float().clamp(-1, 1)
+
+    def as_evaluated(self, tokenizer: T) -> T:
+        """A tokenizer that the probe has built, on the device and computing in `precision`, as the others do."""
+        return set_precision(tokenizer.to(self.device).eval(), self.precision, self.device)
 
     def has_values(self) -> bool:
         """Whether the tokenizer's latents hold values, and not codes alone."""

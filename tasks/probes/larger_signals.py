@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...results.metric import Metric
 from ...tokenizers.build import build
 from ...tokenizers.composed import ComposedTokenizer
 from ...tokenizers.config import TokenizerConfig
-from ...tokenizers.interface import TrainableTokenizer
 from ...tokenizers.spec import SignalSpec
 from ..metrics.config import PsnrConfig
 from ..metrics.psnr import Psnr
@@ -36,7 +35,7 @@ class LargerSignals(Probe):
         assert isinstance(probed.tokenizer, ComposedTokenizer)
         tokenizer = enlarged(probed.tokenizer)
         assert tokenizer is not None
-        tokenizer = tokenizer.to(probed.device)
+        tokenizer = probed.as_evaluated(tokenizer)
         psnr, joined = Psnr(PsnrConfig()), 2 ** len(probed.signal.shape)
         whole: list[Tensor] = []
         apart: list[Tensor] = []
@@ -76,16 +75,16 @@ def join(x: Tensor) -> Tensor:
     return x
 
 
-def enlarged(tokenizer: ComposedTokenizer) -> TrainableTokenizer | None:
+def enlarged(tokenizer: ComposedTokenizer) -> ComposedTokenizer | None:
     """The same tokenizer for signals twice as long in every axis; None where its weights do not fit there."""
     larger = build(twice(tokenizer.config))
-    assert isinstance(larger, nn.Module)
+    assert isinstance(larger, ComposedTokenizer)
     larger.drop_training_modules()
     state, shapes = tokenizer.state_dict(), {name: value.shape for name, value in larger.state_dict().items()}
     if shapes != {name: value.shape for name, value in state.items()}:
         return None
     larger.load_state_dict(state)
-    return larger.eval()
+    return larger
 
 
 def twice(config: TokenizerConfig) -> TokenizerConfig:

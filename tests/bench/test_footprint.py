@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,10 @@ from torch.profiler import ProfilerActivity, profile
 
 from latentbench.bench.flops import counter
 from latentbench.bench.footprint import evaluation_footprint, latents, measured, signals, training_footprint
-from latentbench.bench.footprints import Footprint, Footprints, Subject
+from latentbench.bench.footprints import Footprint, Footprints, Subject, subject
+from latentbench.bench.imports import load_imports
+from latentbench.bench.plan import make_plan
+from latentbench.bench.suite import load_suite
 from latentbench.tasks.priors.build import build_prior
 from latentbench.tasks.priors.config import priors
 from latentbench.tokenizers.build import build
@@ -169,6 +173,20 @@ def test_an_evaluation_keeps_nothing() -> None:
     assert evaluation.states < training.states / 3
     assert evaluation.step < training.step / 2
     assert evaluation.step == pytest.approx(evaluation_footprint(lambda: build(config), 32).step / 2, rel=0.01)
+
+
+def test_what_imports_print_is_no_footprint(tmp_path: Path) -> None:
+    (tmp_path / "loud.py").write_text("import os\nprint('loud')\nos.write(1, b'louder\\n')\n")
+    plan = make_plan(
+        load_suite({"name": "loud", "data": {"size": 16}, "tokenizers": [{"recipe": "pca", "channels": 4}]}), {}
+    )
+    (job,) = (job for job in plan.jobs.values() if job.kind == "tokenizer")
+    item = subject(job, plan.jobs)
+    assert item is not None
+    table = Footprints(None)
+    assert list(table.measure([item], load_imports([str(tmp_path / "loud.py")]))) == [item]
+    assert table.reasons == {}
+    assert table.known.keys() == {item.key}
 
 
 def test_no_memory_is_taken_by_what_is_only_measured() -> None:

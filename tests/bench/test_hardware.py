@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from latentbench.bench import hardware
+from latentbench.bench.engines.interface import EngineSettings
+from latentbench.bench.engines.local import LocalEngine
+from latentbench.bench.jobs import Job
+from latentbench.bench.runner import executed
 from latentbench.results.errors import UserError
+from latentbench.results.store import Store
 
 TWO = [("Big", 80_000_000_000), ("Small", 10_000_000_000)]
 
@@ -44,6 +53,20 @@ def test_jobs_on_the_cpu_are_at_most_its_cores(jobs: int, units: int) -> None:
     machine = hardware.machine("cpu", jobs_per_device=jobs)
     assert machine.devices[0].units == units
     assert machine.cores == hardware.cores()  # thread counts, and so numbers, don't depend on packing
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_fewer_jobs_than_asked_for_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "cores", lambda: 2)
+    settings = EngineSettings(store=Store(tmp_path), cache=tmp_path)
+    assert LocalEngine(replace(settings, jobs_per_device=2)).notes == LocalEngine(settings).notes == ()
+    console = Console(file=io.StringIO(), width=200)
+    engine, job = LocalEngine(replace(settings, jobs_per_device=4)), Job(kind="fake", config={}, versions={})
+    monkeypatch.setattr(LocalEngine, "run", lambda *_: (event for event in ()))
+    for todo in ({}, {job.id: job}):
+        executed(engine, todo, todo, console, before=0)
+    said = console.file.getvalue()
+    assert said.count("--jobs-per-device 4: on the CPU a job takes at least one core, so that 2 run\n") == 1
 
 
 @pytest.mark.usefixtures("two_gpus")

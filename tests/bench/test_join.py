@@ -6,15 +6,22 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
 from latentbench.bench import cli
-from latentbench.bench.engines.interface import EngineSettings
+from latentbench.bench.engines.interface import EngineSettings, Event
+from latentbench.bench.engines.leases import LeaseEngine
+from latentbench.bench.footprints import CONTEXT, Footprint, Footprints
+from latentbench.bench.jobs import Job
 from latentbench.bench.join import join
 from latentbench.bench.plan import make_plan
 from latentbench.bench.plan_file import read_plans, write_plan
+from latentbench.bench.runner import run_suite
 from latentbench.bench.suite import load_suite
 from latentbench.results.errors import UserError
 from latentbench.results.store import Store
@@ -124,3 +131,26 @@ def test_only_leases_leave_work_to_others(tmp_path: Path, capsys: pytest.Capture
     assert cli.main(["run", "quickstart", "--plan-only", "--out", str(tmp_path / "out")]) == 2
     assert "--plan-only: the engine local leaves no work to others" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_who_joins_sizes_jobs_for_its_own_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured, ran = list[str](), dict[str, int]()
+    monkeypatch.setattr("latentbench.bench.footprints.SURELY_SMALL", 0.0)
+
+    def measure(table: Footprints, subjects: list[Any], imports: object = ()) -> list[object]:
+        measured.extend(item.device for item in subjects)
+        table.known |= {item.key: Footprint(states=10**9, step=0) for item in subjects}
+        return []
+
+    def run(engine: LeaseEngine, jobs: dict[str, Job]) -> Iterator[Event]:
+        ran.update({job.kind: job.memory for job in jobs.values()})
+        yield from ()
+
+    monkeypatch.setattr(Footprints, "measure", measure)
+    monkeypatch.setattr(LeaseEngine, "run", run)
+    quiet = Console(quiet=True)
+    run_suite(SUITE, out=tmp_path, engine="leases", devices="cpu", plan_only=True, console=quiet)
+    assert (measured, ran) == ([], {})  # the machine that plans may be another
+    join(tmp_path, devices="cpu", console=quiet)
+    assert set(measured) == {"cpu"}
+    assert ran["tokenizer"] == ran["prior"] == CONTEXT["cpu"] + 1_200_000_000

@@ -93,6 +93,30 @@ def test_conflicts_are_named_and_nothing_is_written(
     assert not list(c.glob("jobs/*")) + list(c.glob("suites/*"))
 
 
+def test_cells_that_differ_in_their_tokenizer_stay_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a run with --extend leaves them: of one name, each with its own tokenizer."""
+    facts = {"cell": "x", "dataset": "d", "modality": "image", "recipe": "r", "label": "x", "axes": {}, "seed": 0}
+
+    def write(out: Path, *keys: str) -> None:
+        cells = []
+        for key in keys:
+            job(out, key, psnr=float(key))
+            cells.append(facts | {"jobs": {"tokenizer": f"tokenizer/{key}", "reconstruction": f"reconstruction/{key}"}})
+        Store(out).write_suite("s", cells, kinds=["tokenizer", "reconstruction"])
+
+    a, b, c, d = (tmp_path / name for name in "abcd")
+    write(a, "1", "2")
+    write(b, "2", "3")
+    write(c, "4")
+    assert cli.main(["merge", str(a), str(b), "--out", str(d)]) == 0
+    (merged,) = Store(d).read_suites()
+    assert [cell["jobs"]["tokenizer"] for cell in merged["cells"]] == [f"tokenizer/{key}" for key in "123"]
+    assert sorted(row["psnr"] for row in rows([d])) == [1.0, 2.0, 3.0]
+    capsys.readouterr()
+    assert cli.main(["merge", str(a), str(c), "--out", str(d)]) == 2  # another run of a suite of this name
+    assert f"x of the suite 's' has other jobs in {d} and in {c}" in capsys.readouterr().err
+
+
 def test_damaged_records_are_left_out_and_named(
     two: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -73,6 +73,35 @@ def test_an_element_travels_and_is_queued_again(tmp_path: Path, monkeypatch: pyt
     assert again.function == Element("out", ("--devices", "cpu"))
 
 
+# An element at work is told, by a signal, that its time is over.
+PREEMPTED = """
+import os, signal, sys, threading
+from latentbench.bench.slurm import Element
+
+sys.executable = sys.argv[1]
+element = Element("out")
+again = []
+signal.signal(signal.SIGUSR2, lambda *_: again.append(element.checkpoint()))
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGUSR2)).start()
+try:
+    element()
+except RuntimeError as error:
+    print(error)
+print(len(again))
+"""
+
+
+def test_an_element_is_stopped_while_it_waits(tmp_path: Path) -> None:
+    work = tmp_path / "python"
+    work.write_text("#!/bin/sh\nexec sleep 60\n")
+    work.chmod(0o755)
+    script = tmp_path / "preempted.py"
+    script.write_text(PREEMPTED)
+    command = [sys.executable, "-P", str(script), str(work)]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=40, check=True).stdout
+    assert said == "`latentbench work out` ended with exit code -15; what it said stands above\n1\n"
+
+
 def test_work_that_could_not_begin_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="ended with exit code 2"):
         Element(str(tmp_path / "none"))()

@@ -62,6 +62,21 @@ def test_jobs_are_counted_by_what_became_of_them(plan: Plan, tmp_path: Path) -> 
     assert found.seconds_by_kind == {"data": 2.5, "tokenizer": 5.0}
 
 
+def test_what_is_done_below_a_failed_job_is_not_counted_twice(plan: Plan, tmp_path: Path) -> None:
+    broken = of_kind(plan, "tokenizer")
+    below = [job for job in plan.jobs.values() if broken.id in job.depends.values()]
+    save(tmp_path, below[0])
+    fail(tmp_path, broken)
+    found = status(tmp_path)
+    assert (found.finished, len(found.failed)) == (1, 1)
+    assert found.finished + len(found.failed) + found.skipped + found.waiting == found.jobs
+    needing = {broken.id}
+    for name, job in plan.jobs.items():
+        if name != below[0].id and needing & set(job.depends.values()):
+            needing.add(name)
+    assert found.skipped == len(needing) - 1
+
+
 def test_who_is_at_work_is_seen_with_what(plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     machine = Machine(devices=(Device(name="cpu", units=2, memory=100),), cores=2)
     claims = LeaseClaims(store=Store(tmp_path), machine=machine, expiry=60.0)

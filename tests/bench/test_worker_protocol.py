@@ -76,4 +76,8 @@ def test_tidy_leaves_what_counts(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 7
     clean_attempt(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors", "record.json"]
+    (tmp_path / "part-a").mkdir()
+    (tmp_path / "part-a" / "checkpoint.safetensors").touch()
+    clean_attempt(tmp_path)
+    assert not (tmp_path / "part-a").exists()
     clean_attempt(tmp_path / "missing")

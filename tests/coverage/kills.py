@@ -12,13 +12,12 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent))  # with -P a script's folder is not on the path
-from small_run import Place, content, differences, records
+from disturbed import Disturbed, by_hand, kill
+from small_run import Place
 
 VICTIMS = ("runner", "server", "worker", "all")
 LONGEST = 8.0  # seconds from a start to a kill; an undisturbed run takes some more
@@ -35,17 +34,10 @@ def children(process: int) -> list[int]:
     return pids
 
 
-class Killed:
+class Killed(Disturbed):
     """One run and what has been killed of it so far."""
 
-    def __init__(self, place: Place, draw: random.Random) -> None:
-        self.place, self.draw = place, draw
-        self.kills: Counter[str] = Counter()
-        self.wrong: list[str] = []
-        self.finished: dict[Path, bytes] = {}
-
     def to_the_end(self, most: int) -> None:
-        """Start, kill, and start again until it is done; without further kills after `most`."""
         while True:
             process = self.place.start()
             family = {process.pid}
@@ -87,13 +79,7 @@ class Killed:
     def _check(self, family: set[int], said: str) -> None:
         if "Traceback" in said:
             self.wrong.append(f"traceback: {said[-500:]}")
-        now = records(self.place)
-        for path, record in self.finished.items():
-            if path not in now:
-                self.wrong.append(f"{path}: lost")
-            elif now[path] != record:
-                self.wrong.append(f"{path}: {'redone' if content(now[path]) == content(record) else 'different'}")
-        self.finished = {path: record for path, record in now.items() if b'"status": "finished"' in record}
+        self.remember()
         deadline = time.monotonic() + 5
         while alive := [pid for pid in family if Path(f"/proc/{pid}").exists()]:
             if time.monotonic() > deadline:
@@ -104,31 +90,11 @@ class Killed:
 
 def main(kills: int, seed: int, folder: Path) -> int:
     """Kill `kills` times and print how it went; returns how many things were wrong."""
-    undisturbed = Place(folder / "undisturbed")
-    undisturbed.finish()
     draw = random.Random(seed)
-    done: Counter[str] = Counter()
-    wrong: list[str] = []
-    runs = followed = 0
-    while done.total() < kills:
-        run = Killed(Place(folder / f"run-{runs}"), draw)
-        run.to_the_end(min(30, kills - done.total()))
-        lines = run.wrong + differences(run.place, undisturbed)
-        for line in lines:
-            print(line, flush=True)
-        wrong += lines
-        done += run.kills
-        followed += len(run.finished)
-        runs += 1
-    counts = ", ".join(f"{count} {victim}" for victim, count in done.most_common())
-    print(f"{done.total()} kills ({counts}) in {runs} runs of {followed} records: {len(wrong)} things wrong")
-    return len(wrong)
+    return kill(
+        kills, lambda number: Killed(Place(folder / f"run-{number}"), draw), Place(folder / "undisturbed"), most=30
+    )
 
 
 if __name__ == "__main__":
-    numbers = [int(argument) for argument in sys.argv[1:]]
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory() as home:
-        count = main(numbers[0] if numbers else 300, numbers[1] if len(numbers) > 1 else 0, Path(home))
-    print(f"{time.monotonic() - started:.0f} s")
-    sys.exit(1 if count else 0)
+    by_hand(main)

@@ -15,15 +15,15 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent))  # with -P a script's folder is not on the path
+from disturbed import Disturbed, by_hand, kill
 from kills import children
-from small_run import Place, content, differences, records
+from small_run import Place
 
 MACHINES = 3
 VICTIMS = ("machine", "server", "worker", "all", "stopped", "asleep")
@@ -62,18 +62,17 @@ def running(place: Place) -> list[str]:
     return jobs
 
 
-class Sweep:
+class Sweep(Disturbed):
     """One folder, its machines, and what has been done to them so far."""
 
-    def __init__(self, place: Place, draw: random.Random, patience: float) -> None:
-        self.place, self.draw, self.patience = place, draw, patience
-        self.kills: Counter[str] = Counter()
-        self.wrong: list[str] = []
-        self.finished: dict[Path, bytes] = {}
+    place: Shared
+
+    def __init__(self, place: Shared, draw: random.Random, patience: float) -> None:
+        super().__init__(place, draw)
+        self.patience = patience
         self.machines: list[subprocess.Popen[str]] = []
 
     def to_the_end(self, most: int) -> None:
-        """Kill, and start again, until there is nothing left to do; without further kills after `most`."""
         self.place.plan(LEASE)
         doubles = Doubles(self.place)
         doubles.start()
@@ -86,7 +85,7 @@ class Sweep:
             else:
                 time.sleep(0.2)
             self._replace()
-            last = time.monotonic() if self._remember() else last
+            last = time.monotonic() if self.remember() else last
             if time.monotonic() - last > LONGEST:
                 self.wrong.append(f"hangs, with {len(self.machines)} machines")
                 for process in self.machines:
@@ -134,17 +133,10 @@ class Sweep:
             if process.returncode:
                 self.machines.append(self.place.work())
 
-    def _remember(self) -> bool:
-        """Compare finished records with those of the last look; whether there is a new one."""
-        now = records(self.place)
-        for path, record in self.finished.items():
-            if path not in now:
-                self.wrong.append(f"{path}: lost")
-            elif now[path] != record:
-                self.wrong.append(f"{path}: {'redone' if content(now[path]) == content(record) else 'different'}")
-        before = len(self.finished)
-        self.finished = {path: record for path, record in now.items() if b'"status": "finished"' in record}
-        return len(self.finished) > before
+    def differences(self, undisturbed: Place) -> list[str]:
+        assert isinstance(undisturbed, Shared)
+        other = [] if self.place.table() == undisturbed.table() else ["another leaderboard"]
+        return super().differences(undisturbed) + other
 
 
 class Shared(Place):
@@ -182,34 +174,13 @@ class Shared(Place):
 
 def main(kills: int, seed: int, folder: Path, *, patience: float = 4.0, most: int = 25) -> int:
     """Kill `kills` times, at most `most` in a sweep, and print how it went; returns how many things were wrong."""
-    undisturbed = Shared(folder / "undisturbed")
-    undisturbed.finish()
     draw = random.Random(seed)
-    done: Counter[str] = Counter()
-    wrong: list[str] = []
-    sweeps = followed = 0
-    while done.total() < kills:
-        sweep = Sweep(Shared(folder / f"sweep-{sweeps}"), draw, patience)
-        sweep.to_the_end(min(most, kills - done.total()))
-        lines = sweep.wrong + differences(sweep.place, undisturbed)
-        if sweep.place.table() != undisturbed.table():
-            lines.append("another leaderboard")
-        for line in lines:
-            print(line, flush=True)
-        wrong += lines
-        done += sweep.kills
-        followed += len(sweep.finished)
-        sweeps += 1
-        print(f"{done.total()} kills so far", flush=True)
-    counts = ", ".join(f"{count} {victim}" for victim, count in done.most_common())
-    print(f"{done.total()} kills ({counts}) in {sweeps} sweeps of {followed} records: {len(wrong)} things wrong")
-    return len(wrong)
+
+    def begin(number: int) -> Sweep:
+        return Sweep(Shared(folder / f"sweep-{number}"), draw, patience)
+
+    return kill(kills, begin, Shared(folder / "undisturbed"), most=most)
 
 
 if __name__ == "__main__":
-    numbers = [int(argument) for argument in sys.argv[1:]]
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory() as home:
-        count = main(numbers[0] if numbers else 300, numbers[1] if len(numbers) > 1 else 0, Path(home))
-    print(f"{time.monotonic() - started:.0f} s")
-    sys.exit(1 if count else 0)
+    by_hand(main)

@@ -75,6 +75,21 @@ def test_a_slow_pass_is_not_taken_for_that_of_the_next_prior(
     assert slow.metrics[0].value != slow.metrics[1].value
 
 
+def test_one_that_was_ended_draws_nothing_again(
+    toys: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("latentbench.tasks.chunks.SECONDS", 0.0)
+    first = measured(toys, tmp_path, toys.Levels(), toys.Data(), samples=50)
+
+    class Untouched(toys.Levels):
+        def decode(self, latents: Any) -> Any:
+            raise AssertionError("it has all samples")
+
+    again = measured(toys, tmp_path, Untouched(), toys.Data(), samples=50)
+    assert len(again.metrics) == 2
+    assert again.metrics == first.metrics
+
+
 def test_it_repeats_and_reads_what_it_is_told(toys: SimpleNamespace, tmp_path: Path) -> None:
     options = {"priors": ("gaussian",), "samples": 40}
     values = []

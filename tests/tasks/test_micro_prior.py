@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -113,6 +114,10 @@ def test_the_law_reads_the_curve_at_the_middle_of_its_rows() -> None:
     assert exponent.value == pytest.approx(0.5, rel=0.02)
     short = law_metrics(MicroPrior(share=0.02, prior=None, report=report()), 5e7)  # type: ignore[arg-type]
     assert [metric.value for metric in short] == [None, None]
+    rises = tuple({"step": float(step), "loss": float(step)} for step in range(1, 11))
+    loss, exponent = law_metrics(replace(micro, report=report(curve=rises)), 5e7)
+    assert loss.value == pytest.approx(5.5)
+    assert (exponent.value, exponent.n, exponent.missing) == (None, 0, 1)  # any would fit
 
 
 @pytest.mark.parametrize("prior", ["flow", "unet"])

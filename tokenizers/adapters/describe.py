@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
+from ...results.answers import keep_for_answers
 from ...results.errors import UserError
 from ..part import plain, read_part
 from ..spec import SignalSpec
@@ -120,5 +121,4 @@ def serve(questions: IO[str], answers: IO[str]) -> None:
 
 
 if __name__ == "__main__":
-    out, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
-    serve(sys.stdin, out)
+    serve(sys.stdin, keep_for_answers())

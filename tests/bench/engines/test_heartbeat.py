@@ -12,6 +12,7 @@ import pytest
 
 from latentbench.bench.engines import heartbeat
 from latentbench.bench.engines.heartbeat import Heartbeat, Observer
+from latentbench.results import activity
 from latentbench.results.errors import UserError
 
 
@@ -129,6 +130,11 @@ def test_signs_are_given_on_time(beats: Beats) -> None:
     wait(lambda: len(beats.until) > 3)
     assert beats.until == sorted(beats.until)
     assert beats.until[-1] - heartbeat.uptime() < 0.6
+
+
+def test_signs_come_often_enough_to_be_shown() -> None:
+    assert heartbeat.beat_seconds(60.0) == 10.0
+    assert 3 * heartbeat.beat_seconds(24 * 3600.0) < activity._SILENT_SECONDS
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

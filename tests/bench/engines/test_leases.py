@@ -20,7 +20,7 @@ from latentbench.bench.engines.interface import EngineSettings, Event
 from latentbench.bench.engines.leases import MOST_LEASES, LeaseClaims, LeaseEngine, LeaseLostError, leases
 from latentbench.bench.hardware import Device, Machine
 from latentbench.bench.jobs import Job
-from latentbench.bench.worker_protocol import start_attempt
+from latentbench.bench.worker_protocol import clean_attempt, start_attempt
 from latentbench.results.activity import active, active_since
 from latentbench.results.errors import UserError
 from latentbench.results.record import Failure, Record
@@ -145,7 +145,7 @@ def test_a_dead_machine_s_job_is_taken_over(machines: Machines, tmp_path: Path) 
     dead, a, b, j = machines(), machines(), machines(), job("j")
     assert dead.take(j, device="cpu")
     # alive; silent for an hour and declared dead; given the time to notice
-    for later in (3601.0, 1199.0, 2.0):
+    for later in (3601.0, 59.0, 2.0):
         assert not a.take(j, device="cpu")
         machines.now += later
     assert a.take(j, device="cpu")
@@ -155,6 +155,68 @@ def test_a_dead_machine_s_job_is_taken_over(machines: Machines, tmp_path: Path) 
     dead.close()
     machines.all.remove(dead)
     assert list(leases(folder(tmp_path, j))) == [2]  # its end takes nothing from the others
+
+
+def test_leases_that_are_being_written_have_a_time_each(machines: Machines, tmp_path: Path) -> None:
+    a, first, second = machines(), job("first"), job("second")
+    for j in (first, second):
+        folder(tmp_path, j).mkdir(parents=True)
+    (folder(tmp_path, first) / "lease-1").touch()
+    assert not a.take(first, device="cpu")
+    machines.now += 3600.0
+    (folder(tmp_path, second) / "lease-1").touch()
+    assert not a.take(second, device="cpu")  # whoever makes it has just begun
+    assert a.take(first, device="cpu")
+    (folder(tmp_path, second) / "lease-1").unlink()
+    (folder(tmp_path, second) / "lease-1").touch()
+    os.utime(folder(tmp_path, second) / "lease-1", ns=(0, 0))  # another, of a later time
+    machines.now += 3600.0
+    assert not a.take(second, device="cpu")
+    machines.now += 61.0
+    assert a.take(second, device="cpu")
+
+
+def test_a_lease_that_cannot_be_read_is_somebody_s(
+    machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b, j = machines(), machines(), job("j")
+    assert a.take(j, device="cpu")
+
+    def refused(*_: object, **__: object) -> str:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    assert not b.take(j, device="cpu")
+    machines.now += 3600.0
+    assert not b.take(j, device="cpu")
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_lease_whose_temporary_file_is_removed(
+    machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """By another machine of an older version that clears the job's folder."""
+    a, j, link = machines(), job("j"), os.link
+
+    def removed(temporary: Path, path: Path) -> None:
+        if moment == "before":
+            Path(temporary).unlink()
+        link(temporary, path)
+        Path(temporary).unlink()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", removed)
+        assert a.take(j, device="cpu") is (moment == "after")
+    assert a.take(j, device="cpu") is (moment == "before")
+
+
+def test_who_clears_a_job_s_folder_leaves_others_leases(tmp_path: Path) -> None:
+    for name in ("lease-1", "record.json"):
+        (tmp_path / f".{name}.0123.latentbench-tmp").touch()
+    clean_attempt(tmp_path, shared=True)
+    assert [path.name for path in tmp_path.iterdir()] == [".lease-1.0123.latentbench-tmp"]
+    clean_attempt(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_who_looked_too_long_ago_takes_nothing(

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from latentbench.bench.engines.client import Server, ServerDiedError
+from latentbench.bench.imports import load_imports
 
 SCRIPT = """
 import os, signal, sys, time
@@ -67,6 +68,20 @@ def test_jobs_are_forked_logged_and_reported(server: Server, tmp_path: Path) -> 
     assert "ValueError: of no job's making" in (tmp_path / "raise.log").read_text()
     server.close()
     assert server.process.returncode == 0
+
+
+def test_what_imports_print_is_no_answer(
+    server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.close()
+    (tmp_path / "loud.py").write_text("import os\nprint('loud')\nos.write(1, b'louder\\n')\n")
+    loud = Server(load_imports([str(tmp_path / "loud.py")]))
+    capfd.readouterr()
+    submit(loud, tmp_path, "a", "return")
+    assert answers(loud, 1) == {"a": 7}
+    loud.close()
+    assert capfd.readouterr() == ("", "loud\nlouder\n")
+    assert (tmp_path / "a.log").read_text() == "hello from the worker\nand its complaints\n"
 
 
 def test_stop_and_the_end_of_input(server: Server, tmp_path: Path) -> None:

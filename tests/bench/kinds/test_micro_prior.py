@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
+import torch
 
+from latentbench.bench.kinds.micro_prior import MicroPriors
 from latentbench.bench.plan import make_plan
 from latentbench.bench.suite import load_suite
+from latentbench.bench.worker_protocol import clean_attempt
 from latentbench.results.errors import UserError
+from latentbench.results.record import JobResult
 from latentbench.results.rows import rows
 from latentbench.results.store import Store
+from latentbench.tasks.interface import Context
+from latentbench.tasks.priors.config import PriorConfig
+from latentbench.tokenizers.training import TrainingConfig
 
 SUITE: dict[str, Any] = {
     "name": "micro",
@@ -53,6 +62,60 @@ def test_what_moves_its_key() -> None:
     assert not keys({**SUITE, "micro_prior": SUITE["micro_prior"] | {"levels": [0.25]}}) & before
     assert not keys({**SUITE, "prior": SUITE["prior"] | {"training": {"steps": 201, "batch_size": 8}}}) & before
     assert keys({**SUITE, "micro_prior": {}}, "prior") == keys(SUITE, "prior")
+
+
+def test_its_key_has_all_versions_it_measures_with() -> None:
+    plan = make_plan(load_suite(SUITE), {"shapes": "f"})
+    versions = [set(job.versions) for job in plan.jobs.values() if job.kind == "micro_prior"]
+    assert versions
+    assert all({"metric.psnr", "measure.frechet", "training"} <= names for names in versions)
+
+
+@dataclass
+class Ended:
+    """The context of a job that is ended in the measurement of its second share."""
+
+    folder: Path
+    job: Any
+    trained: list[str]
+    seed: int = 0
+    references: Any = None
+    tokenizer: Any = None
+    latents: ClassVar[Any] = SimpleNamespace(train=None)
+    tokenizer_config: ClassVar[Any] = SimpleNamespace(spec=None)
+
+    def prior_config(self, _: object) -> PriorConfig:
+        return PriorConfig(training=TrainingConfig(steps=1, flops=1e9))
+
+    def untrained_prior(self, _: object) -> None:
+        return None
+
+    def task_context(self) -> Context:
+        return Context(device=torch.device("cpu"), seed=0, folder=self.folder)
+
+    def fit(self, *_: object, **__: object) -> Any:
+        self.trained.append(self.folder.name)
+        (self.folder / "checkpoint.safetensors").touch()
+        return SimpleNamespace(flops=1.0, seconds=1.0)
+
+
+def test_shares_that_were_trained_stay_until_it_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(micro: Any, *_: object, **__: object) -> JobResult:
+        if micro.share > 0.02:
+            raise KeyboardInterrupt
+        return JobResult(run={"proxy_seconds": {}})
+
+    monkeypatch.setattr("latentbench.tasks.micro_prior.measure", measure)
+    monkeypatch.setattr("latentbench.tasks.micro_prior.clean_features", lambda *_: {})
+    measured = {"shares": [0.02, 0.1], "samples": 16, "training_batch_size": 4, "levels": [0.5]}
+    job = SimpleNamespace(config={"measured": measured}, runtime={"batch_size": 4})
+    ctx: Any = Ended(tmp_path, job, [])
+    with pytest.raises(KeyboardInterrupt):
+        MicroPriors().run(ctx)
+    assert ctx.trained == ["part-0.02", "part-0.1"]
+    assert all((tmp_path / name / "checkpoint.safetensors").exists() for name in ctx.trained)
+    clean_attempt(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -96,7 +159,7 @@ def test_a_run_and_its_calibration(
         shares = record.extra["training_share"]
         assert 0 < shares["micro_gfd_20_scattering"] <= 0.02
         assert 0.05 < shares["micro_gfd_100_scattering"] <= 0.1
-        assert not list(Store(out).job_folder(record.kind, record.key).glob("share-*"))
+        assert not list(Store(out).job_folder(record.kind, record.key).glob("part-*"))
     done = latentbench("calibrate", out, "--format", "json")
     assert done.returncode == 0, done.stderr
     reports = {report["proxy"]: report for report in json.loads(done.stdout)}

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from latentbench.tasks.metrics.psnr import psnr, to_uint8
+from latentbench.tasks.precision import set_precision
 from latentbench.tasks.probes import default_probes, probes
-from latentbench.tasks.probes.larger_signals import join
+from latentbench.tasks.probes.larger_signals import enlarged, join
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.recipe import resolve
 
@@ -52,6 +53,25 @@ def test_a_convolution_is_scored_on_what_it_makes_of_the_whole(
     assert found["psnr_larger"].value == pytest.approx(larger.mean().item(), abs=1e-3)
     assert found["larger_gain"].value == pytest.approx((larger - smaller).mean().item(), abs=1e-3)
     assert abs(found["larger_gain"].value) > 1e-3
+
+
+def test_the_larger_one_computes_in_the_same_precision(
+    toys: SimpleNamespace, probed: Any, measured: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    autocast: list[bool] = []
+
+    def watched(tokenizer: Any) -> Any:
+        larger = enlarged(tokenizer)
+        assert larger is not None
+        larger.decoder.register_forward_pre_hook(lambda *_: autocast.append(torch.is_autocast_enabled("cpu")))
+        return larger
+
+    monkeypatch.setattr("latentbench.tasks.probes.larger_signals.enlarged", watched)
+    for precision in ("float32", "bfloat16"):
+        tokenizer = set_precision(trained(toys, "kl-vae", width=8), precision, torch.device("cpu"))
+        measured("larger_signals", probed(tokenizer, precision=precision))
+        assert set(autocast) == {precision == "bfloat16"}
+        autocast.clear()
 
 
 def test_what_fits_one_size_alone_is_refused(toys: SimpleNamespace, probed: Any) -> None:
