@@ -99,8 +99,9 @@ def _side(channels: str) -> Callable[[Any], int]:
 
 def _image(side: Callable[[Any], int], **more: Any) -> Callable[[Any], dict[str, Any]]:
     def declare(model: Any) -> dict[str, Any]:
-        facts = {"modalities": _IMAGE, "channels": 3, "multiple": side(model), "normaliser": scale_and_shift(model)}
-        return facts | {key: value(model) if callable(value) else value for key, value in more.items()}
+        facts: dict[str, Any] = {"modalities": _IMAGE, "channels": 3, "multiple": side(model)}
+        own = {"normaliser": scale_and_shift, **more}
+        return facts | {key: value(model) if callable(value) else value for key, value in own.items()}
 
     return declare
 

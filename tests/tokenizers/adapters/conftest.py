@@ -6,10 +6,12 @@ codebooks)` that its latents should have.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torch
 
 
 class Tiny(NamedTuple):
@@ -258,3 +260,17 @@ VIDEOS: dict[str, Tiny] = {
 def tiny_diffusers() -> Mapping[str, Tiny]:
     """The tiny models by class."""
     return {**IMAGES, **SOUNDS, **VIDEOS}
+
+
+@pytest.fixture
+def save(tiny_diffusers: Mapping[str, Any], tmp_path: Path) -> Callable[..., tuple[Any, Path]]:
+    """A function that saves the tiny model of a class, and gives it, in eval mode, with its folder."""
+    import diffusers
+
+    def save(name: str, **more: Any) -> tuple[Any, Path]:
+        torch.manual_seed(0)
+        model = getattr(diffusers, name)(**{**tiny_diffusers[name].arguments, **more}).eval()
+        model.save_pretrained(tmp_path / name)
+        return model, tmp_path / name
+
+    return save
