@@ -1,4 +1,4 @@
-"""Traps of diffusers that a family of models sets: sizes, normalisers, noise, types (docs/adapters.md has the table)."""
+"""Traps of diffusers that a family of models sets: sizes, normalisers, noise, types (table in docs/adapters.md)."""
 
 from __future__ import annotations
 
