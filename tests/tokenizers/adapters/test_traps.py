@@ -309,3 +309,20 @@ def test_every_class_has_its_switches_off(save: Save, tiny_diffusers: Mapping[st
         expected = ["use_tiling"] if name == "AutoencoderKLAllegro" else []
         assert tokenizer.adapter.tiling() == expected, name
         assert not any(module.training for module in tokenizer.modules()), name
+
+
+def test_weights_of_another_architecture_are_refused(save: Save, make_signal: MakeSignal) -> None:
+    """The library warns, and goes on without them, or with random ones."""
+    from safetensors.torch import load_file, save_file
+
+    _, folder = save("AutoencoderTiny")
+    file = folder / "diffusion_pytorch_model.safetensors"
+    state = load_file(file)
+    save_file({**state, "encoder.layers.1.pool.weight": torch.zeros(4)}, file, {"format": "pt"})
+    message = "has no place for encoder.layers.1.pool.weight: its weights are of another architecture"
+    with pytest.raises(UserError, match=message):
+        load(folder, make_signal("image", (16, 16)))
+    del state["encoder.layers.0.bias"]
+    save_file(state, file, {"format": "pt"})
+    with pytest.raises(UserError, match=r"finds no weights for encoder.layers.0.bias, which would stay random"):
+        load(folder, make_signal("image", (16, 16)))
