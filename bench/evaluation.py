@@ -33,14 +33,14 @@ class EvalRequest:
     """What is to be evaluated on what.
 
     `tokenizer` is ADAPTER:PATH, or a recipe's name; `data` a folder, a source's name, or a table as in a suite; `size`
-    pixels a side, `seconds` of sound and `frames` of a clip, where the tokenizer's own geometry does not say. `sets`
+    pixels a side (or [height, width]), `seconds` of sound and `frames` of a clip, where the tokenizer's own geometry does not say. `sets`
     are changes like `--set`: those of `tokenizer.` are the adapter's options. `spec` is a table or a TOML file.
     """
 
     tokenizer: str | Mapping[str, Any]
     data: str | Mapping[str, Any] = "procedural"
     modality: str | None = None
-    size: int | None = None
+    size: int | list[int] | None = None
     seconds: float | None = None
     frames: int | None = None
     sets: Sequence[str] = ()

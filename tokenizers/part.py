@@ -81,7 +81,7 @@ def plain(part: Any) -> dict[str, Any]:
 
 def _data(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
-        hidden = getattr(value, "identity_defaults", frozenset())
+        hidden: frozenset[str] = getattr(value, "identity_defaults", frozenset())
         items = ((f, getattr(value, f.name)) for f in dataclasses.fields(value))
         return {f.name: _data(item) for f, item in items if f.name not in hidden or item != f.default}
     if isinstance(value, Mapping):

@@ -137,9 +137,14 @@ def _forbid_unknown_keys(kind: Any) -> None:
             _forbid_unknown_keys(hint)
 
 
+_CHOICES = ("int", "float", "str", "bool")  # what pydantic adds to the path of a field of several types
+
+
 def _explain(cls: type, error: ValidationError, where: str) -> str:
     first = error.errors(include_url=False)[0]
     path = [part for part in first["loc"] if not (isinstance(part, str) and "[" in part)]
+    if len(path) > 1 and path[-1] in _CHOICES:
+        path.pop()
     dotted = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
     place = f"{where}: {dotted}" if dotted else where
     if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):

@@ -19,7 +19,7 @@ def tokenizer_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("tokenizer", metavar="TOKENIZER", help="ADAPTER:PATH, as diffusers:models/vae; or a recipe")
     command.add_argument("--data", default="procedural", metavar="FOLDER|SOURCE", help="default: procedural")
     command.add_argument("--modality", choices=[str(m) for m in Modality], help="where the tokenizer takes several")
-    command.add_argument("--size", type=int, metavar="N", help="pixels a side (default: 256)")
+    command.add_argument("--size", type=sides, metavar="N|HxW", help="pixels a side, or height x width (default: 256)")
     command.add_argument("--frames", type=int, metavar="N", help="frames of a clip")
     command.add_argument("--seconds", type=float, metavar="S", help="seconds of a sound")
     command.add_argument(
@@ -38,6 +38,12 @@ def tokenizer_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--engine", default="local", help="where jobs run (default: local)")
     command.add_argument("--devices", default="auto", help="auto, cpu, cuda, or cuda:0,1 (default: auto)")
     import_option(command)
+
+
+def sides(text: str) -> int | list[int]:
+    """A number, or two as in 240x320."""
+    numbers = [int(side) for side in text.split("x")]
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def request(arguments: argparse.Namespace, **changes: Any) -> EvalRequest:

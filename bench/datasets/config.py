@@ -41,8 +41,8 @@ class DataConfig:
 
     `source` is "procedural", "folder", "webdataset", "parquet", "torchvision:<Dataset>" or a registered name; `path`
     the folder that is read, or the archives: a file, a folder or a pattern ("train-{000..019}.tar", "*.parquet").
-    Images and videos are `size` x `size` pixels with `channels` 3 (or 1, grey); videos have `frames`
-    frames at `fps`. Sounds have `channels` 1 (or 2) at `sample_rate` Hz and last `seconds`, rounded to a multiple of
+    Images and videos are `size` x `size` pixels, or `size` = [height, width], with `channels` 3 (or 1, grey); videos
+    have `frames` frames at `fps`. Sounds have `channels` 1 (or 2) at `sample_rate` Hz and last `seconds`, rounded to a multiple of
     16 samples (waveform) or of `hop` (spectrogram: `n_mels` bins, `n_fft` samples a window).
 
     `samples` caps the training samples (procedural: how many are made, 4096). `val` is a number of validation samples
@@ -50,8 +50,8 @@ class DataConfig:
     of the class's own test split, 1.0). Files that are all for validation (1.0) are the training split too, for
     tokenizers that are not trained. `per_file` is the most crops, clips or segments taken of one file (16; 1 for
     an image's centre), `crop` which of them: the middle, a regular tiling, or a seeded random choice. `resize`
-    "short" scales images and frames so that the short side fits, "adm" images as ADM's centre crop does, "none" keeps
-    the native pixels. `labels` "auto"
+    "short" scales images and frames so that they just cover the size, "adm" images as ADM's centre crop does, "none"
+    keeps the native pixels. `labels` "auto"
     takes the parent folder's name as the class when there are at least two; "folder" insists on it. `complexity`
     "mixed" (procedural) leaves every other sample without texture, and its background alone (of a sound: one event).
     `texture` (procedural) scales the noise that lies over everything, 1 being as much as natural signals have and 0
@@ -71,7 +71,7 @@ class DataConfig:
     modality: Modality = Modality.IMAGE
     name: str | None = None
     path: str | None = None
-    size: int = 32
+    size: int | tuple[int, ...] = 32
     channels: int = _OWN
     frames: int = 8
     fps: float = 8.0
@@ -120,7 +120,8 @@ class DataConfig:
             raise ValueError(f"pad is for sounds of the sources {', '.join(map(repr, FILES))}")
         if self.resize == "adm" and (self.modality is not Modality.IMAGE or self.crop != "center"):
             raise ValueError("resize 'adm' is for images, with crop 'center'")
-        for name in ("size", "channels", "frames", "sample_rate", "n_mels", "n_fft", "hop", "samples", "per_file"):
+        self._check_size()
+        for name in ("channels", "frames", "sample_rate", "n_mels", "n_fft", "hop", "samples", "per_file"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1")
@@ -140,6 +141,11 @@ class DataConfig:
             raise ValueError(f"channels must be {allowed[0]} or {allowed[1]} for modality {self.modality.value!r}")
         if self.modality.is_audio:
             _check_sound(self)
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of images and frames, in pixels."""
+        return (self.size, self.size) if isinstance(self.size, int) else (self.size[0], self.size[1])
 
     @property
     def kind(self) -> str:
@@ -166,7 +172,8 @@ class DataConfig:
             base = os.fsencode(_stem(PurePath(self.path), self.kind)).decode("utf-8", "replace")  # may be no UTF-8
         if self.modality.is_audio:
             return f"{base}-{self.modality.value}-{self.sample_rate}"
-        return f"{base}-{self.modality.value}-{self.size}"
+        size = self.size if isinstance(self.size, int) else "x".join(map(str, self.size))
+        return f"{base}-{self.modality.value}-{size}"
 
     @property
     def clip_samples(self) -> int:
@@ -176,7 +183,8 @@ class DataConfig:
 
     def to_json(self) -> dict[str, Any]:
         """All fields as plain data; `check(DataConfig, config.to_json(), where=...)` gives the same configuration."""
-        return {**asdict(self), "modality": self.modality.value}
+        size = self.size if isinstance(self.size, int) else list(self.size)
+        return {**asdict(self), "modality": self.modality.value, "size": size}
 
     def identity(self) -> dict[str, Any]:
         """What decides the data set's content beside its files: no path, no name, no field that has no effect.
@@ -213,6 +221,23 @@ class DataConfig:
         if getattr(self, name) is None:
             object.__setattr__(self, name, value)
 
+    def _check_size(self) -> None:
+        """A pair of equal sides is one number, so that it is the same data set."""
+        pair = (self.size, self.size) if isinstance(self.size, int) else self.size
+        if len(pair) != 2:
+            raise ValueError(f"size is one number, or [height, width]; got {len(pair)} numbers")
+        for side in pair:
+            if side < 1:
+                raise ValueError("size must be at least 1")
+            if side > 10**6:
+                raise ValueError(f"size must be at most {10**6}")
+        if pair[0] == pair[1]:
+            object.__setattr__(self, "size", pair[0])
+        elif self.modality.is_audio:
+            raise ValueError("size is for images and videos")
+        elif self.resize == "adm":
+            raise ValueError("resize 'adm' is for squares: size is one number")
+
     def _check_stream(self) -> None:
         if self.stream and self.kind not in FILES:
             raise ValueError(f"stream is for the sources {', '.join(map(repr, FILES))}")
@@ -248,10 +273,10 @@ def signal_spec(config: DataConfig) -> SignalSpec:
     """The shape of one sample of the data set, by arithmetic alone."""
     channels, n = config.channels, config.clip_samples
     if config.modality is Modality.IMAGE:
-        return SignalSpec(modality=config.modality, channels=channels, shape=(config.size, config.size))
+        return SignalSpec(modality=config.modality, channels=channels, shape=config.sides)
     shape: tuple[int, ...]
     if config.modality is Modality.VIDEO:
-        shape = (config.frames, config.size, config.size)
+        shape = (config.frames, *config.sides)
         return SignalSpec(modality=config.modality, channels=channels, shape=shape, rate=config.fps)
     rate = float(config.sample_rate)
     if config.modality is Modality.WAVEFORM:

@@ -25,28 +25,29 @@ _MOST_ENLARGED = 2
 
 
 def decode_image_file(path: Media, config: DataConfig, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """Crops `[n, C, size, size]` uint8 of the image file. Raises Skip when it can't be used."""
+    """Crops `[n, C, height, width]` uint8 of the image file. Raises Skip when it can't be used."""
     yield cut_image(read_image(path), config, generator)
 
 
 def decode_resized_crop(path: Media, config: DataConfig, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """One random part of the image file, resized: `[1, C, size, size]` uint8. Raises Skip when it can't be used."""
+    """One random part of the image file, resized: `[1, C, height, width]` uint8. Raises Skip when it can't be used."""
     image = to_channels(read_image(path), config.channels)
     _expect_large(image, config)
-    yield resized_crop(image, config.size, generator)[None].numpy()
+    yield resized_crop(image, config.sides, generator)[None].numpy()
 
 
 def cut_image(image: Tensor, config: DataConfig, generator: np.random.Generator) -> np.ndarray:
-    """`[3, H, W]` uint8 to crops `[n, C, size, size]` uint8. Raises Skip when the image is too small.
+    """`[3, H, W]` uint8 to crops `[n, C, height, width]` uint8. Raises Skip when the image is too small.
 
-    "short" resizes (bicubic, antialiased) so that the short side is `size`, or for tiles the largest multiple of
-    `size` that does not enlarge; "adm" resizes as ADM does (`adm_crop`); "none" cuts native pixels.
+    "short" resizes (bicubic, antialiased) so that the image just covers the crop (of a square: its short side is
+    `size`), or for tiles the largest multiple of it that does not enlarge; "adm" resizes as ADM does (`adm_crop`);
+    "none" cuts native pixels.
     """
-    size, (height, width) = config.size, image.shape[1:]
-    times = max(1, min(height, width) // size) if config.crop == "tiles" else 1
-    image = fit_image(to_channels(image, config.channels), size * times, config)
-    corners = _corners(image.shape[1], image.shape[2], size, config.crop, config.per_file, generator)
-    return np.stack([image[:, y : y + size, x : x + size].numpy() for y, x in corners])
+    (high, wide), (height, width) = config.sides, image.shape[1:]
+    times = max(1, min(height // high, width // wide)) if config.crop == "tiles" else 1
+    image = fit_image(to_channels(image, config.channels), (high * times, wide * times), config)
+    corners = _corners((image.shape[1], image.shape[2]), config.sides, config.crop, config.per_file, generator)
+    return np.stack([image[:, y : y + high, x : x + wide].numpy() for y, x in corners])
 
 
 def to_channels(image: Tensor, channels: int) -> Tensor:
@@ -57,41 +58,43 @@ def to_channels(image: Tensor, channels: int) -> Tensor:
     return (image * weights).sum(0, keepdim=True).round().to(torch.uint8)
 
 
-def fit_image(image: Tensor, short: int, config: DataConfig) -> Tensor:
-    """`[C, H, W]` resized so that its short side is `short` (`resize` "short" or "adm"), or unchanged. Raises Skip when
+def fit_image(image: Tensor, sides: tuple[int, int], config: DataConfig) -> Tensor:
+    """`[C, H, W]` resized so that it just covers `sides` (`resize` "short" or "adm"), or unchanged. Raises Skip when
     the image is too small for a crop of `config.size`."""
     _expect_large(image, config)
     if config.resize == "adm":
-        return adm_resize(image, short)
-    height, width = image.shape[1:]
-    side = min(height, width)
-    if config.resize == "none" or side == short:
+        return adm_resize(image, sides[0])
+    (high, wide), (height, width) = sides, image.shape[1:]
+    flat = height * wide <= width * high  # the height decides
+    target = [high, width * high // height] if flat else [height * wide // width, wide]
+    if config.resize == "none" or target == [height, width]:
         return image
-    target = [height * short // side, width * short // side]
     return torch.nn.functional.interpolate(image[None], target, mode="bicubic", antialias=True)[0]
 
 
 def _expect_large(image: Tensor, config: DataConfig) -> None:
-    height, width = image.shape[1:]
-    if min(height, width) * (1 if config.resize == "none" else _MOST_ENLARGED) < config.size or min(height, width) < 2:
-        raise Skip(f"too small: {width} x {height} pixels for crops of {config.size}")
+    (high, wide), (height, width) = config.sides, image.shape[1:]
+    most = 1 if config.resize == "none" else _MOST_ENLARGED
+    if height * most < high or width * most < wide or min(height, width) < 2:
+        crop = f"{high}" if high == wide else f"{wide} x {high}"
+        raise Skip(f"too small: {width} x {height} pixels for crops of {crop}")
 
 
 def _corners(
-    height: int,
-    width: int,
-    size: int,
+    image: tuple[int, int],
+    sides: tuple[int, int],
     crop: Literal["center", "tiles", "random"],
     most: int,
     generator: np.random.Generator,
 ) -> list[tuple[int, int]]:
+    (height, width), (high, wide) = image, sides
     if crop == "center":
-        return [((height - size) // 2, (width - size) // 2)]
+        return [((height - high) // 2, (width - wide) // 2)]
     if crop == "random":
-        ys = generator.integers(0, height - size + 1, most)
-        xs = generator.integers(0, width - size + 1, most)
+        ys = generator.integers(0, height - high + 1, most)
+        xs = generator.integers(0, width - wide + 1, most)
         return sorted({(int(y), int(x)) for y, x in zip(ys, xs, strict=True)})
-    rows, columns = height // size, width // size
-    top, left = (height - rows * size) // 2, (width - columns * size) // 2
+    rows, columns = height // high, width // wide
+    top, left = (height - rows * high) // 2, (width - columns * wide) // 2
     places = choose(rows * columns, most, crop, generator)
-    return [(top + (i // columns) * size, left + (i % columns) * size) for i in places]
+    return [(top + (i // columns) * high, left + (i % columns) * wide) for i in places]

@@ -135,7 +135,7 @@ def _structure(
         return structure, mask, sounds.labels(uniforms)
     still = config.modality is Modality.IMAGE
     frames, by_class = 1 if still else config.frames, config.colours == "class"
-    structure, mask = shapes.draw(uniforms, frames, config.size, most=config.objects, by_class=by_class)
+    structure, mask = shapes.draw(uniforms, frames, config.sides, most=config.objects, by_class=by_class)
     if shape[0] == 1:
         structure = structure.mean(axis=1, keepdims=True)
     if still:

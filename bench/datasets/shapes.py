@@ -1,6 +1,7 @@
 """Structure for images and videos: a few smooth-edged shapes of one class, still or moving. Numpy alone.
 
-Shape legend: B samples, K shapes in a sample, T frames, H = W pixels. Coordinates run from -1 to 1 over the frame.
+Shape legend: B samples, K shapes in a sample, T frames, H and W pixels. Coordinates run from -1 to 1 over the frame's
+short side, and as far over its long side as its ratio says.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def labels(u: np.ndarray) -> np.ndarray:
 
 
 def draw(
-    u: np.ndarray, frames: int, size: int, *, most: int = MOST, by_class: bool = False
+    u: np.ndarray, frames: int, sides: tuple[int, int], *, most: int = MOST, by_class: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Structure `[B, 3, T, H, W]` float32 in [-1, 1] and its mask `[B, T, H, W]` bool (covered at least by half).
 
@@ -38,14 +39,14 @@ def draw(
     background = u[:, 2:5] - np.float32(0.5)
     if by_class:
         background = np.broadcast_to(np.array(BACKGROUND, np.float32), background.shape)
-    structure = np.broadcast_to(background[:, :, None, None, None], (n, 3, frames, size, size)).copy()
-    clear = np.ones((n, frames, size, size), np.float32)
+    structure = np.broadcast_to(background[:, :, None, None, None], (n, 3, frames, *sides)).copy()
+    clear = np.ones((n, frames, *sides), np.float32)
     count = 1 + np.minimum((u[:, 1] * most).astype(np.int64), most - 1)
     for k in range(most):
         rows = np.flatnonzero(count > k)
         if len(rows):
             own = u[rows, 5 + k * PER_SHAPE : 5 + (k + 1) * PER_SHAPE]
-            alpha = _cover(own, label[rows], count[rows], frames, size)
+            alpha = _cover(own, label[rows], count[rows], frames, sides)
             colour = np.array(PALETTE, np.float32)[label[rows]] if by_class else _colour(own[:, 4:7], background[rows])
             structure[rows] += alpha[:, None] * (colour[:, :, None, None, None] - structure[rows])
             clear[rows] *= 1 - alpha
@@ -58,24 +59,29 @@ def _colour(u: np.ndarray, background: np.ndarray) -> np.ndarray:
     return np.clip(background + side * (np.float32(0.25) + np.float32(0.65) * u), -0.75, 0.75)
 
 
-def _cover(u: np.ndarray, label: np.ndarray, count: np.ndarray, frames: int, size: int) -> np.ndarray:
+def _cover(u: np.ndarray, label: np.ndarray, count: np.ndarray, frames: int, sides: tuple[int, int]) -> np.ndarray:
     """How much of each pixel a shape covers: `[B, T, H, W]` in [0, 1]."""
-    pixel = (np.arange(size, dtype=np.float32) + np.float32(0.5)) * np.float32(2 / size) - 1
+    short = min(sides)
+    rows_at, columns_at = (
+        (np.arange(side, dtype=np.float32) + np.float32(0.5)) * np.float32(2 / short) - np.float32(side / short)
+        for side in sides
+    )
+    reach = np.array([sides[1] / short, sides[0] / short], np.float32)
     when = (np.arange(frames, dtype=np.float32) - np.float32((frames - 1) / 2)) / np.float32(max(frames, 2))
-    centre = (u[:, :2] - np.float32(0.5)) * np.float32(1.2)
+    centre = (u[:, :2] - np.float32(0.5)) * np.float32(1.2) * reach
     velocity = (u[:, 7:9] - np.float32(0.5)) * np.float32(1.2)
     radius = ((np.float32(0.24) + np.float32(0.24) * u[:, 2]) * (1.35 - 0.175 * count)).astype(np.float32)
     angle = u[:, 3, None] * np.float32(2 * np.pi) + (u[:, 9, None] - np.float32(0.5)) * np.float32(2.1) * when
-    x = pixel[None, None, None, :] - (centre[:, 0, None] + velocity[:, 0, None] * when)[:, :, None, None]
-    y = pixel[None, None, :, None] - (centre[:, 1, None] + velocity[:, 1, None] * when)[:, :, None, None]
+    x = columns_at[None, None, None, :] - (centre[:, 0, None] + velocity[:, 0, None] * when)[:, :, None, None]
+    y = rows_at[None, None, :, None] - (centre[:, 1, None] + velocity[:, 1, None] * when)[:, :, None, None]
     cos, sin = np.cos(angle)[:, :, None, None], np.sin(angle)[:, :, None, None]
     along, across = cos * x + sin * y, cos * y - sin * x
-    distance = np.empty((len(u), frames, size, size), np.float32)
+    distance = np.empty((len(u), frames, *sides), np.float32)
     for kind, name in enumerate(CLASSES):
         rows = label == kind
         if rows.any():
             distance[rows] = _DISTANCE[name](along[rows], across[rows], radius[rows, None, None, None])
-    ramp = np.clip(np.float32(0.5) - distance * np.float32(size / (2 * _EDGE)), 0, 1)
+    ramp = np.clip(np.float32(0.5) - distance * np.float32(short / (2 * _EDGE)), 0, 1)
     return ramp * ramp * (3 - 2 * ramp)
 
 

@@ -86,9 +86,8 @@ def load(folder: Path, config: DataConfig, fingerprint: str, *, source: FileSour
     decoders = Decoders(config, source, root, folder / "files.sqlite")
 
     dtype = np.dtype(np.int16 if config.modality.is_audio else np.uint8)
-    shared = SharedSamples(folder, count=val, shape=stored_shape(config), dtype=dtype)
-    if not shared.make(Cache(folder.parent.parent)):
-        shared = None
+    samples = SharedSamples(folder, count=val, shape=stored_shape(config), dtype=dtype)
+    shared = samples if samples.make(Cache(folder.parent.parent)) else None
 
     def split(first: int, count: int, shared: SharedSamples | None) -> Any:
         part = None if labels is None else labels[first : first + count]

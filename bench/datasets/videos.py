@@ -24,7 +24,7 @@ from .video_timeline import read_timeline
 
 
 def decode_video_file(path: Media, config: DataConfig, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """Clips `[1, C, T, size, size]` uint8 of the first video stream, one after the other.
+    """Clips `[1, C, T, height, width]` uint8 of the first video stream, one after the other.
 
     Frame k of the file, at `fps`, is what is shown k / fps seconds after the first frame. The file is laid out in
     consecutive clips, of which `crop` and `per_file` choose. Raises Skip when it is damaged, cut short or too short.
@@ -47,12 +47,12 @@ def decode_video_file(path: Media, config: DataConfig, generator: np.random.Gene
 
 
 def _cut(frame: av.VideoFrame, corner: np.ndarray, config: DataConfig) -> np.ndarray:
-    """The frame, upright, as `[C, size, size]` uint8."""
+    """The frame, upright, as `[C, height, width]` uint8."""
     pixels = _upright(frame.to_ndarray(format="rgb24"), frame)
     image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-    image = fit_image(to_channels(image, config.channels), config.size, config)
-    y, x = (int(corner[i] * (image.shape[1 + i] - config.size)) for i in (0, 1))
-    return image[:, y : y + config.size, x : x + config.size].numpy()
+    image = fit_image(to_channels(image, config.channels), config.sides, config)
+    y, x = (int(corner[i] * (image.shape[1 + i] - config.sides[i])) for i in (0, 1))
+    return image[:, y : y + config.sides[0], x : x + config.sides[1]].numpy()
 
 
 def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:

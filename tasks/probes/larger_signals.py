@@ -27,6 +27,10 @@ class LargerSignals(Probe):
             return "a joined spectrogram is not that of a joined sound"
         if probed.total < 2 ** len(probed.signal.shape):
             return f"{2 ** len(probed.signal.shape)} samples are joined, and there are {probed.total}"
+        try:
+            twice(probed.tokenizer.config)
+        except ValueError as error:
+            return f"signals twice as long are none of its: {error}"
         if enlarged(probed.tokenizer) is None:
             return "its weights depend on the signal's size"
         return None
@@ -88,6 +92,7 @@ def enlarged(tokenizer: ComposedTokenizer) -> ComposedTokenizer | None:
 
 
 def twice(config: TokenizerConfig) -> TokenizerConfig:
-    """The configuration for signals twice as long in every axis."""
+    """The configuration for signals twice as long in every axis. Raises ValueError where there is no such grid."""
     signal: SignalSpec = replace(config.signal, shape=tuple(2 * n for n in config.signal.shape))
+    config.backbone.layout(signal, config.downsample)
     return replace(config, signal=signal)

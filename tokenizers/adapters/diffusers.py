@@ -23,7 +23,7 @@ from .base import Adapter
 from .declaration import Declaration, Normaliser
 from .diffusers_config import DiffusersConfig
 from .diffusers_video import VIDEO, Cosmos
-from .files import licence_of, stored_type
+from .files import all_loaded, licence_of, stored_type
 from .normalisers import batch_norm, inside, scale_and_shift
 
 _SWITCHES = ("use_tiling", "use_slicing", "use_framewise_encoding", "use_framewise_decoding")
@@ -52,12 +52,14 @@ class DiffusersAdapter(Adapter):
         self.config = config
         self.family = FAMILIES[self.class_name]
         self.tiles_always = self.family.tiles
-        self.model = getattr(diffusers, self.class_name).from_pretrained(
+        loaded = getattr(diffusers, self.class_name).from_pretrained(
             folder,
             local_files_only=True,
             low_cpu_mem_usage=False,
             use_safetensors=any(name.endswith(".safetensors") for name in config.files),
+            output_loading_info=True,
         )
+        self.model = all_loaded(loaded, self.class_name)
         for switch in _SWITCHES:
             if hasattr(self.model, switch):
                 setattr(self.model, switch, switch == "use_tiling" and self.family.tiles)
@@ -99,8 +101,9 @@ def _side(channels: str) -> Callable[[Any], int]:
 
 def _image(side: Callable[[Any], int], **more: Any) -> Callable[[Any], dict[str, Any]]:
     def declare(model: Any) -> dict[str, Any]:
-        facts = {"modalities": _IMAGE, "channels": 3, "multiple": side(model), "normaliser": scale_and_shift(model)}
-        return facts | {key: value(model) if callable(value) else value for key, value in more.items()}
+        facts: dict[str, Any] = {"modalities": _IMAGE, "channels": 3, "multiple": side(model)}
+        own = {"normaliser": scale_and_shift, **more}
+        return facts | {key: value(model) if callable(value) else value for key, value in own.items()}
 
     return declare
 

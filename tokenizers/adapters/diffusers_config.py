@@ -38,12 +38,12 @@ CLASSES = (
 class DiffusersConfig(AdapterConfig):
     """An autoencoder of diffusers: a folder with config.json and safetensors, or a pipeline's with it in `vae`.
 
-    Its class is `_class_name` in config.json. A decoder that samples (the consistency decoder of DALL-E 3) starts from
-    the same noise for every sample.
+    Its class is `_class_name` in config.json. A decoder that draws noise (the consistency decoder of DALL-E 3, LTX's of
+    0.9.1) draws the same for every sample.
     """
 
     kind: ClassVar[str] = "diffusers"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     builds: ClassVar[str | type] = "diffusers:DiffusersAdapter"
     packages: ClassVar[tuple[str, ...]] = ("diffusers", "torch")
     extra: ClassVar[str] = "diffusers"

@@ -115,18 +115,23 @@ def _cogvideox_step(model: Any) -> int:
 
 
 def _ltx_decode(adapter: Any, latents: Latents) -> Tensor:
-    """At timestep 0, without noise, where the decoder takes one."""
+    """At timestep 0, without noise in the latents, where the decoder takes one.
+
+    Some decoders draw noise between their layers: one map for all samples and frames, here the same every time.
+    """
     assert latents.values is not None
     values = as_clips(latents.values)
     conditioned = adapter.model.config.timestep_conditioning
     temb = values.new_zeros(len(values)) if conditioned else None
-    decoded: Tensor = adapter.model.decode(values, temb).sample
+    with torch.random.fork_rng(devices=[values.device] if values.is_cuda else []):
+        torch.manual_seed(0)
+        decoded: Tensor = adapter.model.decode(values, temb).sample
     return decoded.squeeze(2) if latents.values.ndim == 4 else decoded
 
 
 def _ltx(model: Any) -> dict[str, Any]:
     facts = _clips(_spatial, _temporal, normaliser=buffers)(model)
-    return facts | {"causal": bool(model.config.encoder_causal)}
+    return facts | {"causal": bool(model.config.encoder_causal), "stochastic": any(model.config.decoder_inject_noise)}
 
 
 def _allegro(model: Any) -> dict[str, Any]:

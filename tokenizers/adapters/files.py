@@ -142,3 +142,20 @@ def licence_of(folder: Path, config: dict[str, Any]) -> str:
                 return match[1].strip()
     stated = config.get("license")
     return stated if isinstance(stated, str) else ""
+
+
+def all_loaded(loaded: tuple[Any, Mapping[str, Any]], class_name: str) -> Any:
+    """The model of what `from_pretrained` gave with its loading info.
+
+    Raises UserError where tensors are left over, or have no weights: libraries warn, and go on with another model.
+    """
+    model, info = loaded
+    for key, says in (
+        ("unexpected_keys", "has no place for {}: its weights are of another architecture"),
+        ("missing_keys", "finds no weights for {}, which would stay random"),
+    ):
+        names = sorted(info[key])
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise UserError(f"{class_name} {says.format(names[0] + more)}")
+    return model

@@ -19,7 +19,7 @@ from ..spec import Modality
 from .base import Adapter
 from .chunked import LOUDNESS_CODES, Chunks
 from .declaration import Declaration
-from .files import licence_of, stored_type
+from .files import all_loaded, licence_of, stored_type
 from .transformers_config import CLASSES, TransformersConfig
 
 
@@ -41,9 +41,10 @@ class _Codec(Adapter):
         folder = Path(config.files["config.json"]).parent
         self.config = config
         self.class_name = CLASSES[stated["model_type"]]
-        self.model: Any = getattr(transformers, self.class_name).from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32
+        loaded = getattr(transformers, self.class_name).from_pretrained(
+            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
         )
+        self.model: Any = all_loaded(loaded, self.class_name)
         knob, heads = self.rate()
         self.heads = heads
         self.declaration = Declaration(

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from ..recompute import RecomputedBlock
 from ..spec import SignalSpec
+from .causal import CausalConv, CausalDepthToSpace, FrameNorm
 from .conv_config import ConvConfig
 from .patch import DepthToSpace
 
@@ -22,8 +23,12 @@ _CONV: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.C
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
-def conv(inputs: int, outputs: int, kernel: Sequence[int], stride: Sequence[int] | None = None) -> nn.Module:
+def conv(
+    inputs: int, outputs: int, kernel: Sequence[int], stride: Sequence[int] | None = None, *, causal: bool = False
+) -> nn.Module:
     """A convolution of rank `len(kernel)` (odd sizes) whose output has the input's size divided by `stride`."""
+    if causal:
+        return CausalConv(inputs, outputs, kernel, stride or (1, 1, 1))
     padding = [size // 2 for size in kernel]
     return _CONV[len(kernel)](inputs, outputs, tuple(kernel), tuple(stride or (1,) * len(kernel)), tuple(padding))  # type: ignore[arg-type]
 
@@ -38,20 +43,20 @@ def to_channels_last(module: nn.Module, rank: int) -> nn.Module:
     return module.to(memory_format=_CHANNELS_LAST[rank]) if rank in _CHANNELS_LAST else module  # type: ignore[call-overload]
 
 
-def group_norm(width: int, groups: int) -> nn.GroupNorm:
-    """Group norm with the largest number of groups, up to `groups`, that divides `width` evenly."""
-    return nn.GroupNorm(math.gcd(width, groups), width, eps=1e-6)
+def group_norm(width: int, groups: int, *, causal: bool = False) -> nn.GroupNorm:
+    """Group norm with the largest number of groups, up to `groups`, that divides `width` evenly; `causal`: by frame."""
+    return (FrameNorm if causal else nn.GroupNorm)(math.gcd(width, groups), width, eps=1e-6)
 
 
 class ResidualBlock(RecomputedBlock):
     """`[B, width, *grid]` to the same shape; the identity at the start of training."""
 
-    def __init__(self, width: int, rank: int, groups: int) -> None:
+    def __init__(self, width: int, rank: int, groups: int, *, causal: bool = False) -> None:
         super().__init__()
-        self.norm1 = group_norm(width, groups)
-        self.conv1 = conv(width, width, (3,) * rank)
-        self.norm2 = group_norm(width, groups)
-        self.conv2 = conv(width, width, (3,) * rank)
+        self.norm1 = group_norm(width, groups, causal=causal)
+        self.conv1 = conv(width, width, (3,) * rank, causal=causal)
+        self.norm2 = group_norm(width, groups, causal=causal)
+        self.conv2 = conv(width, width, (3,) * rank, causal=causal)
         for parameter in self.conv2.parameters():
             nn.init.zeros_(parameter)
 
@@ -66,14 +71,14 @@ class ConvEncoder(nn.Module):
 
     def __init__(self, config: ConvConfig, signal: SignalSpec, downsample: tuple[int, ...]) -> None:
         super().__init__()
-        self.rank = len(signal.shape)
+        self.rank, causal = len(signal.shape), config.causal
         layers: list[nn.Module] = []
         width = signal.channels
         for stage in config.stages(signal, downsample):
-            layers.append(conv(width, stage.width, stage.kernel, stage.stride))
+            layers.append(conv(width, stage.width, stage.kernel, stage.stride, causal=causal))
             width = stage.width
-            layers.extend(ResidualBlock(width, self.rank, config.groups) for _ in range(config.blocks))
-        layers += [group_norm(width, config.groups), nn.SiLU()]
+            layers.extend(ResidualBlock(width, self.rank, config.groups, causal=causal) for _ in range(config.blocks))
+        layers += [group_norm(width, config.groups, causal=causal), nn.SiLU()]
         self.layers = nn.Sequential(*layers)
         to_channels_last(self, self.rank)
 
@@ -89,16 +94,16 @@ class ConvDecoder(nn.Module):
 
     def __init__(self, config: ConvConfig, signal: SignalSpec, downsample: tuple[int, ...]) -> None:
         super().__init__()
-        rank, stages = len(signal.shape), config.stages(signal, downsample)
+        rank, stages, causal = len(signal.shape), config.stages(signal, downsample), config.causal
         layers: list[nn.Module] = []
         for index in reversed(range(len(stages))):
             stage = stages[index]
-            layers.extend(ResidualBlock(stage.width, rank, config.groups) for _ in range(config.blocks))
+            layers.extend(ResidualBlock(stage.width, rank, config.groups, causal=causal) for _ in range(config.blocks))
             if index == 0:
-                layers += [group_norm(stage.width, config.groups), nn.SiLU()]
+                layers += [group_norm(stage.width, config.groups, causal=causal), nn.SiLU()]
             outputs = stages[index - 1].width if index else signal.channels
-            layers.append(conv(stage.width, outputs * math.prod(stage.stride), (3,) * rank))
-            layers.append(DepthToSpace(stage.stride))
+            layers.append(conv(stage.width, outputs * math.prod(stage.stride), (3,) * rank, causal=causal))
+            layers.append((CausalDepthToSpace if causal else DepthToSpace)(stage.stride))
         self.layers = nn.Sequential(*layers)
         to_channels_last(self, rank)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 from .. import cost
 from ..cost import Cost
-from ..spec import SignalSpec
+from ..geometry import Layout, grid_shape
+from ..spec import Modality, SignalSpec
 from .config import BackboneConfig
 from .stages import Stage, plan_stages
 
@@ -22,13 +23,16 @@ class ConvConfig(BackboneConfig):
     1 turns that off), later stages by up to `stride`; by default 2 and 2, and 4 and 8 on a waveform. Downsampling
     factors need not be powers of two. Group norms have up to `groups` groups. With `shortcut` a linear map of patches
     runs around either half, started at their PCA, and the halves themselves start at zero: small budgets then end above
-    the linear autoencoder instead of below it.
+    the linear autoencoder instead of below it. `causal` is for clips of k + 1 frames, k a multiple of the downsampling
+    in time: the first frame has a latent of its own, no latent sees a later frame, and norms are of every frame.
     """
 
     kind: ClassVar[str] = "conv"
     version: ClassVar[int] = 1
     encoder: ClassVar[str | type] = "conv:ConvEncoder"
     decoder: ClassVar[str | type] = "conv:ConvDecoder"
+    causal_shortcut: ClassVar[str | type] = "causal:CausalShortcut"
+    identity_defaults: ClassVar[frozenset[str]] = frozenset({"causal"})
 
     width: int = 32
     multipliers: tuple[int, ...] = (1, 2, 4)
@@ -37,6 +41,7 @@ class ConvConfig(BackboneConfig):
     stride: int | None = None
     groups: int = 8
     shortcut: bool = True
+    causal: bool = False
 
     def __post_init__(self) -> None:
         for name in ("width", "groups", "stem"):
@@ -50,8 +55,34 @@ class ConvConfig(BackboneConfig):
         if not self.multipliers or min(self.multipliers) < 1:
             raise ValueError("multipliers must be one or more whole numbers >= 1")
 
+    def unsupported_reason(self, signal: SignalSpec) -> str | None:
+        if self.causal and signal.modality is not Modality.VIDEO:
+            return f"causal is for video, not {signal.modality}"
+        return None
+
+    def layout(self, signal: SignalSpec, downsample: tuple[int, ...]) -> Layout:
+        if not self.causal:
+            return super().layout(signal, downsample)
+        frames, step = signal.shape[0], downsample[0]
+        if (frames - 1) % step:
+            low = (frames - 1) // step * step + 1
+            raise ValueError(
+                f"causal clips have {step}k + 1 frames, and {frames} are none; nearest: {low} or {low + step}"
+            )
+        after = replace(signal, shape=(max(step, frames - 1), *signal.shape[1:]))
+        _, *sides = grid_shape(after, downsample)
+        return Layout(shape=(1 + (frames - 1) // step, *sides))
+
     def has_shortcut(self) -> bool:
         return self.shortcut
+
+    def build_shortcut(self, signal: SignalSpec, downsample: tuple[int, ...], latents: int) -> Any:
+        target = self._resolve("causal_shortcut" if self.causal else "shortcut_target")
+        return target(self, signal, downsample, latents)
+
+    def shortcut_cost(self, signal: SignalSpec, downsample: tuple[int, ...], latents: int) -> Cost:
+        patch, shape = math.prod(downsample) * signal.channels, self.layout(signal, downsample).shape
+        return cost.pointwise(patch, latents, shape) + cost.pointwise(latents, patch, shape)
 
     def stages(self, signal: SignalSpec, downsample: tuple[int, ...]) -> tuple[Stage, ...]:
         """Strides, widths and grids, from the signal down to the latents; the first is the stem."""

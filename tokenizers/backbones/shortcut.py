@@ -48,10 +48,14 @@ class LinearShortcut(Shortcut):
         self.down = nn.Linear(elements, latents)
         self.up = nn.Linear(latents, elements)
 
+    def patches(self, signal: Tensor) -> Tensor:
+        """`[B, C, *signal]` to one patch per position, `[B, elements, *grid]`."""
+        return space_to_depth(signal, self.factors)
+
     def encode(self, signal: Tensor) -> Tensor:
         """`[B, C, *signal]` to `[B, latents, *grid]`, float32."""
         with torch.autocast(signal.device.type, enabled=False):
-            return per_position(self.down, space_to_depth(signal.float(), self.factors))
+            return per_position(self.down, self.patches(signal.float()))
 
     def decode(self, values: Tensor) -> Tensor:
         """`[B, latents, *grid]` to `[B, C, *signal]`, float32."""
@@ -66,7 +70,7 @@ class LinearShortcut(Shortcut):
         latents stay those between patches. Latents beyond the patch's rank start at zero.
         """
         rank = min(self.down.out_features, self.down.in_features)
-        patches = (space_to_depth(x.float(), self.factors) for x in first(signals, SAMPLES))
+        patches = (self.patches(x.float()) for x in first(signals, SAMPLES))
         mean, components, variances = principal_components(patches, rank)
         deviations = variances.clamp_min(1e-12 * max(float(variances[0]), 1e-12)).sqrt()
         if not whiten:

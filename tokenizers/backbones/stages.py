@@ -27,7 +27,7 @@ def plan_stages(
     """Stages from signal to latents: a stem with strides up to `stem`, then strides up to `stride` per axis.
 
     A prime factor larger than that gets a stage of its own. Axes with fewer factors than others are strided early,
-    where striding saves most. The last of `widths` repeats.
+    where striding saves most. The last of `widths` repeats. Sizes that a stride does not divide are rounded up.
     """
     stems = [max(d for d in range(1, min(stem, factor) + 1) if factor % d == 0) for factor in downsample]
     rests = [split_factor(factor // first, stride) for factor, first in zip(downsample, stems, strict=True)]
@@ -35,7 +35,7 @@ def plan_stages(
     columns = [(first, *rest, *(1,) * (depth - len(rest))) for first, rest in zip(stems, rests, strict=True)]
     stages, grid = [], tuple(shape)
     for index, strides in enumerate(zip(*columns, strict=True)):
-        grid = tuple(size // s for size, s in zip(grid, strides, strict=True))
+        grid = tuple(-(-size // s) for size, s in zip(grid, strides, strict=True))
         stages.append(Stage(stride=strides, width=widths[min(index, len(widths) - 1)], shape=grid))
     return tuple(stages)
 

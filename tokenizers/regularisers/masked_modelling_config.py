@@ -48,6 +48,8 @@ class MaskedModellingConfig(RegulariserConfig):
             return reason
         if tokenizer.spec.grid.variable:
             return "the shallow decoder has a fixed number of positions, and these latents vary in length"
+        if any(size % patch for size, patch in zip(tokenizer.signal.shape, tokenizer.downsample, strict=True)):
+            return "its patches tile the signal, and these clips have a first frame by itself"
         if self.target == "alexnet" and tokenizer.signal.modality.is_audio:
             return f'target "alexnet" is for images and frames, not {tokenizer.signal.modality}'
         if "self_supervised" in {objective.kind for objective in tokenizer.auxiliary_objectives}:

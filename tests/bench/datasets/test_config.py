@@ -84,9 +84,25 @@ def test_labels() -> None:
     assert config(name="mine").label == "mine"
 
 
+def test_a_size_is_one_number_or_height_and_width() -> None:
+    wide = config(size=[24, 40])
+    assert (wide.sides, signal_spec(wide).shape, wide.label) == ((24, 40), (24, 40), "procedural-image-24x40")
+    assert signal_spec(config(modality="video", size=[24, 40], frames=3)).shape == (3, 24, 40)
+    assert config(**wide.to_json()) == wide
+    assert wide.identity()["size"] == [24, 40]
+    assert wide.identity() != config(size=[40, 24]).identity()
+    assert config(size=[32, 32]) == config(size=32)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
+        ({"size": [24]}, r"size is one number, or \[height, width\]; got 1 numbers"),
+        ({"size": [24, 0]}, "size must be at least 1"),
+        ({"size": [24, 10**7]}, "size must be at most 1000000"),
+        ({"size": "24x40"}, "data: size: input should be a valid integer, got"),
+        ({"source": "folder", "path": "x", "size": [24, 40], "resize": "adm"}, "resize 'adm' is for squares"),
+        ({"modality": "waveform", "size": [24, 40]}, "size is for images and videos"),
         ({"sise": 3}, r"data: sise: unknown key; did you mean 'size'\?"),
         ({"modality": "picture"}, "modality"),
         ({"size": 0}, "size must be at least 1"),

@@ -55,6 +55,25 @@ def test_random_crops_are_seeded_and_inside() -> None:
     assert first[:, 0].max() <= 69
 
 
+def test_crops_that_are_no_squares() -> None:
+    """The picture just covers the crop: of a square one 24 x 40 takes the width, of a wide one the height."""
+    image = ramp(70, 100)
+    tiles = cut(image, size=[20, 32], resize="none", crop="tiles")
+    assert tiles.shape == (9, 3, 20, 32)
+    assert [(t[0, 0, 0], t[1, 0, 0]) for t in tiles[:4]] == [(5, 2), (5, 34), (5, 66), (25, 2)]
+    assert cut(image, size=[20, 32], resize="none", crop="random", per_file=5).shape[1:] == (3, 20, 32)
+    for height, width, rows, columns in ((80, 80, 24, 40), (48, 160, 24, 40), (300, 40, 24, 40), (96, 48, 40, 24)):
+        plane = torch.stack([torch.full((height, width), value) for value in (0, 60, 250)]).to(torch.uint8)
+        plane[0] = torch.linspace(0, 255, width).round().to(torch.uint8)
+        crop = cut(plane, size=[rows, columns])
+        assert crop.shape == (1, 3, rows, columns)
+        scale = max(rows / height, columns / width)
+        slope = np.diff(crop[0, 0, rows // 2].astype(float))[4:-4].mean()
+        assert slope == pytest.approx(255 / (width * scale), rel=0.06)
+    with pytest.raises(Skip, match="too small: 19 x 40 pixels for crops of 40 x 24"):
+        cut(ramp(40, 19), size=[24, 40])
+
+
 def test_short_side_fits() -> None:
     # A horizontal ramp of 0..255 over 256 columns keeps its slope per unit of width.
     image = torch.arange(256).expand(3, 128, 256).to(torch.uint8)

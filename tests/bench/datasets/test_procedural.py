@@ -97,17 +97,32 @@ def test_shapes_have_their_areas(name: str, area: float, angle: float) -> None:
     u[0, :2] = (shapes.CLASSES.index(name) + 0.5) / len(shapes.CLASSES), 0.0
     u[0, 5 + 3] = angle
     radius = 0.36 * (1.35 - 0.175)
-    structure, mask = shapes.draw(u, 1, 256)
+    structure, mask = shapes.draw(u, 1, (256, 256))
     # Areas in units of radius^2; the frame is 2 x 2.
     assert mask.mean() * 4 == pytest.approx(area * radius**2, rel=0.02)
     assert structure.shape == (1, 3, 1, 256, 256)
+
+
+@pytest.mark.parametrize("sides", [(128, 256), (256, 128)])
+def test_shapes_stay_round_in_a_frame_that_is_no_square(sides: tuple[int, int]) -> None:
+    """The short side is the unit; places are spread over the whole frame."""
+    u = np.full((1, shapes.UNIFORMS), 0.5)
+    u[0, :2] = 0.1, 0.0
+    _, mask = shapes.draw(u, 1, sides)
+    high, wide = (np.flatnonzero(mask[0, 0].any(axis)) for axis in (1, 0))
+    assert np.ptp(high) == np.ptp(wide)
+    assert mask.mean() * 8 == pytest.approx(np.pi * (0.36 * (1.35 - 0.175)) ** 2, rel=0.02)
+    u[0, 5:7] = 0.9, 0.9
+    _, mask = shapes.draw(u, 1, sides)
+    for axis, side in ((1, sides[0]), (0, sides[1])):
+        assert np.flatnonzero(mask[0, 0].any(axis)).mean() == pytest.approx(0.74 * side, abs=1)
 
 
 def test_shapes_move_at_constant_velocity() -> None:
     u = np.full((1, shapes.UNIFORMS), 0.5)
     u[0, :2] = 0.05, 0.0
     u[0, 5 + 7] = 1.0
-    _, mask = shapes.draw(u, 6, 128)
+    _, mask = shapes.draw(u, 6, (128, 128))
     x = [np.flatnonzero(frame.any(0)).mean() for frame in mask[0]]
     y = [np.flatnonzero(frame.any(1)).mean() for frame in mask[0]]
     # 0.6 of the half frame over the clip, in six frames.

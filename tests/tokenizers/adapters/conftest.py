@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torch
 
 
 class Tiny(NamedTuple):
@@ -288,3 +289,17 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 def _forget(name: str) -> None:
     for module in [module for module in sys.modules if module.partition(".")[0] == name]:
         del sys.modules[module]
+
+
+@pytest.fixture
+def save(tiny_diffusers: Mapping[str, Any], tmp_path: Path) -> Callable[..., tuple[Any, Path]]:
+    """A function that saves the tiny model of a class, and gives it, in eval mode, with its folder."""
+    import diffusers
+
+    def save(name: str, **more: Any) -> tuple[Any, Path]:
+        torch.manual_seed(0)
+        model = getattr(diffusers, name)(**{**tiny_diffusers[name].arguments, **more}).eval()
+        model.save_pretrained(tmp_path / name)
+        return model, tmp_path / name
+
+    return save

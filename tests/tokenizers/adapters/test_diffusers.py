@@ -25,20 +25,6 @@ Save = Callable[..., tuple[Any, Path]]
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
 
-@pytest.fixture
-def save(tiny_diffusers: Mapping[str, Any], tmp_path: Path) -> Save:
-    """A function that saves the tiny model of a class, and gives it, in eval mode, with its folder."""
-    import diffusers
-
-    def save(name: str, **more: Any) -> tuple[Any, Path]:
-        torch.manual_seed(0)
-        model = getattr(diffusers, name)(**{**tiny_diffusers[name].arguments, **more}).eval()
-        model.save_pretrained(tmp_path / name)
-        return model, tmp_path / name
-
-    return save
-
-
 def load(folder: Path, signal: SignalSpec, **options: Any) -> AdapterTokenizer:
     """The tokenizer in a folder, as jobs build it."""
     config = DiffusersConfig(path=str(folder), **options).located("eval")

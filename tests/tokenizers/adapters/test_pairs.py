@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from latentbench.results.errors import UserError
-from latentbench.tasks.contract import check_contract
+from latentbench.tasks.contract import check_contract, failures
 from latentbench.tokenizers.adapters.describe import describe
 from latentbench.tokenizers.adapters.pair_config import ONNXConfig, PairConfig, TorchScriptConfig
 from latentbench.tokenizers.adapters.tokenizer import AdapterTokenizer
-from latentbench.tokenizers.spec import SignalSpec
+from latentbench.tokenizers.spec import Modality, SignalSpec
 
 MakeSignal = Callable[..., SignalSpec]
 SPEC = 'modality = "image"\nrange = [0.0, 1.0]\nmultiple = 4\nnormaliser = { scale = 2.0, shift = 0.5 }\n'
@@ -32,6 +32,21 @@ class TupleOf(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor]:
         return (self.inner(x),)
+
+
+class IndicesAndCodes(nn.Module):
+    """As Cosmos' discrete encoder: `(indices, codes)`, indices counted from 1."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        codes = ((x[:, :1] + 1) * 7.5).round().clamp(0, 15)
+        return codes[:, 0].long() + 1, codes
+
+
+class FromIndices(nn.Module):
+    """The inverse, for grey pictures."""
+
+    def forward(self, indices: Tensor) -> Tensor:
+        return (indices.unsqueeze(1).float() - 1) / 7.5 - 1
 
 
 @pytest.fixture
@@ -69,6 +84,25 @@ def test_torchscript_is_code_and_has_to_be_trusted(
         TorchScriptConfig(**where).located("eval")
     signal = make_signal("image", (8, 8))
     agree(load(TorchScriptConfig(**where, trust_pickle=True), signal), layers, signal)
+
+
+def test_indices_that_count_from_1(tmp_path: Path) -> None:
+    """Of a tuple the indices are taken; taken for indices from 0, the highest is one that no codebook has."""
+    for name, module in (("enc.jit", IndicesAndCodes()), ("dec.jit", FromIndices())):
+        torch.jit.script(module).save(tmp_path / name)
+    signal = SignalSpec(modality=Modality.IMAGE, channels=1, shape=(4, 4))
+    table = {"modality": "image", "channels": 1, "codebook_sizes": [16]}
+    where: dict[str, Any] = {"path": f"{tmp_path}/enc.jit,{tmp_path}/dec.jit", "trust_pickle": True}
+    x = torch.linspace(-1, 1, 64).view(4, 1, 4, 4)
+    wrong = load(TorchScriptConfig(**where, spec=table), signal)
+    (error,) = failures(check_contract(wrong, x)[0], "error")
+    assert error.endswith("and its codebook has 16; do they count from 1? spec.first_code = 1")
+    tokenizer = load(TorchScriptConfig(**where, spec={**table, "first_code": 1}), signal)
+    codes = tokenizer.encode(x).codes
+    assert codes is not None
+    assert (int(codes.min()), int(codes.max()), codes.shape) == (0, 15, (4, 1, 4, 4))
+    assert float((tokenizer.decode(tokenizer.encode(x)) - x).abs().max()) <= 1 / 15 + 1e-6
+    assert failures(check_contract(tokenizer, x)[0], "error") == []
 
 
 @pytest.mark.slow

@@ -63,6 +63,14 @@ class Tuple(Rounded):
     def encode(self, x):
         return (x, x)
 
+class Tokens(Rounded):
+    """As TiTok: tokens `[B, N]` without a grid, of pictures in [0, 1]."""
+    spec = {"modality": "image", "channels": 1, "range": [0.0, 1.0], "codebook_sizes": 16, "topology": "sequence"}
+    def encode(self, x):
+        return (x.flatten(1) * 15).round().long()
+    def decode(self, codes):
+        return codes.view(-1, 1, 4, 4) / 15
+
 ready = Rounded()
 no_tokenizer = 3
 '''
@@ -162,6 +170,14 @@ def test_codes_count_from_0_and_have_heads(models: Path, name: str, channels: in
     assert (int(latents.codes.min()), int(latents.codes.max())) == (0, 15)
     assert latents.codes.shape == (1, channels, 4, 4)
     assert float((tokenizer.decode(latents) - x).abs().max()) <= 1 / 15 + 1e-6
+
+
+def test_tokens_need_no_grid(models: Path) -> None:
+    signal = SignalSpec(modality=Modality.IMAGE, channels=1, shape=(4, 4))
+    tokenizer = loaded(located(models, "Tokens"), signal)
+    assert (tokenizer.spec.grid.shape, tokenizer.spec.topology) == ((16,), "sequence")
+    x = torch.linspace(-1, 1, 16).view(1, 1, 4, 4)
+    torch.testing.assert_close(tokenizer.decode(tokenizer.encode(x)), x)
 
 
 def test_a_sound_is_padded_and_cropped(tmp_path: Path, make_signal: Callable[..., SignalSpec]) -> None:

@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from latentbench.results.errors import UserError
 from latentbench.tasks.metrics.psnr import psnr
 from latentbench.tokenizers.adapters.describe import describe
+from latentbench.tokenizers.adapters.diffusers_config import DiffusersConfig
 from latentbench.tokenizers.adapters.python_config import PythonConfig
 from latentbench.tokenizers.adapters.tokenizer import AdapterTokenizer
 from latentbench.tokenizers.spec import Modality, SignalSpec
@@ -65,15 +67,57 @@ class TAEF2(nn.Module):
 """
 
 
+# The same by diffusers' class: its blocks lack the pool, and its layers start after the bound.
+LIKE_TINY = """
+import torch
+from diffusers import AutoencoderTiny
+from torch import nn
+
+
+class Mixed(nn.Module):
+    def __init__(self, block):
+        super().__init__()
+        self.conv = block.conv
+        wide = (nn.Conv2d(64, 256, 1, bias=False), nn.GroupNorm(4, 256), nn.ReLU(), nn.Conv2d(256, 64, 1, bias=False))
+        self.pool = nn.Sequential(*wide)
+
+    def forward(self, x):
+        x = x + self.pool(x)
+        return torch.relu(self.conv(x) + x)
+
+
+class TAEF2(AutoencoderTiny):
+    spec = {"modality": "image", "channels": 3, "multiple": 8, "licence": "MIT"}
+
+    def __init__(self, encoder_weights, decoder_weights):
+        super().__init__(latent_channels=32)
+        for layers, mixed in ((self.encoder.layers, (11, 12, 13)), (self.decoder.layers, (2, 3, 4))):
+            for at in mixed:
+                layers[at] = Mixed(layers[at])
+        parts = ((self.encoder.layers, encoder_weights, 0), (self.decoder.layers, decoder_weights, 1))
+        for layers, path, first in parts:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            named = {f"{int(key.split('.')[0]) - first}.{key.partition('.')[2]}": value for key, value in state.items()}
+            layers.load_state_dict(named)
+"""
+
+
+def _taef2(shared_data: Path) -> dict[str, str]:
+    weights = {f"{part}_weights": shared_data / "weights" / f"taef2_{part}.pth" for part in ("encoder", "decoder")}
+    if not all(path.is_file() for path in weights.values()):
+        pytest.skip(f"TAEF2's weights are not present in {shared_data}")
+    return {name: str(path) for name, path in weights.items()}
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("code", [TAEF2, LIKE_TINY], ids=["plain", "like AutoencoderTiny"])
 @torch.no_grad()
-def test_taef2_gives_kodak_back_as_published(shared_data: Path, tmp_path: Path) -> None:
+def test_taef2_gives_kodak_back_as_published(shared_data: Path, tmp_path: Path, code: str) -> None:
     from PIL import Image
 
     chosen = [shared_data / "images" / "kodak" / f"{number}.png" for number in ("01", "05", "15")]
-    (tmp_path / "taef2.py").write_text(TAEF2)
-    weights = {f"{part}_weights": str(shared_data / "weights" / f"taef2_{part}.pth") for part in ("encoder", "decoder")}
-    config = PythonConfig(path=f"{tmp_path}/taef2.py:TAEF2", options=weights).located("eval")
+    (tmp_path / "taef2.py").write_text(code)
+    config = PythonConfig(path=f"{tmp_path}/taef2.py:TAEF2", options=_taef2(shared_data)).located("eval")
     signal = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(512, 512))
     tokenizer = AdapterTokenizer(config, signal, describe(config, signal, "eval").grids)
     assert tokenizer.spec.grid.shape == (64, 64)
@@ -86,6 +130,31 @@ def test_taef2_gives_kodak_back_as_published(shared_data: Path, tmp_path: Path) 
         decoded = tokenizer.decode(tokenizer.encode(x))
         values.append(float(psnr(((decoded + 1) * 127.5).round().clamp(0, 255).byte(), crop.unsqueeze(0))))
     assert values == pytest.approx([27.5, 27.8, 30.3], abs=0.15)
+
+
+def test_taef2_is_refused_as_an_autoencodertiny(shared_data: Path, tmp_path: Path) -> None:
+    """diffusers' class has no pool: it would leave those weights out, warn, and give other numbers."""
+    from diffusers import AutoencoderTiny
+    from safetensors.torch import load_file, save_file
+
+    weights = _taef2(shared_data)
+    AutoencoderTiny(latent_channels=32).save_pretrained(tmp_path)
+    state = {}
+    for part, first in (("encoder", 0), ("decoder", 1)):
+        for key, value in torch.load(weights[f"{part}_weights"], weights_only=True).items():
+            layer, _, rest = key.partition(".")
+            state[f"{part}.layers.{int(layer) - first}.{rest}"] = value
+    file = tmp_path / "diffusion_pytorch_model.safetensors"
+    assert load_file(file).keys() <= state.keys()
+    save_file(state, file, {"format": "pt"})
+    config = DiffusersConfig(path=str(tmp_path)).located("eval")
+    signal = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(64, 64))
+    with pytest.raises(UserError) as error:
+        describe(config, signal, "eval")
+    assert str(error.value) == (
+        "eval: AutoencoderTiny has no place for decoder.layers.2.pool.0.weight and 23 more: "
+        "its weights are of another architecture"
+    )
 
 
 def _log_mel(x: Tensor) -> Tensor:

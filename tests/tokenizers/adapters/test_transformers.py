@@ -242,6 +242,20 @@ def test_the_contract_is_kept(tmp_path: Path, name: str, options: dict[str, Any]
     assert causal is (name in ("encodec", "mimi"))
 
 
+def test_weights_that_are_missing_are_not_drawn(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    load("dac", tmp_path, sound(810))
+    file = tmp_path / "dac" / "model.safetensors"
+    state = load_file(file)
+    name = next(key for key in state if key.startswith("decoder") and key.endswith("bias"))
+    del state[name]
+    save_file(state, file, {"format": "pt"})
+    config = TransformersConfig(path=str(tmp_path / "dac")).located("eval")
+    with pytest.raises(UserError, match=f"DacModel finds no weights for {name}, which would stay random"):
+        describe(config, sound(810), "eval")
+
+
 def test_a_rate_of_the_data_that_is_not_the_model_s_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"it works at 8000 Hz, not 16000: set data.sample_rate=8000"):
         load("dac", tmp_path, sound(810, rate=16000.0))
