@@ -189,6 +189,7 @@ def test_plan_prints_cells(capsys: pytest.CaptureFixture[str], mini_file: Path) 
     assert len(json.loads(capsys.readouterr().out)["cells"]) == 4
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough(latentbench: Latentbench) -> None:
     read, write = os.pipe()
     os.close(read)

@@ -83,6 +83,7 @@ def executed(out: str = "out") -> set[str]:
     return {f"{record.kind}/{record.key}" for record in Store(Path(out)).iterate()}
 
 
+@pytest.mark.slow
 def test_several_evaluations_into_one_folder_are_a_board(models: Path) -> None:
     frame = run(f"python:{models}:Mine")
     assert frame[["label", "recipe", "tsr", "status"]].values.tolist() == [["Mine", "python", 12.0, "finished"]]
@@ -117,6 +118,7 @@ def test_what_is_done_is_not_done_again_and_a_moved_folder_changes_nothing(model
     assert {name.split("/")[0] for name in new} == {"tokenizer", "contract", "reconstruction"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -146,6 +148,7 @@ def test_a_contract_that_fails_stops_what_reads_the_tokenizer(tmp_path: Path) ->
     assert "psnr" not in frame or frame["psnr"].isna().all()
 
 
+@pytest.mark.slow
 def test_a_mark_stands_in_the_notes(tmp_path: Path) -> None:
     (tmp_path / "noisy.py").write_text(MODELS.replace("self.up(z)", "self.up(z) + 0.1 * torch.randn(1)"))
     assert run("python:noisy.py:Mine")["contract"].item() > 0
@@ -153,6 +156,7 @@ def test_a_mark_stands_in_the_notes(tmp_path: Path) -> None:
     assert "- Contract of #1 Mine (python): two decodes differ by" in text
 
 
+@pytest.mark.slow
 def test_adapters_and_recipes_stand_in_one_suite_with_a_grid_and_priors(models: Path, tmp_path: Path) -> None:
     from latentbench.bench.plan import make_plan
 
@@ -215,6 +219,7 @@ def test_data_take_the_geometry_that_is_declared(models: Path, tmp_path: Path) -
     }
 
 
+@pytest.mark.slow
 def test_the_command_checks_alone(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["check", "python:models.py:Mine", "--size", "16", "--engine", "inline"]
     assert cli.main(command) == 0
@@ -232,6 +237,7 @@ def _code(page: Path, name: str) -> str:
     return str(code)
 
 
+@pytest.mark.slow
 def test_the_page_s_class_is_a_tokenizer_in_under_40_lines(tmp_path: Path) -> None:
     code = _code(PAGE, "my_models.py")
     assert len(code.splitlines()) < 40

@@ -165,6 +165,7 @@ def test_a_batch_in_parts_and_blocks_computed_again_take_less_for_the_same_work(
     assert whole.states == parts.states == again.states
 
 
+@pytest.mark.slow
 def test_an_evaluation_keeps_nothing() -> None:
     config = resolve("kl-vae", image(32), {"width": 8})
     training = training_footprint(lambda: build(config), lambda: signals(config.spec, 16), config.training)
@@ -189,6 +190,7 @@ def test_what_imports_print_is_no_footprint(tmp_path: Path) -> None:
     assert table.known.keys() == {item.key}
 
 
+@pytest.mark.slow
 def test_no_memory_is_taken_by_what_is_only_measured() -> None:
     """A model of 600 MB, a step of several GB: in a process that holds neither."""
     config = resolve("kl-vae", image(256), {"width": 256, "downsample": 8})

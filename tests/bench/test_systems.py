@@ -12,7 +12,7 @@ import pytest
 
 from latentbench.bench import cli, systems
 from latentbench.bench.further_systems import FURTHER
-from latentbench.bench.plan import make_plan
+from latentbench.bench.plan import Plan, make_plan
 from latentbench.bench.runner import run_suite
 from latentbench.bench.suite import load_suite, suite_names
 from latentbench.bench.systems import HEAD, claims_of, last_run, systems_markdown, systems_text
@@ -25,6 +25,12 @@ from latentbench.tokenizers.recipe import load_recipe, recipe_names
 from latentbench.tokenizers.spec import Modality
 
 CLAIMS = load_suite("systems").claims
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    """Of the suite as it is shipped."""
+    return make_plan(load_suite("systems"), {})
 # Every system of the field's list.
 IDS = [f"{letter}{i}" for letter, count in (("A", 25), ("B", 18), ("C", 11), ("F", 12)) for i in range(1, count + 1)]
 
@@ -166,8 +172,7 @@ def test_its_options_are_for_systems_alone(capsys: pytest.CaptureFixture[str]) -
     assert "latentbench list systems" in capsys.readouterr().err
 
 
-def test_the_suite_has_every_cell_that_a_claim_compares() -> None:
-    plan = make_plan(load_suite("systems"), {})
+def test_the_suite_has_every_cell_that_a_claim_compares(plan: Plan) -> None:
     seeds: dict[tuple[str, str], set[int]] = {}
     for planned in plan.cells:
         seeds.setdefault((planned.cell.data.label, planned.cell.label), set()).add(planned.cell.seed)
@@ -187,9 +192,8 @@ def test_the_suite_has_every_cell_that_a_claim_compares() -> None:
             assert enough or once, f"{claim.id}: one seed of {labels}"
 
 
-def test_grids_of_equal_bits_are_compared_on_every_data_set() -> None:
+def test_grids_of_equal_bits_are_compared_on_every_data_set(plan: Plan) -> None:
     """A claim "at the same bits" whose cells have others by their making would be refuted before anything ran."""
-    plan = make_plan(load_suite("systems"), {})
     bits = {(p.cell.data.label, p.cell.label): p.cell.tokenizer.spec.bits_per_sample for p in plan.cells}
     data = {p.cell.data.label: p.cell.data.modality for p in plan.cells}
     tested = 0
@@ -205,8 +209,7 @@ def test_grids_of_equal_bits_are_compared_on_every_data_set() -> None:
     assert tested >= 4
 
 
-def test_every_recipe_has_a_cell_in_each_of_its_modalities() -> None:
-    plan = make_plan(load_suite("systems"), {})
+def test_every_recipe_has_a_cell_in_each_of_its_modalities(plan: Plan) -> None:
     actual = {(planned.cell.recipe, planned.cell.data.modality) for planned in plan.cells}
     expected = {(name, modality) for name in recipe_names() for modality in load_recipe(name).modalities}
     assert actual == expected

@@ -268,6 +268,7 @@ def test_labels_of_any_sort_are_drawn(hostile: Path, tmp_path: Path, suffix: str
         assert r"$\x$ · photos (image)" in shown
 
 
+@pytest.mark.slow
 def test_nobody_s_matplotlibrc_is_obeyed(folder: Path, tmp_path: Path) -> None:
     ours = plot([folder], x="bits_per_sample", y="psnr", out=tmp_path / "ours.svg", where="modality=image").read_bytes()
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfont.size: 30\n")

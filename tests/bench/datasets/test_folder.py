@@ -318,6 +318,7 @@ def test_real_photographs(shared_data: Path, cache: Path) -> None:
     assert 0.2 < images.std() < 0.8
 
 
+@pytest.mark.slow
 def test_real_speech(shared_data: Path, cache: Path) -> None:
     path = shared_data / "audio" / "fsdd"
     data = open_dataset(config(path, modality=Modality.WAVEFORM, seconds=0.256, sample_rate=8000), cache=cache)

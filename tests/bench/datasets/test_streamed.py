@@ -104,6 +104,7 @@ def test_a_file_that_changes_later_is_one_line(photos: Photos, cache: Path) -> N
         data.train.batch(np.arange(2), CPU)
 
 
+@pytest.mark.slow
 def test_files_that_moved_are_read_where_they_are(photos: Photos, cache: Path) -> None:
     root = photos(4)
     before = open_dataset(config(root, stream=True), cache=cache)

@@ -17,6 +17,7 @@ def tables(rng: np.random.Generator, proxies: int, *, families: int = 8, members
     return {f"p{i}": Rows(x=x[i], outcomes=outcomes, family=family, place=place) for i in range(proxies)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["overall", "within", "across"])
 def test_the_best_of_ten_that_know_nothing(level: Level) -> None:
     rng = np.random.default_rng(0)

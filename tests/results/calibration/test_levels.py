@@ -89,6 +89,7 @@ def test_intervals_of_comparisons_cover() -> None:
     assert min(shares.values()) >= 0.8  # 25 draws of .95 lie above it 99.3 % of the time
 
 
+@pytest.mark.slow
 def test_intervals_cover() -> None:
     """The bench's settings, small: eight families of four rows, two seeds."""
     coverage = runpy.run_path(str(BENCH))["coverage"]

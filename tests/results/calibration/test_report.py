@@ -135,6 +135,7 @@ BOARD = {
 }
 
 
+@pytest.mark.slow
 def test_the_published_board(shared_data: Path) -> None:
     result = calibrate(read_table(shared_data / "published" / "vae_arena.csv", outcome="gfid_sit_b"))
     for name, (spearman, pearson) in BOARD.items():

@@ -48,6 +48,7 @@ def test_everything_that_the_page_names_is_beside_it(page: Path) -> None:
             assert (page.parent / name).is_file()
 
 
+@pytest.mark.slow
 def test_details_are_of_every_line_and_in_the_chunk_where_the_page_looks(page: Path) -> None:
     data = embedded(page)
     for number, line in enumerate(data["lines"]):
@@ -73,6 +74,7 @@ def test_names_are_data_and_nothing_else(page: Path, folder: Path, tmp_path: Pat
         assert "<script>window.hit" not in path.read_text()
 
 
+@pytest.mark.slow
 def test_one_file_holds_pictures_and_sounds_up_to_a_bound(folder: Path, tmp_path: Path) -> None:
     whole = report([folder], out=tmp_path / "whole.html", where="modality=waveform").read_text()
     assert "data:audio/wav;base64," in whole
@@ -117,6 +119,7 @@ def test_the_runs_are_told_with_their_times_and_devices(page: Path) -> None:
     assert run["datasets"]["waveform"] == "waveform"
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_page_but_for_its_time(page: Path, folder: Path, tmp_path: Path) -> None:
     again = report([folder], out=tmp_path / "again")
     assert embedded(again) | {"made": ""} == embedded(page) | {"made": ""}

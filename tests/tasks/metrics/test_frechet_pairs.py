@@ -61,6 +61,7 @@ def test_bad_input_is_refused() -> None:
     assert (metric.value, metric.interval, left_out) == (None, None, [])
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_expected_value_and_is_no_wider_than_it_must() -> None:
     generator = torch.Generator().manual_seed(0)
     values, halves, independent = [], [], []
@@ -88,6 +89,7 @@ def by_group(metric: Metric, left_out: list[float]) -> Entry:
     return Entry(values={0: metric.value}, read=lambda: {0: samples})
 
 
+@pytest.mark.slow
 def test_two_cells_are_told_apart_by_their_difference_on_shared_samples() -> None:
     generator = torch.Generator().manual_seed(1)
     apart = ties = alone = 0

@@ -122,6 +122,7 @@ def test_standard_errors_are_those_of_repeated_draws(shift: float) -> None:
         assert 0.6 < claimed / spread < 2.2, drawn[0][k].name
 
 
+@pytest.mark.slow
 def test_leaving_a_group_out_equals_doing_without_it() -> None:
     x, y = torch.randn(45, 5, dtype=torch.float64) + 0.5, torch.randn(45, 5, dtype=torch.float64)
     left_out = []

@@ -75,6 +75,7 @@ def test_fresh_data_are_as_often_near_as_the_protocol_says(
     assert abs(float(values.mean()) - expected) < 3 * float(values.std()) / 60**0.5
 
 
+@pytest.mark.slow
 def test_intervals_hold_what_fresh_data_give(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_RESAMPLES", 100)
     generator = torch.Generator().manual_seed(2)

@@ -83,6 +83,7 @@ def _probe(model: EncoderTrainer, train: Toys, val: Toys) -> float:
     return float(((y @ weight).argmax(1) == val.kinds).float().mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPES)
 def test_supervised_learns_the_classes(name: str, signal: SignalSpec) -> None:
     model = EncoderTrainer(EncoderConfig(width=16, dim=32), signal, classes=4)

@@ -81,6 +81,7 @@ def test_features_equal_torch_fidelity(photos: Tensor, peer: nn.Module) -> None:
     torch.testing.assert_close(net(half_steps), ours[:1], atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_random_weights_equal_torch_fidelity(tmp_path: Path, random_weights: Callable[..., dict[str, Tensor]]) -> None:
     """Without the real weights: the same random ones in both."""
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3

@@ -90,6 +90,7 @@ def test_octaves_and_halves() -> None:
     assert half(odd)[0, 0].tolist() == [[3.0, 5.0, 6.5], [10.5, 12.5, 14.0]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("modality", "shape"), SIGNALS)
 def test_serves_every_modality_and_size(
     modality: str, shape: tuple[int, ...], make_signal: Callable[..., SignalSpec]
@@ -131,6 +132,7 @@ def test_a_shift_changes_little() -> None:
     assert (moved - here).norm(dim=1).median() < 0.25 * (other - here).norm(dim=1).median()
 
 
+@pytest.mark.slow
 def test_the_whitening_is_of_unit_variance_and_of_one_kind_for_all_large_shapes() -> None:
     centre, projection = whitening(Modality.IMAGE, 3, (32, 32), 96)
     numbers = Scattering(Modality.IMAGE, 3)(synthetic(1024, 3, (32, 32)))

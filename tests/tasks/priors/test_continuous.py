@@ -57,6 +57,7 @@ def batch_of(values: Tensor, **rest: Tensor) -> LatentBatch:
     return LatentBatch(latents=Latents(values=values), **rest)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(12,), (6, 4), (4, 3, 6)])
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
 def test_every_rank_trains_and_samples(name: str, options: dict, shape: tuple[int, ...]) -> None:

@@ -86,6 +86,7 @@ def test_the_reach_is_what_the_configuration_says() -> None:
     assert torch.equal(seen, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("shape", "sizes"), CASES)
 def test_cached_sampling_equals_uncached_in_any_batch(shape: tuple, sizes: tuple) -> None:
     prior = make(shape, sizes)

@@ -16,6 +16,7 @@ def low_rank(n: int, *shape: int, rank: int = 16) -> torch.Tensor:
     return (torch.randn(n, rank) @ directions.t()).view(n, *shape) * math.sqrt(d / rank)
 
 
+@pytest.mark.slow
 def test_rank_16_of_512_elements() -> None:
     z = low_rank(1024, 8, 8, 8)
     full, scaled = compute("viv_full", ProxyInput.of(z))

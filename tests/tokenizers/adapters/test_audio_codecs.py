@@ -74,6 +74,7 @@ def snac_folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_snac_has_codes_at_three_rates_and_seeded_noise(snac_folder: Path, make_signal: MakeSignal) -> None:
     import snac
@@ -98,6 +99,7 @@ def test_snac_has_codes_at_three_rates_and_seeded_noise(snac_folder: Path, make_
     torch.testing.assert_close(tokenizer.decode(values), tokenizer.decode(latents))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_snac_without_noise_is_the_decoder_without_its_noise_blocks(snac_folder: Path, make_signal: MakeSignal) -> None:
     import snac
@@ -175,6 +177,7 @@ def test_encodec_of_meta_s_package_needs_a_bandwidth(meta: Any, make_signal: Mak
     assert "causality" in [finding.check for finding in findings]
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("samples", [48000 + 9000, 47520 + 160])
 def test_encodec_of_48_khz_has_a_loudness_per_chunk(meta: Any, make_signal: MakeSignal, samples: int) -> None:

@@ -40,6 +40,7 @@ def test_every_class_has_a_tiny_model(tiny_diffusers: Mapping[str, Any]) -> None
     assert sorted(tiny_diffusers) == sorted(CLASSES)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_scale_and_shift_are_applied_as_the_pipelines_do(save: Save, make_signal: MakeSignal) -> None:
     signal = make_signal("image", (16, 16))
@@ -117,6 +118,7 @@ def test_the_consistency_decoder_gives_a_sample_one_picture(save: Save, make_sig
     torch.testing.assert_close(tokenizer.decode(Latents(values=latents.values[2:])), decoded[2:])
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_kl_of_five_axes_is_summed_over_all_of_them(save: Save, make_signal: MakeSignal) -> None:
     """diffusers' own `kl()` sums three axes and leaves one of a clip's: its rate would be wrong."""
@@ -158,6 +160,7 @@ def test_hunyuan_s_frame_wise_coding_is_off(save: Save, make_signal: MakeSignal)
     torch.testing.assert_close(ours, model.encode(x).latent_dist.mode() * model.config.scaling_factor)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_cosmos_is_normalised_by_latent_frame(save: Save, make_signal: MakeSignal) -> None:
     signal = make_signal("video", (9, 32, 32))
@@ -170,6 +173,7 @@ def test_cosmos_is_normalised_by_latent_frame(save: Save, make_signal: MakeSigna
     torch.testing.assert_close(tokenizer.decode(latents), model.decode(model.encode(x).latent_dist.mode()).sample)
 
 
+@pytest.mark.slow
 def test_a_discrete_vidtok_has_codes(save: Save, make_signal: MakeSignal) -> None:
     signal = make_signal("video", (5, 16, 16))
     _, folder = save("AutoencoderVidTok", regularizer="fsq", z_channels=3, codebook_size=512, double_z=False)
@@ -187,6 +191,7 @@ def test_allegro_refuses_what_its_tiles_do_not_cover(save: Save, make_signal: Ma
         load(folder, make_signal("video", (24, 32, 16)))
 
 
+@pytest.mark.slow
 def test_weights_in_half_are_told_and_evaluated_in_float32(save: Save, tmp_path: Path, make_signal: MakeSignal) -> None:
     signal = make_signal("image", (16, 16))
     model, _ = save("AutoencoderKL")
@@ -206,6 +211,7 @@ def test_a_pipeline_s_folder_is_taken_by_its_vae(save: Save, tmp_path: Path, mak
     assert {Path(path).parent.name for path in config.files.values()} == {"vae"}
 
 
+@pytest.mark.slow
 def test_shards_are_found_by_their_index(save: Save, tmp_path: Path, make_signal: MakeSignal) -> None:
     model, _ = save("AutoencoderKL")
     model.save_pretrained(tmp_path / "shards", max_shard_size="4KB")

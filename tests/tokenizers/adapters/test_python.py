@@ -121,6 +121,7 @@ def test_weights_without_a_file_are_the_same_in_every_process(
     assert first.spec.grid.channels == 2
 
 
+@pytest.mark.slow
 def test_weights_are_loaded_and_a_pickle_needs_trust(
     models: Path, tmp_path: Path, make_signal: Callable[..., SignalSpec]
 ) -> None:

@@ -136,6 +136,7 @@ def load(name: str, folder: Path, signal: SignalSpec, **options: Any) -> tuple[A
     return model, AdapterTokenizer(config, signal, describe(config, signal, "eval").grids)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_encodec_needs_a_bandwidth_and_has_the_codes_of_it(tmp_path: Path) -> None:
     """Without one, the library takes the smallest and the original all: papers take neither."""
@@ -176,6 +177,7 @@ def test_the_chunks_of_encodec_48_khz_have_a_loudness_each(tmp_path: Path) -> No
     assert tokenizer.spec.topology == "hierarchy"
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_dac_obeys_n_quantizers_and_keeps_its_channel(tmp_path: Path) -> None:
     """`n_quantizers` has no effect in training mode, which nothing here leaves it in; `decode` drops an axis."""
@@ -211,6 +213,7 @@ def test_mimi_needs_n_quantizers(tmp_path: Path) -> None:
     torch.testing.assert_close(tokenizer.decode(Latents(values=latents.values)), tokenizer.decode(latents))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_xcodec_needs_a_bandwidth(tmp_path: Path) -> None:
     """Without one the library takes the largest: the opposite of EnCodec."""

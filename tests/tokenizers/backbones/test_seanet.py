@@ -59,6 +59,7 @@ def test_snake() -> None:
     torch.testing.assert_close(value[0, 0], x[0, 0] + torch.sin(x[0, 0]) ** 2)
 
 
+@pytest.mark.slow
 def test_the_halves_are_dacs() -> None:
     """A second implementation: transformers' DAC with our weights (its last convolution has a tanh behind it)."""
     dac = pytest.importorskip("transformers.models.dac.modeling_dac")

@@ -58,6 +58,7 @@ def test_the_pca_recipe_reaches_the_discarded_variance(channels: int) -> None:
     assert tokenizer.param_groups() == {"model": []}
 
 
+@pytest.mark.slow
 def test_the_trained_linear_autoencoder_reaches_pca_within_one_percent() -> None:
     x = smooth_images(256)
     options = {"channels": 3}

@@ -275,6 +275,7 @@ class Images:
         return torch.tanh(nn.functional.interpolate(values, size=(8, 8), mode="bilinear"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [3, 5, 8])
 def test_training_resumes_to_the_same_bits_across_the_switch(stop: int, tmp_path: Path) -> None:
     options = {"width": 8, "diffusion_decoder": {"width": 8, "multipliers": [1], "teacher_steps": 2}}
