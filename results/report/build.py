@@ -65,7 +65,7 @@ def report(
             details.append({})
         details[-1][line.id] = detail(line.group, place.save, share=share)
     own = {name: files(f"{__package__}.assets").joinpath(name).read_bytes() for name in ("style.css", *SCRIPTS)}
-    data = plain(known, chosen, dirs) | {"share": round(share, 3), "live": live, "single": single}
+    data = plain(known, chosen, dirs) | {"share": share, "live": live, "single": single}
     return place.finish(libraries | own, data, details)
 
 

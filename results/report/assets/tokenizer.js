@@ -53,7 +53,7 @@
 
   function seen(detail, of) {
     if (!detail.media.parts) {
-      const why = data.share < 0.01 ? "they did not fit: give report a larger --media" : "a suite stores them with reconstruction.keep and generation.keep";
+      const why = data.share === 0 ? "they did not fit: give report a larger --media" : "a suite stores them with reconstruction.keep and generation.keep";
       return el("p", { class: "quiet" }, `No pictures or sounds are on this page: ${why}.`);
     }
     return [report.player(detail.media, of), report.sounds(detail.media, of)];
