@@ -33,8 +33,9 @@ class EvalRequest:
     """What is to be evaluated on what.
 
     `tokenizer` is ADAPTER:PATH, or a recipe's name; `data` a folder, a source's name, or a table as in a suite; `size`
-    pixels a side (or [height, width]), `seconds` of sound and `frames` of a clip, where the tokenizer's own geometry does not say. `sets`
-    are changes like `--set`: those of `tokenizer.` are the adapter's options. `spec` is a table or a TOML file.
+    pixels a side (or [height, width]), `seconds` of sound and `frames` of a clip, where the tokenizer's own geometry
+    does not say. `sets` are changes like `--set`: those of `tokenizer.` are the adapter's options. `spec` is a table
+    or a TOML file.
     """
 
     tokenizer: str | Mapping[str, Any]

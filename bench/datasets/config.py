@@ -42,8 +42,8 @@ class DataConfig:
     `source` is "procedural", "folder", "webdataset", "parquet", "torchvision:<Dataset>" or a registered name; `path`
     the folder that is read, or the archives: a file, a folder or a pattern ("train-{000..019}.tar", "*.parquet").
     Images and videos are `size` x `size` pixels, or `size` = [height, width], with `channels` 3 (or 1, grey); videos
-    have `frames` frames at `fps`. Sounds have `channels` 1 (or 2) at `sample_rate` Hz and last `seconds`, rounded to a multiple of
-    16 samples (waveform) or of `hop` (spectrogram: `n_mels` bins, `n_fft` samples a window).
+    have `frames` frames at `fps`. Sounds have `channels` 1 (or 2) at `sample_rate` Hz and last `seconds`, rounded to a
+    multiple of 16 samples (waveform) or of `hop` (spectrogram: `n_mels` bins, `n_fft` samples a window).
 
     `samples` caps the training samples (procedural: how many are made, 4096). `val` is a number of validation samples
     (procedural: 256) or, as a fraction, the share of files kept for validation (folder: 0.1; torchvision: the share

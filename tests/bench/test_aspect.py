@@ -11,6 +11,10 @@ from latentbench.bench.runner import run_suite
 from latentbench.results.rows import rows
 
 BUDGET = {"steps": 2, "batch_size": 8}
+EVERYTHING: dict[str, Any] = {
+    "tasks": ["reconstruction", "generation", "modelability", "closed_form", "probes"],
+    "probes": {"names": ["corrupted_input", "equivariance", "high_frequency", "larger_signals", "permutation"]},
+}
 
 
 @pytest.fixture
@@ -37,12 +41,12 @@ def test_pictures_of_24_by_40(run: Any) -> None:
     table = run({"modality": "image", "size": [24, 40]}, recipes)
     kl, vq = table["kl-vae"], table["vq-vae"]
     assert (kl["tsr"], vq["bits_per_sample"]) == (pytest.approx(24 * 40 * 3 / (4 * 6 * 10)), 6 * 5 * 4)
-    print(sorted(kl))
     for row in (kl, vq):
         assert row["psnr"] > 0
-        assert row["gen_fd"] > 0
+        assert row["gfd_encoder_supervised"] > 0
 
 
+@pytest.mark.slow
 def test_clips_of_17_frames_have_5_latent_frames(run: Any) -> None:
     causal = {"backbone": {"kind": "conv", "causal": True, "width": 8}, "downsample": [4, 4, 4]}
     recipes = [{"recipe": "kl-vae", "channels": 4, **causal}, {"recipe": "vq-vae", "codebook_size": 16, **causal}]
@@ -51,4 +55,29 @@ def test_clips_of_17_frames_have_5_latent_frames(run: Any) -> None:
     assert (kl["tsr"], vq["bits_per_sample"]) == (pytest.approx(17 * 16 * 24 * 3 / (4 * 5 * 4 * 6)), 5 * 4 * 6 * 4)
     for row in (kl, vq):
         assert row["psnr"] > 0
-        assert row["gen_fd"] > 0
+        assert row["gfd_encoder_supervised"] > 0
+
+
+@pytest.mark.slow
+def test_every_task_and_prior_takes_what_is_no_square(run: Any) -> None:
+    small = {"downsample": 8, "width": 8}
+    recipes = [
+        {"recipe": "titok", "prior": "maskgit", "label": "tokens"},
+        {"recipe": "kl-vae", "channels": 2, **small, "prior": "unet", "label": "unet"},
+        {"recipe": "kl-vae", "channels": 2, **small, "prior": "mar", "label": "mar"},
+        {"recipe": "vq-vae", "codebook_size": 16, **small, "prior": "pixelcnn", "label": "pixelcnn"},
+        {"recipe": "adaptive-resolution", "label": "adaptive"},
+    ]
+    table = run({"modality": "image", "size": [24, 40]}, recipes, **EVERYTHING)
+    assert all(row["psnr"] > 0 for row in table.values())
+    assert table["unet"]["larger_gain"] is not None
+
+
+@pytest.mark.slow
+def test_every_task_takes_clips_of_9_frames(run: Any) -> None:
+    """But the one that makes signals twice as long: 18 frames are none of 4k + 1."""
+    causal = {"backbone": {"kind": "conv", "causal": True, "width": 8}, "downsample": [4, 4, 4]}
+    recipes = [{"recipe": "kl-vae", "channels": 4, **causal}]
+    table = run({"modality": "video", "size": 16, "frames": 9}, recipes, **EVERYTHING)
+    assert table["kl-vae"]["psnr"] > 0
+    assert "larger_gain" not in table["kl-vae"].metrics

@@ -232,6 +232,18 @@ def test_the_command_checks_alone(models: Path, capsys: pytest.CaptureFixture[st
     assert "Mine decodes to (2, 16, 16), expected (3, 16, 16)" in capsys.readouterr().err
 
 
+def test_a_size_may_be_height_and_width(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["check", "python:models.py:Mine", "--engine", "inline", "--size"]
+    assert cli.main([*command, "16x24"]) == 0
+    assert "  passed  size, real" in capsys.readouterr().out.splitlines()
+    assert cli.main([*command, "16x22"]) == 2
+    assert "width 22 is no multiple of 4; nearest: 20 or 24" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as error:
+        cli.main([*command, "16y24"])
+    assert error.value.code == 2
+    assert "argument --size: invalid sides value: '16y24'" in capsys.readouterr().err
+
+
 def _code(page: Path, name: str) -> str:
     (code,) = re.findall(rf"```python\n(# {name}\n.*?)```", page.read_text(), re.DOTALL)
     return str(code)

@@ -116,13 +116,15 @@ def test_files_that_moved_are_read_where_they_are(photos: Photos, cache: Path) -
     assert all(torch.equal(one, other) for one, other in zip(expected, everything(after), strict=True))
 
 
-def test_draws_decide_what_is_random(photos: Photos, cache: Path) -> None:
+@pytest.mark.parametrize("size", [24, (20, 32)])
+def test_draws_decide_what_is_random(photos: Photos, cache: Path, size: int | tuple[int, int]) -> None:
     root = photos(5)
-    plain = open_dataset(config(root, stream=True), cache=cache)
+    plain = open_dataset(config(root, stream=True, size=size), cache=cache)
     rows, draws = np.array([0, 0, 1, 1]), np.array([10, 11, 10, 11])
     for augment in (("crop",), ("resized-crop",), ("flip", "resized-crop")):
-        data = open_dataset(config(root, stream=True, augment=augment), cache=cache)
+        data = open_dataset(config(root, stream=True, augment=augment, size=size), cache=cache)
         assert data.fingerprint == plain.fingerprint
+        assert data.train.batch(rows, CPU, draws).shape[2:] == plain.train.signal.shape
         one = data.train.batch(rows, CPU, draws)
         assert torch.equal(one, data.train.batch(rows, CPU, draws))
         assert torch.equal(one[2:], data.train.batch(rows[2:], CPU, draws[2:]))

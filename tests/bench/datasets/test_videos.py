@@ -70,6 +70,19 @@ def test_centre_crop_and_size(tmp_path: Path) -> None:
     assert (clips[..., 2:-2] == 200).all()
 
 
+def test_frames_that_are_no_squares(tmp_path: Path) -> None:
+    """64 x 128 pixels as 16 x 32: the whole frame; as 32 x 16: the middle quarter of its width."""
+    frames = np.zeros((8, 64, 128, 3), np.uint8)
+    frames[:, :, 48:80] = 200
+    path = write_video(tmp_path / "a.mkv", frames, codec="ffv1")
+    wide = decode(path, frames=8, fps=8.0, size=[16, 32])
+    assert wide.shape == (1, 3, 8, 16, 32)
+    assert wide[0, 0, 0, 8].astype(float).mean() == pytest.approx(200 / 4, rel=0.03)
+    high = decode(path, frames=8, fps=8.0, size=[32, 16])
+    assert high.shape == (1, 3, 8, 32, 16)
+    assert (high[..., 2:-2] == 200).all()
+
+
 def test_random_clips_are_seeded(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", counting(48, 32, 64))
     one = decode(path, frames=4, fps=8.0, per_file=3, crop="random")

@@ -129,5 +129,10 @@ def test_what_makes_no_sense_is_refused(signal: SignalSpec, downsample: Any, mes
     assert message in str(error.value)
 
 
+def test_masked_patches_have_to_tile_the_signal() -> None:
+    with pytest.raises(UserError, match="its patches tile the signal, and these clips have a first frame by itself"):
+        resolve("maetok", clip(9), {"backbone": CAUSAL, "downsample": [4, 4, 4]})
+
+
 def test_without_it_nothing_has_changed() -> None:
     assert "causal" not in resolve("kl-vae", clip(8), {"downsample": 4, "channels": 4}).to_json()["backbone"]
