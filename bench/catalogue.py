@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..results.display import printable
 from ..tasks.closed_forms import closed_forms
@@ -25,16 +25,18 @@ from ..tokenizers.registry import Registry
 from ..tokenizers.regularisers.config import REGULARISERS
 from ..tokenizers.scrambles.config import SCRAMBLES
 from ..tokenizers.sequence_coding.config import SEQUENCE_CODINGS
-from .data_counts import DataCounts
 from .datasets import sources
 from .engines import engines
 from .forecast import FLOPS_PER_SECOND
 from .kinds import KINDS, tasks
-from .plan import Plan, PlannedCell
-from .plan_cost import PlanCost
 from .presets import load_preset, preset_names
 from .suite import load_suite, suite_names
 from .systems import brief
+
+if TYPE_CHECKING:
+    from .data_counts import DataCounts
+    from .plan import Plan, PlannedCell
+    from .plan_cost import PlanCost
 
 
 def listing(topic: str | None) -> str:

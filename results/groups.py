@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from .errors import UserError
@@ -31,6 +31,7 @@ class Group:
     label: str
     axes: Mapping[str, Any]
     rows: tuple[Row, ...]
+    _values: dict[str, dict[int, float]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def finished(self) -> int:
@@ -44,9 +45,12 @@ class Group:
 
     def values(self, name: str) -> dict[int, float]:
         """The column's numbers by seed; rows without one are left out, and so is the cost of an unfinished cell."""
-        whole = name in _TOTALS
-        rows = (row for row in self.rows if row["status"] == "finished" or not whole)
-        return {row["seed"]: float(row[name]) for row in rows if is_number(row.get(name))}
+        if name not in self._values:  # asked for many times in a table
+            whole = name in _TOTALS
+            rows = [row for row in self.rows if not whole or row["status"] == "finished"]
+            numbers = {row["seed"]: value for row in rows if is_number(value := row.get(name))}
+            self._values[name] = {seed: float(value) for seed, value in numbers.items()}
+        return dict(self._values[name])
 
     def mean(self, name: str) -> float | None:
         """The mean of a numeric column over the seeds, None without a value."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal, NoReturn
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
 
 from .canonical import pretty
 from .digest import UNSEALED, is_sealed, seal
@@ -21,6 +23,7 @@ from .metric import Metric
 
 SCHEMA = 2
 LARGEST = 1e300  # numbers beyond it overflow in sums of squares
+_SURELY = 1e290  # below it, whatever the way of writing
 
 Status = Literal["finished", "failed"]
 
@@ -199,12 +202,31 @@ def parse(content: bytes) -> Any:
     """
     if not content.endswith(b"\n"):
         raise InvalidRecord("cut short" if content else "empty")
+    with suppress(ValueError):  # a name of another encoding, a deep table; or no JSON: what follows says why
+        data = from_json(content, allow_inf_nan=False)
+        if _is_small(data):
+            return data
     try:
         return json.loads(
             content.decode("utf-8"), parse_constant=_no_number, parse_float=_bounded_float, parse_int=_bounded_int
         )
     except (ValueError, RecursionError) as error:
         raise InvalidRecord(f"not JSON, or cut short ({error})") from None
+
+
+def _is_small(data: Any) -> bool:
+    """Whether no number is anywhere near the largest."""
+    items = [data]
+    while items:
+        item = items.pop()
+        kind = type(item)
+        if kind is dict:
+            items.extend(item.values())
+        elif kind is list:
+            items.extend(item)
+        elif (kind is float or kind is int) and not -_SURELY < item < _SURELY:
+            return False
+    return True
 
 
 def explain(error: ValidationError) -> str:
@@ -245,7 +267,7 @@ def _validate(data: dict[str, Any]) -> dict[str, Any]:
     typed = {name: {} if name in free else value for name, value in data.items() if name != "schema"}
     try:
         # As JSON, whose lists are tuples in strict mode too. Numbers are then taken from `data`: 1 stays 1, not 1.0.
-        _adapter().validate_json(json.dumps(typed, ensure_ascii=False).encode())
+        _adapter().validate_json(_json(typed))
     except ValidationError as error:
         raise InvalidRecord(explain(error)) from None
     except UnicodeEncodeError as error:
@@ -253,6 +275,13 @@ def _validate(data: dict[str, Any]) -> dict[str, Any]:
     if (data["status"] == "failed") != (data["error"] is not None):
         raise InvalidRecord(f"status {data['status']!r} with {'an' if data['error'] else 'no'} error")
     return data
+
+
+def _json(data: dict[str, Any]) -> bytes:
+    try:
+        return to_json(data, inf_nan_mode="constants")
+    except (ValueError, TypeError):
+        return json.dumps(data, ensure_ascii=False).encode()
 
 
 @cache

@@ -169,7 +169,7 @@ class Store:
 
     def job_folder(self, kind: str, key: str) -> Path:
         """`root/jobs/<kind>/<key>`; not created."""
-        return self.root / "jobs" / kind / key
+        return Path(self.root, "jobs", kind, key)
 
     def outcome(self, kind: str, key: str) -> Record | None:
         """How the job ended: its failed record, or its finished one if all its artifacts are there in full size.

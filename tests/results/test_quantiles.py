@@ -21,6 +21,13 @@ def test_quantiles_are_scipys() -> None:
     assert student(3) == pytest.approx(scipy.stats.t.ppf(0.975, 3))
 
 
+@pytest.mark.parametrize("entries", [3, 20, 1000])
+@pytest.mark.parametrize("freedom", [1.0, 1.5, 3.0, 16.0, 300.0])
+def test_the_range_is_integrated_well(entries: int, freedom: float) -> None:
+    quantile = math.sqrt(2) * float(tukey(entries, np.array(freedom)))
+    assert scipy.stats.studentized_range.cdf(quantile, entries, freedom) == pytest.approx(0.95, abs=1e-5)
+
+
 def test_sidaks_point_is_that_of_as_many_independent_pairs() -> None:
     assert sidak(2, np.array([5.0, 63.0])) == pytest.approx(scipy.stats.t.ppf(0.975, [5, 63]))
     point = float(sidak(4, np.array(11.0)))

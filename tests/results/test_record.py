@@ -264,3 +264,32 @@ def test_canonical_keeps_floats_and_odd_file_names() -> None:
 def test_an_invalid_record_is_not_written() -> None:
     with pytest.raises(InvalidRecord, match="no error"):
         example(status="failed").to_bytes()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "-0",
+            "-0.0",
+            "1e5",
+            "1E5",
+            "0.1e1",
+            "1e-400",
+            "123456789012345678901234567890",
+            "5e-324",
+            "9.9e299",
+            "1e290",
+        ),
+        *('"\\u0000"', '"\\ud800"', '"\\ud83d\\ude00"', '{"a": 1, "a": 2}', "[" * 400 + "]" * 400),
+        *("9" * 299, "9.9e299"),
+    ],
+)
+def test_what_is_read_fast_is_what_is_read_slowly(text: str) -> None:
+    assert repr(parse(text.encode() + b"\n")) == repr(json.loads(text))
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-1e300", "1e400", "9" * 300, "[1,]", "1.", "01", '"\t"', "nul"])
+def test_what_is_no_record_s_json(text: str) -> None:
+    with pytest.raises(InvalidRecord, match="not JSON, or cut short"):
+        parse(text.encode() + b"\n")
