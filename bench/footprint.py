@@ -28,10 +28,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..results.answers import keep_for_answers
 from ..tasks.latents import LatentBatch
 from ..tasks.priors.build import build_prior
 from ..tasks.priors.config import priors
+from ..tokenizers.answers import keep_for_answers
 from ..tokenizers.build import build
 from ..tokenizers.config import TokenizerConfig
 from ..tokenizers.interface import Latents, Tokenizer, Trainable

@@ -36,6 +36,10 @@ NAMED = (
 
 # Modules whose tests are not in a file of the same name, and why: the file that does test them.
 ELSEWHERE = {
+    "bench/datasets/shared_samples.py": "bench/datasets/test_streamed.py",  # whose samples they are
+    "bench/engines/shortage.py": "bench/engines/test_local.py",  # by what the engine does then
+    "tokenizers/micro_batch.py": "bench/test_micro_batch.py",  # through the training loop, with every recipe
+    "tokenizers/recompute.py": "bench/test_micro_batch.py",
     "results/calibration/ranking.py": "results/calibration/test_score_command.py",  # what `score` prints
     "results/calibration/score_file.py": "results/calibration/test_score_command.py",
     "bench/engines/claims.py": "bench/engines/test_leases.py",  # what leases are made of
@@ -92,7 +96,6 @@ ELSEWHERE = {
     "tasks/priors/code_prior.py": "tasks/priors/test_pixelcnn.py",  # and test_wavenet.py, the two that share it
     "tasks/priors/build.py": "tasks/priors/test_config.py",  # one line
     "tokenizers/adapters/audio_codecs_config.py": "tokenizers/adapters/test_audio_codecs.py",  # packages, one page
-    "tokenizers/adapters/audiocodecs.py": "tokenizers/adapters/test_audio_codecs.py",
     "tokenizers/adapters/chunked.py": "tokenizers/adapters/test_audio_codecs.py",  # and test_transformers.py
     "tokenizers/adapters/dac.py": "tokenizers/adapters/test_audio_codecs.py",
     "tokenizers/adapters/encodec.py": "tokenizers/adapters/test_audio_codecs.py",
