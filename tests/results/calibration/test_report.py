@@ -151,3 +151,26 @@ def test_the_published_board(shared_data: Path) -> None:
     guided = calibrate(read_table(shared_data / "published" / "vae_arena.csv", outcome="gfid_sit_b_cfg"))
     assert only(guided, "ifid").correlations["pearson", "overall"].value == pytest.approx(0.70, abs=0.005)
     assert only(guided, "viv").correlations["pearson", "overall"].value == pytest.approx(0.07, abs=0.01)
+
+
+@pytest.mark.slow
+def test_the_first_grid_of_images() -> None:
+    """What docs/calibration.md says of it is what its values give."""
+    root = Path(__file__).parents[3]
+    page = (root / "docs" / "calibration.md").read_text()
+    for name, proxy, text, p in (
+        ("image-small-earned", "cfd_kronecker_scattering", ".92 [.31, .99], n 9", 0.05),
+        ("image-small-earned", "micro_gfd_20_scattering", ".89 [.32, .99]", 0.07),
+        ("image-small", "cfd_kronecker_scattering", ".51 [−.30, .89], n 13", 0.90),
+        ("image-small", "cfd_stationary_scattering", ".84 [.16, .98], n 13", 0.70),
+    ):
+        path = root / "results" / "calibrations" / f"{name}.csv"
+        report = only(calibrate(read_table(path, outcome="log_gfd_scattering", family="family")), proxy)
+        correlation = report.correlations["spearman", "overall"]
+        assert correlation.low is not None
+        assert correlation.high is not None
+        ends = (correlation.value, correlation.low, correlation.high)
+        value, low, high = (f"{number:.2f}".replace("0.", ".").replace("-", "−") for number in ends)
+        assert f"{value} [{low}, {high}]" == text.partition(", n")[0]
+        assert text in page
+        assert report.p["overall"] == pytest.approx(p, abs=0.006)
