@@ -27,10 +27,10 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ..results.answers import keep_for_answers
 from ..tasks.latents import LatentBatch
 from ..tasks.priors.build import build_prior
 from ..tasks.priors.config import priors
+from ..tokenizers.answers import keep_for_answers
 from ..tokenizers.build import build
 from ..tokenizers.config import TokenizerConfig
 from ..tokenizers.interface import Latents, Tokenizer, Trainable

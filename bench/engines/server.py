@@ -27,8 +27,8 @@ import sys
 import traceback
 from typing import IO, Any
 
-from ...results.answers import keep_for_answers
 from ...results.errors import UserError
+from ...tokenizers.answers import keep_for_answers
 from ..imports import Import, repeat_imports
 from ..signals import die_with_parent, uptime
 

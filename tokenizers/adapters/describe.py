@@ -16,8 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
-from ...results.answers import keep_for_answers
 from ...results.errors import UserError
+from ..answers import keep_for_answers
 from ..part import plain, read_part
 from ..spec import SignalSpec
 from ..validation import check

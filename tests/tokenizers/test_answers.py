@@ -7,7 +7,7 @@ import sys
 
 SCRIPT = """
 import os, sys
-from latentbench.results.answers import keep_for_answers
+from latentbench.tokenizers.answers import keep_for_answers
 
 print("before")
 answers = keep_for_answers()
