@@ -67,14 +67,14 @@ def test_what_is_done_below_a_failed_job_is_not_counted_twice(plan: Plan, tmp_pa
     below = [job for job in plan.jobs.values() if broken.id in job.depends.values()]
     save(tmp_path, below[0])
     fail(tmp_path, broken)
-    found = status(tmp_path)
-    assert (found.finished, len(found.failed)) == (1, 1)
-    assert found.finished + len(found.failed) + found.skipped + found.waiting == found.jobs
+    counted = status(tmp_path)
+    assert (counted.finished, len(counted.failed)) == (1, 1)
+    assert counted.finished + len(counted.failed) + counted.skipped + counted.waiting == counted.jobs
     needing = {broken.id}
     for name, job in plan.jobs.items():
         if name != below[0].id and needing & set(job.depends.values()):
             needing.add(name)
-    assert found.skipped == len(needing) - 1
+    assert counted.skipped == len(needing) - 1
 
 
 def test_who_is_at_work_is_seen_with_what(plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
