@@ -48,8 +48,8 @@ class Group:
         if name not in self._values:  # asked for many times in a table
             whole = name in _TOTALS
             rows = [row for row in self.rows if not whole or row["status"] == "finished"]
-            numbers = {row["seed"]: value for row in rows if is_number(value := row.get(name))}
-            self._values[name] = {seed: float(value) for seed, value in numbers.items()}
+            numbers = [(row["seed"], row.get(name)) for row in rows]
+            self._values[name] = {seed: float(value) for seed, value in numbers if is_number(value)}
         return dict(self._values[name])
 
     def mean(self, name: str) -> float | None:
