@@ -49,7 +49,9 @@ class Group:
             whole = name in _TOTALS
             rows = [row for row in self.rows if not whole or row["status"] == "finished"]
             numbers = [(row["seed"], row.get(name)) for row in rows]
-            self._values[name] = {seed: float(value) for seed, value in numbers if is_number(value)}
+            self._values[name] = {
+                seed: float(value) for seed, value in numbers if value is not None and is_number(value)
+            }
         return dict(self._values[name])
 
     def mean(self, name: str) -> float | None:
