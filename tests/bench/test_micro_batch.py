@@ -94,7 +94,8 @@ def perturbed(model: Trainable) -> Trainable:
 
 
 def _small(recipe: str) -> dict[str, Any]:
-    return {"downsample": 4} if recipe in ("linear-ae", "rae") else {"downsample": 4, "width": 8}
+    downsample = [1, 4, 4] if recipe == "framewise-vae" else 4
+    return {"downsample": downsample} if recipe in ("linear-ae", "rae") else {"downsample": downsample, "width": 8}
 
 
 def tokenizer(recipe: str, signal: SignalSpec) -> Callable[[], Trainable]:
