@@ -29,6 +29,7 @@ from .metrics import metrics as registry
 from .metrics.codes import CodeHistogram, code_metrics
 from .metrics.interface import PairMetric, per_position
 from .metrics.posterior import ACTIVE_VARIANCE
+from .metrics.psnr import Psnr, of_clips
 from .operating_points import OperatingPoints
 from .rate_bits import stream_bits
 from .rate_sample import RateSample
@@ -222,6 +223,9 @@ def _summaries(
         results.append(summary)
         if signal.modality is Modality.VIDEO and values.ndim == 2:
             extra[f"{metric.config.kind}_by_frame"] = per_position(values)
+            for name, per_clip in of_clips(values).items() if isinstance(metric, Psnr) else ():
+                collected.add(name, per_clip)
+                results.append(metric.clip_summary(name, per_clip, signal))
     return results, extra
 
 

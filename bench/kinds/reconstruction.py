@@ -11,6 +11,7 @@ from ...results.record import JobResult
 from ...tasks.config import ReconstructionConfig
 from ...tasks.metrics.config import LPIPS, SPEECH, SpeechConfig, measure_versions, metrics
 from ...tokenizers import weights
+from ...tokenizers.spec import Modality
 from ..datasets.config import signal_spec
 from ..grid import Cell
 from ..presets import marked
@@ -49,6 +50,8 @@ class Reconstruction(JobKind):
     def versions(self, at: PlanContext) -> dict[str, int]:
         pairs = {f"metric.{name}": metrics.version(name) for name in metrics.names()}
         asked = [config.kind for config in (*LPIPS[at.suite.options[self.name].lpips], *_speech(at))]
+        if at.data.modality is Modality.VIDEO:
+            asked.append("clip_psnr")
         measures = measure_versions("codes", "frechet", "kid", "posterior", "rate", *asked)
         return super().versions(at) | pairs | measures | net_versions(at)
 

@@ -321,6 +321,12 @@ class RateConfig(MeasureConfig):
     version = 3
 
 
+class ClipPsnrConfig(MeasureConfig):
+    """PSNR of the first frame of a clip, and of its worst."""
+
+    kind = "clip_psnr"
+
+
 class PosteriorConfig(MeasureConfig):
     """Active units of a posterior and its KL in bits."""
 
@@ -331,7 +337,8 @@ _METRICS = (PsnrConfig, SsimConfig, SiSdrConfig, StftDistanceConfig, MelDistance
 _SCORES = (ManifoldConfig, MemorisationConfig, FdInfinityConfig, InceptionScoreConfig)
 _SPEECH = (PesqConfig, StoiConfig, EstoiConfig)
 _LPIPS = (LpipsConfig, LpipsVggConfig, LpipsSqueezeConfig)
-_MEASURES = (BallsConfig, CodesConfig, FrechetConfig, KidConfig, RateConfig, PosteriorConfig, *_LPIPS, *_SPEECH)
+_ALWAYS = (BallsConfig, CodesConfig, FrechetConfig, KidConfig, RateConfig, PosteriorConfig)
+_MEASURES = (*_ALWAYS, ClipPsnrConfig, *_LPIPS, *_SPEECH)
 
 metrics = Registry(
     "metric", "latentbench.metrics", dict[str, Any]((part.kind, part) for part in _METRICS), base=PairMetricConfig

@@ -62,6 +62,11 @@ def interval_with_cap(values: Tensor) -> tuple[float, float] | None:
     return mean - below, min(CAP_DB, mean + above)
 
 
+def of_clips(values: Tensor) -> dict[str, Tensor]:
+    """PSNR of frames `[N, T]` as one number a clip, `[N]`: of its first frame, and of its worst."""
+    return {"psnr_first": values[:, 0], "psnr_worst_frame": values.amin(1)}
+
+
 class Psnr(PairMetric):
     """See `PsnrConfig`."""
 
@@ -82,3 +87,9 @@ class Psnr(PairMetric):
             return f"mean of per-sample PSNR of {of}; range 2; not rounded; capped at {CAP_DB:.0f} dB"
         per = "frame" if signal.modality is Modality.VIDEO else "image"
         return f"mean of per-{per} PSNR; uint8 by rounding and clamping; range 255; capped at {CAP_DB:.0f} dB"
+
+    def clip_summary(self, name: str, values: Tensor, signal: SignalSpec) -> Metric:
+        """One of `of_clips`, `[N]`, as a metric that tables show when asked."""
+        which = {"psnr_first": "the first frame", "psnr_worst_frame": "each clip's worst frame"}[name]
+        protocol = f"mean over clips of the PSNR of {which}; {self.protocol(signal).partition('; ')[2]}"
+        return replace(self.summary(values, signal), name=name, protocol=protocol, shown="asked")

@@ -27,7 +27,7 @@ from latentbench.tokenizers.training import TrainingConfig
 CPU = torch.device("cpu")
 RECIPES = [load_recipe(name) for name in recipe_names()]
 TRAINED = [recipe.name for recipe in RECIPES if "codec" not in recipe.table and recipe.name != "pca"]
-SHAPES = {"image": (16, 16), "spectrogram": (16, 16), "waveform": (1024,)}
+SHAPES = {"image": (16, 16), "spectrogram": (16, 16), "waveform": (1024,), "video": (5, 16, 16)}
 OPTIONS: dict[str, Any] = {"training": {"batch_size": 8, "steps": 10, "warmup": 0.0}}
 
 
@@ -94,7 +94,8 @@ def perturbed(model: Trainable) -> Trainable:
 
 
 def _small(recipe: str) -> dict[str, Any]:
-    return {"downsample": 4} if recipe in ("linear-ae", "rae") else {"downsample": 4, "width": 8}
+    downsample = [1, 4, 4] if recipe == "framewise-vae" else 4
+    return {"downsample": downsample} if recipe in ("linear-ae", "rae") else {"downsample": downsample, "width": 8}
 
 
 def tokenizer(recipe: str, signal: SignalSpec) -> Callable[[], Trainable]:
@@ -115,7 +116,7 @@ def test_a_recipe_gives_the_same_gradients_in_parts_or_says_why_not(
 ) -> None:
     known = load_recipe(recipe).modalities
     modality = next(name for name in SHAPES if name in known)
-    signal = make_signal(modality, SHAPES[modality])
+    signal = make_signal(modality, (4, 16, 16) if recipe == "video-vae" else SHAPES[modality])
     make = tokenizer(recipe, signal)
     model = make()
     data = torch.rand(8, signal.channels, *signal.shape) * 2 - 1

@@ -195,6 +195,32 @@ def test_a_clip_is_scored_by_frame_too(toys: SimpleNamespace, tmp_path: Path) ->
     assert values(result)["temporal_error"].value is not None
 
 
+def test_the_first_and_the_worst_frame_are_those_of_a_direct_computation(toys: SimpleNamespace, tmp_path: Path) -> None:
+    error = torch.tensor([4.0, 20.0, 10.0]).view(1, 1, 3, 1, 1) / 127.5
+    data = toys.Data(toys.VIDEO, val=6)  # errors are clipped with the signals, so that each clip's are its own
+    result = scored(toys, tmp_path, toys.Identity(toys.VIDEO, error=error), data, toys.Pixels())
+    true = data.val.data.float()
+    pixels = [((x + 1) * 127.5).round().clamp(0, 255).double() for x in (true, true + error)]
+    mse = (pixels[0] - pixels[1]).square().mean((1, 3, 4))
+    direct = 10 * torch.log10(255**2 / mse)
+    measured = values(result)
+    assert measured["psnr_first"].value == pytest.approx(float(direct[:, 0].mean()), abs=1e-4)
+    assert measured["psnr_worst_frame"].value == pytest.approx(float(direct.amin(1).mean()), abs=1e-4)
+    assert result.extra["psnr_by_frame"] == pytest.approx(direct.mean(0).tolist(), abs=1e-4)
+    assert len(result.extra["ssim_by_frame"]) == 3
+    by_sample = load_file(tmp_path / "values.safetensors")
+    torch.testing.assert_close(by_sample["psnr_worst_frame"].double(), direct.amin(1), atol=1e-4, rtol=0)
+    for name in ("psnr_first", "psnr_worst_frame"):
+        assert (measured[name].n, measured[name].direction, measured[name].unit) == (6, "higher", "dB")
+        assert "frame" in measured[name].protocol
+        assert measured[name].shown == "asked"
+
+
+def test_only_clips_have_frames(toys: SimpleNamespace, tmp_path: Path) -> None:
+    result = scored(toys, tmp_path, toys.Identity(toys.IMAGE), toys.Data(toys.IMAGE, val=4), toys.Pixels())
+    assert not {"psnr_first", "psnr_worst_frame"} & set(values(result))
+
+
 def test_the_vocoder_s_ceiling_stands_beside_what_is_heard(toys: SimpleNamespace, tmp_path: Path) -> None:
     data = toys.Data(toys.SOUND, val=6)
     nets = [toys.Pixels("ear", "waveform"), toys.Pixels("eye")]

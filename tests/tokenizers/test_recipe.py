@@ -23,12 +23,14 @@ AT_HOME = {
     "opus": (Modality.WAVEFORM,),
     **dict.fromkeys(("h265", "vp9", "av1"), (Modality.VIDEO,)),
     **dict.fromkeys(("mp3", "aac"), (Modality.WAVEFORM,)),
+    **dict.fromkeys(("video-vae", "causal-video-vae", "framewise-vae", "video-fsq"), (Modality.VIDEO,)),
     "encodec": (Modality.WAVEFORM,),
     "dac": (Modality.WAVEFORM,),
     "stable-audio-vae": (Modality.WAVEFORM,),
     "slow-vq": (Modality.WAVEFORM, Modality.SPECTROGRAM),
 }
 NEED_64_PIXELS = ("h265", "av1")
+NEED_5_FRAMES = ("causal-video-vae", "video-fsq")
 PHOTO = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(256, 256))
 
 
@@ -48,6 +50,8 @@ def test_a_configuration_survives_json(name: str, signal: SignalSpec) -> None:
         pytest.skip(f"{name} is not for {signal.modality}")
     if name in NEED_64_PIXELS:
         signal = dataclasses.replace(signal, shape=(signal.shape[0], 64, 64))
+    if name in NEED_5_FRAMES:
+        signal = dataclasses.replace(signal, shape=(5, *signal.shape[1:]))
     config = resolve(name, signal, {"training": {"lr": 1e-4}})
     data = config.to_json()
     assert TokenizerConfig.from_json(json.loads(json.dumps(data))) == config

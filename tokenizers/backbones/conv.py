@@ -43,20 +43,21 @@ def to_channels_last(module: nn.Module, rank: int) -> nn.Module:
     return module.to(memory_format=_CHANNELS_LAST[rank]) if rank in _CHANNELS_LAST else module  # type: ignore[call-overload]
 
 
-def group_norm(width: int, groups: int, *, causal: bool = False) -> nn.GroupNorm:
-    """Group norm with the largest number of groups, up to `groups`, that divides `width` evenly; `causal`: by frame."""
-    return (FrameNorm if causal else nn.GroupNorm)(math.gcd(width, groups), width, eps=1e-6)
+def group_norm(width: int, groups: int, *, by_frame: bool = False) -> nn.GroupNorm:
+    """Group norm with the largest number of groups, up to `groups`, that divides `width` evenly."""
+    return (FrameNorm if by_frame else nn.GroupNorm)(math.gcd(width, groups), width, eps=1e-6)
 
 
 class ResidualBlock(RecomputedBlock):
     """`[B, width, *grid]` to the same shape; the identity at the start of training."""
 
-    def __init__(self, width: int, rank: int, groups: int, *, causal: bool = False) -> None:
+    def __init__(self, width: int, rank: int, config: ConvConfig) -> None:
         super().__init__()
-        self.norm1 = group_norm(width, groups, causal=causal)
-        self.conv1 = conv(width, width, (3,) * rank, causal=causal)
-        self.norm2 = group_norm(width, groups, causal=causal)
-        self.conv2 = conv(width, width, (3,) * rank, causal=causal)
+        kernel, groups, by_frame = config.kernel((3,) * rank), config.groups, config.by_frame
+        self.norm1 = group_norm(width, groups, by_frame=by_frame)
+        self.conv1 = conv(width, width, kernel, causal=config.causal)
+        self.norm2 = group_norm(width, groups, by_frame=by_frame)
+        self.conv2 = conv(width, width, kernel, causal=config.causal)
         for parameter in self.conv2.parameters():
             nn.init.zeros_(parameter)
 
@@ -71,14 +72,14 @@ class ConvEncoder(nn.Module):
 
     def __init__(self, config: ConvConfig, signal: SignalSpec, downsample: tuple[int, ...]) -> None:
         super().__init__()
-        self.rank, causal = len(signal.shape), config.causal
+        self.rank = len(signal.shape)
         layers: list[nn.Module] = []
         width = signal.channels
         for stage in config.stages(signal, downsample):
-            layers.append(conv(width, stage.width, stage.kernel, stage.stride, causal=causal))
+            layers.append(conv(width, stage.width, config.kernel(stage.kernel), stage.stride, causal=config.causal))
             width = stage.width
-            layers.extend(ResidualBlock(width, self.rank, config.groups, causal=causal) for _ in range(config.blocks))
-        layers += [group_norm(width, config.groups, causal=causal), nn.SiLU()]
+            layers.extend(ResidualBlock(width, self.rank, config) for _ in range(config.blocks))
+        layers += [group_norm(width, config.groups, by_frame=config.by_frame), nn.SiLU()]
         self.layers = nn.Sequential(*layers)
         to_channels_last(self, self.rank)
 
@@ -98,11 +99,12 @@ class ConvDecoder(nn.Module):
         layers: list[nn.Module] = []
         for index in reversed(range(len(stages))):
             stage = stages[index]
-            layers.extend(ResidualBlock(stage.width, rank, config.groups, causal=causal) for _ in range(config.blocks))
+            layers.extend(ResidualBlock(stage.width, rank, config) for _ in range(config.blocks))
             if index == 0:
-                layers += [group_norm(stage.width, config.groups, causal=causal), nn.SiLU()]
+                layers += [group_norm(stage.width, config.groups, by_frame=config.by_frame), nn.SiLU()]
             outputs = stages[index - 1].width if index else signal.channels
-            layers.append(conv(stage.width, outputs * math.prod(stage.stride), (3,) * rank, causal=causal))
+            kernel = config.kernel((3,) * rank)
+            layers.append(conv(stage.width, outputs * math.prod(stage.stride), kernel, causal=causal))
             layers.append((CausalDepthToSpace if causal else DepthToSpace)(stage.stride))
         self.layers = nn.Sequential(*layers)
         to_channels_last(self, rank)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -25,6 +26,8 @@ class ConvConfig(BackboneConfig):
     runs around either half, started at their PCA, and the halves themselves start at zero: small budgets then end above
     the linear autoencoder instead of below it. `causal` is for clips of k + 1 frames, k a multiple of the downsampling
     in time: the first frame has a latent of its own, no latent sees a later frame, and norms are of every frame.
+    `framewise` treats a clip as pictures: kernels of 1 in time, norms of every frame, a latent for each (downsampling 1
+    in time).
     """
 
     kind: ClassVar[str] = "conv"
@@ -32,7 +35,7 @@ class ConvConfig(BackboneConfig):
     encoder: ClassVar[str | type] = "conv:ConvEncoder"
     decoder: ClassVar[str | type] = "conv:ConvDecoder"
     causal_shortcut: ClassVar[str | type] = "causal:CausalShortcut"
-    identity_defaults: ClassVar[frozenset[str]] = frozenset({"causal"})
+    identity_defaults: ClassVar[frozenset[str]] = frozenset({"causal", "framewise"})
 
     width: int = 32
     multipliers: tuple[int, ...] = (1, 2, 4)
@@ -42,6 +45,7 @@ class ConvConfig(BackboneConfig):
     groups: int = 8
     shortcut: bool = True
     causal: bool = False
+    framewise: bool = False
 
     def __post_init__(self) -> None:
         for name in ("width", "groups", "stem"):
@@ -54,13 +58,28 @@ class ConvConfig(BackboneConfig):
             raise ValueError("stride must be at least 2")
         if not self.multipliers or min(self.multipliers) < 1:
             raise ValueError("multipliers must be one or more whole numbers >= 1")
+        if self.causal and self.framewise:
+            raise ValueError("causal and framewise are two ways to treat time; choose one")
 
     def unsupported_reason(self, signal: SignalSpec) -> str | None:
-        if self.causal and signal.modality is not Modality.VIDEO:
-            return f"causal is for video, not {signal.modality}"
+        if self.by_frame and signal.modality is not Modality.VIDEO:
+            return f"{'causal' if self.causal else 'framewise'} is for video, not {signal.modality}"
         return None
 
+    @property
+    def by_frame(self) -> bool:
+        """Whether norms are of every frame by itself."""
+        return self.causal or self.framewise
+
+    def kernel(self, sizes: Sequence[int]) -> tuple[int, ...]:
+        """`sizes` of a kernel, the first of them 1 where no frame sees another."""
+        return (1, *sizes[1:]) if self.framewise else tuple(sizes)
+
     def layout(self, signal: SignalSpec, downsample: tuple[int, ...]) -> Layout:
+        if self.framewise and downsample[0] != 1:
+            raise ValueError(
+                f"framewise gives every frame a latent of its own: downsample must be 1 in time, not {downsample[0]}"
+            )
         if not self.causal:
             return super().layout(signal, downsample)
         frames, step = signal.shape[0], downsample[0]
@@ -101,7 +120,7 @@ class ConvConfig(BackboneConfig):
     def encoder_cost(self, signal: SignalSpec, downsample: tuple[int, ...]) -> Cost:
         total, width = Cost(), signal.channels
         for stage in self.stages(signal, downsample):
-            total += cost.conv(width, stage.width, stage.kernel, stage.shape) + self._blocks_cost(stage)
+            total += cost.conv(width, stage.width, self.kernel(stage.kernel), stage.shape) + self._blocks_cost(stage)
             width = stage.width
         return total + cost.norm(width)
 
@@ -111,11 +130,12 @@ class ConvConfig(BackboneConfig):
         for stage, outer in zip(reversed(stages), (*reversed(stages[:-1]), None), strict=True):
             total += self._blocks_cost(stage)
             outputs = (outer.width if outer else signal.channels) * math.prod(stage.stride)
-            total += cost.conv(stage.width, outputs, (3,) * len(stage.shape), stage.shape)
+            total += cost.conv(stage.width, outputs, self.kernel((3,) * len(stage.shape)), stage.shape)
         return total + cost.norm(stages[0].width)
 
     def _blocks_cost(self, stage: Stage) -> Cost:
-        half = cost.norm(stage.width) + cost.conv(stage.width, stage.width, (3,) * len(stage.shape), stage.shape)
+        kernel = self.kernel((3,) * len(stage.shape))
+        half = cost.norm(stage.width) + cost.conv(stage.width, stage.width, kernel, stage.shape)
         total = Cost()
         for _ in range(2 * self.blocks):
             total += half

@@ -13,7 +13,7 @@ from latentbench.tokenizers.spec import Modality, SignalSpec
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_a_residual_block_starts_as_the_identity(rank: int) -> None:
     x = torch.randn(2, 12, *(4,) * rank)
-    assert torch.equal(ResidualBlock(12, rank, 8)(x), x)
+    assert torch.equal(ResidualBlock(12, rank, ConvConfig(groups=8))(x), x)
 
 
 @pytest.mark.parametrize("stem", [1, 2, 4, 8])
