@@ -31,8 +31,6 @@ CLAIMS = load_suite("systems").claims
 def plan() -> Plan:
     """Of the suite as it is shipped."""
     return make_plan(load_suite("systems"), {})
-
-
 # Every system of the field's list.
 IDS = [f"{letter}{i}" for letter, count in (("A", 25), ("B", 18), ("C", 11), ("F", 12)) for i in range(1, count + 1)]
 
