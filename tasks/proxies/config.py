@@ -171,6 +171,32 @@ class CodeCompressionConfig(ProxyConfig):
     builds = "code_compression:CodeCompression"
 
 
+class NonlinearPredictabilityConfig(ProxyConfig):
+    """`causal_information_mlp`: what the causal neighbours of a position tell of it, by a small network."""
+
+    kind = "nonlinear_predictability"
+    topologies = ("grid", "sequence")
+    by_default = False
+    builds = "nonlinear_predictability:NonlinearPredictability"
+
+
+class LabelInformationConfig(ProxyConfig):
+    """`label_information`: bits of a label that a linear softmax reads from a latent; none without labels."""
+
+    kind = "label_information"
+    by_default = False
+    builds = "label_information:LabelInformation"
+
+
+class CodeMixingConfig(ProxyConfig):
+    """`code_mixing_bits`: codes by context-tree weighting; none for continuous latents."""
+
+    kind = "code_mixing"
+    topologies = ("grid", "sequence")
+    by_default = False
+    builds = "code_mixing:CodeMixing"
+
+
 _PROXIES = (
     MomentsConfig,
     ChannelCorrelationConfig,
@@ -189,6 +215,9 @@ _PROXIES = (
     MixtureLikelihoodConfig,
     CodeEntropiesConfig,
     CodeCompressionConfig,
+    NonlinearPredictabilityConfig,
+    LabelInformationConfig,
+    CodeMixingConfig,
 )
 
 proxies = Registry(
