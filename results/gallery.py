@@ -38,7 +38,7 @@ def gallery(dirs: Sequence[Path | str], *, out: Path | str, where: str | Sequenc
     its spectrogram, with low frequencies at the bottom. Raises UserError when no cell has anything to show, when an
     artifact is damaged, and when `out` can't be written.
     """
-    table = select(rows(dirs), where)
+    table = select(rows(dirs, boards=False), where)
     folder = Path(out)
     shown: list[tuple[str, str, Path]] = []
     for row in table:

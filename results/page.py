@@ -20,7 +20,11 @@ _STYLE = """
   :root { --text: #e4e4e4; --soft: #aaa; --paper: #161616; --rule: #3a3a3a; --line: #bbb; }
 }
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem; color: var(--text); background: var(--paper); }
+@media (max-width: 40rem) { body { margin: 1rem; } }
+h1, h2, p, li, caption { overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
+caption { text-align: left; color: var(--soft); padding-bottom: .3rem; }
+a { color: inherit; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--rule); }
@@ -56,12 +60,16 @@ for (const button of document.querySelectorAll("th button")) {
 
 def page(tables: Sequence[Table], *, title: str = "Leaderboard", notes: Notes = "full") -> str:
     """All tables on one page, with their notes. Everything that comes from a suite or a record is escaped."""
+    sections = (section(table, notes=notes) for table in tables)
+    return document("\n".join([f"<h1>{escape(title)}</h1>", *sections, footer(tables, notes)]), title=title)
+
+
+def document(body: str, *, title: str) -> str:
+    """A whole page around `body`, which is HTML; the title is escaped."""
     digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
     policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY.format(digest=digest)}">'
-    head = f'<meta charset="utf-8">\n{policy}\n<title>{escape(title)}</title>\n<style>{_STYLE}</style>'
-    body = "\n".join(
-        [f"<h1>{escape(title)}</h1>", *(section(table, notes=notes) for table in tables), footer(tables, notes)]
-    )
+    narrow = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    head = f'<meta charset="utf-8">\n{policy}\n{narrow}\n<title>{escape(title)}</title>\n<style>{_STYLE}</style>'
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n'
         f"<script>{_SCRIPT}</script>\n</body>\n</html>\n"
@@ -74,14 +82,16 @@ def footer(tables: Sequence[Table], notes: Notes) -> str:
     return f"<ul>\n{_items(entries)}\n</ul>" if entries else ""
 
 
-def section(table: Table, *, notes: Notes = "full") -> str:
-    """One table with its heading and notes as a fragment of a page."""
+def section(table: Table, *, notes: Notes = "full", caption: str = "") -> str:
+    """One table with its heading and notes as a fragment of a page, and a caption if there is one."""
     heads = "".join(_head(column) for column in table.columns)
     lines = "\n".join(f"<tr>{''.join(map(_cell, table.columns, line))}</tr>" for line in table.lines)
     below = _items(table.own_notes(notes))
+    above = f"<caption>{escape(caption)}</caption>\n" if caption else ""
     parts = [
         f"<section>\n<h2>{escape(table.title)}</h2>",
-        f'<div class="scroll"><table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{lines}\n</tbody>\n</table></div>',
+        f'<div class="scroll"><table>\n{above}<thead><tr>{heads}</tr></thead>',
+        f"<tbody>\n{lines}\n</tbody>\n</table></div>",
         f"<ul>\n{below}\n</ul>" if below else "",
         "</section>",
     ]

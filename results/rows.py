@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .activity import active_since, started_since
+from .board import board_path, metrics_of, read_board
 from .errors import UserError
 from .metric import Metric
 from .record import Failure, Record
@@ -95,14 +96,22 @@ def _detail(metric: Metric) -> dict[str, Any]:
     return facts | {"interval": None if metric.interval is None else list(metric.interval)}
 
 
-def rows(dirs: Iterable[Store | Path | str]) -> list[Row]:
-    """One row per cell of every suite found in `dirs`, in the suites' order.
+def rows(dirs: Iterable[Store | Path | str], *, boards: bool = True) -> list[Row]:
+    """One row per cell of every suite found in `dirs`, in the suites' order; a `board.json`, or a folder with one, has
+    rows too.
 
-    Raises UserError for a folder that does not exist, holds no suite, or holds a damaged suite file.
+    Raises UserError for a folder that does not exist, holds no suite, or holds a damaged suite file or board; also for
+    a board unless `boards` are of use.
     """
     result: list[Row] = []
     for directory in dirs:
         store = directory if isinstance(directory, Store) else Store(directory)
+        board = board_path(store.root)
+        if board is not None:
+            if not boards:
+                raise UserError(f"{board}: holds numbers alone; give the --out folder of a run")
+            result += _of_board(board)
+            continue
         if not os.path.isdir(store.root):
             raise UserError(f"{store.root}: no such folder; give the --out folder of a run")
         suites = store.read_suites()
@@ -119,6 +128,29 @@ def rows(dirs: Iterable[Store | Path | str]) -> list[Row]:
                 row = _row(store, suite["suite"], cell, _jobs(cell, suite["kinds"]), records)
                 result.append(_with_status(row, needed, records, store, since))
     return _without_repeats(result)
+
+
+def _of_board(path: Path) -> list[Row]:
+    """The rows of a board; their `source` is the board's path and the run's name in it."""
+    result = []
+    for row in read_board(path)["rows"]:
+        columns: dict[str, Any] = {**row["columns"]}
+        if lacking := [name for name in BASE if name not in columns]:
+            raise UserError(f"{path}: not a board: {columns['cell']} lacks the column {lacking[0]!r}")
+        result.append(
+            Row(
+                columns=columns | {"source": f"{path}:{columns['source']}"},
+                axes=row["axes"],
+                metrics=metrics_of(row, path),
+                jobs=row["jobs"],
+                data=row["data"],
+                marks=tuple(row["marks"]),
+                failed_job=row["failed_job"],
+                files={name: path.parent / file for name, file in row["files"].items()},
+                left_out=row["left_out"],
+            )
+        )
+    return result
 
 
 def frame(table: Sequence[Row]) -> pandas.DataFrame:

@@ -20,6 +20,7 @@ from . import (
     merge,
     plan,
     plot,
+    publish,
     report,
     retry,
     run,
@@ -28,6 +29,7 @@ from . import (
     slurm,
     statistics,
     status,
+    submit_check,
     work,
 )
 
@@ -54,6 +56,8 @@ COMMANDS: tuple[ModuleType, ...] = (
     gallery,
     report,
     serve,
+    publish,
+    submit_check,
     statistics,
     list,
     doctor,

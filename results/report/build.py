@@ -53,7 +53,7 @@ def report(
     libraries = {"plotly.min.js": plotly()}
     libraries["datatables.js"], libraries["datatables.css"] = datatables()
     forget()
-    chosen = select(rows(dirs), where)
+    chosen = select(rows(dirs, boards=False), where)
     known = model(chosen)
     single = str(out).lower().endswith((".html", ".htm"))
     place = SingleFile(Path(out)) if single else Folder(Path(out))

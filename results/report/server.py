@@ -60,7 +60,7 @@ class Live:
         with self._lock:
             current = fingerprint(self.dirs)
             if current != self._read:
-                self._rows, self._read = select(rows(self.dirs), self.where), current
+                self._rows, self._read = select(rows(self.dirs, boards=False), self.where), current
             table, built = self._rows, self._built
             due = current != built and time.monotonic() - self._built_at >= self.pause
         shown = current if due else built
