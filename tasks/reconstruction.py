@@ -223,9 +223,10 @@ def _summaries(
         results.append(summary)
         if signal.modality is Modality.VIDEO and values.ndim == 2:
             extra[f"{metric.config.kind}_by_frame"] = per_position(values)
-            for name, per_clip in of_clips(values).items() if isinstance(metric, Psnr) else ():
-                collected.add(name, per_clip)
-                results.append(metric.clip_summary(name, per_clip, signal))
+            if isinstance(metric, Psnr):
+                for name, per_clip in of_clips(values).items():
+                    collected.add(name, per_clip)
+                    results.append(metric.clip_summary(name, per_clip, signal))
     return results, extra
 
 

@@ -28,7 +28,7 @@ def softmax_regression(x: Tensor, labels: Tensor, classes: int, penalty: float, 
         optimiser.zero_grad()
         loss = nn.functional.cross_entropy(x @ weights[:-1] + weights[-1], labels)
         loss = loss + 0.5 * penalty * weights[:-1].square().sum()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
     with torch.enable_grad():

@@ -42,7 +42,7 @@ class CausalNet(nn.Module):
         self.rest = nn.Sequential(nn.Linear(inputs, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, HIDDEN), nn.GELU(), last)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x) + self.rest(x)  # type: ignore[no-any-return]
+        return self.linear(x) + self.rest(x)
 
 
 def pairs(z: Tensor) -> tuple[Tensor, Tensor]:
