@@ -93,7 +93,7 @@ def observed(rng: np.random.Generator, families: int, members: int, knows: float
         for i in range(len(family))
     )
     predictors = (Predictor(name="x"), Predictor(name="psnr", baseline=True))
-    return Observations(title="", outcome="gfd", direction="lower", items=items, predictors=predictors, given=("rate",))
+    return Observations(title="", outcome="gfd", direction="lower", items=items, predictors=predictors, fixed=("rate",))
 
 
 def coverage_of_comparisons(
