@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...results.metric import Metric
 from ..closed_forms.markov import ORDER, BackOff, contexts
+from ..metrics.balls import evenly
 from .interface import Proxy, ProxyInput, Value, metric
 
 TOKENS = 1 << 17
@@ -88,7 +89,7 @@ class CodeCompression(Proxy):
         counted: Value = None
         unique: Value = None
         if len(codes) >= _LEAST and codes.numel():
-            part = codes[: max(_LEAST, TOKENS // codes[0].numel())]
+            part = codes[evenly(len(codes), max(_LEAST, TOKENS // codes[0].numel()))]
             packed = zlib_bits(part)
             bits = back_off_bits(codes, latents.codebook_sizes)
             se = float(bits.std()) / math.sqrt(len(bits))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...results.metric import Metric
+from ..metrics.balls import evenly
 from .interface import Proxy, ProxyInput, Value, metric
 
 DEPTH = 3
@@ -97,7 +98,8 @@ class CodeMixing(Proxy):
         codes = latents.codes
         value: Value = None
         if len(codes) >= _LEAST and codes.numel():
-            value = mixing_rate(codes[: max(_LEAST, TOKENS // codes[0].numel())], latents.codebook_sizes)
+            part = codes[evenly(len(codes), max(_LEAST, TOKENS // codes[0].numel()))]
+            value = mixing_rate(part, latents.codebook_sizes)
         protocol = (
             f"bits per position of up to {TOKENS} codes by context-tree weighting over 0 to {DEPTH} causal neighbours, "
             "summed over heads, learning included; compare at equal numbers of codes"

@@ -166,6 +166,7 @@ class CodeCompressionConfig(ProxyConfig):
     """`code_zlib_bits`, `code_back_off_bits` and `code_unique_length`; none for continuous latents."""
 
     kind = "code_compression"
+    version = 2
     topologies = ("grid", "sequence")
     by_default = False
     builds = "code_compression:CodeCompression"

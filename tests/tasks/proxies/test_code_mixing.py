@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from latentbench.tasks.proxies import code_compression, code_mixing
 from latentbench.tasks.proxies.code_mixing import contexts, mixing_rate, mixture_bits
 from latentbench.tasks.proxies.interface import ProxyInput, compute
 
@@ -81,3 +82,16 @@ def test_random_codes_cost_little_more_than_their_nominal_bits() -> None:
 
 def test_continuous_latents_have_none() -> None:
     assert compute("code_mixing", ProxyInput.of(torch.randn(20, 2, 4))) == ()
+
+
+def test_a_set_in_order_is_read_all_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where not all codes are read, those of every class are: here the first half of the set has one code alone."""
+    for module in (code_mixing, code_compression):
+        monkeypatch.setattr(module, "TOKENS", 500)
+    codes = torch.cat([torch.zeros(200, 1, 10, dtype=torch.int64), torch.randint(16, (200, 1, 10))])
+    latents = ProxyInput.of(torch.randn(400, 2, 10), codes=codes, codebook_sizes=(16,))
+    values = {
+        metric.name: metric.value for kind in ("code_mixing", "code_compression") for metric in compute(kind, latents)
+    }
+    assert values["code_mixing_bits"] > 1.5
+    assert values["code_zlib_bits"] > 1.5
