@@ -28,7 +28,7 @@ a { color: inherit; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--rule); }
-th { border-bottom: 2px solid var(--line); }
+thead th { border-bottom: 2px solid var(--line); }
 th button { all: unset; cursor: pointer; font-weight: 600; }
 th button:focus-visible { outline: 2px solid #47d; }
 th[aria-sort=ascending] button::after { content: " ▴"; }
