@@ -79,7 +79,7 @@ class Board(TypedDict):
 
     format: str
     schema: int
-    version: str
+    latentbench: str
     made: str
     runs: list[BoardRun]
     rows: list[BoardRow]
@@ -98,7 +98,7 @@ def write_board(
     path: Path, *, version: str, made: str, runs: Sequence[BoardRun], rows: Sequence[Mapping[str, Any]]
 ) -> None:
     """Write the file, all or nothing. Raises UserError where it can't be written."""
-    data = {"format": FORMAT, "schema": SCHEMA, "version": version, "made": made, "runs": runs, "rows": rows}
+    data = {"format": FORMAT, "schema": SCHEMA, "latentbench": version, "made": made, "runs": runs, "rows": rows}
     data = plain(data)
     # Columns and metrics stay in their order, which tables follow.
     text = json.dumps(data | {"sha256": _digest(data)}, indent=1, ensure_ascii=False, allow_nan=False)
