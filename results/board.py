@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -88,10 +89,11 @@ class Board(TypedDict):
 
 def board_path(place: Path) -> Path | None:
     """The board that `place` is (any file) or holds (a folder with one, and no run); None for a run's folder."""
-    if place.is_file():
+    # `os.path` says no to a name that no file can have, for which a Path raises.
+    if os.path.isfile(place):
         return place
     inside = place / NAME
-    return inside if inside.is_file() and not (place / "suites").is_dir() else None
+    return inside if os.path.isfile(inside) and not os.path.isdir(place / "suites") else None
 
 
 def write_board(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -38,7 +39,7 @@ def publish(
     stands beside. Raises UserError for folders without a run, damaged files, and a place that can't be written.
     """
     place = Path(out)
-    if (place / "suites").is_dir():
+    if os.path.isdir(place / "suites"):
         raise UserError(f"--out {place}: is the folder of a run; choose another folder")
     places = list({Path(path).resolve(): Path(path) for path in dirs}.values())
     chosen = select(rows(places), where)
@@ -215,7 +216,7 @@ def _copied(row: Row, place: Path) -> dict[str, str]:
         except OSError:
             continue  # as tables read it: not kept
         target = f"{_VALUES}/{hashlib.sha256(content).hexdigest()}.safetensors"
-        if not (place / target).exists():
+        if not os.path.exists(place / target):
             atomic_write(place / target, content)
         result[name] = target
     return result

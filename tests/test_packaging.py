@@ -36,6 +36,8 @@ NAMED = (
 
 # Modules whose tests are not in a file of the same name, and why: the file that does test them.
 ELSEWHERE = {
+    "results/board.py": "results/test_publish.py",  # which writes it
+    "results/board_page.py": "results/test_publish.py",
     "bench/datasets/shared_samples.py": "bench/datasets/test_streamed.py",  # whose samples they are
     "bench/engines/shortage.py": "bench/engines/test_local.py",  # by what the engine does then
     "tokenizers/micro_batch.py": "bench/test_micro_batch.py",  # through the training loop, with every recipe

@@ -226,3 +226,12 @@ def test_reports_are_linked_where_asked_for(three: list[Path], tmp_path: Path) -
     links = [link for link in seen.links if link.startswith("reports/")]
     assert sorted(links) == ["reports/1-one/index.html", "reports/2-two/index.html"]
     assert all((tmp_path / "site" / link).is_file() for link in links)
+
+
+def test_a_name_that_no_file_can_have_is_one_line(three: list[Path], tmp_path: Path) -> None:
+    name = "x" * 300
+    with pytest.raises(UserError):
+        publish([name], out=tmp_path / "site")
+    with pytest.raises(UserError):
+        publish(three, out=name)
+    assert not (tmp_path / "site").exists()
