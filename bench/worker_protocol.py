@@ -85,6 +85,7 @@ def start_attempt(folder: Path, *, alone: bool = True) -> Path:
     on the folder too, who may have done the job since somebody looked.
     """
     (folder / "log").mkdir(parents=True, exist_ok=True)
+    (folder / _SHORTAGE).unlink(missing_ok=True)  # an earlier attempt's, which says nothing of this one
     if alone:
         (folder / RECORD).unlink(missing_ok=True)
     logs = [path.stem.removeprefix("attempt-") for path in (folder / "log").glob("attempt-*.log")]

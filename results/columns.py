@@ -8,7 +8,7 @@ from typing import get_args
 
 from .comparable import incomparable
 from .errors import UserError, unknown
-from .groups import Group, check_protocols, detail, direction_of
+from .groups import Group, check_protocols, detail, direction_of, protocols_of
 from .metric import Role, Shown
 from .rows import BASE, COST, IDENTITY, SPEC, column_names, metric_names
 
@@ -47,6 +47,14 @@ def must_agree(groups: Sequence[Group], metric: str) -> bool:
     """True for metrics that tables are read for: a table with two protocols of one of them is refused. Of others
     (proxies, a prior's losses, use of codes) that nobody asked for, the column is left out."""
     return role_of(groups, metric) in _COMPARED
+
+
+def mixed_metrics(groups: Sequence[Group]) -> list[str]:
+    """The metrics that keep the lines from standing in one table: measured by several protocols where these must agree
+    (rates' may differ)."""
+    names = metric_names(row for group in groups for row in group.rows)
+    several = (name for name in names if len(protocols_of(groups, name)) > 1)
+    return [name for name in several if must_agree(groups, name) and role_of(groups, name) != "rate"]
 
 
 def depends_on_count(groups: Sequence[Group], metric: str) -> bool:

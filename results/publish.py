@@ -14,12 +14,12 @@ from typing import Any
 
 from .board import NAME, BoardRun, board_path, read_board, write_board
 from .board_page import board_page
-from .columns import must_agree, role_of
+from .columns import mixed_metrics
 from .errors import UserError
 from .filters import select
-from .groups import aggregate, protocols_of, split
+from .groups import aggregate, split
 from .record import Record
-from .rows import Row, metric_names, rows
+from .rows import Row, rows
 from .store import Store, atomic_write
 from .tables import Table, tables
 
@@ -95,12 +95,7 @@ def _by_run(table: list[Row]) -> list[tuple[str, list[Row]]]:
 def _by_protocol(table: list[Row]) -> list[tuple[str, list[Row]]]:
     """The rows by the protocols of the metrics that may not be mixed in one table, with a title where there are
     several; a row that lacks a metric stands with the first ones that it agrees with."""
-    groups = [group for members in split(aggregate(table)) for group in members]
-    mixed = [
-        name
-        for name in metric_names(table)
-        if len(protocols_of(groups, name)) > 1 and must_agree(groups, name) and role_of(groups, name) != "rate"
-    ]
+    mixed = mixed_metrics([group for members in split(aggregate(table)) for group in members])
     if not mixed:
         return [("", table)]
     parts: list[tuple[dict[str, str], list[Row]]] = []

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .columns import must_agree, role_of
+from .columns import mixed_metrics
 from .errors import UserError
 from .groups import Group, aggregate, protocols_of, split
 from .record import Record
-from .rows import Row, metric_names, rows
+from .rows import Row, rows
 from .store import Store
 
 SEEDS = 2  # at least: one training does not tell how far another would lie from it
@@ -67,12 +67,10 @@ def _protocols(groups: Sequence[Group]) -> list[str]:
     """Columns for which tables are read and that were measured in two ways; rates' protocols may differ."""
     lines = []
     for members in split(groups):
-        for name in metric_names(row for group in members for row in group.rows):
-            protocols = protocols_of(members, name)
-            if len(protocols) > 1 and must_agree(members, name) and role_of(members, name) != "rate":
-                first, second = list(protocols)[:2]
-                place = f"{members[0].suite}, {members[0].dataset}"
-                lines.append(f"{len(protocols)} protocols: {place}: {name}: {first!r} and {second!r}")
+        for name in mixed_metrics(members):
+            protocols = list(protocols_of(members, name))
+            place = f"{members[0].suite}, {members[0].dataset}"
+            lines.append(f"{len(protocols)} protocols: {place}: {name}: {protocols[0]!r} and {protocols[1]!r}")
     return lines
 
 

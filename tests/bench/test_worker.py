@@ -170,6 +170,9 @@ def test_a_lack_of_memory_is_told_apart_from_a_failure(
     assert worker.work(ordered.to_json()) == worker_protocol.OUT_OF_MEMORY
     assert record(ordered) is None
     assert worker_protocol.read_shortage(ordered.folder)
+    start_attempt(ordered.folder)
+    assert worker_protocol.read_shortage(ordered.folder) == "", "the next attempt's own, or none"
+    worker_protocol.write_shortage(ordered.folder, "again")
     worker_protocol.clean_attempt(ordered.folder)
     assert worker_protocol.read_shortage(ordered.folder) == ""
 
