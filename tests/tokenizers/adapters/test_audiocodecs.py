@@ -9,32 +9,19 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from latentbench.results.errors import UserError
 from latentbench.tasks.contract import check_contract
 from latentbench.tokenizers.adapters.audio_codecs_config import (
     AudiocodecsConfig,
 )
-from latentbench.tokenizers.adapters.config import AdapterConfig
-from latentbench.tokenizers.adapters.describe import describe
-from latentbench.tokenizers.adapters.tokenizer import AdapterTokenizer
 from latentbench.tokenizers.spec import SignalSpec
+
+from .test_audio_codecs import load, real
 
 MakeSignal = Callable[..., SignalSpec]
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
-
-
-def real(signal: SignalSpec, count: int = 2) -> Tensor:
-    """Noise of half the range."""
-    return torch.rand(count, signal.channels, *signal.shape, generator=torch.Generator().manual_seed(1)) - 0.5
-
-
-def load(config: AdapterConfig, signal: SignalSpec) -> AdapterTokenizer:
-    """The tokenizer as jobs build it."""
-    located = config.located("eval")
-    return AdapterTokenizer(located, signal, describe(located, signal, "eval").grids)
 
 
 CODEC = '''

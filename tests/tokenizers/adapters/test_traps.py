@@ -9,31 +9,20 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from latentbench.results.errors import UserError
 from latentbench.tasks.contract import check_contract, failures
 from latentbench.tasks.metrics.posterior import kl_bits_by_channel
-from latentbench.tokenizers.adapters.describe import describe
 from latentbench.tokenizers.adapters.diffusers_config import DiffusersConfig
 from latentbench.tokenizers.adapters.tokenizer import AdapterTokenizer
 from latentbench.tokenizers.spec import SignalSpec
+
+from .test_diffusers import load, real
 
 MakeSignal = Callable[..., SignalSpec]
 Save = Callable[..., tuple[Any, Path]]
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-
-
-def load(folder: Path, signal: SignalSpec, **options: Any) -> AdapterTokenizer:
-    """The tokenizer in a folder, as jobs build it."""
-    config = DiffusersConfig(path=str(folder), **options).located("eval")
-    return AdapterTokenizer(config, signal, describe(config, signal, "eval").grids)
-
-
-def real(signal: SignalSpec, count: int = 2) -> Tensor:
-    """Signals in [-1, 1]."""
-    return torch.rand(count, signal.channels, *signal.shape, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
 @pytest.mark.parametrize(
