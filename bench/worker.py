@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,14 @@ def preload() -> None:
     from . import job_context  # noqa: F401
 
     torch.set_num_interop_threads(1)
+
+
+def preload_for(kind: str, config: Mapping[str, Any]) -> None:
+    """Import what a job of that kind and configuration will: once, in the process that forks it and others like it."""
+    from .kinds import KINDS
+
+    for module in KINDS.get(kind)().imports(config):
+        import_module(module)
 
 
 def work(data: Mapping[str, Any], *, listen: bool = True) -> int:

@@ -94,6 +94,8 @@ def main() -> None:
 
 
 def _start(message: dict[str, Any], children: dict[int, dict[str, Any]]) -> None:
+    with contextlib.suppress(Exception):  # the job meets it again, and records it
+        _preload(message["request"]["job"])
     server = os.getpid()
     pid = os.fork()
     if pid:
@@ -121,6 +123,16 @@ def _start(message: dict[str, Any], children: dict[int, dict[str, Any]]) -> None
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(status)
+
+
+def _preload(job: dict[str, Any]) -> None:
+    """Import what `job` and others of its kind need. What is new is no garbage: children share its memory."""
+    from .. import worker
+
+    before = len(sys.modules)
+    worker.preload_for(job["kind"], job["config"])
+    if len(sys.modules) > before:
+        gc.freeze()
 
 
 def _to_log(path: str) -> None:

@@ -23,6 +23,7 @@ else:
     JobContext = Any  # it needs torch, which workers alone import
 
 
+OPTIMISER = "torch._dynamo"  # some 790 modules, which AdamW imports at its first step
 CONTRACT = "contract"  # the kind that checks an adapter's tokenizer before anything reads it
 
 
@@ -136,6 +137,10 @@ class JobKind:
     def config(self, at: PlanContext) -> dict[str, Any]:
         """What is hashed into the job's key beside versions and needs: by default the suite's options."""
         return asdict(at.suite.options[self.name]) if self.options is not None else {}
+
+    def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+        """Modules that `run` imports for a job of that configuration: who forks many jobs imports them once for all."""
+        return ()
 
     def identity(self, at: PlanContext) -> dict[str, Any]:
         """`config`, and the suite's `evaluation` where that can move the job's numbers."""

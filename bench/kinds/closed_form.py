@@ -43,6 +43,9 @@ class ClosedForm(JobKind):
         decoding = at.cell.tokenizer.estimate_flops() / 2
         return Price(flops=decoding * options.samples * len(_names(at)), step_flops=decoding * options.batch_size)
 
+    def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("latentbench.tasks.closed_form",)
+
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.closed_form import measure
 

@@ -75,6 +75,9 @@ class Generation(JobKind):
             step_flops=at.prior.forward_flops(at.spec) * options.batch_size,
         )
 
+    def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("latentbench.tasks.generation",)
+
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.generation import generate
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from ...tokenizers.seeding import derive_seed
 from ...tokenizers.spec import LatentSpec
 from ...tokenizers.training import TrainingConfig
 from ...tokenizers.validation import check
-from .base import JobContext, JobKind, PlanContext, Price, without_batch
+from .base import OPTIMISER, JobContext, JobKind, PlanContext, Price, without_batch
 from .reference import external_references, net_versions, references
 
 
@@ -53,6 +54,9 @@ class MicroPriors(JobKind):
             flops=trained + len(options.shares) * drawn,
             step_flops=3 * at.prior.forward_flops(at.spec) * options.training_batch_size,
         )
+
+    def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+        return (OPTIMISER, "latentbench.tasks.micro_prior")
 
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.micro_prior import MicroPrior, clean_features, law_metrics, measure

@@ -34,6 +34,9 @@ class Modelability(JobKind):
     def versions(self, at: PlanContext) -> dict[str, int]:
         return super().versions(at) | {f"proxy.{name}": proxies.version(name) for name in _names(at)}
 
+    def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("latentbench.tasks.modelability",)
+
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.modelability import measure
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ...results.record import JobResult
 from ...tokenizers.training import TrainingConfig
-from .base import JobContext, JobKind, PlanContext, Price
+from .base import OPTIMISER, JobContext, JobKind, PlanContext, Price
 
 
 class PriorTraining(JobKind):
@@ -30,6 +31,9 @@ class PriorTraining(JobKind):
         training = at.prior.training
         step = 3 * at.prior.forward_flops(at.spec) * training.batch_size
         return Price(flops=training.flops or step * training.steps, step_flops=step)
+
+    def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+        return (OPTIMISER, "latentbench.tasks.generation")
 
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.generation import held_out

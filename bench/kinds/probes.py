@@ -49,6 +49,9 @@ class Probes(JobKind):
         forward, (_, n_val) = at.cell.tokenizer.estimate_flops(), at.counts
         return Price(flops=forward * n_val * 12, step_flops=forward * at.suite.options[self.name].batch_size)
 
+    def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("latentbench.tasks.probing",)
+
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.probes.interface import ProbeInput
         from ...tasks.probing import probe

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -62,6 +62,9 @@ class Reconstruction(JobKind):
         options: ReconstructionConfig = at.suite.options[self.name]
         forward, (_, n_val) = at.cell.tokenizer.estimate_flops(), at.counts
         return Price(flops=forward * n_val * (8 if options.rate else 1), step_flops=forward * options.batch_size)
+
+    def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("latentbench.tasks.reconstruction",)
 
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.reconstruction import reconstruct

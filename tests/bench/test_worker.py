@@ -321,3 +321,30 @@ def test_an_order_that_is_understood_otherwise_is_refused(ordered: WorkerRequest
     data["job"]["versions"]["procedural"] = 99
     with pytest.raises(ValueError, match="is not its job's"):
         worker.work(data)
+
+
+def test_what_jobs_share_is_imported_before_they_are_forked(in_subprocess: Callable[[str], str]) -> None:
+    # without a look at a GPU: a process that has touched one can't fork those that use it
+    lines = in_subprocess(
+        """
+import sys
+from latentbench.bench import worker
+worker.preload()
+import torch
+count = torch._C._cuda_getDeviceCount
+torch._C._cuda_getDeviceCount = lambda: sys.exit("a GPU is looked for")
+worker.preload_for("data", {})
+worker.preload_for("tokenizer", {"tokenizer": {"training": {"steps": 0, "flops": None}}})
+print("torch._dynamo" in sys.modules)
+for kind in ("tokenizer", "encoder", "prior", "micro_prior", "reconstruction", "generation", "modelability", "probes"):
+    worker.preload_for(kind, {"tokenizer": {"training": {"steps": 1}}})
+worker.preload_for("closed_form", {})
+torch._C._cuda_getDeviceCount = count
+before = set(sys.modules)
+weights = torch.nn.Parameter(torch.zeros(2))
+weights.grad = torch.ones(2)
+torch.optim.AdamW([weights]).step()
+print(len(set(sys.modules) - before) < 10)
+"""
+    )
+    assert lines.split() == ["False", "True"]
