@@ -151,6 +151,7 @@ def test_flops_are_those_of_the_step_that_is_done() -> None:
     assert footprint.flops == counted.get_total_flops()
 
 
+@pytest.mark.slow
 def test_a_batch_in_parts_and_blocks_computed_again_take_less_for_the_same_work() -> None:
     def footprint(**options: Any) -> Footprint:
         training = {"batch_size": 8, **options}
@@ -176,6 +177,7 @@ def test_an_evaluation_keeps_nothing() -> None:
     assert evaluation.step == pytest.approx(evaluation_footprint(lambda: build(config), 32).step / 2, rel=0.01)
 
 
+@pytest.mark.slow
 def test_what_imports_print_is_no_footprint(tmp_path: Path) -> None:
     (tmp_path / "loud.py").write_text("import os\nprint('loud')\nos.write(1, b'louder\\n')\n")
     plan = make_plan(

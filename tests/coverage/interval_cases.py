@@ -188,6 +188,42 @@ def proxies() -> Iterator[Case]:
         yield Case(name=f"latent_skewness, {skewness:.3f}, 256", draw=skewed, population=skewness)
 
 
+def informations() -> Iterator[Case]:
+    """What is told of a label by two Gaussians, and of a position by the one before it, where that is all there is."""
+    margin = 0.8
+    z = torch.linspace(-12, 12, 20001, dtype=torch.float64)
+    density = (-0.5 * (z - margin).square()).exp() / (2 * math.pi) ** 0.5
+    truth = 1 - float(torch.trapezoid(density * torch.nn.functional.softplus(-2 * margin * z), z)) / math.log(2)
+    for n in (500, 2000):
+
+        def labelled(generator: torch.Generator, n: int = n) -> Mapping[str, Estimate | None]:
+            labels = torch.randint(2, (n,), generator=generator)
+            z = normal(generator, n, 1, 4, 4)
+            z[:, 0, 0, 0] += margin * (2 * labels - 1)
+            (told,) = compute("label_information", ProxyInput.of(z.float(), labels=labels))
+            return {"now": estimate(told)}
+
+        yield Case(name=f"label_information, {n}", draw=labelled, population=truth)
+    rho, length = 0.8, 8
+    told = -0.5 * math.log2(1 - rho**2 * (length - 1) / length)
+    for name, proxy, n in (
+        ("causal_information", "predictability", 256),
+        ("causal_information_mlp", "nonlinear_predictability", 256),
+        ("causal_information_mlp", "nonlinear_predictability", 1024),
+    ):
+
+        def chain(
+            generator: torch.Generator, name: str = name, proxy: str = proxy, n: int = n
+        ) -> Mapping[str, Estimate | None]:
+            z = normal(generator, n, 2, length)
+            for position in range(1, length):
+                z[..., position] = rho * z[..., position - 1] + (1 - rho**2) ** 0.5 * z[..., position]
+            metrics = compute(proxy, ProxyInput.of(z.float()))
+            return {"now": estimate(next(metric for metric in metrics if metric.name == name))}
+
+        yield Case(name=f"{name}, {n}", draw=chain, population=told)
+
+
 def neighbourhoods() -> Iterator[Case]:
     """Precision to coverage of 16-d Gaussian samples: like the data, narrower, shifted, wider; against one reference
     and against one drawn anew."""
@@ -220,5 +256,6 @@ def cases() -> Iterator[Case]:
     yield from entropies()
     yield from peaks()
     yield from proxies()
+    yield from informations()
     yield from neighbourhoods()
     yield from rate_curves()

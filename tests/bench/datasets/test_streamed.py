@@ -208,6 +208,7 @@ def test_a_set_too_large_for_the_cache_is_told_before_decoding(
     assert "decoding" not in told
 
 
+@pytest.mark.slow
 def test_hashing_goes_on_where_it_was_killed(photos: Photos, tmp_path: Path, cache: Path) -> None:
     root = photos(6)
     os.utime(root)

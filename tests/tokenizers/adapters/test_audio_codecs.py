@@ -118,6 +118,7 @@ def test_snac_without_noise_is_the_decoder_without_its_noise_blocks(snac_folder:
     assert off.declaration.knob.endswith("the decoder's noise is off")
 
 
+@pytest.mark.slow
 def test_snac_s_weights_may_be_safetensors(snac_folder: Path, make_signal: MakeSignal) -> None:
     signal = make_signal("waveform", (400,))
     before = load(SNACConfig(path=str(snac_folder), trust_pickle=True), signal).encode(real(signal))

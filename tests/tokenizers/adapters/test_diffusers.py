@@ -55,6 +55,7 @@ def test_scale_and_shift_are_applied_as_the_pipelines_do(save: Save, make_signal
     torch.testing.assert_close(raw.encode(x).values, dist.mean)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_flux2_is_scored_on_what_its_prior_sees(save: Save, make_signal: MakeSignal) -> None:
     """128 (here 16) channels at twice the downsampling, normalised by the model's batch norm: the pipeline's steps."""
@@ -144,6 +145,7 @@ def test_a_clip_of_31_frames_is_refused_and_a_picture_is_a_clip_of_one(save: Sav
     assert tokenizer.decode(latents).shape == x.shape
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_hunyuan_s_frame_wise_coding_is_off(save: Save, make_signal: MakeSignal) -> None:
     """It is on by default, and blends pieces of more than 16 frames."""

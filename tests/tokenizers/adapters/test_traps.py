@@ -60,6 +60,7 @@ def test_mochi_s_clips_keep_their_length(save: Save, make_signal: MakeSignal) ->
     assert tokenizer.decode(latents).shape == x.shape
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_causal_vidtok_drops_its_own_padding_and_no_frame(save: Save, make_signal: MakeSignal) -> None:
     """Not causal it takes whole pieces only, of which a rest would be dropped; `decode` gives a bare tensor."""
@@ -127,6 +128,7 @@ def test_the_noise_in_ltx_s_decoder_is_the_same_every_time(save: Save, make_sign
     assert tokenizer.declaration.stochastic
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_sigma_data_of_cosmos_s_scheduler_cancels_out(save: Save, make_signal: MakeSignal) -> None:
     """Its pipeline multiplies latents by it, and its scheduler divides by it before the network: priors see 1."""
@@ -140,6 +142,7 @@ def test_sigma_data_of_cosmos_s_scheduler_cancels_out(save: Save, make_signal: M
     torch.testing.assert_close(load(folder, signal).encode(x).values, seen)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_cogvideox_scales_latents_whatever_its_image_conditions_do(save: Save, make_signal: MakeSignal) -> None:
     """`invert_scale_latents` is of the pictures that a clip begins with."""
@@ -217,6 +220,7 @@ def test_a_sound_of_oobleck_keeps_its_length(save: Save, make_signal: MakeSignal
     torch.testing.assert_close(tokenizer.decode(tokenizer.encode(x)), whole[..., :83])
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_frames_of_svd_do_not_mix_between_clips(save: Save, make_signal: MakeSignal) -> None:
     """Its frames are flattened into the batch: its decoder has to be told how many a clip has."""
@@ -251,6 +255,7 @@ def test_half_precision_that_overflows_is_marked_and_not_used(save: Save, make_s
     assert "real signals give NaN or infinity" in failures(findings, "error")
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_tiling_that_is_on_is_an_error(save: Save, make_signal: MakeSignal) -> None:
     """Blended seams change numbers; what works in tiles only is marked."""
@@ -279,6 +284,7 @@ def test_taesd_s_latents_are_bounded_by_its_decoder(save: Save, make_signal: Mak
     torch.testing.assert_close(tokenizer.decode(latents), model.decoder.layers(bounded) * 2 - 1)
 
 
+@pytest.mark.slow
 def test_a_state_between_calls_changes_nothing(save: Save, make_signal: MakeSignal) -> None:
     """Wan keeps a cache of features in the module: another clip in between leaves the next as it was."""
     signal = make_signal("video", (9, 16, 16))
@@ -290,6 +296,7 @@ def test_a_state_between_calls_changes_nothing(save: Save, make_signal: MakeSign
     assert torch.equal(first, again)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_every_class_has_its_switches_off(save: Save, tiny_diffusers: Mapping[str, Any]) -> None:
     """Slicing, tiling and frame-wise coding, whatever a class's default (HunyuanVideo's is on)."""
     for name in tiny_diffusers:
