@@ -112,6 +112,15 @@ class LargerSignalsConfig(ProbeConfig):
     on_request = True
 
 
+class PerturbedDistanceConfig(ProbeConfig):
+    """`latent_noise_fd_<net>` and its slope over the noise, or for codes `near_codes_fd_<net>`: Fréchet distance to the
+    validation split of what latents with a prior's small errors decode to, in the mean over three strengths."""
+
+    kind = "perturbed_distance"
+    builds = "perturbed_distance:PerturbedDistance"
+    on_request = True
+
+
 _PROBES = (
     NormalSamplesConfig,
     CorruptedInputConfig,
@@ -123,6 +132,7 @@ _PROBES = (
     LossesConfig,
     GradientIsolationConfig,
     LargerSignalsConfig,
+    PerturbedDistanceConfig,
 )
 
 probes = Registry(

@@ -63,6 +63,12 @@ class ProbeInput:
         """How many validation samples are read."""
         return min(self.samples or len(self.data.val), len(self.data.val))
 
+    @property
+    def readable_nets(self) -> dict[str, FeatureNet]:
+        """The nets that read what is decoded as it is: those of waveforms would read spectrograms through a vocoder."""
+        plain = self.signal.mel is None
+        return {name: net for name, net in self.nets.items() if plain or net.reads == "signal"}
+
     def signals(self) -> Iterator[tuple[Indices, Tensor]]:
         """The validation samples in order, as indices `[B]` and signals `[B, C, *signal]`."""
         for start in range(0, self.total, self.batch_size):

@@ -38,7 +38,7 @@ class LatentNoise(Probe):
             scores = []
             for scale in (0.0, *SCALES):
                 moved = probed.changed(
-                    latents, partial(_noisy, scale=scale, noise=levels, moments=probed.latents.moments)
+                    latents, partial(noisy, scale=scale, noise=levels, moments=probed.latents.moments)
                 )
                 values = psnr.values(probed.decode(moved), x, signal).double()
                 scores.append(values.mean(1) if values.ndim == 2 else values)
@@ -65,7 +65,7 @@ class LatentNoise(Probe):
         return tuple(metrics)
 
 
-def _noisy(
+def noisy(
     values: Tensor,
     number: int,
     *,

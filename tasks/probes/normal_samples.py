@@ -9,7 +9,6 @@ import torch
 from ...results.metric import Metric
 from ...tokenizers.interface import Latents
 from ..distances import distances
-from ..interface import FeatureNet
 from ..priors.noise import normal
 from ..reconstruction import net_features
 from .interface import Probe, ProbeInput
@@ -25,12 +24,12 @@ class NormalSamples(Probe):
             return "codes have no normal distribution to be drawn from"
         if probed.spec.grid.variable:
             return "N(0, I) does not say how long a sample is"
-        if not self._nets(probed):
+        if not probed.readable_nets:
             return "no feature net of the suite reads these signals"
         return None
 
     def measure(self, probed: ProbeInput) -> tuple[Metric, ...]:
-        nets = self._nets(probed)
+        nets = probed.readable_nets
         features: dict[str, list[torch.Tensor]] = {name: [] for name in nets}
         for start in range(0, SAMPLES, probed.batch_size):
             indices = range(start, min(start + probed.batch_size, SAMPLES))
@@ -49,7 +48,3 @@ class NormalSamples(Probe):
             frechet, _ = distances("g", net, mine, probed.references[name], note=note, seed=probed.seed)
             metrics.append(replace(frechet, name=f"normal_fd_{net.name}"))
         return tuple(metrics)
-
-    def _nets(self, probed: ProbeInput) -> dict[str, FeatureNet]:
-        own = probed.signal.mel is None
-        return {name: net for name, net in probed.nets.items() if own or net.reads == "signal"}
