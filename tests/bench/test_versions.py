@@ -94,7 +94,8 @@ def further_suites() -> list[dict[str, Any]]:
     controls = {
         "data": [IMAGES],
         "modelability": {"proxies": ["all"]},
-        "tasks": ["generation", "modelability", "closed_form"],
+        "tasks": ["generation", "modelability", "closed_form", "probes"],
+        "probes": {"names": [*probes.names()]},
         "tokenizers": [
             {"recipe": "kl-vae", **small, "grid": {"scramble": [name for name in SCRAMBLES if name != "codes"]}},
             {"recipe": "vq-vae", **small, "scramble": "codes"},
