@@ -112,6 +112,14 @@ class LargerSignalsConfig(ProbeConfig):
     on_request = True
 
 
+class SpectrumDistanceConfig(ProbeConfig):
+    """`psd_kl`: how far the latents' power spectrum is from the signals', KL over 16 bands of relative frequency."""
+
+    kind = "spectrum_distance"
+    builds = "spectrum_distance:SpectrumDistance"
+    on_request = True
+
+
 class PerturbedDistanceConfig(ProbeConfig):
     """`latent_noise_fd_<net>` and its slope over the noise, or for codes `near_codes_fd_<net>`: Fréchet distance to the
     validation split of what latents with a prior's small errors decode to, in the mean over three strengths."""
@@ -133,6 +141,7 @@ _PROBES = (
     GradientIsolationConfig,
     LargerSignalsConfig,
     PerturbedDistanceConfig,
+    SpectrumDistanceConfig,
 )
 
 probes = Registry(
