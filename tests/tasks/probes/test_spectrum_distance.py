@@ -37,7 +37,7 @@ def test_a_smooth_latent_of_white_signals_is_as_far_as_its_spectrum(
     toys: SimpleNamespace, probed: Any, measured: Any
 ) -> None:
     class Smooth(toys.Identity):  # type: ignore[misc,name-defined]
-        """Averages over neighbours, mirrored at the border: the DCT's amplitude k of n is times (1 + cos(π k / n))/2."""
+        """Averages over neighbours, mirrored at the border: times (1 + cos(π k / n))/2 in the DCT."""
 
         def encode(self, signal: Tensor) -> Any:
             longer = torch.cat([signal[..., :1], signal, signal[..., -1:]], -1)
