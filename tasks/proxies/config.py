@@ -112,6 +112,15 @@ class SelfSimilarityConfig(ProxyConfig):
     builds = "self_similarity:SelfSimilarity"
 
 
+class CorrelationDecayConfig(ProxyConfig):
+    """`correlation_decay`: how fast positions become unlike with their distance."""
+
+    kind = "correlation_decay"
+    topologies = ("grid",)
+    by_default = False
+    builds = "correlation_decay:CorrelationDecay"
+
+
 class PredictabilityConfig(ProxyConfig):
     """`causal_information`: what the causal neighbours of a position tell of it, by a linear fit."""
 
@@ -219,6 +228,7 @@ _PROXIES = (
     NonlinearPredictabilityConfig,
     LabelInformationConfig,
     CodeMixingConfig,
+    CorrelationDecayConfig,
 )
 
 proxies = Registry(

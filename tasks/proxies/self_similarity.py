@@ -37,6 +37,11 @@ def similarity_sums(z: Tensor) -> Tensor:
     return torch.cat(rows).double()
 
 
+def samples_of(z: Tensor) -> Tensor:
+    """The rows of `[N, C, *grid]` that are read: evenly spread ones where all pairs of positions are too many."""
+    return evenly(len(z), max(20, _MOST // (z[0, 0].numel() ** 2 * z.shape[1])))
+
+
 class SelfSimilarity(Proxy):
     """See `SelfSimilarityConfig`."""
 
@@ -44,8 +49,7 @@ class SelfSimilarity(Proxy):
         z = latents.normalised
         value = None
         if z.numel() and sum(z.shape[2:]) - len(z.shape[2:]) >= 2:  # else no two positions are further than 1 apart
-            positions = z[0, 0].numel()
-            sums = similarity_sums(z[evenly(len(z), max(20, _MOST // (positions**2 * z.shape[1])))])
+            sums = similarity_sums(z[samples_of(z)])
             counted = torch.cat([torch.ones_like(sums[:, :1]), sums], dim=1)
             value = of_sums(sums_by_group(counted), lambda total: float((total[1] - total[2]) / total[0]))
         protocol = f"mean cosine of positions 1 apart less that of half the grid apart or more; {NORMALISED}"

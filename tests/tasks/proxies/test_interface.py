@@ -18,6 +18,7 @@ OURS = [
     "code_entropies",
     "code_mixing",
     "codes",
+    "correlation_decay",
     "effective_rank",
     "high_frequency_share",
     "local_correlation",
