@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import mean
 
+from ..results.record import Record
 from .hardware import Machine
 from .jobs import Job
 
@@ -63,6 +64,21 @@ class Forecast:
         speed = sum(self.flops[kind] for kind in large) / seconds if seconds > 0 else self.speed
         return max(job.flops / speed, 1.0), False
 
+    def recorded(self, job: Job, record: Record | None, *, device: str) -> bool:
+        """Learn what the job has taken from its record, if it was on this sort of device ("cpu", "cuda")."""
+        if record is None or record.status != "finished":
+            return False
+        seconds = record.run.get("seconds")
+        if str(record.run.get("device", "cpu")).partition(":")[0] != device or not isinstance(seconds, int | float):
+            return False
+        self.finished(job, float(seconds))
+        return True
+
+    def duration(self, job: Job, machine: Machine) -> float:
+        """The seconds from the job's start to its end on `machine`."""
+        seconds, measured = self.expected(job)
+        return seconds if measured else seconds / places_of(job, machine)
+
     def left(
         self, waiting: Iterable[Job], running: Iterable[tuple[Job, float, float]], *, parallel: int
     ) -> float | None:
@@ -108,12 +124,15 @@ class Forecast:
         paths: dict[str, float] = {}
         shared = 0.0
         for name, job in jobs.items():
-            seconds, measured = self.expected(job)
-            units = places if on_cpu and job.step_flops >= SMALL_STEP else 1
-            seconds /= 1 if measured else units
-            shared += seconds * units / places
+            seconds = self.duration(job, machine)
+            shared += seconds * places_of(job, machine) / places
             paths[name] = seconds + max((paths.get(needed, 0.0) for needed in job.depends.values()), default=0.0)
         return self.span(max(shared, max(paths.values(), default=0.0)))
+
+
+def places_of(job: Job, machine: Machine) -> int:
+    """How many of the machine's places the job takes: all cores of a CPU for a large one, else one core, or GPU."""
+    return machine.cores if machine.devices[0].name == "cpu" and job.step_flops >= SMALL_STEP else 1
 
 
 def clock(seconds: float) -> str:

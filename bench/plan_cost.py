@@ -79,14 +79,7 @@ def plan_cost(
     ratios = measured_ratios(store, jobs, finished.values(), table, device=device)
     known = sized(jobs, jobs, table, device=device, ratios=ratios)
     forecast = Forecast(speed=FLOPS_PER_SECOND if device == "cpu" else GPU_FLOPS_PER_SECOND)
-    learned = 0
-    for name in finished:
-        record = records[name]
-        seconds = None if record is None else record.run.get("seconds")
-        same = record is not None and str(record.run.get("device", "cpu")).partition(":")[0] == device
-        if same and isinstance(seconds, int | float):
-            forecast.finished(known[name], float(seconds))
-            learned += 1
+    learned = sum(forecast.recorded(known[name], records[name], device=device) for name in finished)
     left = {name: job for name, job in known.items() if name not in finished}
     return PlanCost(
         jobs=known,

@@ -28,6 +28,10 @@ class Claims:
         """Try to have the job for this engine, to be run on `device`; False where it is another's, or done."""
         return True
 
+    def elsewhere(self, job: Job) -> bool:
+        """Whether a waiting job is being done by others."""
+        return False
+
     def lease(self, job: Job) -> str:
         """The file that says so, for the worker's request; "" for none."""
         return ""

@@ -135,8 +135,7 @@ class LeaseClaims(Claims):
         current = leases(folder)
         number = max(current, default=0)
         if number:
-            name = holder(current[number])
-            if name is None or (self.observer.alive(name) if name else self.observer.filled(current[number])):
+            if self._lives(current[number]):
                 return False
         elif self._done(job):
             return False
@@ -157,6 +156,18 @@ class LeaseClaims(Claims):
         self.running[job.id] = {"device": device, "since": time.time()}
         self._tell()
         return True
+
+    def _lives(self, lease: Path) -> bool:
+        """Whether who has taken the lease is alive, or may be."""
+        name = holder(lease)
+        return name is None or (self.observer.alive(name) if name else self.observer.filled(lease))
+
+    def elsewhere(self, job: Job) -> bool:
+        """See `Claims`."""
+        if self.others.get(job.id, 0.0) > time.monotonic():
+            return True
+        current = leases(self.store.job_folder(job.kind, job.key))
+        return bool(current) and self._lives(current[max(current)])
 
     def _create(self, lease: Path) -> bool:
         """Make the lease; False where somebody was faster. Raises UserError."""

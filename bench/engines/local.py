@@ -33,8 +33,9 @@ from ..worker_protocol import (
 from .claims import Claims
 from .client import Server, ServerDiedError
 from .interface import Engine, EngineSettings, Event
+from .schedule import Schedule
 from .shortage import MOST_PARTS, Shortages, device_failed
-from .slots import Allocation, Slots
+from .slots import Allocation
 from .stall import Watch
 
 ATTEMPTS = 3  # of a job whose process dies, and of a server that dies before any job has ended
@@ -98,7 +99,8 @@ class Scheduler:
         self.attempts: dict[str, int] = {}
         self.deaths: dict[str, int] = {}
         self.server_deaths = 0
-        self.slots = Slots(machine)
+        self.schedule = Schedule(machine=machine)
+        self.schedule.remember(self.store, finished.values())
         self.server = self._start_server()
 
     def events(self) -> Iterator[Event]:
@@ -154,6 +156,7 @@ class Scheduler:
             job, seconds = self.waiting.pop(name), float(record.run.get("seconds", 0.0))
             if record.status == "finished":
                 self.finished[name] = job
+                self.schedule.learn(job, record)
                 yield Event(kind="finished", job=name, seconds=seconds)
             else:
                 self.failed.add(name)
@@ -168,16 +171,13 @@ class Scheduler:
                 yield Event(kind="skipped", job=name, message=f"{broken[0]} failed")
 
     def _dispatch(self) -> Iterator[Event]:
-        busy = self.waiting.keys() | self.running.keys()
-        self.slots.begin()
-        for name, job in list(self.waiting.items()):
-            if any(d in busy for d in job.depends.values()):
-                continue
-            allocation = self.slots.allocate(job, alone=self.shortages.alone(name))
-            if allocation is None:
-                continue
+        starts = self.schedule.starts(
+            self.waiting, self.running, alone=self.shortages.alone, elsewhere=self.claims.elsewhere
+        )
+        for name, allocation in starts:
+            job = self.waiting[name]
             if not self.claims.take(job, device=allocation.slot.device):
-                self.slots.release(allocation)
+                self.schedule.slots.release(allocation)
                 continue
             attempt = self.attempts[name] = self.attempts.get(name, 0) + 1
             folder = self.store.job_folder(job.kind, job.key)
@@ -202,7 +202,7 @@ class Scheduler:
             root=str(self.store.root),
             cache=str(self.settings.cache),
             device=run.allocation.slot.device,
-            threads=self.slots.threads(run.job, run.allocation.slot),
+            threads=self.schedule.slots.threads(run.job, run.allocation.slot),
             attempt=run.attempt,
             log=str(log),
             checkpoint_seconds=self.settings.checkpoint_seconds,
@@ -214,7 +214,7 @@ class Scheduler:
 
     def _release(self, name: str) -> _Running:
         run = self.running.pop(name)
-        self.slots.release(run.allocation)
+        self.schedule.slots.release(run.allocation)
         return run
 
     def _ended(self, name: str, attempt: int, status: int) -> Iterator[Event]:
@@ -229,11 +229,13 @@ class Scheduler:
             clean_attempt(run.folder, shared=bool(self.claims.lease(job)))
             self.finished[name] = job
             run.allocation.slot.errors = 0
+            if run.attempt == 1:  # later ones go on from what the first has left
+                self.schedule.forecast.finished(job, seconds)
             yield Event(kind="finished", job=name, seconds=seconds)
         elif status == OUT_OF_MEMORY or (status == -signal.SIGKILL and hardware.oom_kills() > run.oom_kills):
             yield from self._out_of_memory(name, run)
         elif status == BROKEN_DEVICE:
-            yield from self._died(name, run, device_failed(self.slots, run.allocation), blame=True)
+            yield from self._died(name, run, device_failed(self.schedule.slots, run.allocation), blame=True)
         elif status == UNWRITABLE:
             self._unwritable(job, record)
         elif status == DAMAGED and self.damages.get(name, 0) < ATTEMPTS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from ..forecast import SMALL_STEP
@@ -28,11 +29,12 @@ class DeviceSlot:
 
 @dataclass(frozen=True, kw_only=True)
 class Allocation:
-    """What one job takes of a slot, until it is given to `Slots.release`."""
+    """What one job takes of a slot, until it is given to `Slots.release`; it is predicted to end at the time `ends`."""
 
     slot: DeviceSlot
     units: int
     memory: int
+    ends: float = math.inf
 
     @property
     def memory_fraction(self) -> float:
@@ -48,18 +50,49 @@ class Slots:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self._reserved: DeviceSlot | None = None
+        self._opens = math.inf
+        self._allocations: list[Allocation] = []
         self.slots = [DeviceSlot(device=d.name, units=d.units, memory=d.memory) for d in machine.devices]
 
     def serving(self) -> list[DeviceSlot]:
         """The slots that get jobs."""
         return [slot for slot in self.slots if slot.in_service]
 
+    def any_free(self) -> bool:
+        """Whether there is a slot with room for the smallest of jobs."""
+        return any(slot.free_units > 0 for slot in self.serving())
+
+    @property
+    def reserves(self) -> bool:
+        """Whether a slot is reserved for a job that waits for it."""
+        return self._reserved is not None
+
     def begin(self) -> None:
         """Jobs are about to be allocated, those first that are to be first."""
         self._reserved = None
 
-    def allocate(self, job: Job, *, alone: bool = False) -> Allocation | None:
-        """Take what `job` needs of the emptiest slot with room for it, None when it has to wait.
+    def reserve(self, job: Job, now: float) -> None:
+        """Reserve the slot that is predicted to have room first for a job that has to wait, until the next `begin`:
+        nothing begins there that might not have ended by then."""
+        slots = self.serving()
+        memory = min(job.memory, max(slot.memory for slot in slots))
+        able = [slot for slot in slots if memory <= slot.memory]
+        times = [self._opening(slot, _units(job, slot), memory, now) for slot in able]
+        self._opens = min(times)
+        self._reserved = able[times.index(self._opens)]
+
+    def _opening(self, slot: DeviceSlot, units: int, memory: int, now: float) -> float:
+        """When there will be room for so much, as jobs are predicted to end."""
+        free_units, free_memory, time = slot.free_units, slot.free_memory, now
+        for allocation in sorted(self._allocations, key=lambda a: a.ends):
+            if allocation.slot is slot and (free_units < units or free_memory < memory):
+                free_units, free_memory = free_units + allocation.units, free_memory + allocation.memory
+                time = max(now, allocation.ends)
+        return time
+
+    def allocate(self, job: Job, *, alone: bool = False, ends: float = math.inf) -> Allocation | None:
+        """Take what `job` needs of the emptiest slot with room for it, None when it has to wait; it is predicted to end
+        at the time `ends`.
 
         A job larger than any memory gets the largest device for itself rather than never; so does one that is to be
         `alone`, and while it waits for that device nothing new begins there.
@@ -68,23 +101,26 @@ class Slots:
         largest = max(slots, key=lambda s: s.memory)
         if alone:
             if largest.free_units < largest.units or largest.free_memory < largest.memory:
-                self._reserved = largest
+                self._reserved, self._opens = largest, -math.inf
                 return None
-            return self._take(largest, largest.units, largest.memory)
+            return self._take(largest, largest.units, largest.memory, ends)
         memory = min(job.memory, largest.memory)
         for slot in sorted(slots, key=lambda s: -s.free_units):
-            units = slot.units if slot.device == "cpu" and job.step_flops >= SMALL_STEP else 1
-            if slot is not self._reserved and units <= slot.free_units and memory <= slot.free_memory:
-                return self._take(slot, units, memory)
+            units, delays = _units(job, slot), slot is self._reserved and ends > self._opens
+            if not delays and units <= slot.free_units and memory <= slot.free_memory:
+                return self._take(slot, units, memory, ends)
         return None
 
-    def _take(self, slot: DeviceSlot, units: int, memory: int) -> Allocation:
+    def _take(self, slot: DeviceSlot, units: int, memory: int, ends: float) -> Allocation:
         slot.free_units -= units
         slot.free_memory -= memory
-        return Allocation(slot=slot, units=units, memory=memory)
+        allocation = Allocation(slot=slot, units=units, memory=memory, ends=ends)
+        self._allocations.append(allocation)
+        return allocation
 
     def release(self, allocation: Allocation) -> None:
         """Give back what a job has taken."""
+        self._allocations.remove(allocation)
         allocation.slot.free_units += allocation.units
         allocation.slot.free_memory += allocation.memory
 
@@ -93,3 +129,8 @@ class Slots:
         if slot.device != "cpu":
             return self.machine.host_threads
         return self.machine.cores if job.step_flops >= SMALL_STEP else 1
+
+
+def _units(job: Job, slot: DeviceSlot) -> int:
+    """What the job takes of a slot's units."""
+    return slot.units if slot.device == "cpu" and job.step_flops >= SMALL_STEP else 1

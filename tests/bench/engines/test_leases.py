@@ -129,6 +129,15 @@ def test_a_job_is_one_machine_s(machines: Machines, tmp_path: Path) -> None:
     assert b.take(j, device="cpu")
 
 
+def test_what_others_do_is_known_before_anybody_asks_for_it(machines: Machines) -> None:
+    one, other, a = machines(), machines(), job("a")
+    assert not other.elsewhere(a)
+    assert one.take(a, device="cpu")
+    assert other.elsewhere(a)
+    one.keep({})
+    assert not other.elsewhere(a)
+
+
 def test_a_job_that_others_have_done_is_told_and_not_taken(machines: Machines) -> None:
     a, good, bad, later = machines(), job("good"), job("bad"), job("later")
     below = job("below", later)
