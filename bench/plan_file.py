@@ -64,7 +64,7 @@ def write_plan(plan: Plan, engine: str, settings: EngineSettings) -> None:
     """Write the plan. Raises UserError where that is not possible."""
     names = ("checkpoint_seconds", "stall_seconds", "lease_seconds")
     shown = [[job.kind, job.key, job.title, job.flops, sorted(job.depends.values())] for job in plan.jobs.values()]
-    lines = [compact(plain(shown)), *(compact(_plain(job)) for job in plan.jobs.values())]
+    lines = [compact(plain(shown)), *(compact(job_to_json(job)) for job in plan.jobs.values())]
     jobs = "".join(f"{line}\n" for line in lines).encode()
     facts = {
         "schema": SCHEMA,
@@ -114,13 +114,22 @@ def _paths(store: Store) -> list[Path]:
         raise UserError(f"cannot read {store.root / PLANS}: {error.strerror or error}") from None
 
 
-def _plain(job: Job) -> Any:
+def job_to_json(job: Job) -> Any:
+    """Plain data of the job, for another process, perhaps in another folder: its data's path is absolute."""
     facts = {name: getattr(job, name) for name in _FIELDS}
     data = dict(facts["runtime"].get("data", {}))
-    if data.get("path"):  # another process may be in another folder
+    if data.get("path"):
         data["path"] = str(Path(data["path"]).expanduser().absolute())
         facts["runtime"] = {**facts["runtime"], "data": data}
     return plain({**facts, "key": job.key})
+
+
+def job_from_json(facts: Mapping[str, Any]) -> Job:
+    """The inverse. Raises ValueError for a job whose key is another here."""
+    job = Job(**{name: facts[name] for name in _FIELDS})
+    if job.key != facts["key"]:
+        raise ValueError(f"{job.title} has another key here: another version of latentbench has planned it")
+    return job
 
 
 def _read(path: Path) -> PlanFile:
@@ -133,9 +142,7 @@ def _read(path: Path) -> PlanFile:
             raise ValueError("its digest (sha256) is another: damaged, or changed by hand")
         jobs = {}
         for facts in map(json.loads, lines.splitlines()[1:]):
-            job = Job(**{name: facts[name] for name in _FIELDS})
-            if job.key != facts["key"]:
-                raise ValueError(f"{job.title} has another key here: another version of latentbench has planned it")
+            job = job_from_json(facts)
             jobs[job.id] = job
         return PlanFile(
             suite=unquote(path.stem),

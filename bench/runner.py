@@ -64,6 +64,7 @@ def run_suite(
     imports: Sequence[str] = (),
     stall_minutes: float | None = None,
     lease_seconds: float = EXPIRY_SECONDS,
+    address: str = "",
     plan_only: bool = False,
     console: Console | None = None,
     extend: bool = False,
@@ -74,7 +75,8 @@ def run_suite(
     have their digests are not done again; failed ones are. `imports` are modules or files that register parts of the
     user's own, for this process and for workers; a job without a sign of life for `stall_minutes` is started again,
     and a machine without one for `lease_seconds` loses its jobs to the others that work on the folder (engine
-    "leases"). With `plan_only` such a run leaves all of the work to them.
+    "leases"). With `plan_only` such a run leaves all of the work to them. `address` is that of a Ray cluster (engine
+    "ray").
     `extend` leaves the cells that a suite of this name has in `out` already beside the new ones. Raises UserError for
     anything the user can mend, before anything is trained.
     """
@@ -94,6 +96,7 @@ def run_suite(
             imports=imported,
             stall_seconds=None if stall_minutes is None else 60 * stall_minutes,
             lease_seconds=lease_seconds,
+            address=address,
         )
     )
     if plan_only and not runner.shares:

@@ -37,6 +37,11 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="leases: a machine silent for so many seconds loses its jobs to the others (default: 60)",
     )
     command.add_argument(
+        "--address",
+        default="",
+        help="ray: the cluster, HOST:PORT or auto (default: RAY_ADDRESS, else one of this machine, for this run)",
+    )
+    command.add_argument(
         "--plan-only", action="store_true", help="leases: write what is to be done, and leave it to `latentbench work`"
     )
 
@@ -56,6 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         imports=arguments.imports,
         stall_minutes=arguments.stall,
         lease_seconds=arguments.lease,
+        address=arguments.address,
         plan_only=arguments.plan_only,
     )
     if arguments.plan_only:

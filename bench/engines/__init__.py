@@ -10,6 +10,7 @@ engines = Registry(
         "local": "bench.engines.local:LocalEngine",
         "inline": "bench.engines.inline:InlineEngine",
         "leases": "bench.engines.leases:LeaseEngine",
+        "ray": "bench.engines.ray:RayEngine",
     },
     base=Engine,
 )

@@ -42,7 +42,7 @@ class EngineSettings:
     the user asked for (the engine looks for devices, wherever it has them); training writes a checkpoint every
     `checkpoint_seconds`; workers import `imports` before any job. A worker without a sign of life for `stall_seconds`
     counts as dead (None: a time that follows from its job's own pace). Where several machines share the folder, one
-    without a sign of life for `lease_seconds` loses its jobs to the others.
+    without a sign of life for `lease_seconds` loses its jobs to the others. `address` is that of a cluster.
     """
 
     store: Store
@@ -53,6 +53,7 @@ class EngineSettings:
     imports: tuple[Import, ...] = ()
     stall_seconds: float | None = None
     lease_seconds: float = EXPIRY_SECONDS
+    address: str = ""
 
 
 class Engine(ABC):
