@@ -59,6 +59,8 @@ class LiveBytes(TorchDispatchMode):
         self._known: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.prim.device.default:  # half of all calls
+            return func(*args)
         if func is torch.ops.aten._local_scalar_dense.default:
             return 1.0 if args[0].is_floating_point() else False if args[0].dtype == torch.bool else 0
         result = func(*args, **(kwargs or {}))
@@ -91,9 +93,9 @@ def training_footprint(
     model: Callable[[], Trainable], batch: Callable[[], Any], config: TrainingConfig, *, bfloat16: bool = False
 ) -> Footprint:
     """The footprint of a step of `bench.training.train`, all groups and every stage of the schedule included."""
-    trained = _built(model).train()
+    trained = unallocated(model).train()
     with _fake() as live:
-        _make_fake(trained)
+        make_fake(trained)
         groups = {name: params for name, params in trained.param_groups().items() if params}
         optimisers = {name: torch.optim.AdamW(params, fused=True) for name, params in groups.items()}
         for name, params in groups.items():  # their states are there from the first step on
@@ -184,9 +186,9 @@ class _Saved:
 
 def evaluation_footprint(tokenizer: Callable[[], Any], batch_size: int) -> Footprint:
     """The footprint of a batch that is encoded and decoded."""
-    model = _built(tokenizer).eval()
+    model = unallocated(tokenizer).eval()
     with _fake() as live, torch.no_grad():
-        _make_fake(model)
+        make_fake(model)
         assert isinstance(model, Tokenizer)
         states = live.live
         signal = signals(model.spec, batch_size)
@@ -217,17 +219,17 @@ def _level(grid: LatentGrid, size: int) -> Latents:
 @contextmanager
 def _fake() -> Iterator[LiveBytes]:
     """Inside, tensors have shapes and no data."""
-    with _mode(), LiveBytes() as live:
+    with fake_mode(), LiveBytes() as live:
         yield live
 
 
 @cache
-def _mode() -> FakeTensorMode:
+def fake_mode() -> FakeTensorMode:
     """The process's only one: what parts keep for later fits none but the mode in which it was made."""
     return FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)
 
 
-def _built(make: Callable[[], Any]) -> Any:
+def unallocated(make: Callable[[], Any]) -> Any:
     """The model, without its weights' memory where its parts can be built so."""
     try:
         with torch.device("meta"):
@@ -236,8 +238,9 @@ def _built(make: Callable[[], Any]) -> Any:
         return make()
 
 
-def _make_fake(model: nn.Module) -> None:
-    """Put fake tensors, alike in shape and layout, in the place of parameters and buffers; shared ones stay so."""
+def make_fake(model: nn.Module, device: str = "cpu") -> None:
+    """Put fake tensors on `device`, alike in shape and layout, in the place of parameters and buffers; shared ones
+    stay so."""
     fakes: dict[int, Tensor] = {}
     for module in model.modules():
         for table in (module._parameters, module._buffers):
@@ -245,7 +248,7 @@ def _make_fake(model: nn.Module) -> None:
                 if tensor is None:
                     continue
                 if id(tensor) not in fakes:
-                    fake = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cpu")
+                    fake = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
                     is_parameter = isinstance(tensor, nn.Parameter)
                     fakes[id(tensor)] = nn.Parameter(fake, requires_grad=tensor.requires_grad) if is_parameter else fake
                 table[name] = fakes[id(tensor)]  # type: ignore[assignment]

@@ -26,7 +26,7 @@ from ..results.errors import UserError
 from ..tokenizers.interface import Latents
 from ..tokenizers.spec import LatentSpec
 from .interface import Indices
-from .memory_mapped import MemoryMapped
+from .memory_mapped import MemoryMapped, to_device
 from .priors.noise import normal
 
 STATISTICS = "statistics.json"
@@ -106,7 +106,7 @@ class LatentSplit:
         """The samples at `indices` (int64 `[B]`): values normalised per channel, codes int64."""
         indices = np.asarray(indices, dtype=np.int64)
         levels = [self._level(number, indices, device) for number in range(len(self.levels))]
-        labels = None if self.labels is None else torch.from_numpy(self.labels[indices]).to(device)
+        labels = None if self.labels is None else to_device(self.labels[indices], device)
         latents = replace(levels[0], rest=tuple(levels[1:]))
         return LatentBatch(latents=latents, labels=labels, indices=torch.from_numpy(indices))
 

@@ -15,6 +15,12 @@ RESIDENT_SHARE_OF_FREE = 0.25
 _UPLOAD_BYTES = 64 << 20  # copied to the GPU at a time
 
 
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """A small array of the host's on `device`; a GPU gets it while the host goes on."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
 class MemoryMapped:
     """The rows `rows` (all when None) of a memory-mapped `array` `[N, ...]`.
 
@@ -39,7 +45,7 @@ class MemoryMapped:
             return self._read(indices).to(device)
         resident = self._on_device(device)
         if resident is not None:
-            return resident.index_select(0, torch.from_numpy(indices).pin_memory().to(device, non_blocking=True))
+            return resident.index_select(0, to_device(indices, device))
         return self._read(indices, pinned=True).to(device, non_blocking=True)
 
     def _read(self, indices: np.ndarray, *, pinned: bool = False) -> Tensor:

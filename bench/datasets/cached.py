@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...tasks.memory_mapped import MemoryMapped
+from ...tasks.memory_mapped import MemoryMapped, to_device
 from ...tokenizers.mel import LogMel
 from ...tokenizers.spec import SignalSpec
 from .augment import flipped
@@ -58,7 +58,7 @@ class Signals:
             return raw.to(torch.float32).mul_(1 / 32768)
         values = raw.to(torch.float32).mul_(1 / 127.5).sub_(1)
         if draws is not None and self._flips:
-            mirrored = torch.from_numpy(flipped(draws)).to(device).view(-1, *[1] * (values.ndim - 1))
+            mirrored = to_device(flipped(draws), torch.device(device)).view(-1, *[1] * (values.ndim - 1))
             values = torch.where(mirrored, values.flip(-1), values)
         return values
 

@@ -21,6 +21,7 @@ from ...tokenizers.interface import Trainable
 from ...tokenizers.mel import LogMel
 from ...tokenizers.spec import Modality, SignalSpec
 from ..interface import BatchSource, FeatureNet, Indices, Split, batches
+from ..memory_mapped import to_device
 from .config import EncoderConfig, encoder_name, stem_kernel
 from .views import CONTRASTIVE, LABELLED, view, wave_view
 
@@ -46,7 +47,7 @@ class LabelledSource(BatchSource):
         """The samples at `indices` on `device`."""
         labels = self.split.labels
         picked = np.zeros(len(indices), np.int64) if labels is None else np.asarray(labels)[indices].astype(np.int64)
-        return self.split.batch(indices, device), torch.from_numpy(picked).to(device)
+        return self.split.batch(indices, device), to_device(picked, device)
 
 
 class _Front(nn.Module):

@@ -9,7 +9,7 @@ from ..auxiliary.base import LossTerms, TrainingStep
 from ..auxiliary.config import TokenizerParts
 from .base import Regulariser
 from .prior_in_the_loop import moments
-from .spectral import band_of, band_power, low_pass
+from .spectral import band_power, low_pass, present_bands
 from .spectrum_matching_config import SpectrumMatchingConfig
 
 _TINY = 1e-6
@@ -29,8 +29,7 @@ class SpectrumMatching(Regulariser):
         super().__init__()
         self.config = config
         self.bands = min(config.bands, max(tokenizer.spec.grid.shape))
-        # The bands in which the grid has a frequency: a small one has none near 0.
-        self.present = band_of(tokenizer.spec.grid.shape, self.bands)[1].nonzero().flatten()
+        self.grid = tuple(tokenizer.spec.grid.shape)
 
     def losses(self, training_step: TrainingStep) -> LossTerms:
         values, weight = training_step.bottleneck_output.latents, self.config.weight
@@ -43,7 +42,7 @@ class SpectrumMatching(Regulariser):
     def divergence(self, signal: Tensor, values: Tensor) -> Tensor:
         """KL of the latents' bands `[B, C, *grid]` from the signal's `[B, C', *signal]`, in nats."""
         mean, deviation = moments(values)
-        present = self.present.to(values.device)
+        present = present_bands(self.grid, self.bands, values.device)
         with torch.no_grad():
             target = (band_power(signal.float(), self.bands)[present] + _TINY) ** self.config.flatten
             target = target / target.sum()

@@ -81,7 +81,7 @@ def test_codes_stay_in_bounds_at_the_extremes() -> None:
     """Signs of a basis function are the signal that reaches its bound; beyond [-1, 1] is clamped."""
     signal = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(8,), rate=8.0)
     codec = DCT(DCTConfig(block=(8,), step=0.3), signal)
-    signs = torch.stack([basis.sign() for basis in codec._bases[0]]).unsqueeze(1)
+    signs = torch.stack([basis.sign() for basis in codec._on(torch.device("cpu")).bases[0]]).unsqueeze(1)
     sizes = torch.tensor(DCTConfig(block=(8,), step=0.3).grids(signal)[0].codebook_sizes)
     for x in (signs, -signs, 5 * signs):
         codes = codec.encode(x).codes
