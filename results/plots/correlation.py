@@ -96,8 +96,9 @@ def draw_correlations(matrices: Sequence[Matrix], style: Style) -> Figure:
     """A figure of the matrices: orange for -1, purple for 1, which the colour-blind can tell apart."""
 
     def draw(axes: Axes, number: int) -> None:
-        image = draw_matrix(axes, matrices[number], style, colours="PuOr", low=-1, high=1)
-        bar = axes.figure.colorbar(image, ax=axes, fraction=0.05, ticks=[-1, -0.5, 0, 0.5, 1])
+        mesh = draw_matrix(axes, matrices[number], style, colours="PuOr", low=-1, high=1)
+        bar = axes.figure.colorbar(mesh, ax=axes, fraction=0.05, ticks=[-1, -0.5, 0, 0.5, 1])
+        bar.solids.set(rasterized=False, edgecolor="face")  # no pixels, and no seams between the colours
         bar.outline.set_visible(False)  # type: ignore[operator]
         plain_ticks(bar.ax.yaxis, logarithmic=False)
 

@@ -125,8 +125,9 @@ def draw_heatmaps(maps: Sequence[HeatMap], style: Style) -> Figure:
     def draw(axes: Axes, number: int) -> None:
         one = maps[number]
         colours = "cividis_r" if one.low_is_bright else "cividis"
-        image = draw_matrix(axes, one.matrix, style, colours=colours, low=one.low, high=one.high)
-        bar = axes.figure.colorbar(image, ax=axes, fraction=0.05)
+        mesh = draw_matrix(axes, one.matrix, style, colours=colours, low=one.low, high=one.high)
+        bar = axes.figure.colorbar(mesh, ax=axes, fraction=0.05)
+        bar.solids.set(rasterized=False, edgecolor="face")  # no pixels, and no seams between the colours
         bar.outline.set_visible(False)  # type: ignore[operator]
         bar.set_label(drawable(one.label, 40))
         plain_ticks(bar.ax.yaxis, logarithmic=False)

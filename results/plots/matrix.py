@@ -10,7 +10,7 @@ from .style import Style, drawable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.image import AxesImage
+    from matplotlib.collections import QuadMesh
 
 _LEGIBLE = 0.45  # of a square's side, in which a number of four digits can be read at the style's size, in inches
 
@@ -39,19 +39,23 @@ def size_of(matrices: Sequence[Matrix], style: Style) -> tuple[float, float]:
     return max(width, side * columns + names + 1.2 * style.text / 8), max(0.6 * height, side * rows + names / 2)
 
 
-def draw_matrix(axes: Axes, matrix: Matrix, style: Style, *, colours: str, low: float, high: float) -> AxesImage:
+def draw_matrix(axes: Axes, matrix: Matrix, style: Style, *, colours: str, low: float, high: float) -> QuadMesh:
     """Draw the squares in the colours between `low` and `high`, and the numbers on them."""
     import matplotlib as mpl
     import numpy as np
 
     values = np.array([[np.nan if v is None else v for v in row] for row in matrix.values])
     bad = mpl.colormaps[colours].with_extremes(bad="0.92")
-    image = axes.imshow(values, cmap=bad, vmin=low, vmax=high, aspect="auto", origin="upper")
+    # Squares and not a picture of pixels, which blurs in print.
+    mesh = axes.pcolormesh(
+        np.ma.masked_invalid(values), cmap=bad, vmin=low, vmax=high, edgecolors="face", linewidth=0.2
+    )
+    axes.invert_yaxis()
     for (i, j), value in np.ndenumerate(values):
-        dark = np.isfinite(value) and _luminance(image.cmap(image.norm(value))) < 0.45
+        dark = np.isfinite(value) and _luminance(mesh.cmap(mesh.norm(value))) < 0.45
         axes.text(
-            j,
-            i,
+            j + 0.5,
+            i + 0.5,
             drawable(matrix.texts[i][j]),
             ha="center",
             va="center",
@@ -60,19 +64,19 @@ def draw_matrix(axes: Axes, matrix: Matrix, style: Style, *, colours: str, low: 
         )
     slanted = max(len(name) for name in matrix.across) > 6
     axes.set_xticks(
-        range(len(matrix.across)),
+        [j + 0.5 for j in range(len(matrix.across))],
         [drawable(name, 28) for name in matrix.across],
         rotation=40 if slanted else 0,
         ha="right" if slanted else "center",
         rotation_mode="anchor",
     )
-    axes.set_yticks(range(len(matrix.up)), [drawable(name, 28) for name in matrix.up])
+    axes.set_yticks([i + 0.5 for i in range(len(matrix.up))], [drawable(name, 28) for name in matrix.up])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_title(drawable(matrix.title, 50))
     axes.set_xlabel(drawable(matrix.x_label, 60))
     axes.set_ylabel(drawable(matrix.y_label, 40))
-    return image
+    return mesh
 
 
 def _luminance(colour: Sequence[float]) -> float:
