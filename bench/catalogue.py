@@ -30,6 +30,7 @@ from .engines import engines
 from .forecast import FLOPS_PER_SECOND
 from .kinds import KINDS, tasks
 from .presets import load_preset, preset_names
+from .sinks import sinks
 from .suite import load_suite, suite_names
 from .systems import brief
 
@@ -174,6 +175,7 @@ TOPICS: dict[str, Callable[[], list[str]]] = {
     "nets": _names(nets),
     "datasets": _names(sources),
     "engines": _names(engines),
+    "sinks": _names(sinks),
     "suites": _suites,
     "presets": lambda: _columns([(name, load_preset(name).description) for name in preset_names()]),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from .imports import Import, repeat_imports
 from .plan_file import PlanFile, read_plans
 from .progress import StderrConsole
 from .runner import executed, locked, make_cache, sized_for
+from .sinks.feed import Feed, check_sinks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +31,16 @@ class Joined:
 
 
 def join(
-    root: Path, *, devices: str = "auto", jobs_per_device: int | None = None, console: Console | None = None
+    root: Path,
+    *,
+    devices: str = "auto",
+    jobs_per_device: int | None = None,
+    console: Console | None = None,
+    sinks: Sequence[str] = (),
 ) -> Joined:
     """Do what is left of the plans in `root`, together with all others who do, until nothing is.
+
+    `sinks` are told of what this process does (docs/sinks.md).
 
     Raises UserError for a folder without a plan, and for what `run_suite` refuses.
     """
@@ -39,6 +48,7 @@ def join(
     store, cache = Store(root), default_cache()
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; expected the --out folder of a run")
+    check_sinks(sinks)
     make_cache(cache)
     total = Joined()
     settled: set[str] = set()
@@ -56,7 +66,8 @@ def join(
             engine = LeaseEngine(settings)
             engine.finished = finished
             todo = sized_for(engine, todo, jobs, console)
-            display = executed(engine, jobs, todo, console, before=len(finished))
+            feed = Feed(sinks, run=root.name, store=store, console=console)
+            display = executed(engine, jobs, todo, console, before=len(finished), feed=feed)
             settled |= todo.keys()
             total = Joined(
                 finished=total.finished + display.finished,

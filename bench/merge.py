@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..results.board import board_path
 from ..results.errors import UserError
 from ..results.record import Record
 from ..results.store import Store, SuiteCell, SuiteFile, atomic_file
@@ -36,10 +37,15 @@ def merge(sources: Sequence[Path], out: Path) -> Merged:
     before a failed one.
 
     Raises ConflictError, before anything is written, where two of them, or what is in `out` already, disagree: two
-    records of one job with other numbers, or a suite's cell with other jobs. Raises UserError for what is no folder.
+    records of one job with other numbers, or a suite's cell with other jobs. Raises UserError for what is no folder, and for a board.
     """
     stores = [Store(source) for source in sources]
     for store in stores:
+        if board := board_path(store.root):
+            raise UserError(
+                f"{board}: a board has numbers and no records to merge; "
+                f"`latentbench publish DIR {board} --out SITE` makes one board of it and of runs"
+            )
         if not store.root.is_dir():
             raise UserError(f"{store.root}: no such folder; expected the --out folder of a run")
         if out.exists() and out.resolve() == store.root.resolve():

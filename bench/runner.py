@@ -6,7 +6,7 @@ import fcntl
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from .kinds import kinds
 from .plan import Plan, PlannedCell, make_plan
 from .plan_file import write_plan
 from .progress import Display, StderrConsole
+from .sinks.feed import Feed, check_sinks
 from .suite import Suite, load_suite
 from .worker_protocol import clean_attempt
 
@@ -68,6 +69,7 @@ def run_suite(
     plan_only: bool = False,
     console: Console | None = None,
     extend: bool = False,
+    sinks: Sequence[str] = (),
 ) -> Outcome:
     """Run `suite` (a shipped name, a file or a mapping) to the end, or go on with it.
 
@@ -76,8 +78,8 @@ def run_suite(
     user's own, for this process and for workers; a job without a sign of life for `stall_minutes` is started again,
     and a machine without one for `lease_seconds` loses its jobs to the others that work on the folder (engine
     "leases"). With `plan_only` such a run leaves all of the work to them. `address` is that of a Ray cluster (engine
-    "ray").
-    `extend` leaves the cells that a suite of this name has in `out` already beside the new ones. Raises UserError for
+    "ray"). `extend` leaves the cells that a suite of this name has in `out` already beside the new ones. `sinks` are
+    told of curves and metrics as they come (docs/sinks.md). Raises UserError for
     anything the user can mend, before anything is trained.
     """
     console = console or StderrConsole()
@@ -102,6 +104,7 @@ def run_suite(
     if plan_only and not runner.shares:
         raise UserError(f"--plan-only: the engine {engine} leaves no work to others; use --engine leases")
     _check(loaded, imported)
+    check_sinks(sinks)
     make_cache(cache)
     with locked(root, shared=runner.shares):
         prints = fingerprints(loaded, console, cache)
@@ -121,7 +124,8 @@ def run_suite(
         if runner.shares:
             _forget_failures(store, todo.values())
         _tidy(store, runner.finished.values(), shared=runner.shares)
-        display = executed(runner, plan.jobs, {} if plan_only else todo, console, before=before)
+        feed = Feed(sinks, run=loaded.name, store=store, console=console)
+        display = executed(runner, plan.jobs, {} if plan_only else todo, console, before=before, feed=feed)
         _tell_skipped(plan, store, console)
     return Outcome(
         suite=loaded,
@@ -144,10 +148,12 @@ def run(
     devices: str = "auto",
     jobs_per_device: int | None = None,
     imports: Sequence[str] = (),
+    sinks: Sequence[str] = (),
 ) -> pandas.DataFrame:
     """Run `suite` and return its records as a frame, one row per cell (see docs/leaderboard.md for the columns).
 
-    `imports` names the modules, or files that end in `.py`, which register parts of your own.
+    `imports` names the modules, or files that end in `.py`, which register parts of your own; `sinks` those that are
+    told of curves and metrics as they come.
     """
     from ..results.rows import frame, rows
 
@@ -159,6 +165,7 @@ def run(
         devices=devices,
         jobs_per_device=jobs_per_device,
         imports=imports,
+        sinks=sinks,
     )
     return frame([row for row in rows([outcome.root]) if row["suite"] == outcome.suite.name])
 
@@ -190,9 +197,16 @@ def _write_suite(store: Store, plan: Plan, *, extend: bool) -> None:
 
 
 def executed(
-    runner: Engine, jobs: Mapping[str, Job], todo: dict[str, Job], console: Console, *, before: int
+    runner: Engine,
+    jobs: Mapping[str, Job],
+    todo: dict[str, Job],
+    console: Console,
+    *,
+    before: int,
+    feed: Feed | None = None,
 ) -> Display:
-    """Those of `jobs` that are in `todo`, executed and shown. One that turns out to be damaged joins them."""
+    """Those of `jobs` that are in `todo`, executed and shown. One that turns out to be damaged joins them. A
+    `feed` is told of the events, and closed."""
     store = runner.settings.store
     for line in runner.notes if todo else ():
         console.print(Text(line), soft_wrap=True)
@@ -203,11 +217,13 @@ def executed(
         before=before,
         log_of=lambda job: last_log(store.job_folder(job.kind, job.key)),
     )
-    with closing(runner.run(dict(todo))) as events, display:
+    with feed or nullcontext(), closing(runner.run(dict(todo))) as events, display:
         for event in events:
             if event.kind == "damaged":
                 todo[event.job] = jobs[event.job]
             display.see(event)
+            if feed is not None:
+                feed.see(event, todo[event.job])
     return display
 
 

@@ -47,6 +47,7 @@ _WORDS = {
     **{name: name.upper() for name in ("psnr", "ssim", "lpips", "tsr", "nll", "viv", "stft", "pesq", "stoi", "dwt")},
     **{name: name.upper() for name in ("kl", "fd", "kd", "l1", "l2", "pca", "dct")},
     **{f"{side}{kind}": f"{side}{kind.upper()}" for side in "rg" for kind in ("fd", "kd")},
+    "flops": "FLOPs",
 }
 
 

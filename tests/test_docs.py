@@ -64,6 +64,7 @@ ELSEWHERE = {
     "docs/corruptions.md": "tests/tokenizers/test_docs.py",
     "docs/datasets.md": "tests/bench/datasets/test_docs.py",
     "docs/engines.md": "tests/bench/engines/test_interface.py",
+    "docs/sinks.md": "tests/bench/sinks/test_interface.py",
     "docs/diffusion_decoders.md": "tests/tokenizers/test_docs.py",
     "docs/losses.md": "tests/tokenizers/test_docs.py",
     "docs/metrics.md": "tests/tasks/metrics/test_interface.py",

@@ -70,6 +70,11 @@ ELSEWHERE = {
     "bench/console.py": "bench/test_cli.py",  # closed and full streams
     "bench/engines/inline.py": "bench/test_evaluation.py",  # every test there runs in it
     "bench/further_systems.py": "bench/test_systems.py",  # rows of the table of systems
+    "results/plots/columns.py": "results/test_plot.py",  # axes' texts, and what is refused
+    "results/plots/layout.py": "results/plots/test_lines.py",  # that all is inside the figure
+    "results/plots/matrix.py": "results/plots/test_heatmap.py",
+    "results/plots/panels.py": "results/test_plot.py",
+    "results/plots/style.py": "results/plots/test_lines.py",
     "results/activity.py": "results/test_rows.py",  # what a row's status is read from
     "tasks/collected.py": "tasks/test_reconstruction.py",  # a part of one pass
     "tasks/probing.py": "tasks/probes/test_interface.py",  # the task, beside the probes that it makes

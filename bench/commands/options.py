@@ -56,6 +56,18 @@ def device_options(command: argparse.ArgumentParser) -> None:
     )
 
 
+def sink_option(command: argparse.ArgumentParser) -> None:
+    """Where curves and metrics go as they come."""
+    command.add_argument(
+        "--sink",
+        type=names,
+        default=[],
+        metavar="NAMES",
+        dest="sinks",
+        help="tensorboard, wandb, mlflow: told of curves and metrics as they come (default: none)",
+    )
+
+
 def positive(text: str) -> int:
     """A whole number of at least 1; raises argparse.ArgumentTypeError."""
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text)):

@@ -7,21 +7,27 @@ from pathlib import Path
 
 from .options import dirs_argument, where_option
 
-HELP = "one column of finished runs over another, as a picture"
+HELP = "columns of finished runs as a picture: lines, bars, heat maps, correlations"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """The command's options."""
     dirs_argument(command)
-    command.add_argument("--x", metavar="COLUMN", help="across: prior_flops, tsr (default: the real rate)")
-    command.add_argument("--y", required=True, metavar="COLUMN", help="up: psnr, gfd_scattering")
     command.add_argument(
-        "--group", default="label", metavar="A,B", help="the columns that make a line each (default: label)"
+        "--kind",
+        default="lines",
+        metavar="KIND",
+        help="lines, rate-distortion, bars, heatmap or correlation (default: lines)",
     )
+    command.add_argument("--x", metavar="COLUMN", help="across: prior_flops, tsr (default: the real rate)")
+    command.add_argument("--y", metavar="COLUMN", help="up: psnr, gfd_scattering; of correlation: columns, with commas")
+    command.add_argument("--colour", metavar="COLUMN", help="what a heat map shows by --x and --y: psnr")
+    command.add_argument("--group", metavar="A,B", help="the columns that make a line each (default: label)")
     where_option(command)
     command.add_argument(
         "--log", default="auto", metavar="auto|none|x|y|xy", help="logarithmic axes (default: FLOPs, and wide spans)"
     )
+    command.add_argument("--style", default="paper", metavar="paper|slides", help="how large all is (default: paper)")
     command.add_argument("--out", metavar="FILE", type=Path, help="a .png, .svg or .pdf (default: Y-over-X.svg)")
 
 
@@ -29,6 +35,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Run it; returns the exit code."""
     from ...results.plot import plot
 
-    options = {name: getattr(arguments, name) for name in ("x", "y", "group", "where", "log", "out")}
-    print(plot(arguments.dirs, **options))
+    names = ("x", "y", "colour", "group", "where", "kind", "log", "style", "out")
+    print(plot(arguments.dirs, **{name: getattr(arguments, name) for name in names}))
     return 0

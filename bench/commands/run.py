@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .options import device_options, lease, seconds, suite_options
+from .options import device_options, lease, seconds, sink_option, suite_options
 from .output import report
 
 HELP = "run a suite, or go on with it"
@@ -44,6 +44,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--plan-only", action="store_true", help="leases: write what is to be done, and leave it to `latentbench work`"
     )
+    sink_option(command)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -63,6 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         lease_seconds=arguments.lease,
         address=arguments.address,
         plan_only=arguments.plan_only,
+        sinks=arguments.sinks,
     )
     if arguments.plan_only:
         print(f"planned in {outcome.root}; on every machine: latentbench work {outcome.root}")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..console import complain
-from .options import device_options
+from .options import device_options, sink_option
 
 HELP = "join a run of the engine `leases`, on this machine or another that shares the folder"
 
@@ -15,13 +15,15 @@ def add_options(command: argparse.ArgumentParser) -> None:
     """The command's options."""
     command.add_argument("dir", metavar="DIR", type=Path, help="the run's --out folder")
     device_options(command)
+    sink_option(command)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it; returns the exit code."""
     from ..join import join
 
-    outcome = join(arguments.dir, devices=arguments.devices, jobs_per_device=arguments.jobs_per_device)
+    options = {name: getattr(arguments, name) for name in ("devices", "jobs_per_device", "sinks")}
+    outcome = join(arguments.dir, **options)
     print(f"nothing is left to do in {arguments.dir}: latentbench leaderboard {arguments.dir}")
     if outcome.failed or outcome.skipped:
         complain(f"latentbench: {outcome.failed} jobs failed and {outcome.skipped} that need them were skipped")

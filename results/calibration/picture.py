@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from ..plot import COLOURS, FORMATS, MARKERS, STYLE, drawable
+from ..plots.style import COLOURS, FORMATS, MARKERS, STYLE, drawable
 from ..quantiles import student
 from ..store import atomic_file
 from .report import Calibration, ProxyReport

@@ -25,6 +25,7 @@ from latentbench.bench.suite import load_suite
         ("tasks", {"reconstruction", "generation", "modelability"}),
         ("suites", {"quickstart", "image-tsr-grid"}),
         ("engines", {"local"}),
+        ("sinks", {"tensorboard", "wandb", "mlflow"}),
     ],
 )
 def test_a_topic_lists_its_names_with_a_line_each(topic: str, names: set[str]) -> None:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-import random
 import re
-import unicodedata
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +18,9 @@ from latentbench.results.leaderboard import leaderboard, show
 from latentbench.results.metric import Metric
 from latentbench.results.store import Store
 
+from .hostile import check_html, check_latex, check_markdown, check_visible, names, storable
+
 Add = Callable[..., dict[str, Any]]
-HOSTILE = [
-    *("[/red]", "[link=http://x.y]z[/link]", "\x1b[2J\x07\x7f\x9b1m", "a\r\nb\tc\u2028d\u0085e"),
-    *("\u202egnp.exe\u2066\u200b\ufeff", "caf\udce9", "![p](http://x.y)", "[a](javascript:x)", "a|b|c"),
-    *("`code` **bold** _em_ __b__", "<script>alert(1)</script>", "<!-- x", "&lt;b&gt;", "<img src=x onerror=y>"),
-    *("\\input{x} $x^2$ %c #1 ~ ^ _ & {}", "=cmd()|' /C calc'!A0", "+1", "-1+2", "@SUM(A1)", '"\'>"'),
-    *("~~strike~~", "@someone", "# head", "> quote", "\\", "http://x.y", "😀 é 中文 العربية"),
-]
-
-
-def names() -> list[str]:
-    """The hostile names, and mixtures of their pieces with every control and format character."""
-    draw = random.Random(0)
-    special = [chr(i) for i in range(0x3000) if unicodedata.category(chr(i)) in ("Cc", "Cf", "Zl", "Zp")]
-    pieces = [*special, *HOSTILE, *"[]()!`*_~|<>&#@\\{}$%^=+-'\"", "\ud800", "\udfff", "x", "1"]
-    return [*HOSTILE, *("".join(draw.choices(pieces, k=draw.randint(1, 12))) or "x" for _ in range(150))]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, module_add: Add) -> Path:
     store = Store(root)
     cells = []
     for i, name in enumerate(names()):
-        label = name.encode("utf-8", "replace").decode()
+        label = storable(name)
         metrics = [Metric(name="psnr", value=1.0 + i)]
         cells.append(module_add(store, f"c{i}", metrics=metrics, label=label, axes={"n": i, "=x": 1}))
     store.write_suite("s", cells)
@@ -58,11 +42,6 @@ def module_add() -> Add:
     from .conftest import add_cell
 
     return add_cell
-
-
-def lines_of(text: str) -> str:
-    """The text without our own line ends."""
-    return text.replace("\n", "")
 
 
 @pytest.mark.parametrize("name", names())
@@ -79,8 +58,7 @@ def test_printable_is_one_line_of_visible_characters(name: str) -> None:
 
 @pytest.mark.parametrize("format", ["md", "latex", "html", "csv"])
 def test_no_format_lets_a_control_character_through(folder: Path, format: str) -> None:
-    text = leaderboard([folder], format=format)
-    assert lines_of(text).isprintable()
+    check_visible(leaderboard([folder], format=format))
 
 
 def test_json_has_the_names_as_they_are(folder: Path) -> None:
@@ -91,35 +69,14 @@ def test_json_has_the_names_as_they_are(folder: Path) -> None:
 
 def test_markdown_holds_no_markup_of_a_name(folder: Path) -> None:
     text = leaderboard([folder])
-    cells = 0
-    for line in (line for line in text.splitlines() if line.startswith("|")):
-        count = len(re.findall(r"(?<!\\)\|", line))
-        cells = count if re.match(r"\| +# \|", line) else cells  # a heading
-        assert count == cells, line
-    plain = re.sub(r"\\[\\`*_\[\]<>|~@!#]", "", text).replace("**", "")
-    for line in plain.splitlines():
-        if re.match(r"\| +\d+ \|", line):
-            assert not re.search(r"[`*\[\]<]|~~|!\[", line), line
+    check_markdown(text)
     assert "&amp;lt;b&amp;gt;" in text.replace("\\>", ">") or "&amp;lt;b" in text
 
 
 def test_html_has_our_elements_alone(folder: Path) -> None:
-    class Seen(HTMLParser):
-        def __init__(self) -> None:
-            super().__init__()
-            self.tags: set[str] = set()
-            self.handlers: set[str] = set()
-
-        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-            self.tags.add(tag)
-            self.handlers |= {name for name, _ in attrs if name.startswith("on")}
-
     text = leaderboard([folder], format="html")
-    seen = Seen()
-    seen.feed(text)
     ours = "html head meta title style body h1 h2 section div table thead tbody tr th td button b span ul li script"
-    assert seen.tags <= {*ours.split()}
-    assert not seen.handlers
+    check_html(text, ours)
     assert text.count("<script>") == 1
     assert "Content-Security-Policy" in text
 
@@ -137,15 +94,7 @@ def test_csv_cells_are_no_formulas(folder: Path) -> None:
 
 
 def test_latex_has_no_command_of_a_name(folder: Path) -> None:
-    text = leaderboard([folder], format="latex")
-    commands = set(re.findall(r"\\([a-zA-Z]+)", text))
-    ours = "begin end toprule midrule bottomrule par smallskip centering caption linewidth footnotesize textbf pm"
-    ours += " uparrow downarrow bullet cdot times textbackslash textasciitilde textasciicircum textless textgreater"
-    ours += " textbar texttt char providecommand unicodetext ifdefined XeTeXrevision directlua else fi surd infty"
-    ours += " setlength tabcolsep rightarrow geq leq approx ldots"
-    assert commands <= set(ours.split())
-    shown = re.sub(r"^% ", "", text, flags=re.MULTILINE).partition(r"\begin{table}")[2]
-    assert not re.search(r"(?<!\\)[%#]", shown)
+    check_latex(leaderboard([folder], format="latex"))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1", "cp1252"])
@@ -157,7 +106,7 @@ def test_a_terminal_of_any_encoding_shows_them(folder: Path, encoding: str, widt
     show([folder], console)
     stream.flush()
     text = re.sub(r"\x1b\[[01]?m", "", raw.getvalue().decode(encoding))  # our own bold
-    assert lines_of(text).isprintable()
+    check_visible(text)
     if encoding == "utf-8":
         assert "[/red]" in text
 

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 
 from latentbench.results.errors import UserError
 from latentbench.results.metric import Metric
-from latentbench.results.plot import Panel, panels, plot
+from latentbench.results.plot import plot
+from latentbench.results.plots.panels import Panel, panels
 from latentbench.results.rows import rows
 from latentbench.results.store import Store
 
@@ -75,9 +76,9 @@ def test_points_are_means_with_student_s_interval_over_seeds(budgets: Path) -> N
     (panel,) = drawn(budgets, x="prior_training_flops", y="gfd_encoder", group="label,prior_name").values()
     assert panel.title == "curves · photos (image)"
     assert [line.label for line in panel.lines] == [
-        "pixels, prior_name flow",
-        "latents, prior_name flow",
-        "latents, prior_name mar",
+        "pixels, prior name flow",
+        "latents, prior name flow",
+        "latents, prior name mar",
     ]
     line = panel.lines[2]
     assert [point.x for point in line.points] == [1e9, 1e10, 1e11]
@@ -86,9 +87,9 @@ def test_points_are_means_with_student_s_interval_over_seeds(budgets: Path) -> N
     half = 12.7062047 * math.sqrt(0.5) / math.sqrt(2)
     assert line.points[0].y.low == pytest.approx(11.5 - half)
     assert line.points[0].y.high == pytest.approx(11.5 + half)
-    assert panel.y_label == "gfd_encoder@256 [u] ↓"
-    assert panel.x_label == "prior_training_flops [FLOPs]"
-    assert panel.protocol == "gfd_encoder: the protocol"
+    assert panel.y_label == "gFD encoder@256 (u) ↓"
+    assert panel.x_label == "prior training FLOPs"
+    assert panel.notes == ("gfd_encoder: the protocol", "bars: 95 % interval over 2 seeds")
 
 
 def test_one_seed_has_the_interval_within_its_run(folder: Path) -> None:
@@ -103,9 +104,9 @@ def test_a_svg_has_its_words_as_text(budgets: Path, tmp_path: Path) -> None:
     )
     labels = texts(path)
     for text in (
-        "gfd_encoder@256 [u] ↓",
-        "prior_training_flops [FLOPs]",
-        "latents, prior_name mar",
+        "gFD encoder@256 (u) ↓",
+        "prior training FLOPs",
+        "latents, prior name mar",
         "curves · photos (image)",
         "gfd_encoder: the protocol",
         "bars: 95 % interval over 2 seeds",
@@ -171,7 +172,7 @@ def test_other_formats(folder: Path, tmp_path: Path, suffix: str) -> None:
 def test_a_panel_per_data_set(folder: Path, tmp_path: Path) -> None:
     assert list(drawn(folder, x="tsr", y="seconds")) == ["demo · photos (image)", "demo · sounds (waveform)"]
     assert list(drawn(folder, x="tsr", y="psnr")) == ["demo · photos (image)"]
-    assert drawn(folder, x="tsr", y="seconds")["demo · photos (image)"].y_label == "seconds [s]"
+    assert drawn(folder, x="tsr", y="seconds")["demo · photos (image)"].y_label == "time (s)"
     labels = texts(plot([folder], x="tsr", y="seconds", out=tmp_path / "plot.svg"))
     assert {"demo · photos (image)", "demo · sounds (waveform)"} <= set(labels)
 
@@ -210,6 +211,14 @@ def test_the_default_file(folder: Path, tmp_path: Path, monkeypatch: pytest.Monk
         ({"log": "both"}, "--log: unknown choice of logarithmic axes 'both'; known: auto, none, x, xy, y"),
         ({"out": "plot.jpg"}, "--out plot.jpg: the file's name must end in .png, .svg, .pdf"),
         ({"out": f"{__file__}/plot.svg"}, f"cannot write {__file__}/plot.svg: "),
+        (
+            {"kind": "pie"},
+            "--kind: unknown kind of plot 'pie'; did you mean 'lines'?",
+        ),
+        ({"style": "poster"}, "--style: unknown style 'poster'; did you mean 'paper'?"),
+        ({"kind": "bars"}, "--kind bars has no use for --x; it takes --y, --group, --log"),
+        ({"kind": "heatmap"}, "--kind heatmap: name a column with --colour, as in --colour psnr"),
+        ({"y": None}, "--kind lines: name a column with --y, as in --y psnr"),
         ({"x": "prior_flops"}, "no cell has a number in both prior_flops and psnr"),
         ({"group": "dataset"}, "2 points of 'photos' lie at tsr = 12; tell them apart with --group dataset,recipe"),
     ],
@@ -255,7 +264,7 @@ def hostile(tmp_path: Path, add: Add) -> Path:
     return store.root
 
 
-@pytest.mark.parametrize("suffix", [".svg", ".png", ".pdf"])
+@pytest.mark.parametrize("suffix", [".svg", ".png", pytest.param(".pdf", marks=pytest.mark.slow)])
 def test_labels_of_any_sort_are_drawn(hostile: Path, tmp_path: Path, suffix: str, recwarn: Any) -> None:
     path = plot([hostile], x="bits_per_sample", y="gfd_encoder", out=tmp_path / f"p{suffix}")
     assert path.stat().st_size > 10_000
@@ -282,14 +291,14 @@ def test_nobody_s_matplotlibrc_is_obeyed(folder: Path, tmp_path: Path) -> None:
 
 def test_the_real_rate_is_across_unless_told(folder: Path, tmp_path: Path) -> None:
     (panel,) = drawn(folder, y="psnr").values()  # the sounds have neither
-    assert panel.x_label == "real_bits_per_pixel [bit] ↓"
+    assert panel.x_label == "rate (bpp) ↓"
     assert [(line.label, [p.x for p in line.points]) for line in panel.lines] == [
         ("kl-vae", [0.5]),
         ("wide", [1.0]),
         ("vq-vae", [0.125]),
     ]
     # rates by two estimates stand on one axis, and the picture says which is whose
-    assert panel.protocol.splitlines()[-1] == (
+    assert panel.notes[1] == (
         "real_bits_per_pixel: entropy of values; val split (kl-vae, wide (kl-vae)); "
         "actual bytes of the stream; val split (vq-vae)"
     )
@@ -304,7 +313,28 @@ def test_what_has_no_rate_is_named_not_dropped(tmp_path: Path, add: Add) -> None
     store = Store(tmp_path)
     store.write_suite("s", [add(store, "a", metrics=[psnr, rate]), add(store, "b", metrics=[psnr], label="bare")])
     (panel,) = drawn(tmp_path, y="psnr").values()
-    assert "not drawn, without a value of real_bits_per_pixel: bare (kl-vae)" in panel.protocol
+    assert "not drawn, without a value of real_bits_per_pixel: bare (kl-vae)" in panel.notes
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"kind": "bars", "y": "psnr"}, "psnr-bars.svg"),
+        ({"kind": "rate-distortion"}, "rate-distortion.svg"),
+        ({"kind": "heatmap", "colour": "psnr", "y": "tsr"}, "psnr-heatmap.svg"),
+        ({"kind": "correlation", "y": "psnr,tsr,real_bits_*"}, "correlation.svg"),
+    ],
+)
+def test_each_kind_has_a_file_of_its_own(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if options["kind"] == "correlation":
+        with pytest.raises(UserError, match="no table has two columns"):  # three lines
+            plot([folder], **options)
+        return
+    assert plot([folder], where="modality=image", **options) == Path(name)
+    assert texts(Path(name))
 
 
 def test_a_logarithmic_axis_has_plain_numbers(folder: Path, tmp_path: Path) -> None:
