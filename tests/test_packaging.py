@@ -42,6 +42,7 @@ ELSEWHERE = {
     "bench/engines/shortage.py": "bench/engines/test_local.py",  # by what the engine does then
     "tokenizers/micro_batch.py": "bench/test_micro_batch.py",  # through the training loop, with every recipe
     "tokenizers/recompute.py": "bench/test_micro_batch.py",
+    "tokenizers/backbones/carry.py": "tokenizers/test_pieces.py",  # what layers carry, through what comes out
     "results/calibration/ranking.py": "results/calibration/test_score_command.py",  # what `score` prints
     "results/calibration/score_file.py": "results/calibration/test_score_command.py",
     "bench/engines/claims.py": "bench/engines/test_leases.py",  # what leases are made of

@@ -80,6 +80,13 @@ class SignalSpec:
             raise ValueError(f"{self.modality} has {self.modality.rank} axes {self.modality.axes}, got {self.shape}")
 
     @property
+    def time_axis(self) -> int:
+        """Which of the signal's axes is time. Raises ValueError for an image, which has none."""
+        if "time" not in self.modality.axes:
+            raise ValueError(f"{self.modality} signals have no time")
+        return self.modality.axes.index("time")
+
+    @property
     def elements(self) -> int:
         """Elements of the tensor that the encoder reads."""
         return self.channels * math.prod(self.shape)

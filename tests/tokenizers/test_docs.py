@@ -249,9 +249,10 @@ def test_the_added_regulariser_works_in_every_modality(signal: SignalSpec) -> No
     torch.testing.assert_close(losses["smooth"], 0.5 * roughness)
 
 
-def test_the_python_example(capsys: pytest.CaptureFixture[str]) -> None:
-    exec(compile(example("tokenizers.md", "python"), "docs/tokenizers.md", "exec", dont_inherit=True), {})
-    assert capsys.readouterr().out.startswith("(8, 8) 8 ")
+@pytest.mark.parametrize(("having", "printed"), [("kl-vae", "(8, 8) 8 "), ("decode_pieces", "81\n")])
+def test_the_python_examples(having: str, printed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(example("tokenizers.md", "python", having), "docs/tokenizers.md", "exec", dont_inherit=True), {})
+    assert capsys.readouterr().out.startswith(printed)
 
 
 def test_the_recipe_example(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from .carry import Carrier
 from .patch import depth_to_space
 from .shortcut import LinearShortcut
 
@@ -21,8 +22,11 @@ def after_itself(x: Tensor, frames: int) -> Tensor:
     return torch.cat([x[:, :, :1].expand(-1, -1, frames, -1, -1), x], dim=2) if frames else x
 
 
-class CausalConv(nn.Conv3d):
-    """A convolution (odd sizes) whose output has 1 + k / stride frames for 1 + k; frame i sees none after i stride."""
+class CausalConv(nn.Conv3d, Carrier):
+    """A convolution (odd sizes) whose output has 1 + k / stride frames for 1 + k; frame i sees none after i stride.
+
+    Of a clip in pieces the first has 1 + k frames, the others multiples of the stride.
+    """
 
     def __init__(self, inputs: int, outputs: int, kernel: Sequence[int], stride: Sequence[int]) -> None:
         _, height, width = kernel
@@ -30,7 +34,11 @@ class CausalConv(nn.Conv3d):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, inputs, T, H, W]` to `[B, outputs, *grid]`."""
-        return super().forward(after_itself(x, self.kernel_size[0] - 1))
+        kernel, stride, past = self.kernel_size[0], self.stride[0], self.carried
+        x = after_itself(x, kernel - 1) if past is None else torch.cat([past, x], dim=2)
+        if self.carry is not None:
+            self.carry.value = x[:, :, x.shape[2] - (kernel - stride) :].clone()
+        return super().forward(x)
 
 
 class FrameNorm(nn.GroupNorm):
@@ -42,7 +50,7 @@ class FrameNorm(nn.GroupNorm):
         return frames.unflatten(0, (len(x), -1)).transpose(1, 2)
 
 
-class CausalDepthToSpace(nn.Module):
+class CausalDepthToSpace(nn.Module, Carrier):
     """`depth_to_space` without the frames before the first."""
 
     def __init__(self, factors: Sequence[int]) -> None:
@@ -51,15 +59,25 @@ class CausalDepthToSpace(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """`[B, prod(f) * C, 1 + k, *grid]` to `[B, C, 1 + k f, H, W]`."""
-        return depth_to_space(features, self.factors)[:, :, self.factors[0] - 1 :]
+        before = 0 if self.carried else self.factors[0] - 1
+        if self.carry is not None:
+            self.carry.value = True
+        return depth_to_space(features, self.factors)[:, :, before:]
 
 
-class CausalShortcut(LinearShortcut):
+class CausalShortcut(LinearShortcut, Carrier):
     """The linear shortcut, whose first patch is the first frame, repeated."""
 
     def patches(self, signal: Tensor) -> Tensor:
-        return super().patches(after_itself(signal, self.factors[0] - 1))
+        return super().patches(after_itself(signal, self._before()))
 
     def decode(self, values: Tensor) -> Tensor:
         """`[B, latents, *grid]` to `[B, C, *signal]`, float32."""
-        return super().decode(values)[:, :, self.factors[0] - 1 :]
+        return super().decode(values)[:, :, self._before() :]
+
+    def _before(self) -> int:
+        """How many frames of the first patch lie before the clip: none of a piece that is not the first."""
+        before = 0 if self.carried else self.factors[0] - 1
+        if self.carry is not None:
+            self.carry.value = True
+        return before

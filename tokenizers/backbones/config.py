@@ -6,6 +6,7 @@ A backbone maps a signal to features on the latent grid, and back.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from .. import cost
@@ -14,6 +15,20 @@ from ..geometry import Layout, grid_shape
 from ..part import Part
 from ..registry import Registry
 from ..spec import SignalSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class PieceGeometry:
+    """How a long signal is coded in pieces of its time axis.
+
+    `first` is how many of its positions make the first latent position. `encoder` and `decoder` are the latent
+    positions on either side of a piece that each half must see for the piece to be what it is in the whole; with 0 the
+    layers carry what they need from one piece to the next.
+    """
+
+    first: int
+    encoder: int = 0
+    decoder: int = 0
 
 
 class BackboneConfig(Part):
@@ -44,6 +59,10 @@ class BackboneConfig(Part):
     def features(self, signal: SignalSpec, downsample: tuple[int, ...]) -> int:
         """Channels that the encoder gives and the decoder takes."""
         raise NotImplementedError
+
+    def piece_geometry(self, signal: SignalSpec, downsample: tuple[int, ...]) -> PieceGeometry:
+        """How long signals are coded in pieces. Raises ValueError with the reason where a latent may see all of one."""
+        raise ValueError("nothing says that a latent sees a part of the signal alone")
 
     def has_shortcut(self) -> bool:
         """Whether a linear shortcut runs around this half of the autoencoder (see `shortcut.LinearShortcut`)."""

@@ -11,7 +11,7 @@ from .. import cost
 from ..cost import Cost
 from ..geometry import Layout, grid_shape
 from ..spec import Modality, SignalSpec
-from .config import BackboneConfig
+from .config import BackboneConfig, PieceGeometry
 from .stages import Stage, plan_stages
 
 
@@ -91,6 +91,11 @@ class ConvConfig(BackboneConfig):
         after = replace(signal, shape=(max(step, frames - 1), *signal.shape[1:]))
         _, *sides = grid_shape(after, downsample)
         return Layout(shape=(1 + (frames - 1) // step, *sides))
+
+    def piece_geometry(self, signal: SignalSpec, downsample: tuple[int, ...]) -> PieceGeometry:
+        if not self.by_frame:
+            raise ValueError("its norms are over all positions of a signal")
+        return PieceGeometry(first=1)
 
     def has_shortcut(self) -> bool:
         return self.shortcut

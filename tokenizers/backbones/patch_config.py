@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from ..cost import Cost
 from ..spec import SignalSpec
-from .config import BackboneConfig
+from .config import BackboneConfig, PieceGeometry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,9 @@ class PatchConfig(BackboneConfig):
 
     def features(self, signal: SignalSpec, downsample: tuple[int, ...]) -> int:
         return signal.channels * math.prod(downsample)
+
+    def piece_geometry(self, signal: SignalSpec, downsample: tuple[int, ...]) -> PieceGeometry:
+        return PieceGeometry(first=downsample[signal.time_axis])
 
     def encoder_cost(self, signal: SignalSpec, downsample: tuple[int, ...]) -> Cost:
         return Cost()

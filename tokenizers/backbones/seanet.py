@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
 from ..spec import SignalSpec
+from .carry import Carrier
 from .seanet_config import INNER, MIX, OUTER, SEANetConfig
 
 
@@ -30,7 +31,7 @@ class Snake(nn.Module):
         return x + (self.alpha * x).sin().square() / (self.alpha + 1e-9)
 
 
-class PaddedConv(nn.Module):
+class PaddedConv(nn.Module, Carrier):
     """A convolution whose output has the input's size divided by `stride`; `causal`: all padding lies in the past.
 
     One that `carries` all of the signal (no residual connection runs around it) starts with weights that keep its
@@ -59,10 +60,13 @@ class PaddedConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, C, N]` to `[B, outputs, N / stride]`."""
-        return self.conv(F.pad(x, self.padding))
+        x = F.pad(x, self.padding) if self.carried is None else torch.cat([self.carried, x], dim=-1)
+        if self.carry is not None:
+            self.carry.value = x[..., x.shape[-1] - self.padding[0] :].clone()
+        return self.conv(x)
 
 
-class PaddedTranspose(nn.Module):
+class PaddedTranspose(nn.Module, Carrier):
     """A transposed convolution, kernel twice the stride, to `stride` times the size; `causal`: no step sees a later."""
 
     def __init__(self, inputs: int, outputs: int, *, stride: int, causal: bool) -> None:
@@ -75,7 +79,12 @@ class PaddedTranspose(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, C, T]` to `[B, outputs, T x stride]`."""
-        return self.conv(x)[..., self.first : self.first + self.stride * x.shape[-1]]
+        size, first = self.stride * x.shape[-1], self.first
+        if self.carried is not None:
+            x, first = torch.cat([self.carried, x], dim=-1), first + self.stride
+        if self.carry is not None:
+            self.carry.value = x[..., -1:].clone()
+        return self.conv(x)[..., first : first + size]
 
 
 class ResidualUnit(nn.Module):
@@ -96,7 +105,7 @@ class ResidualUnit(nn.Module):
         return x + self.layers(x)
 
 
-class Recurrent(nn.Module):
+class Recurrent(nn.Module, Carrier):
     """LSTM layers over time with a residual connection (EnCodec, section 3.1)."""
 
     def __init__(self, width: int, layers: int) -> None:
@@ -105,7 +114,10 @@ class Recurrent(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, width, T]` to the same shape."""
-        return x + self.lstm(x.transpose(1, 2))[0].transpose(1, 2)
+        after, state = self.lstm(x.transpose(1, 2), self.carried)
+        if self.carry is not None:
+            self.carry.value = state
+        return x + after.transpose(1, 2)
 
 
 class SEANetEncoder(nn.Module):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar, Literal
 
 from .. import cost
 from ..cost import Cost
 from ..geometry import Layout, grid_shape
 from ..spec import Modality, SignalSpec
-from .config import BackboneConfig
+from .config import BackboneConfig, PieceGeometry
 from .stages import split_factor
 
 # Kernels of the first and the last convolution, of the one before the latents, and of a residual unit's second.
@@ -92,6 +93,25 @@ class SEANetConfig(BackboneConfig):
             field += step * (units + 2 * stride - 1)
             step *= stride
         return field + step * (INNER - 1)
+
+    def decoder_reach(self, downsample: tuple[int, ...]) -> int:
+        """Latent positions that one decoded sample sees, without `lstm`, rounded up."""
+        units = sum((self.kernel - 1) * d for d in self.dilations)
+        reach, step = Fraction(OUTER - 1), 1
+        for stride in reversed(self.stage_strides(downsample)):
+            reach += Fraction(1, step)  # a transposed convolution reads two positions
+            step *= stride
+            reach += Fraction(units, step)
+        return 1 + math.ceil(reach + Fraction(OUTER - 1, step))
+
+    def piece_geometry(self, signal: SignalSpec, downsample: tuple[int, ...]) -> PieceGeometry:
+        step = downsample[0]
+        if self.causal:
+            return PieceGeometry(first=step)
+        if self.lstm:
+            raise ValueError("with lstm a latent sees all that came before it; causal = true carries that along")
+        encoder = math.ceil(self.receptive_field(downsample) / step)
+        return PieceGeometry(first=step, encoder=encoder, decoder=self.decoder_reach(downsample))
 
     def encoder_cost(self, signal: SignalSpec, downsample: tuple[int, ...]) -> Cost:
         widths, size = self.widths(downsample), signal.shape[0]
