@@ -42,7 +42,7 @@ class PerturbedDistance(Probe):
             return None
         if len(probed.spec.grids) > 1 or max(probed.spec.grid.codebook_sizes) > LARGEST:
             return f"it replaces codes of one grid, of at most {LARGEST} each"
-        if not isinstance(getattr(probed.tokenizer, "bottleneck", None), Bottleneck):
+        if _bottleneck(probed) is None:
             return "this tokenizer does not tell which of its codes are near each other"
         return None
 
@@ -58,11 +58,19 @@ class PerturbedDistance(Probe):
                 *_distances(probed, features, "latent_noise_fd_{}", lambda d: float(d[1:].mean()), mean, least=0.0),
                 *_distances(probed, features, "latent_noise_fd_slope_{}", partial(_slope, levels), slope),
             )
-        near = near_codes(probed.tokenizer.bottleneck, probed.spec.grid.codebook_sizes, probed.spec.grid.shape)
+        bottleneck = _bottleneck(probed)
+        assert bottleneck is not None  # `unsupported_reason` speaks of it
+        near = near_codes(bottleneck, probed.spec.grid.codebook_sizes, probed.spec.grid.shape)
         features = _features(probed, partial(_with_near_codes, probed, near), len(SHARES))
         line = f"each code with probability s replaced by one of the {NEIGHBOURS} nearest of its head, decoded; "
         line += f"mean over s = {_listed(SHARES)}"
         return _distances(probed, features, "near_codes_fd_{}", lambda d: float(d.mean()), line, least=0.0)
+
+
+def _bottleneck(probed: ProbeInput) -> Bottleneck | None:
+    """The tokenizer's bottleneck, which knows what its codes stand for; None where it has none."""
+    bottleneck = getattr(probed.tokenizer, "bottleneck", None)
+    return bottleneck if isinstance(bottleneck, Bottleneck) else None
 
 
 @torch.no_grad()
