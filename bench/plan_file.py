@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PLANS = "plans"
 SCHEMA = 1
-_FIELDS = ("kind", "config", "versions", "depends", "title", "runtime", "flops", "step_flops", "memory")
+_FIELDS = ("kind", "config", "versions", "depends", "title", "runtime", "flops", "step_flops", "memory", "on_cpu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +133,7 @@ def _read(path: Path) -> PlanFile:
             raise ValueError("its digest (sha256) is another: damaged, or changed by hand")
         jobs = {}
         for facts in map(json.loads, lines.splitlines()[1:]):
-            job = Job(**{name: facts[name] for name in _FIELDS})
+            job = Job(**{name: facts[name] for name in _FIELDS if name in facts})  # older ones lack `on_cpu`
             if job.key != facts["key"]:
                 raise ValueError(f"{job.title} has another key here: another version of latentbench has planned it")
             jobs[job.id] = job
