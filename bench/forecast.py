@@ -18,6 +18,9 @@ GPU_FLOPS_PER_SECOND = 500 * FLOPS_PER_SECOND
 # Below this many FLOPs a step is too short to share between cores: a process per core is faster (measured).
 SMALL_STEP = 8e9
 
+# From so many on a step keeps a GPU busy by itself: others beside it would only take its memory (an estimate).
+LARGE_STEP = 3e11
+
 # Jobs with fewer FLOPs take about as long as their start: they say nothing about a device's speed.
 _LEAST_FLOPS = 1e10
 
@@ -65,7 +68,9 @@ class Forecast:
         return max(job.flops / speed, 1.0), False
 
     def recorded(self, job: Job, record: Record | None, *, device: str) -> bool:
-        """Learn what the job has taken from its record, if it was on this sort of device ("cpu", "cuda")."""
+        """Learn what the job has taken from its record, if that was on the sort of device that it runs on where
+        `device` ("cpu", "cuda") is the main one."""
+        device = "cpu" if job.on_cpu else device
         if record is None or record.status != "finished":
             return False
         seconds = record.run.get("seconds")
@@ -120,7 +125,7 @@ class Forecast:
     def total(self, jobs: Mapping[str, Job], machine: Machine) -> Span:
         """What `jobs` take on `machine`: no less than their share of its places, nor than the longest path."""
         on_cpu = machine.devices[0].name == "cpu"
-        places = machine.cores if on_cpu else len(machine.devices)
+        places = machine.cores if on_cpu else len(machine.main_devices)
         paths: dict[str, float] = {}
         shared = 0.0
         for name, job in jobs.items():

@@ -8,8 +8,11 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..results.errors import UserError
+
+SHARING = 4  # small jobs on a GPU, where MPS runs
 
 _PROBE = """
 import json, torch
@@ -30,11 +33,17 @@ class Device:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """The devices of a run, the CPU's cores, and the CPU threads of a job on a GPU."""
+    """The devices of a run, the CPU's cores, and the CPU threads of a job on a GPU. Beside GPUs the last device is the
+    CPU, for jobs to which a GPU would be of no use."""
 
     devices: tuple[Device, ...]
     cores: int
     host_threads: int = 1
+
+    @property
+    def main_devices(self) -> tuple[Device, ...]:
+        """The GPUs, or the CPU where there is none."""
+        return tuple(device for device in self.devices if device.name != "cpu") or self.devices
 
 
 def cores() -> int:
@@ -55,8 +64,9 @@ def gpus() -> list[tuple[str, int]]:
 def machine(devices: str = "auto", *, jobs_per_device: int | None = None) -> Machine:
     """The machine for `--devices`: "auto" (all GPUs, else the CPU), "cpu", "cuda", "cuda:0,1".
 
-    `jobs_per_device`: how many jobs share a GPU (default 4), or run at a time on the CPU (default: a core each).
-    Raises UserError for a device that is not there.
+    `jobs_per_device`: how many jobs share a GPU (default: 4 where MPS runs, without it 1), or run at a time on the CPU
+    (default: a core each). Beside GPUs the CPU takes the jobs that need none, a core each of those that are left when
+    each job on a GPU has one. Raises UserError for a device that is not there.
     """
     cpu = Device(name="cpu", units=cores(), memory=int(_free_memory() * 0.85), title="CPU")
     if devices == "cpu" or (devices == "auto" and not os.path.exists("/dev/nvidiactl")):
@@ -77,13 +87,46 @@ def machine(devices: str = "auto", *, jobs_per_device: int | None = None) -> Mac
             raise UserError(f"--devices {devices}: there is no cuda:{i}; found {len(present)} CUDA devices")
         if numbers.count(i) > 1:
             raise UserError(f"--devices {devices}: cuda:{i} is named twice")
-    jobs = jobs_per_device or 4
+    jobs = jobs_per_device or (SHARING if mps_runs() else 1)
+    beside = max(1, cores() - jobs * len(numbers))
     return Machine(
-        devices=tuple(
-            Device(name=f"cuda:{i}", units=jobs, memory=int(present[i][1] * 0.9), title=present[i][0]) for i in numbers
+        devices=(
+            *(
+                Device(name=f"cuda:{i}", units=jobs, memory=int(present[i][1] * 0.9), title=present[i][0])
+                for i in numbers
+            ),
+            Device(name="cpu", units=beside, memory=cpu.memory // 2, title="CPU"),
         ),
         cores=cores(),
-        host_threads=max(1, cores() // (jobs * len(numbers))),
+        host_threads=max(1, cores() // (SHARING * len(numbers))),  # numbers may depend on it, so it is one for all
+    )
+
+
+def mps_runs() -> bool:
+    """Whether the control daemon of NVIDIA's Multi-Process Service runs: only then do kernels of several processes run
+    on a GPU at the same time."""
+    folder = Path(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "/tmp/nvidia-mps"))
+    try:
+        os.kill(int((folder / "nvidia-cuda-mps-control.pid").read_text()), 0)
+    except PermissionError:  # it is another user's
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def sharing(machine: Machine, jobs_per_device: int | None) -> str:
+    """A line on how many jobs share a GPU; "" where nobody would wonder."""
+    if machine.devices[0].name == "cpu" or jobs_per_device == 1:
+        return ""
+    runs = mps_runs()
+    if jobs_per_device is not None:
+        turns = "MPS does not run, so that the jobs of a GPU take turns and share its memory"
+        return "" if runs else f"--jobs-per-device {jobs_per_device}: {turns}"
+    if runs:
+        return f"MPS runs: up to {SHARING} jobs of small steps share a GPU"
+    return (
+        "one job at a time on each GPU: MPS does not run (nvidia-cuda-mps-control -d starts it, then small ones share)"
     )
 
 

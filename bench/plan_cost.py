@@ -34,7 +34,7 @@ class PlanCost:
         """For programs; times in seconds, memory in bytes."""
         device = self.machine.devices[0]
         return {
-            "devices": [item.name for item in self.machine.devices],
+            "devices": [item.name for item in self.machine.main_devices],
             "device": device.title,
             "seconds": self.span.seconds,
             "seconds_interval": [self.span.low, self.span.high],
@@ -49,12 +49,12 @@ class PlanCost:
         if device.name == "cpu":
             place = f"{self.machine.cores} CPU core{'s' * (self.machine.cores > 1)}"
         else:
-            place = f"{len(self.machine.devices)} x {device.title}"
+            place = f"{len(self.machine.main_devices)} x {device.title}"
         low, high = clock(self.span.low), clock(self.span.high)
         source = f"from {self.learned} finished jobs" if self.learned else "a guess until jobs have finished"
         left = f", {self.done} of {len(self.jobs)} jobs done" if self.done else ""
         lines = [f"on {place}: {clock(self.span.seconds)} hours ({low} to {high}; {source}){left}"]
-        room = max(item.memory for item in self.machine.devices)
+        room = max(item.memory for item in self.machine.main_devices)
         large = [job for job in self.jobs.values() if job.memory > room]
         if large:
             worst = max(large, key=lambda job: job.memory)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PLANS = "plans"
 SCHEMA = 1
-_FIELDS = ("kind", "config", "versions", "depends", "title", "runtime", "flops", "step_flops", "memory")
+_FIELDS = ("kind", "config", "versions", "depends", "title", "runtime", "flops", "step_flops", "memory", "on_cpu")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +126,7 @@ def job_to_json(job: Job) -> Any:
 
 def job_from_json(facts: Mapping[str, Any]) -> Job:
     """The inverse. Raises ValueError for a job whose key is another here."""
-    job = Job(**{name: facts[name] for name in _FIELDS})
+    job = Job(**{name: facts[name] for name in _FIELDS if name in facts})  # older ones lack `on_cpu`
     if job.key != facts["key"]:
         raise ValueError(f"{job.title} has another key here: another version of latentbench has planned it")
     return job

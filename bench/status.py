@@ -71,7 +71,8 @@ def status(root: Path) -> Status:
         kind = planned[job].kind
         seconds[kind] = seconds.get(kind, 0.0) + state.seconds
     devices = {member.host: dict(member.devices) for member in members}
-    parallel = sum(units for of in devices.values() for units in of.values()) or len(running) or 1
+    units = {host: {name: of[name] for name in of if name != "cpu"} or of for host, of in devices.items()}
+    parallel = sum(sum(of.values()) for of in units.values()) or len(running) or 1
     return Status(
         root=str(root),
         jobs=len(planned),

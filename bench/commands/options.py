@@ -52,7 +52,7 @@ def device_options(command: argparse.ArgumentParser) -> None:
         "--jobs-per-device",
         type=positive,
         metavar="N",
-        help="jobs at a time on each device (CPU: a core each, no more; GPU: 4)",
+        help="jobs at a time on each device (CPU: a core each, no more; GPU: 4 where MPS runs, else 1)",
     )
 
 

@@ -64,8 +64,8 @@ class LocalEngine(Engine):
         super().__init__(settings)
         self.machine = hardware.machine(settings.devices, jobs_per_device=settings.jobs_per_device)
         self.device = self.machine.devices[0].name.partition(":")[0]
-        line = hardware.capped(self.machine, settings.jobs_per_device)
-        self.notes = (line,) if line else ()
+        lines = (tell(self.machine, settings.jobs_per_device) for tell in (hardware.capped, hardware.sharing))
+        self.notes = tuple(line for line in lines if line)
 
     def run(self, jobs: Mapping[str, Job]) -> Generator[Event, None, None]:
         """See `Engine.run`. Raises UserError when the output can't be written: then no job has a chance."""

@@ -51,7 +51,7 @@ def device_failed(slots: Slots, allocation: Allocation) -> str:
     slot = allocation.slot
     slot.errors += 1
     text = f"error of the device {slot.device} (it stands in the job's log)"
-    if slot.errors < _MOST_ERRORS or len(slots.serving()) == 1:
+    if slot.errors < _MOST_ERRORS or sum(other.device != "cpu" for other in slots.serving()) == 1:
         return text
     slot.in_service = False
     return f"{text}, {slot.errors} in a row: {slot.device} gets no more jobs in this run"

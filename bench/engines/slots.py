@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from ..forecast import SMALL_STEP
+from ..forecast import LARGE_STEP, SMALL_STEP
 from ..hardware import Machine
 from ..jobs import Job
 
@@ -74,10 +74,10 @@ class Slots:
     def reserve(self, job: Job, now: float) -> None:
         """Reserve the slot that is predicted to have room first for a job that has to wait, until the next `begin`:
         nothing begins there that might not have ended by then."""
-        slots = self.serving()
+        slots = self._fitting(job)
         memory = min(job.memory, max(slot.memory for slot in slots))
         able = [slot for slot in slots if memory <= slot.memory]
-        times = [self._opening(slot, _units(job, slot), memory, now) for slot in able]
+        times = [self._opening(slot, self._units(job, slot), memory, now) for slot in able]
         self._opens = min(times)
         self._reserved = able[times.index(self._opens)]
 
@@ -97,7 +97,7 @@ class Slots:
         A job larger than any memory gets the largest device for itself rather than never; so does one that is to be
         `alone`, and while it waits for that device nothing new begins there.
         """
-        slots = self.serving()
+        slots = self._fitting(job)
         largest = max(slots, key=lambda s: s.memory)
         if alone:
             if largest.free_units < largest.units or largest.free_memory < largest.memory:
@@ -106,7 +106,7 @@ class Slots:
             return self._take(largest, largest.units, largest.memory, ends)
         memory = min(job.memory, largest.memory)
         for slot in sorted(slots, key=lambda s: -s.free_units):
-            units, delays = _units(job, slot), slot is self._reserved and ends > self._opens
+            units, delays = self._units(job, slot), slot is self._reserved and ends > self._opens
             if not delays and units <= slot.free_units and memory <= slot.free_memory:
                 return self._take(slot, units, memory, ends)
         return None
@@ -128,9 +128,20 @@ class Slots:
         """Threads of `job`, whatever runs beside it: numbers may depend on the thread count, never on packing."""
         if slot.device != "cpu":
             return self.machine.host_threads
-        return self.machine.cores if job.step_flops >= SMALL_STEP else 1
+        return self.machine.cores if job.step_flops >= SMALL_STEP and not self._beside_gpus else 1
 
+    @property
+    def _beside_gpus(self) -> bool:
+        """Whether the CPU is there for what needs no GPU alone; such jobs have a core each."""
+        return self.machine.devices[0].name != "cpu"
 
-def _units(job: Job, slot: DeviceSlot) -> int:
-    """What the job takes of a slot's units."""
-    return slot.units if slot.device == "cpu" and job.step_flops >= SMALL_STEP else 1
+    def _fitting(self, job: Job) -> list[DeviceSlot]:
+        """The slots of the sort that the job is for; of the other sort where there is none."""
+        slots = self.serving()
+        return [slot for slot in slots if (slot.device == "cpu") == job.on_cpu] or slots
+
+    def _units(self, job: Job, slot: DeviceSlot) -> int:
+        """What the job takes of a slot's units: all of a CPU or GPU that it can keep busy by itself, or one."""
+        if slot.device == "cpu":
+            return slot.units if job.step_flops >= SMALL_STEP and not self._beside_gpus else 1
+        return slot.units if job.step_flops >= LARGE_STEP else 1

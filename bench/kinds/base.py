@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ...results.record import JobResult
 from ...tasks.priors.config import PriorConfig
+from ...tokenizers.codecs.stream_config import StreamConfig
 from ...tokenizers.spec import LatentSpec
 from ...tokenizers.validation import check
 from ..datasets.config import DataConfig
@@ -29,11 +30,13 @@ CONTRACT = "contract"  # the kind that checks an adapter's tokenizer before anyt
 
 @dataclass(frozen=True, kw_only=True)
 class Price:
-    """What a job is expected to take: FLOPs in all and of one optimiser step or batch, and bytes of memory."""
+    """What a job is expected to take: FLOPs in all and of one optimiser step or batch, and bytes of memory; `on_cpu`:
+    it does nothing on a GPU."""
 
     flops: float = 1e9
     step_flops: float = 0.0
     memory: int = 500_000_000
+    on_cpu: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +101,11 @@ class PlanContext:
 def without_batch(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration without the number of samples that are evaluated at a time."""
     return {name: value for name, value in config.items() if name != "batch_size"}
+
+
+def writes_bytes(at: PlanContext) -> bool:
+    """Whether the cell's tokenizer is a codec that computes in a library of its own, on the CPU."""
+    return isinstance(at.cell.tokenizer.codec, StreamConfig)
 
 
 def task_options(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from ..datasets import sources
 from ..datasets.complaints import by_reason
 from ..grid import Cell
 from ..suite import Suite
-from .base import JobContext, JobKind, PlanContext
+from .base import JobContext, JobKind, PlanContext, Price
 
 
 class Data(JobKind):
@@ -37,6 +37,9 @@ class Data(JobKind):
     def versions(self, at: PlanContext) -> dict[str, int]:
         own = {"data": at.data.version, f"source.{at.data.family}": sources.version(at.data.kind)}
         return super().versions(at) | own
+
+    def price(self, at: PlanContext) -> Price:
+        return Price(on_cpu=True)
 
     def run(self, ctx: JobContext) -> JobResult:
 

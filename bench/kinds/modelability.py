@@ -9,7 +9,7 @@ from ...results.record import JobResult
 from ...tasks.config import ModelabilityConfig
 from ...tasks.proxies import proxies
 from ...tokenizers.validation import check
-from .base import JobContext, JobKind, PlanContext, task_options
+from .base import JobContext, JobKind, PlanContext, Price, task_options
 
 _ALL = ("all",)
 
@@ -36,6 +36,9 @@ class Modelability(JobKind):
 
     def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         return ("latentbench.tasks.modelability",)
+
+    def price(self, at: PlanContext) -> Price:
+        return Price(on_cpu=True)
 
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.modelability import measure

@@ -11,7 +11,7 @@ from ...tokenizers.part import plain
 from ...tokenizers.training import TrainingConfig
 from ..grid import Cell
 from ..suite import Suite
-from .base import OPTIMISER, JobContext, JobKind, PlanContext, Price
+from .base import OPTIMISER, JobContext, JobKind, PlanContext, Price, writes_bytes
 
 
 class TokenizerTraining(JobKind):
@@ -46,6 +46,7 @@ class TokenizerTraining(JobKind):
             flops=step * training.steps if training.flops is None else training.flops,
             step_flops=step,
             memory=int(400e6 + 20 * tokenizer.estimate_parameters() + activations),
+            on_cpu=writes_bytes(at),
         )
 
     def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:

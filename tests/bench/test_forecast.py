@@ -75,6 +75,9 @@ def test_a_plan_takes_its_share_of_the_machine_and_no_less_than_its_longest_path
     on_gpus = Forecast(speed=GPU_FLOPS_PER_SECOND)
     gpus = machine("cuda:0", "cuda:1")
     assert on_gpus.total({f"j{i}": job(flops=4e15) for i in range(6)}, gpus).seconds == pytest.approx(600)
+    assert on_gpus.total(
+        {f"j{i}": job(flops=4e15) for i in range(6)}, machine("cuda:0", "cpu")
+    ).seconds == pytest.approx(1200)  # the CPU beside it takes no part
     assert forecast.total({}, machine("cpu")).seconds == 0
 
 

@@ -82,18 +82,53 @@ def test_fewer_jobs_than_asked_for_are_said(tmp_path: Path, monkeypatch: pytest.
 )
 def test_gpus_by_number(devices: str, names: list[str]) -> None:
     machine = hardware.machine(devices)
-    assert [device.name for device in machine.devices] == names
-    for device in machine.devices:
+    assert [device.name for device in machine.main_devices] == names
+    for device in machine.main_devices:
         if device.name != "cpu":
-            assert device.units == 4
+            assert device.units == 1
             assert device.memory == int(TWO[int(device.name[-1])][1] * 0.9)
 
 
 @pytest.mark.usefixtures("two_gpus")
-def test_cpu_threads_are_shared_by_the_jobs_of_all_gpus() -> None:
-    assert hardware.machine("cuda").host_threads == 2  # 16 cores, 2 devices of 4 jobs
-    assert hardware.machine("cuda:0", jobs_per_device=1).host_threads == 16
-    assert hardware.machine("cuda", jobs_per_device=100).host_threads == 1
+def test_cpu_threads_of_jobs_on_gpus_don_t_depend_on_how_many_share_one() -> None:
+    for jobs in (None, 1, 100):
+        assert hardware.machine("cuda", jobs_per_device=jobs).host_threads == 2  # 16 cores, 2 devices of up to 4 jobs
+        assert hardware.machine("cuda:0", jobs_per_device=jobs).host_threads == 4
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_beside_gpus_the_cpu_has_a_core_for_each_job_that_needs_none() -> None:
+    for jobs, units in ((None, 14), (4, 8), (100, 1)):
+        *gpus, beside = hardware.machine("cuda", jobs_per_device=jobs).devices
+        assert ([gpu.name for gpu in gpus], beside.name, beside.units) == (["cuda:0", "cuda:1"], "cpu", units)
+    assert [device.name for device in hardware.machine("cpu").devices] == ["cpu"]
+
+
+@pytest.fixture
+def mps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file by which MPS says that it runs."""
+    monkeypatch.setenv("CUDA_MPS_PIPE_DIRECTORY", str(tmp_path))
+    return tmp_path / "nvidia-cuda-mps-control.pid"
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_jobs_share_a_gpu_where_mps_runs(mps: Path) -> None:
+    alone = (
+        "one job at a time on each GPU: MPS does not run (nvidia-cuda-mps-control -d starts it, then small ones share)"
+    )
+    turns = "--jobs-per-device 3: MPS does not run, so that the jobs of a GPU take turns and share its memory"
+    for content in (None, "not a number", "999999999"):
+        if content:
+            mps.write_text(content)
+        assert {gpu.units for gpu in hardware.machine("cuda").main_devices} == {1}
+        assert hardware.sharing(hardware.machine("cuda"), None) == alone
+        assert hardware.sharing(hardware.machine("cuda", jobs_per_device=3), 3) == turns
+    mps.write_text(f"{os.getpid()}\n")
+    assert {gpu.units for gpu in hardware.machine("cuda").main_devices} == {4}
+    assert hardware.sharing(hardware.machine("cuda"), None) == "MPS runs: up to 4 jobs of small steps share a GPU"
+    assert hardware.sharing(hardware.machine("cuda", jobs_per_device=3), 3) == ""
+    assert hardware.sharing(hardware.machine("cuda", jobs_per_device=1), 1) == ""
+    assert hardware.sharing(hardware.machine("cpu"), None) == ""
 
 
 @pytest.mark.usefixtures("two_gpus")

@@ -99,6 +99,7 @@ def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
         again = read.jobs[name]
         assert (again.key, again.depends, again.title) == (job.key, job.depends, job.title)
         assert (again.memory, again.flops, again.step_flops) == (job.memory, job.flops, job.step_flops)
+        assert again.on_cpu == job.on_cpu
     assert (read.suite, read.engine, read.settings["lease_seconds"]) == ("shared", "leases", 7.0)
 
 

@@ -48,6 +48,15 @@ def test_jobs_that_cells_share_stand_once(mini: Suite) -> None:
     assert kinds(plan) == kinds(planned(mini))
 
 
+def test_jobs_to_which_a_gpu_is_of_no_use(mini: Suite) -> None:
+    codec = {"recipe": "jpeg", "quality": 50}
+    jobs = planned(mini | {"tokenizers": [codec, {"recipe": "dct"}, *mini["tokenizers"]]}).jobs.values()
+    assert {job.kind for job in jobs if job.on_cpu} == {"data", "modelability", "tokenizer", "latents"}
+    of_codec = {job.id for job in jobs if job.on_cpu and job.kind in ("tokenizer", "latents")}
+    assert len(of_codec) == 2  # what jpeg writes; dct is arithmetic like any other
+    assert all(job.on_cpu for job in jobs if job.kind in ("data", "modelability"))
+
+
 def test_every_job_comes_after_those_it_needs(mini: Suite) -> None:
     seen: set[str] = set()
     for name, job in planned(mini | {"seeds": [0, 1]}).jobs.items():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 
-from latentbench.bench.engines.slots import SMALL_STEP, Allocation, Slots
+from latentbench.bench.engines.shortage import device_failed
+from latentbench.bench.engines.slots import LARGE_STEP, SMALL_STEP, Allocation, Slots
 from latentbench.bench.hardware import Device, Machine
 from latentbench.bench.jobs import Job
 
@@ -18,8 +19,14 @@ def gpus(*memory: int, units: int = 2) -> Slots:
     return Slots(Machine(devices=devices, cores=8, host_threads=3))
 
 
-def job(memory: int = 1, step_flops: float = 0.0) -> Job:
-    return Job(kind="fake", config={}, versions={}, memory=memory, step_flops=step_flops)
+def beside(cores: int) -> Slots:
+    """A GPU and the CPU beside it."""
+    devices = (Device(name="cuda:0", units=2, memory=100), Device(name="cpu", units=cores, memory=100))
+    return Slots(Machine(devices=devices, cores=8, host_threads=3))
+
+
+def job(memory: int = 1, step_flops: float = 0.0, *, on_cpu: bool = False) -> Job:
+    return Job(kind="fake", config={}, versions={}, memory=memory, step_flops=step_flops, on_cpu=on_cpu)
 
 
 SMALL, LARGE = job(), job(step_flops=SMALL_STEP)
@@ -50,6 +57,35 @@ def test_on_a_gpu_every_job_takes_a_place() -> None:
         "cuda:1",
         None,
     ]
+
+
+def test_beside_a_gpu_the_cpu_takes_what_needs_none_and_nothing_else() -> None:
+    slots = beside(3)
+    on_gpu = [slots.allocate(SMALL) for _ in range(3)]
+    assert [a and a.slot.device for a in on_gpu] == ["cuda:0", "cuda:0", None]
+    on_cpu = [slots.allocate(job(step_flops=SMALL_STEP, on_cpu=True)) for _ in range(4)]
+    assert [a and (a.slot.device, a.units) for a in on_cpu] == [("cpu", 1)] * 3 + [None]
+    assert slots.threads(job(step_flops=SMALL_STEP, on_cpu=True), slots.slots[1]) == 1
+    assert gpus(100).allocate(job(on_cpu=True)) is not None  # no CPU to be had: where there is room
+
+
+def test_a_job_of_large_steps_has_a_gpu_for_itself() -> None:
+    slots = gpus(100, units=4)
+    large = slots.allocate(job(step_flops=LARGE_STEP))
+    assert large is not None
+    assert (large.units, large.memory_fraction) == (4, 1.0)
+    assert slots.allocate(SMALL) is None
+    slots.release(large)
+    assert [slots.allocate(job(step_flops=0.9 * LARGE_STEP)) is not None for _ in range(5)] == [True] * 4 + [False]
+
+
+def test_the_last_gpu_stays_in_service_whatever_the_cpu_beside_it() -> None:
+    slots = beside(3)
+    for _ in range(5):
+        allocation = slots.allocate(SMALL)
+        assert allocation is not None
+        slots.release(allocation)
+        assert "gets no more jobs" not in device_failed(slots, allocation)
 
 
 def test_memory_is_a_limit_and_a_job_beyond_it_runs_alone() -> None:
