@@ -63,8 +63,8 @@ class LocalEngine(Engine):
         super().__init__(settings)
         self.machine = hardware.machine(settings.devices, jobs_per_device=settings.jobs_per_device)
         self.device = self.machine.devices[0].name.partition(":")[0]
-        line = hardware.capped(self.machine, settings.jobs_per_device)
-        self.notes = (line,) if line else ()
+        lines = (self.machine.note, hardware.capped(self.machine, settings.jobs_per_device))
+        self.notes = tuple(line for line in lines if line)
 
     def run(self, jobs: Mapping[str, Job]) -> Generator[Event, None, None]:
         """See `Engine.run`. Raises UserError when the output can't be written: then no job has a chance."""
@@ -202,6 +202,7 @@ class Scheduler:
             root=str(self.store.root),
             cache=str(self.settings.cache),
             device=run.allocation.slot.device,
+            uuids=self.slots.uuids,
             threads=self.slots.threads(run.job, run.allocation.slot),
             attempt=run.attempt,
             log=str(log),

@@ -48,6 +48,7 @@ class Slots:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self._reserved: DeviceSlot | None = None
+        self.uuids = {device.name: device.uuid for device in machine.devices if device.uuid}
         self.slots = [DeviceSlot(device=d.name, units=d.units, memory=d.memory) for d in machine.devices]
 
     def serving(self) -> list[DeviceSlot]:
