@@ -35,8 +35,11 @@ def examine() -> str:
     machine = hardware.machine("cpu")
     (cpu,) = machine.devices
     lines.append(f"  cpu        {machine.cores} cores, {cpu.memory / 2**30:.1f} GiB for jobs")
-    for i, (name, memory) in enumerate(hardware.gpus()):
-        lines.append(f"  cuda:{i}     {name}, {memory / 2**30:.1f} GiB")
+    present = hardware.gpus()
+    for i, gpu in enumerate(present):
+        lines.append(f"  cuda:{i}     {gpu.name}, {gpu.memory / 2**30:.1f} GiB")
+    unusable = "" if present else hardware.unusable_gpu()
+    lines += [f"  {unusable}"] if unusable else []
     lines += ["", "weights (looked up, never downloaded; set LATENTBENCH_WEIGHTS to a folder that holds them)"]
     for name, path, what in weights.doctor_rows():
         lines.append(f"  {name:14} {f'found: {path}' if path else 'missing'}; for {what}")

@@ -9,36 +9,59 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ..results.errors import UserError
+from . import cgroup
 
 SHARING = 4  # small jobs on a GPU, where MPS runs
 
 _PROBE = """
 import json, torch
-print(json.dumps([[torch.cuda.get_device_name(i), torch.cuda.get_device_properties(i).total_memory]
-                  for i in range(torch.cuda.device_count())]))
+devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+print(json.dumps([[d.name, d.total_memory, str(getattr(d, "uuid", ""))] for d in devices]))
 """
+_REASON = """
+import torch
+try:
+    torch.cuda.init()
+except Exception as error:
+    print(" ".join(str(error).split()))
+"""
+
+# Signs that a GPU is there: NVIDIA's driver, WSL2, ROCm.
+_SIGNS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+
+
+class Gpu(NamedTuple):
+    """A CUDA device: name, bytes of memory, and how CUDA_VISIBLE_DEVICES may name it ("" where that is not known)."""
+
+    name: str
+    memory: int
+    uuid: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """`name` "cpu" or "cuda:N"; `units` cores of a CPU, jobs at a time of a GPU; `memory` bytes for jobs."""
+    """`name` "cpu" or "cuda:N"; `units` cores of a CPU, jobs at a time of a GPU; `memory` bytes for jobs;
+    `uuid` is how CUDA_VISIBLE_DEVICES names it, "" where that is not known."""
 
     name: str
     units: int
     memory: int
     title: str = ""
+    uuid: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """The devices of a run, the CPU's cores, and the CPU threads of a job on a GPU. Beside GPUs the last device is the
-    CPU, for jobs to which a GPU would be of no use."""
+    """The devices of a run, the CPU's cores, and the CPU threads of a job on a GPU; `note` is a line to be said. Beside
+    GPUs the last device is the CPU, for jobs to which a GPU would be of no use."""
 
     devices: tuple[Device, ...]
     cores: int
     host_threads: int = 1
+    note: str = ""
 
     @property
     def main_devices(self) -> tuple[Device, ...]:
@@ -48,17 +71,34 @@ class Machine:
 
 def cores() -> int:
     """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(own, cgroup.core_limit() or own)
 
 
-def gpus() -> list[tuple[str, int]]:
-    """Name and bytes of memory of every CUDA device, asked for in a fresh process (this one must not touch CUDA)."""
+def gpus() -> list[Gpu]:
+    """Every CUDA device, asked for in a fresh process (this one must not touch CUDA)."""
     answer = subprocess.run([sys.executable, "-P", "-c", _PROBE], capture_output=True, text=True, check=False)
     try:
         devices = json.loads(answer.stdout.splitlines()[-1]) if answer.returncode == 0 else []
     except (IndexError, ValueError):
         return []
-    return [(name, memory) for name, memory in devices]
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    return [
+        Gpu(name, memory, listed[i].strip() if listed[0] and i < len(listed) else f"GPU-{uuid}" if uuid else "")
+        for i, (name, memory, uuid) in enumerate(devices)
+    ]
+
+
+def unusable_gpu() -> str:
+    """Why no GPU can be used although one seems to be there; "" where there is no sign of one."""
+    sign = next((sign for sign in _SIGNS if os.path.exists(sign)), None)
+    if sign is None:
+        return ""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1"):
+        return f"there is a GPU ({sign}), and CUDA_VISIBLE_DEVICES hides it: jobs run on the CPU"
+    answer = subprocess.run([sys.executable, "-P", "-c", _REASON], capture_output=True, text=True, check=False)
+    reason = (answer.stdout.splitlines() or ["torch does not say why"])[-1]
+    return f"there is a GPU ({sign}), and torch cannot use it ({reason}): jobs run on the CPU"
 
 
 def machine(devices: str = "auto", *, jobs_per_device: int | None = None) -> Machine:
@@ -66,10 +106,12 @@ def machine(devices: str = "auto", *, jobs_per_device: int | None = None) -> Mac
 
     `jobs_per_device`: how many jobs share a GPU (default: 4 where MPS runs, without it 1), or run at a time on the CPU
     (default: a core each). Beside GPUs the CPU takes the jobs that need none, a core each of those that are left when
-    each job on a GPU has one. Raises UserError for a device that is not there.
+    each job on a GPU has one. Raises UserError for a device that is not there, and as
+    `deterministic` does.
     """
+    deterministic()
     cpu = Device(name="cpu", units=cores(), memory=int(_free_memory() * 0.85), title="CPU")
-    if devices == "cpu" or (devices == "auto" and not os.path.exists("/dev/nvidiactl")):
+    if devices == "cpu" or (devices == "auto" and not any(os.path.exists(sign) for sign in _SIGNS)):
         if jobs_per_device is not None:
             cpu = Device(name="cpu", units=max(1, min(cpu.units, jobs_per_device)), memory=cpu.memory, title="CPU")
         return Machine(devices=(cpu,), cores=cores())
@@ -78,7 +120,7 @@ def machine(devices: str = "auto", *, jobs_per_device: int | None = None) -> Mac
         raise UserError(f"--devices {devices}: expected auto, cpu, cuda, or cuda:0,1")
     present = gpus()
     if not present and devices == "auto":
-        return Machine(devices=(cpu,), cores=cores())
+        return Machine(devices=(cpu,), cores=cores(), note=unusable_gpu())
     if not present:
         raise UserError(f"--devices {devices}: no CUDA device was found")
     numbers = [int(i) for i in match[1].split(",")] if match[1] else list(range(len(present)))
@@ -92,7 +134,13 @@ def machine(devices: str = "auto", *, jobs_per_device: int | None = None) -> Mac
     return Machine(
         devices=(
             *(
-                Device(name=f"cuda:{i}", units=jobs, memory=int(present[i][1] * 0.9), title=present[i][0])
+                Device(
+                    name=f"cuda:{i}",
+                    units=jobs,
+                    memory=int(present[i].memory * 0.9),
+                    title=present[i].name,
+                    uuid=present[i].uuid,
+                )
                 for i in numbers
             ),
             Device(name="cpu", units=beside, memory=cpu.memory // 2, title="CPU"),
@@ -130,6 +178,14 @@ def sharing(machine: Machine, jobs_per_device: int | None) -> str:
     )
 
 
+def deterministic() -> str:
+    """What `LATENTBENCH_DETERMINISTIC` asks of GPUs: "auto", "on" or "off". Raises UserError for anything else."""
+    mode = os.environ.get("LATENTBENCH_DETERMINISTIC", "auto")
+    if mode not in ("auto", "on", "off"):
+        raise UserError(f"LATENTBENCH_DETERMINISTIC={mode}: expected auto, on, or off")
+    return mode
+
+
 def capped(machine: Machine, jobs_per_device: int | None) -> str:
     """A line that says so where fewer jobs run at a time than were asked for; "" where as many do."""
     device = machine.devices[0]
@@ -139,7 +195,12 @@ def capped(machine: Machine, jobs_per_device: int | None) -> str:
 
 
 def _free_memory() -> int:
-    """Bytes that can be had without swapping."""
+    """Bytes that can be had without swapping, here and by the limits of a container."""
+    left = cgroup.memory_left()
+    return _free_of_machine() if left is None else min(left, _free_of_machine())
+
+
+def _free_of_machine() -> int:
     try:
         with open("/proc/meminfo") as file:
             facts = dict(line.split(":", 1) for line in file)

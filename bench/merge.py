@@ -37,7 +37,8 @@ def merge(sources: Sequence[Path], out: Path) -> Merged:
     before a failed one.
 
     Raises ConflictError, before anything is written, where two of them, or what is in `out` already, disagree: two
-    records of one job with other numbers, or a suite's cell with other jobs. Raises UserError for what is no folder, and for a board.
+    records of one job with other numbers, or a suite's cell with other jobs. Raises UserError for what is no folder,
+    and for a board.
     """
     stores = [Store(source) for source in sources]
     for store in stores:

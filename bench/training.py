@@ -39,6 +39,10 @@ from .worker_protocol import CHECKPOINT
 # The training's length when FLOPs are counted: every milestone falls on a step of its own.
 _PROBED_STEPS = 1_000_000
 
+# FLOPs of what is computed at a time from which on precision "auto" is bfloat16 on a GPU: below, the casts of weights
+# and activations (two operators in five) cost more than the products save. An estimate: no GPU has confirmed it.
+BFLOAT16_FLOPS = 1e11
+
 # What AdamW keeps of a parameter; the first is a count, the others have the parameter's shape.
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
@@ -170,16 +174,31 @@ class _Loop:
         }
         self.parameters: list[Tensor] = [p for params in self.param_groups.values() for p in params]
         self.average = [p.detach().clone() for p in self.parameters] if config.ema else []
-        bfloat16 = config.precision == "bfloat16" or (
-            config.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
-        )
-        self.autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16)
+        self._choose_precision()
         self._orders: dict[int, np.ndarray] = {}
         self._augment_seed = derive_seed(seed, "augment") >> 1  # leaves room for the positions that are added
 
+    def _choose_precision(self) -> None:
+        """Autocast for what `config` asks for; "auto" looks at the step's FLOPs, once they are counted."""
+        at_a_time = self.state.flops_per_step * self.micro_batch / self.config.batch_size
+        pays = self.device.type == "cuda" and at_a_time >= BFLOAT16_FLOPS
+        bfloat16 = self.config.precision == "bfloat16" or (
+            self.config.precision == "auto" and pays and torch.cuda.is_bf16_supported(including_emulation=False)
+        )
+        self.autocast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bfloat16)
+
+    def _draw_from(self, *words: str | int) -> None:
+        """Seed what is drawn from here on. On a CPU its generator alone: torch's call for all takes 30 times as long
+        where CUDA is installed and not in use."""
+        seed = derive_seed(self.seed, *words)
+        if self.device.type == "cpu":
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
+
     def start(self) -> None:
         """What comes before the first step of a training that does not go on from a checkpoint."""
-        torch.manual_seed(derive_seed(self.seed, "prepare"))
+        self._draw_from("prepare")
         with torch.no_grad():
             self.model.on_train_start(_Passes(self.source, self.config.batch_size, self.device))
         self._plan_steps()
@@ -190,6 +209,7 @@ class _Loop:
             return  # a closed form: `on_train_start` has done it all
         self.average = [p.detach().clone() for p in self.parameters] if self.config.ema else []
         self.state.flops_per_step = self._count_flops()
+        self._choose_precision()
         self.state.steps = self._steps(self.state.flops_per_step)
 
     def _steps(self, flops_per_step: float) -> int:
@@ -207,7 +227,7 @@ class _Loop:
     def _count_flops_at(self, stage: float) -> float:
         """Those of one micro-batch, times their number; what is computed a second time doesn't count."""
         probe = copy.deepcopy(self.model)
-        torch.manual_seed(derive_seed(self.seed, "flops"))
+        self._draw_from("flops")
         batch = self.source.batch(self._indices(0)[: self.micro_batch], self.device)
         step = math.ceil(stage * _PROBED_STEPS)
         again: list[FlopCounterMode] = []
@@ -237,7 +257,7 @@ class _Loop:
     def step(self) -> None:
         """One step of every parameter group; the losses are summed on the device (nothing here waits for it)."""
         c, state = self.config, self.state
-        torch.manual_seed(derive_seed(self.seed, "step", state.step))
+        self._draw_from("step", state.step)
         batch = self._batch(state.step)
         lr = self.lr(state.step)
         logged: dict[str, Tensor] = {}
@@ -320,7 +340,7 @@ class _Loop:
             with torch.no_grad():
                 torch._foreach_copy_(self.parameters, self.average)
         self.model.eval()
-        torch.manual_seed(derive_seed(self.seed, "conclude"))
+        self._draw_from("conclude")
         with torch.no_grad():
             self.model.on_train_end(_Passes(self.source, self.config.batch_size, self.device))
         self.model.drop_training_modules()
@@ -391,6 +411,7 @@ class _Loop:
                 path.unlink()
             return False
         self.state = state
+        self._choose_precision()
         self.sums = {k.removeprefix("sum."): v.to(self.device) for k, v in tensors.items() if k.startswith("sum.")}
         self.model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
         with torch.no_grad():

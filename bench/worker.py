@@ -28,6 +28,7 @@ from ..results.errors import UserError
 from ..results.record import Failure, InvalidRecord, JobResult, Record
 from ..results.store import Store, atomic_write
 from ..tasks.config import Precision
+from .hardware import deterministic
 from .imports import repeat_imports
 from .job_files import placed
 from .signals import StopSignal
@@ -135,20 +136,15 @@ def work(data: Mapping[str, Any], *, listen: bool = True) -> int:
 def _execute(request: WorkerRequest, store: Store, stop: StopSignal) -> dict[str, Any]:
     import torch
 
+    from . import cuda_state
     from .job_context import JobContext
     from .kinds import KINDS
 
     folder = request.folder
     torch.set_num_threads(request.threads)
-    device = torch.device(request.device)
+    device = cuda_state.visible(request.device, request.uuids)
     if device.type == "cuda":
-        torch.cuda.set_device(device)
-        if request.memory_fraction < 1:  # what others run on the device must not fall with this job
-            torch.cuda.set_per_process_memory_fraction(request.memory_fraction)
-        # Metrics and comparisons between cells are float32; matrix products in bf16 are asked for by autocast alone.
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cudnn.benchmark = False
+        cuda_state.set_up(device, request.memory_fraction)
     ctx = JobContext(
         job=placed(request.job),
         store=store,
@@ -242,6 +238,7 @@ def _facts(request: WorkerRequest, started: datetime, seconds: float) -> dict[st
         facts["imports"] = {item.name: item.sha256[:12] for item in request.imports}
     if request.device != "cpu" and torch.cuda.is_initialized():
         facts["device_name"] = torch.cuda.get_device_name()
+        facts["deterministic"] = deterministic()
         facts["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated()
     return facts
 

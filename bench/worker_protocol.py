@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class WorkerRequest:
     The log lies in `log/` in the job's folder. The worker imports `imports` first. Where several machines share the
     folder, `lease` is the file that says the job is this worker's: without it, it leaves no record. After a lack of
     memory batches are computed in `divide` parts where they can be; `memory_fraction` of a GPU is all it may take.
+    `uuids` are how CUDA_VISIBLE_DEVICES names the machine's devices, by their own names.
     """
 
     job: Job
@@ -54,6 +55,7 @@ class WorkerRequest:
     lease: str = ""
     divide: int = 1
     memory_fraction: float = 1.0
+    uuids: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:

@@ -16,7 +16,8 @@ class TrainingConfig:
     floating-point operations (forward and backward, counted) pay for. `steps = 0` runs only `on_train_start` (closed
     forms). AdamW at `lr` with a linear warm-up over `warmup` (a share of the steps) and a cosine decay to `final_lr` x
     lr; gradients clipped to norm `clip` (0: not); weights averaged with decay `ema` (0: not), warmed up as
-    min(ema, (1 + t) / (10 + t)). `precision` "auto" is bf16 autocast on a GPU that has it and float32 elsewhere.
+    min(ema, (1 + t) / (10 + t)). `precision` "auto" is bf16 autocast on a GPU that computes in it, for steps that are
+    large enough to gain by it, and float32 elsewhere.
 
     Both of these save memory and give the same numbers to rounding: `micro_batch` is how many samples of a batch, which
     it must divide, are computed at a time, their gradients added up (None: all); with `checkpointing` what a block

@@ -48,6 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
     for warning in plan.warnings:
         complain(one_line(f"warning: {warning}"))
     machine = hardware.machine(arguments.devices)
+    if machine.note:
+        complain(one_line(f"warning: {machine.note}"))
     root = output_folder(arguments.out, suite)
     table = Footprints(root)
     if arguments.measure:

@@ -64,7 +64,8 @@ class LocalEngine(Engine):
         super().__init__(settings)
         self.machine = hardware.machine(settings.devices, jobs_per_device=settings.jobs_per_device)
         self.device = self.machine.devices[0].name.partition(":")[0]
-        lines = (tell(self.machine, settings.jobs_per_device) for tell in (hardware.capped, hardware.sharing))
+        told = (tell(self.machine, settings.jobs_per_device) for tell in (hardware.capped, hardware.sharing))
+        lines = (self.machine.note, *told)
         self.notes = tuple(line for line in lines if line)
 
     def run(self, jobs: Mapping[str, Job]) -> Generator[Event, None, None]:
@@ -202,6 +203,7 @@ class Scheduler:
             root=str(self.store.root),
             cache=str(self.settings.cache),
             device=run.allocation.slot.device,
+            uuids=self.schedule.slots.uuids,
             threads=self.schedule.slots.threads(run.job, run.allocation.slot),
             attempt=run.attempt,
             log=str(log),

@@ -52,6 +52,7 @@ class Slots:
         self._reserved: DeviceSlot | None = None
         self._opens = math.inf
         self._allocations: list[Allocation] = []
+        self.uuids = {device.name: device.uuid for device in machine.devices if device.uuid}
         self.slots = [DeviceSlot(device=d.name, units=d.units, memory=d.memory) for d in machine.devices]
 
     def serving(self) -> list[DeviceSlot]:

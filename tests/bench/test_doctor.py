@@ -13,7 +13,7 @@ from latentbench.tokenizers import weights
 
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(hardware, "gpus", lambda: [("Big", 80 * 2**30)])
+    monkeypatch.setattr(hardware, "gpus", lambda: [hardware.Gpu("Big", 80 * 2**30)])
     monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "not" / "yet"))
     monkeypatch.setenv("LATENTBENCH_CACHE_GB", "7")
     monkeypatch.setenv("LATENTBENCH_WEIGHTS", str(tmp_path))

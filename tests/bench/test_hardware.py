@@ -20,7 +20,7 @@ from latentbench.bench.runner import executed
 from latentbench.results.errors import UserError
 from latentbench.results.store import Store
 
-TWO = [("Big", 80_000_000_000), ("Small", 10_000_000_000)]
+TWO = [hardware.Gpu("Big", 80_000_000_000, "GPU-1f"), hardware.Gpu("Small", 10_000_000_000)]
 
 
 @pytest.fixture
@@ -86,6 +86,7 @@ def test_gpus_by_number(devices: str, names: list[str]) -> None:
     for device in machine.main_devices:
         if device.name != "cpu":
             assert device.units == 1
+            assert device.uuid == TWO[int(device.name[-1])].uuid
             assert device.memory == int(TWO[int(device.name[-1])][1] * 0.9)
 
 
@@ -156,13 +157,39 @@ def test_no_gpu_at_all() -> None:
 
 @pytest.mark.parametrize(
     ("code", "printed", "slots"),
-    [(0, 'warning: something\n[["Big", 80000000000]]\n', TWO[:1]), (1, "", []), (0, "", []), (0, "nonsense", [])],
+    [(0, 'warning: something\n[["Big", 80000000000, "1f"]]\n', TWO[:1]), (1, "", []), (0, "", []), (0, "nonsense", [])],
 )
 def test_what_the_probe_prints(
-    monkeypatch: pytest.MonkeyPatch, code: int, printed: str, slots: list[tuple[str, int]]
+    monkeypatch: pytest.MonkeyPatch, code: int, printed: str, slots: list[hardware.Gpu]
 ) -> None:
     def answer(*_: Any, **__: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess([], code, printed, "")
 
     monkeypatch.setattr(subprocess, "run", answer)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert hardware.gpus() == slots
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-7, MIG-8")  # names that CUDA has taken are good ones
+    assert [gpu.uuid for gpu in hardware.gpus()] == ["MIG-7"] * len(slots)
+
+
+def test_a_gpu_that_cannot_be_used_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def answer(*_: Any, **__: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess([], 0, "The NVIDIA driver on your system is too old\n", "")
+
+    exists = os.path.exists
+    monkeypatch.setattr(os.path, "exists", lambda path: path == "/dev/dxg" or exists(path))
+    monkeypatch.setattr(hardware, "gpus", list)
+    monkeypatch.setattr(subprocess, "run", answer)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    line = "torch cannot use it (The NVIDIA driver on your system is too old): jobs run on the CPU"
+    assert hardware.machine("auto").note == f"there is a GPU (/dev/dxg), and {line}"
+    assert hardware.machine("auto").devices[0].name == "cpu"
+    assert hardware.machine("cpu").note == ""
+    assert LocalEngine(EngineSettings(store=Store(tmp_path), cache=tmp_path)).notes == (hardware.machine("auto").note,)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert "CUDA_VISIBLE_DEVICES hides it" in hardware.machine("auto").note
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_without_a_sign_of_a_gpu_there_is_nothing_to_say() -> None:
+    assert hardware.unusable_gpu() == hardware.machine("auto").note == ""

@@ -16,11 +16,12 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from latentbench.bench.checkpoint import read_checkpoint, write_checkpoint
-from latentbench.bench.training import DivergedError, InterruptedTrainingError, train
+from latentbench.bench.training import DivergedError, InterruptedTrainingError, _Loop, train
 from latentbench.bench.worker_protocol import CHECKPOINT
 from latentbench.results.errors import UserError
 from latentbench.tasks.interface import FitReport
 from latentbench.tokenizers.interface import Trainable
+from latentbench.tokenizers.seeding import derive_seed
 from latentbench.tokenizers.training import TrainingConfig
 
 CPU = torch.device("cpu")
@@ -481,3 +482,34 @@ def test_what_starts_on_the_first_samples_sees_a_sample_of_the_set(tmp_path: Pat
     assert all(np.array_equal(order, orders[0]) for order in orders)
     assert sorted(orders[0].tolist()) == list(range(100))
     assert len({index // 20 for index in orders[0][:20].tolist()}) >= 4
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "flops", "real", "expected"),
+    [
+        ("auto", "cuda", 1e12, True, True),
+        ("auto", "cuda", 1e12, False, False),  # a GPU that emulates it
+        ("auto", "cuda", 1e10, True, False),  # a step that the casts would make slower
+        ("auto", "cpu", 1e12, True, False),
+        ("bfloat16", "cuda", 1e10, False, True),
+        ("float32", "cuda", 1e12, True, False),
+    ],
+)
+def test_bfloat16_where_it_is_real_and_pays(
+    monkeypatch: pytest.MonkeyPatch, precision: str, device: str, flops: float, real: bool, expected: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or real)
+    monkeypatch.setattr(torch, "autocast", lambda device, dtype, enabled: enabled)
+    config = TrainingConfig(precision=precision, batch_size=8, micro_batch=4)
+    loop = _Loop(Net(), Numbers(), config, seed=0, device=torch.device(device))
+    loop.state.flops_per_step = 2 * flops
+    loop._choose_precision()
+    assert loop.autocast is expected
+
+
+def test_a_cpu_s_draws_are_those_of_torch_s_seed() -> None:
+    loop = _Loop(Net(), Numbers(), TrainingConfig(), seed=2**40, device=CPU)
+    loop._draw_from("step", 7)
+    drawn = torch.rand(5)
+    torch.manual_seed(derive_seed(2**40, "step", 7))
+    assert torch.equal(drawn, torch.rand(5))

@@ -230,7 +230,7 @@ def _batch(source: Callable[[], Callable[[], Any]]) -> Callable[[], dict[str, An
         read = MemoryMapped._read
         with (
             mock.patch.object(torch.Tensor, "pin_memory", lambda tensor: tensor),
-            mock.patch("torch.cuda.mem_get_info", lambda device: (1 << 34, 1 << 34)),
+            mock.patch("torch.cuda.mem_get_info", return_value=(1 << 34, 1 << 34)),
             mock.patch.object(MemoryMapped, "_read", lambda self, rows, pinned=False: read(self, rows)),
         ):
             return evaluated(nn.Identity, lambda _: source())

@@ -144,8 +144,8 @@ def fake_cuda() -> Iterator[Trace]:
         return tuple(torch.zeros_like(item) for item in ([inputs] if isinstance(inputs, Tensor) else inputs))
 
     with (
-        mock.patch("torch.cuda.amp.common.amp_definitely_not_available", lambda: False),
-        mock.patch("torch.cuda.is_bf16_supported", lambda *_, **__: True),
+        mock.patch("torch.cuda.amp.common.amp_definitely_not_available", return_value=False),
+        mock.patch("torch.cuda.is_bf16_supported", return_value=True),
         mock.patch("torch.autograd.grad", grad),
         fake_mode(),
         Trace() as trace,
@@ -198,7 +198,7 @@ class _Same:
 def _whole_step(make: Callable[[], Trainable], batch: Callable[[str], Any], config: TrainingConfig, step: int) -> Trace:
     """A step as the training loop does it, from the second on."""
     model = unallocated(make).train()
-    as_on_a_gpu = mock.patch("torch.nn.utils.clip_grad._has_foreach_support", lambda *_: True)
+    as_on_a_gpu = mock.patch("torch.nn.utils.clip_grad._has_foreach_support", return_value=True)
     with as_on_a_gpu, fake_mode(), Trace() as trace:
         make_fake(model)
         loop = _Loop(model, _Same(batch("cpu")), config, seed=0, device=torch.device("cpu"))
