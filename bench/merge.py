@@ -37,14 +37,15 @@ def merge(sources: Sequence[Path], out: Path) -> Merged:
     before a failed one.
 
     Raises ConflictError, before anything is written, where two of them, or what is in `out` already, disagree: two
-    records of one job with other numbers, or a suite's cell with other jobs. Raises UserError for what is no folder, and for a board.
+    records of one job with other numbers, or a suite's cell with other jobs. Raises UserError for what is no folder,
+    and for a board.
     """
     stores = [Store(source) for source in sources]
     for store in stores:
         if board := board_path(store.root):
             raise UserError(
-                f"{board}: a board has numbers and no records to merge; "
-                f"`latentbench publish DIR {board} --out SITE` makes one board of it and of runs"
+                f"{board}: expected the --out folder of a run; a board has numbers and no records, and "
+                f"`latentbench publish DIR... {board} --out SITE` makes one board of it and of runs"
             )
         if not store.root.is_dir():
             raise UserError(f"{store.root}: no such folder; expected the --out folder of a run")
