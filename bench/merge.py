@@ -44,8 +44,8 @@ def merge(sources: Sequence[Path], out: Path) -> Merged:
     for store in stores:
         if board := board_path(store.root):
             raise UserError(
-                f"{board}: a board has numbers and no records to merge; "
-                f"`latentbench publish DIR {board} --out SITE` makes one board of it and of runs"
+                f"{board}: expected the --out folder of a run; a board has numbers and no records, and "
+                f"`latentbench publish DIR... {board} --out SITE` makes one board of it and of runs"
             )
         if not store.root.is_dir():
             raise UserError(f"{store.root}: no such folder; expected the --out folder of a run")

@@ -28,6 +28,7 @@ from ..results.errors import UserError
 from ..results.record import Failure, InvalidRecord, JobResult, Record
 from ..results.store import Store, atomic_write
 from ..tasks.config import Precision
+from .commit import commit
 from .hardware import deterministic
 from .imports import repeat_imports
 from .job_files import placed
@@ -51,12 +52,13 @@ _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 def preload() -> None:
-    """Import what every job needs, without touching a GPU or starting a thread."""
+    """Import what every job needs, without touching a GPU or starting a thread; and note of which commit it is."""
     import torch
 
     from . import job_context  # noqa: F401
 
     torch.set_num_interop_threads(1)
+    commit()
 
 
 def preload_for(kind: str, config: Mapping[str, Any]) -> None:
@@ -232,6 +234,8 @@ def _facts(request: WorkerRequest, started: datetime, seconds: float) -> dict[st
         * (1 if sys.platform == "darwin" else 1024),
         "versions": {name: _version(name) for name in ("latentbench", "torch", "torchvision", "torchaudio", "numpy")},
     }
+    if (made_of := commit()) is not None:
+        facts["commit"] = made_of
     if request.divide > 1:
         facts["divided"] = request.divide
     if request.imports:

@@ -17,7 +17,7 @@ from ..store import Store
 from .answers import answers
 from .artifacts import forget, record_of
 from .calibrations import calibrations
-from .detail import detail
+from .detail import detail, versions_of
 from .differences import LINES, differences
 from .failures import failures
 from .libraries import datatables, plotly
@@ -110,9 +110,7 @@ def _run(source: str, suite: str, run: dict[str, Any]) -> dict[str, Any]:
     facts = [record.run for record in records]
     times = [str(f[name]) for f in facts for name in ("started", "finished") if name in f]
     seconds = [f["seconds"] for f in facts if isinstance(f.get("seconds"), int | float)]
-    versions = dict.fromkeys(
-        f"{name} {value}" for f in facts for name, value in sorted(dict(f.get("versions", {})).items())
-    )
+    versions = dict.fromkeys(text for f in facts for text in versions_of(f))
     return {
         "source": source,
         "suite": suite,

@@ -24,6 +24,7 @@ from .media import media
 CURVE = "curve.jsonl"
 
 _CURVE_POINTS = 200
+_COMMIT = 12  # characters of a hash that are shown
 _BINS = 32
 _ENDS = 8  # worst and best samples that are named
 
@@ -85,10 +86,18 @@ def _job(store: Store, kind: str, job: str, record: Record | None) -> dict[str, 
     }
     peak = run.get("peak_memory_bytes")
     plain["memory"] = round(peak / 2**20) if isinstance(peak, int | float) else None
-    plain["versions"] = dict(run.get("versions", {}))
+    plain["versions"] = versions_of(run)
     plain["digests"] = dict(record.digests)
     plain["bytes"] = sum(record.artifacts.values())
     return plain
+
+
+def versions_of(run: Mapping[str, Any]) -> list[str]:
+    """The packages that a job was done with, and of ours the commit where it is known."""
+    versions = sorted(dict(run.get("versions", {})).items())
+    commit = str(run.get("commit", ""))
+    short = f"{commit[:_COMMIT]}{'-dirty' if commit.endswith('-dirty') else ''}"
+    return [f"{name} {number}{f' ({short})' if commit and name == 'latentbench' else ''}" for name, number in versions]
 
 
 def _curve(store: Store, row: Row, records: Mapping[str, Record | None], kind: str) -> dict[str, list[float | None]]:

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from latentbench.bench import cli
+from latentbench.bench.merge import merge
 from latentbench.results.digest import file_digest
+from latentbench.results.errors import UserError
 from latentbench.results.metric import Metric
 from latentbench.results.record import Failure, Record
 from latentbench.results.rows import rows
@@ -135,3 +137,15 @@ def test_a_folder_is_not_merged_into_itself(two: tuple[Path, Path, Path], capsys
     assert "is one of those that are merged" in capsys.readouterr().err
     assert cli.main(["merge", str(a), str(a / "none"), "--out", str(a.parent / "d")]) == 2
     assert "no such folder" in capsys.readouterr().err
+
+
+def test_a_board_is_refused_with_what_takes_it(tmp_path: Path) -> None:
+    job(tmp_path / "a", "one")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "board.json").write_text("{}")
+    for board in (tmp_path / "site", tmp_path / "site" / "board.json"):
+        with pytest.raises(
+            UserError, match=r"board\.json: expected the --out folder .* `latentbench publish DIR\.\.\. "
+        ):
+            merge([tmp_path / "a", board], tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -149,7 +149,7 @@
       report.table("Jobs", ["kind", "key", "device", "host", "seconds", "memory [MiB]", "finished", "folder"],
         s.jobs.map((j) => [j.kind, j.key, j.device, j.host, report.number(j.seconds, 3), report.number(j.memory), (j.finished || "").slice(0, 19).replace("T", " "), j.folder]), { quiet: true }),
       report.table("SHA-256 of what was kept", ["file", "digest"], s.jobs.flatMap((j) => Object.entries(j.digests || {}).map(([file, digest]) => [`${j.kind}/${file}`, el("code", {}, digest)])), { quiet: true }),
-      el("p", { class: "small quiet" }, [...new Set(s.jobs.flatMap((j) => Object.entries(j.versions || {}).map(([n, v]) => `${n} ${v}`)))].join(" · ")),
+      el("p", { class: "small quiet" }, [...new Set(s.jobs.flatMap((j) => j.versions || []))].join(" · ")),
       s.config ? el("details", {}, el("summary", {}, "The tokenizer's configuration"), el("pre", {}, s.config)) : null,
       s.prior ? el("details", {}, el("summary", {}, "The prior's configuration"), el("pre", {}, s.prior)) : null));
   }

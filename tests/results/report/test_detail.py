@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from latentbench.results.groups import Group, aggregate
-from latentbench.results.report.detail import columns_of, detail, log_tail, read_curve
+from latentbench.results.report.detail import columns_of, detail, log_tail, read_curve, versions_of
 from latentbench.results.rows import rows
 
 
@@ -66,7 +66,9 @@ def test_provenance_names_jobs_versions_digests_and_the_configuration(found: dic
     seed = found["seeds"][0]
     jobs = {job["kind"]: job for job in seed["jobs"]}
     assert jobs.keys() == group.rows[0].jobs.keys()
-    assert jobs["tokenizer"]["versions"] == {"torch": "2.11.0"}
+    assert jobs["tokenizer"]["versions"] == ["torch 2.11.0"]
+    told = {"versions": {"torch": "2", "latentbench": "1"}, "commit": f"{'0123456789' * 4}-dirty"}
+    assert versions_of(told) == ["latentbench 1 (012345678901-dirty)", "torch 2"]
     assert jobs["tokenizer"]["memory"] == 256
     assert json.loads(seed["config"]) == {"tokenizer": {"recipe": "kl-vae"}}
 
