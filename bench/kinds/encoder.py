@@ -28,6 +28,10 @@ class Encoder(JobKind):
         config = check(EncoderConfig, merge({"training": asdict(EncoderConfig().training)}, table), where=where)
         if config.training.micro_batch is not None:
             raise UserError(f"{where}.training.micro_batch: a batch can't be divided here (its views are contrasted)")
+        if config.training.devices > 1:
+            raise UserError(
+                f"{where}.training.devices: several devices can't share a batch here (its views are contrasted)"
+            )
         return config
 
     def config(self, at: PlanContext) -> dict[str, Any]:
