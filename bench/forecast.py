@@ -109,7 +109,7 @@ class Forecast:
         shared = 0.0
         for name, job in jobs.items():
             seconds, measured = self.expected(job)
-            units = places if on_cpu and job.step_flops >= SMALL_STEP else 1
+            units = places if on_cpu and job.step_flops >= SMALL_STEP else min(job.devices, places)
             seconds /= 1 if measured else units
             shared += seconds * units / places
             paths[name] = seconds + max((paths.get(needed, 0.0) for needed in job.depends.values()), default=0.0)

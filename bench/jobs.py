@@ -17,7 +17,8 @@ class Job:
 
     `config`, `versions` and `depends` (role -> id of another job) make its identity; `runtime` holds what it needs but
     what can't change a number (paths), `title` what people read, `flops` and `memory` (bytes) what it is expected to
-    take, and `step_flops` the FLOPs of one optimiser step or batch, from which its thread count follows.
+    take, and `step_flops` the FLOPs of one optimiser step or batch, from which its thread count follows. `devices` are
+    how many share its batches; `memory` and `step_flops` are those of each.
     """
 
     kind: str
@@ -29,6 +30,7 @@ class Job:
     flops: float = 0.0
     step_flops: float = 0.0
     memory: int = 500_000_000
+    devices: int = 1
 
     @cached_property
     def key(self) -> str:

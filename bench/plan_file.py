@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PLANS = "plans"
 SCHEMA = 1
-_FIELDS = ("kind", "config", "versions", "depends", "title", "runtime", "flops", "step_flops", "memory")
+_FIELDS = ("kind", "config", "versions", "depends", "title", "runtime", "flops", "step_flops", "memory", "devices")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..results.canonical import pretty
 from ..results.digest import file_digest
@@ -37,6 +37,7 @@ from .worker_protocol import (
     FINISHED,
     INTERRUPTED,
     OUT_OF_MEMORY,
+    RANK_DIED,
     UNWRITABLE,
     ProgressFile,
     WorkerRequest,
@@ -44,6 +45,9 @@ from .worker_protocol import (
     remove_temporaries,
     write_shortage,
 )
+
+if TYPE_CHECKING:
+    from .rank_processes import Ranks
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
@@ -63,6 +67,7 @@ def work(data: Mapping[str, Any], *, listen: bool = True) -> int:
     Without `listen` the process's signals stay as they are: it is not the job's own.
     """
     from .job_context import DamagedDependencyError
+    from .rank_processes import Ranks, start_ranks
     from .training import InterruptedTrainingError
 
     started, clock = datetime.now(UTC), time.monotonic()
@@ -72,7 +77,7 @@ def work(data: Mapping[str, Any], *, listen: bool = True) -> int:
     request = WorkerRequest.from_json(data)
     store, job, folder = Store(request.root), request.job, request.folder
     _say(f"{started:%Y-%m-%d %H:%M:%S} {job.title} [{job.id}] attempt {request.attempt} on {request.device}")
-    unwritable = False
+    unwritable, ranks = False, Ranks()
     outcome: dict[str, Any]
     try:
         remove_temporaries(folder, shared=bool(request.lease))
@@ -80,7 +85,8 @@ def work(data: Mapping[str, Any], *, listen: bool = True) -> int:
         identity |= {"versions": dict(job.versions), "depends": dict(job.depends), "runtime": dict(job.runtime)}
         atomic_write(folder / "config.json", pretty(identity))
         repeat_imports(request.imports)
-        outcome = _execute(request, store, stop)
+        ranks = start_ranks(1 + len(request.peers), lambda own: _follow(request, store, own))
+        outcome = _execute(request, store, stop, ranks)
         stop.hold()
     except (InterruptedTrainingError, KeyboardInterrupt) as stopped:
         _say(str(stopped) or "stopped on request")
@@ -91,13 +97,12 @@ def work(data: Mapping[str, Any], *, listen: bool = True) -> int:
     except Exception as error:
         stop.hold()
         _say(traceback.format_exc())
-        if _is_of_memory(error):
-            write_shortage(folder, _failure(error).message)
-            return OUT_OF_MEMORY
-        if _is_of_device(error):
-            return BROKEN_DEVICE
-        unwritable = _is_unwritable(error)
-        outcome = {"status": "failed", "error": _failure(error)}
+        failure = ranks.other_failure() if _is_of_ranks(error) else _failure(error)
+        code = _code(error, folder)
+        if code in (OUT_OF_MEMORY, BROKEN_DEVICE):
+            return code
+        unwritable = code == UNWRITABLE
+        outcome = {"status": "failed", "error": failure}
     if request.lease and not Path(request.lease).exists():
         _say("others have taken the job over: it leaves no record")
         return INTERRUPTED
@@ -123,7 +128,37 @@ def work(data: Mapping[str, Any], *, listen: bool = True) -> int:
     return FINISHED if outcome["status"] == "finished" else FAILED
 
 
-def _execute(request: WorkerRequest, store: Store, stop: StopSignal) -> dict[str, Any]:
+def _follow(request: WorkerRequest, store: Store, ranks: Ranks) -> tuple[int, Failure | None]:
+    """Take part in the training of a job that rank 0 leads; returns how that ended: the code, and a failure."""
+    from .job_context import DamagedDependencyError
+    from .rank_processes import GRACE_SECONDS, FollowerDone
+
+    try:
+        _execute(replace(request, device=request.peers[ranks.number - 1]), store, StopSignal(), ranks)
+    except FollowerDone:
+        return FINISHED, None
+    except DamagedDependencyError:
+        return DAMAGED, None
+    except Exception as error:
+        if _is_of_ranks(error):
+            time.sleep(GRACE_SECONDS)  # the cause is told by the rank that has it
+            return RANK_DIED, None
+        _say(f"rank {ranks.number}: {traceback.format_exc()}")
+        return _code(error, request.folder), _failure(error)
+    return FINISHED, None  # a job without a training
+
+
+def _code(error: BaseException, folder: Path) -> int:
+    """The exit code that an exception calls for; what memory was asked for is written down."""
+    if _is_of_memory(error):
+        write_shortage(folder, _failure(error).message)
+        return OUT_OF_MEMORY
+    if _is_of_device(error):
+        return BROKEN_DEVICE
+    return UNWRITABLE if _is_unwritable(error) else FAILED
+
+
+def _execute(request: WorkerRequest, store: Store, stop: StopSignal, ranks: Ranks) -> dict[str, Any]:
     import torch
 
     from .job_context import JobContext
@@ -146,8 +181,9 @@ def _execute(request: WorkerRequest, store: Store, stop: StopSignal) -> dict[str
         folder=folder,
         cache=Path(request.cache),
         device=device,
-        progress=ProgressFile(folder),
+        progress=(lambda done, total, message: None) if ranks.number else ProgressFile(folder),
         stop=stop,
+        ranks=ranks,
         checkpoint_seconds=request.checkpoint_seconds,
         batch_size=max(1, JobContext.batch_size // request.divide),
         divide=request.divide,
@@ -204,7 +240,17 @@ def _is_of_device(error: BaseException) -> bool:
     return any(isinstance(cause, RuntimeError) and "CUDA error" in str(cause) for cause in _causes(error))
 
 
-def _failure(error: Exception) -> Failure:
+def _is_of_ranks(error: BaseException) -> bool:
+    """Whether the connection to another process of the job is gone: its own end is the cause."""
+    from torch.distributed import DistError
+
+    return any(
+        isinstance(cause, DistError) or (isinstance(cause, RuntimeError) and "gloo/transport" in str(cause))
+        for cause in _causes(error)
+    )
+
+
+def _failure(error: BaseException) -> Failure:
     place = traceback.extract_tb(error.__traceback__)
     where = f"{Path(place[-1].filename).name}:{place[-1].lineno}" if place else ""
     name = "UserError" if isinstance(error, UserError) else type(error).__name__
@@ -227,6 +273,8 @@ def _facts(request: WorkerRequest, started: datetime, seconds: float) -> dict[st
         * (1 if sys.platform == "darwin" else 1024),
         "versions": {name: _version(name) for name in ("latentbench", "torch", "torchvision", "torchaudio", "numpy")},
     }
+    if request.peers:
+        facts["devices"] = [request.device, *request.peers]
     if request.divide > 1:
         facts["divided"] = request.divide
     if request.imports:

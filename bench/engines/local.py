@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from ..worker_protocol import (
     FAILED,
     INTERRUPTED,
     OUT_OF_MEMORY,
+    RANK_DIED,
     UNWRITABLE,
     WorkerRequest,
     clean_attempt,
@@ -65,6 +66,15 @@ class LocalEngine(Engine):
         self.device = self.machine.devices[0].name.partition(":")[0]
         line = hardware.capped(self.machine, settings.jobs_per_device)
         self.notes = (line,) if line else ()
+
+    def check(self, jobs: Iterable[Job]) -> None:
+        """See `Engine.check`."""
+        on_cpu = self.device == "cpu"
+        places = self.machine.cores if on_cpu else len(self.machine.devices)
+        what = f"{places} {'CPU core' if on_cpu else 'CUDA device'}{'s' * (places != 1)}"
+        for job in jobs:
+            if job.devices > places:
+                raise UserError(f"{job.title}: training.devices = {job.devices}, and this run has {what}")
 
     def run(self, jobs: Mapping[str, Job]) -> Generator[Event, None, None]:
         """See `Engine.run`. Raises UserError when the output can't be written: then no job has a chance."""
@@ -210,6 +220,7 @@ class Scheduler:
             lease=lease,
             divide=self.shortages.parts(run.job.id),
             memory_fraction=run.allocation.memory_fraction,
+            peers=run.allocation.peers(run.job),
         )
 
     def _release(self, name: str) -> _Running:
@@ -230,7 +241,9 @@ class Scheduler:
             self.finished[name] = job
             run.allocation.slot.errors = 0
             yield Event(kind="finished", job=name, seconds=seconds)
-        elif status == OUT_OF_MEMORY or (status == -signal.SIGKILL and hardware.oom_kills() > run.oom_kills):
+        elif status == OUT_OF_MEMORY or (
+            status in (-signal.SIGKILL, RANK_DIED) and hardware.oom_kills() > run.oom_kills
+        ):
             yield from self._out_of_memory(name, run)
         elif status == BROKEN_DEVICE:
             yield from self._died(name, run, device_failed(self.slots, run.allocation), blame=True)
@@ -342,6 +355,8 @@ def _cause(status: int) -> str:
         return "killed (by signal 9: someone's kill, or out of memory)"
     if status < 0:
         return f"killed by signal {-status} ({signal.Signals(-status).name})"
+    if status == RANK_DIED:
+        return "one of its processes died (which one stands in its log)"
     if status == DAMAGED:
         return "what it reads was damaged again and again"
     if status == INTERRUPTED:

@@ -49,6 +49,8 @@ class Shortages:
 def device_failed(slots: Slots, allocation: Allocation) -> str:
     """Count an error of the GPU itself; what is said of it. After two in a row, another one takes its work."""
     slot = allocation.slot
+    if allocation.others:
+        return "error of one of its devices (which one stands in the job's log)"
     slot.errors += 1
     text = f"error of the device {slot.device} (it stands in the job's log)"
     if slot.errors < _MOST_ERRORS or len(slots.serving()) == 1:

@@ -28,11 +28,13 @@ CONTRACT = "contract"  # the kind that checks an adapter's tokenizer before anyt
 
 @dataclass(frozen=True, kw_only=True)
 class Price:
-    """What a job is expected to take: FLOPs in all and of one optimiser step or batch, and bytes of memory."""
+    """What a job is expected to take: FLOPs in all, and on each of its `devices` FLOPs of one optimiser step or batch,
+    and bytes of memory."""
 
     flops: float = 1e9
     step_flops: float = 0.0
     memory: int = 500_000_000
+    devices: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

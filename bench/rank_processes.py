@@ -1,0 +1,140 @@
+"""The processes of a job that several devices share: the worker is rank 0 and forks the others.
+
+They call the same job, each on its own device, and meet in `train` (see `tokenizers.ranks`). Rank 0 alone leaves
+anything behind; when it ends, however, the kernel ends the others. When one of the others dies, rank 0 ends within
+seconds without a record, so that the job begins again from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from ..results.record import Failure
+from .signals import die_with_parent, ignore_interrupts
+from .worker_protocol import FAILED, FINISHED, RANK_DIED
+
+_HOST = "127.0.0.1"
+# A rank may wait for as long as rank 0 prepares a training; a death is noticed in another way.
+_PATIENCE = timedelta(days=7)
+# Until a rank whose neighbour is gone ends too: in that time the neighbour's end has been told.
+GRACE_SECONDS = 10.0
+
+
+class FollowerDone(BaseException):
+    """The training of a rank that leaves nothing behind is over."""
+
+
+@dataclass(kw_only=True)
+class Ranks:
+    """This process among the `count` of its job. `server` is rank 0's end of the place where they meet."""
+
+    number: int = 0
+    count: int = 1
+    port: int = 0
+    server: int | None = None
+    failure: Failure | None = None
+    _told: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def joined(self, device: torch.device) -> Iterator[None]:
+        """Inside, the processes are a group of torch.distributed. Raises FollowerDone at its end in all but rank 0."""
+        if self.count == 1:
+            yield
+            return
+        store = dist.TCPStore(
+            *(_HOST, self.port, self.count, self.number == 0),
+            timeout=_PATIENCE,
+            master_listen_fd=self.server,
+        )
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=store, rank=self.number, world_size=self.count, timeout=_PATIENCE)
+        yield
+        # After an error the connections stay: the others would take their end for the cause.
+        dist.destroy_process_group()
+        if self.number:
+            raise FollowerDone
+
+    def other_failure(self) -> Failure:
+        """What another rank has failed of, when the connection to it is gone.
+
+        Does not return where it has died or run out of memory: this process ends then, with the code that says so.
+        """
+        self._told.wait(GRACE_SECONDS)
+        if self.failure is None:
+            os._exit(RANK_DIED)
+        return self.failure
+
+    def _watch(self, pipes: Mapping[int, int]) -> None:
+        """Read what the other ranks say at their end; `pipes` are by rank."""
+        for number, pipe in pipes.items():
+            threading.Thread(target=self._hear, args=(number, pipe), daemon=True).start()
+
+    def _hear(self, number: int, pipe: int) -> None:
+        with open(pipe, encoding="utf-8") as file:
+            text = file.read()
+        said = json.loads(text) if text else {"code": RANK_DIED}
+        if said["code"] == FINISHED:
+            return
+        if said["code"] != FAILED:
+            print(f"rank {number} has ended (exit code {said['code']}), and so does the job", flush=True)
+            os._exit(said["code"])
+        self.failure = Failure(**said["failure"])
+        self._told.set()
+        # The main thread records it, unless it waits for a device that hears nothing.
+        threading.Event().wait(2 * GRACE_SECONDS)
+        os._exit(RANK_DIED)
+
+
+def start_ranks(count: int, follow: Callable[[Ranks], tuple[int, Failure | None]]) -> Ranks:
+    """Rank 0 of `count`; each of the others is a process that calls `follow` and says at its end what that returns.
+
+    To be called before this process has threads or touches a GPU.
+    """
+    if count == 1:
+        return Ranks()
+    server = socket.create_server((_HOST, 0), backlog=count)
+    port = server.getsockname()[1]
+    parent = os.getpid()
+    pipes = {}
+    for number in range(1, count):
+        pipes[number], end = os.pipe()
+        if os.fork() == 0:
+            _follow(follow, Ranks(number=number, count=count, port=port), parent, end)
+        os.close(end)
+    _set_environment(0, count, port)
+    leader = Ranks(count=count, port=port, server=server.detach())
+    leader._watch(pipes)
+    return leader
+
+
+def _follow(follow: Callable[[Ranks], tuple[int, Failure | None]], own: Ranks, parent: int, end: int) -> None:
+    """What a forked rank does; never returns."""
+    try:
+        die_with_parent(parent)
+        ignore_interrupts()  # rank 0 decides what a signal to the group means
+        _set_environment(own.number, own.count, own.port)
+        code, failure = follow(own)
+        said = {"code": code} | ({} if failure is None else {"failure": vars(failure)})
+        os.write(end, json.dumps(said).encode())
+    finally:
+        os._exit(0)
+
+
+def _set_environment(number: int, count: int, port: int) -> None:
+    """torchrun's names, for parts that ask for them; all ranks are on this machine."""
+    names: dict[str, Any] = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+    names |= {"MASTER_ADDR": _HOST, "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in names.items()})
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        os.environ.setdefault(name, "lo")
