@@ -1,21 +1,23 @@
 """The processes of a job that several devices share: the worker is rank 0 and forks the others.
 
 They call the same job, each on its own device, and meet in `train` (see `tokenizers.ranks`). Rank 0 alone leaves
-anything behind; when it ends, however, the kernel ends the others. When one of the others dies, rank 0 ends within
-seconds without a record, so that the job begins again from its checkpoint.
+anything behind; when it ends, however that is, the kernel ends the others. When one of the others dies, rank 0 ends
+within seconds without a record, so that the job begins again from its checkpoint.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -31,6 +33,9 @@ _PATIENCE = timedelta(days=7)
 GRACE_SECONDS = 10.0
 
 
+Follow = Callable[["Ranks"], tuple[int, Failure | None]]
+
+
 class FollowerDone(BaseException):
     """The training of a rank that leaves nothing behind is over."""
 
@@ -44,7 +49,9 @@ class Ranks:
     port: int = 0
     server: int | None = None
     failure: Failure | None = None
+    _pids: list[int] = field(default_factory=list)
     _told: threading.Event = field(default_factory=threading.Event)
+    _closing: threading.RLock = field(default_factory=threading.RLock)
 
     @contextmanager
     def joined(self, device: torch.device) -> Iterator[None]:
@@ -72,13 +79,38 @@ class Ranks:
         """
         self._told.wait(GRACE_SECONDS)
         if self.failure is None:
-            os._exit(RANK_DIED)
+            self._exit(RANK_DIED)
         return self.failure
 
-    def _watch(self, pipes: Mapping[int, int]) -> None:
-        """Read what the other ranks say at their end; `pipes` are by rank."""
+    def start(self, follow: Follow) -> None:
+        """Fork the others, each of which calls `follow` and says at its end what that returns.
+
+        To be called by the first, before it has threads or touches a GPU; `close` ends what is left of them.
+        """
+        if self.count == 1:
+            return
+        server, parent, pipes = socket.create_server((_HOST, 0), backlog=self.count), os.getpid(), {}
+        self.port = server.getsockname()[1]
+        for number in range(1, self.count):
+            pipes[number], end = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                _follow(follow, Ranks(number=number, count=self.count, port=self.port), parent, end)
+            os.close(end)
+            self._pids.append(pid)
+        self.server = server.detach()
+        _set_environment(0, self.count, self.port)
         for number, pipe in pipes.items():
             threading.Thread(target=self._hear, args=(number, pipe), daemon=True).start()
+
+    def close(self) -> None:
+        """End the others and wait until they have gone."""
+        with self._closing:
+            while self._pids:
+                pid = self._pids.pop()
+                with suppress(ProcessLookupError, ChildProcessError):
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
 
     def _hear(self, number: int, pipe: int) -> None:
         with open(pipe, encoding="utf-8") as file:
@@ -86,39 +118,25 @@ class Ranks:
         said = json.loads(text) if text else {"code": RANK_DIED}
         if said["code"] == FINISHED:
             return
-        if said["code"] != FAILED:
-            print(f"rank {number} has ended (exit code {said['code']}), and so does the job", flush=True)
-            os._exit(said["code"])
-        self.failure = Failure(**said["failure"])
-        self._told.set()
-        # The main thread records it, unless it waits for a device that hears nothing.
-        threading.Event().wait(2 * GRACE_SECONDS)
-        os._exit(RANK_DIED)
+        if said["code"] == FAILED:
+            self.failure = Failure(**said["failure"])
+            self._told.set()
+            # The main thread records it, unless it waits for a device that hears nothing.
+            time.sleep(2 * GRACE_SECONDS)
+            said = {"code": RANK_DIED}
+        with self._closing:
+            if not self._pids:  # the job has ended, and so have they
+                return
+        print(f"rank {number} has ended (exit code {said['code']}), and so does the job", flush=True)
+        self._exit(said["code"])
+
+    def _exit(self, code: int) -> NoReturn:
+        """End this process, from whatever thread."""
+        self.close()
+        os._exit(code)
 
 
-def start_ranks(count: int, follow: Callable[[Ranks], tuple[int, Failure | None]]) -> Ranks:
-    """Rank 0 of `count`; each of the others is a process that calls `follow` and says at its end what that returns.
-
-    To be called before this process has threads or touches a GPU.
-    """
-    if count == 1:
-        return Ranks()
-    server = socket.create_server((_HOST, 0), backlog=count)
-    port = server.getsockname()[1]
-    parent = os.getpid()
-    pipes = {}
-    for number in range(1, count):
-        pipes[number], end = os.pipe()
-        if os.fork() == 0:
-            _follow(follow, Ranks(number=number, count=count, port=port), parent, end)
-        os.close(end)
-    _set_environment(0, count, port)
-    leader = Ranks(count=count, port=port, server=server.detach())
-    leader._watch(pipes)
-    return leader
-
-
-def _follow(follow: Callable[[Ranks], tuple[int, Failure | None]], own: Ranks, parent: int, end: int) -> None:
+def _follow(follow: Follow, own: Ranks, parent: int, end: int) -> NoReturn:
     """What a forked rank does; never returns."""
     try:
         die_with_parent(parent)

@@ -67,18 +67,27 @@ def work(data: Mapping[str, Any], *, listen: bool = True) -> int:
 
     Without `listen` the process's signals stay as they are: it is not the job's own.
     """
-    from .job_context import DamagedDependencyError
-    from .rank_processes import Ranks, start_ranks
-    from .training import InterruptedTrainingError
+    from .rank_processes import Ranks
 
-    started, clock = datetime.now(UTC), time.monotonic()
     stop = StopSignal()
     if listen:
         stop.listen()
     request = WorkerRequest.from_json(data)
+    ranks = Ranks(count=1 + len(request.peers))
+    try:
+        return _attempt(request, stop, ranks)
+    finally:
+        ranks.close()
+
+
+def _attempt(request: WorkerRequest, stop: StopSignal, ranks: Ranks) -> int:
+    from .job_context import DamagedDependencyError
+    from .training import InterruptedTrainingError
+
+    started, clock = datetime.now(UTC), time.monotonic()
     store, job, folder = Store(request.root), request.job, request.folder
     _say(f"{started:%Y-%m-%d %H:%M:%S} {job.title} [{job.id}] attempt {request.attempt} on {request.device}")
-    unwritable, ranks = False, Ranks()
+    unwritable = False
     outcome: dict[str, Any]
     try:
         remove_temporaries(folder, shared=bool(request.lease))
@@ -86,7 +95,7 @@ def work(data: Mapping[str, Any], *, listen: bool = True) -> int:
         identity |= {"versions": dict(job.versions), "depends": dict(job.depends), "runtime": dict(job.runtime)}
         atomic_write(folder / "config.json", pretty(identity))
         repeat_imports(request.imports)
-        ranks = start_ranks(1 + len(request.peers), lambda own: _follow(request, store, own))
+        ranks.start(lambda own: _follow(request, store, own))
         outcome = _execute(request, store, stop, ranks)
         stop.hold()
     except (InterruptedTrainingError, KeyboardInterrupt) as stopped:

@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from latentbench.bench.rank_processes import FollowerDone, Ranks, start_ranks
+from latentbench.bench.rank_processes import Follow, FollowerDone, Ranks
 from latentbench.bench.worker_protocol import FAILED, FINISHED, OUT_OF_MEMORY, RANK_DIED
 from latentbench.results.record import Failure
 from latentbench.tokenizers import ranks
 
 CPU = torch.device("cpu")
 FAILURE = Failure(type="ValueError", message="no good", where="net.py:3")
-Follow = Callable[[Ranks], tuple[int, Failure | None]]
 
 
 def led(lead: Callable[[Ranks], int], follow: Follow, *, count: int = 2) -> int:
@@ -28,7 +27,10 @@ def led(lead: Callable[[Ranks], int], follow: Follow, *, count: int = 2) -> int:
         status = 99
         try:
             torch.set_num_threads(1)
-            status = lead(start_ranks(count, follow))
+            own = Ranks(count=count)
+            own.start(follow)
+            status = lead(own)
+            own.close()
         finally:
             os._exit(status)
     deadline = time.monotonic() + 60
@@ -74,7 +76,8 @@ def test_ranks_meet_and_all_but_the_first_are_done_then(tmp_path: Path) -> None:
 
 
 def test_one_rank_is_the_process_itself() -> None:
-    own = start_ranks(1, lambda own: pytest.fail("nobody follows"))
+    own = Ranks()
+    own.start(lambda own: pytest.fail("nobody follows"))
     with own.joined(CPU):
         assert (own.count, ranks.count(), ranks.number()) == (1, 1, 0)
 
@@ -128,3 +131,17 @@ def test_a_signal_to_the_group_is_the_first_rank_s_to_answer() -> None:
         return 7 if own.other_failure() == FAILURE else 8
 
     assert led(lead, follow) == 7
+
+
+def test_none_is_left_when_the_job_has_ended(tmp_path: Path) -> None:
+    def follow(own: Ranks) -> tuple[int, Failure | None]:
+        (tmp_path / str(os.getpid())).touch()
+        return waiting(own), None
+
+    def lead(own: Ranks) -> int:
+        while len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.01)
+        return 5
+
+    assert led(lead, follow, count=3) == 5, "and their end is no death"
+    assert not any(Path("/proc", path.name).exists() for path in tmp_path.iterdir())
