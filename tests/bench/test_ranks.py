@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -22,7 +23,9 @@ from latentbench.results.errors import UserError
 from latentbench.tasks.priors.build import build_prior
 from latentbench.tasks.priors.config import check_supported, priors, rank_coupled
 from latentbench.tokenizers import ranks
+from latentbench.tokenizers.build import build
 from latentbench.tokenizers.interface import Trainable
+from latentbench.tokenizers.options import merge
 from latentbench.tokenizers.part import Part, plain
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
@@ -86,10 +89,13 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     other.join()
 
 
-def trained(make: Callable[[], Trainable], data: Any, devices: int) -> dict[str, Tensor]:
+def trained(
+    make: Callable[[], Trainable], data: Any, options: Mapping[str, Any] = MappingProxyType({}), *, devices: int
+) -> dict[str, Tensor]:
     """What two steps from the middle of a training give: losses, the first step's gradients, the state afterwards."""
     torch.manual_seed(0)
-    config = TrainingConfig(steps=10, batch_size=8, ema=0.0, warmup=0.0, lr=1e-5, devices=devices)
+    common = {"steps": 10, "batch_size": 8, "ema": 0.0, "warmup": 0.0, "lr": 1e-5, "devices": devices}
+    config = TrainingConfig(**common | dict(options))
     loop = _Loop(make().train(), Fixed(data, 8), config, seed=1, device=CPU)
     loop.state.steps, loop.state.step = 10, 6
     loop.step()
@@ -118,11 +124,11 @@ def assert_same(pair: Pair, make: Callable[..., Any], *args: Any) -> None:
 
 
 def _whole(make: Callable[..., Any], args: tuple[Any, ...]) -> dict[str, Tensor]:
-    return trained(*make(*args), 1)
+    return trained(*make(*args), devices=1)
 
 
 def _shared(make: Callable[..., Any], args: tuple[Any, ...]) -> dict[str, Tensor]:
-    return trained(*make(*args), 2)
+    return trained(*make(*args), devices=2)
 
 
 def _of_recipe(recipe: str, signal: SignalSpec) -> tuple[Callable[[], Trainable], Tensor]:
@@ -147,6 +153,35 @@ def test_two_devices_train_a_recipe_as_one_does_or_say_why_not(
     with pytest.raises(UserError, match=r"training\.devices: several devices can't share a batch here \(diffusion: in"):
         resolve(recipe, signal, {**_small(recipe), "training": {"batch_size": 8, "devices": 2}})
     return None
+
+
+def _with_options(
+    recipe: str, signal: SignalSpec, options: dict[str, Any]
+) -> tuple[Callable[[], Trainable], Tensor, dict[str, Any]]:
+    def make() -> Trainable:
+        torch.manual_seed(3)
+        return perturbed(build(resolve(recipe, signal, merge(_small(recipe), options))))
+
+    return make, _of_recipe(recipe, signal)[1], options.get("training", {})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("recipe", "options"),
+    [
+        ("kl-vae", {"training": {"batch_size": 8, "micro_batch": 2}}),
+        ("ae", {"latent_noise": 0.3}),
+        ("lfq", {"bottleneck": {"joint": True, "heads": 2}}),
+        ("vqgan", {"auxiliary": {"adversary": {"net": "style"}}}),
+        ("linear-ae", {"auxiliary": {"adversary": {"start": 0.0}}}),
+        ("eq-vae", {"regularisers": {"equivariance": {"match": "latent", "probability": 0.9, "guard": 1.0}}}),
+        ("va-vae", {"regularisers": {"alignment": {"adaptive": True}}}),
+    ],
+)
+def test_two_devices_train_with_options_as_one_does(
+    recipe: str, options: dict[str, Any], make_signal: Callable[..., SignalSpec], pair: Pair
+) -> None:
+    assert_same(pair, _with_options, recipe, make_signal("image", (16, 16)), options)
 
 
 def _of_prior(name: str, spec: LatentSpec) -> tuple[Callable[[], Trainable], Any]:
@@ -193,6 +228,7 @@ def _fitted(folder: Path, breaks_at: int | None) -> dict[str, Tensor] | None:
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
+@pytest.mark.slow
 def test_a_training_of_two_devices_goes_on_to_the_same_bits(pair: Pair, tmp_path: Path) -> None:
     for name in ("whole", "broken"):
         (tmp_path / name).mkdir()
