@@ -163,8 +163,8 @@ def _stage(
 
 
 def _at_a_time(config: TrainingConfig) -> int:
-    """How many samples of a batch are computed at once."""
-    return config.micro_batch or config.batch_size
+    """How many samples of a batch a device computes at once."""
+    return config.micro_batch or config.device_batch
 
 
 class _Saved:

@@ -173,7 +173,7 @@ def sized(
         if footprint is not None:
             flops = job.flops
             if job.kind in TRAINING and job.step_flops > 0 and footprint.flops > 0:
-                flops *= footprint.flops / job.step_flops
+                flops *= footprint.flops / (job.step_flops * job.devices)
             job = replace(job, memory=int(footprint.memory(device) * ratio), flops=flops)
         result[name] = job
     return result

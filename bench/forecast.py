@@ -136,8 +136,11 @@ class Forecast:
 
 
 def places_of(job: Job, machine: Machine) -> int:
-    """How many of the machine's places the job takes: all cores of a CPU for a large one, else one core, or GPU."""
-    return machine.cores if machine.devices[0].name == "cpu" and job.step_flops >= SMALL_STEP else 1
+    """How many of the machine's places the job takes: all cores of a CPU for a large one, else a core or a GPU for each
+    of its processes."""
+    if machine.devices[0].name != "cpu":
+        return min(job.devices, len(machine.main_devices))
+    return machine.cores if job.step_flops >= SMALL_STEP else min(job.devices, machine.cores)
 
 
 def clock(seconds: float) -> str:

@@ -38,6 +38,7 @@ from .datasets import CachedDataset, open_dataset
 from .datasets.config import DataConfig
 from .job_files import FILES, by_place
 from .jobs import Job
+from .rank_processes import Ranks
 from .signals import StopSignal
 from .training import train
 
@@ -52,7 +53,8 @@ class DamagedDependencyError(RuntimeError):
 class JobContext:
     """A job with everything it may reach. `batch_size` is that of encoding, which no number depends on;
     `divide` has a training's batches computed in so many parts where they can be (see `training.micro_batch`);
-    `verified` names the jobs whose artifacts were compared with their digests."""
+    `ranks` are the processes that share its batches; `verified` names the jobs whose artifacts were compared with
+    their digests."""
 
     job: Job
     store: Store
@@ -64,6 +66,7 @@ class JobContext:
     checkpoint_seconds: float
     batch_size: int = 64
     divide: int = 1
+    ranks: Ranks = field(default_factory=Ranks)
     verified: set[str] = field(default_factory=set)
 
     @property
@@ -161,7 +164,7 @@ class JobContext:
 
     def fit(self, model: Trainable, source: Any, config: TrainingConfig, *, seed: int) -> FitReport:
         """The one training loop, in this job's folder."""
-        with self.stop.held():
+        with self.stop.held(), self.ranks.joined(self.device):
             return train(
                 model,
                 source,

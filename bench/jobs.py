@@ -18,7 +18,8 @@ class Job:
     `config`, `versions` and `depends` (role -> id of another job) make its identity; `runtime` holds what it needs but
     what can't change a number (paths), `title` what people read, `flops` and `memory` (bytes) what it is expected to
     take, `step_flops` the FLOPs of one optimiser step or batch, from which its thread count follows, and `on_cpu`
-    whether a GPU would be of no use to it.
+    whether a GPU would be of no use to it. `devices` are how many share its batches; `memory` and `step_flops` are
+    those of each.
     """
 
     kind: str
@@ -31,6 +32,7 @@ class Job:
     step_flops: float = 0.0
     memory: int = 500_000_000
     on_cpu: bool = False
+    devices: int = 1
 
     @cached_property
     def key(self) -> str:

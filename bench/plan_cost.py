@@ -63,6 +63,11 @@ class PlanCost:
                 f"first {worst.title} ({_gb(worst.memory)}); training.micro_batch, training.checkpointing or "
                 "a smaller width helps"
             )
+        places = self.machine.cores if device.name == "cpu" else len(self.machine.devices)
+        wide = [job for job in self.jobs.values() if job.devices > places]
+        if wide:
+            most = max(wide, key=lambda job: job.devices)
+            lines.append(f"devices: {most.title} needs {most.devices} (training.devices), and here are {places}")
         return lines
 
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 PLANS = "plans"
 SCHEMA = 1
-_FIELDS = ("kind", "config", "versions", "depends", "title", "runtime", "flops", "step_flops", "memory", "on_cpu")
+_NUMBERS = ("flops", "step_flops", "memory", "on_cpu", "devices")
+_FIELDS = ("kind", "config", "versions", "depends", "title", "runtime", *_NUMBERS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +127,7 @@ def job_to_json(job: Job) -> Any:
 
 def job_from_json(facts: Mapping[str, Any]) -> Job:
     """The inverse. Raises ValueError for a job whose key is another here."""
-    job = Job(**{name: facts[name] for name in _FIELDS if name in facts})  # older ones lack `on_cpu`
+    job = Job(**{name: facts[name] for name in _FIELDS if name in facts})  # older ones lack some
     if job.key != facts["key"]:
         raise ValueError(f"{job.title} has another key here: another version of latentbench has planned it")
     return job

@@ -109,6 +109,8 @@ def run_suite(
     with locked(root, shared=runner.shares):
         prints = fingerprints(loaded, console, cache)
         plan = make_plan(loaded, prints)
+        if not plan_only:
+            runner.check(plan.jobs.values())
         _write_suite(store, plan, extend=extend)
         write_plan(plan, engine, runner.settings)
         runner.finished = _intact(store, plan.jobs, console)

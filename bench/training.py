@@ -11,21 +11,21 @@ import copy
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..results.record import explain
-from ..tasks.interface import AHEAD, BatchSource, FitReport, batches
+from ..tasks.interface import BatchSource, FitReport
+from ..tokenizers import ranks
 from ..tokenizers.interface import Trainable
 from ..tokenizers.micro_batch import MicroBatch, divided
 from ..tokenizers.recompute import recomputing
@@ -33,6 +33,7 @@ from ..tokenizers.seeding import derive_seed
 from ..tokenizers.training import TrainingConfig
 from . import flops
 from .checkpoint import InvalidCheckpoint, check_alike, read_checkpoint, write_checkpoint
+from .step_batches import Passes, StepBatches
 from .training_log import TrainingLog
 from .worker_protocol import CHECKPOINT
 
@@ -94,6 +95,9 @@ def train(
     damaged or of another training counts as none. `divide` has a batch computed in about that many parts more than
     `config` says, where `model` allows it (see `micro_batch`). Raises DivergedError, InterruptedTrainingError, and
     UserError when the folder can't be written.
+
+    With `config.devices` above 1 each of so many processes of one group (see `rank_processes`) calls this alike. Rank 0
+    alone writes, tells and ends the training; `folder` is the same for all.
     """
     if len(source) == 0:
         raise ValueError("training needs at least one sample")
@@ -101,20 +105,22 @@ def train(
     model.to(device)
     loop = _Loop(model, source, config, seed=seed, device=device, divide=divide)
     checkpoint = folder / CHECKPOINT
-    if not loop.resume(checkpoint):
+    if not loop.resume_all(checkpoint):
         loop.start()
-        if loop.state.steps:
+        if loop.state.steps and not ranks.number():
             loop.save(checkpoint, started)
+    model.train()
+    if ranks.number():
+        loop.follow()
+        return loop.report(time.monotonic() - started)
     state = loop.state
     curve = TrainingLog(folder, state.rows)
-    log_every = max(1, state.steps // 50)
     saved_at = logged_at = time.monotonic()
     logged_step = state.step
-    model.train()
     while state.step < state.steps:
         loop.step()
         now = time.monotonic()
-        if state.step % log_every == 0 or state.step == state.steps:
+        if loop.is_logged():
             row = loop.log()
             now = time.monotonic()  # reading the losses has waited for the device
             rate = (state.step - logged_step) * config.batch_size / max(now - logged_at, 1e-9)
@@ -128,24 +134,19 @@ def train(
         if asked:
             raise InterruptedTrainingError(f"stopped at step {state.step} of {state.steps}")
     loop.finish()
-    return FitReport(
-        steps=state.steps,
-        samples=state.steps * config.batch_size,
-        flops=state.steps * state.flops_per_step,
-        losses={k: v for k, v in (state.rows[-1] if state.rows else {}).items() if k not in ("step", "lr")},
-        curve=tuple(state.rows),
-        seconds=state.seconds + time.monotonic() - started,
-    )
+    return loop.report(time.monotonic() - started)
 
 
 def micro_batch(model: Trainable, config: TrainingConfig, divide: int = 1) -> int:
-    """How many samples of a batch are computed at a time: what `config` says, or the largest part of it that is at
-    most a `divide`-th of it and divides it. Raises ValueError where the model's batches can't be divided."""
-    size = config.micro_batch or config.batch_size
+    """How many samples of a batch a device computes at a time: what `config` says, or the largest part of it that is
+    at most a `divide`-th of it and divides it. Raises ValueError where the model's batches can't be divided."""
+    size = config.micro_batch or config.device_batch
+    if config.devices > 1 and model.rank_coupled is not None:
+        raise ValueError(f"several devices can't share a batch here ({model.rank_coupled})")
     if model.batch_coupled is not None:
-        if config.micro_batch not in (None, config.batch_size):
+        if config.micro_batch not in (None, config.device_batch):
             raise ValueError(f"a batch can't be divided here ({model.batch_coupled})")
-        return config.batch_size
+        return config.device_batch
     return next(part for part in range(max(1, size // divide), 0, -1) if size % part == 0)
 
 
@@ -160,6 +161,8 @@ class _Loop:
         device: torch.device,
         divide: int = 1,
     ) -> None:
+        if ranks.count() != config.devices:
+            raise ValueError(f"training.devices is {config.devices}, and the processes here are {ranks.count()}")
         self.micro_batch = micro_batch(model, config, divide)
         self.model, self.source, self.config, self.seed, self.device = model, source, config, seed, device
         self.state = _State()
@@ -175,8 +178,15 @@ class _Loop:
         self.parameters: list[Tensor] = [p for params in self.param_groups.values() for p in params]
         self.average = [p.detach().clone() for p in self.parameters] if config.ema else []
         self._choose_precision()
-        self._orders: dict[int, np.ndarray] = {}
-        self._augment_seed = derive_seed(seed, "augment") >> 1  # leaves room for the positions that are added
+        self.batches = StepBatches(source, config.batch_size, seed=seed, device=device)
+
+    def resume_all(self, path: Path) -> bool:
+        """`resume` on all ranks, if the first finds something: they read it before its next step can be written."""
+        first = ranks.number() == 0
+        resumed = bool(ranks.told(first and self.resume(path)))
+        if resumed and not first and not self.resume(path):
+            raise RuntimeError(f"{path}: rank {ranks.number()} can't read it")
+        return resumed
 
     def _choose_precision(self) -> None:
         """Autocast for what `config` asks for; "auto" looks at the step's FLOPs, once they are counted."""
@@ -199,9 +209,21 @@ class _Loop:
     def start(self) -> None:
         """What comes before the first step of a training that does not go on from a checkpoint."""
         self._draw_from("prepare")
-        with torch.no_grad():
-            self.model.on_train_start(_Passes(self.source, self.config.batch_size, self.device))
-        self._plan_steps()
+        if ranks.number() == 0:
+            with ranks.alone(), torch.no_grad():
+                self.model.on_train_start(Passes(self.source, self.config.batch_size, self.device))
+        self._agree()
+        with ranks.alone():
+            self._plan_steps()
+
+    def _agree(self) -> None:
+        """Give all ranks rank 0's state: on a GPU, sums in another order make them drift apart by rounding."""
+        ranks.broadcast_(self.model.state_dict().values())
+
+    def follow(self) -> None:
+        """The steps of a training that rank 0 leads."""
+        while self.state.step < self.state.steps:
+            self.step()
 
     def _plan_steps(self) -> None:
         """Count the FLOPs of one step and turn a FLOP budget into steps."""
@@ -228,7 +250,7 @@ class _Loop:
         """Those of one micro-batch, times their number; what is computed a second time doesn't count."""
         probe = copy.deepcopy(self.model)
         self._draw_from("flops")
-        batch = self.source.batch(self._indices(0)[: self.micro_batch], self.device)
+        batch = self.batches.first(self.micro_batch)
         step = math.ceil(stage * _PROBED_STEPS)
         again: list[FlopCounterMode] = []
 
@@ -258,7 +280,7 @@ class _Loop:
         """One step of every parameter group; the losses are summed on the device (nothing here waits for it)."""
         c, state = self.config, self.state
         self._draw_from("step", state.step)
-        batch = self._batch(state.step)
+        batch = self.batches.at(state.step, state.steps)
         lr = self.lr(state.step)
         logged: dict[str, Tensor] = {}
         for group, optimiser in self.optimisers.items():
@@ -267,6 +289,7 @@ class _Loop:
             if "loss" not in losses:
                 continue
             params = self.param_groups[group]
+            losses = self._averaged(params, losses)
             norm = torch.nn.utils.clip_grad_norm_(params, c.clip) if c.clip else None
             for options in optimiser.param_groups:
                 options["lr"] = lr
@@ -284,11 +307,22 @@ class _Loop:
             self.sums[name] = self.sums[name] + value if name in self.sums else value
             state.summed[name] = state.summed.get(name, 0) + 1
         state.step += 1
+        if self.is_logged():
+            self._agree()
+
+    def is_logged(self) -> bool:
+        """Whether a row of the curve ends with the last step."""
+        state = self.state
+        return state.step % max(1, state.steps // 50) == 0 or state.step == state.steps
 
     def _gradients(self, batch: Any, group: str) -> dict[str, Tensor]:
-        """The losses of `group`, detached, and their gradients in its parameters: a micro-batch at a time."""
+        """The losses of `group`, detached, and their gradients in its parameters: a micro-batch at a time.
+
+        With several ranks, those of the own samples: numbers are drawn for all, and these have their rows of them.
+        """
         parts = divided(batch, self.micro_batch)
-        if len(parts) == 1:
+        before, total = ranks.number() * len(parts), ranks.count() * len(parts)
+        if total == 1:
             return self._gradients_of(batch, group, 1)
         devices = [self.device] if self.device.type == "cuda" else []
         means: dict[str, Tensor] = {}
@@ -296,12 +330,20 @@ class _Loop:
             last = number == len(parts) - 1
             with (
                 nullcontext() if last else torch.random.fork_rng(devices=devices),
-                MicroBatch(number, len(parts), self.micro_batch),
+                MicroBatch(before + number, total, self.micro_batch),
             ):
                 losses = self._gradients_of(part, group, len(parts))
             for name, value in losses.items():
                 means[name] = means.get(name, 0) + value / len(parts)
         return means
+
+    def _averaged(self, params: list[nn.Parameter], losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The losses' means over the ranks; their gradients in `params` become means too."""
+        if ranks.count() == 1:
+            return losses
+        values = torch.stack(list(losses.values()))
+        ranks.average_([*(p.grad for p in params if p.grad is not None), values])
+        return dict(zip(losses, values.unbind(), strict=True))
 
     def _gradients_of(self, batch: Any, group: str, parts: int) -> dict[str, Tensor]:
         with recomputing(self.config.checkpointing):
@@ -341,47 +383,21 @@ class _Loop:
                 torch._foreach_copy_(self.parameters, self.average)
         self.model.eval()
         self._draw_from("conclude")
-        with torch.no_grad():
-            self.model.on_train_end(_Passes(self.source, self.config.batch_size, self.device))
+        with ranks.alone(), torch.no_grad():
+            self.model.on_train_end(Passes(self.source, self.config.batch_size, self.device))
         self.model.drop_training_modules()
 
-    def _batch(self, step: int) -> Any:
-        """The batch of a step; a source that decodes files begins with those of the steps after it."""
-        expect = getattr(self.source, "expect", None)
-        if expect is not None:
-            for coming in range(step, min(step + 1 + AHEAD, self.state.steps)):
-                expect(self._indices(coming), self._draws(coming))
-        draws = self._draws(step)
-        if draws is None:
-            return self.source.batch(self._indices(step), self.device)
-        augmented: Any = self.source
-        return augmented.batch(self._indices(step), self.device, draws)
-
-    def _draws(self, step: int) -> np.ndarray | None:
-        """A number for each sample of the step, of which its augmentation is a function; None without one."""
-        if not getattr(self.source, "augments", False):
-            return None
-        b = self.config.batch_size
-        return self._augment_seed + np.arange(step * b, (step + 1) * b, dtype=np.int64)
-
-    def _indices(self, step: int) -> np.ndarray:
-        """Positions [step * B, (step + 1) * B) of the endless concatenation of shuffled epochs."""
-        n, b = len(self.source), self.config.batch_size
-        picked = []
-        position, end = step * b, (step + 1) * b
-        while position < end:
-            epoch, offset = divmod(position, n)
-            take = min(n - offset, end - position)
-            picked.append(self._order(epoch)[offset : offset + take])
-            position += take
-        return np.concatenate(picked)
-
-    def _order(self, epoch: int) -> np.ndarray:
-        """The order of the samples in an epoch; two are remembered, since batches are asked for ahead."""
-        if epoch not in self._orders:
-            order = np.random.default_rng(derive_seed(self.seed, "order", epoch)).permutation(len(self.source))
-            self._orders = {**dict(list(self._orders.items())[-1:]), epoch: order}
-        return self._orders[epoch]
+    def report(self, seconds: float) -> FitReport:
+        """What the training was, of which the last `seconds` were this process's."""
+        state = self.state
+        return FitReport(
+            steps=state.steps,
+            samples=state.steps * self.config.batch_size,
+            flops=state.steps * state.flops_per_step,
+            losses={k: v for k, v in (state.rows[-1] if state.rows else {}).items() if k not in ("step", "lr")},
+            curve=tuple(state.rows),
+            seconds=state.seconds + seconds,
+        )
 
     def save(self, path: Path, started: float) -> None:
         """Write the checkpoint atomically; `started` is when this process began training."""
@@ -456,18 +472,3 @@ class _Loop:
             raise InvalidCheckpoint("the optimiser's state is missing")
         check_alike(tensors, expected)
         return state
-
-
-class _Passes:
-    """All batches of a source, shuffled in the same way each time; can be iterated several times.
-
-    What starts on the first of them would else see few classes of a set that lies class by class. The order is no
-    seed's: a closed form has no seed.
-    """
-
-    def __init__(self, source: BatchSource, size: int, device: torch.device) -> None:
-        self.source, self.size, self.device = source, size, device
-
-    def __iter__(self) -> Iterator[Any]:
-        order = np.random.default_rng(derive_seed(0, "passes")).permutation(len(self.source))
-        yield from batches(self.source, self.size, self.device, order=order)

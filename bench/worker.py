@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..results.canonical import pretty
 from ..results.digest import file_digest
@@ -40,6 +40,7 @@ from .worker_protocol import (
     FINISHED,
     INTERRUPTED,
     OUT_OF_MEMORY,
+    RANK_DIED,
     UNWRITABLE,
     ProgressFile,
     WorkerRequest,
@@ -47,6 +48,9 @@ from .worker_protocol import (
     remove_temporaries,
     write_shortage,
 )
+
+if TYPE_CHECKING:
+    from .rank_processes import Ranks
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
@@ -74,14 +78,24 @@ def work(data: Mapping[str, Any], *, listen: bool = True) -> int:
 
     Without `listen` the process's signals stay as they are: it is not the job's own.
     """
-    from .job_context import DamagedDependencyError
-    from .training import InterruptedTrainingError
+    from .rank_processes import Ranks
 
-    started, clock = datetime.now(UTC), time.monotonic()
     stop = StopSignal()
     if listen:
         stop.listen()
     request = WorkerRequest.from_json(data)
+    ranks = Ranks(count=1 + len(request.peers))
+    try:
+        return _attempt(request, stop, ranks)
+    finally:
+        ranks.close()
+
+
+def _attempt(request: WorkerRequest, stop: StopSignal, ranks: Ranks) -> int:
+    from .job_context import DamagedDependencyError
+    from .training import InterruptedTrainingError
+
+    started, clock = datetime.now(UTC), time.monotonic()
     store, job, folder = Store(request.root), request.job, request.folder
     _say(f"{started:%Y-%m-%d %H:%M:%S} {job.title} [{job.id}] attempt {request.attempt} on {request.device}")
     unwritable = False
@@ -92,7 +106,8 @@ def work(data: Mapping[str, Any], *, listen: bool = True) -> int:
         identity |= {"versions": dict(job.versions), "depends": dict(job.depends), "runtime": dict(job.runtime)}
         atomic_write(folder / "config.json", pretty(identity))
         repeat_imports(request.imports)
-        outcome = _execute(request, store, stop)
+        ranks.start(lambda own: _follow(request, store, own))
+        outcome = _execute(request, store, stop, ranks)
         stop.hold()
     except (InterruptedTrainingError, KeyboardInterrupt) as stopped:
         _say(str(stopped) or "stopped on request")
@@ -103,13 +118,12 @@ def work(data: Mapping[str, Any], *, listen: bool = True) -> int:
     except Exception as error:
         stop.hold()
         _say(traceback.format_exc())
-        if _is_of_memory(error):
-            write_shortage(folder, _failure(error).message)
-            return OUT_OF_MEMORY
-        if _is_of_device(error):
-            return BROKEN_DEVICE
-        unwritable = _is_unwritable(error)
-        outcome = {"status": "failed", "error": _failure(error)}
+        failure = ranks.other_failure() if _is_of_ranks(error) else _failure(error)
+        code = _code(error, folder)
+        if code in (OUT_OF_MEMORY, BROKEN_DEVICE):
+            return code
+        unwritable = code == UNWRITABLE
+        outcome = {"status": "failed", "error": failure}
     if request.lease and not Path(request.lease).exists():
         _say("others have taken the job over: it leaves no record")
         return INTERRUPTED
@@ -135,7 +149,37 @@ def work(data: Mapping[str, Any], *, listen: bool = True) -> int:
     return FINISHED if outcome["status"] == "finished" else FAILED
 
 
-def _execute(request: WorkerRequest, store: Store, stop: StopSignal) -> dict[str, Any]:
+def _follow(request: WorkerRequest, store: Store, ranks: Ranks) -> tuple[int, Failure | None]:
+    """Take part in the training of a job that rank 0 leads; returns how that ended: the code, and a failure."""
+    from .job_context import DamagedDependencyError
+    from .rank_processes import GRACE_SECONDS, FollowerDone
+
+    try:
+        _execute(replace(request, device=request.peers[ranks.number - 1]), store, StopSignal(), ranks)
+    except FollowerDone:
+        return FINISHED, None
+    except DamagedDependencyError:
+        return DAMAGED, None
+    except Exception as error:
+        if _is_of_ranks(error):
+            time.sleep(GRACE_SECONDS)  # the cause is told by the rank that has it
+            return RANK_DIED, None
+        _say(f"rank {ranks.number}: {traceback.format_exc()}")
+        return _code(error, request.folder), _failure(error)
+    return FINISHED, None  # a job without a training
+
+
+def _code(error: BaseException, folder: Path) -> int:
+    """The exit code that an exception calls for; what memory was asked for is written down."""
+    if _is_of_memory(error):
+        write_shortage(folder, _failure(error).message)
+        return OUT_OF_MEMORY
+    if _is_of_device(error):
+        return BROKEN_DEVICE
+    return UNWRITABLE if _is_unwritable(error) else FAILED
+
+
+def _execute(request: WorkerRequest, store: Store, stop: StopSignal, ranks: Ranks) -> dict[str, Any]:
     import torch
 
     from . import cuda_state
@@ -153,8 +197,9 @@ def _execute(request: WorkerRequest, store: Store, stop: StopSignal) -> dict[str
         folder=folder,
         cache=Path(request.cache),
         device=device,
-        progress=ProgressFile(folder),
+        progress=(lambda done, total, message: None) if ranks.number else ProgressFile(folder),
         stop=stop,
+        ranks=ranks,
         checkpoint_seconds=request.checkpoint_seconds,
         batch_size=max(1, JobContext.batch_size // request.divide),
         divide=request.divide,
@@ -211,7 +256,17 @@ def _is_of_device(error: BaseException) -> bool:
     return any(isinstance(cause, RuntimeError) and "CUDA error" in str(cause) for cause in _causes(error))
 
 
-def _failure(error: Exception) -> Failure:
+def _is_of_ranks(error: BaseException) -> bool:
+    """Whether the connection to another process of the job is gone: its own end is the cause."""
+    from torch.distributed import DistError
+
+    return any(
+        isinstance(cause, DistError) or (isinstance(cause, RuntimeError) and "gloo/transport" in str(cause))
+        for cause in _causes(error)
+    )
+
+
+def _failure(error: BaseException) -> Failure:
     place = traceback.extract_tb(error.__traceback__)
     where = f"{Path(place[-1].filename).name}:{place[-1].lineno}" if place else ""
     name = "UserError" if isinstance(error, UserError) else type(error).__name__
@@ -236,6 +291,8 @@ def _facts(request: WorkerRequest, started: datetime, seconds: float) -> dict[st
     }
     if (made_of := commit()) is not None:
         facts["commit"] = made_of
+    if request.peers:
+        facts["devices"] = [request.device, *request.peers]
     if request.divide > 1:
         facts["divided"] = request.divide
     if request.imports:

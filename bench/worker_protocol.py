@@ -22,6 +22,7 @@ INTERRUPTED = 75  # stopped on request; training has left a checkpoint
 DAMAGED = 76  # what another job has left is damaged; there is no record
 OUT_OF_MEMORY = 77  # there is no record; what was asked for `read_shortage` tells
 BROKEN_DEVICE = 78  # an error of the GPU itself; there is no record
+RANK_DIED = 79  # one of the job's further processes has; there is no record
 
 CHECKPOINT = "checkpoint.safetensors"
 LEASE = "lease-"  # and a number: see `engines.leases`
@@ -41,6 +42,7 @@ class WorkerRequest:
     folder, `lease` is the file that says the job is this worker's: without it, it leaves no record. After a lack of
     memory batches are computed in `divide` parts where they can be; `memory_fraction` of a GPU is all it may take.
     `uuids` are how CUDA_VISIBLE_DEVICES names the machine's devices, by their own names.
+    `peers` are the torch devices of the processes that share its batches.
     """
 
     job: Job
@@ -56,6 +58,7 @@ class WorkerRequest:
     divide: int = 1
     memory_fraction: float = 1.0
     uuids: Mapping[str, str] = field(default_factory=dict)
+    peers: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -77,7 +80,7 @@ class WorkerRequest:
             raise ValueError(f"the request's key {data['key']} is not its job's {job.key}")
         imports = tuple(Import(**item) for item in data.get("imports", ()))
         plain = {name: value for name, value in data.items() if name != "key"}
-        return cls(**plain | {"job": job, "imports": imports})
+        return cls(**plain | {"job": job, "imports": imports, "peers": tuple(data.get("peers", ()))})
 
 
 def start_attempt(folder: Path, *, alone: bool = True) -> Path:

@@ -41,8 +41,10 @@ ELSEWHERE = {
     "bench/datasets/shared_samples.py": "bench/datasets/test_streamed.py",  # whose samples they are
     "bench/engines/shortage.py": "bench/engines/test_local.py",  # by what the engine does then
     "tokenizers/micro_batch.py": "bench/test_micro_batch.py",  # through the training loop, with every recipe
+    "tokenizers/ranks.py": "bench/test_ranks.py",  # the same
     "tokenizers/recompute.py": "bench/test_micro_batch.py",
     "tokenizers/backbones/carry.py": "tokenizers/test_pieces.py",  # what layers carry, through what comes out
+    "bench/step_batches.py": "bench/test_training.py",
     "results/calibration/ranking.py": "results/calibration/test_score_command.py",  # what `score` prints
     "results/calibration/score_file.py": "results/calibration/test_score_command.py",
     "bench/engines/claims.py": "bench/engines/test_leases.py",  # what leases are made of

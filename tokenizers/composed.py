@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from . import ranks
 from .auxiliary.base import AuxiliaryObjective, TrainingStep
 from .backbones.conv import pointwise
 from .backbones.layers import zero_last_layer
@@ -211,6 +212,10 @@ class ComposedTokenizer(TrainableTokenizer):
     def batch_coupled(self) -> str | None:
         return self.config.batch_coupled
 
+    @property
+    def rank_coupled(self) -> str | None:
+        return self.config.rank_coupled
+
     def schedule_milestones(self) -> tuple[float, ...]:
         return self.config.schedule_milestones()
 
@@ -295,7 +300,7 @@ def with_noise(values: Tensor, noise: float) -> Tensor:
     noise, as it models latents that are normalised per channel.
     """
     axes = (0, *range(2, values.ndim))
-    deviation = values.detach().float().std(axes, correction=0, keepdim=True)
+    deviation = ranks.gathered(values.detach()).float().std(axes, correction=0, keepdim=True)
     return values + noise * deviation.to(values.dtype) * torch.randn_like(values)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -265,12 +265,21 @@ class TokenizerConfig:
         """The first reason among its parts why its training needs a whole batch at a time, or None."""
         if self.latent_noise:
             return "latent_noise is scaled by the deviation over the batch"
+        return _first((part.kind, part.batch_coupling()) for part in self._trained)
+
+    @property
+    def rank_coupled(self) -> str | None:
+        """The first reason among its parts why several devices can't share its batches, or None."""
+        return _first((part.kind, part.rank_coupling()) for part in self._trained)
+
+    @property
+    def _trained(self) -> list[Part]:
+        """The parts that have a say in what a batch gives."""
         parts = (
             *(self.backbone, self.bottleneck, self.decoder, self.corruption, self.diffusion_decoder),
             *(*self.losses, *self.auxiliary, *self.regularisers),
         )
-        reasons = ((part.kind, part.batch_coupling()) for part in parts if part is not None)
-        return next((f"{kind}: {reason}" for kind, reason in reasons if reason), None)
+        return [part for part in parts if part is not None]
 
     def schedule_milestones(self) -> tuple[float, ...]:
         """Shares of the training at which the work of a step changes, the first 0."""
@@ -315,3 +324,7 @@ class TokenizerConfig:
         if self.diffusion_decoder is not None:
             total += self.diffusion_decoder.cost(self.signal)
         return total
+
+
+def _first(reasons: Iterable[tuple[str, str | None]]) -> str | None:
+    return next((f"{kind}: {reason}" for kind, reason in reasons if reason), None)

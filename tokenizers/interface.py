@@ -98,6 +98,11 @@ class Trainable(nn.Module):
         """Why a batch can't be divided, or None."""
         return None
 
+    @property
+    def rank_coupled(self) -> str | None:
+        """Why several devices can't share a batch, or None."""
+        return self.batch_coupled
+
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         """Parameters by group; by default one group, "model", with all trainable parameters."""
         return {"model": [p for p in self.parameters() if p.requires_grad]}

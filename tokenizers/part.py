@@ -21,7 +21,8 @@ class Part:
     `kind` is the part's name in suite files and in its registry; `version` goes up whenever the same configuration
     gives other numbers than before (it is hashed into job keys). `identity_defaults` names options that came after the
     part did: at their default they change nothing and stay out of its plain data, and so out of job keys.
-    `batch_coupled` says why its training needs a whole batch at a time, None where its loss is a mean over samples.
+    `batch_coupled` says why its training needs a whole batch at a time, None where its loss is a mean over samples;
+    with `over_ranks` several devices can share that batch, as what couples it is computed over all of them (`ranks`).
     `builds` is the target of `build`: "module:Class" beside the configuration's own module, or the class itself.
     """
 
@@ -29,11 +30,16 @@ class Part:
     version: ClassVar[int] = 1
     identity_defaults: ClassVar[frozenset[str]] = frozenset()
     batch_coupled: ClassVar[str | None] = None
+    over_ranks: ClassVar[bool] = False
     builds: ClassVar[str | type]
 
     def batch_coupling(self) -> str | None:
         """`batch_coupled`, unless that depends on the options."""
         return self.batch_coupled
+
+    def rank_coupling(self) -> str | None:
+        """Why several devices can't share its batches, or None."""
+        return None if self.over_ranks else self.batch_coupling()
 
     def build(self, *args: Any, **kwargs: Any) -> Any:
         """What this configures: the target, constructed with the configuration first. Imports torch."""

@@ -183,6 +183,8 @@ class _Resolution:
         coupled = config.batch_coupled
         if config.training.micro_batch is not None and coupled:
             raise UserError(f"{self._at('training.micro_batch')}: a batch can't be divided here ({coupled})")
+        if config.training.devices > 1 and (coupled := config.rank_coupled):
+            raise UserError(f"{self._at('training.devices')}: several devices can't share a batch here ({coupled})")
         if "sequence_coding" not in options:
             return config
         coding = self._read("sequence_coding", SequenceCodingConfig, SEQUENCE_CODINGS)

@@ -21,11 +21,12 @@ class TrainingConfig:
 
     Both of these save memory and give the same numbers to rounding: `micro_batch` is how many samples of a batch, which
     it must divide, are computed at a time, their gradients added up (None: all); with `checkpointing` what a block
-    computes inside is computed again for its gradient (Chen et al. 2016, arXiv 1604.06174), a third more work.
+    computes inside is computed again for its gradient (Chen et al. 2016, arXiv 1604.06174), a third more work. And so
+    do `devices`, which share each batch evenly, a process on each.
     """
 
     version: ClassVar[int] = 2  # of the training loop: rises when the same options give other numbers
-    identity_defaults: ClassVar[frozenset[str]] = frozenset({"micro_batch", "checkpointing"})
+    identity_defaults: ClassVar[frozenset[str]] = frozenset({"micro_batch", "checkpointing", "devices"})
 
     steps: int = 1000
     flops: float | None = None
@@ -40,13 +41,17 @@ class TrainingConfig:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     micro_batch: int | None = None
     checkpointing: bool = False
+    devices: int = 1
 
     def __post_init__(self) -> None:
         for name, low in (("steps", 0), ("batch_size", 1)):
             if not low <= getattr(self, name) <= _MOST[name]:
                 raise ValueError(f"{name} must lie between {low} and {_MOST[name]}")
-        if self.micro_batch is not None and (self.micro_batch < 1 or self.batch_size % self.micro_batch):
-            raise ValueError(f"micro_batch must divide batch_size ({self.batch_size}), got {self.micro_batch}")
+        if self.devices < 1 or self.batch_size % self.devices:
+            raise ValueError(f"devices must divide batch_size ({self.batch_size}), got {self.devices}")
+        if self.micro_batch is not None and (self.micro_batch < 1 or self.device_batch % self.micro_batch):
+            share = f"{self.batch_size}" if self.devices == 1 else f"{self.device_batch} on each device"
+            raise ValueError(f"micro_batch must divide batch_size ({share}), got {self.micro_batch}")
         if self.lr <= 0:
             raise ValueError("lr must be positive")
         if self.flops is not None and self.flops <= 0:
@@ -58,3 +63,8 @@ class TrainingConfig:
         for name in ("warmup", "final_lr", "ema"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1]")
+
+    @property
+    def device_batch(self) -> int:
+        """Samples of a batch on each device."""
+        return self.batch_size // self.devices

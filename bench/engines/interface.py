@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar, Literal
 
+from ...results.errors import UserError
 from ...results.store import Store
 from ..imports import Import
 from ..jobs import Job
@@ -71,6 +72,14 @@ class Engine(ABC):
     def __init__(self, settings: EngineSettings) -> None:
         """Called before anything is planned. Raises UserError for devices that the engine does not have."""
         self.settings = settings
+
+    def check(self, jobs: Iterable[Job]) -> None:
+        """Raises UserError, before anything starts, for a job of more devices than it can give it: by default one."""
+        for job in jobs:
+            if job.devices > 1:
+                raise UserError(
+                    f"{job.title}: training.devices = {job.devices}, and this engine gives a job one device"
+                )
 
     @abstractmethod
     def run(self, jobs: Mapping[str, Job]) -> Generator[Event, None, None]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from ..worker_protocol import (
     FAILED,
     INTERRUPTED,
     OUT_OF_MEMORY,
+    RANK_DIED,
     UNWRITABLE,
     WorkerRequest,
     clean_attempt,
@@ -67,6 +68,15 @@ class LocalEngine(Engine):
         told = (tell(self.machine, settings.jobs_per_device) for tell in (hardware.capped, hardware.sharing))
         lines = (self.machine.note, *told)
         self.notes = tuple(line for line in lines if line)
+
+    def check(self, jobs: Iterable[Job]) -> None:
+        """See `Engine.check`."""
+        on_cpu = self.device == "cpu"
+        places = self.machine.cores if on_cpu else len(self.machine.main_devices)
+        what = f"{places} {'CPU core' if on_cpu else 'CUDA device'}{'s' * (places != 1)}"
+        for job in jobs:
+            if job.devices > places:
+                raise UserError(f"{job.title}: training.devices = {job.devices}, and this run has {what}")
 
     def run(self, jobs: Mapping[str, Job]) -> Generator[Event, None, None]:
         """See `Engine.run`. Raises UserError when the output can't be written: then no job has a chance."""
@@ -212,6 +222,7 @@ class Scheduler:
             lease=lease,
             divide=self.shortages.parts(run.job.id),
             memory_fraction=run.allocation.memory_fraction,
+            peers=run.allocation.peers(run.job),
         )
 
     def _release(self, name: str) -> _Running:
@@ -234,7 +245,9 @@ class Scheduler:
             if run.attempt == 1:  # later ones go on from what the first has left
                 self.schedule.forecast.finished(job, seconds)
             yield Event(kind="finished", job=name, seconds=seconds)
-        elif status == OUT_OF_MEMORY or (status == -signal.SIGKILL and hardware.oom_kills() > run.oom_kills):
+        elif status == OUT_OF_MEMORY or (
+            status in (-signal.SIGKILL, RANK_DIED) and hardware.oom_kills() > run.oom_kills
+        ):
             yield from self._out_of_memory(name, run)
         elif status == BROKEN_DEVICE:
             yield from self._died(name, run, device_failed(self.schedule.slots, run.allocation), blame=True)
@@ -346,6 +359,8 @@ def _cause(status: int) -> str:
         return "killed (by signal 9: someone's kill, or out of memory)"
     if status < 0:
         return f"killed by signal {-status} ({signal.Signals(-status).name})"
+    if status == RANK_DIED:
+        return "one of its processes died (which one stands in its log)"
     if status == DAMAGED:
         return "what it reads was damaged again and again"
     if status == INTERRUPTED:

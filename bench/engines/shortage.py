@@ -49,9 +49,12 @@ class Shortages:
 def device_failed(slots: Slots, allocation: Allocation) -> str:
     """Count an error of the GPU itself; what is said of it. After two in a row, another one takes its work."""
     slot = allocation.slot
+    if allocation.others:
+        return "error of one of its devices (which one stands in the job's log)"
     slot.errors += 1
     text = f"error of the device {slot.device} (it stands in the job's log)"
-    if slot.errors < _MOST_ERRORS or sum(other.device != "cpu" for other in slots.serving()) == 1:
+    alike = [other for other in slots.serving() if (other.device == "cpu") == (slot.device == "cpu")]
+    if slot.errors < _MOST_ERRORS or len(alike) == 1:
         return text
     slot.in_service = False
     return f"{text}, {slot.errors} in a row: {slot.device} gets no more jobs in this run"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..forecast import LARGE_STEP, SMALL_STEP
 from ..hardware import Machine
@@ -13,13 +13,15 @@ from ..jobs import Job
 @dataclass(kw_only=True)
 class DeviceSlot:
     """A device with what is free on it: cores (CPU) or jobs at a time (GPU), and bytes of memory. `errors` are those of
-    the device itself since a job last ended well on it; one that is not `in_service` gets no more jobs."""
+    the device itself since a job last ended well on it; one that is not `in_service` gets no more jobs. A job that
+    might end after the time `opens` does not begin there: another waits for it."""
 
     device: str
     units: int
     memory: int
     errors: int = 0
     in_service: bool = True
+    opens: float = math.inf
     free_units: int = field(init=False)
     free_memory: int = field(init=False)
 
@@ -29,12 +31,19 @@ class DeviceSlot:
 
 @dataclass(frozen=True, kw_only=True)
 class Allocation:
-    """What one job takes of a slot, until it is given to `Slots.release`; it is predicted to end at the time `ends`."""
+    """What one job takes of a slot, until it is given to `Slots.release`; it is predicted to end at the time `ends`.
+    `others` is what it takes of further slots."""
 
     slot: DeviceSlot
     units: int
     memory: int
     ends: float = math.inf
+    others: tuple[Allocation, ...] = ()
+
+    def peers(self, job: Job) -> tuple[str, ...]:
+        """The devices of the processes of `job` after the first; on a CPU they share it."""
+        others = tuple(item.slot.device for item in self.others)
+        return others or (self.slot.device,) * (job.devices - 1)
 
     @property
     def memory_fraction(self) -> float:
@@ -49,8 +58,6 @@ class Slots:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        self._reserved: DeviceSlot | None = None
-        self._opens = math.inf
         self._allocations: list[Allocation] = []
         self.uuids = {device.name: device.uuid for device in machine.devices if device.uuid}
         self.slots = [DeviceSlot(device=d.name, units=d.units, memory=d.memory) for d in machine.devices]
@@ -66,11 +73,12 @@ class Slots:
     @property
     def reserves(self) -> bool:
         """Whether a slot is reserved for a job that waits for it."""
-        return self._reserved is not None
+        return any(slot.opens < math.inf for slot in self.slots)
 
     def begin(self) -> None:
         """Jobs are about to be allocated, those first that are to be first."""
-        self._reserved = None
+        for slot in self.slots:
+            slot.opens = math.inf
 
     def reserve(self, job: Job, now: float) -> None:
         """Reserve the slot that is predicted to have room first for a job that has to wait, until the next `begin`:
@@ -79,8 +87,7 @@ class Slots:
         memory = min(job.memory, max(slot.memory for slot in slots))
         able = [slot for slot in slots if memory <= slot.memory]
         times = [self._opening(slot, self._units(job, slot), memory, now) for slot in able]
-        self._opens = min(times)
-        self._reserved = able[times.index(self._opens)]
+        able[times.index(min(times))].opens = min(times)
 
     def _opening(self, slot: DeviceSlot, units: int, memory: int, now: float) -> float:
         """When there will be room for so much, as jobs are predicted to end."""
@@ -96,21 +103,39 @@ class Slots:
         at the time `ends`.
 
         A job larger than any memory gets the largest device for itself rather than never; so does one that is to be
-        `alone`, and while it waits for that device nothing new begins there.
+        `alone`. While that one, or one for several devices, waits for them, nothing new begins there.
         """
         slots = self._fitting(job)
-        largest = max(slots, key=lambda s: s.memory)
-        if alone:
-            if largest.free_units < largest.units or largest.free_memory < largest.memory:
-                self._reserved, self._opens = largest, -math.inf
-                return None
-            return self._take(largest, largest.units, largest.memory, ends)
-        memory = min(job.memory, largest.memory)
+        if alone or job.devices > 1:
+            return self._allocate_first(job, sorted(slots, key=lambda s: -s.memory), alone=alone, ends=ends)
+        memory = min(job.memory, max(slot.memory for slot in slots))
         for slot in sorted(slots, key=lambda s: -s.free_units):
-            units, delays = self._units(job, slot), slot is self._reserved and ends > self._opens
-            if not delays and units <= slot.free_units and memory <= slot.free_memory:
+            units = self._units(job, slot)
+            if ends <= slot.opens and units <= slot.free_units and memory <= slot.free_memory:
                 return self._take(slot, units, memory, ends)
         return None
+
+    def _allocate_first(self, job: Job, largest: list[DeviceSlot], *, alone: bool, ends: float) -> Allocation | None:
+        """Take what `job` needs of the devices, by memory, that are soonest free, all of each where it is `alone`; or
+        reserve them. A machine with too few never does it; of those with too few in service all count."""
+        if len(largest) < job.devices and largest[0].device != "cpu":
+            largest = sorted((slot for slot in self.slots if slot.device != "cpu"), key=lambda s: -s.memory)
+            if len(largest) < job.devices:
+                return None
+        free = largest if alone else sorted(largest, key=lambda s: (ends > s.opens, -s.free_units))
+        slots = free[:1] if free[0].device == "cpu" else free[: job.devices]
+        ranks = job.devices if free[0].device == "cpu" else 1
+        takes = []
+        for slot in slots:
+            units, memory = self._units(job, slot), min(ranks * job.memory, slot.memory)
+            takes.append((slot, slot.units, slot.memory) if alone else (slot, units, memory))
+        busy = any(units > slot.free_units or memory > slot.free_memory for slot, units, memory in takes)
+        if busy or (not alone and any(ends > slot.opens for slot in slots)):
+            for slot in slots:
+                slot.opens = -math.inf
+            return None
+        first, *others = (self._take(*item, ends) for item in takes)
+        return replace(first, others=tuple(others))
 
     def _take(self, slot: DeviceSlot, units: int, memory: int, ends: float) -> Allocation:
         slot.free_units -= units
@@ -121,15 +146,18 @@ class Slots:
 
     def release(self, allocation: Allocation) -> None:
         """Give back what a job has taken."""
-        self._allocations.remove(allocation)
-        allocation.slot.free_units += allocation.units
-        allocation.slot.free_memory += allocation.memory
+        for part in (replace(allocation, others=()), *allocation.others):
+            self._allocations.remove(part)
+            part.slot.free_units += part.units
+            part.slot.free_memory += part.memory
 
     def threads(self, job: Job, slot: DeviceSlot) -> int:
-        """Threads of `job`, whatever runs beside it: numbers may depend on the thread count, never on packing."""
+        """Threads of each process of `job`, whatever runs beside it: numbers may depend on the thread count, never on
+        packing."""
         if slot.device != "cpu":
             return self.machine.host_threads
-        return self.machine.cores if job.step_flops >= SMALL_STEP and not self._beside_gpus else 1
+        large = job.step_flops >= SMALL_STEP and not self._beside_gpus
+        return max(1, self.machine.cores // job.devices) if large else 1
 
     @property
     def _beside_gpus(self) -> bool:
@@ -142,7 +170,9 @@ class Slots:
         return [slot for slot in slots if (slot.device == "cpu") == job.on_cpu] or slots
 
     def _units(self, job: Job, slot: DeviceSlot) -> int:
-        """What the job takes of a slot's units: all of a CPU or GPU that it can keep busy by itself, or one."""
+        """What the job takes of a slot's units: all of a CPU or GPU that it can keep busy by itself, or one for each of
+        its processes there."""
         if slot.device == "cpu":
-            return slot.units if job.step_flops >= SMALL_STEP and not self._beside_gpus else 1
+            large = job.step_flops >= SMALL_STEP and not self._beside_gpus
+            return slot.units if large else min(job.devices, slot.units)
         return slot.units if job.step_flops >= LARGE_STEP else 1

@@ -30,13 +30,14 @@ CONTRACT = "contract"  # the kind that checks an adapter's tokenizer before anyt
 
 @dataclass(frozen=True, kw_only=True)
 class Price:
-    """What a job is expected to take: FLOPs in all and of one optimiser step or batch, and bytes of memory; `on_cpu`:
-    it does nothing on a GPU."""
+    """What a job is expected to take: FLOPs in all, and on each of its `devices` FLOPs of one optimiser step or batch,
+    and bytes of memory; `on_cpu`: it does nothing on a GPU."""
 
     flops: float = 1e9
     step_flops: float = 0.0
     memory: int = 500_000_000
     on_cpu: bool = False
+    devices: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,8 +26,11 @@ class Encoder(JobKind):
 
     def read(self, table: Mapping[str, Any], where: str) -> EncoderConfig:
         config = check(EncoderConfig, merge({"training": asdict(EncoderConfig().training)}, table), where=where)
+        at, why = f"{where}.training", "its views are contrasted"
         if config.training.micro_batch is not None:
-            raise UserError(f"{where}.training.micro_batch: a batch can't be divided here (its views are contrasted)")
+            raise UserError(f"{at}.micro_batch: a batch can't be divided here ({why})")
+        if config.training.devices > 1:
+            raise UserError(f"{at}.devices: several devices can't share a batch here ({why})")
         return config
 
     def config(self, at: PlanContext) -> dict[str, Any]:

@@ -74,7 +74,8 @@ class MicroPriors(JobKind):
         for share in config.shares:
             context = ctx.task_context().part(f"{share:g}")  # stays until the job is finished: it may be ended
             prior = ctx.untrained_prior(ctx.job.config)
-            training = replace(matched.training, flops=share * whole, batch_size=config.training_batch_size)
+            small = {"flops": share * whole, "batch_size": config.training_batch_size, "devices": 1}
+            training = replace(matched.training, **small)
             seed = derive_seed(ctx.seed, "micro_prior", f"{share:g}")
             report = replace(ctx, folder=context.folder).fit(prior, ctx.latents.train, training, seed=seed)
             micro = MicroPrior(share=share, prior=prior, report=report)

@@ -30,7 +30,8 @@ class PriorTraining(JobKind):
     def price(self, at: PlanContext) -> Price:
         training = at.prior.training
         step = 3 * at.prior.forward_flops(at.spec) * training.batch_size
-        return Price(flops=training.flops or step * training.steps, step_flops=step)
+        flops = training.flops or step * training.steps
+        return Price(flops=flops, step_flops=step / training.devices, devices=training.devices)
 
     def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         return (OPTIMISER, "latentbench.tasks.generation")

@@ -41,12 +41,13 @@ class TokenizerTraining(JobKind):
         """A backward pass costs two forward ones; memory: weights with optimiser and average, and activations."""
         tokenizer, training = at.cell.tokenizer, at.cell.tokenizer.training
         step = 3 * tokenizer.estimate_flops() * training.batch_size
-        activations = training.batch_size * tokenizer.signal.elements * 4 * 60
+        activations = training.device_batch * tokenizer.signal.elements * 4 * 60
         return Price(
             flops=step * training.steps if training.flops is None else training.flops,
-            step_flops=step,
+            step_flops=step / training.devices,
             memory=int(400e6 + 20 * tokenizer.estimate_parameters() + activations),
             on_cpu=writes_bytes(at),
+            devices=training.devices,
         )
 
     def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:

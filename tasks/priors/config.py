@@ -160,9 +160,17 @@ def choose(spec: LatentSpec, *, where: str = "") -> str:
 
 def batch_coupled(config: PriorConfig, spec: LatentSpec) -> str | None:
     """Why the prior's training on these latents needs a whole batch at a time, or None."""
-    if any(grid.variable for grid in spec.grids):
-        return "its loss is a mean over the codes of a batch, whose samples differ in length"
-    return config.batch_coupled
+    return _length_coupled(spec) or config.batch_coupling()
+
+
+def rank_coupled(config: PriorConfig, spec: LatentSpec) -> str | None:
+    """Why several devices can't share the batches of the prior's training on these latents, or None."""
+    return _length_coupled(spec) or config.rank_coupling()
+
+
+def _length_coupled(spec: LatentSpec) -> str | None:
+    varies = any(grid.variable for grid in spec.grids)
+    return "its loss is a mean over the codes of a batch, whose samples differ in length" if varies else None
 
 
 def check_supported(config: PriorConfig, spec: LatentSpec, *, where: str = "") -> None:
@@ -173,6 +181,8 @@ def check_supported(config: PriorConfig, spec: LatentSpec, *, where: str = "") -
         coupled = batch_coupled(config, spec)
         if config.training.micro_batch is not None and coupled:
             raise UserError(f"{prefix}training.micro_batch: a batch can't be divided here ({coupled})")
+        if config.training.devices > 1 and (coupled := rank_coupled(config, spec)):
+            raise UserError(f"{prefix}training.devices: several devices can't share a batch here ({coupled})")
         return
     names = [name for name in able_priors(spec) if name != config.kind]
     others = f"can: {', '.join(names)}" if names else "no other prior can"

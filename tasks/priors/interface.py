@@ -17,7 +17,7 @@ from torch import Tensor
 from ...tokenizers.interface import Latents, Trainable
 from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
-from .config import PriorConfig, batch_coupled
+from .config import PriorConfig, batch_coupled, rank_coupled
 from .heldout import HeldOutScore
 
 
@@ -37,6 +37,10 @@ class Prior(Trainable):
     @property
     def batch_coupled(self) -> str | None:
         return batch_coupled(self.config, self.spec)
+
+    @property
+    def rank_coupled(self) -> str | None:
+        return rank_coupled(self.config, self.spec)
 
     @property
     def device(self) -> torch.device:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from ...tokenizers.backbones.attention import positions_of
 from ...tokenizers.backbones.time import stratified_times
 from ...tokenizers.interface import Latents
+from ...tokenizers.ranks import averaged
 from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
 from .codes import CodeEmbedding, DepthHead, Pick, codes_of, drawing_noise, guided_pick, picker
@@ -91,7 +92,7 @@ class MaskGITPrior(LabelledPrior):
         device = codes.device
         count = (torch.cos(math.pi / 2 * stratified_times(size, device)) * positions).ceil().clamp(1, positions)
         masked = torch.rand(size, positions, device=device).argsort(1).argsort(1) < count[:, None]
-        loss = self.nll(codes, masked, as_context(self.vectors(batch))).sum() / (count.sum() * heads)
+        loss = self.nll(codes, masked, as_context(self.vectors(batch))).sum() / (averaged(count.sum()) * heads)
         return {"loss": loss, "bits_per_code": loss.detach() / math.log(2)}
 
     @torch.no_grad()

@@ -23,6 +23,7 @@ class MaskGITConfig(CodeTransformerOptions):
     kind: ClassVar[str] = "maskgit"
     version: ClassVar[int] = 3
     batch_coupled: ClassVar[str | None] = "its loss is a mean over the masked positions of a batch"
+    over_ranks: ClassVar[bool] = True
     identity_defaults: ClassVar[frozenset[str]] = frozenset()
     builds: ClassVar[str | type] = "maskgit:MaskGITPrior"
 

@@ -163,3 +163,42 @@ def test_interrupted_by_hand(latentbench: Any, mini_file: Path, undisturbed: Pat
     assert code == 0, err
     assert before.items() <= records(tmp_path).items()
     assert_same(tmp_path, undisturbed)
+
+
+def test_processes_that_share_a_job_are_killed_and_interrupted(
+    latentbench: Any, mini: dict[str, Any], write_suite: Callable[[dict[str, Any]], Path], tmp_path: Path
+) -> None:
+    mini["tokenizers"], mini["tasks"] = [{"recipe": "vq-vae-ema", "downsample": 4, "width": 8}], ["reconstruction"]
+    mini["training"] |= {"steps": 150, "devices": 2}
+    suite = write_suite(mini)
+    if (os.cpu_count() or 1) < 2:
+        pytest.skip("two processes share a job here, and there is one core")
+
+    def start() -> Run:
+        return Run(latentbench.start, suite, tmp_path / "out")
+
+    def followers(run: Run) -> list[int]:
+        return [follower for worker in run.workers for follower in children(worker)]
+
+    run = start()
+    assert run.until_training("tokenizer")
+    (follower,) = followers(run)
+    os.kill(follower, signal.SIGKILL)
+    assert run.until(lambda: followers(run) and followers(run) != [follower])
+    assert run.until_training("tokenizer")
+    family = [*run.workers, *followers(run)]
+    os.killpg(run.process.pid, signal.SIGTERM)
+    code, err = run.end()
+    assert code == 130
+    assert "one of its processes died (which one stands in its log)" in err
+    assert not any(Path(f"/proc/{process}").exists() for process in family)
+
+    code, err = start().end()
+    assert code == 0, err
+    done = latentbench("run", suite, "--out", tmp_path / "undisturbed")
+    assert done.returncode == 0, done.stderr
+    assert_same(tmp_path / "out", tmp_path / "undisturbed")
+
+    # three of the machine's devices are one line, before anything starts
+    too_many = latentbench("run", suite, "--out", tmp_path / "none", "--set", "training.devices=8", "--devices", "cpu")
+    assert (too_many.returncode, "training.devices = 8, and this run has" in too_many.stderr) == (2, True)

@@ -159,6 +159,7 @@ def test_a_batch_in_parts_and_blocks_computed_again_take_less_for_the_same_work(
         return measured(Subject(kind="tokenizer", config={}, tokenizer=config.to_json(), versions={}))
 
     whole, parts, again = footprint(), footprint(micro_batch=2), footprint(checkpointing=True)
+    assert footprint(devices=4) == parts
     assert whole.flops == parts.flops == again.flops
     assert parts.saved < 0.3 * whole.saved
     assert parts.step < whole.step

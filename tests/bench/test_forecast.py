@@ -72,6 +72,8 @@ def test_a_plan_takes_its_share_of_the_machine_and_no_less_than_its_longest_path
     assert forecast.total(chain, machine("cpu")).seconds == pytest.approx(200)
     wide = {"w": Job(kind="tokenizer", config={}, versions={}, flops=4e12, step_flops=SMALL_STEP)}
     assert forecast.total(wide, machine("cpu")).seconds == pytest.approx(25)  # on all four cores
+    shared = {"s": Job(kind="tokenizer", config={}, versions={}, flops=4e12, devices=2)}
+    assert forecast.total(shared, machine("cpu")).seconds == pytest.approx(50)
     on_gpus = Forecast(speed=GPU_FLOPS_PER_SECOND)
     gpus = machine("cuda:0", "cuda:1")
     assert on_gpus.total({f"j{i}": job(flops=4e15) for i in range(6)}, gpus).seconds == pytest.approx(600)

@@ -56,6 +56,20 @@ def test_hours_and_memory_of_a_plan(tmp_path: Path, plan: Plan) -> None:
     assert later.to_json()["seconds_interval"] == [later.span.low, later.span.high]
 
 
+def test_a_plan_says_what_has_too_few_devices(tmp_path: Path, mini: dict[str, Any]) -> None:
+    plan = make_plan(load_suite(mini, ["training.devices=4"]), {})
+    trained = tokenizers(plan)
+    assert [(job.devices, 4 * job.step_flops) for job in trained] == [
+        (4, job.step_flops) for job in tokenizers(make_plan(load_suite(mini), {}))
+    ]
+    for cores, last in (
+        (2, "devices: tokenizer shapes kl-vae seed=0 needs 4 (training.devices), and here are 2"),
+        (4, "on 4"),
+    ):
+        machine = Machine(devices=(Device(name="cpu", units=cores, memory=10**12, title="CPU"),), cores=cores)
+        assert plan_cost(plan.jobs, machine, Store(tmp_path), Footprints(None)).lines()[-1].startswith(last)
+
+
 @pytest.mark.slow
 def test_plan_measures_without_torch_in_its_own_process(
     tmp_path: Path, mini_file: Path, in_subprocess: Callable[[str], str]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .. import ranks
 from ..backbones.layers import last_layer
 from ..spec import SignalSpec
 from .adversary_config import AdversaryConfig
@@ -67,13 +68,19 @@ def discriminator_loss(real: Sequence[Tensor], fake: Sequence[Tensor], *, loss: 
 
 def feature_distance(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
     """Mean over layers of E |f(x') - f(x)| / E |f(x)| (Défossez et al. 2022, eq. 3), `real` taken as constant."""
-    terms = [(f - r).abs().mean() / r.abs().mean().clamp_min(1e-8) for r, f in zip(real, fake, strict=True)]
+    sizes = (ranks.averaged(r.abs().mean()).clamp_min(1e-8) for r in real)
+    terms = [(f - r).abs().mean() / size for r, f, size in zip(real, fake, sizes, strict=True)]
     return torch.stack(terms).mean()
 
 
 def gradient_ratio(fidelity: Tensor, adversarial: Tensor) -> Tensor:
     """The adaptive weight of Esser et al. 2021 (VQGAN), eq. 7: |fidelity| / (|adversarial| + 1e-6), at most 1e4."""
     return (fidelity.norm() / (adversarial.norm() + _DELTA)).clamp(max=_LARGEST).detach()
+
+
+def whole_gradient(rows: Tensor) -> Tensor:
+    """The gradient at all samples of the mean over the ranks of their losses, from that of the own loss at the own."""
+    return ranks.gathered(rows) / ranks.count()
 
 
 def gradient_penalty(logits: Sequence[Tensor], signal: Tensor) -> Tensor:
@@ -153,10 +160,10 @@ class Adversary(AuxiliaryObjective):
         layer, reconstruction = last_layer(training_step.tokenizer.decoder), training_step.reconstruction
         if layer is None or not layer.weight.requires_grad:
             (fidelity,) = torch.autograd.grad(training_step.fidelity, reconstruction, retain_graph=True)
-            return gradient_ratio(fidelity, gradient)
+            return gradient_ratio(whole_gradient(fidelity), whole_gradient(gradient))
         (fidelity,) = torch.autograd.grad(training_step.fidelity, layer.weight, retain_graph=True)
         (adversarial,) = torch.autograd.grad(reconstruction, layer.weight, gradient, retain_graph=True)
-        return gradient_ratio(fidelity, adversarial)
+        return gradient_ratio(ranks.averaged(fidelity), ranks.averaged(adversarial))
 
 
 def build_discriminator(config: AdversaryConfig, signal: SignalSpec) -> Discriminator:

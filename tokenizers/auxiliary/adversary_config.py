@@ -33,6 +33,7 @@ class AdversaryConfig(AuxiliaryObjectiveConfig):
     kind: ClassVar[str] = "adversary"
     version: ClassVar[int] = 1
     batch_coupled: ClassVar[str | None] = "its discriminator is trained on the batch that it has judged"
+    over_ranks: ClassVar[bool] = True
     builds = "adversary:Adversary"
 
     net: Literal["auto", "patch", "style", "stft", "period", "band", "codec"] = "auto"

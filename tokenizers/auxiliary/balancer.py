@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from .. import ranks
 from .adversary import with_gradient
 from .balancer_config import BalancerConfig
 from .base import AuxiliaryObjective
@@ -42,7 +43,7 @@ class Balancer(AuxiliaryObjective):
             name = config.terms[i]
             (gradient,) = torch.autograd.grad(terms[name], reconstruction, retain_graph=True)
             with torch.no_grad():
-                norm = gradient.flatten(1).norm(dim=1).mean()
+                norm = ranks.averaged(gradient.flatten(1).norm(dim=1).mean()) / ranks.count()
                 self.norms[i] = self.norms[i] * config.decay + norm
                 self.seen[i] = self.seen[i] * config.decay + 1
                 share = config.weight * config.shares[i] / total

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
+from .. import ranks
+
 _CONV: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 _POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
@@ -147,7 +149,7 @@ class _StyleBlock(nn.Module):
 def deviation_map(x: Tensor) -> Tensor:
     """`[B, C, *grid]` to `[B, 1, *grid]`, constant: the deviation over the batch, averaged over all elements."""
     # The tiny number keeps the root's gradient finite where all samples are alike.
-    deviation = (x.var(0, correction=0) + 1e-8).sqrt().mean()
+    deviation = (ranks.gathered(x).var(0, correction=0) + 1e-8).sqrt().mean()
     return deviation.expand(x.shape[0], 1, *x.shape[2:])
 
 

@@ -14,6 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from .. import ranks
 from ..backbones.conv import pointwise
 from ..corruptions.mask import Mask
 from .base import AuxiliaryObjective, LossTerms, TrainedTokenizer, TrainingStep
@@ -52,7 +53,7 @@ class SelfSupervised(AuxiliaryObjective):
         """Invariance, variance and covariance of the views' embeddings while the encoder learns, then nothing."""
         if training_step.step >= self.freeze_at(training_step.steps):
             return LossTerms()
-        first, second = self._embedded(training_step), self._embedded(training_step)
+        first, second = (ranks.gathered(self._embedded(training_step)) for _ in range(2))
         invariance = (first - second).square().mean()
         variance = spread_hinge(first) + spread_hinge(second)
         covariance = covariance_penalty(first) + covariance_penalty(second)

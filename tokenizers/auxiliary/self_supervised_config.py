@@ -22,6 +22,7 @@ class SelfSupervisedConfig(AuxiliaryObjectiveConfig):
     kind: ClassVar[str] = "self_supervised"
     version: ClassVar[int] = 1
     batch_coupled: ClassVar[str | None] = "it contrasts the samples of a batch"
+    over_ranks: ClassVar[bool] = True
     builds = "self_supervised:SelfSupervised"
 
     share: float = 0.5

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .. import ranks
 from ..interface import Latents
 from ..spec import LatentSpec
 from .base import Bottleneck, BottleneckOutput
@@ -27,7 +28,7 @@ def bit_entropies(features: Tensor, temperature: float) -> tuple[Tensor, Tensor]
     # H = ln(1 + e^l) - p l, which keeps its precision where p is nearly 0 or 1.
     each = (F.softplus(logits) - probability * logits).mean()
     # A bit that never changes has an infinite derivative of H, and none of p: it gets no gradient.
-    shares = probability.transpose(0, 1).flatten(1).mean(1).clamp(_SURE, 1 - _SURE)
+    shares = ranks.averaged(probability.transpose(0, 1).flatten(1).mean(1)).clamp(_SURE, 1 - _SURE)
     return each, (torch.special.entr(shares) + torch.special.entr(1 - shares)).mean()
 
 
@@ -40,7 +41,7 @@ def code_diversity(features: Tensor, temperature: float, heads: int) -> Tensor:
     logits = 4 / temperature * features.flatten(2).transpose(1, 2).flatten(0, 1).unflatten(1, (heads, -1))
     bits = logits.shape[2]
     first, last = (_code_probabilities(part) for part in logits.split([bits // 2, bits - bits // 2], dim=2))
-    shares = torch.einsum("nha,nhb->hab", first, last) / len(logits)
+    shares = ranks.averaged(torch.einsum("nha,nhb->hab", first, last) / len(logits))
     return torch.special.entr(shares).sum() / (heads * bits)
 
 

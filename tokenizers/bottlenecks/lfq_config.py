@@ -24,6 +24,7 @@ class LFQConfig(BottleneckConfig):
     kind: ClassVar[str] = "lfq"
     version: ClassVar[int] = 1
     batch_coupled: ClassVar[str | None] = "its entropy is that of a batch"
+    over_ranks: ClassVar[bool] = True
     builds: ClassVar[str | type] = "lfq:LFQ"
     identity_defaults: ClassVar[frozenset[str]] = frozenset({"joint"})
     tsr_option: ClassVar[str | None] = "heads"

@@ -20,6 +20,7 @@ class RVQConfig(VQConfig):
     kind: ClassVar[str] = "rvq"
     version: ClassVar[int] = 2
     batch_coupled: ClassVar[str | None] = "its codebooks follow the counts of a batch"
+    over_ranks: ClassVar[bool] = True
     builds: ClassVar[str | type] = "rvq:RVQ"
     tsr_option: ClassVar[str | None] = "levels"
 

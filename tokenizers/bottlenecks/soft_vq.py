@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from .. import ranks
 from ..interface import Latents
 from ..spec import LatentSpec
 from .base import Bottleneck, BottleneckOutput
@@ -35,7 +36,7 @@ class SoftVQ(Bottleneck):
     def forward(self, features: Tensor) -> BottleneckOutput:
         log_q = self._log_weights(features)
         sure = -(log_q.exp() * log_q).sum(-1).mean()
-        mean = log_q.exp().flatten(0, -2).mean(0)
+        mean = ranks.averaged(log_q.exp().flatten(0, -2).mean(0))
         spread = -(mean * (mean + _TINY).log()).sum()
         values = (log_q.exp() @ self.codebook).movedim(-1, 1)
         logs = {"assignment_nats": sure.detach(), "used_nats": spread.detach()}

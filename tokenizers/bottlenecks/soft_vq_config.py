@@ -21,6 +21,7 @@ class SoftVQConfig(BottleneckConfig):
 
     kind: ClassVar[str] = "soft_vq"
     version: ClassVar[int] = 1
+    over_ranks: ClassVar[bool] = True
     builds: ClassVar[str | type] = "soft_vq:SoftVQ"
 
     codebook_size: int = 256

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .. import ranks
 from ..interface import Latents
 from ..spec import LatentSpec
 from .base import Bottleneck, BottleneckOutput
@@ -90,6 +91,7 @@ class VQ(Bottleneck):
         if self._chosen is None:
             return
         (rows, codes), self._chosen = self._chosen, None
+        rows, codes = ranks.gathered(rows, 1), ranks.gathered(codes, 1)
         size = self.codebook.shape[1]
         counts, sums = sums_per_code(rows, codes, size)
         if self.config.rule == "ema":

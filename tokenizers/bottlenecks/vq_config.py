@@ -24,6 +24,7 @@ class VQConfig(BottleneckConfig):
     kind: ClassVar[str] = "vq"
     version: ClassVar[int] = 1
     batch_coupled: ClassVar[str | None] = "its codebook follows the counts of a batch"
+    over_ranks: ClassVar[bool] = True
     builds: ClassVar[str | type] = "vq:VQ"
 
     codebook_size: int = 256

@@ -22,6 +22,7 @@ class VQVAE2Config(VQConfig):
     kind: ClassVar[str] = "vq_vae_2"
     version: ClassVar[int] = 1
     batch_coupled: ClassVar[str | None] = "its codebooks follow the counts of a batch"
+    over_ranks: ClassVar[bool] = True
     builds: ClassVar[str | type] = "vq_vae_2:VQVAE2"
 
     factor: int = 2

@@ -33,6 +33,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from .. import ranks
 from ..backbones.time import logit_normal_times, stratified_times
 from ..spec import SignalSpec
 from .base import DiffusionDecoder
@@ -78,7 +79,7 @@ class FlowDecoder(DiffusionDecoder):
             raise ValueError("without its training modules the decoder can't be trained any further")
         config = self.config
         residual = signal - condition
-        square = residual.detach().square().mean()
+        square = ranks.averaged(residual.detach().square().mean())
         if self.training:
             self._square = square
         scale = torch.where(self.seen > 0, self.scale, square.sqrt().clamp_min(_FLOOR))

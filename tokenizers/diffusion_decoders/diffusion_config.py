@@ -46,6 +46,7 @@ class FlowDecoderConfig(DiffusionDecoderConfig):
     version: ClassVar[int] = 2
     identity_defaults = frozenset({"seek_start", "seek_steps", "seek_weight"})
     batch_coupled: ClassVar[str | None] = "its residual is scaled by the deviation over the batch"
+    over_ranks: ClassVar[bool] = True
     builds = "diffusion:FlowDecoder"
 
     width: int = 32
@@ -95,6 +96,9 @@ class FlowDecoderConfig(DiffusionDecoderConfig):
     def embedding(self) -> int:
         """Width of the time's embedding."""
         return 4 * self.width
+
+    def rank_coupling(self) -> str | None:
+        return "in distillation each number of steps takes a part of the batch" if self.distilled else None
 
     @property
     def distilled(self) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..auxiliary.adversary import gradient_ratio
+from ..auxiliary.adversary import gradient_ratio, whole_gradient
 from ..auxiliary.base import LossTerms, TrainingStep
 from ..auxiliary.config import TokenizerParts
 from .alignment_config import AlignmentConfig
@@ -64,7 +64,7 @@ def adaptive_factor(training_step: TrainingStep, loss: Tensor) -> Tensor:
     """
     terms = (training_step.fidelity, loss)
     fidelity, own = (torch.autograd.grad(term, training_step.features, retain_graph=True)[0] for term in terms)
-    return gradient_ratio(fidelity, own)
+    return gradient_ratio(whole_gradient(fidelity), whole_gradient(own))
 
 
 def structure_loss(z: Tensor, target: Tensor, *, slack: float) -> Tensor:

@@ -24,6 +24,7 @@ class AlignmentConfig(RegulariserConfig):
     kind: ClassVar[str] = "alignment"
     version: ClassVar[int] = 2
     identity_defaults = frozenset({"adaptive"})
+    over_ranks: ClassVar[bool] = True
     builds = "alignment:Alignment"
 
     weight: float = 0.3

@@ -23,6 +23,7 @@ class EndToEndConfig(RegulariserConfig):
     kind: ClassVar[str] = "end_to_end"
     version: ClassVar[int] = 2
     batch_coupled: ClassVar[str | None] = "its latents are normalised by moments of the batch"
+    over_ranks: ClassVar[bool] = True
     builds = "end_to_end:EndToEnd"
 
     weight: float = 0.05

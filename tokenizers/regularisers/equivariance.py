@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .. import ranks
 from ..auxiliary.base import LossTerms, TrainingStep
 from ..auxiliary.config import TokenizerParts
 from ..auxiliary.self_supervised import spread_hinge
@@ -30,16 +31,19 @@ class Equivariance(Regulariser):
         self.signal, self.grid = tokenizer.signal, tokenizer.spec.grid
 
     def losses(self, training_step: TrainingStep) -> LossTerms:
-        batch, weight = len(training_step.signal), self.config.weight
+        own, weight = len(training_step.signal), self.config.weight
+        batch = ranks.count() * own
         rows = max(1, round(self.config.probability * batch / len(self.groups)))
         loss = self._decoder_loss if self.config.match == "decoder" else self._latent_loss
         parts: list[Tensor] = []
         for number, kinds in enumerate(self.groups):
             start = min(number * rows, max(0, batch - rows))
-            parts.append(loss(training_step, slice(start, start + rows), self._draw(kinds)))
+            transform = self._draw(kinds)
+            part, share = ranks.own_part(slice(start, start + rows), own)
+            parts.append(share * loss(training_step, part, transform) if share else training_step.signal.new_zeros(()))
         losses = {"equivariance": weight * torch.stack(parts).mean()}
         if self.config.match == "latent":
-            hinge = spread_hinge(training_step.bottleneck_output.latents)
+            hinge = spread_hinge(ranks.gathered(training_step.bottleneck_output.latents))
             losses["equivariance_spread"] = weight * self.config.guard * hinge
         return LossTerms(losses=losses)
 

@@ -41,6 +41,7 @@ class EquivarianceConfig(RegulariserConfig):
     version: ClassVar[int] = 2
     identity_defaults = frozenset({"interpolation"})
     batch_coupled: ClassVar[str | None] = "it compares some samples of a batch"
+    over_ranks: ClassVar[bool] = True
     builds = "equivariance:Equivariance"
 
     weight: float = 1.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .. import ranks
 from ..auxiliary.config import TokenizerParts
 from .base import Regulariser
 from .latent_denoising_config import LatentDenoisingConfig
@@ -44,7 +45,8 @@ class LatentDenoising(Regulariser):
     def noisy(self, values: Tensor) -> Tensor:
         """`[B, C, *grid]` with noise of a level of its own in every sample."""
         axes = (0, *range(2, values.ndim))
-        noise = self.config.noise * values.detach().std(axes, correction=0, keepdim=True) * torch.randn_like(values)
+        deviation = ranks.gathered(values.detach()).std(axes, correction=0, keepdim=True)
+        noise = self.config.noise * deviation * torch.randn_like(values)
         if self.config.path == "additive":
             return values + torch.randn(_per_sample(values), device=values.device).abs() * noise
         return torch.lerp(values, noise, torch.rand(_per_sample(values), device=values.device))

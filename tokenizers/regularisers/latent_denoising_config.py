@@ -22,6 +22,7 @@ class LatentDenoisingConfig(RegulariserConfig):
 
     kind: ClassVar[str] = "latent_denoising"
     version: ClassVar[int] = 1
+    over_ranks: ClassVar[bool] = True
     builds = "latent_denoising:LatentDenoising"
 
     path: Literal["interpolated", "additive"] = "interpolated"

@@ -22,6 +22,7 @@ class NextLatentConfig(RegulariserConfig):
     kind: ClassVar[str] = "next_latent"
     version: ClassVar[int] = 2
     batch_coupled: ClassVar[str | None] = "its latents are normalised by moments of the batch"
+    over_ranks: ClassVar[bool] = True
     builds = "next_latent:NextLatent"
 
     weight: float = 0.02

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .. import ranks
 from ..auxiliary.base import LossTerms, TrainingStep
 from ..auxiliary.config import TokenizerParts
 from ..backbones.attention import MLP, Attention, AxialEmbedding
@@ -140,8 +141,8 @@ class CausalBlock(RecomputedBlock):
 def moments(values: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and deviation of each channel over batch and positions, `[1, C, 1, ...]`, with their gradients."""
     axes = (0, *range(2, values.ndim))
-    mean = values.mean(axes, keepdim=True)
-    variance = (values - mean).square().mean(axes, keepdim=True)
+    mean = ranks.averaged(values.mean(axes, keepdim=True))
+    variance = ranks.averaged((values - mean).square().mean(axes, keepdim=True))
     # The tiny number keeps the root's gradient finite for a constant channel
     return mean, (variance + _TINY).sqrt()
 

@@ -25,6 +25,7 @@ class PriorInTheLoopConfig(RegulariserConfig):
     kind: ClassVar[str] = "prior_in_the_loop"
     version: ClassVar[int] = 1
     batch_coupled: ClassVar[str | None] = "its latents are normalised over the batch"
+    over_ranks: ClassVar[bool] = True
     builds = "prior_in_the_loop:PriorInTheLoop"
 
     weight: float = 0.3

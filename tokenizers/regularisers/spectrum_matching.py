@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .. import ranks
 from ..auxiliary.base import LossTerms, TrainingStep
 from ..auxiliary.config import TokenizerParts
 from .base import Regulariser
@@ -44,15 +45,23 @@ class SpectrumMatching(Regulariser):
         mean, deviation = moments(values)
         present = present_bands(self.grid, self.bands, values.device)
         with torch.no_grad():
-            target = (band_power(signal.float(), self.bands)[present] + _TINY) ** self.config.flatten
+            power = ranks.averaged(band_power(signal.float(), self.bands))
+            target = (power[present] + _TINY) ** self.config.flatten
             target = target / target.sum()
-        share = band_power((values - mean) / deviation, self.bands)[present] + _TINY
+        share = ranks.averaged(band_power((values - mean) / deviation, self.bands))[present] + _TINY
         share = share / share.sum()
         return (target * (target / share).log()).sum()
 
     def _decoding(self, training_step: TrainingStep) -> Tensor:
-        tokenizer, rows = training_step.tokenizer, slice(0, max(1, len(training_step.signal) // 2))
+        tokenizer, values, signal = (
+            training_step.tokenizer,
+            training_step.bottleneck_output.values,
+            training_step.signal,
+        )
         cutoff = _LOWEST + (1 - _LOWEST) * float(torch.rand(()))
-        decoded = tokenizer.decode_values(low_pass(training_step.bottleneck_output.values[rows], cutoff))
-        terms = tokenizer.objective(decoded.float(), low_pass(training_step.signal[rows].float(), cutoff))
-        return torch.stack(list(terms.values())).sum()
+        rows, weight = ranks.own_part(slice(0, max(1, ranks.count() * len(signal) // 2)), len(signal))
+        if not weight:
+            return values.new_zeros(())
+        decoded = tokenizer.decode_values(low_pass(values[rows], cutoff))
+        terms = tokenizer.objective(decoded.float(), low_pass(signal[rows].float(), cutoff))
+        return weight * torch.stack(list(terms.values())).sum()

@@ -22,6 +22,7 @@ class SpectrumMatchingConfig(RegulariserConfig):
     kind: ClassVar[str] = "spectrum_matching"
     version: ClassVar[int] = 2
     batch_coupled: ClassVar[str | None] = "its latents are normalised by moments of the batch"
+    over_ranks: ClassVar[bool] = True
     builds = "spectrum_matching:SpectrumMatching"
 
     weight: float = 0.1

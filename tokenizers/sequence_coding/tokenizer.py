@@ -53,6 +53,14 @@ class SequenceCodedTokenizer(TrainableTokenizer):
         self.undecodable += malformed
         return self.inner.decode(inner)
 
+    @property
+    def batch_coupled(self) -> str | None:
+        return self.inner.batch_coupled
+
+    @property
+    def rank_coupled(self) -> str | None:
+        return self.inner.rank_coupled
+
     def param_groups(self) -> dict[str, list[nn.Parameter]]:
         return self.inner.param_groups()
 

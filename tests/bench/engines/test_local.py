@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from latentbench.bench.engines import engines, local
 from latentbench.bench.engines.client import Server
+from latentbench.bench.engines.inline import InlineEngine
 from latentbench.bench.engines.interface import EngineSettings, Event
 from latentbench.bench.engines.local import LocalEngine
 from latentbench.bench.engines.slots import SMALL_STEP
@@ -41,6 +43,8 @@ def work(data):
     print("attempt", request.attempt, "threads", request.threads, flush=True)
     (request.folder / f"parts-{request.attempt}").write_text(f"{request.divide} {request.memory_fraction:g}")
     (request.folder / f"pid-{request.attempt}").write_text(str(os.getpid()))
+    if request.peers:
+        (request.folder / "peers").write_text(repr(list(request.peers)))
     (request.folder / "started").write_text(repr(time.monotonic()))
     signal.signal(signal.SIGTERM, lambda *_: os._exit(75))
     if request.attempt <= do.get("deaths", 0):
@@ -132,6 +136,29 @@ def test_it_is_registered() -> None:
     assert engines.get("local") is LocalEngine
     with pytest.raises(UserError, match=r"^--engine: unknown engine 'lokal'; did you mean 'local'?"):
         engines.get("lokal", where="--engine")
+
+
+@pytest.mark.parametrize(
+    ("devices", "there"),
+    [(("cpu",), "1 CPU core"), (("cuda:0", "cuda:1"), "2 CUDA devices")],
+)
+def test_more_devices_than_there_are_is_one_line(out: Path, devices: tuple[str, ...], there: str) -> None:
+    local_engine = engine(out)
+    local_engine.device = devices[0].partition(":")[0]
+    several = tuple(Device(name=name, units=4, memory=100) for name in devices)
+    local_engine.machine = Machine(devices=several, cores=1)
+    shared = Job(kind="tokenizer", config={}, versions={}, title="tokenizer a", devices=3)
+    with pytest.raises(UserError, match=rf"^tokenizer a: training.devices = 3, and this run has {there}$"):
+        local_engine.check([shared])
+    local_engine.check([replace(shared, devices=len(devices))])
+    with pytest.raises(UserError, match=r"^tokenizer a: training.devices = 3, and this engine gives a job one device$"):
+        InlineEngine(local_engine.settings).check([shared])
+
+
+def test_a_worker_is_told_what_shares_its_job(out: Path) -> None:
+    shared = replace(job("a"), devices=2)
+    assert told(run(out, shared), shared) == ["started", "finished"]
+    assert (folder(out, shared) / "peers").read_text() == "['cpu']"
 
 
 def test_jobs_run_after_what_they_need(out: Path) -> None:

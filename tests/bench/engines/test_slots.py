@@ -25,8 +25,9 @@ def beside(cores: int) -> Slots:
     return Slots(Machine(devices=devices, cores=8, host_threads=3))
 
 
-def job(memory: int = 1, step_flops: float = 0.0, *, on_cpu: bool = False) -> Job:
-    return Job(kind="fake", config={}, versions={}, memory=memory, step_flops=step_flops, on_cpu=on_cpu)
+def job(memory: int = 1, step_flops: float = 0.0, devices: int = 1, *, on_cpu: bool = False) -> Job:
+    costs = {"memory": memory, "step_flops": step_flops, "devices": devices}
+    return Job(kind="fake", config={}, versions={}, on_cpu=on_cpu, **costs)
 
 
 SMALL, LARGE = job(), job(step_flops=SMALL_STEP)
@@ -176,3 +177,53 @@ def test_a_device_out_of_service_gets_nothing() -> None:
     slots.slots[1].in_service = False
     allocations = [slots.allocate(job(memory=15)), slots.allocate(SMALL, alone=True)]
     assert [a.slot.device if a else None for a in allocations] == ["cuda:0", None]
+
+
+def test_a_job_of_several_devices_takes_a_place_on_each() -> None:
+    slots, shared = gpus(100, 90, 80), job(memory=60, devices=2)
+    allocation = slots.allocate(shared)
+    assert allocation is not None
+    assert (allocation.slot.device, allocation.peers(shared)) == ("cuda:0", ("cuda:1",))
+    assert [slot.free_memory for slot in slots.slots] == [40, 30, 80]
+    assert [slot.free_units for slot in slots.slots] == [1, 1, 2]
+    slots.release(allocation)
+    assert all((s.free_units, s.free_memory) == (s.units, s.memory) for s in slots.slots)
+
+
+def test_a_job_of_several_devices_does_not_starve() -> None:
+    slots, shared = gpus(10, 10, 10, units=1), job(devices=2)
+    running = [slots.allocate(SMALL) for _ in range(3)]
+    assert slots.allocate(shared) is None
+    for allocation in running[:2]:
+        assert allocation is not None
+        slots.begin()
+        assert slots.allocate(shared) is None
+        slots.release(allocation)
+        slots.begin()
+        if allocation is running[0]:
+            assert slots.allocate(shared) is None
+            assert slots.allocate(SMALL) is None, "what becomes free is not for others"
+    assert slots.allocate(shared) is not None
+
+
+def test_a_job_of_several_devices_has_so_many_times_the_threads_and_memory_of_a_cpu() -> None:
+    slots = cpu(3)
+    allocation = slots.allocate(job(memory=20, devices=2))
+    assert allocation is not None
+    assert (allocation.units, allocation.memory, allocation.peers(job(devices=2))) == (2, 40, ("cpu",))
+    assert slots.allocate(job(devices=2)) is None
+    assert slots.threads(job(devices=2), slots.slots[0]) == 1
+    assert slots.threads(job(step_flops=SMALL_STEP, devices=2), slots.slots[0]) == 4
+    assert cpu(1).allocate(job(devices=2)) is not None, "on fewer units than that it has them all"
+
+
+def test_devices_that_are_not_there_or_not_in_service() -> None:
+    slots = gpus(10, 10)
+    assert slots.allocate(job(devices=3)) is None
+    slots.slots[1].in_service = False
+    allocation = slots.allocate(job(devices=2))
+    assert allocation is not None, "rather than never"
+    slots.release(allocation)
+    alone = gpus(10, 20, 30).allocate(job(devices=2), alone=True)
+    assert alone is not None
+    assert [(item.slot.device, item.memory) for item in (alone, *alone.others)] == [("cuda:2", 30), ("cuda:1", 20)]
