@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,6 +57,7 @@ class MlflowSink(Sink):
     def _connect(self) -> None:
         from mlflow.tracking import MlflowClient
 
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # the screen is the run's
         uri = os.environ.get("MLFLOW_TRACKING_URI")
         if uri is None:
             place = (self.folder / FOLDER).resolve()
