@@ -24,7 +24,7 @@ def brief_notes(
     if compared is not None:
         lines = sum(rank is not None for rank in compared.ranks)
         pairs = lines * (lines - 1) // 2
-        differ = f": {len(compared.apart)} of {pairs} pairs of lines differ" if pairs else ""
+        differ = f": {compared.count} of {pairs} pairs of lines differ" if pairs else ""
         result.append(f"Ranked by {compared.metric} {ARROWS[compared.direction]}{differ}.")
     if front:
         result.append(f"●: on the Pareto front of {' and '.join(front)}.")

@@ -51,7 +51,7 @@ def one_training(groups: Sequence[Group], metric: str, roles: Sequence[Role]) ->
         return ""
     if known.role in OF_TOKENIZERS:
         return _ONE_SEED if any(map(_was_trained, valued)) else ""
-    paired = known.role == "distribution" and all(group.entry(metric).samples for group in valued)
+    paired = known.role == "distribution" and all(group.entry(metric).sampled for group in valued)
     return "" if paired else _ONE_SEED
 
 

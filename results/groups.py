@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
 from .errors import UserError
 from .metric import NORMAL, Direction, Metric
-from .pairwise import MOST, compare
+from .pairwise import MOST, Comparison, compare
 from .rows import Row, is_number
 from .samples import Samples, pseudovalues, read_samples
 from .statistics import Difference, Entry, Estimate
@@ -32,6 +33,7 @@ class Group:
     axes: Mapping[str, Any]
     rows: tuple[Row, ...]
     _values: dict[str, dict[int, float]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _entries: dict[str, Entry] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def finished(self) -> int:
@@ -66,7 +68,14 @@ class Group:
 
     def entry(self, metric: str) -> Entry:
         """The metric over the seeds, with what reads its values by sample; where seeds say nothing of its uncertainty
-        (there is one, or they change nothing), with the interval inside its run (or 1.96 standard errors)."""
+        (there is one, or they change nothing), with the interval inside its run (or 1.96 standard errors).
+
+        The same object each time, whose estimate is computed once."""
+        if metric not in self._entries:  # asked for by columns, ranks and notes
+            self._entries[metric] = self._entry(metric)
+        return self._entries[metric]
+
+    def _entry(self, metric: str) -> Entry:
         values = self.values(metric)
         within: tuple[float, float] | None = None
         if values and len(set(values.values())) == 1:
@@ -138,12 +147,22 @@ def aggregate(rows: Sequence[Row]) -> list[Group]:
 
 @dataclass(frozen=True, kw_only=True)
 class Ranking:
-    """Groups ranked by one metric: the rank of each, and the pairs (i < j) that differ with the difference i - j."""
+    """Groups ranked by one metric: the rank of each, and how they compare."""
 
     metric: str
     direction: Direction
     ranks: tuple[int | None, ...]
-    apart: Mapping[tuple[int, int], Difference]
+    compared: Comparison
+
+    @cached_property
+    def apart(self) -> Mapping[tuple[int, int], Difference]:
+        """The pairs (i < j) that differ, with the difference i - j: of a thousand lines half a million."""
+        return self.compared.differences()
+
+    @property
+    def count(self) -> int:
+        """How many pairs differ."""
+        return self.compared.count
 
 
 def rank(groups: Sequence[Group], metric: str) -> Ranking | None:
@@ -155,7 +174,7 @@ def rank(groups: Sequence[Group], metric: str) -> Ranking | None:
         metric=metric,
         direction=direction,
         ranks=tuple(compared.ranks(direction)),
-        apart=compared.differences(),
+        compared=compared,
     )
 
 

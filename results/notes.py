@@ -88,7 +88,7 @@ def intervals_note(groups: Sequence[Group], metrics: Sequence[str]) -> str:
     entries = [entry for g in groups for metric in metrics if (entry := g.entry(metric)).values]
     counts = {len(entry.values) for entry in entries if not entry.frozen}
     many, one = any(n > 1 for n in counts), 1 in counts
-    both = many and any(entry.samples for entry in entries if len(entry.values) > 1)
+    both = many and any(entry.sampled for entry in entries if len(entry.values) > 1)
     where = ["over seeds, and over samples where their values were kept" if both else "over seeds (Student's t)"]
     where = where if many else []
     where += ["within the run where there is one seed" if many else "within the run (one seed)"] if one else []
@@ -112,9 +112,7 @@ def _differences(groups: Sequence[Group], compared: Ranking) -> list[str]:
     total = len(valued) * (len(valued) - 1) // 2
     head = f"Rank by {compared.metric} {ARROWS[compared.direction]}: 1 + the number of lines that are better beyond"
     together_hold = " (intervals that all hold together)" if total > 1 else ""
-    head += (
-        f" the 95 % interval of the difference{together_hold}; {len(compared.apart)} of {total} pairs of lines differ."
-    )
+    head += f" the 95 % interval of the difference{together_hold}; {compared.count} of {total} pairs of lines differ."
     sign = 1 if compared.direction == "higher" else -1
     if total <= _PAIRS:
         apart, together = [], []

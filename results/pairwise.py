@@ -49,6 +49,11 @@ class Comparison:
         """Which pairs differ, `[k, k]`."""
         return np.array((self.values > self.below) | (-self.values > self.above))
 
+    @property
+    def count(self) -> int:
+        """How many pairs differ."""
+        return int(np.triu(self.apart, 1).sum())
+
     def differences(self) -> dict[tuple[int, int], Difference]:
         """The pairs (i < j) that differ, with their differences i - j."""
         places = np.argwhere(np.triu(self.apart, 1))
@@ -136,14 +141,19 @@ def _half_widths(entries: Sequence[Entry]) -> tuple[Array, Array, Array]:
         measured = np.isfinite(variance) & off
         quantile[measured] = point(k, freedom[measured])
     # Seeds alone where samples are not known: unless neither entry has a spread over seeds, which is no certainty.
-    known = np.isfinite(quantiles[0] * seeds) & off & (np.isfinite(samples) | (seeds > 0))
-    halves = []
-    for of_samples in unskewed(quantiles[1], skewness, samples_freedom + 1):
-        part = np.where(np.isfinite(samples), of_samples**2, 0.0)
-        whole = quantiles[0] ** 2 * seeds + part * np.maximum(samples - rest, 0.0)
-        whole = np.where(np.isfinite(samples), np.maximum(whole, part * samples), quantiles[0] ** 2 * seeds)
-        halves.append(np.sqrt(np.where(known, whole, np.nan)))
-    lower, upper = halves
+    sampled = np.isfinite(samples)
+    known = np.isfinite(quantiles[0] * seeds) & off & (sampled | (seeds > 0))
+    of_seeds = quantiles[0] ** 2 * seeds
+    if sampled.any():
+        halves = []
+        for of_samples in unskewed(quantiles[1], skewness, samples_freedom + 1):
+            part = np.where(sampled, of_samples**2, 0.0)
+            whole = of_seeds + part * np.maximum(samples - rest, 0.0)
+            whole = np.where(sampled, np.maximum(whole, part * samples), of_seeds)
+            halves.append(np.sqrt(np.where(known, whole, np.nan)))
+        lower, upper = halves
+    else:
+        lower = upper = np.sqrt(np.where(known, of_seeds, np.nan))
     widened = float(tukey(k, np.array(np.inf))) / NORMAL
     lacking = ~known & off
     if lacking.any():

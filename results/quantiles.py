@@ -53,16 +53,16 @@ def tukey(entries: int, freedom: Array) -> Array:
     if entries == 2:
         values, places = np.unique(freedom, return_inverse=True)
         return np.array([student(float(value)) for value in values])[places].reshape(freedom.shape)
-    values, places = np.unique(np.maximum(freedom, 1.0), return_inverse=True)
+    freedom = np.maximum(freedom, 1.0)
+    values = np.unique(freedom)
     if len(values) <= 3:
         exact = np.array([_range(entries, float(value)) for value in values])
-        return exact[places].reshape(freedom.shape)
+        return exact[np.searchsorted(values, freedom)]
     inverse = [1 / node for node in _NODES]
     low = max(i for i, node in enumerate(_NODES) if node <= values[0])
     high = min(i for i, node in enumerate(_NODES) if node >= values[-1])
     logs = [math.log(_range(entries, node)) for node in _NODES[low : high + 1]]
-    line = np.interp(1 / values, inverse[low : high + 1][::-1], logs[::-1])
-    return np.exp(line)[places].reshape(freedom.shape)
+    return np.exp(np.interp(1 / freedom, inverse[low : high + 1][::-1], logs[::-1]))
 
 
 @cache

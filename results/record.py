@@ -259,8 +259,7 @@ def _updated(data: Any) -> dict[str, Any]:
 
 def _validate(data: dict[str, Any]) -> dict[str, Any]:
     """`data` itself, when it has every field of a record and each is valid. Raises InvalidRecord."""
-    names = [item.name for item in fields(Record)]
-    if missing := [name for name in names if name not in data]:
+    if missing := [name for name in _names() if name not in data]:
         raise InvalidRecord(f"the record lacks {', '.join(missing)}")
     # Free tables were checked by `parse`, and may hold what UTF-8 can't: file names of other encodings.
     free = [name for name in ("config", "extra", "run") if isinstance(data[name], dict)]
@@ -282,6 +281,11 @@ def _json(data: dict[str, Any]) -> bytes:
         return to_json(data, inf_nan_mode="constants")
     except (ValueError, TypeError):
         return json.dumps(data, ensure_ascii=False).encode()
+
+
+@cache
+def _names() -> tuple[str, ...]:
+    return tuple(item.name for item in fields(Record))
 
 
 @cache

@@ -64,6 +64,17 @@ class Entry:
     within: Interval | None = None
     read: Callable[[], Mapping[int, Samples]] | None = None
 
+    def forget_samples(self) -> None:
+        """Free the values by sample; they are read again when they are asked for."""
+        if "samples" in self.__dict__:
+            self.sampled  # noqa: B018, which is remembered
+            del self.__dict__["samples"]
+
+    @cached_property
+    def sampled(self) -> bool:
+        """Whether `samples` has any."""
+        return bool(self.samples)
+
     @cached_property
     def samples(self) -> Mapping[int, Samples]:
         """The values by sample, for every seed, over one set of samples; {} where that is not so."""

@@ -256,7 +256,9 @@ def _column(
     estimates = [entry.estimate if entry.values else None for entry in entries]
     count = sum(estimate is not None for estimate in estimates)
     marked = direction != "none" and count > 1 and role_of(groups, name) != "rate"  # few bits are no merit alone
-    best = compare(entries).best(direction) if marked else []
+    best = set(compare(entries).best(direction) if marked else ())
+    for entry in entries:
+        entry.forget_samples()  # of all columns together they may be gigabytes
     cells = []
     for i, estimate in enumerate(estimates):
         if estimate is None:

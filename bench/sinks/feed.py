@@ -25,6 +25,7 @@ from . import sinks
 from .interface import Sink
 
 _LAST_SECONDS = 30.0  # after the run, for what a sink has not taken yet
+_STOPPED_SECONDS = 3.0  # after a run that was interrupted
 _BETWEEN_SECONDS = 1.0  # two readings of a job's curve
 
 
@@ -70,7 +71,7 @@ class SinkThread:
         """Let it take what there is, for so many seconds at most."""
         self._thread.join(seconds)
         if self._thread.is_alive():
-            self.error = f"it has not taken everything {_LAST_SECONDS:g} s after the run; the rest is lost"
+            self.error = "it has not taken everything in time; the rest is lost"
 
     def _run(self) -> None:
         try:
@@ -121,7 +122,7 @@ class Feed:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        until = time.monotonic() + _LAST_SECONDS
+        until = time.monotonic() + (_LAST_SECONDS if kind is None else _STOPPED_SECONDS)
         for thread in self._threads:
             thread.end()
         for thread in self._threads:

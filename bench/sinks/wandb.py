@@ -47,7 +47,7 @@ class WandbSink(Sink):
                 job_type=job.kind,
                 config={"key": job.key, **job.config},
                 dir=str(place),
-                mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]
+                mode=os.environ.get("WANDB_MODE", "offline"),
                 reinit="create_new",  # jobs run beside each other
                 settings=wandb.Settings(console="off", silent=True, x_disable_stats=True),
             )

@@ -12,8 +12,8 @@ from ..headings import name_of
 from ..rows import Row, column_names, metric_names
 from .columns import check_numbers, protocol_of, title_of
 from .layout import by_panel, figure_of, finish
-from .matrix import Matrix, draw_matrix, size_of
-from .style import Style, plain_ticks
+from .matrix import Matrix, colour_bar, draw_matrix, size_of
+from .style import Style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -97,10 +97,7 @@ def draw_correlations(matrices: Sequence[Matrix], style: Style) -> Figure:
 
     def draw(axes: Axes, number: int) -> None:
         mesh = draw_matrix(axes, matrices[number], style, colours="PuOr", low=-1, high=1)
-        bar = axes.figure.colorbar(mesh, ax=axes, fraction=0.05, ticks=[-1, -0.5, 0, 0.5, 1])
-        bar.solids.set(rasterized=False, edgecolor="face")  # no pixels, and no seams between the colours
-        bar.outline.set_visible(False)  # type: ignore[operator]
-        plain_ticks(bar.ax.yaxis, logarithmic=False)
+        colour_bar(axes, mesh, ticks=[-1, -0.5, 0, 0.5, 1])
 
     figure = figure_of(len(matrices), draw, style, size_of(matrices, style))
     finish(figure, by_panel([(one.title, one.notes) for one in matrices]), style)

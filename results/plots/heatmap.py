@@ -23,8 +23,8 @@ from .columns import (
     title_of,
 )
 from .layout import by_panel, figure_of, finish
-from .matrix import Matrix, draw_matrix, size_of
-from .style import Style, drawable, plain_ticks
+from .matrix import Matrix, colour_bar, draw_matrix, size_of
+from .style import Style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -126,11 +126,7 @@ def draw_heatmaps(maps: Sequence[HeatMap], style: Style) -> Figure:
         one = maps[number]
         colours = "cividis_r" if one.low_is_bright else "cividis"
         mesh = draw_matrix(axes, one.matrix, style, colours=colours, low=one.low, high=one.high)
-        bar = axes.figure.colorbar(mesh, ax=axes, fraction=0.05)
-        bar.solids.set(rasterized=False, edgecolor="face")  # no pixels, and no seams between the colours
-        bar.outline.set_visible(False)  # type: ignore[operator]
-        bar.set_label(drawable(one.label, 40))
-        plain_ticks(bar.ax.yaxis, logarithmic=False)
+        colour_bar(axes, mesh, one.label)
 
     figure = figure_of(len(maps), draw, style, size_of([one.matrix for one in maps], style))
     finish(figure, by_panel([(one.matrix.title, one.matrix.notes) for one in maps]), style)

@@ -46,14 +46,17 @@ def figure_of(
 
 def finish(figure: Figure, notes: Sequence[str], style: Style, legend: Mapping[str, Any] | None = None) -> None:
     """Add the legend (handles by label) and the notes below the panels, which keep their size: the figure grows."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
     words = _notes(figure, list(dict.fromkeys(notes)), style)
     box = _legend(figure, legend) if legend else None
-    scale = figure.dpi
-    below = [part.get_window_extent().height / scale + _MARGIN for part in (words, box) if part is not None]
+    below = [part.get_window_extent().height / figure.dpi + _MARGIN for part in (words, box) if part is not None]
     width, height = figure.get_size_inches()
     whole = height + sum(below)
     figure.set_size_inches(width, whole)
-    figure.get_layout_engine().set(rect=(0, sum(below) / whole, 1, height / whole))  # type: ignore[union-attr]
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)  # as `figure_of` made it
+    engine.set(rect=(0, sum(below) / whole, 1, height / whole))
     words.set_position((_MARGIN / width, _MARGIN / 2 / whole))
     if box is not None:
         box.set_bbox_to_anchor((_MARGIN / width, (below[0] + _MARGIN / 2) / whole))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .style import Style, drawable
+from .style import Style, drawable, plain_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,6 +77,16 @@ def draw_matrix(axes: Axes, matrix: Matrix, style: Style, *, colours: str, low: 
     axes.set_xlabel(drawable(matrix.x_label, 60))
     axes.set_ylabel(drawable(matrix.y_label, 40))
     return mesh
+
+
+def colour_bar(axes: Axes, mesh: QuadMesh, label: str = "", ticks: Sequence[float] | None = None) -> None:
+    """Beside the axes, what the colours stand for."""
+    bar = axes.figure.colorbar(mesh, ax=axes, fraction=0.05, ticks=ticks)
+    if bar.solids is not None:
+        bar.solids.set(rasterized=False, edgecolor="face")  # no pixels, and no seams between the colours
+    bar.ax.spines["outline"].set_visible(False)
+    bar.set_label(drawable(label, 40))
+    plain_ticks(bar.ax.yaxis, logarithmic=False)
 
 
 def _luminance(colour: Sequence[float]) -> float:

@@ -15,7 +15,7 @@ from ..filters import select
 from ..rows import Row, rows
 from ..store import Store
 from .answers import answers
-from .artifacts import forget, record_of
+from .artifacts import forget, run_of
 from .calibrations import calibrations
 from .detail import detail, versions_of
 from .differences import LINES, differences
@@ -106,8 +106,8 @@ def runs(chosen: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _run(source: str, suite: str, run: dict[str, Any]) -> dict[str, Any]:
-    records = [record for job in run["jobs"] if (record := record_of(Store(source), job)) is not None]
-    facts = [record.run for record in records]
+    store = Store(source)
+    facts = [told for job in run["jobs"] if (told := run_of(store, job)) is not None]
     times = [str(f[name]) for f in facts for name in ("started", "finished") if name in f]
     seconds = [f["seconds"] for f in facts if isinstance(f.get("seconds"), int | float)]
     versions = dict.fromkeys(text for f in facts for text in versions_of(f))
@@ -117,7 +117,7 @@ def _run(source: str, suite: str, run: dict[str, Any]) -> dict[str, Any]:
         "cells": dict(run["cells"]),
         "datasets": run["datasets"],
         "jobs": len(run["jobs"]),
-        "finished_jobs": len(records),
+        "finished_jobs": len(facts),
         "seconds": sum(seconds),
         "began": min(times, default=""),
         "ended": max(times, default=""),

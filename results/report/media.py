@@ -38,7 +38,7 @@ Save = Callable[[str, bytes], str]  # (ending, content) -> where the page finds 
 def media_bytes(row: Row, size: Callable[[bytes, str], int]) -> int:
     """About how many bytes all the row's signals take on the page, `size` of each content and ending: the first sample
     of each tensor is encoded and stands for the others. Raises UserError for a damaged file."""
-    rate = _rate(Store(row["source"]), row)
+    rate: float | None = None
     total = 0
 
     def count(ending: str, content: bytes) -> str:
@@ -47,7 +47,7 @@ def media_bytes(row: Row, size: Callable[[bytes, str], int]) -> int:
         return ""
 
     for _, values, as_sounds in _stored(row):
-        number = len(values)
+        number, rate = len(values), rate or _rate(Store(row["source"]), row)
         _encoded(values[:1], as_sounds, rate, count)
     return total
 

@@ -59,7 +59,7 @@ def mistake(
         (["plan", "quickstart", "--format", "jsn"], "latentbench plan: argument --format: invalid choice: 'jsn'"),
         (["list", "tokenizer"], "latentbench list: argument "),
         (["plot", "/no/such", "--x", "tsr", "--y", "psnr"], "latentbench: /no/such: no such folder; give the --out "),
-        (["plot", "runs", "--x", "tsr"], "latentbench plot: the following arguments are required: --y (see "),
+        (["plot", "runs", "--x", "tsr"], "latentbench: --kind lines: name a column with --y, as in --y psnr"),
         (["gallery", "/no/such"], "latentbench: /no/such: no such folder; give the --out folder of a run"),
         (["leaderboard", "/no/such"], "latentbench: /no/such: no such folder; give the --out folder of a run"),
         (

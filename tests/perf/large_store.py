@@ -1,4 +1,4 @@
-"""A store of many records: the leaderboard, a status, the decision what is left to do, each in a process of its own.
+"""A store of many records: tables, a report, a status, the decision what is left to do, each in its own process.
 
     python -P tests/perf/large_store.py [RECORDS]
 
@@ -123,6 +123,7 @@ def main(records: int) -> None:
             ("leaderboard", (CLI, "leaderboard", out)),
             ("leaderboard again", (CLI, "leaderboard", out)),
             ("leaderboard csv", (CLI, "leaderboard", out, "--format", "csv")),
+            ("report", (CLI, "report", out, "--out", str(Path(home) / "report"))),
         ):
             seconds, cpu, gigabytes = timed(*command)
             print(f"{name:24} {seconds:6.1f} s, {cpu:6.1f} s of CPU, {gigabytes:5.2f} GB", flush=True)

@@ -16,7 +16,7 @@ from latentbench.results.errors import UserError
 from latentbench.results.groups import aggregate
 from latentbench.results.leaderboard import leaderboard
 from latentbench.results.metric import Metric
-from latentbench.results.plot import panels
+from latentbench.results.plots.panels import panels
 from latentbench.results.rows import Row, rows
 from latentbench.results.store import Store
 
@@ -115,7 +115,7 @@ def test_fronts_and_plots(tmp_path: Path, add: Add) -> None:
         with pytest.raises(UserError, match=r"Pareto front: lines may not be compared by 'flow_loss', since"):
             leaderboard([store.root], format=format, pareto="psnr,flow_loss")
     (panel,) = panels(rows([store]), x="flow_loss", y="psnr")
-    assert (panel.x_label, panel.y_label) == ("flow_loss", "psnr ↑")
+    assert (panel.x_label, panel.y_label) == ("flow loss", "PSNR ↑")
 
 
 def test_claims_are_not_judged_by_it(tmp_path: Path, add: Add) -> None:

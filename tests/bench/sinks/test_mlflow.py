@@ -35,8 +35,11 @@ def test_a_run_per_job(tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch
         def __getattr__(self, name: str) -> Any:
             return lambda *args, **options: calls.append((name, *args, *options.values()))
 
-    tracking = ModuleType("mlflow.tracking")
+    tracking, entities = ModuleType("mlflow.tracking"), ModuleType("mlflow.entities")
     tracking.MlflowClient = Client  # type: ignore[attr-defined]
+    entities.Metric = lambda name, value, now, step: (name, value, step)  # type: ignore[attr-defined]
+    entities.Param = lambda name, value: (name, value)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mlflow.entities", entities)
     monkeypatch.setitem(sys.modules, "mlflow", ModuleType("mlflow"))
     monkeypatch.setitem(sys.modules, "mlflow.tracking", tracking)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
@@ -51,9 +54,9 @@ def test_a_run_per_job(tmp_path: Path, job: Job, monkeypatch: pytest.MonkeyPatch
         ("run", "experiment demo", {"kind": "tokenizer", "key": job.key}),
     ]
     assert calls[2:6] == [
-        ("log_param", "tokenizer", "seed", "0"),
-        ("log_metric", "tokenizer", "loss", 0.5, 1),
-        ("log_metric", "tokenizer", "psnr", 20.0),
+        ("log_batch", "tokenizer", [("seed", "0")]),
+        ("log_batch", "tokenizer", [("loss", 0.5, 1)]),
+        ("log_batch", "tokenizer", [("psnr", 20.0, 0)]),
         ("set_terminated", "tokenizer", "FAILED"),
     ]
     assert calls[-1] == ("set_terminated", "prior", "KILLED")
