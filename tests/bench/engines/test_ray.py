@@ -1,0 +1,159 @@
+"""The Ray engine: two nodes of which one is killed, a cluster of this machine that is interrupted, and what it says."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latentbench.bench.engines import engines
+from latentbench.bench.engines import ray as ray_module
+from latentbench.bench.engines.interface import EngineSettings
+from latentbench.results.errors import UserError
+from latentbench.results.store import Store
+
+with_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed (pip install 'latentbench[ray]')")
+
+# Two trainings at once, a node's each.
+SUITE: dict[str, Any] = {
+    "name": "cluster",
+    "data": {"name": "shapes", "modality": "image", "size": 16, "samples": 64, "val": 32},
+    "tokenizers": [{"recipe": "kl-vae", "downsample": 4, "width": 8, "grid": {"tsr": [6, 12]}}],
+    "tasks": ["reconstruction"],
+    "features": ["scattering"],
+    "training": {"steps": 200, "batch_size": 8},
+}
+# Two nodes; the second is killed when a line comes in.
+CLUSTER = """
+import os, sys
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+from ray.cluster_utils import Cluster
+
+node = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False}
+quick = {"health_check_period_ms": 500, "health_check_failure_threshold": 3, "health_check_initial_delay_ms": 500}
+cluster = Cluster(initialize_head=True, head_node_args={**node, "_system_config": quick})
+second = cluster.add_node(**node)
+print(cluster.address, second.all_processes["raylet"][0].process.pid, flush=True)
+sys.stdin.readline()
+cluster.remove_node(second, allow_graceful=False)
+print("killed", flush=True)
+sys.stdin.readline()
+cluster.shutdown()
+"""
+
+
+@pytest.fixture
+def environment(tmp_path: Path, cache: Path) -> dict[str, str]:
+    """A home of its own, where Ray leaves a token."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return {**plain, "HOME": str(tmp_path), "LATENTBENCH_CACHE": str(cache)}
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    script = tmp_path / "two_nodes.py"
+    script.write_text(CLUSTER)
+    command = [sys.executable, "-P", str(script)]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment, start_new_session=True, **pipes) as process:
+        yield process
+        process.stdin.close()
+
+
+@pytest.fixture
+def run(environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts `latentbench run` in a process group of its own."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: object, **variables: str) -> subprocess.Popen[str]:
+        line = [sys.executable, "-P", "-m", "latentbench.bench.cli", "run", *map(str, arguments), "--devices", "cpu"]
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        process = subprocess.Popen(line, env=environment | variables, process_group=0, **pipes)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def family(pid: int) -> list[int]:
+    """The process and all below it."""
+    below = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError):
+            if int(entry.read_text().rsplit(")", 1)[1].split()[1]) == pid:
+                below += family(int(entry.parent.name))
+    return [pid, *below]
+
+
+def trains(pid: int) -> bool:
+    """Whether a worker below the process is on its way through a training's steps: its log is its output."""
+    for process in family(pid):
+        with contextlib.suppress(OSError):
+            folder = Path(os.readlink(f"/proc/{process}/fd/1")).parent.parent
+            if folder.parent.name == "tokenizer" and (folder / "checkpoint.safetensors").exists():
+                return True
+    return False
+
+
+def until(reached: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 240
+    while not reached():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def records(out: Path) -> dict[str, dict[str, object]]:
+    """Without what two runs of a job may differ in."""
+    contents = {str(path.relative_to(out)): json.loads(path.read_bytes()) for path in out.glob("jobs/*/*/record.json")}
+    for record in contents.values():
+        del record["run"]
+    return contents
+
+
+@with_ray
+@pytest.mark.slow
+def test_a_job_on_a_killed_node_finishes_on_the_other(
+    cluster: subprocess.Popen[str],
+    run: Callable[..., subprocess.Popen[str]],
+    as_toml: Callable[[Any], str],
+    tmp_path: Path,
+) -> None:
+    suite, out, alone = tmp_path / "cluster.toml", tmp_path / "out", tmp_path / "alone"
+    suite.write_text(as_toml(SUITE))
+    assert cluster.stdin is not None
+    assert cluster.stdout is not None
+    address, raylet = cluster.stdout.readline().split()
+    process = run(suite, "--out", out, "--engine", "ray", "--address", address, "--checkpoint-seconds", "0.05")
+    until(lambda: trains(int(raylet)), process)
+    cluster.stdin.write("\n")
+    cluster.stdin.flush()
+    assert cluster.stdout.readline() == "killed\n"
+    _, said = process.communicate(timeout=240)
+    assert process.returncode == 0, said
+    lost = [line for line in said.splitlines() if "] retried " in line]
+    assert len(lost) == 1, said
+    assert " was lost" in lost[0]
+    assert "Ray" not in said, "it does not chatter"
+    local = run(suite, "--out", alone)
+    _, said = local.communicate(timeout=240)
+    assert local.returncode == 0, said
+    assert records(out) == records(alone)
+    assert len(records(out)) == 6
+    for path in alone.glob("jobs/*/*/*.safetensors"):
+        assert (out / path.relative_to(alone)).read_bytes() == path.read_bytes()
+    assert not list(out.glob(".ray-*"))
