@@ -31,7 +31,6 @@ _POLL_SECONDS = 0.2
 _LOOK_SECONDS = 5.0  # between two looks for new nodes
 _MESSAGES = 80_000_000  # bytes of shared memory; the least that Ray takes
 _SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or it warns
     "RAY_memory_monitor_refresh_ms": "0",  # or an agent is ended, with all of its jobs, for the lack of memory of one
 }
@@ -39,9 +38,9 @@ _SETTINGS = {
 
 def _ray() -> Any:
     """The module. Raises UserError."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     try:
         import ray
     except ImportError:
@@ -62,9 +61,10 @@ class Node:
 
 def nodes(*, gpus: bool) -> list[Node]:
     """The nodes that do jobs on GPUs, or on CPUs."""
-    alive = [facts for facts in _ray().nodes() if facts["Alive"]]
     listed = []
-    for facts in alive:
+    for facts in _ray().nodes():
+        if not facts["Alive"]:
+            continue
         has = facts["Resources"]
         memory = int(has["memory"]) if "memory" in has else None
         cores, devices = int(has.get("CPU", 0)), int(has.get("GPU", 0)) if gpus else 0

@@ -158,6 +158,7 @@ def _server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Server, "command", (sys.executable, "-P", str(script)))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_server")
 def test_records_reach_nodes_that_share_no_disk(tmp_path: Path) -> None:
     a, b, bad = job("a", seconds=0.3), job("b", seconds=0.3), job("bad", fails=True)
