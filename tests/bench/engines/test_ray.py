@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -226,6 +227,21 @@ def test_the_nodes_with_gpus_do_the_jobs_where_there_are_any(monkeypatch: pytest
     assert engine(monkeypatch, Cluster(head, cpus), "auto").device == "cpu"
     with pytest.raises(UserError, match=r"^--devices cuda: no node of the cluster has a GPU for Ray$"):
         engine(monkeypatch, Cluster(head, cpus), "cuda")
+
+
+def test_an_address_without_a_cluster_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster = Cluster()
+    monkeypatch.setattr(cluster, "is_initialized", lambda: False)
+    monkeypatch.setitem(sys.modules, "ray", cluster)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        assert cli.main(["run", "quickstart", "--engine", "ray", "--address", address]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"latentbench: --engine ray: no cluster at {address}: ")
+    assert said.endswith("Connection refused\n")
 
 
 def test_it_is_registered() -> None:
