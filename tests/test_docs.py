@@ -367,6 +367,7 @@ RULES: list[tuple[str, Callable[[list[str]], None]]] = [
     (r"latentbench run quickstart --engine leases ", _shared),
     (r"latentbench (work|status|gc|export) ", _as_is),
     (r"latentbench slurm quickstart ", lambda argv: cli._parser().parse_args(argv)),
+    (r"latentbench run quickstart --engine ray ", lambda argv: cli._parser().parse_args(argv)),
     (r"latentbench run photos\.toml$", _one_step),
     (r"latentbench run quickstart$", lambda argv: _as_is(["plan", "quickstart"])),
     (r"latentbench run \S+", _planned),

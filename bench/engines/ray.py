@@ -9,6 +9,7 @@ import contextlib
 import os
 import secrets
 import signal
+import socket
 import threading
 import time
 from collections import Counter
@@ -29,9 +30,9 @@ from .local import ATTEMPTS, STOP_SECONDS
 
 _POLL_SECONDS = 0.2
 _LOOK_SECONDS = 5.0  # between two looks for new nodes
+_ANSWER_SECONDS = 20.0  # for a cluster to take a connection
 _MESSAGES = 80_000_000  # bytes of shared memory; the least that Ray takes
 _SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or it warns
     "RAY_memory_monitor_refresh_ms": "0",  # or an agent is ended, with all of its jobs, for the lack of memory of one
 }
@@ -39,9 +40,9 @@ _SETTINGS = {
 
 def _ray() -> Any:
     """The module. Raises UserError."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     try:
         import ray
     except ImportError:
@@ -62,9 +63,10 @@ class Node:
 
 def nodes(*, gpus: bool) -> list[Node]:
     """The nodes that do jobs on GPUs, or on CPUs."""
-    alive = [facts for facts in _ray().nodes() if facts["Alive"]]
     listed = []
-    for facts in alive:
+    for facts in _ray().nodes():
+        if not facts["Alive"]:
+            continue
         has = facts["Resources"]
         memory = int(has["memory"]) if "memory" in has else None
         cores, devices = int(has.get("CPU", 0)), int(has.get("GPU", 0)) if gpus else 0
@@ -152,9 +154,14 @@ def _connect(address: str, settings: EngineSettings) -> bool:
         options |= {"address": "local", "include_dashboard": False, "object_store_memory": _MESSAGES}
         options |= {"num_cpus": hardware.cores()} | ({"num_gpus": 0} if settings.devices == "cpu" else {})
     try:
+        host, separator, port = address.rpartition(":")
+        if separator and port.isdecimal():  # Ray itself tries for minutes
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
         with _own_signals():
             ray.init(**options)
-    except (Exception, SystemExit) as error:
+    except SystemExit:  # Ray's answer to SIGTERM
+        raise KeyboardInterrupt from None
+    except Exception as error:
         raise UserError(one_line(f"--engine ray: no cluster at {options['address']}: {error}")) from None
     return True
 
