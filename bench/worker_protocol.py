@@ -39,8 +39,8 @@ class WorkerRequest:
 
     The log lies in `log/` in the job's folder. The worker imports `imports` first. Where several machines share the
     folder, `lease` is the file that says the job is this worker's: without it, it leaves no record. After a lack of
-    memory batches are computed in `divide` parts where they can be; `memory_fraction` of a GPU is all it may take. `uuids` are
-    how CUDA_VISIBLE_DEVICES names the machine's devices, by their own names.
+    memory batches are computed in `divide` parts where they can be; `memory_fraction` of a GPU is all it may take.
+    `uuids` are how CUDA_VISIBLE_DEVICES names the machine's devices, by their own names.
     """
 
     job: Job
