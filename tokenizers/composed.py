@@ -26,12 +26,14 @@ from .losses.objective import Objective
 from .regularisers.base import Regulariser
 from .sets import sorted_set, sorted_values
 from .spec import LatentSpec
+from .step_precision import float32_inside
 
 
 class ComposedTokenizer(TrainableTokenizer):
     """Built from a `TokenizerConfig`; state dict and parameters are those of the parts, losses' networks excluded.
 
     The bottleneck and the objective run in float32 also under autocast: codes and likelihoods must not depend on it.
+    Networks beside them (a discriminator's, a diffusion decoder's) are trained in the step's precision.
     """
 
     def __init__(self, config: TokenizerConfig) -> None:
@@ -140,7 +142,7 @@ class ComposedTokenizer(TrainableTokenizer):
         objectives, regularisers = self._objectives(), self._regularisers()
         if group != "model":
             owner = next(objective for objective in objectives if group in objective.param_groups())
-            with torch.autocast(batch.device.type, enabled=False):
+            with float32_inside(batch.device):
                 return owner.group_losses(group, step=step, steps=steps)
         corruption = self.corruption if self.training else None
         read = batch if corruption is None else corruption(batch)
@@ -164,7 +166,7 @@ class ComposedTokenizer(TrainableTokenizer):
             # A leaf with a gradient: torch's group norm on a CPU crashes where its channels-last input has none.
             decoded_values = values.detach().requires_grad_(values.requires_grad)
         decoded = self.decode_values(decoded_values).float()
-        with torch.autocast(batch.device.type, enabled=False):
+        with float32_inside(batch.device):
             terms = dict(self.objective(decoded, batch))
             if self.diffusion_decoder is not None:
                 terms |= self.diffusion_decoder.losses(batch.float(), decoded, step=step, steps=steps)

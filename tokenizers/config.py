@@ -244,7 +244,11 @@ class TokenizerConfig:
             *(("regulariser", regulariser) for regulariser in self.regularisers),
             *(("loss", loss) for loss in self.losses),
         ]
-        return {"tokenizer": self.version, **{f"{name}.{part.kind}": part.version for name, part in parts}}
+        versions = {"tokenizer": self.version, **{f"{name}.{part.kind}": part.version for name, part in parts}}
+        beside = self.diffusion_decoder is not None or any(part.kind == "adversary" for part in self.auxiliary)
+        if beside and self.training.precision == "bfloat16":
+            versions |= {"training.bfloat16": 1}  # networks beside the tokenizer's own were once trained in float32
+        return versions
 
     def _optional(self) -> dict[str, Part]:
         """The single parts that a tokenizer may lack, by the name of their attribute, those that it has."""

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from .. import ranks
 from ..backbones.layers import last_layer
 from ..spec import SignalSpec
+from ..step_precision import step_precision
 from .adversary_config import AdversaryConfig
 from .base import AuxiliaryObjective, LossTerms, TrainingStep
 from .config import TokenizerParts
@@ -149,8 +150,10 @@ class Adversary(AuxiliaryObjective):
         """The discriminator's judgement of `candidate` `[B, C, *signal]`, if `paired` together with the real signal."""
         # A view: torch's FLOP counter can't follow `autograd.grad` where a module is called with a leaf.
         x = torch.cat([real, candidate], dim=1) if self.config.paired else candidate.view_as(candidate)
-        judgement: Judgement = self.discriminator(x)
-        return judgement
+        with step_precision(x.device):
+            judgement: Judgement = self.discriminator(x)
+        logits, features = (tuple(x.float() for x in part) for part in (judgement.logits, judgement.features))
+        return Judgement(logits=logits, features=features)
 
     def _adaptive_weight(self, training_step: TrainingStep, gradient: Tensor) -> Tensor:
         """Ratio of gradients at the decoder's last layer; `gradient` is the adversarial loss's at the reconstruction.

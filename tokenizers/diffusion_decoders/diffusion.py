@@ -36,6 +36,7 @@ from torch import Tensor
 from .. import ranks
 from ..backbones.time import logit_normal_times, stratified_times
 from ..spec import SignalSpec
+from ..step_precision import step_precision
 from .base import DiffusionDecoder
 from .diffusion_config import FlowDecoderConfig
 from .mode_seeking import sample_distance
@@ -190,7 +191,9 @@ class FlowDecoder(DiffusionDecoder):
     ) -> Tensor:
         """A network's prediction of f."""
         _, _, deviation = self._coefficients(t, y)
-        return net(y / deviation, condition, t, step_size).float()
+        with step_precision(y.device):
+            raw: Tensor = net(y / deviation, condition, t, step_size)
+        return raw.float()
 
     def _coefficients(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """a, b and sqrt(q) at times `[B]`, shaped to multiply `like`."""
