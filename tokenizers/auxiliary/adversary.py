@@ -19,7 +19,14 @@ from ..spec import SignalSpec
 from .adversary_config import AdversaryConfig
 from .base import AuxiliaryObjective, LossTerms, TrainingStep
 from .config import TokenizerParts
-from .discriminators import Discriminator, Judgement, PatchDiscriminator, STFTDiscriminator, StyleDiscriminator
+from .discriminators import (
+    Discriminator,
+    Judgement,
+    PatchDiscriminator,
+    STFTDiscriminator,
+    StyleDiscriminator,
+    TemporalDiscriminator,
+)
 from .waveform_discriminators import BandDiscriminator, CodecDiscriminator, PeriodDiscriminator
 
 _SPECTRAL: dict[str, Callable[..., Discriminator]] = {
@@ -171,7 +178,8 @@ def build_discriminator(config: AdversaryConfig, signal: SignalSpec) -> Discrimi
         )
     if net == "style":
         return StyleDiscriminator(signal.shape, channels=channels, width=config.width, layers=config.layers)
-    return PatchDiscriminator(signal.shape, channels=channels, width=config.width, layers=config.layers or 3)
+    of_patches = TemporalDiscriminator if net == "temporal" else PatchDiscriminator
+    return of_patches(signal.shape, channels=channels, width=config.width, layers=config.layers or 3)
 
 
 class _WithGradient(torch.autograd.Function):
