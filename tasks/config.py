@@ -29,7 +29,8 @@ class ReconstructionConfig:
     `samples` limits how many (0: all). `lpips` "off", "on" (AlexNet), "vgg", "squeeze" or "all" (each needs its
     weights). `rate` also measures the entropy-coded rate. `vocoder_iterations` is Griffin-Lim's, for spectrograms.
     `keep` pairs of true and reconstructed signals are stored, for galleries. `speech` adds PESQ, STOI and ESTOI of
-    sounds (needs the packages pesq and pystoi).
+    sounds (needs the packages pesq and pystoi). `temporal` adds the temporal error of clips at borders of latent
+    positions and inside, and their flicker.
     """
 
     samples: int = 0
@@ -39,6 +40,7 @@ class ReconstructionConfig:
     vocoder_iterations: int = 32
     keep: int = 0
     speech: bool = False
+    temporal: bool = False
 
     def __post_init__(self) -> None:
         _at_least(self.samples, 0, "samples")
@@ -47,8 +49,9 @@ class ReconstructionConfig:
         _at_least(self.keep, 0, "keep")
 
     def identity(self) -> dict[str, Any]:
-        """The options as a job's key holds them: without `keep` and `speech` at their defaults: options added later."""
-        return {name: value for name, value in asdict(self).items() if name not in ("keep", "speech") or value}
+        """The options as a job's key holds them, without options added later at their defaults."""
+        later = ("keep", "speech", "temporal")
+        return {name: value for name, value in asdict(self).items() if name not in later or value}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 from ...results.errors import UserError
 from ...results.record import JobResult
 from ...tasks.config import ReconstructionConfig
-from ...tasks.metrics.config import LPIPS, SPEECH, SpeechConfig, measure_versions, metrics
+from ...tasks.metrics.config import LPIPS, SPEECH, TEMPORAL, SpeechConfig, measure_versions, metrics
 from ...tokenizers import weights
 from ...tokenizers.spec import Modality
 from ..datasets.config import signal_spec
@@ -33,6 +33,8 @@ class Reconstruction(JobKind):
             weights.require(config.weights, where=f"{suite.where}: reconstruction.lpips")
         if suite.options[self.name].speech:
             _check_speech(suite)
+        if suite.options[self.name].temporal and not any(data.modality is Modality.VIDEO for data in suite.data):
+            raise UserError(f"{suite.where}: reconstruction.temporal: scores clips, and the suite has none")
 
     def config(self, at: PlanContext) -> dict[str, Any]:
         options: ReconstructionConfig = at.suite.options[self.name]
@@ -52,6 +54,7 @@ class Reconstruction(JobKind):
         asked = [config.kind for config in (*LPIPS[at.suite.options[self.name].lpips], *_speech(at))]
         if at.data.modality is Modality.VIDEO:
             asked.append("clip_psnr")
+            asked += [config.kind for config in TEMPORAL if at.suite.options[self.name].temporal]
         measures = measure_versions("codes", "frechet", "kid", "posterior", "rate", *asked)
         return super().versions(at) | pairs | measures | net_versions(at)
 
@@ -76,6 +79,12 @@ class Reconstruction(JobKind):
                 extra.append(lpips.build(lpips.load_net(weights.require(lpips.weights)).to(ctx.device)))
         if config.speech and ctx.dataset.signal.modality.is_audio:
             extra += [speech.build() for speech in SPEECH]
+        if config.temporal and ctx.dataset.signal.modality is Modality.VIDEO:
+            from ...tasks.metrics.seams import borders
+
+            tokenizer = ctx.tokenizer_config
+            at_border = borders(tokenizer.spec, tokenizer.downsample[0])
+            extra += [temporal.build(at_border) for temporal in TEMPORAL if at_border or temporal.kind == "flicker"]
         result = reconstruct(
             ctx.tokenizer, ctx.dataset, config, ctx.task_context(), references=ctx.references, extra_metrics=extra
         )

@@ -219,6 +219,34 @@ class EstoiConfig(SpeechConfig):
 SPEECH: tuple[SpeechConfig, ...] = (PesqConfig(), StoiConfig(), EstoiConfig())
 
 
+class SeamConfig(PairMetricConfig):
+    """The temporal error where the frames of one latent position end and those of the next begin."""
+
+    kind = "temporal_error_border"
+    direction = "lower"
+    modalities = frozenset({Modality.VIDEO})
+    builds = "seams:SeamError"
+
+
+class InsideConfig(SeamConfig):
+    """The temporal error between frames of one latent position."""
+
+    kind = "temporal_error_inside"
+
+
+class FlickerConfig(PairMetricConfig):
+    """How much a reconstruction flickers, relative to the true clip."""
+
+    kind = "flicker"
+    direction = "none"
+    modalities = frozenset({Modality.VIDEO})
+    builds = "seams:Flicker"
+
+
+# What `reconstruction.temporal` stands for.
+TEMPORAL: tuple[PairMetricConfig, ...] = (SeamConfig(), InsideConfig(), FlickerConfig())
+
+
 @dataclass(frozen=True, kw_only=True)
 class ScoreConfig(Part):
     """What a suite may ask of samples beyond distances, measured on the features of its nets; `builds` a `Score`.
@@ -338,7 +366,8 @@ _SCORES = (ManifoldConfig, MemorisationConfig, FdInfinityConfig, InceptionScoreC
 _SPEECH = (PesqConfig, StoiConfig, EstoiConfig)
 _LPIPS = (LpipsConfig, LpipsVggConfig, LpipsSqueezeConfig)
 _ALWAYS = (BallsConfig, CodesConfig, FrechetConfig, KidConfig, RateConfig, PosteriorConfig)
-_MEASURES = (*_ALWAYS, ClipPsnrConfig, *_LPIPS, *_SPEECH)
+_TEMPORAL = (SeamConfig, InsideConfig, FlickerConfig)
+_MEASURES = (*_ALWAYS, ClipPsnrConfig, *_LPIPS, *_SPEECH, *_TEMPORAL)
 
 metrics = Registry(
     "metric", "latentbench.metrics", dict[str, Any]((part.kind, part) for part in _METRICS), base=PairMetricConfig

@@ -31,7 +31,12 @@ def test_they_are_all_causal_recipes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "options"), [*((recipe, {}) for recipe in CAUSAL), ("encodec", {"lstm": 1, "activation": "snake"})]
+    ("recipe", "options"),
+    [
+        *((recipe, {}) for recipe in CAUSAL),
+        ("encodec", {"lstm": 1, "activation": "snake"}),
+        ("causal-video-vae", {"factorised": True}),
+    ],
 )
 @torch.no_grad()
 def test_changing_the_future_changes_no_past_latent_to_the_bit(recipe: str, options: dict[str, Any]) -> None:

@@ -26,7 +26,7 @@ ROUNDING = 1e-5
 CASES: list[tuple[str, SignalSpec, dict[str, Any]]] = [
     ("causal-video-vae", CLIP, SMALL),
     ("causal-video-vae", CLIP, {"backbone": {"width": 8, "stem": 1}, "downsample": [2, 4, 4]}),
-    ("video-fsq", CLIP, SMALL),
+    ("video-fsq", CLIP, {"backbone": {"width": 8, "factorised": True}}),
     ("framewise-vae", CLIP, SMALL),
     ("pca", CLIP, {"downsample": [5, 4, 4], "channels": 8}),
     ("encodec", SOUND, SMALL),

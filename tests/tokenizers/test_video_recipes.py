@@ -83,9 +83,18 @@ def test_frames_one_by_one_and_together_have_one_tsr() -> None:
     assert (together.grid.shape, single.grid.shape) == ((2, 4, 6), (8, 4, 6))
 
 
-@pytest.mark.parametrize(("recipe", "frames"), [("framewise-vae", 6), ("video-vae", 8), ("video-fsq", 9)])
-def test_cost_as_arithmetic_is_the_cost_as_counted(recipe: str, frames: int) -> None:
-    config = resolve(recipe, clip(frames), {"width": 8})
+@pytest.mark.parametrize(
+    ("recipe", "frames", "backbone"),
+    [
+        ("framewise-vae", 6, {}),
+        ("video-vae", 8, {}),
+        ("video-fsq", 9, {}),
+        ("video-vae", 8, {"factorised": True}),
+        ("causal-video-vae", 9, {"factorised": True, "stem": 1}),
+    ],
+)
+def test_cost_as_arithmetic_is_the_cost_as_counted(recipe: str, frames: int, backbone: dict[str, Any]) -> None:
+    config = resolve(recipe, clip(frames), {"backbone": {"width": 8, **backbone}})
     tokenizer: Any = build(config)
     assert sum(p.numel() for p in tokenizer.parameters()) == config.estimate_parameters()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -110,5 +119,6 @@ def test_what_makes_no_sense_is_refused(recipe: str, options: dict[str, Any], me
 
 def test_pictures_have_no_frames() -> None:
     picture = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
-    with pytest.raises(UserError, match="framewise is for video, not image"):
-        resolve("kl-vae", picture, {"backbone": {"framewise": True}})
+    for option in ("framewise", "factorised"):
+        with pytest.raises(UserError, match=f"{option} is for video, not image"):
+            resolve("kl-vae", picture, {"backbone": {option: True}})

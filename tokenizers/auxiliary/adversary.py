@@ -21,7 +21,14 @@ from ..step_precision import step_precision
 from .adversary_config import AdversaryConfig
 from .base import AuxiliaryObjective, LossTerms, TrainingStep
 from .config import TokenizerParts
-from .discriminators import Discriminator, Judgement, PatchDiscriminator, STFTDiscriminator, StyleDiscriminator
+from .discriminators import (
+    Discriminator,
+    Judgement,
+    PatchDiscriminator,
+    STFTDiscriminator,
+    StyleDiscriminator,
+    TemporalDiscriminator,
+)
 from .waveform_discriminators import BandDiscriminator, CodecDiscriminator, PeriodDiscriminator
 
 _SPECTRAL: dict[str, Callable[..., Discriminator]] = {
@@ -181,7 +188,8 @@ def build_discriminator(config: AdversaryConfig, signal: SignalSpec) -> Discrimi
         )
     if net == "style":
         return StyleDiscriminator(signal.shape, channels=channels, width=config.width, layers=config.layers)
-    return PatchDiscriminator(signal.shape, channels=channels, width=config.width, layers=config.layers or 3)
+    of_patches = TemporalDiscriminator if net == "temporal" else PatchDiscriminator
+    return of_patches(signal.shape, channels=channels, width=config.width, layers=config.layers or 3)
 
 
 class _WithGradient(torch.autograd.Function):

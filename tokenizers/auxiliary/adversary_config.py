@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from ..spec import Modality, SignalSpec
 from .config import AuxiliaryObjectiveConfig, TokenizerParts
 
-Net = Literal["patch", "style", "stft", "period", "band", "codec"]
+Net = Literal["patch", "style", "temporal", "stft", "period", "band", "codec"]
 # Nets of waveforms alone.
 _OF_WAVEFORMS = ("stft", "period", "band", "codec")
 # Those that read spectra.
@@ -20,8 +20,9 @@ _WINDOWS = (2048, 1024, 512)
 class AdversaryConfig(AuxiliaryObjectiveConfig):
     """A discriminator of reconstructions and signals, and a loss for fooling it (VQGAN, A10; adversarial losses, B3).
 
-    `net` is "patch" (any signal), "style" (any) or one for waveforms: "stft" (EnCodec's), "period" (HiFi-GAN's), "band"
-    (DAC's spectra) or "codec" (period and band, as DAC); "auto" takes stft for waveforms and patch for all else.
+    `net` is "patch" (any signal), "style" (any), "temporal" (differences of a clip's frames) or one for waveforms:
+    "stft" (EnCodec's), "period" (HiFi-GAN's), "band" (DAC's spectra) or "codec" (period and band, as DAC); "auto" takes
+    stft for waveforms and patch for all else.
     Nothing of it runs before the share `start` of the training. With `adaptive` its weight is `weight` times the ratio
     of the gradients of fidelity and adversary at the decoder's last layer (Esser et al. 2021, eq. 7). With `paired` the
     discriminator sees a signal and its reconstruction together, or the signal twice. `feature_matching` weighs the
@@ -36,7 +37,7 @@ class AdversaryConfig(AuxiliaryObjectiveConfig):
     over_ranks: ClassVar[bool] = True
     builds = "adversary:Adversary"
 
-    net: Literal["auto", "patch", "style", "stft", "period", "band", "codec"] = "auto"
+    net: Literal["auto", "patch", "style", "temporal", "stft", "period", "band", "codec"] = "auto"
     loss: Literal["hinge", "softplus", "squares"] = "hinge"
     start: float = 0.3
     adaptive: bool = True
@@ -72,6 +73,10 @@ class AdversaryConfig(AuxiliaryObjectiveConfig):
             return "it judges reconstructions, and a diffusion decoder makes none in training"
         if self.net in _OF_WAVEFORMS and tokenizer.signal.modality is not Modality.WAVEFORM:
             return f"net = {self.net!r} is for waveforms, not {tokenizer.signal.modality}; patch and style are for all"
+        if self.net == "temporal" and tokenizer.signal.modality is not Modality.VIDEO:
+            return f"net = 'temporal' is for video, not {tokenizer.signal.modality}; patch and style are for all"
+        if self.net == "temporal" and tokenizer.signal.shape[0] < 2:
+            return "net = 'temporal' needs clips of two frames or more"
         return self._unread(tokenizer.signal)
 
     def _unread(self, signal: SignalSpec) -> str | None:

@@ -96,6 +96,21 @@ class _PatchConv(nn.Module):
         return self.conv(F.pad(x, self.extra) if any(self.extra) else x)
 
 
+class TemporalDiscriminator(PatchDiscriminator):
+    """Judges overlapping patches of the differences between consecutive frames of a clip.
+
+    What is the same in all frames can't be seen, so that flicker and motion alone decide, beside a discriminator or a
+    loss that judges the frames themselves (as video GANs split the two: Clark et al. 2019, arXiv 1907.06571, 3.2).
+    """
+
+    def __init__(self, shape: Sequence[int], *, channels: int, width: int, layers: int) -> None:
+        super().__init__((shape[0] - 1, *shape[1:]), channels=channels, width=width, layers=layers)
+
+    def forward(self, signal: Tensor) -> Judgement:
+        """`[B, C, T, H, W]` to one map of logits `[B, 1, *patches]` of T - 1 differences."""
+        return super().forward(signal.diff(dim=2))
+
+
 class StyleDiscriminator(Discriminator):
     """Judges whole signals: residual blocks after StyleGAN2 (Karras et al. 2020, fig. 7), one logit per sample.
 

@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from ..recompute import RecomputedBlock
 from ..spec import SignalSpec
 from .causal import CausalConv, CausalDepthToSpace, FrameNorm
-from .conv_config import ConvConfig
+from .conv_config import ConvConfig, middle_channels
+from .layers import zero_last_layer
 from .patch import DepthToSpace
 
 _CONV: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -31,6 +32,33 @@ def conv(
         return CausalConv(inputs, outputs, kernel, stride or (1, 1, 1))
     padding = [size // 2 for size in kernel]
     return _CONV[len(kernel)](inputs, outputs, tuple(kernel), tuple(stride or (1,) * len(kernel)), tuple(padding))  # type: ignore[arg-type]
+
+
+class FactorisedConv(nn.Sequential):
+    """A convolution of every frame, SiLU, and one along time: R(2+1)D (Tran et al. 2018, arXiv 1711.11248, 3.5).
+
+    Between them are as many channels as give it the parameters of a full 3-d convolution.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: Sequence[int], stride: Sequence[int], *, causal: bool
+    ) -> None:
+        middle = middle_channels(inputs, outputs, kernel)
+        super().__init__(
+            conv(inputs, middle, (1, *kernel[1:]), (1, *stride[1:]), causal=causal),
+            nn.SiLU(),
+            conv(middle, outputs, (kernel[0], 1, 1), (stride[0], 1, 1), causal=causal),
+        )
+
+
+def layer(
+    config: ConvConfig, inputs: int, outputs: int, kernel: Sequence[int], stride: Sequence[int] | None = None
+) -> nn.Module:
+    """A convolution as the configuration has them: of frames alone, causal, factorised, or none of these."""
+    kernel = config.kernel(kernel)
+    if config.factorised:
+        return FactorisedConv(inputs, outputs, kernel, stride or (1, 1, 1), causal=config.causal)
+    return conv(inputs, outputs, kernel, stride, causal=config.causal)
 
 
 def pointwise(inputs: int, outputs: int, rank: int) -> nn.Module:
@@ -53,13 +81,12 @@ class ResidualBlock(RecomputedBlock):
 
     def __init__(self, width: int, rank: int, config: ConvConfig) -> None:
         super().__init__()
-        kernel, groups, by_frame = config.kernel((3,) * rank), config.groups, config.by_frame
+        kernel, groups, by_frame = (3,) * rank, config.groups, config.by_frame
         self.norm1 = group_norm(width, groups, by_frame=by_frame)
-        self.conv1 = conv(width, width, kernel, causal=config.causal)
+        self.conv1 = layer(config, width, width, kernel)
         self.norm2 = group_norm(width, groups, by_frame=by_frame)
-        self.conv2 = conv(width, width, kernel, causal=config.causal)
-        for parameter in self.conv2.parameters():
-            nn.init.zeros_(parameter)
+        self.conv2 = layer(config, width, width, kernel)
+        zero_last_layer(self.conv2)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, width, *grid]` to the same shape."""
@@ -76,7 +103,7 @@ class ConvEncoder(nn.Module):
         layers: list[nn.Module] = []
         width = signal.channels
         for stage in config.stages(signal, downsample):
-            layers.append(conv(width, stage.width, config.kernel(stage.kernel), stage.stride, causal=config.causal))
+            layers.append(layer(config, width, stage.width, stage.kernel, stage.stride))
             width = stage.width
             layers.extend(ResidualBlock(width, self.rank, config) for _ in range(config.blocks))
         layers += [group_norm(width, config.groups, by_frame=config.by_frame), nn.SiLU()]
@@ -103,8 +130,7 @@ class ConvDecoder(nn.Module):
             if index == 0:
                 layers += [group_norm(stage.width, config.groups, by_frame=config.by_frame), nn.SiLU()]
             outputs = stages[index - 1].width if index else signal.channels
-            kernel = config.kernel((3,) * rank)
-            layers.append(conv(stage.width, outputs * math.prod(stage.stride), kernel, causal=causal))
+            layers.append(layer(config, stage.width, outputs * math.prod(stage.stride), (3,) * rank))
             layers.append((CausalDepthToSpace if causal else DepthToSpace)(stage.stride))
         self.layers = nn.Sequential(*layers)
         to_channels_last(self, rank)

@@ -27,7 +27,7 @@ class ConvConfig(BackboneConfig):
     the linear autoencoder instead of below it. `causal` is for clips of k + 1 frames, k a multiple of the downsampling
     in time: the first frame has a latent of its own, no latent sees a later frame, and norms are of every frame.
     `framewise` treats a clip as pictures: kernels of 1 in time, norms of every frame, a latent for each (downsampling 1
-    in time).
+    in time). `factorised` makes each 3-d convolution of clips two, of frames and along time, with as many parameters.
     """
 
     kind: ClassVar[str] = "conv"
@@ -35,7 +35,7 @@ class ConvConfig(BackboneConfig):
     encoder: ClassVar[str | type] = "conv:ConvEncoder"
     decoder: ClassVar[str | type] = "conv:ConvDecoder"
     causal_shortcut: ClassVar[str | type] = "causal:CausalShortcut"
-    identity_defaults: ClassVar[frozenset[str]] = frozenset({"causal", "framewise"})
+    identity_defaults: ClassVar[frozenset[str]] = frozenset({"causal", "framewise", "factorised"})
 
     width: int = 32
     multipliers: tuple[int, ...] = (1, 2, 4)
@@ -46,6 +46,7 @@ class ConvConfig(BackboneConfig):
     shortcut: bool = True
     causal: bool = False
     framewise: bool = False
+    factorised: bool = False
 
     def __post_init__(self) -> None:
         for name in ("width", "groups", "stem"):
@@ -60,10 +61,13 @@ class ConvConfig(BackboneConfig):
             raise ValueError("multipliers must be one or more whole numbers >= 1")
         if self.causal and self.framewise:
             raise ValueError("causal and framewise are two ways to treat time; choose one")
+        if self.factorised and self.framewise:
+            raise ValueError("framewise has no convolution along time: leave out factorised")
 
     def unsupported_reason(self, signal: SignalSpec) -> str | None:
-        if self.by_frame and signal.modality is not Modality.VIDEO:
-            return f"{'causal' if self.causal else 'framewise'} is for video, not {signal.modality}"
+        of_clips = (name for name in ("causal", "framewise", "factorised") if getattr(self, name))
+        if signal.modality is not Modality.VIDEO:
+            return next((f"{name} is for video, not {signal.modality}" for name in of_clips), None)
         return None
 
     @property
@@ -123,25 +127,41 @@ class ConvConfig(BackboneConfig):
         return self.stages(signal, downsample)[-1].width
 
     def encoder_cost(self, signal: SignalSpec, downsample: tuple[int, ...]) -> Cost:
-        total, width = Cost(), signal.channels
+        total, width, frames = Cost(), signal.channels, signal.shape[0]
         for stage in self.stages(signal, downsample):
-            total += cost.conv(width, stage.width, self.kernel(stage.kernel), stage.shape) + self._blocks_cost(stage)
-            width = stage.width
+            total += self._conv_cost(width, stage.width, stage.kernel, stage.shape, frames) + self._blocks_cost(stage)
+            width, frames = stage.width, stage.shape[0]
         return total + cost.norm(width)
 
     def decoder_cost(self, signal: SignalSpec, downsample: tuple[int, ...]) -> Cost:
         stages = self.stages(signal, downsample)
         total = Cost()
         for stage, outer in zip(reversed(stages), (*reversed(stages[:-1]), None), strict=True):
-            total += self._blocks_cost(stage)
             outputs = (outer.width if outer else signal.channels) * math.prod(stage.stride)
-            total += cost.conv(stage.width, outputs, self.kernel((3,) * len(stage.shape)), stage.shape)
+            total += self._blocks_cost(stage)
+            total += self._conv_cost(stage.width, outputs, (3,) * len(stage.shape), stage.shape, stage.shape[0])
         return total + cost.norm(stages[0].width)
 
     def _blocks_cost(self, stage: Stage) -> Cost:
-        kernel = self.kernel((3,) * len(stage.shape))
-        half = cost.norm(stage.width) + cost.conv(stage.width, stage.width, kernel, stage.shape)
+        kernel, width = (3,) * len(stage.shape), stage.width
+        half = cost.norm(width) + self._conv_cost(width, width, kernel, stage.shape, stage.shape[0])
         total = Cost()
         for _ in range(2 * self.blocks):
             total += half
         return total
+
+    def _conv_cost(self, inputs: int, outputs: int, kernel: Sequence[int], shape: tuple[int, ...], frames: int) -> Cost:
+        """A convolution to a grid of `shape`; a factorised one passes all of its input's `frames` first."""
+        kernel = self.kernel(kernel)
+        if not self.factorised:
+            return cost.conv(inputs, outputs, kernel, shape)
+        middle = middle_channels(inputs, outputs, kernel)
+        of_frames = cost.conv(inputs, middle, kernel[1:], (frames, *shape[1:]))
+        return of_frames + cost.conv(middle, outputs, kernel[:1], shape)
+
+
+def middle_channels(inputs: int, outputs: int, kernel: Sequence[int]) -> int:
+    """Channels between the two halves of a factorised 3-d convolution (Tran et al. 2018, section 3.5): the largest
+    number with which they have no more weights than the whole."""
+    time, area = kernel[0], math.prod(kernel[1:])
+    return max(1, time * area * inputs * outputs // (area * inputs + time * outputs))

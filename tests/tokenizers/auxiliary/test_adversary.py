@@ -297,6 +297,10 @@ def test_flops_are_counted_on_both_sides_of_the_start(image: SignalSpec, sample:
             {"net": "stft"},
             "t.auxiliary.adversary: net = 'stft' is for waveforms, not image; patch and style are for all",
         ),
+        (
+            {"net": "temporal"},
+            "t.auxiliary.adversary: net = 'temporal' is for video, not image; patch and style are for all",
+        ),
         ({"start": 1.0}, r"start must lie in \[0, 1\)"),
         ({"r1": -1.0}, "r1 must not be negative"),
         ({"layers": 0}, "layers must be at least 1"),
@@ -332,6 +336,27 @@ def test_the_recipe_s_net_follows_the_modality(signal: SignalSpec) -> None:
     (adversary,) = config.auxiliary
     assert adversary.net_for(signal) == ("stft" if signal.modality is Modality.WAVEFORM else "patch")  # type: ignore[attr-defined]
     assert TokenizerConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_the_temporal_net_trains_clips_paired_or_not() -> None:
+    """Its gradient at the reconstruction sums to zero over the frames: no still error is judged."""
+    signal = SignalSpec(modality=Modality.VIDEO, channels=3, shape=(4, 8, 8), rate=8.0)
+    for paired in (False, True):
+        options = {"net": "temporal", "paired": paired, "width": 4, "layers": 1, "start": 0.0, "adaptive": False}
+        tokenizer = tokenizer_with(signal, options, width=8)
+        losses = tokenizer.train().losses(torch.rand(2, 3, 4, 8, 8) - 0.5, group="model", step=0, steps=2)
+        losses["loss"].backward()
+        judged = adversary_of(tokenizer)
+        assert judged.group_losses("discriminator", step=0, steps=2)["loss"].isfinite()
+        x = torch.rand(2, 6 if paired else 3, 4, 8, 8, requires_grad=True)
+        (gradient,) = torch.autograd.grad(judged.discriminator(x).logits[0].sum(), x)
+        torch.testing.assert_close(gradient.sum(2), torch.zeros_like(gradient[:, :, 0]), atol=1e-5, rtol=0)
+    with pytest.raises(UserError, match="needs clips of two frames or more"):
+        resolve(
+            "framewise-vae",
+            SignalSpec(modality=Modality.VIDEO, channels=3, shape=(1, 8, 8), rate=8.0),
+            {"auxiliary": {"adversary": options}},
+        )
 
 
 def discs(count: int) -> Tensor:

@@ -13,6 +13,7 @@ from latentbench.tokenizers.auxiliary.discriminators import (
     PatchDiscriminator,
     STFTDiscriminator,
     StyleDiscriminator,
+    TemporalDiscriminator,
     deviation_map,
 )
 from latentbench.tokenizers.auxiliary.waveform_discriminators import (
@@ -70,6 +71,19 @@ def test_any_shape_is_judged(kind: str, shape: tuple[int, ...]) -> None:
     assert all(part.isfinite().all() for part in (*judged.logits, *judged.features))
     judged.logits[0].sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
+def test_a_temporal_net_judges_differences_of_frames_alone() -> None:
+    net = TemporalDiscriminator((5, 16, 16), channels=3, width=4, layers=2)
+    of_differences = PatchDiscriminator((4, 16, 16), channels=3, width=4, layers=2)
+    of_differences.load_state_dict(net.state_dict())
+    x, still = torch.randn(2, 3, 5, 16, 16), torch.randn(2, 3, 1, 16, 16)
+    with torch.no_grad():
+        judged = net(x)
+        torch.testing.assert_close(net(x + still).logits[0], judged.logits[0], atol=1e-5, rtol=1e-5)
+        expected = of_differences(x[:, :, 1:] - x[:, :, :-1])
+        assert torch.equal(judged.logits[0], expected.logits[0])
+        assert not torch.allclose(net(x.flip(2)).logits[0].flip(2), judged.logits[0], atol=1e-3)
 
 
 def test_the_map_of_logits_is_the_signal_s_over_the_strides() -> None:
