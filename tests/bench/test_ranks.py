@@ -175,6 +175,7 @@ def _with_options(
         ("vqgan", {"auxiliary": {"adversary": {"net": "style"}}}),
         ("linear-ae", {"auxiliary": {"adversary": {"start": 0.0}}}),
         ("eq-vae", {"regularisers": {"equivariance": {"match": "latent", "probability": 0.9, "guard": 1.0}}}),
+        ("semantic-vq", {"auxiliary": {"self_supervised": {"share": 0.9}}}),
         ("va-vae", {"regularisers": {"alignment": {"adaptive": True}}}),
     ],
 )
