@@ -55,7 +55,6 @@ _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 def preload() -> None:
     """Import what every job needs, without touching a GPU or starting a thread."""
     import torch
-    import torch._dynamo  # 2 s of every training that has to import it for its optimiser
 
     from . import job_context  # noqa: F401
 

@@ -205,6 +205,74 @@ def test_what_is_to_be_divided_is_divided_everywhere(ordered: WorkerRequest, mon
     assert written.run["divided"] == 8
 
 
+def alone(order: WorkerRequest) -> int:
+    """The exit code of a process that does the job with another one; what ends it does not end the test."""
+    pid = os.fork()
+    if pid == 0:
+        status = 99
+        try:
+            status = worker.work(replace(order, peers=("cpu",)).to_json())
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _shared(ctx: JobContext, act: Callable[[], None]) -> JobResult:
+    """The mean of the ranks' numbers; the second one acts before it gives its own."""
+    number = torch.tensor([float(ctx.ranks.number)])
+    with ctx.ranks.joined(ctx.device):
+        if ctx.ranks.number:
+            act()
+        ranks.average_([number])
+    ctx.progress(1, 1, f"by rank {ctx.ranks.number}")
+    return JobResult(extra={"mean": float(number)})
+
+
+def test_processes_that_share_a_job_leave_one_record(ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    does(monkeypatch, lambda ctx: _shared(ctx, lambda: None))
+    assert alone(ordered) == worker_protocol.FINISHED
+    written = record(ordered)
+    assert written is not None
+    assert written.extra["mean"] == 0.5
+    assert written.run["devices"] == ["cpu", "cpu"]
+
+
+def _raises(error: Exception) -> Callable[[], None]:
+    def act() -> None:
+        raise error
+
+    return act
+
+
+def test_the_failure_of_one_process_of_a_job_is_the_job_s(
+    ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    does(monkeypatch, lambda ctx: _shared(ctx, _raises(ValueError("no such row"))))
+    assert alone(ordered) == worker_protocol.FAILED
+    written = record(ordered)
+    assert written is not None
+    assert str(written.error) == "ValueError: no such row"
+    assert "rank 1: Traceback" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("act", "code"),
+    [
+        (_raises(torch.OutOfMemoryError("Tried to allocate 9.00 GiB")), worker_protocol.OUT_OF_MEMORY),
+        (_raises(RuntimeError("CUDA error: unspecified launch failure")), worker_protocol.BROKEN_DEVICE),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), worker_protocol.RANK_DIED),
+    ],
+)
+def test_the_end_of_one_process_of_a_job_leaves_no_record(
+    ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch, act: Callable[[], None], code: int
+) -> None:
+    does(monkeypatch, lambda ctx: _shared(ctx, act))
+    assert alone(ordered) == code
+    assert record(ordered) is None
+    wanting = code == worker_protocol.OUT_OF_MEMORY
+    assert worker_protocol.read_shortage(ordered.folder) == ("Tried to allocate 9.00 GiB" if wanting else "")
+
+
 def test_a_stop_in_training_leaves_no_record(ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     def action(ctx: JobContext) -> JobResult:
         with ctx.stop.held():
@@ -322,71 +390,3 @@ def test_an_order_that_is_understood_otherwise_is_refused(ordered: WorkerRequest
     data["job"]["versions"]["procedural"] = 99
     with pytest.raises(ValueError, match="is not its job's"):
         worker.work(data)
-
-
-def alone(order: WorkerRequest) -> int:
-    """The exit code of a process that does the job with another one; what ends it does not end the test."""
-    pid = os.fork()
-    if pid == 0:
-        status = 99
-        try:
-            status = worker.work(replace(order, peers=("cpu",)).to_json())
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def _shared(ctx: JobContext, act: Callable[[], None]) -> JobResult:
-    """The mean of the ranks' numbers; the second one acts before it gives its own."""
-    number = torch.tensor([float(ctx.ranks.number)])
-    with ctx.ranks.joined(ctx.device):
-        if ctx.ranks.number:
-            act()
-        ranks.average_([number])
-    ctx.progress(1, 1, f"by rank {ctx.ranks.number}")
-    return JobResult(extra={"mean": float(number)})
-
-
-def test_processes_that_share_a_job_leave_one_record(ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    does(monkeypatch, lambda ctx: _shared(ctx, lambda: None))
-    assert alone(ordered) == worker_protocol.FINISHED
-    written = record(ordered)
-    assert written is not None
-    assert written.extra["mean"] == 0.5
-    assert written.run["devices"] == ["cpu", "cpu"]
-
-
-def _raises(error: Exception) -> Callable[[], None]:
-    def act() -> None:
-        raise error
-
-    return act
-
-
-def test_the_failure_of_one_process_of_a_job_is_the_job_s(
-    ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    does(monkeypatch, lambda ctx: _shared(ctx, _raises(ValueError("no such row"))))
-    assert alone(ordered) == worker_protocol.FAILED
-    written = record(ordered)
-    assert written is not None
-    assert str(written.error) == "ValueError: no such row"
-    assert "rank 1: Traceback" in capfd.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("act", "code"),
-    [
-        (_raises(torch.OutOfMemoryError("Tried to allocate 9.00 GiB")), worker_protocol.OUT_OF_MEMORY),
-        (_raises(RuntimeError("CUDA error: unspecified launch failure")), worker_protocol.BROKEN_DEVICE),
-        (lambda: os.kill(os.getpid(), signal.SIGKILL), worker_protocol.RANK_DIED),
-    ],
-)
-def test_the_end_of_one_process_of_a_job_leaves_no_record(
-    ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch, act: Callable[[], None], code: int
-) -> None:
-    does(monkeypatch, lambda ctx: _shared(ctx, act))
-    assert alone(ordered) == code
-    assert record(ordered) is None
-    wanting = code == worker_protocol.OUT_OF_MEMORY
-    assert worker_protocol.read_shortage(ordered.folder) == ("Tried to allocate 9.00 GiB" if wanting else "")
