@@ -45,6 +45,9 @@ from .test_micro_batch import (
     tokenizer,
 )
 
+# Python 3.12 and newer say so of every process with threads; these compute nothing.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
 Pair = Callable[..., list[Any]]
 _SECONDS = 60.0
 

@@ -31,6 +31,9 @@ from latentbench.results.record import JobResult, Record
 from latentbench.results.store import Store, atomic_write
 from latentbench.tokenizers import ranks
 
+# Python 3.12 and newer say so of every process with threads; these compute nothing.
+forks = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
 Order_ = Callable[..., WorkerRequest]
 
 
@@ -228,6 +231,7 @@ def _shared(ctx: JobContext, act: Callable[[], None]) -> JobResult:
     return JobResult(extra={"mean": float(number)})
 
 
+@forks
 def test_processes_that_share_a_job_leave_one_record(ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     does(monkeypatch, lambda ctx: _shared(ctx, lambda: None))
     assert alone(ordered) == worker_protocol.FINISHED
@@ -244,6 +248,7 @@ def _raises(error: Exception) -> Callable[[], None]:
     return act
 
 
+@forks
 def test_the_failure_of_one_process_of_a_job_is_the_job_s(
     ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -255,6 +260,7 @@ def test_the_failure_of_one_process_of_a_job_is_the_job_s(
     assert "rank 1: Traceback" in capfd.readouterr().out
 
 
+@forks
 @pytest.mark.parametrize(
     ("act", "code"),
     [
