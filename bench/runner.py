@@ -109,14 +109,13 @@ def run_suite(
     with locked(root, shared=runner.shares):
         prints = fingerprints(loaded, console, cache)
         plan = make_plan(loaded, prints)
-        if not plan_only:
-            runner.check(plan.jobs.values())
         _write_suite(store, plan, extend=extend)
         write_plan(plan, engine, runner.settings)
         runner.finished = _intact(store, plan.jobs, console)
         before = len(runner.finished)
         todo = {name: job for name, job in plan.jobs.items() if name not in runner.finished}
         if not plan_only:
+            runner.check(todo.values())
             todo = sized_for(runner, todo, plan.jobs, console)
         if todo:
             _check_cached(loaded, prints, console, cache)

@@ -16,6 +16,9 @@ from latentbench.bench.worker_protocol import FAILED, FINISHED, OUT_OF_MEMORY, R
 from latentbench.results.record import Failure
 from latentbench.tokenizers import ranks
 
+# Python 3.12 and newer say so of every process with threads; these compute nothing.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
 CPU = torch.device("cpu")
 FAILURE = Failure(type="ValueError", message="no good", where="net.py:3")
 

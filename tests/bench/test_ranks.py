@@ -45,6 +45,9 @@ from .test_micro_batch import (
     tokenizer,
 )
 
+# Python 3.12 and newer say so of every process with threads; these compute nothing.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
 Pair = Callable[..., list[Any]]
 _SECONDS = 60.0
 
@@ -175,6 +178,7 @@ def _with_options(
         ("vqgan", {"auxiliary": {"adversary": {"net": "style"}}}),
         ("linear-ae", {"auxiliary": {"adversary": {"start": 0.0}}}),
         ("eq-vae", {"regularisers": {"equivariance": {"match": "latent", "probability": 0.9, "guard": 1.0}}}),
+        ("semantic-vq", {"auxiliary": {"self_supervised": {"share": 0.9}}}),
         ("va-vae", {"regularisers": {"alignment": {"adaptive": True}}}),
     ],
 )

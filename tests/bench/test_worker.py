@@ -31,6 +31,9 @@ from latentbench.results.record import JobResult, Record
 from latentbench.results.store import Store, atomic_write
 from latentbench.tokenizers import ranks
 
+# Python 3.12 and newer say so of every process with threads; these compute nothing.
+forks = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
 Order_ = Callable[..., WorkerRequest]
 
 
@@ -205,6 +208,77 @@ def test_what_is_to_be_divided_is_divided_everywhere(ordered: WorkerRequest, mon
     assert written.run["divided"] == 8
 
 
+def alone(order: WorkerRequest) -> int:
+    """The exit code of a process that does the job with another one; what ends it does not end the test."""
+    pid = os.fork()
+    if pid == 0:
+        status = 99
+        try:
+            status = worker.work(replace(order, peers=("cpu",)).to_json())
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _shared(ctx: JobContext, act: Callable[[], None]) -> JobResult:
+    """The mean of the ranks' numbers; the second one acts before it gives its own."""
+    number = torch.tensor([float(ctx.ranks.number)])
+    with ctx.ranks.joined(ctx.device):
+        if ctx.ranks.number:
+            act()
+        ranks.average_([number])
+    ctx.progress(1, 1, f"by rank {ctx.ranks.number}")
+    return JobResult(extra={"mean": float(number)})
+
+
+@forks
+def test_processes_that_share_a_job_leave_one_record(ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    does(monkeypatch, lambda ctx: _shared(ctx, lambda: None))
+    assert alone(ordered) == worker_protocol.FINISHED
+    written = record(ordered)
+    assert written is not None
+    assert written.extra["mean"] == 0.5
+    assert written.run["devices"] == ["cpu", "cpu"]
+
+
+def _raises(error: Exception) -> Callable[[], None]:
+    def act() -> None:
+        raise error
+
+    return act
+
+
+@forks
+def test_the_failure_of_one_process_of_a_job_is_the_job_s(
+    ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    does(monkeypatch, lambda ctx: _shared(ctx, _raises(ValueError("no such row"))))
+    assert alone(ordered) == worker_protocol.FAILED
+    written = record(ordered)
+    assert written is not None
+    assert str(written.error) == "ValueError: no such row"
+    assert "rank 1: Traceback" in capfd.readouterr().out
+
+
+@forks
+@pytest.mark.parametrize(
+    ("act", "code"),
+    [
+        (_raises(torch.OutOfMemoryError("Tried to allocate 9.00 GiB")), worker_protocol.OUT_OF_MEMORY),
+        (_raises(RuntimeError("CUDA error: unspecified launch failure")), worker_protocol.BROKEN_DEVICE),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), worker_protocol.RANK_DIED),
+    ],
+)
+def test_the_end_of_one_process_of_a_job_leaves_no_record(
+    ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch, act: Callable[[], None], code: int
+) -> None:
+    does(monkeypatch, lambda ctx: _shared(ctx, act))
+    assert alone(ordered) == code
+    assert record(ordered) is None
+    wanting = code == worker_protocol.OUT_OF_MEMORY
+    assert worker_protocol.read_shortage(ordered.folder) == ("Tried to allocate 9.00 GiB" if wanting else "")
+
+
 def test_a_stop_in_training_leaves_no_record(ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     def action(ctx: JobContext) -> JobResult:
         with ctx.stop.held():
@@ -349,71 +423,3 @@ print(len(set(sys.modules) - before) < 10)
 """
     )
     assert lines.split() == ["False", "True"]
-
-
-def alone(order: WorkerRequest) -> int:
-    """The exit code of a process that does the job with another one; what ends it does not end the test."""
-    pid = os.fork()
-    if pid == 0:
-        status = 99
-        try:
-            status = worker.work(replace(order, peers=("cpu",)).to_json())
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def _shared(ctx: JobContext, act: Callable[[], None]) -> JobResult:
-    """The mean of the ranks' numbers; the second one acts before it gives its own."""
-    number = torch.tensor([float(ctx.ranks.number)])
-    with ctx.ranks.joined(ctx.device):
-        if ctx.ranks.number:
-            act()
-        ranks.average_([number])
-    ctx.progress(1, 1, f"by rank {ctx.ranks.number}")
-    return JobResult(extra={"mean": float(number)})
-
-
-def test_processes_that_share_a_job_leave_one_record(ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    does(monkeypatch, lambda ctx: _shared(ctx, lambda: None))
-    assert alone(ordered) == worker_protocol.FINISHED
-    written = record(ordered)
-    assert written is not None
-    assert written.extra["mean"] == 0.5
-    assert written.run["devices"] == ["cpu", "cpu"]
-
-
-def _raises(error: Exception) -> Callable[[], None]:
-    def act() -> None:
-        raise error
-
-    return act
-
-
-def test_the_failure_of_one_process_of_a_job_is_the_job_s(
-    ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    does(monkeypatch, lambda ctx: _shared(ctx, _raises(ValueError("no such row"))))
-    assert alone(ordered) == worker_protocol.FAILED
-    written = record(ordered)
-    assert written is not None
-    assert str(written.error) == "ValueError: no such row"
-    assert "rank 1: Traceback" in capfd.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("act", "code"),
-    [
-        (_raises(torch.OutOfMemoryError("Tried to allocate 9.00 GiB")), worker_protocol.OUT_OF_MEMORY),
-        (_raises(RuntimeError("CUDA error: unspecified launch failure")), worker_protocol.BROKEN_DEVICE),
-        (lambda: os.kill(os.getpid(), signal.SIGKILL), worker_protocol.RANK_DIED),
-    ],
-)
-def test_the_end_of_one_process_of_a_job_leaves_no_record(
-    ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch, act: Callable[[], None], code: int
-) -> None:
-    does(monkeypatch, lambda ctx: _shared(ctx, act))
-    assert alone(ordered) == code
-    assert record(ordered) is None
-    wanting = code == worker_protocol.OUT_OF_MEMORY
-    assert worker_protocol.read_shortage(ordered.folder) == ("Tried to allocate 9.00 GiB" if wanting else "")
