@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from latentbench.bench.engines.client import Server, ServerDiedError
+from latentbench.bench.engines.client import OPENMP, Server, ServerDiedError, openmp
 from latentbench.bench.imports import load_imports
 
 SCRIPT = """
@@ -29,9 +29,13 @@ def work(request):
         return len(sys.stdin.read())
     if request["do"] == "wait":
         time.sleep(60)
+    if request["do"] == "environment":
+        print(os.environ["GOMP_SPINCOUNT"], loaded)
     return 7
 
-worker.preload = lambda: None
+loaded = []
+worker.preload = lambda: loaded.append("some")
+worker.preload_all = lambda: loaded.append("all")
 worker.work = work
 server.main()
 """
@@ -68,6 +72,25 @@ def test_jobs_are_forked_logged_and_reported(server: Server, tmp_path: Path) -> 
     assert "ValueError: of no job's making" in (tmp_path / "raise.log").read_text()
     server.close()
     assert server.process.returncode == 0
+
+
+def test_threads_of_jobs_don_t_spin_while_they_wait(server: Server, tmp_path: Path) -> None:
+    submit(server, tmp_path, "a", "environment")
+    assert answers(server, 1) == {"a": 7}
+    server.close()
+    assert "\n1000 ['some']\n" in (tmp_path / "a.log").read_text()
+    assert openmp({}) == OPENMP
+    for chosen in ({"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "9"}, {"KMP_BLOCKTIME": "200"}):
+        assert openmp(chosen) == {}
+
+
+def test_a_server_for_many_jobs_imports_for_them(server: Server, tmp_path: Path) -> None:
+    server.close()
+    many = Server(many=True)
+    submit(many, tmp_path, "a", "environment")
+    assert answers(many, 1) == {"a": 7}
+    many.close()
+    assert " ['some', 'all']\n" in (tmp_path / "a.log").read_text()
 
 
 def test_what_imports_print_is_no_answer(
