@@ -57,14 +57,6 @@ def preload() -> None:
     torch.set_num_interop_threads(1)
 
 
-def preload_all() -> None:
-    """Import what some jobs need: a second and a half of CPU for every training (its optimiser imports the compiler),
-    half a second for most that measures. It changes no state of torch."""
-    import torch._dynamo  # noqa: F401
-
-    from ..tasks import encoding, generation, modelability, reconstruction  # noqa: F401
-
-
 def work(data: Mapping[str, Any], *, listen: bool = True) -> int:
     """Execute the `WorkerRequest` in `data` and write its record; returns the process's exit code.
 

@@ -52,20 +52,19 @@ class ServerDiedError(RuntimeError):
 class Server:
     """A running server process (see `server`), started by `command`; it and its jobs know what `imports` register.
 
-    They hold the file descriptors `keep` for as long as one of them lives. One for `many` jobs imports at its start
-    what each of them would import for itself.
+    They hold the file descriptors `keep` for as long as one of them lives.
     """
 
     command: ClassVar[Sequence[str]] = (sys.executable, "-P", "-m", f"{__package__}.server")
 
-    def __init__(self, imports: Sequence[Import] = (), *, keep: Sequence[int] = (), many: bool = False) -> None:
+    def __init__(self, imports: Sequence[Import] = (), *, keep: Sequence[int] = ()) -> None:
         environment = {**_ALLOCATOR, **openmp(os.environ), **os.environ}
         environment |= {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
         # Ctrl-C reaches the server too, perhaps before it can ignore it; what is blocked here is blocked there.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self.process = subprocess.Popen(
-                [*self.command, str(os.getpid()), json.dumps([asdict(item) for item in imports]), *["all"] * many],
+                [*self.command, str(os.getpid()), json.dumps([asdict(item) for item in imports])],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment,

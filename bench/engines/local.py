@@ -41,7 +41,6 @@ from .stall import Watch
 ATTEMPTS = 3  # of a job whose process dies, and of a server that dies before any job has ended
 STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.25
-_MANY = 4  # jobs that compute, from which on it pays to import beforehand all that some of them need
 _DUMP_SECONDS = 2.0  # for a worker to write where it is
 
 
@@ -146,8 +145,7 @@ class Scheduler:
             yield from self._died(name, self._release(name), f"{error} and was started again", blame=False)
 
     def _start_server(self) -> Server:
-        computing = sum(job.step_flops > 0 for job in self.waiting.values())
-        server = Server(self.settings.imports, keep=self.claims.descriptors, many=computing >= _MANY)
+        server = Server(self.settings.imports, keep=self.claims.descriptors)
         self.claims.guard(server)
         return server
 

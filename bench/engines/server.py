@@ -1,15 +1,12 @@
 """The fork server: a process with torch imported that forks one child per job, and has touched no GPU.
 
-Started as `python -P -m latentbench.bench.engines.server PARENT IMPORTS [all]`: the engine's process id and a JSON list
-of `bench.imports.Import`; with "all" it imports at once what only some jobs need too. Every job is a new process, which
-sees nothing of what others have done; what they share is what was imported, so that one of a second costs little more.
-
-Reads one line of JSON per job on standard input: {"job", "attempt", "request"} (see `bench.worker_protocol`); writes
-one per child that ended on standard output: {"job", "attempt", "status"}, where `status` is its exit code or minus the
-signal that killed it. {"stop": true} asks all children to checkpoint and end; the end of input kills them, so nothing
-outlives the engine, however it died. {"dump": job} has a child write where it is into its log, {"kill": job} ends it,
-{"ping": true} is answered by {"pong": true}. {"error": text}: an import failed. {"until": uptime} ends all children
-then, unless a later time is told before: others may take over what they do.
+Started as `python -P -m latentbench.bench.engines.server PARENT IMPORTS`: the engine's process id and a JSON list of
+`bench.imports.Import`. Reads one line of JSON per job on standard input: {"job", "attempt", "request"} (see
+`bench.worker_protocol`); writes one per child that ended on standard output: {"job", "attempt", "status"}, where
+`status` is its exit code or minus the signal that killed it. {"stop": true} asks all children to checkpoint and end;
+the end of input kills them, so nothing outlives the engine, however it died. {"dump": job} has a child write where it
+is into its log, {"kill": job} ends it, {"ping": true} is answered by {"pong": true}. {"error": text}: an import failed.
+{"until": uptime} ends all children then, unless a later time is told before: others may take over what they do.
 
 Not `multiprocessing`'s forkserver, although its children start as fast (0.04 to 0.06 s with torch preloaded): it runs
 the caller's script again in every child, so that a script without `if __name__ == "__main__"` fails. And it is one per
@@ -52,8 +49,6 @@ def main() -> None:
     from .. import worker
 
     worker.preload()
-    if sys.argv[3:] == ["all"]:
-        worker.preload_all()
     try:
         repeat_imports(Import(**item) for item in json.loads(sys.argv[2]))
     except UserError as error:

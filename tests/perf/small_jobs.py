@@ -4,8 +4,7 @@
 
 Trains small tokenizers, one core each, and compares the CPU of the whole run (engine, server, workers; without the
 data) with that of the trainings alone, taken in this process once it is warm. CPU times say the same on a busy machine;
-the share of the cores by the clock means something on an idle one alone. Then the same as if the server imported
-nothing beforehand that only some jobs need.
+the share of the cores by the clock means something on an idle one alone.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ import torch
 
 from latentbench.bench import job_context, worker
 from latentbench.bench.datasets import fingerprint
-from latentbench.bench.engines import local
+from latentbench.bench.engines.client import Server
 from latentbench.bench.engines.interface import EngineSettings
 from latentbench.bench.engines.local import LocalEngine
 from latentbench.bench.jobs import Job
@@ -82,22 +81,33 @@ def here(store: Store, cache: Path, job: Job) -> float:
     return sum(spent)
 
 
-def cpu() -> float:
-    """Seconds of this process and of all that it has started and that has ended."""
-    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(use.ru_utime + use.ru_stime for use in usage)
+def cpu() -> tuple[float, float]:
+    """Seconds of CPU of this process, and of all that it has started and that has ended."""
+    own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own.ru_utime + own.ru_stime, others.ru_utime + others.ru_stime
 
 
-def grid(root: Path, cache: Path, data: Job, jobs: list[Job]) -> tuple[float, float]:
-    """Seconds of CPU and by the clock of all jobs."""
+def start() -> float:
+    """Seconds of CPU of a server without jobs."""
+    before = cpu()[1]
+    server = Server()
+    while not server.ready:
+        server.read(1.0)
+    server.close()
+    return cpu()[1] - before
+
+
+def grid(root: Path, cache: Path, data: Job, jobs: list[Job]) -> tuple[float, float, float]:
+    """Seconds of CPU of the engine, of the server with its workers, and by the clock, of all jobs."""
     store = Store(root)
     here(store, cache, data)
     engine = LocalEngine(EngineSettings(store=store, cache=cache, devices="cpu"))
     engine.finished = {data.id: data}
-    wall, spent = time.monotonic(), cpu()
+    wall, (own, others) = time.monotonic(), cpu()
     ended = [event.kind for event in engine.run({job.id: job for job in jobs}) if event.kind in ("finished", "failed")]
     assert ended == ["finished"] * len(jobs), "a job has failed"
-    return cpu() - spent, time.monotonic() - wall
+    after = cpu()
+    return after[0] - own, after[1] - others, time.monotonic() - wall
 
 
 def main() -> None:
@@ -121,16 +131,14 @@ def main() -> None:
         data, jobs = planned(options.jobs, steps, cache)
         print(f"{options.jobs} jobs of {steps} steps, {alone:.2f} s of CPU each; {cores} cores, load", end=" ")
         print(f"{os.getloadavg()[0]:.1f}", flush=True)
-        for name, many in (("as it is", local._MANY), ("cold server", 10**9)):
-            local._MANY = many
-            spent, wall = grid(root / name, cache, data, jobs)
-            extra, useful = spent / options.jobs - alone, alone * options.jobs
-            print(
-                f"{name:12} {spent:6.1f} s of CPU, {100 * useful / spent:.0f} % of it trained; {extra:.2f} s a job "
-                f"besides: {100 * extra / 60:.2f} % of one of 60 s. {wall:.1f} s by the clock: "
-                f"{100 * useful / wall / cores:.0f} % of the cores trained",
-                flush=True,
-            )
+        starting = start()
+        own, others, wall = grid(root / "grid", cache, data, jobs)
+        spent, useful = own + others, alone * options.jobs
+        extra = (spent - starting) / options.jobs - alone
+        print(f"CPU: {spent:.1f} s, of which the server's start {starting:.1f}, the engine {own:.1f}")
+        print(f"  {100 * useful / spent:.0f} % trained; without the start {100 * useful / (spent - starting):.0f} %")
+        print(f"  {extra:.2f} s a job besides its training: {100 * extra / 60:.2f} % of one of 60 s")
+        print(f"clock: {wall:.1f} s; {100 * useful / wall / cores:.0f} % of the cores trained")
 
 
 if __name__ == "__main__":

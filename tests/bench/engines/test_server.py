@@ -30,12 +30,10 @@ def work(request):
     if request["do"] == "wait":
         time.sleep(60)
     if request["do"] == "environment":
-        print(os.environ["GOMP_SPINCOUNT"], loaded)
+        print(os.environ["GOMP_SPINCOUNT"])
     return 7
 
-loaded = []
-worker.preload = lambda: loaded.append("some")
-worker.preload_all = lambda: loaded.append("all")
+worker.preload = lambda: None
 worker.work = work
 server.main()
 """
@@ -78,19 +76,10 @@ def test_threads_of_jobs_don_t_spin_while_they_wait(server: Server, tmp_path: Pa
     submit(server, tmp_path, "a", "environment")
     assert answers(server, 1) == {"a": 7}
     server.close()
-    assert "\n1000 ['some']\n" in (tmp_path / "a.log").read_text()
+    assert (tmp_path / "a.log").read_text().endswith("1000\n")
     assert openmp({}) == OPENMP
     for chosen in ({"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "9"}, {"KMP_BLOCKTIME": "200"}):
         assert openmp(chosen) == {}
-
-
-def test_a_server_for_many_jobs_imports_for_them(server: Server, tmp_path: Path) -> None:
-    server.close()
-    many = Server(many=True)
-    submit(many, tmp_path, "a", "environment")
-    assert answers(many, 1) == {"a": 7}
-    many.close()
-    assert " ['some', 'all']\n" in (tmp_path / "a.log").read_text()
 
 
 def test_what_imports_print_is_no_answer(
