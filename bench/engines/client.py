@@ -24,9 +24,21 @@ _ALLOCATOR = {  # page faults cost 15-22 % of CPU steps: keep freed memory, use 
     "THP_MEM_ALLOC_ENABLE": "1",
 }
 
+# How threads wait for each other. By default they spin for long, as if nobody else needed their cores: on a CPU that
+# others use each waits for one that the system has put aside, and a step takes two to three times as long (measured, by
+# tests/perf/openmp.py). GNU's OpenMP, which torch's wheels bring, spins for some microseconds and sleeps then; Intel's
+# and LLVM's heed the policy.
+OPENMP = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
+
 PING_SECONDS = 5.0
 SILENT_SECONDS = 120.0  # without an answer, which takes it no time
 START_SECONDS = 1200.0  # until the first: torch comes from a network's disk
+
+
+def openmp(environment: Mapping[str, str]) -> dict[str, str]:
+    """What to add to the environment of a process before it imports torch: nothing where the user has chosen."""
+    chosen = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & environment.keys()
+    return {} if chosen else dict(OPENMP)
 
 
 class ServerDiedError(RuntimeError):
@@ -46,7 +58,8 @@ class Server:
     command: ClassVar[Sequence[str]] = (sys.executable, "-P", "-m", f"{__package__}.server")
 
     def __init__(self, imports: Sequence[Import] = (), *, keep: Sequence[int] = ()) -> None:
-        environment = {**_ALLOCATOR, **os.environ, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+        environment = {**_ALLOCATOR, **openmp(os.environ), **os.environ}
+        environment |= {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
         # Ctrl-C reaches the server too, perhaps before it can ignore it; what is blocked here is blocked there.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:

@@ -76,6 +76,11 @@ class PlanContext:
         check_classes(prior, self.data, self.cell.prior)
         return prior
 
+    @property
+    def codec_on_cpu(self) -> bool:
+        """Whether the cell's tokenizer is a codec that writes bytes: a library does its work, on the CPU."""
+        return isinstance(self.cell.tokenizer.codec, StreamConfig)
+
     def need(self, kind: str, **choice: str) -> str:
         """The id of the job of that kind for this cell (or data set), which joins the plan unless it is there.
 
@@ -102,11 +107,6 @@ class PlanContext:
 def without_batch(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration without the number of samples that are evaluated at a time."""
     return {name: value for name, value in config.items() if name != "batch_size"}
-
-
-def writes_bytes(at: PlanContext) -> bool:
-    """Whether the cell's tokenizer is a codec that computes in a library of its own, on the CPU."""
-    return isinstance(at.cell.tokenizer.codec, StreamConfig)
 
 
 def task_options(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...results.record import JobResult
-from .base import JobContext, JobKind, PlanContext, Price, writes_bytes
+from .base import JobContext, JobKind, PlanContext, Price
 
 
 class LatentEncoding(JobKind):
@@ -21,7 +21,7 @@ class LatentEncoding(JobKind):
 
     def price(self, at: PlanContext) -> Price:
         forward = at.cell.tokenizer.estimate_flops()
-        return Price(flops=forward / 2 * sum(at.counts), step_flops=forward * 32, on_cpu=writes_bytes(at))
+        return Price(flops=forward / 2 * sum(at.counts), step_flops=forward * 32, on_cpu=at.codec_on_cpu)
 
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.encoding import write_latents, write_statistics

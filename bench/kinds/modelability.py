@@ -31,14 +31,14 @@ class Modelability(JobKind):
     def config(self, at: PlanContext) -> dict[str, Any]:
         return super().config(at) | {"proxies": list(_names(at))}
 
-    def versions(self, at: PlanContext) -> dict[str, int]:
-        return super().versions(at) | {f"proxy.{name}": proxies.version(name) for name in _names(at)}
-
     def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         return ("latentbench.tasks.modelability",)
 
     def price(self, at: PlanContext) -> Price:
         return Price(on_cpu=True)
+
+    def versions(self, at: PlanContext) -> dict[str, int]:
+        return super().versions(at) | {f"proxy.{name}": proxies.version(name) for name in _names(at)}
 
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.modelability import measure

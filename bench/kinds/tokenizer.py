@@ -11,7 +11,7 @@ from ...tokenizers.part import plain
 from ...tokenizers.training import TrainingConfig
 from ..grid import Cell
 from ..suite import Suite
-from .base import OPTIMISER, JobContext, JobKind, PlanContext, Price, writes_bytes
+from .base import OPTIMISER, JobContext, JobKind, PlanContext, Price
 
 
 class TokenizerTraining(JobKind):
@@ -46,7 +46,7 @@ class TokenizerTraining(JobKind):
             flops=step * training.steps if training.flops is None else training.flops,
             step_flops=step / training.devices,
             memory=int(400e6 + 20 * tokenizer.estimate_parameters() + activations),
-            on_cpu=writes_bytes(at),
+            on_cpu=at.codec_on_cpu,
             devices=training.devices,
         )
 

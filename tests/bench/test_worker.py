@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -76,6 +78,71 @@ def record(order: WorkerRequest) -> Record | None:
 
 def does(monkeypatch: pytest.MonkeyPatch, action: Callable[[JobContext], JobResult]) -> None:
     monkeypatch.setattr(Data, "run", lambda self, ctx: action(ctx))
+
+
+WARM = """
+import contextlib, hashlib, json, os, random, sys
+import numpy, torch
+from pathlib import Path
+from latentbench.bench import worker
+from latentbench.bench.worker_protocol import WorkerRequest
+
+requests = json.loads(sys.stdin.read())
+
+def child(request):
+    if not (pid := os.fork()):
+        with open(request["log"], "w") as log, contextlib.redirect_stdout(log):
+            os._exit(worker.work(request))
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    folder = WorkerRequest.from_json(request).folder
+    return [status, {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.glob("*.safetensors")}]
+
+def state():
+    flags = torch.backends.cuda.matmul.allow_tf32, torch.are_deterministic_algorithms_enabled(), torch.is_grad_enabled()
+    threads = torch.get_num_threads(), torch.get_num_interop_threads(), len(os.listdir("/proc/self/task"))
+    seeds = torch.get_rng_state().tolist(), random.getstate(), numpy.random.get_state()[1].tolist()
+    return repr((flags, threads, seeds, torch.get_default_dtype(), torch.cuda.is_initialized()))
+
+worker.preload()
+child(requests[0])
+before, cold = state(), child(requests[1])
+import torch._dynamo
+from latentbench.tasks import encoding, generation, modelability, reconstruction
+print(json.dumps([before == state(), cold, child(requests[2])]))
+"""
+
+
+@pytest.mark.slow
+def test_what_a_server_has_imported_moves_no_bit(mini: dict[str, Any], cache: Path, tmp_path: Path) -> None:
+    suite = load_suite(mini, ["training.steps=5"])
+    (data,) = suite.data
+    plan = make_plan(suite, {data.label: fingerprint(data, cache=cache)})
+    jobs = {job.kind: job for job in plan.jobs.values()}
+    requests = []
+    for kind in ("data", "tokenizer", "tokenizer"):
+        root = Store(tmp_path / "out")
+        job = jobs[kind]
+        log = start_attempt(root.job_folder(job.kind, job.key))
+        requests.append(
+            WorkerRequest(
+                job=job,
+                root=str(root.root),
+                cache=str(cache),
+                device="cpu",
+                threads=1,
+                attempt=1,
+                log=str(log),
+                checkpoint_seconds=1e9,
+            ).to_json()
+        )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", WARM], input=json.dumps(requests), capture_output=True, text=True, check=True
+    )
+    unmoved, cold, warm = json.loads(done.stdout)
+    assert unmoved, "an import has moved the state of torch, or of a source of chance, or started a thread"
+    assert cold == warm
+    assert cold[0] == 0
+    assert "model.safetensors" in cold[1]
 
 
 def test_a_job_leaves_its_record_and_nothing_else(ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch) -> None:

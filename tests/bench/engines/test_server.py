@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from latentbench.bench.engines.client import Server, ServerDiedError
+from latentbench.bench.engines.client import OPENMP, Server, ServerDiedError, openmp
 from latentbench.bench.imports import load_imports
 
 SCRIPT = """
@@ -29,6 +29,8 @@ def work(request):
         return len(sys.stdin.read())
     if request["do"] == "wait":
         time.sleep(60)
+    if request["do"] == "environment":
+        print(os.environ["GOMP_SPINCOUNT"])
     return 7
 
 worker.preload = lambda: None
@@ -68,6 +70,16 @@ def test_jobs_are_forked_logged_and_reported(server: Server, tmp_path: Path) -> 
     assert "ValueError: of no job's making" in (tmp_path / "raise.log").read_text()
     server.close()
     assert server.process.returncode == 0
+
+
+def test_threads_of_jobs_don_t_spin_while_they_wait(server: Server, tmp_path: Path) -> None:
+    submit(server, tmp_path, "a", "environment")
+    assert answers(server, 1) == {"a": 7}
+    server.close()
+    assert (tmp_path / "a.log").read_text().endswith("1000\n")
+    assert openmp({}) == OPENMP
+    for chosen in ({"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "9"}, {"KMP_BLOCKTIME": "200"}):
+        assert openmp(chosen) == {}
 
 
 def test_what_imports_print_is_no_answer(
