@@ -115,7 +115,7 @@ class Ranks:
     def _hear(self, number: int, pipe: int) -> None:
         with open(pipe, encoding="utf-8") as file:
             text = file.read()
-        said = json.loads(text) if text else {"code": RANK_DIED}
+        said: dict[str, Any] = json.loads(text) if text else {"code": RANK_DIED}
         if said["code"] == FINISHED:
             return
         if said["code"] == FAILED:

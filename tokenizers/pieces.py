@@ -9,7 +9,7 @@ Shape legend: B batch, C channels, *signal and *grid the axes of a signal and a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -158,7 +158,7 @@ def _cut(tensors: Tensors, axis: int, start: int, size: int) -> dict[str, Tensor
     return {name: tensor.narrow(axis, start, size) for name, tensor in tensors.items()}
 
 
-def _joined(parts: list[Tensors], axis: int) -> dict[str, Tensor]:
+def _joined(parts: Sequence[Tensors], axis: int) -> dict[str, Tensor]:
     return {name: torch.cat([part[name] for part in parts], dim=axis) for name in parts[0]}
 
 

@@ -74,7 +74,7 @@ class MicroPriors(JobKind):
         for share in config.shares:
             context = ctx.task_context().part(f"{share:g}")  # stays until the job is finished: it may be ended
             prior = ctx.untrained_prior(ctx.job.config)
-            small = {"flops": share * whole, "batch_size": config.training_batch_size, "devices": 1}
+            small: dict[str, Any] = {"flops": share * whole, "batch_size": config.training_batch_size, "devices": 1}
             training = replace(matched.training, **small)
             seed = derive_seed(ctx.seed, "micro_prior", f"{share:g}")
             report = replace(ctx, folder=context.folder).fit(prior, ctx.latents.train, training, seed=seed)

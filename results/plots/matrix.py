@@ -52,7 +52,7 @@ def draw_matrix(axes: Axes, matrix: Matrix, style: Style, *, colours: str, low: 
     )
     axes.invert_yaxis()
     for (i, j), value in np.ndenumerate(values):
-        dark = np.isfinite(value) and _luminance(mesh.cmap(mesh.norm(value))) < 0.45
+        dark = np.isfinite(value) and _luminance(np.asarray(mesh.cmap(mesh.norm(value))).tolist()) < 0.45
         axes.text(
             j + 0.5,
             i + 0.5,
