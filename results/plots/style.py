@@ -70,12 +70,14 @@ STYLES = {
 
 def plain_ticks(axis: Axis, *, logarithmic: bool) -> None:
     """Numbers on an axis as people write them: 0.2, 5, 20k, 3G. Its own are mathematics, which nothing sets here."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     low, high = sorted(axis.get_view_interval())
     if logarithmic:
         decades = high >= 1000 * low
-        axis.set_major_locator(LogLocator(subs=(1.0,) if decades else (1.0, 2.0, 5.0), numticks=9 if decades else 12))
+        subs, numticks = ((1.0,), 9) if decades else ((1.0, 2.0, 5.0), 12)
+        within = high < 10 * low  # where 1, 2, 5 are too few, equal steps are crowded only if they are many
+        axis.set_major_locator(MaxNLocator(4) if within else LogLocator(subs=subs, numticks=numticks))
         axis.set_minor_formatter(NullFormatter())
     if logarithmic or max(abs(low), abs(high)) >= 1e5:
         axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
