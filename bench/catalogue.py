@@ -13,6 +13,7 @@ from ..tasks.nets import nets
 from ..tasks.priors.config import priors
 from ..tasks.probes import probes
 from ..tasks.proxies import proxies
+from ..tasks.vocoders import vocoders
 from ..tokenizers.adapters.config import ADAPTERS
 from ..tokenizers.auxiliary.config import AUXILIARY
 from ..tokenizers.backbones.config import BACKBONES
@@ -173,6 +174,7 @@ TOPICS: dict[str, Callable[[], list[str]]] = {
     "closed_forms": _names(closed_forms),
     "probes": _names(probes),
     "nets": _names(nets),
+    "vocoders": _names(vocoders),
     "datasets": _names(sources),
     "engines": _names(engines),
     "sinks": _names(sinks),

@@ -28,9 +28,12 @@ from ..tasks.priors.config import PriorConfig, priors
 from ..tasks.priors.interface import Prior
 from ..tasks.stopwatch import rate
 from ..tasks.tensors import save_tensors
+from ..tasks.vocoders import VocoderConfig, vocoders
+from ..tasks.vocoders.base import Vocoder
 from ..tokenizers.build import build
 from ..tokenizers.config import TokenizerConfig
 from ..tokenizers.interface import Trainable, TrainableTokenizer
+from ..tokenizers.part import read_part
 from ..tokenizers.seeding import derive_seed
 from ..tokenizers.training import TrainingConfig
 from ..tokenizers.validation import check
@@ -145,6 +148,14 @@ class JobContext:
         splits = {name: self.record(f"reference.{name}").config["split"] for name in self.nets}
         return {name: Reference.load(self.folder_of(f"reference.{name}"), split) for name, split in splits.items()}
 
+    @cached_property
+    def vocoder(self) -> Vocoder | None:
+        """The trained vocoder, computing in float32 whatever `precision` is; None where the job needs none."""
+        if "vocoder" not in self.job.depends:
+            return None
+        vocoder: Vocoder = self.loaded(self.untrained_vocoder(self.record("vocoder").config), "vocoder")
+        return vocoder
+
     def task_context(self) -> Context:
         """What a task sees. `references` are by net and split: also of the split that is not compared with, whose
         role is `<split>_reference.<net>`."""
@@ -160,6 +171,7 @@ class JobContext:
             progress=self.progress,
             nets=self.nets,
             references=references,
+            vocoder=self.vocoder,
         )
 
     def fit(self, model: Trainable, source: Any, config: TrainingConfig, *, seed: int) -> FitReport:
@@ -196,6 +208,13 @@ class JobContext:
         """The prior of a job's configuration with its initial weights."""
         torch.manual_seed(derive_seed(int(config["seed"]), "prior"))
         return build_prior(self.prior_config(config), self.tokenizer_config.spec)
+
+    def untrained_vocoder(self, config: Mapping[str, Any]) -> Vocoder:
+        """The vocoder of a job's configuration with its initial weights."""
+        part = read_part(VocoderConfig, vocoders, config["vocoder"], where="vocoder")
+        torch.manual_seed(derive_seed(part.seed, "vocoder"))
+        vocoder: Vocoder = part.build(self.dataset.signal)
+        return vocoder
 
     def trained(
         self,

@@ -14,7 +14,6 @@ from ..results.gallery import SAMPLES
 from ..results.metric import Metric
 from ..results.record import JobResult
 from ..tokenizers.interface import Latents, Tokenizer
-from ..tokenizers.mel import LogMel
 from ..tokenizers.spec import LatentSpec
 from .chunks import Chunks
 from .config import ClosedFormTaskConfig, GenerationConfig, MicroPriorTaskConfig
@@ -65,7 +64,7 @@ def generate(
     """
     check_nets(config.scores, context.nets)  # before hours of sampling
     signal = tokenizer.spec.signal
-    vocoder = LogMel(signal.mel).to(context.device) if signal.mel is not None else None
+    vocoder = context.vocoder_of(signal, config.vocoder_iterations)
     identity = {"pass": "generation", "of": stream, "nets": sorted(context.nets), "version": 2}
     chunks = Chunks(context.folder, identity)
     sampling, decoding = (_watch(context.device, chunks, name) for name in ("sampling", "decoding"))
@@ -85,7 +84,7 @@ def generate(
             decoded = tokenizer.decode(latents.denormalise(drawn)).float()
         unusable = (~torch.isfinite(decoded)).flatten(1).any(1)
         decoded = decoded.clamp(-1, 1)
-        rendered = decoded if vocoder is None else vocoder.invert(decoded, iterations=config.vocoder_iterations)
+        rendered = decoded if vocoder is None else vocoder.render(decoded)
         rows = {f"features.{name}": net_features(net, decoded, rendered) for name, net in context.nets.items()}
         if start < config.keep:
             rows["samples"] = decoded[: config.keep - start]
@@ -96,7 +95,7 @@ def generate(
         raise RuntimeError(f"{diverged} of {config.samples} samples are not finite: the prior or the decoder diverged")
     if "samples" in collected:
         save_tensors(context.folder / SAMPLES, {"samples": collected["samples"]})
-    note = "" if vocoder is None else f"audio through Griffin-Lim, {config.vocoder_iterations} iterations"
+    note = "" if vocoder is None else f"audio through {vocoder.protocol}"
     metrics: list[Metric] = []
     if tokenizer.spec.grid.variable:
         metrics.append(_undecodable(tokenizer.undecodable + undecodable, config.samples))

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ..tokenizers.spec import SignalSpec
+from .vocoders.base import Vocoder
+from .vocoders.config import GriffinLimConfig
 
 Indices = np.ndarray
 AHEAD = 3  # batches that a source may begin with before they are used
@@ -144,7 +146,8 @@ class Context:
     """What the harness gives a task beside the tokenizer and the data.
 
     `folder` is the job's own folder (for artifacts it wants to keep); `progress(done, total, message)` is shown live;
-    `nets` are the feature nets by name, `references` the cached reference statistics by (net, split).
+    `nets` are the feature nets by name, `references` the cached reference statistics by (net, split); `vocoder` is a
+    trained one that renders the data set's spectrograms.
     """
 
     device: torch.device
@@ -153,6 +156,16 @@ class Context:
     progress: Callable[[int, int, str], None] = lambda done, total, message: None
     nets: Mapping[str, FeatureNet] = field(default_factory=dict)
     references: Mapping[tuple[str, str], Any] = field(default_factory=dict)
+    vocoder: Vocoder | None = None
+
+    def vocoder_of(self, signal: SignalSpec, iterations: int) -> Vocoder | None:
+        """What renders such signals: `vocoder`, else Griffin-Lim with `iterations`; None where they need none."""
+        if signal.mel is None:
+            return None
+        if self.vocoder is not None:
+            return self.vocoder
+        griffin_lim: Vocoder = GriffinLimConfig().build(signal, iterations=iterations)
+        return griffin_lim.to(self.device)
 
     def part(self, name: str) -> Context:
         """The same with a folder of its own, for what goes on where it was ended; it goes when the job is finished."""

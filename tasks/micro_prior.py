@@ -19,7 +19,6 @@ from torch import Tensor
 from ..results.metric import Metric
 from ..results.record import JobResult
 from ..tokenizers.interface import Latents, Tokenizer
-from ..tokenizers.mel import LogMel
 from .compute_law import fit_law
 from .config import MicroPriorTaskConfig
 from .distances import Reference
@@ -186,11 +185,9 @@ def _decoded(tokenizer: Tokenizer, latents: LatentStore, values: Tensor) -> Tens
 def _features(
     signal: Tensor, tokenizer: Tokenizer, config: MicroPriorTaskConfig, context: Context
 ) -> dict[str, Tensor]:
-    mel = tokenizer.spec.signal.mel
-    heard = signal
-    if mel is not None:
-        heard = LogMel(mel).to(context.device).invert(signal, iterations=config.vocoder_iterations)
-    return {name: net_features(net, signal, heard).cpu() for name, net in context.nets.items()}
+    vocoder = context.vocoder_of(tokenizer.spec.signal, config.vocoder_iterations)
+    rendered = signal if vocoder is None else vocoder.render(signal)
+    return {name: net_features(net, signal, rendered).cpu() for name, net in context.nets.items()}
 
 
 def _metric(name: str, value: float | None, n: int, protocol: str, **rest: str) -> Metric:

@@ -1,6 +1,6 @@
 """The reconstruction task: how well signals come back, scored on the validation split.
 
-A spectrogram is scored as log-mel and, through Griffin-Lim, as audio; the vocoder's own ceiling (the true mel through
+A spectrogram is scored as log-mel and, through a vocoder, as audio; the vocoder's own ceiling (the true mel through
 the same vocoder) stands beside it, so that its loss is not blamed on the tokenizer.
 """
 
@@ -18,7 +18,6 @@ from ..results.metric import Metric
 from ..results.record import JobResult
 from ..results.samples import LEFT_OUT, VALUES
 from ..tokenizers.interface import Tokenizer
-from ..tokenizers.mel import LogMel
 from ..tokenizers.spec import LatentSpec, Modality, SignalSpec
 from .chunks import Chunks
 from .collected import Collected
@@ -67,21 +66,22 @@ def reconstruct(
     split, signal, spec = dataset.val, dataset.signal, tokenizer.spec
     total = min(config.samples or len(split), len(split))
     metrics = [*pair_metrics(signal), *extra_metrics]
-    vocoder = LogMel(signal.mel).to(context.device) if signal.mel is not None else None
+    vocoder = context.vocoder_of(signal, config.vocoder_iterations)
+    note = "" if vocoder is None else f"audio through {vocoder.protocol}"
     groups = min(_GROUPS, total) if spec.discrete else 0
     histograms = [[CodeHistogram(grid.codebook_sizes) for _ in range(groups)] for grid in spec.grids]
     points = OperatingPoints(tokenizer.decode, tokenizer.operating_points(), signal, context.nets, context.device)
     collected = Collected(spec.grids, histograms, points)
     sample = RateSample(total) if config.rate and not spec.discrete else None
-    chunks = Chunks(context.folder, {"pass": "reconstruction", "samples": total, "keep": config.keep, "version": 2})
+    chunks = Chunks(context.folder, {"pass": "reconstruction", "samples": total, "keep": config.keep, "version": 3})
     collected.go_on(chunks)
     for indices in slices(split, total, config.batch_size, start=chunks.done):
         target = split.batch(indices, context.device)
         latents = tokenizer.encode(target)
         decoded = collected.decode(latents, target)
-        rendered = _rendered(decoded, vocoder, signal, config)
+        rendered = decoded if vocoder is None else vocoder.render(decoded)
         source = split.sources(indices, context.device) if signal.modality.is_audio else target
-        ceiling = None if vocoder is None else vocoder.invert(target, iterations=config.vocoder_iterations)
+        ceiling = None if vocoder is None else vocoder.render(target)
         collected.add_pairs(target, decoded, most=config.keep - int(indices[0]))
         of_signal, of_waveform = (decoded, target), (rendered, source)
         for metric in metrics:
@@ -91,6 +91,8 @@ def reconstruct(
                 collected.add(f"{metric.config.kind}_vocoder", metric.values(ceiling, source, signal))
         for name, net in context.nets.items():
             collected.rows[f"features.{name}"] = net_features(net, decoded, rendered)
+            if ceiling is not None and net.reads == "waveform":
+                collected.rows[f"features_vocoder.{name}"] = net_features(net, target, ceiling)
         collected.add_latents(latents, indices)
         if sample is not None:
             collected.add_rate(sample.see(indices, target, latents, decoded))
@@ -98,17 +100,9 @@ def reconstruct(
         context.progress(int(indices[-1]) + 1, total, "reconstructing")
     collected.rows = chunks.rows()
     collected.count()
-    results, extra = _summaries(metrics, collected, signal, config)
-    left_out: dict[str, list[float]] = {}
-    for name, net in context.nets.items():
-        features, note = collected.rows[f"features.{name}"], _through(signal, config)
-        external = context.references.get((net.name, EXTERNAL))
-        if external is not None:
-            results += distances("r", net, features, external, note=note, seed=context.seed)
-            continue
-        measured, without_group = paired_distances(net, features, references[name], note=note)
-        results += measured
-        left_out |= {key: values for key, values in without_group.items() if values}
+    results, extra = _summaries(metrics, collected, signal, note)
+    of_nets, left_out = _net_distances(collected, context, references, note)
+    results += of_nets
     of_latents, by_channel = _latent_metrics(collected, histograms, spec)
     results += of_latents
     extra |= by_channel
@@ -146,15 +140,6 @@ def reconstruct(
 def net_features(net: FeatureNet, decoded: Tensor, rendered: Tensor) -> Tensor:
     """Features of a batch: of the waveform for a net that reads waveforms, else of the signal."""
     return net(rendered if net.reads == "waveform" else decoded).float()
-
-
-def _rendered(decoded: Tensor, vocoder: LogMel | None, signal: SignalSpec, config: ReconstructionConfig) -> Tensor:
-    """What media metrics compare: a spectrogram becomes a waveform through the vocoder, all else is itself."""
-    return decoded if vocoder is None else vocoder.invert(decoded, iterations=config.vocoder_iterations)
-
-
-def _through(signal: SignalSpec, config: ReconstructionConfig) -> str:
-    return f"audio through Griffin-Lim, {config.vocoder_iterations} iterations" if signal.mel is not None else ""
 
 
 def _of_grids(histograms: Sequence[Sequence[CodeHistogram]]) -> list[Metric]:
@@ -207,7 +192,7 @@ def _posterior(collected: Collected) -> tuple[list[Metric], dict[str, Any]]:
 
 
 def _summaries(
-    metrics: Sequence[PairMetric], collected: Collected, signal: SignalSpec, config: ReconstructionConfig
+    metrics: Sequence[PairMetric], collected: Collected, signal: SignalSpec, note: str
 ) -> tuple[list[Metric], dict[str, Any]]:
     results: list[Metric] = []
     extra: dict[str, Any] = {}
@@ -215,11 +200,8 @@ def _summaries(
         values = collected.values(metric.config.kind)
         summary = metric.summary(values, signal)
         if metric.config.reads == "waveform" and signal.mel is not None:
-            summary = replace(summary, protocol=f"{summary.protocol}; {_through(signal, config)}")
-            ceiling = metric.summary(collected.values(f"{metric.config.kind}_vocoder"), signal)
-            note = f"of the true mel {_through(signal, config)}: the vocoder's own"
-            line, name = f"{ceiling.protocol}; {note}", f"{ceiling.name}_vocoder"
-            results.append(replace(ceiling, name=name, protocol=line, direction="none", shown="asked"))
+            summary = replace(summary, protocol=f"{summary.protocol}; {note}")
+            results.append(_ceiling(metric.summary(collected.values(f"{metric.config.kind}_vocoder"), signal), note))
         results.append(summary)
         if signal.modality is Modality.VIDEO and values.ndim == 2:
             extra[f"{metric.config.kind}_by_frame"] = per_position(values)
@@ -228,6 +210,35 @@ def _summaries(
                     collected.add(name, per_clip)
                     results.append(metric.clip_summary(name, per_clip, signal))
     return results, extra
+
+
+def _net_distances(
+    collected: Collected, context: Context, references: dict[str, Reference], note: str
+) -> tuple[list[Metric], dict[str, list[float]]]:
+    """Distances under every net, and what `paired_distances` gives without each group of samples."""
+    results: list[Metric] = []
+    left_out: dict[str, list[float]] = {}
+    for name, net in context.nets.items():
+        external = context.references.get((net.name, EXTERNAL))
+
+        def compared(features: Tensor, note: str) -> tuple[list[Metric], dict[str, list[float]]]:
+            if external is not None:
+                return distances("r", net, features, external, note=note, seed=context.seed), {}
+            return paired_distances(net, features, references[name], note=note)
+
+        measured, without_group = compared(collected.rows[f"features.{name}"], note)
+        results += measured
+        left_out |= {key: values for key, values in without_group.items() if values}
+        of_ceiling = collected.rows.get(f"features_vocoder.{name}")
+        if of_ceiling is not None:
+            results.append(_ceiling(compared(of_ceiling, "")[0][0], note))
+    return results, left_out
+
+
+def _ceiling(metric: Metric, note: str) -> Metric:
+    """What the vocoder loses by itself, beside what is lost with the tokenizer: no goal, and so without a direction."""
+    line = f"{metric.protocol}; of the true mel {note}: the vocoder's own"
+    return replace(metric, name=f"{metric.name}_vocoder", protocol=line, direction="none", shown="default")
 
 
 def _latent_metrics(

@@ -19,6 +19,7 @@ from latentbench.tasks.nets import nets
 from latentbench.tasks.priors.config import priors
 from latentbench.tasks.probes import probes
 from latentbench.tasks.proxies import proxies
+from latentbench.tasks.vocoders import vocoders
 from latentbench.tokenizers.adapters.config import ADAPTERS
 from latentbench.tokenizers.auxiliary.config import AUXILIARY
 from latentbench.tokenizers.backbones.config import BACKBONES
@@ -55,6 +56,7 @@ REGISTRIES = (
     proxies,
     scores,
     sources,
+    vocoders,
 )
 
 

@@ -17,6 +17,7 @@ KINDS = Registry(
     {
         "data": "bench.kinds.data:Data",
         "encoder": "bench.kinds.encoder:Encoder",
+        "vocoder": "bench.kinds.vocoder:VocoderTraining",
         "reference": "bench.kinds.reference:ReferenceFeatures",
         "tokenizer": "bench.kinds.tokenizer:TokenizerTraining",
         "contract": "bench.kinds.contract:Contract",

@@ -12,6 +12,7 @@ from ...tasks.metrics.config import measure_versions
 from ...tokenizers.validation import check
 from .base import JobContext, JobKind, PlanContext, Price, task_options
 from .reference import external_references, net_versions, references
+from .vocoder import vocoder_needs, vocoder_versions
 
 
 class ClosedForm(JobKind):
@@ -32,11 +33,13 @@ class ClosedForm(JobKind):
 
     def versions(self, at: PlanContext) -> dict[str, int]:
         chosen = {f"closed_form.{name}": closed_forms.version(name) for name in _names(at)}
-        return super().versions(at) | measure_versions("frechet", "kid") | chosen | net_versions(at)
+        measures = measure_versions("frechet", "kid")
+        return super().versions(at) | measures | chosen | net_versions(at) | vocoder_versions(at)
 
     def needs(self, at: PlanContext) -> dict[str, str]:
         options: ClosedFormTaskConfig = at.suite.options[self.name]
-        return super().needs(at) | references(at, options.reference) | external_references(at)
+        own = references(at, options.reference) | external_references(at)
+        return super().needs(at) | own | vocoder_needs(at)
 
     def price(self, at: PlanContext) -> Price:
         options: ClosedFormTaskConfig = at.suite.options[self.name]

@@ -17,6 +17,7 @@ from ..presets import marked
 from ..suite import Suite
 from .base import JobContext, JobKind, PlanContext, Price, task_options, without_batch
 from .reference import external_references, net_versions, references, serving
+from .vocoder import vocoder_needs, vocoder_versions
 
 
 class Generation(JobKind):
@@ -54,7 +55,8 @@ class Generation(JobKind):
 
     def versions(self, at: PlanContext) -> dict[str, int]:
         chosen = {f"score.{name}": scores.version(name) for name in at.suite.options[self.name].scores}
-        return super().versions(at) | measure_versions("frechet", "kid") | chosen | net_versions(at)
+        measures = measure_versions("frechet", "kid")
+        return super().versions(at) | measures | chosen | net_versions(at) | vocoder_versions(at)
 
     def needs(self, at: PlanContext) -> dict[str, str]:
         """Also the split that samples are not compared with, as `<split>_reference.<net>`: for the distance's floor
@@ -62,7 +64,7 @@ class Generation(JobKind):
         options: GenerationConfig = at.suite.options[self.name]
         other = "val" if options.reference == "train" else "train"
         own = references(at, options.reference) | references(at, other, prefix=f"{other}_")
-        return super().needs(at) | own | external_references(at)
+        return super().needs(at) | own | external_references(at) | vocoder_needs(at)
 
     def title(self, at: PlanContext) -> str:
         return f"generation {at.cell.name}"

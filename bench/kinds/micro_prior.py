@@ -16,6 +16,7 @@ from ...tokenizers.training import TrainingConfig
 from ...tokenizers.validation import check
 from .base import OPTIMISER, JobContext, JobKind, PlanContext, Price, without_batch
 from .reference import external_references, net_versions, references
+from .vocoder import vocoder_needs, vocoder_versions
 
 
 class MicroPriors(JobKind):
@@ -36,11 +37,13 @@ class MicroPriors(JobKind):
     def versions(self, at: PlanContext) -> dict[str, int]:
         own = {"training": TrainingConfig.version, f"prior.{at.prior.kind}": at.prior.version}
         own |= {"metric.psnr": metrics.version("psnr")}
-        return super().versions(at) | own | measure_versions("frechet", "kid") | net_versions(at)
+        measures = measure_versions("frechet", "kid")
+        return super().versions(at) | own | measures | net_versions(at) | vocoder_versions(at)
 
     def needs(self, at: PlanContext) -> dict[str, str]:
         options: MicroPriorTaskConfig = at.suite.options[self.name]
-        return super().needs(at) | references(at, options.reference) | external_references(at)
+        own = references(at, options.reference) | external_references(at)
+        return super().needs(at) | own | vocoder_needs(at)
 
     def title(self, at: PlanContext) -> str:
         return f"micro_prior {at.prior.kind} {at.cell.name}"

@@ -18,6 +18,7 @@ from ..presets import marked
 from ..suite import Suite
 from .base import JobContext, JobKind, PlanContext, Price, task_options, without_batch
 from .reference import external_references, net_versions, references
+from .vocoder import vocoder_needs, vocoder_versions
 
 
 class Reconstruction(JobKind):
@@ -56,10 +57,10 @@ class Reconstruction(JobKind):
             asked.append("clip_psnr")
             asked += [config.kind for config in TEMPORAL if at.suite.options[self.name].temporal]
         measures = measure_versions("codes", "frechet", "kid", "posterior", "rate", *asked)
-        return super().versions(at) | pairs | measures | net_versions(at)
+        return super().versions(at) | pairs | measures | net_versions(at) | vocoder_versions(at)
 
     def needs(self, at: PlanContext) -> dict[str, str]:
-        return super().needs(at) | references(at, "val") | external_references(at)
+        return super().needs(at) | references(at, "val") | external_references(at) | vocoder_needs(at)
 
     def price(self, at: PlanContext) -> Price:
         options: ReconstructionConfig = at.suite.options[self.name]

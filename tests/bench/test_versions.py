@@ -20,6 +20,7 @@ from latentbench.tasks.nets.config import EncoderConfig
 from latentbench.tasks.priors.config import priors
 from latentbench.tasks.probes import probes
 from latentbench.tasks.proxies import proxies
+from latentbench.tasks.vocoders import vocoders
 from latentbench.tokenizers import recipe, weights
 from latentbench.tokenizers.adapters.config import ADAPTERS
 from latentbench.tokenizers.adapters.declaration import Declaration, Description
@@ -54,6 +55,7 @@ REGISTRIES = (
         proxies,
         scores,
         sources,
+        vocoders,
     ),
 )
 SINGLE = (TokenizerConfig, TrainingConfig, EncoderConfig, DataConfig)
@@ -101,7 +103,9 @@ def further_suites() -> list[dict[str, Any]]:
             {"recipe": "vq-vae", **small, "scramble": "codes"},
         ],
     }
-    rest = [{"tokenizers": [noisy], **tables} for tables in (measured, read, adapted)]
+    mels = {"name": "mels", "modality": "spectrogram", "sample_rate": 8000, "seconds": 1.024}
+    rendered: dict[str, Any] = {"data": [mels], "tasks": ["reconstruction"], "vocoder": {"kind": "istft"}}
+    rest = [{"tokenizers": [noisy], **tables} for tables in (measured, read, adapted, rendered)]
     return [{"name": "rest", **tables} for tables in (*rest, controls)]
 
 

@@ -1,0 +1,74 @@
+"""The job "vocoder": what renders the spectrograms of a data set, trained on it once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...results.errors import UserError
+from ...results.record import JobResult
+from ...tasks.vocoders import GRIFFIN_LIM, VocoderConfig, vocoders
+from ...tokenizers.part import plain, read_part
+from ...tokenizers.spec import Modality
+from ...tokenizers.training import TrainingConfig
+from ..datasets.config import signal_spec
+from ..grid import Cell
+from ..suite import Suite
+from .base import JobContext, JobKind, PlanContext, Price
+from .reference import Waveforms
+
+VOCODER = "vocoder"
+
+
+class VocoderTraining(JobKind):
+    """One per data set of spectrograms, unless the suite's vocoder is Griffin-Lim, which the tasks compute themselves."""
+
+    name, order, version, shared = VOCODER, 25, 1, True
+    options = VocoderConfig
+    requires = ("data",)
+
+    def read(self, table: Mapping[str, Any], where: str) -> VocoderConfig:
+        return read_part(VocoderConfig, vocoders, {"kind": GRIFFIN_LIM, **table}, where=where)
+
+    def check(self, suite: Suite, cells: Sequence[Cell]) -> None:
+        """Refuse a vocoder that has nothing to render."""
+        kind = suite.options[self.name].kind
+        if kind != GRIFFIN_LIM and all(data.modality is not Modality.SPECTROGRAM for data in suite.data):
+            raise UserError(f"{suite.where}: vocoder: {kind} renders spectrograms, and the suite has none")
+
+    def config(self, at: PlanContext) -> dict[str, Any]:
+        return {"vocoder": plain(at.suite.options[self.name])}
+
+    def versions(self, at: PlanContext) -> dict[str, int]:
+        vocoder: VocoderConfig = at.suite.options[self.name]
+        own = {"training": TrainingConfig.version, f"vocoder.{vocoder.kind}": vocoder.version}
+        return super().versions(at) | own
+
+    def title(self, at: PlanContext) -> str:
+        return f"vocoder {at.suite.options[self.name].kind} {at.data.label}"
+
+    def price(self, at: PlanContext) -> Price:
+        vocoder: VocoderConfig = at.suite.options[self.name]
+        step = 3 * vocoder.estimate_flops(signal_spec(at.data)) * vocoder.training.batch_size
+        return Price(flops=vocoder.training.flops or step * vocoder.training.steps, step_flops=step)
+
+    def run(self, ctx: JobContext) -> JobResult:
+        data = ctx.dataset
+        vocoder = ctx.untrained_vocoder(ctx.job.config)
+        training = vocoder.config.training
+        report = ctx.fit(vocoder, Waveforms(data.train), training, seed=vocoder.config.seed)
+        ctx.save(vocoder)
+        return ctx.trained(vocoder, report)
+
+
+def vocoder_needs(at: PlanContext) -> dict[str, str]:
+    """The job of the vocoder by its role, for a task that hears the data set; empty where it needs none."""
+    renders = at.data.modality is Modality.SPECTROGRAM and at.suite.options[VOCODER].kind != GRIFFIN_LIM
+    return {VOCODER: at.need(VOCODER)} if renders else {}
+
+
+def vocoder_versions(at: PlanContext) -> dict[str, int]:
+    """The version of a vocoder that has no job: nothing at the first, which came before vocoders had versions."""
+    vocoder = at.suite.options[VOCODER]
+    hears = at.data.modality is Modality.SPECTROGRAM and vocoder.kind == GRIFFIN_LIM
+    return {f"vocoder.{GRIFFIN_LIM}": vocoder.version} if hears and vocoder.version > 1 else {}
