@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -219,13 +220,7 @@ def _net_distances(
     results: list[Metric] = []
     left_out: dict[str, list[float]] = {}
     for name, net in context.nets.items():
-        external = context.references.get((net.name, EXTERNAL))
-
-        def compared(features: Tensor, note: str) -> tuple[list[Metric], dict[str, list[float]]]:
-            if external is not None:
-                return distances("r", net, features, external, note=note, seed=context.seed), {}
-            return paired_distances(net, features, references[name], note=note)
-
+        compared = partial(_compared, net, context, references.get(name))
         measured, without_group = compared(collected.rows[f"features.{name}"], note)
         results += measured
         left_out |= {key: values for key, values in without_group.items() if values}
@@ -233,6 +228,17 @@ def _net_distances(
         if of_ceiling is not None:
             results.append(_ceiling(compared(of_ceiling, "")[0][0], note))
     return results, left_out
+
+
+def _compared(
+    net: FeatureNet, context: Context, reference: Reference | None, features: Tensor, note: str
+) -> tuple[list[Metric], dict[str, list[float]]]:
+    """Distances to a reference from elsewhere where there is one, else to the originals, sample by sample."""
+    external = context.references.get((net.name, EXTERNAL))
+    if external is not None:
+        return distances("r", net, features, external, note=note, seed=context.seed), {}
+    assert reference is not None  # every data set has its own, but where all are from elsewhere
+    return paired_distances(net, features, reference, note=note)
 
 
 def _ceiling(metric: Metric, note: str) -> Metric:

@@ -14,21 +14,27 @@ from ...tokenizers.training import TrainingConfig
 from ..datasets.config import signal_spec
 from ..grid import Cell
 from ..suite import Suite
-from .base import JobContext, JobKind, PlanContext, Price
+from .base import OPTIMISER, JobContext, JobKind, PlanContext, Price
 from .reference import Waveforms
 
 VOCODER = "vocoder"
 
 
 class VocoderTraining(JobKind):
-    """One per data set of spectrograms, unless the suite's vocoder is Griffin-Lim, which the tasks compute themselves."""
+    """One per data set of spectrograms; none for Griffin-Lim, which the tasks compute themselves."""
 
     name, order, version, shared = VOCODER, 25, 1, True
     options = VocoderConfig
     requires = ("data",)
 
     def read(self, table: Mapping[str, Any], where: str) -> VocoderConfig:
-        return read_part(VocoderConfig, vocoders, {"kind": GRIFFIN_LIM, **table}, where=where)
+        config = read_part(VocoderConfig, vocoders, {"kind": GRIFFIN_LIM, **table}, where=where)
+        why = "(its random parts are drawn for the whole of it)"
+        if config.training.micro_batch is not None:
+            raise UserError(f"{where}.training.micro_batch: a batch can't be divided here {why}")
+        if config.training.devices > 1:
+            raise UserError(f"{where}.training.devices: several devices can't share a batch here {why}")
+        return config
 
     def check(self, suite: Suite, cells: Sequence[Cell]) -> None:
         """Refuse a vocoder that has nothing to render."""
@@ -51,6 +57,9 @@ class VocoderTraining(JobKind):
         vocoder: VocoderConfig = at.suite.options[self.name]
         step = 3 * vocoder.estimate_flops(signal_spec(at.data)) * vocoder.training.batch_size
         return Price(flops=vocoder.training.flops or step * vocoder.training.steps, step_flops=step)
+
+    def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+        return (OPTIMISER,)
 
     def run(self, ctx: JobContext) -> JobResult:
         data = ctx.dataset

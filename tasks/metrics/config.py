@@ -228,10 +228,13 @@ class SeamConfig(PairMetricConfig):
     builds = "seams:SeamError"
 
 
-class InsideConfig(SeamConfig):
+class InsideConfig(PairMetricConfig):
     """The temporal error between frames of one latent position."""
 
     kind = "temporal_error_inside"
+    direction = "lower"
+    modalities = frozenset({Modality.VIDEO})
+    builds = "seams:SeamError"
 
 
 class FlickerConfig(PairMetricConfig):

@@ -7,6 +7,7 @@ E values per frame that the first layer reads.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +66,7 @@ class ISTFT(Vocoder):
         magnitude = (magnitude * factor.clamp(max=10.0).exp()).clamp(max=_LOUDEST)
         with torch.autocast(mel.device.type, enabled=False):
             spectrum = torch.polar(magnitude, phase + angle)
-            options = {"window": self._window, "length": mel.shape[-1] * self.mel.hop}
+            options: dict[str, Any] = {"window": self._window, "length": mel.shape[-1] * self.mel.hop}
             return torch.istft(spectrum, self.mel.n_fft, self.mel.hop, **options).view(*mel.shape[:2], -1)
 
     def losses(self, batch: Tensor, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
@@ -93,7 +94,7 @@ class ISTFT(Vocoder):
                 middle = torch.pi * torch.arange(even.shape[1], device=even.device)[:, None]
                 return even, middle.expand_as(even), frames_SMT
             wave = self.log_mel.invert(mel, iterations=self.config.start_iterations).flatten(0, 1)
-            options = {"window": self._window, "pad_mode": "reflect", "return_complex": True}
+            options: dict[str, Any] = {"window": self._window, "pad_mode": "reflect", "return_complex": True}
             spectrum = torch.stft(wave, self.mel.n_fft, self.mel.hop, **options)
             magnitude, phase = spectrum.abs().clamp_min(_FAINTEST), spectrum.angle()
             inputs = [frames_SMT, magnitude.log() * _LOG_SCALE, phase.cos(), phase.sin()]
