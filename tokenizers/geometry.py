@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..results.errors import UserError
-from .spec import SignalSpec, Topology
+from .spec import LatentGrid, SignalSpec, Topology
 
 # A TSR is often typed with the digits that a table shows, so 27.43 stands for 27.4286.
 _TSR_TOLERANCE = 5e-4
+_MOST_CODES = 1024  # per position, that a bitrate is solved for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +71,37 @@ def solve_tsr(tsr: float, signal: SignalSpec, layout: Layout, *, what: str, limi
         f"tsr {tsr:g} needs {exact:.4g} {what} on {'x'.join(map(str, layout.shape))} latent positions of a signal of "
         f"{signal.source_elements} elements; nearest possible: {_either(near)}"
     )
+
+
+def solve_kbps(kbps: float, signal: SignalSpec, grids_of: Callable[[int], Sequence[LatentGrid]], *, what: str) -> int:
+    """How many codes per position (`what`: "levels", "heads") have that nominal bitrate, in kbit/s; `grids_of` gives
+    the latent for a number of them. Raises ValueError naming the nearest possible bitrates when no number has it."""
+    rates = [bitrate(signal, grids_of(1))]
+    while rates[-1] < kbps * (1 - _TSR_TOLERANCE) and len(rates) < _MOST_CODES:
+        rates.append(bitrate(signal, grids_of(len(rates) + 1)))
+        if rates[-1] <= rates[-2]:
+            break
+    number = min(range(len(rates)), key=lambda index: abs(rates[index] - kbps)) + 1
+    if abs(rates[number - 1] - kbps) <= _TSR_TOLERANCE * kbps:
+        return number
+    near = [f"{rate:.6g} ({index} {what})" for index, rate in enumerate(rates, start=1)][-2:]
+    raise ValueError(f"kbps {kbps:g} is no whole number of {what}; nearest possible: {_either(near)}")
+
+
+def require_kbps(kbps: float, signal: SignalSpec, grids: Sequence[LatentGrid], *, why: str) -> None:
+    """Raises ValueError unless `grids` have that nominal bitrate, in kbit/s; `why` says what fixed them."""
+    actual = bitrate(signal, grids)
+    if abs(actual - kbps) > _TSR_TOLERANCE * kbps:
+        raise ValueError(f"kbps {kbps:g} does not agree with {why}, which gives {actual:.6g}")
+
+
+def bitrate(signal: SignalSpec, grids: Sequence[LatentGrid]) -> float:
+    """Nominal kbit/s of codes. Raises ValueError for continuous latents, and for what has no duration."""
+    if signal.seconds is None:
+        raise ValueError("kbps is of sounds and clips, and a picture has no duration; give tsr")
+    if not grids[0].heads:
+        raise ValueError("kbps is of codes, and continuous latents have no bits of their own; give tsr or channels")
+    return sum(grid.bits for grid in grids) / signal.seconds / 1000
 
 
 def require_tsr(tsr: float, signal: SignalSpec, elements: int, *, why: str) -> None:

@@ -21,7 +21,7 @@ _PARTS = (
     "corruption",
     "scramble",
 )
-_PLAIN = ("downsample", "channels", "tsr", "latent_noise")
+_PLAIN = ("downsample", "channels", "tsr", "kbps", "latent_noise")
 _SHORT = {
     "codebook_size": ("bottleneck", "codebook_size"),
     "codebook": ("bottleneck", "codebook_size"),
@@ -94,18 +94,25 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merge_layer(base: Mapping[str, Any], layer: Mapping[str, Any], *, where: str = "") -> dict[str, Any]:
-    """`merge` for the options of a tokenizer, both normalised, where a TSR and what gives one exclude each other.
+    """`merge` for the options of a tokenizer, both normalised, where a TSR or bitrate and what gives one exclude each
+    other.
 
     A layer's `tsr` drops the channels and the codes per position that are set below it, and either of them drops a
-    `tsr` below it; only what one layer says about both is checked against each other.
+    `tsr` below it; a `kbps` and the codes per position do the same to each other, and a `kbps` and a `tsr`. Only what
+    one layer says about both is checked against each other.
     """
     below = dict(base)
     codes = _codes_option(base, layer, where=where)
-    if "tsr" in layer:
-        below.pop("channels", None)
+    targets = layer.keys() & {"tsr", "kbps"}
+    if targets:
+        for key in {"tsr", "kbps"} | ({"channels"} if "tsr" in layer else set()):
+            below.pop(key, None)
         if codes is not None and isinstance(below.get("bottleneck"), Mapping):
             below["bottleneck"] = {key: value for key, value in below["bottleneck"].items() if key != codes}
-    elif "channels" in layer or codes in layer.get("bottleneck", {}):
+    elif codes in layer.get("bottleneck", {}):
+        below.pop("tsr", None)
+        below.pop("kbps", None)
+    elif "channels" in layer:
         below.pop("tsr", None)
     return merge(below, layer)
 

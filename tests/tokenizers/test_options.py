@@ -41,6 +41,11 @@ def test_a_tsr_and_what_gives_one_replace_each_other() -> None:
     assert "tsr" not in merge_layer({**heads, "tsr": 24}, {"bottleneck": {"heads": 2}})
     assert "tsr" not in merge_layer({"tsr": 24}, {"channels": 3})
     assert merge_layer({"tsr": 24}, {"channels": 3, "tsr": 12}) == {"tsr": 12, "channels": 3}
+    assert merge_layer(heads, {"kbps": 3}) == {"bottleneck": {"kind": "multi_head_vq"}, "channels": 32, "kbps": 3}
+    assert "kbps" not in merge_layer({**heads, "kbps": 3}, {"bottleneck": {"heads": 2}})
+    assert merge_layer({"kbps": 3}, {"channels": 3}) == {"kbps": 3, "channels": 3}
+    assert merge_layer({"kbps": 3}, {"tsr": 24}) == {"tsr": 24}
+    assert merge_layer({"tsr": 24}, {"kbps": 3}) == {"kbps": 3}
     levels = {"bottleneck": {"kind": "fsq", "levels": [8, 6, 5]}}  # a code's levels, no number of codes
     assert merge_layer(levels, {"tsr": 24}) == {**levels, "tsr": 24}
     assert merge_layer({**levels, "tsr": 24}, {"bottleneck": {"levels": [8, 8]}})["tsr"] == 24

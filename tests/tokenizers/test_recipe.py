@@ -85,6 +85,51 @@ def test_a_tsr_is_solved_for_heads() -> None:
     assert single.bits_per_sample == 32 * 32 * 9
 
 
+@pytest.mark.parametrize(
+    ("recipe", "options", "codes"),
+    [
+        ("rvq", {"kbps": 3, "codebook_size": 1024}, 6),
+        ("dac", {"kbps": 1.5, "codebook_size": 1024}, 3),
+        ("encodec", {"kbps": 2}, 5),
+        ("multi-head-vq", {"kbps": 1.2, "codebook_size": 64}, 4),
+        ("lfq", {"kbps": 0.8}, 2),
+        ("fsq", {"kbps": 0.3954, "downsample": 320}, 1),  # it has no choice, and agrees
+    ],
+)
+def test_a_bitrate_is_solved_for_codes_per_position(recipe: str, options: dict[str, Any], codes: int) -> None:
+    sound = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(32000,), rate=16000.0)
+    spec = resolve(recipe, sound, {"downsample": 320, **options}).spec
+    assert spec.grid.heads == codes
+    assert spec.bits_per_sample / 2 / 1000 == pytest.approx(options["kbps"], rel=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options", "message"),
+    [
+        (
+            "rvq",
+            {"kbps": 3.1},
+            r"^t.kbps: kbps 3.1 is no whole number of levels; .*: 2.8 \(7 levels\) or 3.2 \(8 levels\)$",
+        ),
+        ("rvq", {"kbps": 0.1}, r"nearest possible: 0.4 \(1 levels\)$"),
+        ("rvq", {"kbps": 3, "levels": 5}, "does not agree with its codes at 100 positions, which gives 2$"),
+        ("fsq", {"kbps": 1}, "does not agree"),
+        ("rvq", {"kbps": 3, "tsr": 4}, "a bitrate or a tsr, not both"),
+        ("kl-vae", {"kbps": 3}, "is of codes"),
+        ("rvq", {"kbps": 0}, r"t.kbps: expected a number > 0, got 0"),
+    ],
+)
+def test_an_impossible_bitrate_names_possible_ones(recipe: str, options: dict[str, Any], message: str) -> None:
+    sound = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(32000,), rate=16000.0)
+    with pytest.raises(UserError, match=message):
+        resolve(recipe, sound, {"downsample": 320, **options}, where="t")
+
+
+def test_a_picture_has_no_bitrate() -> None:
+    with pytest.raises(UserError, match="a picture has no duration; give tsr"):
+        resolve("rvq", PHOTO, {"downsample": 8, "kbps": 3})
+
+
 def test_a_spectrogram_is_counted_against_its_waveform() -> None:
     signal = SignalSpec(
         modality=Modality.SPECTROGRAM,
