@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -173,15 +173,17 @@ def answer(process: subprocess.Popen[str]) -> str:
 def determinism(args: argparse.Namespace) -> str:
     """Whether two trainings in two processes end in the same bits."""
     rows = []
-    names = list(cells(args.quick))[: 1 if args.quick else None]
+    names, modes = list(cells(args.quick)), MODES
+    if args.quick:
+        names, modes = names[:1], ("auto",)
     for name in names:
         row: list[str] = [name]
-        for mode in MODES:
+        for mode in modes:
             hashes = [answer(child("hash", name, args, LATENTBENCH_DETERMINISTIC=mode)) for _ in range(2)]
             failed = next((text for text in hashes if text.startswith("–")), None)
             row.append(failed or ("same bits" if hashes[0] == hashes[1] else "differ"))
         rows.append(row)
-    return markdown("Determinism: two trainings under LATENTBENCH_DETERMINISTIC", ("cell", *MODES), rows)
+    return markdown("Determinism: two trainings under LATENTBENCH_DETERMINISTIC", ("cell", *modes), rows)
 
 
 def hash_of_training(cell: Cell, device: torch.device, steps: int) -> str:
@@ -243,7 +245,7 @@ def _peak(cell: Cell, device: torch.device) -> int:
 def speed(args: argparse.Namespace) -> str:
     """Steps per second, one way after another."""
     device, rows = torch.device(args.device), []
-    ways = WAYS if device.type == "cuda" else {name: WAYS[name] for name in ("float32",)}
+    ways = WAYS if device.type == "cuda" else {"float32": eager}
     for name, cell in cells(args.quick).items():
         row = [name]
         for make in ways.values():
@@ -332,24 +334,19 @@ WAYS: dict[str, Callable[[Cell, torch.device], Callable[[], Any]]] = {
 def sharing(args: argparse.Namespace) -> str:
     """Steps per second of all jobs together, of the smallest cell."""
     name, rows = next(iter(cells(args.quick))), []
-    for count in (1, 2) if args.quick else (1, 2, 4):
+    for count in (2,) if args.quick else (1, 2, 4):
         row: list[Any] = [count]
         for with_mps in (False, True):
             if with_mps and (args.device == "cpu" or shutil.which("nvidia-cuda-mps-control") is None):
                 row.append("– no MPS here")
                 continue
-            with mps() if with_mps else _nothing() as environment:
+            with mps() if with_mps else nullcontext({}) as environment:
                 jobs = [child("rate", name, args, **environment) for _ in range(count)]
                 answers = [answer(job) for job in jobs]
             failed = next((text for text in answers if text.startswith("–")), None)
             row.append(failed or f"{sum(map(float, answers)):.1f}")
         rows.append(row)
     return markdown(f"Sharing: steps per second of all jobs ({name})", ("jobs", "without MPS", "with MPS"), rows)
-
-
-@contextmanager
-def _nothing() -> Iterator[dict[str, str]]:
-    yield {}
 
 
 @contextmanager
@@ -380,6 +377,8 @@ def main() -> int:
         return 2
     torch.set_num_threads(1)
     if device.type == "cuda":
+        device = torch.device("cuda", device.index or 0)
+        args.device = str(device)
         cuda_state.set_up(device, 1.0)
     if args.child:
         cell = cells(args.quick)[args.cell]
