@@ -204,7 +204,7 @@ def _whole_step(make: Callable[[], Trainable], batch: Callable[[str], Any], conf
         loop = _Loop(model, _Same(batch("cpu")), config, seed=0, device=torch.device("cpu"))
         loop.state.steps, loop.state.step = STEPS, step
         for name, optimiser in loop.optimisers.items():
-            model.losses(loop.source.batch(loop._indices(0), loop.device), group=name, step=step, steps=STEPS)
+            model.losses(loop.batches.at(0, 1), group=name, step=step, steps=STEPS)
             for parameter in loop.param_groups[name]:
                 parameter.grad = torch.zeros_like(parameter)
             optimiser.step()

@@ -340,5 +340,5 @@ def test_each_kind_has_a_file_of_its_own(
 def test_a_logarithmic_axis_has_plain_numbers(folder: Path, tmp_path: Path) -> None:
     path = plot([folder], y="psnr", where="modality=image", log="x", out=tmp_path / "p.svg")
     labels = texts(path)
-    assert {"0.2", "0.5", "1"} <= set(labels)
+    assert {"0.25", "0.5", "1"} <= set(labels)
     assert not any("$" in label for label in labels)
