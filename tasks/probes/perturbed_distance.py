@@ -30,6 +30,7 @@ LARGEST = 1 << 16
 _ROWS = 1024
 
 Perturbed = Callable[[Latents, list[int]], list[Latents]]  # latents and their indices to one of each strength
+Pair = tuple[Metric, list[float]]  # what `paired_frechet_metric` gives
 
 
 class PerturbedDistance(Probe):
@@ -53,18 +54,18 @@ class PerturbedDistance(Probe):
             note = "decode(z + s σ ε), σ per channel of the training split, ε from N(0, I)"
             slope = f"{note}; least-squares slope over s = {_listed(levels)}"
             mean = f"{note}; mean over s = {_listed(SCALES)}"
-            features = _features(probed, errors, len(levels))
+            pairs = _pairs(probed, errors, len(levels))
             return (
-                *_distances(probed, features, "latent_noise_fd_{}", lambda d: float(d[1:].mean()), mean, least=0.0),
-                *_distances(probed, features, "latent_noise_fd_slope_{}", partial(_slope, levels), slope),
+                *_metrics(probed, pairs, "latent_noise_fd_{}", lambda d: float(d[1:].mean()), mean, least=0.0),
+                *_metrics(probed, pairs, "latent_noise_fd_slope_{}", partial(_slope, levels), slope),
             )
         bottleneck = _bottleneck(probed)
         assert bottleneck is not None  # `unsupported_reason` speaks of it
         near = near_codes(bottleneck, probed.spec.grid.codebook_sizes, probed.spec.grid.shape)
-        features = _features(probed, partial(_with_near_codes, probed, near), len(SHARES))
+        pairs = _pairs(probed, partial(_with_near_codes, probed, near), len(SHARES))
         line = f"each code with probability s replaced by one of the {NEIGHBOURS} nearest of its head, decoded; "
         line += f"mean over s = {_listed(SHARES)}"
-        return _distances(probed, features, "near_codes_fd_{}", lambda d: float(d.mean()), line, least=0.0)
+        return _metrics(probed, pairs, "near_codes_fd_{}", lambda d: float(d.mean()), line, least=0.0)
 
 
 def _bottleneck(probed: ProbeInput) -> Bottleneck | None:
@@ -124,20 +125,26 @@ def _with_noise(probed: ProbeInput, latents: Latents, indices: list[int]) -> lis
     return [probed.changed(latents, change) for change in changes]
 
 
-def _features(probed: ProbeInput, errors: Perturbed, count: int) -> dict[str, list[Tensor]]:
-    """By net: the features `[N, D]` of what is decoded at each strength of error."""
+def _pairs(probed: ProbeInput, errors: Perturbed, count: int) -> dict[str, list[Pair]]:
+    """By net: the distance at each of `count` strengths of error, and that without each group of samples."""
     batches: dict[str, list[list[Tensor]]] = {name: [[] for _ in range(count)] for name in probed.readable_nets}
     for indices, x in probed.signals():
         for level, latents in enumerate(errors(probed.tokenizer.encode(x), indices.tolist())):
             decoded = probed.decode(latents).nan_to_num()
             for name, net in probed.readable_nets.items():
                 batches[name][level].append(net_features(net, decoded, decoded).cpu())
-    return {name: [torch.cat(level) for level in levels] for name, levels in batches.items()}
+    return {
+        name: [
+            paired_frechet_metric("", torch.cat(level), probed.references[name].frechet, protocol="")
+            for level in levels
+        ]
+        for name, levels in batches.items()
+    }
 
 
-def _distances(
+def _metrics(
     probed: ProbeInput,
-    features: dict[str, list[Tensor]],
+    pairs_by_net: dict[str, list[Pair]],
     name: str,
     statistic: Callable[[Tensor], float],
     line: str,
@@ -147,14 +154,13 @@ def _distances(
     """For each net a statistic of the distances at all strengths, whose interval leaves out a sample in all of them."""
     metrics = []
     for key, net in probed.readable_nets.items():
-        reference = probed.references[key]
-        pairs = [paired_frechet_metric("", level, reference.frechet, protocol="") for level in features[key]]
+        pairs = pairs_by_net[key]
         values = [metric.value for metric, _ in pairs]
         known = [value for value in values if value is not None]
-        left_out = torch.tensor([without for _, without in pairs], dtype=torch.float64)
+        left_out = torch.tensor([*zip(*(without for _, without in pairs), strict=False)], dtype=torch.float64)
         value = statistic(torch.tensor(known, dtype=torch.float64)) if len(known) == len(values) else None
-        spread = delete_a_group([statistic(column) for column in left_out.unbind(1)])
-        protocol = f"{net.protocol}; reference: {reference.title}; {line}; n = {pairs[0][0].n}"
+        spread = delete_a_group([statistic(row) for row in left_out])
+        protocol = f"{net.protocol}; reference: {probed.references[key].title}; {line}; n = {pairs[0][0].n}"
         metrics.append(
             distance_metric(
                 name.format(net.name),

@@ -16,11 +16,13 @@ from latentbench.results.statistics import Entry, difference_interval
 from latentbench.tasks.metrics.codes import CodeHistogram, code_metrics
 from latentbench.tasks.metrics.frechet import FrechetReference, frechet_metric
 from latentbench.tasks.metrics.frechet_pairs import paired_frechet_metric
-from latentbench.tasks.metrics.jackknife import group_of, of_sums
+from latentbench.tasks.metrics.jackknife import delete_a_group, group_of, of_sums
 from latentbench.tasks.metrics.kid import kid_metric, paired_kid_metric
 from latentbench.tasks.metrics.manifold import manifold_metrics
 from latentbench.tasks.metrics.psnr import CAP_DB, interval_with_cap
-from latentbench.tasks.proxies.interface import ProxyInput, compute
+from latentbench.tasks.probes.spectrum_distance import band_powers, divergence
+from latentbench.tasks.proxies.interface import ProxyInput, compute, sums_by_group
+from latentbench.tokenizers.regularisers.spectral import band_of
 
 # Features of a net, roughly: 128 directions whose variances fall quickly.
 DEVIATIONS = torch.arange(1, 129).double() ** -0.75
@@ -224,6 +226,46 @@ def informations() -> Iterator[Case]:
         yield Case(name=f"{name}, {n}", draw=chain, population=told)
 
 
+def errors_of_latents() -> Iterator[Case]:
+    """The mean over strengths of distances of what is decoded with errors, and their slope; spectra; similarity by
+    distance of a moving average of m vectors, whose correlation at distance d is 1 - d/m."""
+    for n in (64, 256):
+
+        def disturbed(generator: torch.Generator, n: int = n) -> Mapping[str, Estimate | None]:
+            y = normal(generator, n, 128) * DEVIATIONS
+            noise = normal(generator, n, 128) * DEVIATIONS
+            reference = FrechetReference.of(y)
+            pairs = [
+                paired_frechet_metric("", 0.95 * y + scale * noise, reference, protocol="") for scale in (0.1, 0.2, 0.5)
+            ]
+            values = torch.tensor([metric.value for metric, _ in pairs], dtype=torch.float64)
+            left_out = torch.tensor([without for _, without in pairs], dtype=torch.float64)
+            value, (_, half) = float(values.mean()), delete_a_group(left_out.mean(0).tolist())
+            return {"now": None if half is None else (value, (value - half, value + half))}
+
+        yield Case(name=f"perturbed_distance, {n}", draw=disturbed)
+    smooth = 0.9 ** (torch.arange(16)[:, None] - torch.arange(16)).abs().double()
+    factor = torch.linalg.cholesky(smooth)
+    for n in (64, 256):
+
+        def spectra(generator: torch.Generator, n: int = n) -> Mapping[str, Estimate | None]:
+            x = factor @ normal(generator, n, 3, 16, 16)
+            z = x @ factor.t() + 0.3 * normal(generator, n, 3, 16, 16)
+            table = torch.stack([band_powers(part.float(), 16) for part in (x, z)], 1).double()
+            table = table[:, :, band_of((16, 16), 16)[1] > 0]
+            value, _, half = of_sums(sums_by_group(table), divergence)
+            return {"now": None if half is None else (value, (value - half, value + half))}
+
+        yield Case(name=f"psd_kl, {n}", draw=spectra)
+
+        def averages(generator: torch.Generator, n: int = n) -> Mapping[str, Estimate | None]:
+            noise = normal(generator, n, 64, 26)
+            z = torch.stack([noise[..., start : start + 10].sum(-1) for start in range(17)], -1)
+            return {"now": estimate(compute("correlation_decay", ProxyInput.of(z.float()))[0])}
+
+        yield Case(name=f"correlation_decay, {n}", draw=averages, population=0.1)
+
+
 def neighbourhoods() -> Iterator[Case]:
     """Precision to coverage of 16-d Gaussian samples: like the data, narrower, shifted, wider; against one reference
     and against one drawn anew."""
@@ -257,5 +299,6 @@ def cases() -> Iterator[Case]:
     yield from peaks()
     yield from proxies()
     yield from informations()
+    yield from errors_of_latents()
     yield from neighbourhoods()
     yield from rate_curves()
