@@ -163,6 +163,12 @@ def mps_runs() -> bool:
     return True
 
 
+def notes(machine: Machine, jobs_per_device: int | None) -> tuple[str, ...]:
+    """What is to be said of the machine before a run, a line each."""
+    lines = (machine.note, capped(machine, jobs_per_device), sharing(machine, jobs_per_device))
+    return tuple(line for line in lines if line)
+
+
 def sharing(machine: Machine, jobs_per_device: int | None) -> str:
     """A line on how many jobs share a GPU; "" where nobody would wonder."""
     if machine.devices[0].name == "cpu" or jobs_per_device == 1:

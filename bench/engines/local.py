@@ -65,9 +65,7 @@ class LocalEngine(Engine):
         super().__init__(settings)
         self.machine = hardware.machine(settings.devices, jobs_per_device=settings.jobs_per_device)
         self.device = self.machine.devices[0].name.partition(":")[0]
-        told = (tell(self.machine, settings.jobs_per_device) for tell in (hardware.capped, hardware.sharing))
-        lines = (self.machine.note, *told)
-        self.notes = tuple(line for line in lines if line)
+        self.notes = hardware.notes(self.machine, settings.jobs_per_device)
 
     def check(self, jobs: Iterable[Job]) -> None:
         """See `Engine.check`."""

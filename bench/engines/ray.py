@@ -123,8 +123,7 @@ class RayEngine(Engine):
             return
         machine = hardware.machine(settings.devices, jobs_per_device=settings.jobs_per_device)
         self.device = machine.devices[0].name.partition(":")[0]
-        line = hardware.capped(machine, settings.jobs_per_device)
-        self.notes = (line,) if line else ()
+        self.notes = hardware.notes(machine, settings.jobs_per_device)
 
     def run(self, jobs: Mapping[str, Job]) -> Generator[Event, None, None]:
         """See `Engine.run`. Raises UserError where no node can take part, or none is left."""

@@ -106,8 +106,8 @@ def state():
 worker.preload()
 child(requests[0])
 before, cold = state(), child(requests[1])
-import torch._dynamo
-from latentbench.tasks import encoding, generation, modelability, reconstruction
+for kind in ("tokenizer", "prior", "reconstruction", "generation", "modelability"):
+    worker.preload_for(kind, requests[1]["job"]["config"])
 print(json.dumps([before == state(), cold, child(requests[2])]))
 """
 
