@@ -41,6 +41,7 @@ ELSEWHERE = {
     "bench/datasets/shared_samples.py": "bench/datasets/test_streamed.py",  # whose samples they are
     "bench/engines/shortage.py": "bench/engines/test_local.py",  # by what the engine does then
     "tokenizers/micro_batch.py": "bench/test_micro_batch.py",  # through the training loop, with every recipe
+    "tokenizers/latent_size.py": "tokenizers/test_recipe.py",  # as recipes ask for it
     "tokenizers/ranks.py": "bench/test_ranks.py",  # the same
     "tokenizers/recompute.py": "bench/test_micro_batch.py",
     "tokenizers/backbones/carry.py": "tokenizers/test_pieces.py",  # what layers carry, through what comes out

@@ -6,7 +6,7 @@ changes, and the rest are options like a suite's, with `[modality.<name>]` table
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
@@ -18,12 +18,12 @@ from .adapters.config import read_adapter
 from .adapters.describe import describe
 from .auxiliary.config import AUXILIARY, AuxiliaryObjectiveConfig
 from .backbones.config import BACKBONES, BackboneConfig
-from .bottlenecks.config import BOTTLENECKS, BottleneckConfig
 from .codecs.config import CODECS, CodecConfig
 from .config import TokenizerConfig
 from .corruptions.config import CORRUPTIONS, CorruptionConfig
 from .diffusion_decoders.config import DIFFUSION_DECODERS, DiffusionDecoderConfig
-from .geometry import read_downsample, require_kbps, require_tsr, solve_kbps, solve_tsr
+from .geometry import read_downsample
+from .latent_size import sized_bottleneck
 from .losses.config import LOSSES, LossConfig, WeightedPart
 from .options import merge, merge_layer, normalise
 from .part import P, read_part
@@ -31,7 +31,7 @@ from .registry import Registry
 from .regularisers.config import REGULARISERS, RegulariserConfig
 from .scrambles.config import SCRAMBLES, ScrambleConfig
 from .sequence_coding.config import SEQUENCE_CODINGS, SequenceCodingConfig
-from .spec import LatentGrid, Modality, SignalSpec
+from .spec import Modality, SignalSpec
 from .training import TrainingConfig
 from .validation import check, is_file, parse_toml
 
@@ -152,7 +152,7 @@ class _Resolution:
             features = backbone.features(signal, downsample)
         except ValueError as error:
             raise UserError(f"{self._at('downsample')}: {error}") from None
-        bottleneck, channels = self._bottleneck(layout, features)
+        bottleneck, channels = sized_bottleneck(options, signal, layout, features, at=self._at)
         self._require(
             "bottleneck",
             lambda: bottleneck.unsupported_reason(channels=channels, features=features, backbone=backbone.kind),
@@ -253,68 +253,6 @@ class _Resolution:
         if isinstance(noise, bool) or not isinstance(noise, int | float) or not 0 <= noise < float("inf"):
             raise UserError(f"{self._at('latent_noise')}: expected a number >= 0, got {noise!r}")
         return float(noise)
-
-    def _bottleneck(self, layout: Any, features: int) -> tuple[BottleneckConfig, int]:
-        """The bottleneck and the latent channels, with the TSR solved for whichever of them it decides."""
-        table, tsr, channels = self.options.get("bottleneck", {}), self.options.get("tsr"), self.options.get("channels")
-        kbps = self.options.get("kbps")
-        for key, value, kinds, what in (
-            ("tsr", tsr, int | float, "a number > 0"),
-            ("kbps", kbps, int | float, "a number > 0"),
-            ("channels", channels, int, "a whole number >= 1"),
-        ):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, kinds) or value <= 0):
-                raise UserError(f"{self._at(key)}: expected {what}, got {value!r}")
-        if kbps is not None and tsr is not None:
-            raise UserError(f"{self._at('kbps')}: a bitrate or a tsr, not both")
-        bottleneck = self._read("bottleneck", BottleneckConfig, BOTTLENECKS, table)
-        if kbps is not None:
-            return self._at_bitrate(kbps, bottleneck, layout, channels)
-        try:
-            discrete = bool(bottleneck.codebook_sizes(channels or bottleneck.default_channels() or 1))
-            option = bottleneck.tsr_option
-            if tsr is not None and discrete and option is not None and option not in table:
-                solved = {**table, option: solve_tsr(tsr, self.signal, layout, what=option)}
-                bottleneck = self._read("bottleneck", BottleneckConfig, BOTTLENECKS, solved)
-            elif tsr is not None and not discrete and channels is None:
-                limit = features if bottleneck.projects else None
-                channels = solve_tsr(tsr, self.signal, layout, what="channels", limit=limit)
-            channels = channels or bottleneck.default_channels()
-            if channels is None:
-                raise UserError(f"{self._at('channels')}: missing; {bottleneck.kind!r} needs channels or a tsr")
-            if tsr is not None:
-                grids = bottleneck.grids(layout, channels)
-                codes = sum(grid.heads for grid in grids)
-                what = f"{codes} code{'s' * (codes > 1)} per position" if discrete else f"channels = {channels}"
-                elements = sum(grid.elements for grid in grids)
-                require_tsr(tsr, self.signal, elements, why=f"{what} at {'x'.join(map(str, layout.shape))} positions")
-        except ValueError as error:
-            raise UserError(f"{self._at('tsr')}: {error}") from None
-        return bottleneck, channels
-
-    def _at_bitrate(
-        self, kbps: float, bottleneck: BottleneckConfig, layout: Any, channels: int | None
-    ) -> tuple[BottleneckConfig, int]:
-        """The bottleneck with as many codes per position as have the bitrate, where it can have several."""
-        table, option = self.options.get("bottleneck", {}), bottleneck.tsr_option
-        try:
-            if option is not None and option not in table:
-
-                def grids_of(codes: int) -> Sequence[LatentGrid]:
-                    one = self._read("bottleneck", BottleneckConfig, BOTTLENECKS, {**table, option: codes})
-                    return one.grids(layout, channels or one.default_channels() or 1)
-
-                solved = {**table, option: solve_kbps(kbps, self.signal, grids_of, what=option)}
-                bottleneck = self._read("bottleneck", BottleneckConfig, BOTTLENECKS, solved)
-            width = channels or bottleneck.default_channels()
-            grids = bottleneck.grids(layout, width or 1)
-            why = f"its codes at {'x'.join(map(str, layout.shape))} positions"
-            require_kbps(kbps, self.signal, grids, why=why)
-        except ValueError as error:
-            raise UserError(f"{self._at('kbps')}: {error}") from None
-        if width is None:
-            raise UserError(f"{self._at('channels')}: missing; {bottleneck.kind!r} needs channels")
-        return bottleneck, width
 
     def _read(self, key: str, base: type[P], registry: Registry, table: Any = None) -> P:
         """The part that `table` describes, by default the options under `key`."""
