@@ -72,21 +72,14 @@ def faults(traced: dict[str, Any]) -> list[str]:
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """A line for each number that has moved; what could not be traced here (no weights) is passed over. The number of
-    operators is a budget, which a hundredth more or less keeps."""
+    """A line for each number that has moved; what could not be traced here (no weights) is passed over."""
     return [
         f"{name}: {key} was {before.get(name, {}).get(key)} and is {value}"
         for name, item in now.items()
         if "skipped" not in item
         for key, value in item.items()
-        if not _kept(key, before.get(name, {}).get(key), value)
+        if before.get(name, {}).get(key) != value
     ]
-
-
-def _kept(key: str, before: Any, now: Any) -> bool:
-    if key == "operators" and isinstance(before, int):
-        return bool(abs(now - before) <= 0.01 * before)
-    return bool(before == now)
 
 
 @pytest.mark.slow

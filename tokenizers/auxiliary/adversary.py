@@ -88,7 +88,7 @@ def gradient_ratio(fidelity: Tensor, adversarial: Tensor) -> Tensor:
 
 def whole_gradient(rows: Tensor) -> Tensor:
     """The gradient at all samples of the mean over the ranks of their losses, from that of the own loss at the own."""
-    return ranks.gathered(rows) / ranks.count()
+    return ranks.gathered(rows) / ranks.count() if ranks.count() > 1 else rows
 
 
 def gradient_penalty(logits: Sequence[Tensor], signal: Tensor) -> Tensor:
