@@ -108,8 +108,8 @@ def _panel(groups: Sequence[Group], y: str, names: Sequence[str] | None) -> BarP
 
 def _name(group: Group, options: Sequence[str]) -> str:
     """The group's label with its values of the options that differ."""
-    axes = {axis_column(axis): value for axis, value in group.axes.items()}
-    return ", ".join([group.label, *(f"{name_of(name)} {show(v)}" for name, v in axes.items() if name in options)])
+    differ = [(axis, value) for axis, value in group.axes.items() if axis_column(axis) in options]
+    return ", ".join([group.label, *(f"{name_of(axis.replace('.', '_'))} {show(value)}" for axis, value in differ)])
 
 
 def draw_bars(panels: Sequence[BarPanel], style: Style, *, log: str) -> Figure:
