@@ -342,8 +342,8 @@ def test_the_end_of_one_process_of_a_job_leaves_no_record(
     does(monkeypatch, lambda ctx: _shared(ctx, act))
     assert alone(ordered) == code
     assert record(ordered) is None
-    wanting = code == worker_protocol.OUT_OF_MEMORY
-    assert worker_protocol.read_shortage(ordered.folder) == ("Tried to allocate 9.00 GiB" if wanting else "")
+    by_memory = code == worker_protocol.OUT_OF_MEMORY
+    assert worker_protocol.read_shortage(ordered.folder) == ("Tried to allocate 9.00 GiB" if by_memory else "")
 
 
 def test_a_stop_in_training_leaves_no_record(ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch) -> None:

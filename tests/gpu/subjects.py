@@ -143,14 +143,14 @@ def _net(name: str) -> Callable[[], dict[str, Any]]:
             return {"skipped": f"no weights {config.weights}"}
         kind = next(kind for kind in (*SIGNALS, "clip") if config.unsupported_reason(_SIGNALS[kind]) is None)
         spec = _SIGNALS["clip" if kind == "video" else kind]
-        made = config.build(spec, config.read_weights(weights.require(config.weights))) if config.weights else None
+        loaded = config.build(spec, config.read_weights(weights.require(config.weights))) if config.weights else None
 
         def work(net: Any) -> Callable[[], Any]:
             with torch.device(CUDA):
                 signal = torch.rand(BATCH, spec.channels, *spec.shape)
             return lambda: net(signal)
 
-        return evaluated(lambda: made if made is not None else config.build(spec), work)
+        return evaluated(lambda: loaded if loaded is not None else config.build(spec), work)
 
     return trace
 
