@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from typing import Any
 
@@ -70,6 +72,8 @@ class ModernVideo(StreamCodec):
         context.options = self.config.options
         context.flags |= av.codec.context.Flags.global_header
         packets: list[bytes] = []
+        with scheduling_unchanged():
+            context.open()
         for number, picture in enumerate(to_pictures(sample, self.signal, multiple)):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=self.config.format)
             frame.pts, frame.time_base = number, 1 / self.rate
@@ -110,6 +114,26 @@ class AV1(ModernVideo):
             else:
                 raise UndecodableError("no delimiter at the start")
         return times
+
+
+@contextmanager
+def scheduling_unchanged() -> Iterator[None]:
+    """Threads that turn real-time inside are set back to how the caller is scheduled.
+
+    SVT-AV1, started by root (as in most containers), asks for SCHED_FIFO at the highest priority for its own threads
+    and for the one that opens it: the job would hold its core against everything else on the machine, to its end.
+    """
+    if not hasattr(os, "sched_setscheduler") or not os.path.isdir("/proc/self/task"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        for thread in map(int, os.listdir("/proc/self/task")):
+            with suppress(OSError):  # a thread may have ended
+                if os.sched_getscheduler(thread) in (os.SCHED_FIFO, os.SCHED_RR):
+                    os.sched_setscheduler(thread, policy, parameters)
 
 
 def split_obus(data: bytes) -> list[tuple[int, bytes]]:

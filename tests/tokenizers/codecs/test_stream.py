@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import av
@@ -330,6 +331,14 @@ def test_av1_is_coded_as_a_low_overhead_stream() -> None:
     for broken in (stream[2:], stream[:-1], stream + b"\x30"):
         with pytest.raises(UndecodableError):
             av1.packets(context, broken)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="this system does not tell how threads are scheduled")
+def test_no_encoder_leaves_the_process_in_real_time() -> None:
+    """SVT-AV1 that root starts turns its caller's thread to SCHED_FIFO, where it starves the machine."""
+    before = os.sched_getscheduler(0)
+    built(resolve("av1", LARGE, {}))
+    assert {os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task")} == {before}
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])
