@@ -34,18 +34,25 @@ def _times(root: Path) -> Iterator[int]:
 
 
 def progress(dirs: Sequence[Path], rows: Sequence[Row]) -> dict[str, Any]:
-    """Plain data: `cells`, `finished` and `failed` of the rows, whether a run is `active`, the jobs in `training` with
-    step, loss and rate, and the `devices`."""
+    """Plain data: `cells`, `finished` and `failed` of the rows, their `jobs` and how many have a record (`recorded`),
+    whether a run is `active`, the jobs in `training` with step, loss and rate, and the `devices`."""
     since = {directory: active_since(directory) for directory in dirs}
+    jobs = {(str(row["source"]), job) for row in rows for job in row.jobs.values()}
     statuses = [str(row["status"]).partition(":")[0] for row in rows]
     return {
         "cells": len(rows),
         "finished": statuses.count("finished"),
         "failed": statuses.count("failed"),
+        "jobs": len(jobs),
+        "recorded": sum(_has_record(Path(source), job) for source, job in jobs),
         "active": any(start is not None for start in since.values()),
         "training": list(_training(rows, since))[:_SHOWN],
         "devices": devices(),
     }
+
+
+def _has_record(root: Path, job: str) -> bool:
+    return (Store(root).job_folder(*job.split("/")) / RECORD).exists()
 
 
 def _training(rows: Sequence[Row], since: Mapping[Path, float | None]) -> Iterator[dict[str, Any]]:

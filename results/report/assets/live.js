@@ -26,7 +26,7 @@
     } else revision = now.revision;
     const jobs = now.training.map((job) => el("li", {}, el("b", {}, job.title), ` step ${report.number(job.step)}${job.of ? ` of ${job.of}` : ""}, loss ${report.number(job.loss, 4)}${job.rate ? `, ${report.number(job.rate, 3)} samples/s` : ""} `, spark(job.losses)));
     place.replaceChildren(
-      el("div", { class: "bar" }, el("progress", { max: now.cells, value: now.finished, "aria-label": "cells finished" }), el("span", {}, `${now.finished} of ${now.cells} cells${now.failed ? `, ${now.failed} failed` : ""}${now.active ? "" : "; no run is working on it"}`)),
+      el("div", { class: "bar" }, el("progress", { max: now.jobs, value: now.recorded, "aria-label": "jobs ended" }), el("span", {}, `${now.finished} of ${now.cells} cells, ${now.recorded} of ${now.jobs} jobs${now.failed ? `, ${now.failed} failed` : ""}${now.active ? "" : "; no run is working on it"}`)),
       el("p", { class: "quiet small" }, now.devices.map((d) => `${d.name}: ${Math.round(100 * d.use)} %${d.memory ? `, ${d.memory} MiB` : ""}`).join(" · ")), el("ul", {}, jobs));
   }
 

@@ -39,7 +39,7 @@
       failed ? el("a", { class: "tile bad", href: report.address("failures") }, el("b", {}, String(failed)),
         el("span", {}, failed === 1 ? "cell failed" : "cells failed")) : null,
       tile(report.duration(seconds), "of computing"),
-      ended ? tile(ended.slice(0, 10), `ended ${ended.slice(11, 16)} UTC`) : null);
+      ended ? tile(ended.slice(0, 10), `${data.live ? "last record" : "ended"} ${ended.slice(11, 16)} UTC`) : null);
   }
 
   function chips(label, choices, chosen, change) {
