@@ -84,8 +84,8 @@ def _range(entries: int, freedom: float) -> float:
 
 
 def _root(function: Callable[[float], float], guess: float) -> float:
-    """Where a falling function is 0, to about 1e-12: steps from the guess bracket it, and the Illinois rule narrows that
-    (Dowell & Jarratt 1971). SciPy's ways to find a root take half a second to be imported."""
+    """Where a falling function is 0, to about 1e-12: steps from the guess bracket it, and the Illinois rule narrows
+    that (Dowell & Jarratt 1971). SciPy's ways to find a root take as long to be imported as a table to be computed."""
     low = high = point = guess
     below = above = value = function(guess)
     step = 0.1
