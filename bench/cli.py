@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             signal.signal(number, signal.default_int_handler)
     tame_streams()
     try:
-        arguments = _parser().parse_args(argv)
+        words = sys.argv[1:] if argv is None else argv
+        arguments = _parser(next((word for word in words if not word.startswith("-")), "")).parse_args(words)
         code = int(arguments.action(arguments))
         sys.stdout.flush()  # a closed pipe raises here rather than at exit
         return code
@@ -56,7 +57,11 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(named: str | None = None) -> argparse.ArgumentParser:
+    """The parser of all commands, or with the options of the `named` one alone: others' take half a second to import.
+
+    No option before the command takes a value, so its first word without a dash is the command.
+    """
     parser = _Parser(
         prog="latentbench",
         description="Benchmark tokenizers of image, video and audio generators: rate, distortion, modelability.",
@@ -67,7 +72,8 @@ def _parser() -> argparse.ArgumentParser:
         name = module.__name__.rpartition(".")[2].replace("_", "-")
         command = commands.add_parser(name, help=module.HELP, description=module.HELP)
         command.set_defaults(action=module.run)
-        module.add_options(command)
+        if named is None or name == named:
+            module.add_options(command)
     return parser
 
 

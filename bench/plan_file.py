@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 
 PLANS = "plans"
 SCHEMA = 1
+
+# Version N's function takes a plan as JSON of schema N - 1 to that of N: the table of facts, in it `shown` (the second
+# line) and, unless only these two were read, `jobs` (the others). Schema 1 is the first.
+UPDATES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+
 _NUMBERS = ("flops", "step_flops", "memory", "on_cpu", "devices")
 _FIELDS = ("kind", "config", "versions", "depends", "title", "runtime", *_NUMBERS)
 
@@ -93,9 +98,10 @@ def read_overview(store: Store) -> dict[str, Planned]:
     for path in _paths(store):
         try:
             with path.open("rb") as file:
-                if json.loads(file.readline())["schema"] != SCHEMA:
-                    raise ValueError("its schema is not this version's")
-                for kind, key, title, flops, depends in from_json(file.readline()):
+                facts = json.loads(file.readline())
+                _check_schema(facts["schema"])
+                data = _updated({**facts, "shown": from_json(file.readline())})
+                for kind, key, title, flops, depends in data["shown"]:
                     job = Planned(kind=kind, key=key, title=title, flops=flops or 0.0, depends=tuple(depends))
                     planned[job.id] = job
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -133,16 +139,30 @@ def job_from_json(facts: Mapping[str, Any]) -> Job:
     return job
 
 
+def _updated(data: dict[str, Any]) -> dict[str, Any]:
+    for version in range(data["schema"] + 1, SCHEMA + 1):
+        data = {**UPDATES[version](data), "schema": version}
+    return data
+
+
+def _check_schema(schema: Any) -> None:
+    if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
+        raise ValueError(f"schema {schema!r} is no version number")
+    if schema > SCHEMA:
+        raise ValueError(f"schema {schema} is newer than this version reads (up to {SCHEMA})")
+
+
 def _read(path: Path) -> PlanFile:
     try:
         first, _, lines = path.read_bytes().partition(b"\n")
-        data = json.loads(first)
-        if data["schema"] != SCHEMA:
-            raise ValueError(f"schema {data['schema']} is not this version's, {SCHEMA}")
-        if hashlib.sha256(lines).hexdigest() != data["sha256"]:
+        facts = json.loads(first)
+        _check_schema(facts["schema"])
+        if hashlib.sha256(lines).hexdigest() != facts["sha256"]:
             raise ValueError("its digest (sha256) is another: damaged, or changed by hand")
+        shown, *others = map(json.loads, lines.splitlines())
+        data = _updated({**facts, "shown": shown, "jobs": others})
         jobs = {}
-        for facts in map(json.loads, lines.splitlines()[1:]):
+        for facts in data["jobs"]:
             job = job_from_json(facts)
             jobs[job.id] = job
         return PlanFile(

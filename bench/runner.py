@@ -17,6 +17,7 @@ from rich.text import Text
 from ..results.activity import LOCK, active, last_log, mark_active
 from ..results.display import printable
 from ..results.errors import UserError, one_line
+from ..results.index import outcomes
 from ..results.store import Store, remove_leftovers
 from ..tokenizers.registry import recorded_lookups
 from .data_counts import DataCounts, check_counts, count, fingerprints, recorded
@@ -284,8 +285,8 @@ def _intact(store: Store, jobs: Mapping[str, Job], console: Console) -> dict[str
 
     The records of others are discarded: a damaged one would pass into the numbers of all that read it.
     """
-    records = {name: store.load(job.kind, job.key) for name, job in jobs.items()}
-    finished = {name: record for name, record in records.items() if record is not None}
+    ended = outcomes(store, jobs, verify=True)
+    finished = {name: record for name, record in ended.items() if record.status == "finished"}
     with console.status("checking what is finished"), ThreadPoolExecutor() as pool:
         damages = dict(zip(finished, pool.map(store.damage, finished.values()), strict=True))
     for name, damage in damages.items():

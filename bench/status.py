@@ -14,7 +14,7 @@ from typing import Any
 
 from ..results.activity import active, active_since, last_log, started_since
 from ..results.errors import UserError, unknown
-from ..results.states import State, states
+from ..results.index import State, states
 from ..results.store import Store
 from .forecast import Forecast
 from .jobs import Job

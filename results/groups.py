@@ -34,6 +34,7 @@ class Group:
     rows: tuple[Row, ...]
     _values: dict[str, dict[int, float]] = field(default_factory=dict, init=False, repr=False, compare=False)
     _entries: dict[str, Entry] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _measured: dict[str, tuple[Metric, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def finished(self) -> int:
@@ -85,6 +86,13 @@ class Group:
             if within is None and one.se is not None:
                 within = (value - NORMAL * one.se, value + NORMAL * one.se)
         return Entry(values=values, within=within, read=lambda: self.samples(metric))
+
+    def measured(self, metric: str) -> tuple[Metric, ...]:
+        """The metric of every row that has a number in it."""
+        if metric not in self._measured:  # asked for by every note
+            known = (row.metrics.get(metric) for row in self.rows)
+            self._measured[metric] = tuple(m for m in known if m is not None and m.value is not None)
+        return self._measured[metric]
 
     def samples(self, metric: str) -> dict[int, Samples]:
         """The metric's values by sample, or of a distance by group of samples, for each seed whose job kept them."""
@@ -189,16 +197,17 @@ def split(groups: Sequence[Group]) -> list[list[Group]]:
 def measurements(groups: Sequence[Group], metric: str) -> Iterator[tuple[Group, Metric]]:
     """The metric of every row that has a number in it, with the row's group."""
     for group in groups:
-        for row in group.rows:
-            if metric in row.metrics and row.metrics[metric].value is not None:
-                yield group, row.metrics[metric]
+        for measured in group.measured(metric):
+            yield group, measured
 
 
 def protocols_of(groups: Sequence[Group], metric: str) -> dict[str, Group]:
     """The protocols by which the metric was measured in these groups, each with the first group that has it."""
     first: dict[str, Group] = {}
-    for group, measured in measurements(groups, metric):
-        first.setdefault(measured.protocol, group)
+    for group in groups:
+        for measured in group.measured(metric):
+            if measured.protocol not in first:
+                first[measured.protocol] = group
     return first
 
 

@@ -22,7 +22,6 @@ from .rows import NESTED, Row, column_names, metric_names, rows
 from .statistics import pareto as on_front
 from .store import Store
 from .tables import Notes, Table, tables
-from .terminal import terminal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -84,6 +83,8 @@ def show(
     Unless they are `wide` or `columns` are named, tables have the columns that decide, as many as fit. Notes are short
     unless tables are `wide`.
     """
+    from .terminal import terminal  # needs Rich, which takes a while to be imported
+
     drawn = _tables(_selected(_of(rows(dirs), suite), where), sort, columns, pareto, group, pivot)
     whole = wide or columns is not None
     console.print(

@@ -199,8 +199,8 @@ def _references(groups: Sequence[Group], metrics: Sequence[str]) -> list[str]:
     splits: dict[str, list[str]] = {}
     for name in metrics:
         for _, metric in measurements(groups, name):
-            split = _REFERENCE.search(metric.protocol)
-            if metric.role == "distribution" and split is not None and name not in splits.setdefault(split[1], []):
+            split = _REFERENCE.search(metric.protocol) if metric.role == "distribution" else None
+            if split is not None and name not in splits.setdefault(split[1], []):
                 splits[split[1]].append(name)
     result = []
     if len(splits) > 1:

@@ -119,13 +119,20 @@ def compare(entries: Sequence[Entry]) -> Comparison:
     if len(valued) > 2:
         with np.errstate(over="ignore", invalid="ignore"):
             lower, upper, blocked = _half_widths([entries[i] for i in valued])
+        if len(valued) == k:  # nearly always, and copies of a table of a thousand lines take their time
+            return Comparison(values=_either(blocked, values), below=lower, above=upper, method=method)
         place = np.ix_(valued, valued)
-        values[place] = np.where(np.isfinite(blocked), blocked, values[place])
+        values[place] = _either(blocked, values[place])
         below[place] = lower
         above = below.copy()
         above[place] = upper
         return Comparison(values=values, below=below, above=above, method=method)
     return Comparison(values=values, below=below, above=below, method=method)
+
+
+def _either(first: Array, second: Array) -> Array:
+    known = np.isfinite(first)
+    return np.where(known, first, second) if known.any() else second
 
 
 def _half_widths(entries: Sequence[Entry]) -> tuple[Array, Array, Array]:
@@ -139,7 +146,8 @@ def _half_widths(entries: Sequence[Entry]) -> tuple[Array, Array, Array]:
         (quantiles[1], samples, samples_freedom, sidak),
     ):
         measured = np.isfinite(variance) & off
-        quantile[measured] = point(k, freedom[measured])
+        if measured.any():
+            quantile[measured] = point(k, freedom[measured])
     # Seeds alone where samples are not known: unless neither entry has a spread over seeds, which is no certainty.
     sampled = np.isfinite(samples)
     known = np.isfinite(quantiles[0] * seeds) & off & (sampled | (seeds > 0))
@@ -190,6 +198,8 @@ def _seeds(entries: Sequence[Entry]) -> tuple[Array, Array, Array]:
     own_freedom = np.where(several & (not alike), counts - 1, degrees)
     blocked = _blocked([entries[i] for i in varying]) if alike else None
     place = np.ix_(varying, varying)
+    if blocked is not None and len(varying) == k:
+        return blocked[0], blocked[1], blocked[2]
     if blocked is not None:
         inner, inner_freedom, differences[place] = blocked
     else:
@@ -199,6 +209,8 @@ def _seeds(entries: Sequence[Entry]) -> tuple[Array, Array, Array]:
             squares = own**2 / own_freedom
             inner_freedom = inner**2 / (squares[:, None] + squares[None, :])
     frozen = sorted({*range(k)} - {*varying})
+    if not frozen:
+        return inner, np.broadcast_to(inner_freedom, (k, k)), differences
     variance[place], freedom[place] = inner, inner_freedom
     variance[np.ix_(varying, frozen)], freedom[np.ix_(varying, frozen)] = own[:, None], own_freedom[:, None]
     variance[np.ix_(frozen, varying)], freedom[np.ix_(frozen, varying)] = own[None, :], own_freedom[None, :]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
@@ -23,7 +24,8 @@ from .metric import Metric
 
 SCHEMA = 2
 LARGEST = 1e300  # numbers beyond it overflow in sums of squares
-_SURELY = 1e290  # below it, whatever the way of writing
+# What a number that large needs, in whatever way it is written; text may look like it too.
+_PERHAPS_LARGE = re.compile(rb"[eE]\+?\d{3}|\d{190}")
 
 Status = Literal["finished", "failed"]
 
@@ -204,7 +206,7 @@ def parse(content: bytes) -> Any:
         raise InvalidRecord("cut short" if content else "empty")
     with suppress(ValueError):  # a name of another encoding, a deep table; or no JSON: what follows says why
         data = from_json(content, allow_inf_nan=False)
-        if _is_small(data):
+        if not _PERHAPS_LARGE.search(content):
             return data
     try:
         return json.loads(
@@ -212,21 +214,6 @@ def parse(content: bytes) -> Any:
         )
     except (ValueError, RecursionError) as error:
         raise InvalidRecord(f"not JSON, or cut short ({error})") from None
-
-
-def _is_small(data: Any) -> bool:
-    """Whether no number is anywhere near the largest."""
-    items = [data]
-    while items:
-        item = items.pop()
-        kind = type(item)
-        if kind is dict:
-            items.extend(item.values())
-        elif kind is list:
-            items.extend(item)
-        elif (kind is float or kind is int) and not -_SURELY < item < _SURELY:
-            return False
-    return True
 
 
 def explain(error: ValidationError) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .activity import active_since, started_since
 from .board import board_path, metrics_of, read_board
 from .errors import UserError
+from .index import outcomes
 from .metric import Metric
 from .record import Failure, Record
 from .samples import LEFT_OUT, VALUES
@@ -117,16 +118,13 @@ def rows(dirs: Iterable[Store | Path | str], *, boards: bool = True) -> list[Row
         suites = store.read_suites()
         if not suites:
             raise UserError(f"{store.root}: no suite was run here (no suites/*.json); give the --out folder of a run")
-        records: dict[str, Record | None] = {}
+        cells = [(suite, cell, _jobs(cell, suite["kinds"])) for suite in suites for cell in suite["cells"]]
+        needed = dict.fromkeys(job for _, cell, jobs in cells for job in (*jobs, *cell.get("shared", ())))
+        records = outcomes(store, needed)
         since = active_since(store.root)
-        for suite in suites:
-            for cell in suite["cells"]:
-                needed = [*_jobs(cell, suite["kinds"]), *cell.get("shared", ())]
-                for job in needed:
-                    if job not in records:
-                        records[job] = store.outcome(*job.split("/"))
-                row = _row(store, suite["suite"], cell, _jobs(cell, suite["kinds"]), records)
-                result.append(_with_status(row, needed, records, store, since))
+        for suite, cell, jobs in cells:
+            row = _row(store, suite["suite"], cell, jobs, records)
+            result.append(_with_status(row, [*jobs, *cell.get("shared", ())], records, store, since))
     return _without_repeats(result)
 
 
@@ -188,8 +186,8 @@ def _jobs(cell: SuiteCell, kinds: Sequence[str]) -> list[str]:
     return sorted(set(cell["jobs"].values()), key=lambda job: (order.get(job.split("/")[0], len(order)), job))
 
 
-def _row(store: Store, suite: str, cell: SuiteCell, jobs: Sequence[str], records: Mapping[str, Record | None]) -> Row:
-    known = [record for job in jobs if (record := records[job]) is not None]
+def _row(store: Store, suite: str, cell: SuiteCell, jobs: Sequence[str], records: Mapping[str, Record]) -> Row:
+    known = [records[job] for job in jobs if job in records]
     finished = [record for record in known if record.status == "finished"]
     # What the tokenizer itself was made from (the data set) is shared by many cells: its cost is no cell's own.
     shared = {job for record in known if record.kind == "tokenizer" for job in record.depends}
@@ -250,19 +248,19 @@ def _row(store: Store, suite: str, cell: SuiteCell, jobs: Sequence[str], records
 
 
 def _with_status(
-    row: Row, needed: Sequence[str], records: Mapping[str, Record | None], store: Store, since: float | None
+    row: Row, needed: Sequence[str], records: Mapping[str, Record], store: Store, since: float | None
 ) -> Row:
     """The row with its status, of all jobs that the cell needs; `since` when a run is working on the folder."""
-    open_jobs = [job for job in row.jobs.values() if (r := records[job]) is None or r.status != "finished"]
+    open_jobs = [job for job in row.jobs.values() if job not in records or records[job].status != "finished"]
     if row.jobs and not open_jobs:
         return replace(row, columns={**row.columns, "status": "finished"})
-    for record in (records[job] for job in needed):
-        if record is not None and record.status == "failed":
+    for record in (records[job] for job in needed if job in records):
+        if record.status == "failed":
             cause = f"failed: {record.kind}: {record.error or Failure(type='Error', message='')}"
             return replace(row, columns={**row.columns, "status": cause}, failed_job=f"{record.kind}/{record.key}")
     status = "missing"
     if since is not None:
-        pending = [store.job_folder(*job.split("/")) for job in needed if records[job] is None]
+        pending = [store.job_folder(*job.split("/")) for job in needed if job not in records]
         status = "running" if any(started_since(folder, since) for folder in pending) else "queued"
     return replace(row, columns={**row.columns, "status": status})
 

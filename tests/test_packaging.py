@@ -52,7 +52,6 @@ ELSEWHERE = {
     "bench/plan_file.py": "bench/test_join.py",  # written by a run, read by who joins it
     "tasks/partial_files.py": "tasks/test_latents.py",  # through the passes that go on
     "tasks/rate_sample.py": "tasks/test_rate_bits.py",
-    "results/states.py": "bench/test_status.py",  # what the command prints
     "bench/datasets/augment.py": "bench/datasets/test_streamed.py",  # through the samples that training sees
     "bench/datasets/decode_ahead.py": "bench/datasets/test_streamed.py",
     "bench/datasets/file_source.py": "bench/datasets/test_folder.py",  # what sources of files share, through one

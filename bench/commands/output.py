@@ -30,11 +30,11 @@ def show_tables(
     dirs: Sequence[Path], *, format: str | None = None, wide: bool = False, latex_columns: int = 1, **options: Any
 ) -> None:
     """Print the leaderboard: as tables of a terminal where there is one, as Markdown elsewhere, unless told."""
-    from rich.console import Console
-
     from ...results.leaderboard import leaderboard, show
 
     if format is None and sys.stdout.isatty():
+        from rich.console import Console
+
         show(dirs, Console(), wide=wide, **options)
     else:
         print(leaderboard(dirs, format=format or "md", latex_columns=latex_columns, **options))

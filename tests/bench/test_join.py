@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from latentbench.bench import cli
+from latentbench.bench import cli, plan_file
 from latentbench.bench.engines.interface import EngineSettings, Event
 from latentbench.bench.engines.leases import LeaseEngine
 from latentbench.bench.footprints import CONTEXT, Footprint, Footprints
 from latentbench.bench.jobs import Job
 from latentbench.bench.join import join
 from latentbench.bench.plan import make_plan
-from latentbench.bench.plan_file import read_plans, write_plan
+from latentbench.bench.plan_file import read_overview, read_plans, write_plan
 from latentbench.bench.runner import run_suite
 from latentbench.bench.suite import load_suite
 from latentbench.results.errors import UserError
@@ -107,7 +107,11 @@ def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
     ("damage", "reason"),
     [
         (lambda text: text.replace('"memory"', '"memorx"', 1), "its digest"),
-        (lambda text: text.replace('"schema":1', '"schema":7', 1), "schema 7 is not this version's, 1"),
+        (
+            lambda text: text.replace('"schema":1', '"schema":7', 1),
+            r"schema 7 is newer than this version reads \(up to 1\)",
+        ),
+        (lambda text: text.replace('"schema":1', '"schema":"1"', 1), "schema '1' is no version number"),
         (lambda text: text[:40], "not a plan"),
     ],
 )
@@ -119,6 +123,29 @@ def test_a_damaged_plan_is_one_line(tmp_path: Path, damage: object, reason: str)
     path.write_text(damage(path.read_text()))  # type: ignore[operator]
     with pytest.raises(UserError, match=reason):
         read_plans(store)
+
+
+def test_older_plans_are_brought_up_one_version_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def update_to_2(data: dict[str, Any]) -> dict[str, Any]:
+        assert data["schema"] == 1
+        return {**data, "shown": [[kind, key, "two", *rest] for kind, key, _, *rest in data["shown"]]}
+
+    def update_to_3(data: dict[str, Any]) -> dict[str, Any]:
+        assert data["schema"] == 2
+        jobs = {"jobs": [{**job, "title": "three"} for job in data["jobs"]]} if "jobs" in data else {}
+        return {**data, **jobs, "engine": "local"}
+
+    store = Store(tmp_path)
+    plan = make_plan(load_suite(SUITE), {"shapes": "abc"})
+    write_plan(plan, "leases", EngineSettings(store=store, cache=tmp_path))
+    assert sorted(plan_file.UPDATES) == list(range(2, plan_file.SCHEMA + 1))
+    monkeypatch.setattr(plan_file, "SCHEMA", 3)
+    monkeypatch.setattr(plan_file, "UPDATES", {2: update_to_2, 3: update_to_3})
+    (read,) = read_plans(store)
+    assert (read.jobs.keys(), {job.title for job in read.jobs.values()}) == (plan.jobs.keys(), {"three"})
+    assert (read.engine, read.suite) == ("local", "shared")
+    overview = read_overview(store)
+    assert (overview.keys(), {job.title for job in overview.values()}) == (plan.jobs.keys(), {"two"})
 
 
 def test_what_cannot_be_joined_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,6 @@ from latentbench.bench.plan_file import write_plan
 from latentbench.bench.status import status
 from latentbench.bench.suite import load_suite
 from latentbench.results.record import Failure, Record
-from latentbench.results.states import STATES, states
 from latentbench.results.store import Store
 
 SUITE = {"name": "looked-at", "data": {"size": 16}, "tokenizers": [{"recipe": "pca", "channels": 4}]}
@@ -163,27 +162,6 @@ def test_a_cancelled_job_and_those_that_need_it_are_left_out(
     assert "has ended already" in capsys.readouterr().err
     assert cli.main(["retry", str(tmp_path), "--failed"]) == 0
     assert status(tmp_path).cancelled == 0
-
-
-def test_what_is_remembered_is_what_is_there(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    jobs = [Job(kind="fake", config={"n": n}, versions={}) for n in range(300)]
-    for job in jobs:
-        save(tmp_path, job, run={"seconds": 1.0})
-    names = [job.id for job in jobs]
-    first = states(store, names)
-    assert (tmp_path / STATES).is_file()
-    assert states(store, names) == first
-    fail(tmp_path, jobs[0])
-    (store.job_folder("fake", jobs[1].key) / "record.json").unlink()
-    (store.job_folder("fake", jobs[2].key) / "record.json").write_text("{")
-    again = states(store, names)
-    assert again[names[0]].status == "failed"
-    assert names[1] not in again
-    assert again[names[2]].status == "damaged"
-    for garbage in (b"", b"[]", b'{"schema": 1, "jobs": 3}', b'{"schema": 9, "jobs": {}}'):
-        (tmp_path / STATES).write_bytes(garbage)
-        assert states(store, names) == again
 
 
 def test_a_folder_of_before_plans_were_kept(tmp_path: Path) -> None:
