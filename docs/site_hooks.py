@@ -46,7 +46,9 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """The page with links of the site."""
+    """The page with links of the site; the first one has no list of its section's pages, being the only one."""
+    if page.is_homepage:
+        page.meta["hide"] = ["navigation"]
     return site_markdown(markdown, page.file.src_uri, config["extra"].get("source", ""))
 
 
