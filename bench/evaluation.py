@@ -147,12 +147,13 @@ def evaluate(
     imports: Sequence[str] = (),
     **options: Any,
 ) -> pandas.DataFrame:
-    """Evaluate one tokenizer, and return its rows; records go to `out` (runs/eval), which collects a board.
+    """Evaluate one tokenizer, and return its rows; records go to `out` (`runs/eval`), which collects a board.
 
     `tokenizer` is text as for `latentbench eval` (ADAPTER:PATH, or a recipe's name), or an object with `encode` and
-    `decode`, such as an nn.Module, whose jobs run in this process. `spec` says what an object does not say of itself:
-    {"modality": "image", "range": [0, 1]} (see docs/adapters.md). Further options are those of `EvalRequest`; `changes`
-    is laid over the suite: {"prior": {"training": {"steps": 1000}}}. Raises UserError for what can be mended.
+    `decode`, such as an `nn.Module`, whose jobs run in this process. `spec` says what an object does not say of itself:
+    `{"modality": "image", "range": [0, 1]}` (see docs/adapters.md). Further options are those of `EvalRequest`;
+    `changes` is laid over the suite: `{"prior": {"training": {"steps": 1000}}}`. Raises UserError for what can be
+    mended.
     """
     from ..results.rows import frame, rows
     from .runner import run_suite

@@ -154,8 +154,11 @@ def run(
 ) -> pandas.DataFrame:
     """Run `suite` and return its records as a frame, one row per cell (see docs/leaderboard.md for the columns).
 
-    `imports` names the modules, or files that end in `.py`, which register parts of your own; `sinks` those that are
-    told of curves and metrics as they come.
+    `suite` is a shipped name, a TOML file or a mapping of the same shape; `sets` are changes like those of `--set`. The
+    other options are those of `latentbench run`: `out` the folder of records (by default `runs/<suite>`), where a run
+    that was stopped goes on; `imports` the modules, or files that end in `.py`, which register parts of your own;
+    `sinks` those that are told of curves and metrics as they come. A job that fails is a row with its cause. Raises
+    UserError for what the suite or its data lack.
     """
     from ..results.rows import frame, rows
 
