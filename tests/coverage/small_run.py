@@ -56,7 +56,7 @@ class Place:
     def finish(self) -> str:
         """Run to the end; returns what was said. Raises RuntimeError for a run that does not end well."""
         process = self.start()
-        _, said = process.communicate(timeout=300)
+        _, said = process.communicate(timeout=1200)
         if process.returncode:
             raise RuntimeError(f"exit {process.returncode}: {said[-2000:]}")
         return said
