@@ -75,6 +75,13 @@ class Machine:
         """Whether one of its devices is a slice of a GPU."""
         return any(device.uuid.startswith(mig.PREFIX) for device in self.devices)
 
+    @property
+    def places(self) -> int:
+        """How many devices a job can have: GPUs, or cores of a CPU. NCCL takes two slices of a GPU for one device."""
+        if self.devices[0].name == "cpu":
+            return self.cores
+        return 1 if self.sliced else len(self.main_devices)
+
 
 def cores() -> int:
     """CPU cores that this process may use."""

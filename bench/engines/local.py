@@ -69,11 +69,10 @@ class LocalEngine(Engine):
 
     def check(self, jobs: Iterable[Job]) -> None:
         """See `Engine.check`."""
-        on_cpu = self.device == "cpu"
-        places = self.machine.cores if on_cpu else len(self.machine.main_devices)
-        what = f"{places} {'CPU core' if on_cpu else 'CUDA device'}{'s' * (places != 1)}"
-        if self.machine.sliced:  # NCCL takes two slices of a GPU for one device
-            places, what = 1, "slices of GPUs (MIG), of which a job has one"
+        places = self.machine.places
+        what = f"{places} {'CPU core' if self.device == 'cpu' else 'CUDA device'}{'s' * (places != 1)}"
+        if self.machine.sliced:
+            what = "slices of GPUs (MIG), of which a job has one"
         for job in jobs:
             if job.devices > places:
                 raise UserError(f"{job.title}: training.devices = {job.devices}, and this run has {what}")
