@@ -127,6 +127,7 @@ class Scheduler:
                 yield from self._restart(error)
                 continue
             for message in ended:
+                self.claims.check()  # of a job that is ours no longer this is no news; nor is it to blame for its end
                 yield from self._ended(message["job"], message["attempt"], message["status"])
             yield from self._progress()
             yield from self._end_stalled()

@@ -37,7 +37,32 @@ SMALLER = (
 )
 LONGEST = 300.0  # without a kill, or a record that is new
 UNSTARTED = 120.0  # without a job at work
+SETTLED = 15.0  # seconds, after which a process that was no worker will be none
 SPARED = 2  # deaths of one job's workers; a third by itself, on one machine, fails it
+
+
+class Workers:
+    """Whose call tells the jobs of the workers that live, and can run, by process: their output leads into a job's log.
+
+    A process that was none for some seconds will be none: so a look costs a busy machine little.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.root = f"{place.out.resolve()}/jobs/"
+        self.since: dict[str, float] = {}
+
+    def __call__(self) -> dict[int, str]:
+        now, jobs = time.monotonic(), dict[int, str]()
+        self.since = {pid: self.since.get(pid, now) for pid in os.listdir("/proc") if pid.isdecimal()}
+        for pid in [pid for pid, since in self.since.items() if now - since < SETTLED]:
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                log = os.readlink(f"/proc/{pid}/fd/1")
+                if not log.startswith(self.root):
+                    continue
+                self.since[pid] = now
+                if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZXT":
+                    jobs[int(pid)] = "/".join(log.removeprefix(self.root).split("/")[:2])
+        return jobs
 
 
 class Doubles(threading.Thread):
@@ -45,29 +70,17 @@ class Doubles(threading.Thread):
 
     def __init__(self, place: Place) -> None:
         super().__init__(daemon=True)
-        self.place, self.seen, self.looks = place, set[str](), 0
+        self.workers, self.seen, self.looks = Workers(place), set[str](), 0
         self.over = threading.Event()
 
     def run(self) -> None:
         while not self.over.wait(0.1):
             self.looks += 1
-            at_work = Counter(running(self.place).values())
+            at_work = Counter(self.workers().values())
             # one that ended between two looks at /proc is no double: both have to be there still
             for job in [job for job, count in at_work.items() if count > 1]:
-                if Counter(running(self.place).values())[job] > 1:
+                if Counter(self.workers().values())[job] > 1:
                     self.seen.add(job)
-
-
-def running(place: Place) -> dict[int, str]:
-    """The jobs of the workers that live, and can run, by process: their output leads into a job's log."""
-    jobs, root = dict[int, str](), f"{place.out.resolve()}/jobs/"
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            log = os.readlink(process / "fd" / "1")
-            state = (process / "stat").read_text().rsplit(")", 1)[1].split()[0]
-            if log.startswith(root) and state not in "ZXT":
-                jobs[int(process.name)] = "/".join(log.removeprefix(root).split("/")[:2])
-    return jobs
 
 
 class Sweep(Disturbed):
@@ -77,7 +90,7 @@ class Sweep(Disturbed):
 
     def __init__(self, place: Shared, draw: random.Random, patience: float) -> None:
         super().__init__(place, draw)
-        self.patience = patience
+        self.patience, self.workers = patience, Workers(place)
         self.machines: list[subprocess.Popen[str]] = []
         self.deaths: Counter[str] = Counter()  # of the workers of each job
         self.wakes: list[tuple[float, list[int]]] = []  # when to let stopped processes go on
@@ -114,8 +127,8 @@ class Sweep(Disturbed):
     def _wait_for_work(self) -> None:
         """Until a job is at work, or the machines have ended, or it takes too long: there are other ways to notice."""
         until = time.monotonic() + UNSTARTED
-        while time.monotonic() < until and not running(self.place):
-            time.sleep(0.1)
+        while time.monotonic() < until and not self.workers():
+            time.sleep(0.3)
             self._wake()
             if all(process.poll() is not None for process in self.machines):
                 return
@@ -124,17 +137,18 @@ class Sweep(Disturbed):
         """Kill or stop something of the machine; False where there is nothing of the sort."""
         (victim,) = self.draw.choices(list(VICTIMS), list(VICTIMS.values()))
         servers = children(machine.pid)
-        at_work = running(self.place)
+        at_work = self.workers()
         workers = [worker for server in servers for worker in children(server)]
-        mortal = [worker for worker in workers if self.deaths[at_work.get(worker, "")] < SPARED]
+        mortal = [worker for worker in workers if worker in at_work and self.deaths[at_work[worker]] < SPARED]
         family = [machine.pid, *servers, *workers]
         pids = {"machine": [machine.pid], "server": servers, "worker": mortal[:1], "all": family}
         pids |= {"stopped": [machine.pid], "asleep": family}
         if machine.poll() is not None or not pids[victim]:
             return False
         self.kills[victim] += 1
+        print(end=".", flush=True)
         if victim == "worker":
-            self.deaths[at_work.get(mortal[0], "")] += 1
+            self.deaths[at_work[mortal[0]]] += 1
         if victim in ("stopped", "asleep"):
             self._send(pids[victim], signal.SIGSTOP)
             self.wakes.append((time.monotonic() + 2 * LEASE, pids[victim]))
@@ -208,7 +222,7 @@ class Shared(Place):
         return repr(lines)
 
 
-def main(kills: int, seed: int, folder: Path, *, patience: float = 3.0, most: int = 50) -> int:
+def main(kills: int, seed: int, folder: Path, *, patience: float = 3.0, most: int = 25) -> int:
     """Kill `kills` times, at most `most` in a sweep, and print how it went; returns how many things were wrong."""
     draw = random.Random(seed)
 
