@@ -130,7 +130,7 @@ def _preload(job: dict[str, Any]) -> None:
     from .. import worker
 
     before = len(sys.modules)
-    worker.preload_for(job["kind"], job["config"])
+    worker.preload_for(job["kind"], job["config"], job["runtime"])
     if len(sys.modules) > before:
         gc.freeze()
 
