@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
+from torch.utils import flop_counter
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 Shape = tuple[int, ...]
+
+# It is wrapped for torch's compiler, all of which would be imported for the first count: see `tokenizers.optimisers`.
+_MODE: Any = flop_counter._FlopCounterMode
+_MODE.__torch_dispatch__ = inspect.unwrap(_MODE.__torch_dispatch__)
 
 
 def counter() -> FlopCounterMode:

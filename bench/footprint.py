@@ -35,6 +35,7 @@ from ..tokenizers.answers import keep_for_answers
 from ..tokenizers.build import build
 from ..tokenizers.config import TokenizerConfig
 from ..tokenizers.interface import Latents, Tokenizer, Trainable
+from ..tokenizers.optimisers import AdamW
 from ..tokenizers.recompute import recomputing
 from ..tokenizers.spec import LatentGrid, LatentSpec
 from ..tokenizers.training import TrainingConfig
@@ -97,7 +98,7 @@ def training_footprint(
     with _fake() as live:
         make_fake(trained)
         groups = {name: params for name, params in trained.param_groups().items() if params}
-        optimisers = {name: torch.optim.AdamW(params, fused=True) for name, params in groups.items()}
+        optimisers = {name: AdamW(params, fused=True) for name, params in groups.items()}
         for name, params in groups.items():  # their states are there from the first step on
             for parameter in params:
                 parameter.grad = torch.zeros_like(parameter)
@@ -125,7 +126,7 @@ def _stage(
     model: Trainable,
     batch: Any,
     groups: dict[str, list[nn.Parameter]],
-    optimisers: dict[str, torch.optim.AdamW],
+    optimisers: dict[str, AdamW],
     config: TrainingConfig,
     step: int,
     live: LiveBytes,

@@ -7,12 +7,13 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from ..results.errors import UserError
-from . import cgroup
+from . import cgroup, mig
 
 SHARING = 4  # small jobs on a GPU, where MPS runs
 
@@ -34,7 +35,8 @@ _SIGNS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
 
 class Gpu(NamedTuple):
-    """A CUDA device: name, bytes of memory, and how CUDA_VISIBLE_DEVICES may name it ("" where that is not known)."""
+    """A CUDA device, a GPU or a slice of one: name, bytes of memory, and how CUDA_VISIBLE_DEVICES may name it ("" where
+    that is not known)."""
 
     name: str
     memory: int
@@ -68,6 +70,18 @@ class Machine:
         """The GPUs, or the CPU where there is none."""
         return tuple(device for device in self.devices if device.name != "cpu") or self.devices
 
+    @property
+    def sliced(self) -> bool:
+        """Whether one of its devices is a slice of a GPU."""
+        return any(device.uuid.startswith(mig.PREFIX) for device in self.devices)
+
+    @property
+    def places(self) -> int:
+        """How many devices a job can have: GPUs, or cores of a CPU. NCCL takes two slices of a GPU for one device."""
+        if self.devices[0].name == "cpu":
+            return self.cores
+        return 1 if self.sliced else len(self.main_devices)
+
 
 def cores() -> int:
     """CPU cores that this process may use."""
@@ -76,17 +90,35 @@ def cores() -> int:
 
 
 def gpus() -> list[Gpu]:
-    """Every CUDA device, asked for in a fresh process (this one must not touch CUDA)."""
-    answer = subprocess.run([sys.executable, "-P", "-c", _PROBE], capture_output=True, text=True, check=False)
-    try:
-        devices = json.loads(answer.stdout.splitlines()[-1]) if answer.returncode == 0 else []
-    except (IndexError, ValueError):
-        return []
-    listed = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    """Every CUDA device, slices of GPUs included, asked for in fresh processes (this one must not touch CUDA)."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if parts := mig.devices(mig.listing(), visible):
+        return _sliced(parts)
+    listed = (visible or "").split(",")
     return [
         Gpu(name, memory, listed[i].strip() if listed[0] and i < len(listed) else f"GPU-{uuid}" if uuid else "")
-        for i, (name, memory, uuid) in enumerate(devices)
+        for i, (name, memory, uuid) in enumerate(_probe(visible))
     ]
+
+
+def _sliced(parts: Sequence[mig.Listed]) -> list[Gpu]:
+    """Slices of GPUs, and GPUs beside them, as devices: one of each sort is asked for, alone in sight of a process."""
+    of_sort: dict[str, list[tuple[str, int, str]]] = {}
+    for part in parts:
+        if part.sort not in of_sort:
+            of_sort[part.sort] = _probe(part.uuid)[:1]
+    return [Gpu(name, memory, part.uuid) for part in parts for name, memory, _ in of_sort[part.sort]]
+
+
+def _probe(visible: str | None) -> list[tuple[str, int, str]]:
+    """Name, bytes of memory and UUID of each device that torch sees where CUDA_VISIBLE_DEVICES is `visible`."""
+    environment = os.environ | ({} if visible is None else {"CUDA_VISIBLE_DEVICES": visible})
+    command = [sys.executable, "-P", "-c", _PROBE]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    try:
+        return [*map(tuple, json.loads(answer.stdout.splitlines()[-1]))] if answer.returncode == 0 else []
+    except (IndexError, ValueError):
+        return []
 
 
 def unusable_gpu() -> str:

@@ -91,13 +91,18 @@ class Ranks:
             return
         server, parent, pipes = socket.create_server((_HOST, 0), backlog=self.count), os.getpid(), {}
         self.port = server.getsockname()[1]
-        for number in range(1, self.count):
-            pipes[number], end = os.pipe()
-            pid = os.fork()
-            if pid == 0:
-                _follow(follow, Ranks(number=number, count=self.count, port=self.port), parent, end)
-            os.close(end)
-            self._pids.append(pid)
+        # A request to stop must find no process that is not yet in its own code, or not yet in `close`'s list.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            for number in range(1, self.count):
+                pipes[number], end = os.pipe()
+                pid = os.fork()
+                if pid == 0:
+                    _follow(follow, Ranks(number=number, count=self.count, port=self.port), parent, end)
+                os.close(end)
+                self._pids.append(pid)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self.server = server.detach()
         _set_environment(0, self.count, self.port)
         for number, pipe in pipes.items():

@@ -28,6 +28,7 @@ from ..tasks.interface import BatchSource, FitReport
 from ..tokenizers import ranks
 from ..tokenizers.interface import Trainable
 from ..tokenizers.micro_batch import MicroBatch, divided
+from ..tokenizers.optimisers import AdamW
 from ..tokenizers.recompute import recomputing
 from ..tokenizers.seeding import derive_seed
 from ..tokenizers.training import TrainingConfig
@@ -170,9 +171,7 @@ class _Loop:
         # A closed form (steps = 0) may leave a model without a single trainable parameter.
         self.param_groups = {name: params for name, params in model.param_groups().items() if params}
         self.optimisers = {
-            name: torch.optim.AdamW(
-                params, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
-            )
+            name: AdamW(params, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True)
             for name, params in self.param_groups.items()
         }
         self.parameters: list[Tensor] = [p for params in self.param_groups.values() for p in params]

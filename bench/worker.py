@@ -17,9 +17,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ..results.canonical import pretty
@@ -63,14 +65,23 @@ def preload() -> None:
 
     torch.set_num_interop_threads(1)
     commit()
+    _versions()
 
 
-def preload_for(kind: str, config: Mapping[str, Any]) -> None:
-    """Import what a job of that kind and configuration will: once, in the process that forks it and others like it."""
+def preload_for(kind: str, config: Mapping[str, Any], runtime: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """Import what a job of that kind and configuration will, and read the configuration as it will: what that takes
+    (validators, packages' entry points) is taken once, in the process that forks it and others like it."""
+    from ..tokenizers.config import TokenizerConfig
+    from ..tokenizers.validation import check
+    from .datasets.config import DataConfig
     from .kinds import KINDS
 
     for module in KINDS.get(kind)().imports(config):
         import_module(module)
+    if "data" in runtime:
+        check(DataConfig, runtime["data"], where="data")
+    if "tokenizer" in config:
+        TokenizerConfig.from_json(config["tokenizer"]).preload()
 
 
 def work(data: Mapping[str, Any], *, listen: bool = True) -> int:
@@ -287,7 +298,7 @@ def _facts(request: WorkerRequest, started: datetime, seconds: float) -> dict[st
         "host": platform.node(),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         * (1 if sys.platform == "darwin" else 1024),
-        "versions": {name: _version(name) for name in ("latentbench", "torch", "torchvision", "torchaudio", "numpy")},
+        "versions": _versions(),
     }
     if (made_of := commit()) is not None:
         facts["commit"] = made_of
@@ -302,6 +313,11 @@ def _facts(request: WorkerRequest, started: datetime, seconds: float) -> dict[st
         facts["deterministic"] = deterministic()
         facts["peak_device_memory_bytes"] = torch.cuda.max_memory_allocated()
     return facts
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {name: _version(name) for name in ("latentbench", "torch", "torchvision", "torchaudio", "numpy")}
 
 
 def _version(name: str) -> str:

@@ -235,7 +235,20 @@ class TokenizerConfig:
             return {"tokenizer": self.version, f"codec.{self.codec.kind}": self.codec.version}
         if self.adapter is not None:
             return {"tokenizer": self.version, f"adapter.{self.adapter.kind}": self.adapter.version}
-        parts: list[tuple[str, Part]] = [
+        versions = {"tokenizer": self.version, **{f"{name}.{part.kind}": part.version for name, part in self._parts()}}
+        beside = self.diffusion_decoder is not None or any(part.kind == "adversary" for part in self.auxiliary)
+        if beside and self.training.precision == "bfloat16":
+            versions |= {"training.bfloat16": 1}  # networks beside the tokenizer's own were once trained in float32
+        return versions
+
+    def preload(self) -> None:
+        """Import what `build` will, so that processes that are forked from this one need not; only modules of ours."""
+        for _, part in self._parts() if self.codec is None and self.adapter is None else ():
+            part.preload()
+
+    def _parts(self) -> list[tuple[str, Part]]:
+        """The parts that it is composed of, each with the name that its version has in a job's key."""
+        return [
             ("backbone", self.backbone),
             ("bottleneck", self.bottleneck),
             ("backbone", self.decoding),
@@ -244,11 +257,6 @@ class TokenizerConfig:
             *(("regulariser", regulariser) for regulariser in self.regularisers),
             *(("loss", loss) for loss in self.losses),
         ]
-        versions = {"tokenizer": self.version, **{f"{name}.{part.kind}": part.version for name, part in parts}}
-        beside = self.diffusion_decoder is not None or any(part.kind == "adversary" for part in self.auxiliary)
-        if beside and self.training.precision == "bfloat16":
-            versions |= {"training.bfloat16": 1}  # networks beside the tokenizer's own were once trained in float32
-        return versions
 
     def _optional(self) -> dict[str, Part]:
         """The single parts that a tokenizer may lack, by the name of their attribute, those that it has."""

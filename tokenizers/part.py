@@ -13,6 +13,7 @@ from .registry import Registry
 from .validation import check
 
 P = TypeVar("P", bound="Part")
+_ROOT = __name__.split(".", maxsplit=1)[0]
 
 
 class Part:
@@ -44,6 +45,11 @@ class Part:
     def build(self, *args: Any, **kwargs: Any) -> Any:
         """What this configures: the target, constructed with the configuration first. Imports torch."""
         return self._resolve("builds")(self, *args, **kwargs)
+
+    def preload(self) -> None:
+        """Import the target, if it is one of ours: what others' modules do when they are imported is not known."""
+        if type(self).__module__.startswith(f"{_ROOT}.") and any("builds" in vars(cls) for cls in type(self).__mro__):
+            self._resolve("builds")
 
     def _resolve(self, attribute: str) -> Any:
         """What the class attribute `attribute` names, in the package of the class that sets it."""

@@ -10,14 +10,21 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoints, entry_points
 from typing import Any
 
 from ..results.errors import UserError, unknown
 from .validation import check_distinct
 
 _ROOT = __name__.split(".", maxsplit=1)[0]
+
+
+@cache
+def _entry_points(path: tuple[str, ...]) -> EntryPoints:
+    """Those of all packages on the path: a look at each takes longer than all registries together need them."""
+    return entry_points()
 
 
 class Registry:
@@ -128,7 +135,7 @@ class Registry:
     def _see_plugins(self) -> None:
         if self._plugins_seen:
             return
-        for point in entry_points(group=self.group):
+        for point in _entry_points(tuple(sys.path)).select(group=self.group):
             package = point.dist.name if point.dist is not None else "?"
             if self._entries.setdefault(point.name, point.value) != point.value:
                 raise UserError(f"{self.kind} {point.name!r} of the installed package {package}: the name is taken")

@@ -67,14 +67,16 @@ class Board:
         self.failed: set[str] = set()
         self.owners: dict[str, str] = {}
         self.memory: dict[str, int] = {}
+        self.places: dict[str, int] = {}
         self.records: list[tuple[str, bytes]] = []
         self.losses: Counter[str] = Counter()
         self.reports: list[tuple[Event, bytes]] = []
         self.stopping = False
 
-    def join(self, agent: str, memory: int) -> Work:
-        """Somebody takes part whose largest device has so much memory: what there is to do now."""
-        self.memory[agent] = memory
+    def join(self, agent: str, memory: int, places: int) -> Work:
+        """Somebody takes part whose largest device has so much memory, and who can give a job so many devices: what
+        there is to do now."""
+        self.memory[agent], self.places[agent] = memory, places
         finished = [job for name, job in self.plain.items() if name not in self.open and name not in self.failed]
         waiting = [job for name, job in self.plain.items() if name in self.open]
         return Work(waiting=waiting, finished=finished, failed=frozenset(self.failed))
@@ -82,6 +84,10 @@ class Board:
     def joined(self, agent: str) -> bool:
         """Whether it takes part."""
         return agent in self.memory
+
+    def most_places(self) -> int:
+        """How many devices some agent can give a job."""
+        return max(self.places.values(), default=0)
 
     def take(self, agent: str, job: str, memory: int) -> bool:
         """Have the job, unless another has it, it is done, or only another has the memory that it is to take."""
@@ -123,6 +129,7 @@ class Board:
     def lose(self, agent: str, cause: str) -> None:
         """The agent is gone: others take its jobs. One that was lost with `ATTEMPTS` of them has failed."""
         self.memory.pop(agent, None)
+        self.places.pop(agent, None)
         for name in [name for name, owner in self.owners.items() if owner == agent]:
             del self.owners[name]
             self.losses[name] += 1
@@ -162,6 +169,7 @@ class BoardClaims(Claims):
     agent: str
     board: Board
     store: Store
+    places: int
     taken: frozenset[str] = frozenset()
     seen: int = 0
     mine: set[str] = field(default_factory=set)
@@ -172,6 +180,10 @@ class BoardClaims(Claims):
             return False
         self.mine.add(job.id)
         return True
+
+    def elsewhere(self, job: Job) -> bool:
+        """See `Claims`."""
+        return job.id in self.taken or job.devices > self.places
 
     def ended(self, waiting: Mapping[str, Job]) -> Iterator[tuple[str, Record]]:
         """See `Claims`. Raises StopRequested, and UserError where a record can't be written."""
@@ -214,10 +226,10 @@ def write_record(store: Store, job: Job, content: bytes) -> None:
 
 def take_part(agent: str, board: Board, settings: EngineSettings, machine: Machine, *, host: str) -> None:
     """Do what is open until nothing is, beside all others who do. Raises UserError as `LocalEngine.run` does."""
-    work = board.join(agent, max(device.memory for device in machine.devices))
+    work = board.join(agent, max(device.memory for device in machine.devices), machine.places)
     waiting, finished = ({job.id: job for job in map(job_from_json, jobs)} for jobs in (work.waiting, work.finished))
     jobs = {**finished, **waiting}
-    claims = BoardClaims(agent=agent, board=board, store=settings.store)
+    claims = BoardClaims(agent=agent, board=board, store=settings.store, places=machine.places)
     scheduler = Scheduler(settings, machine, waiting, finished, claims)
     scheduler.failed = set(work.failed)
     try:

@@ -29,7 +29,7 @@ class Claims:
         return True
 
     def elsewhere(self, job: Job) -> bool:
-        """Whether a waiting job is being done by others."""
+        """Whether a waiting job is being done by others, or has to be."""
         return False
 
     def lease(self, job: Job) -> str:

@@ -69,9 +69,10 @@ class LocalEngine(Engine):
 
     def check(self, jobs: Iterable[Job]) -> None:
         """See `Engine.check`."""
-        on_cpu = self.device == "cpu"
-        places = self.machine.cores if on_cpu else len(self.machine.main_devices)
-        what = f"{places} {'CPU core' if on_cpu else 'CUDA device'}{'s' * (places != 1)}"
+        places = self.machine.places
+        what = f"{places} {'CPU core' if self.device == 'cpu' else 'CUDA device'}{'s' * (places != 1)}"
+        if self.machine.sliced:
+            what = "slices of GPUs (MIG), of which a job has one"
         for job in jobs:
             if job.devices > places:
                 raise UserError(f"{job.title}: training.devices = {job.devices}, and this run has {what}")
@@ -126,6 +127,7 @@ class Scheduler:
                 yield from self._restart(error)
                 continue
             for message in ended:
+                self.claims.check()  # of a job that is ours no longer this is no news; nor is it to blame for its end
                 yield from self._ended(message["job"], message["attempt"], message["status"])
             yield from self._progress()
             yield from self._end_stalled()

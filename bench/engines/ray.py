@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -76,6 +76,12 @@ def nodes(*, gpus: bool) -> list[Node]:
     return listed
 
 
+def _places(node: Node, devices: str) -> int:
+    """How many devices the node can give a job, of those that `--devices` names."""
+    named = devices.count(",") + 1 if devices.startswith("cuda:") else node.gpus
+    return min(node.gpus, named) if node.gpus else node.cores
+
+
 class Agent:
     """What runs on a node, as a Ray actor."""
 
@@ -118,12 +124,21 @@ class RayEngine(Engine):
             self.connected = _connect(self.address, settings)
             has_gpus = settings.devices != "cpu" and bool(nodes(gpus=True))
             self.device = "cuda" if has_gpus else "cpu"
+            self.places = max((_places(node, settings.devices) for node in nodes(gpus=has_gpus)), default=0)
             if settings.devices.startswith("cuda") and not has_gpus:
                 raise UserError(f"--devices {settings.devices}: no node of the cluster has a GPU for Ray")
             return
         machine = hardware.machine(settings.devices, jobs_per_device=settings.jobs_per_device)
-        self.device = machine.devices[0].name.partition(":")[0]
+        self.device, self.places = machine.devices[0].name.partition(":")[0], machine.places
         self.notes = hardware.notes(machine, settings.jobs_per_device)
+
+    def check(self, jobs: Iterable[Job]) -> None:
+        """See `Engine.check`."""
+        what = f"no node has more than {self.places} {'CPU core' if self.device == 'cpu' else 'GPU'}"
+        for job in jobs:
+            if job.devices > self.places:
+                message = f"{job.title}: training.devices = {job.devices}, and {what}{'s' * (self.places != 1)}"
+                raise UserError(message)
 
     def run(self, jobs: Mapping[str, Job]) -> Generator[Event, None, None]:
         """See `Engine.run`. Raises UserError where no node can take part, or none is left."""
@@ -208,6 +223,7 @@ class _Run:
                 return
             if time.monotonic() >= next_look or not self.agents:
                 self._enlist()
+                self._check_places()
                 next_look = time.monotonic() + _LOOK_SECONDS
             ended, _ = self.ray.wait(list(self.agents), timeout=_POLL_SECONDS)
             for reference in ended:
@@ -246,6 +262,15 @@ class _Run:
         if not self.agents:
             raise UserError("--engine ray: the cluster has no node for jobs; the same command goes on where it stopped")
         self.first = self.first or frozenset(self.starts)
+
+    def _check_places(self) -> None:
+        """Raises UserError where a job needs more devices than any node that is left can give it."""
+        most = max((job.devices for job in self.todo.values()), default=1)
+        if most > 1 and all(self.board.joined(name) for name, _, _ in self.agents.values()):
+            places = self.board.most_places()
+            if most > places:
+                what = f"training.devices = {most}, and no node that is left can give a job more than {places}"
+                raise UserError(f"--engine ray: {what}; the same command goes on where it stopped")
 
     def _news(self) -> Iterator[Event]:
         for event, record in self.board.news():

@@ -65,7 +65,7 @@ class Schedule:
         Whoever takes one moves it from `waiting` to `running` before the next; or gives back the place. Jobs of equal
         paths begin in the order of `waiting`, those that are to be `alone` before all others. The first that is too
         large for what is free, and not being done `elsewhere`, is overtaken by nothing but what should have ended by
-        the time it can begin.
+        the time it can begin. One for more devices than the machine has is left to others, if they do it.
         """
         if not self.slots.any_free():
             return
@@ -80,6 +80,8 @@ class Schedule:
         self.slots.begin()
         for name in sorted(ready, key=lambda name: (not alone(name), -self._paths[name])):
             job, now = waiting[name], self.clock()
+            if job.devices > self.machine.places and elsewhere(job):
+                continue
             allocation = self.slots.allocate(job, alone=alone(name), ends=now + self._seconds[name])
             if allocation is not None:
                 yield name, allocation

@@ -65,8 +65,6 @@ def main() -> None:
     pending, until = b"", math.inf
     while True:
         readable, _, _ = select.select([0, wake], [], [], None if until == math.inf else 1.0)
-        if uptime() > until:
-            _kill(children, signal.SIGKILL)
         if wake in readable:
             with contextlib.suppress(BlockingIOError):
                 os.read(wake, 4096)
@@ -91,6 +89,8 @@ def main() -> None:
                     _signal(message["kill"], children, signal.SIGKILL)
                 else:
                     _start(message, children)
+        if uptime() > until:  # after what was said meanwhile: this process may have waited long for its turn
+            _kill(children, signal.SIGKILL)
 
 
 def _start(message: dict[str, Any], children: dict[int, dict[str, Any]]) -> None:
@@ -130,7 +130,7 @@ def _preload(job: dict[str, Any]) -> None:
     from .. import worker
 
     before = len(sys.modules)
-    worker.preload_for(job["kind"], job["config"])
+    worker.preload_for(job["kind"], job["config"], job["runtime"])
     if len(sys.modules) > before:
         gc.freeze()
 

@@ -24,7 +24,6 @@ else:
     JobContext = Any  # it needs torch, which workers alone import
 
 
-OPTIMISER = "torch._dynamo"  # some 790 modules, which AdamW imports at its first step
 CONTRACT = "contract"  # the kind that checks an adapter's tokenizer before anything reads it
 
 

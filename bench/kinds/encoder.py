@@ -14,7 +14,7 @@ from ...tokenizers.part import plain
 from ...tokenizers.training import TrainingConfig
 from ...tokenizers.validation import check
 from ..datasets.config import signal_spec
-from .base import OPTIMISER, JobContext, JobKind, PlanContext, Price
+from .base import JobContext, JobKind, PlanContext, Price
 
 
 class Encoder(JobKind):
@@ -43,9 +43,6 @@ class Encoder(JobKind):
         encoder: EncoderConfig = at.suite.options["encoder"]
         step = 3 * encoder.estimate_flops(signal_spec(at.data)) * encoder.training.batch_size
         return Price(flops=encoder.training.flops or step * encoder.training.steps, step_flops=step)
-
-    def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:
-        return (OPTIMISER,)
 
     def run(self, ctx: JobContext) -> JobResult:
         import torch

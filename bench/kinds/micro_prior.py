@@ -14,7 +14,7 @@ from ...tokenizers.seeding import derive_seed
 from ...tokenizers.spec import LatentSpec
 from ...tokenizers.training import TrainingConfig
 from ...tokenizers.validation import check
-from .base import OPTIMISER, JobContext, JobKind, PlanContext, Price, without_batch
+from .base import JobContext, JobKind, PlanContext, Price, without_batch
 from .reference import external_references, net_versions, references
 from .vocoder import vocoder_needs, vocoder_versions
 
@@ -59,7 +59,7 @@ class MicroPriors(JobKind):
         )
 
     def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:
-        return (OPTIMISER, "latentbench.tasks.micro_prior")
+        return ("latentbench.tasks.micro_prior",)
 
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.micro_prior import MicroPrior, clean_features, law_metrics, measure

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...results.record import JobResult
 from ...tokenizers.training import TrainingConfig
-from .base import OPTIMISER, JobContext, JobKind, PlanContext, Price
+from .base import JobContext, JobKind, PlanContext, Price
 
 
 class PriorTraining(JobKind):
@@ -34,7 +34,7 @@ class PriorTraining(JobKind):
         return Price(flops=flops, step_flops=step / training.devices, devices=training.devices)
 
     def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:
-        return (OPTIMISER, "latentbench.tasks.generation")
+        return ("latentbench.tasks.generation",)
 
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.generation import held_out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ...results.record import JobResult
@@ -11,7 +11,7 @@ from ...tokenizers.part import plain
 from ...tokenizers.training import TrainingConfig
 from ..grid import Cell
 from ..suite import Suite
-from .base import OPTIMISER, JobContext, JobKind, PlanContext, Price
+from .base import JobContext, JobKind, PlanContext, Price
 
 
 class TokenizerTraining(JobKind):
@@ -49,10 +49,6 @@ class TokenizerTraining(JobKind):
             on_cpu=at.codec_on_cpu,
             devices=training.devices,
         )
-
-    def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:
-        training = config["tokenizer"].get("training") or {}
-        return (OPTIMISER,) if training.get("steps") or training.get("flops") else ()
 
     def run(self, ctx: JobContext) -> JobResult:
         if ctx.tokenizer_config.adapter is not None:

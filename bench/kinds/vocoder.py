@@ -14,7 +14,7 @@ from ...tokenizers.training import TrainingConfig
 from ..datasets.config import signal_spec
 from ..grid import Cell
 from ..suite import Suite
-from .base import OPTIMISER, JobContext, JobKind, PlanContext, Price
+from .base import JobContext, JobKind, PlanContext, Price
 from .reference import Waveforms
 
 VOCODER = "vocoder"
@@ -57,9 +57,6 @@ class VocoderTraining(JobKind):
         vocoder: VocoderConfig = at.suite.options[self.name]
         step = 3 * vocoder.estimate_flops(signal_spec(at.data)) * vocoder.training.batch_size
         return Price(flops=vocoder.training.flops or step * vocoder.training.steps, step_flops=step)
-
-    def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:
-        return (OPTIMISER,)
 
     def run(self, ctx: JobContext) -> JobResult:
         data = ctx.dataset

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...results.metric import Metric
+from ...tokenizers.optimisers import LBFGS
 from ..metrics.balls import evenly
 from .interface import NORMALISED, Proxy, ProxyInput, Value, metric
 
@@ -22,7 +23,7 @@ def softmax_regression(x: Tensor, labels: Tensor, classes: int, penalty: float, 
     """Weights `[D + 1, K]`, the intercept last, with the least mean cross-entropy + penalty/2 ‖W‖² on `[N, D]`, by
     L-BFGS from `start`; the intercept is free."""
     weights = start.clone().requires_grad_()
-    optimiser = torch.optim.LBFGS([weights], max_iter=_STEPS, line_search_fn="strong_wolfe", tolerance_change=1e-6)
+    optimiser = LBFGS([weights], max_iter=_STEPS, line_search_fn="strong_wolfe", tolerance_change=1e-6)
 
     def closure() -> Tensor:
         optimiser.zero_grad()

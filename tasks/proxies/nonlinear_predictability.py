@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...results.metric import Metric
+from ...tokenizers.optimisers import Adam
 from ..metrics.balls import evenly
 from ..metrics.jackknife import of_sums
 from .interface import NORMALISED, Proxy, ProxyInput, Value, metric, sums_by_group
@@ -66,7 +67,7 @@ def fitted_net(x: Tensor, y: Tensor, other_x: Tensor, other_y: Tensor) -> Causal
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(0)
         net = CausalNet(ridge(x, y))
-        optimiser = torch.optim.Adam(net.parameters(), lr=3e-3)
+        optimiser = Adam(net.parameters(), lr=3e-3)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
         best, state = math.inf, net.state_dict()
         for step in range(STEPS + 1):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from inspect import unwrap
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
+from torch.utils import flop_counter
 
 from latentbench.bench import flops
 
@@ -26,7 +31,10 @@ def test_attention_over_a_longer_context() -> None:
     assert counter.get_total_flops() == 2 * (2 * 2 * 4 * 8 * 32 * 16)
 
 
-def test_linear_and_convolution() -> None:
+def test_linear_and_convolution_without_torch_s_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch._dynamo", None)
+    dispatch: Any = unwrap(flop_counter._FlopCounterMode.__torch_dispatch__)
+    monkeypatch.delattr(dispatch, "__dynamo_disable", raising=False)
     x = torch.randn(3, 4, 10, 10)
     with flops.counter() as counter:
         nn.Conv2d(4, 6, 3, padding=1)(x)

@@ -168,8 +168,8 @@ def test_what_the_probe_prints(
     monkeypatch.setattr(subprocess, "run", answer)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert hardware.gpus() == slots
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-7, MIG-8")  # names that CUDA has taken are good ones
-    assert [gpu.uuid for gpu in hardware.gpus()] == ["MIG-7"] * len(slots)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-7, GPU-8")  # names that CUDA has taken are good ones
+    assert [gpu.uuid for gpu in hardware.gpus()] == ["GPU-7"] * len(slots)
 
 
 def test_a_gpu_that_cannot_be_used_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

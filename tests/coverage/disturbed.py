@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -66,10 +67,15 @@ def kill(kills: int, begin: Callable[[int], Disturbed], undisturbed: Place, *, m
 
 
 def by_hand(main: Callable[[int, int, Path], int]) -> None:
-    """Call `main(kills, seed, folder)` with the command line's numbers; exits with 1 where something was wrong."""
+    """Call `main(kills, seed, folder)` with the command line's numbers; exits with 1 where something was wrong, and
+    says where the runs lie."""
     numbers = [int(argument) for argument in sys.argv[1:]]
     started = time.monotonic()
-    with tempfile.TemporaryDirectory() as home:
-        count = main(numbers[0] if numbers else 300, numbers[1] if len(numbers) > 1 else 0, Path(home))
+    home = Path(tempfile.mkdtemp())
+    count = main(numbers[0] if numbers else 300, numbers[1] if len(numbers) > 1 else 0, home)
+    if count:
+        print(f"the runs lie in {home}")
+    else:
+        shutil.rmtree(home)
     print(f"{time.monotonic() - started:.0f} s")
     sys.exit(1 if count else 0)

@@ -56,7 +56,7 @@ class Place:
     def finish(self) -> str:
         """Run to the end; returns what was said. Raises RuntimeError for a run that does not end well."""
         process = self.start()
-        _, said = process.communicate(timeout=300)
+        _, said = process.communicate(timeout=1200)
         if process.returncode:
             raise RuntimeError(f"exit {process.returncode}: {said[-2000:]}")
         return said
@@ -98,10 +98,13 @@ def differences(place: Place, undisturbed: Place) -> list[str]:
     differing = [f"{path}: there in one alone" for path in mine.keys() ^ theirs.keys()]
     for path in mine.keys() & theirs.keys():
         if content(mine[path]) != content(theirs[path]):
-            differing.append(f"{path}: another record")
+            error = json.loads(mine[path]).get("error")
+            differing.append(f"{path}: another record ({error or 'no error'})")
         for artifact in json.loads(theirs[path])["artifacts"]:
             file = path.parent / artifact
-            if (place.out / file).read_bytes() != (undisturbed.out / file).read_bytes():
+            if not (place.out / file).is_file():
+                differing.append(f"{file}: missing")
+            elif (place.out / file).read_bytes() != (undisturbed.out / file).read_bytes():
                 differing.append(f"{file}: other content")
     for path in undisturbed.cache.glob("datasets/*/*"):
         mine_of = place.cache / path.relative_to(undisturbed.cache)

@@ -1,113 +1,102 @@
-"""What a job costs besides its training: a grid of jobs of about a second each, by the local engine.
+"""What a job costs besides its training: `latentbench run` of a grid of trainings of about a second each.
 
     python -P tests/perf/small_jobs.py [--jobs 64] [--seconds 1.0]
 
-Trains small tokenizers, one core each, and compares the CPU of the whole run (engine, server, workers; without the
-data) with that of the trainings alone, taken in this process once it is warm. CPU times say the same on a busy machine;
-the share of the cores by the clock means something on an idle one alone.
+Small tokenizers, one core each, and their data. Every worker says what CPU its training took, and all of it; the server
+what it took to start; the system what the whole command took (the command, its server, all workers). Seconds of CPU say
+nearly the same on a busy machine. The share of the cores by the clock means something on an idle one alone, and there
+only with more jobs than cores: at the end some wait for the last.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
+import json
 import os
 import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+SUITE = """
+name = "small"
+seeds = {seeds}
+data = {{name = "shapes", size = 32, samples = 512, val = 32}}
+tokenizers = [{{recipe = "kl-vae", width = 16, downsample = 4, channels = 4}}]
+training = {{steps = {steps}, batch_size = 16}}
+tasks = []
+"""
+# Imported by the command and by its server, in which torch is there already.
+METER = """
+import json, os, sys, time
+from pathlib import Path
 
-from latentbench.bench import job_context, worker
-from latentbench.bench.datasets import fingerprint
-from latentbench.bench.engines.client import Server
-from latentbench.bench.engines.interface import EngineSettings
-from latentbench.bench.engines.local import LocalEngine
-from latentbench.bench.jobs import Job
-from latentbench.bench.plan import make_plan
-from latentbench.bench.suite import load_suite
-from latentbench.bench.worker_protocol import WorkerRequest, start_attempt
-from latentbench.results.store import Store
+def note(what, seconds):
+    with (Path(__file__).parent / "notes.jsonl").open("a") as file:
+        file.write(json.dumps({"what": what, "seconds": seconds}) + "\\n")
 
-
-def planned(jobs: int, steps: int, cache: Path) -> tuple[Job, list[Job]]:
-    """The data's job, and `jobs` trainings of so many steps."""
-    suite = load_suite(
-        {
-            "name": "small",
-            "seeds": list(range(jobs)),
-            "data": {"name": "shapes", "size": 32, "samples": 512, "val": 32},
-            "tokenizers": [{"recipe": "kl-vae", "width": 16, "downsample": 4, "channels": 4}],
-            "training": {"steps": steps, "batch_size": 16},
-            "tasks": ["reconstruction"],
-        }
-    )
-    plan = make_plan(suite, {data.label: fingerprint(data, cache=cache) for data in suite.data})
-    of = {kind: [job for job in plan.jobs.values() if job.kind == kind] for kind in ("data", "tokenizer")}
-    return of["data"][0], of["tokenizer"]
-
-
-def here(store: Store, cache: Path, job: Job) -> float:
-    """Does the job in this process; seconds of CPU of the training alone."""
-    spent: list[float] = []
-    train = job_context.train
-
-    def timed(*args: Any, **options: Any) -> Any:
+def timed(what, call):
+    def inner(*arguments, **options):
         start = time.process_time()
-        report = train(*args, **options)
-        spent.append(time.process_time() - start)
-        return report
+        try:
+            return call(*arguments, **options)
+        finally:
+            note(what, time.process_time() - start)
+    return inner
 
-    log = start_attempt(store.job_folder(job.kind, job.key))
-    request = WorkerRequest(
-        job=job,
-        root=str(store.root),
-        cache=str(cache),
-        device="cpu",
-        threads=1,
-        attempt=1,
-        log=str(log),
-        checkpoint_seconds=1e9,
+if "torch" in sys.modules:
+    from latentbench.bench import job_context, worker
+    note("server", time.process_time())
+    job_context.train = timed("training", job_context.train)
+    worker.work = timed("worker", worker.work)
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Seconds of CPU of a run, all of it and by part, and seconds by the clock."""
+
+    cpu: float
+    clock: float
+    server: float
+    trainings: list[float]
+    workers: float
+
+    @property
+    def training(self) -> float:
+        return sum(self.trainings)
+
+
+def run(folder: Path, *, jobs: int, steps: int) -> Run:
+    """`latentbench run` of so many trainings, from an empty folder."""
+    folder.mkdir()
+    suite, meter = folder / "small.toml", folder / "meter.py"
+    suite.write_text(SUITE.format(seeds=list(range(jobs)), steps=steps))
+    meter.write_text(METER)
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    subprocess.run(
+        [
+            *(sys.executable, "-P", "-m", "latentbench.bench.cli", "run", str(suite), "--import", str(meter)),
+            *("--devices", "cpu", "--out", str(folder / "out")),
+        ],
+        env=os.environ | {"LATENTBENCH_CACHE": str(folder / "cache")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=True,
     )
-    job_context.train = timed
-    try:
-        with log.open("w") as file, contextlib.redirect_stdout(file):
-            worker.work(request.to_json(), listen=False)
-    finally:
-        job_context.train = train
-    return sum(spent)
-
-
-def cpu() -> tuple[float, float]:
-    """Seconds of CPU of this process, and of all that it has started and that has ended."""
-    own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return own.ru_utime + own.ru_stime, others.ru_utime + others.ru_stime
-
-
-def start() -> float:
-    """Seconds of CPU of a server without jobs."""
-    before = cpu()[1]
-    server = Server()
-    while not server.ready:
-        server.read(1.0)
-    server.close()
-    return cpu()[1] - before
-
-
-def grid(root: Path, cache: Path, data: Job, jobs: list[Job]) -> tuple[float, float, float]:
-    """Seconds of CPU of the engine, of the server with its workers, and by the clock, of all jobs."""
-    store = Store(root)
-    here(store, cache, data)
-    engine = LocalEngine(EngineSettings(store=store, cache=cache, devices="cpu"))
-    engine.finished = {data.id: data}
-    wall, (own, others) = time.monotonic(), cpu()
-    ended = [event.kind for event in engine.run({job.id: job for job in jobs}) if event.kind in ("finished", "failed")]
-    assert ended == ["finished"] * len(jobs), "a job has failed"
-    after = cpu()
-    return after[0] - own, after[1] - others, time.monotonic() - wall
+    clock, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    notes: list[dict[str, Any]] = [json.loads(line) for line in (folder / "notes.jsonl").read_text().splitlines()]
+    of = {
+        what: [note["seconds"] for note in notes if note["what"] == what] for what in ("server", "training", "worker")
+    }
+    assert (len(of["server"]), len(of["training"])) == (1, jobs), "a job was done again, or has failed"
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Run(cpu=cpu, clock=clock, server=of["server"][0], trainings=of["training"], workers=sum(of["worker"]))
 
 
 def main() -> None:
@@ -115,30 +104,22 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=1.0, help="of CPU of a training")
     options = parser.parse_args()
-    torch.set_num_threads(1)
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as place:
-        root, cache = Path(place), Path(place) / "cache"
-        cache.mkdir()
-        steps = 20
-        for turn in ("cold", "warm", "chosen"):  # so many steps that a training takes its seconds
-            data, jobs = planned(3, steps, cache)
-            store = Store(root / turn)
-            here(store, cache, data)
-            alone = statistics.median(here(store, cache, job) for job in jobs)
-            if turn == "warm":
-                steps = max(1, round(steps * options.seconds / alone))
-        data, jobs = planned(options.jobs, steps, cache)
-        print(f"{options.jobs} jobs of {steps} steps, {alone:.2f} s of CPU each; {cores} cores, load", end=" ")
-        print(f"{os.getloadavg()[0]:.1f}", flush=True)
-        starting = start()
-        own, others, wall = grid(root / "grid", cache, data, jobs)
-        spent, useful = own + others, alone * options.jobs
-        extra = (spent - starting) / options.jobs - alone
-        print(f"CPU: {spent:.1f} s, of which the server's start {starting:.1f}, the engine {own:.1f}")
-        print(f"  {100 * useful / spent:.0f} % trained; without the start {100 * useful / (spent - starting):.0f} %")
-        print(f"  {extra:.2f} s a job besides its training: {100 * extra / 60:.2f} % of one of 60 s")
-        print(f"clock: {wall:.1f} s; {100 * useful / wall / cores:.0f} % of the cores trained")
+        few, more = (run(Path(place) / str(steps), jobs=2, steps=steps) for steps in (10, 50))
+        a_step = (statistics.median(more.trainings) - statistics.median(few.trainings)) / 40
+        steps = max(1, round(50 + (options.seconds - statistics.median(more.trainings)) / a_step))
+        print(f"{options.jobs} jobs of {steps} steps; {cores} cores, load {os.getloadavg()[0]:.1f}", flush=True)
+        all_of = run(Path(place) / "grid", jobs=options.jobs, steps=steps)
+    own = (all_of.workers - all_of.training) / options.jobs
+    rest = all_of.cpu - all_of.workers - all_of.server
+    extra = (all_of.cpu - all_of.training - all_of.server) / options.jobs
+    print(f"CPU: {all_of.cpu:.1f} s, {100 * all_of.training / all_of.cpu:.0f} % of it trained")
+    print(f"  a training {statistics.median(all_of.trainings):.2f} s; besides, in its worker {own:.3f} s")
+    print(f"  the server's start {all_of.server:.1f} s; the command and its server while they run {rest:.1f} s")
+    print(f"  {extra:.3f} s a job besides its training, without the start: {100 * extra / 60:.2f} % of one of 60 s")
+    share = 100 * all_of.training / all_of.clock / cores
+    print(f"clock: {all_of.clock:.1f} s; {share:.0f} % of the cores trained")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def board(*jobs: Job, finished: tuple[Job, ...] = (), agents: dict[str, int] | N
     """A board with these jobs, and agents with so much memory."""
     fresh = Board(Work(waiting=[*map(job_to_json, jobs)], finished=[*map(job_to_json, finished)]))
     for name, memory in (agents or {"one": 1, "two": 1}).items():
-        fresh.join(name, memory)
+        fresh.join(name, memory, 1)
     return fresh
 
 
@@ -85,7 +86,7 @@ def test_a_job_is_one_agent_s_and_its_record_everybody_s() -> None:
     assert news.ended == {a.id: b"record"}
     assert shared.look("two", news.seen).ended == {}
     assert not shared.take("two", a.id, 1)
-    late = shared.join("three", 1)
+    late = shared.join("three", 1, 1)
     assert (late.waiting, late.finished) == ([], [job_to_json(a)])
 
 
@@ -96,14 +97,14 @@ def test_a_lost_agent_s_jobs_are_the_others_until_they_were_lost_too_often() -> 
         assert shared.take(agent, a.id, 1)
         shared.lose(agent, "the node was lost")
     assert told(shared) == [("retried", a.id)] * 2
-    shared.join("three", 1)
+    shared.join("three", 1, 1)
     assert shared.take("three", a.id, 1)
     shared.lose("three", "the node was lost")
     [(event, content)] = shared.news()
     record = Record.from_bytes(content, kind=a.kind, key=a.key)
     assert record.error == Failure(type="NodeLost", message="the node was lost, 3 times while the job ran there")
     assert (event.kind, event.message) == ("failed", str(record.error))
-    assert shared.join("four", 1).failed == {a.id}
+    assert shared.join("four", 1, 1).failed == {a.id}
 
 
 def test_a_job_waits_for_the_node_with_the_memory_that_it_takes() -> None:
@@ -133,13 +134,13 @@ def test_what_is_damaged_is_done_again_once() -> None:
 
 
 class Nodes:
-    """Agents in threads, each with a disk of its own."""
+    """Agents in threads, each with a disk of its own, and so many cores."""
 
-    def __init__(self, shared: Board, folder: Path, names: str) -> None:
-        self.stores = {name: Store(folder / name) for name in names}
-        machine = Machine(devices=(Device(name="cpu", units=1, memory=100),), cores=1)
+    def __init__(self, shared: Board, folder: Path, **cores: int) -> None:
+        self.stores = {name: Store(folder / name) for name in cores}
         self.threads = []
         for name, store in self.stores.items():
+            machine = Machine(devices=(Device(name="cpu", units=cores[name], memory=100),), cores=cores[name])
             settings = EngineSettings(store=store, cache=folder / "cache")
             arguments = (name, shared, settings, machine)
             self.threads.append(threading.Thread(target=take_part, args=arguments, kwargs={"host": f"host-{name}"}))
@@ -165,7 +166,7 @@ def test_records_reach_nodes_that_share_no_disk(tmp_path: Path) -> None:
     jobs = [a, b, bad, job("c", a, b), job("d", a, b), job("lost", bad)]
     shared = board(*jobs, agents={"x": 0})
     shared.lose("x", "")
-    nodes = Nodes(shared, tmp_path, "pq")
+    nodes = Nodes(shared, tmp_path, p=1, q=1)
     nodes.join()
     news = shared.news()
     ended = {event.job: event.kind for event, _ in news if event.kind in ("finished", "failed", "skipped")}
@@ -181,11 +182,27 @@ def test_records_reach_nodes_that_share_no_disk(tmp_path: Path) -> None:
     assert all(store.load(a.kind, a.key) for store in nodes.stores.values())
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("_server")
+def test_a_job_for_two_devices_waits_for_the_node_that_has_them(tmp_path: Path) -> None:
+    before = job("before", seconds=0.2)
+    pair, after = replace(job("pair", before), devices=2), job("after", before)
+    shared = board(before, pair, after, agents={"x": 0})
+    shared.lose("x", "")
+    assert shared.most_places() == 0
+    nodes = Nodes(shared, tmp_path, p=1, q=2)
+    nodes.join()
+    assert shared.most_places() == 2
+    news = [event for event, _ in shared.news()]
+    assert [event.device for event in news if event.kind == "started" and event.job == pair.id] == ["cpu on host-q"]
+    assert {event.job for event in news if event.kind == "finished"} == {before.id, pair.id, after.id}
+
+
 @pytest.mark.usefixtures("_server")
 def test_a_run_that_stops_stops_its_agents(tmp_path: Path) -> None:
     a = job("a", seconds=60)
     shared = board(a)
-    nodes = Nodes(shared, tmp_path, "p")
+    nodes = Nodes(shared, tmp_path, p=1)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("p/jobs/fake/*/log/*.log")):
         assert time.monotonic() < deadline

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from latentbench.bench.engines import engines
+from latentbench.bench.engines import engines, local
 from latentbench.bench.engines import leases as leases_module
 from latentbench.bench.engines.client import Server
 from latentbench.bench.engines.interface import EngineSettings, Event
@@ -72,6 +74,17 @@ def job(name: str, *needs: Job, **config: Any) -> Job:
 
 def machine() -> Machine:
     return Machine(devices=(Device(name="cpu", units=1, memory=100),), cores=1)
+
+
+def workers(job: Job, out: Path) -> list[int]:
+    """The processes whose output leads into the job's log."""
+    logs = str((out / "jobs" / job.id / "log").resolve())
+    pids = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if os.readlink(process / "fd" / "1").startswith(logs):
+                pids.append(int(process.name))
+    return pids
 
 
 def engine(out: Path) -> LeaseEngine:
@@ -347,6 +360,27 @@ def test_a_machine_that_stood_still_begins_again(tmp_path: Path, server: Path, m
     ]
     assert list(tmp_path.glob("workers/*")) == list(tmp_path.glob("jobs/*/*/lease-*")) == []
     assert len(list(tmp_path.glob(f"jobs/{a.id}/log/*"))) == 2
+
+
+def test_a_job_is_not_to_blame_that_ended_because_its_machine_stood_still(
+    tmp_path: Path, server: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = job("a", seconds=0.5)
+    checks = iter([False])
+    check = leases_module.Heartbeat.check
+    monkeypatch.setattr(local, "ATTEMPTS", 1)
+    events: list[Event] = []
+    for event in engine(tmp_path).run({a.id: a}):
+        if not events:
+            until(lambda: workers(a, tmp_path))
+            (worker,) = workers(a, tmp_path)
+            os.kill(worker, signal.SIGKILL)
+            until(lambda: not workers(a, tmp_path))
+            time.sleep(0.1)  # the server has told it
+            monkeypatch.setattr(leases_module.Heartbeat, "check", lambda self: next(checks, True) and check(self))
+        events.append(event)
+    assert [event.kind for event in events] == ["started", "retried", "started", "finished"]
+    assert "gave no sign of life for too long" in events[1].message
 
 
 def test_two_processes_share_the_work_and_one_may_die(tmp_path: Path, server: Path) -> None:

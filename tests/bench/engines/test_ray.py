@@ -20,7 +20,11 @@ import pytest
 from latentbench.bench import cli
 from latentbench.bench.engines import engines
 from latentbench.bench.engines import ray as ray_module
+from latentbench.bench.engines.board import Board, Work
 from latentbench.bench.engines.interface import EngineSettings
+from latentbench.bench.hardware import cores
+from latentbench.bench.jobs import Job
+from latentbench.bench.plan_file import job_to_json
 from latentbench.results.errors import UserError
 from latentbench.results.store import Store
 
@@ -170,7 +174,8 @@ def test_a_terminated_group_leaves_checkpoints_and_no_process(
     run: Callable[..., subprocess.Popen[str]], as_toml: Callable[[Any], str], tmp_path: Path
 ) -> None:
     suite, out = tmp_path / "cluster.toml", tmp_path / "out"
-    suite.write_text(as_toml(SUITE | {"training": {"steps": 100_000, "batch_size": 8}}))
+    ranks = min(2, cores())  # processes that share each training
+    suite.write_text(as_toml(SUITE | {"training": {"steps": 100_000, "batch_size": 8, "devices": ranks}}))
     process = run(suite, "--out", out, "--engine", "ray", "--checkpoint-seconds", "3600", RAY_ADDRESS="")
     until(lambda: bool(list(out.glob("jobs/tokenizer/*/curve.jsonl"))), process)
     below = family(process.pid)
@@ -246,6 +251,41 @@ def test_an_address_without_a_cluster_is_one_line(
 
 def test_it_is_registered() -> None:
     assert engines.get("ray") is ray_module.RayEngine
+
+
+def test_a_job_s_devices_are_those_of_one_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpus, gpus = {"CPU": 8.0}, {"CPU": 4.0, "GPU": 2.0}
+
+    def refused(cluster: Cluster, devices: str, count: int) -> str:
+        job = Job(kind="fake", config={}, versions={}, title="big", devices=count)
+        try:
+            engine(monkeypatch, cluster, devices).check([job])
+        except UserError as error:
+            return str(error)
+        return ""
+
+    assert not refused(Cluster(cpus, gpus), "auto", 2)
+    assert refused(Cluster(cpus, gpus), "auto", 3) == "big: training.devices = 3, and no node has more than 2 GPUs"
+    assert refused(Cluster(gpus), "cuda:1", 2) == "big: training.devices = 2, and no node has more than 1 GPU"
+    assert not refused(Cluster(cpus, gpus), "cpu", 8)
+    assert refused(Cluster(cpus), "auto", 9) == "big: training.devices = 9, and no node has more than 8 CPU cores"
+
+
+def test_a_job_whose_devices_are_gone_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job(kind="fake", config={}, versions={}, title="big", devices=2)
+    run = object.__new__(ray_module._Run)
+    run.todo, run.agents = {job.id: job}, {"reference": ("one", None, None), "other": ("two", None, None)}
+    run.board = Board(Work(waiting=[job_to_json(job)], finished=[]))
+    run.board.join("one", 1, 1)
+    run._check_places()  # the other may have them, as soon as it takes part
+    run.board.join("two", 1, 2)
+    run._check_places()
+    run.board.lose("two", "the node was lost")
+    del run.agents["other"]
+    with pytest.raises(UserError, match=r"devices = 2, and no node that is left can give a job more than 1; the same"):
+        run._check_places()
+    run.todo.clear()
+    run._check_places()
 
 
 class Actor:

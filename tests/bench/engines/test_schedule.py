@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -68,6 +69,15 @@ def test_paths_are_sums_along_the_longest_chain() -> None:
     seconds = {a.id: 1.0, b.id: 10.0, c.id: 2.0, d.id: 3.0}
     assert longest_paths(jobs, seconds) == {a.id: 14.0, b.id: 13.0, c.id: 5.0, d.id: 3.0}
     assert longest_paths(by_id(b, d), seconds) == {b.id: 13.0, d.id: 3.0}  # a is finished, c not in question
+
+
+def test_a_job_for_more_devices_than_there_are_is_left_to_others_who_do_it() -> None:
+    """Nothing waits for it here: with a single core, the long one would else have to end before it can begin."""
+    pair = replace(job("pair", 60), devices=2)
+    jobs = by_id(pair, job("long", 5))
+    elsewhere = dict(cpu(1).starts(jobs, {}, elsewhere=lambda job: job.devices > 1))
+    assert [jobs[name].config["name"] for name in elsewhere] == ["long"]
+    assert next(name for name, _ in cpu(1).starts(jobs, {})) == pair.id, "there are no others"
 
 
 def test_the_job_on_which_most_hangs_begins_first() -> None:

@@ -14,9 +14,11 @@ import pytest
 
 from latentbench.bench.engines.client import OPENMP, Server, ServerDiedError, openmp
 from latentbench.bench.imports import load_imports
+from latentbench.bench.signals import uptime
 
 SCRIPT = """
 import os, signal, sys, time
+from pathlib import Path
 from latentbench.bench import worker
 from latentbench.bench.engines import server
 
@@ -29,6 +31,9 @@ def work(request):
         return len(sys.stdin.read())
     if request["do"] == "wait":
         time.sleep(60)
+    if request["do"] == "until gone":
+        while (Path(request["log"]).parent / "stopped").exists():
+            time.sleep(0.01)
     if request["do"] == "environment":
         print(os.environ["GOMP_SPINCOUNT"])
     return 7
@@ -106,6 +111,27 @@ def test_stop_and_the_end_of_input(server: Server, tmp_path: Path) -> None:
     server.close()
     assert time.monotonic() - started < 5
     assert server.process.returncode == 0
+
+
+@pytest.mark.parametrize(("later", "status"), [(60.0, 7), (0.0, -signal.SIGKILL)])
+def test_jobs_end_with_the_time_they_are_allowed_and_a_late_server_hears_of_more(
+    server: Server, tmp_path: Path, later: float, status: int
+) -> None:
+    (tmp_path / "stopped").touch()
+    submit(server, tmp_path, "patient", "until gone")
+    while not server.ready:
+        server.read(1.0)
+    os.kill(server.process.pid, signal.SIGSTOP)  # as one that waits for its turn on a busy machine
+    server.allow_until(uptime() - 1.0)
+    if later:
+        server.allow_until(uptime() + later)
+    os.kill(server.process.pid, signal.SIGCONT)
+    if later:
+        server.submit({"ping": True})
+        server.read(20.0)  # it has gone round
+        (tmp_path / "stopped").unlink()
+    assert answers(server, 1) == {"patient": status}
+    server.close()
 
 
 def test_a_dead_server_is_noticed(server: Server, tmp_path: Path) -> None:
