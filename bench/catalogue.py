@@ -29,6 +29,7 @@ from ..tokenizers.sequence_coding.config import SEQUENCE_CODINGS
 from .datasets import sources
 from .engines import engines
 from .forecast import FLOPS_PER_SECOND
+from .gates import at_most, descriptions
 from .kinds import KINDS, tasks
 from .presets import load_preset, preset_names
 from .sinks import sinks
@@ -68,13 +69,15 @@ def plan_text(
             | _prior(planned, plan)
             | ({} if cost is None else {"memory_bytes": cost.memory(planned)})
         )
-    total = sum(job.flops for job in known.values())
+    most, gates = at_most(known), descriptions(plan.jobs)
+    total = sum(job.flops for job in most.values())
     if format == "json":
         facts: dict[str, Any] = {
             "suite": plan.suite.name,
             "data": {label: known.to_json() for label, known in counts.items()},
         }
         facts |= {"cells": rows, "jobs": len(plan.jobs), "flops": total}
+        facts |= {"gates": gates, "jobs_at_most": len(most)} if gates else {}
         return json.dumps(facts | ({} if cost is None else {"cost": cost.to_json()}), indent=2)
     head: tuple[str, ...] = ("cell", "tsr", "elements", "bits", "kbit/s", "parameters", "prior", "TFLOP")
     head += ("GB",) if cost is not None else ()
@@ -99,10 +102,13 @@ def plan_text(
     data = "".join(f"{printable(label)}: {known.text}\n" for label, known in counts.items() if known.files)
     data += "\n" * bool(data)
     cells = "\n".join(_columns(table, numbers=True))
+    held = "".join(f"{line}\n" for line in gates)
+    held += f"{len(most)} of the jobs run at most (more where tokenizers are equal)\n" if gates else ""
     return (
         f"{data}{cells}\n\n"
         f"bits: at most (≤){aimed}; a run measures the real rate\n"
         f"{len(rows)} cells, {len(plan.jobs)} jobs ({listed})\n"
+        f"{held}"
         f"predicted: {total / 1e12:.3g} TFLOP, about {_duration(total / FLOPS_PER_SECOND)} of one CPU core"
         + "".join(f"\n{line}" for line in (cost.lines() if cost is not None else ()))
     )

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from ..results.gates import GATE, Gate
 from ..tasks.priors.config import PriorConfig
 from .bounds import check_bounds
 from .datasets.labels import class_count
+from .gates import with_gates
 from .grid import Cell, cells
 from .job_files import FILES, by_content
 from .jobs import Job
@@ -22,18 +24,22 @@ from .suite import Suite
 class PlannedCell:
     """A cell, the ids of its jobs by kind, and the prior of its latents where one is trained.
 
-    `shared` are the ids of further jobs without which its own can't be done, and which belong to no cell.
+    `shared` are the ids of further jobs without which its own can't be done, and which belong to no cell. `gate` is
+    what the jobs of the kinds `held` have to go through: its prior, and all that reads it.
     """
 
     cell: Cell
     jobs: Mapping[str, str]
     prior: PriorConfig | None = None
     shared: tuple[str, ...] = ()
+    gate: Gate | None = None
+    held: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The cell as a run's folder keeps it."""
         prior = None if self.prior is None else self.prior.kind
-        return self.cell.to_json() | {"prior": prior, "jobs": dict(self.jobs), "shared": list(self.shared)}
+        gate = {} if self.gate is None else {GATE: asdict(self.gate) | {"holds": list(self.held)}}
+        return self.cell.to_json() | {"prior": prior, "jobs": dict(self.jobs), "shared": list(self.shared)} | gate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +88,11 @@ def make_plan(
         ids = {"data": at.need("data"), **{name: job.id for (name, _), job in own.jobs.items()}}
         prior = at.prior if "prior" in ids else None
         planned.append(PlannedCell(cell=cell, jobs=ids, prior=prior, shared=_shared(jobs, ids.values())))
+    gate = suite.options[GATE]
+    if gate.is_on:
+        names = [kind.name for kind in kinds()]
+        gated, jobs = with_gates(gate, planned, jobs, suite=suite.name, kinds=names)
+        return Plan(suite=suite, cells=gated, jobs=jobs, warnings=warnings)
     return Plan(suite=suite, cells=tuple(planned), jobs=jobs, warnings=warnings)
 
 
