@@ -95,23 +95,27 @@ def plan_text(
         for row, planned in zip(rows, plan.cells, strict=True)
     ]
     aimed = ", or what a codec aims at (~)" if any(row["aimed_bits"] is not None for row in rows) else ""
-    kinds: dict[str, int] = {}
-    for job in plan.jobs.values():
-        kinds[job.kind] = kinds.get(job.kind, 0) + 1
-    listed = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     data = "".join(f"{printable(label)}: {known.text}\n" for label, known in counts.items() if known.files)
     data += "\n" * bool(data)
     cells = "\n".join(_columns(table, numbers=True))
-    held = "".join(f"{line}\n" for line in gates)
-    held += f"{len(most)} of the jobs run at most (more where tokenizers are equal)\n" if gates else ""
     return (
         f"{data}{cells}\n\n"
         f"bits: at most (≤){aimed}; a run measures the real rate\n"
-        f"{len(rows)} cells, {len(plan.jobs)} jobs ({listed})\n"
-        f"{held}"
+        f"{len(rows)} cells, {_jobs(plan, len(most))}"
         f"predicted: {total / 1e12:.3g} TFLOP, about {_duration(total / FLOPS_PER_SECOND)} of one CPU core"
         + "".join(f"\n{line}" for line in (cost.lines() if cost is not None else ()))
     )
+
+
+def _jobs(plan: Plan, most: int) -> str:
+    """How many jobs there are of each kind; with gates, that `most` of them run."""
+    kinds: dict[str, int] = {}
+    for job in plan.jobs.values():
+        kinds[job.kind] = kinds.get(job.kind, 0) + 1
+    lines = [f"{len(plan.jobs)} jobs ({', '.join(f'{count} {kind}' for kind, count in kinds.items())})"]
+    if gates := descriptions(plan.jobs):
+        lines += [*gates, f"so {most} of the jobs run at most (more where tokenizers are equal)"]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _rate(row: Mapping[str, Any], seconds: float | None) -> tuple[str, str]:

@@ -49,10 +49,8 @@ def reason(record: Record, gate: Gate) -> str:
     """Why a candidate is not let through: a clause."""
     by, of = record.extra["by"], len(record.extra[CANDIDATES])
     end = "highest" if record.extra["direction"] == "higher" else "lowest"
-    parts = [
-        f"not among the {gate.limit} of {of} with the {end} {by}" if gate.limit > 1 else f"not the {end} {by} of {of}"
-    ]
-    return "; ".join([*parts, *filter(None, [_standing(record, gate)["note"]]), *record.extra[DOUBTS]])
+    place = f"among the {gate.limit} of {of} with the {end} {by}" if gate.limit > 1 else f"the {end} {by} of {of}"
+    return "; ".join(filter(None, [f"not {place}", _standing(record, gate)["note"], *record.extra[DOUBTS]]))
 
 
 def reason_of_all(records: Mapping[str, Record], gates: Sequence[Gate]) -> str:
