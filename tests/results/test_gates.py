@@ -101,7 +101,7 @@ def test_a_table_marks_lines_without_a_prior(gated: Path) -> None:
     assert "- † No prior: #1–#2, not the lowest viv of 3.\n" in text
     assert "Not finished" not in text
     ranked = leaderboard([gated], sort="gfd_x")
-    assert "- Rank by gfd_x: among lines with a prior; 2 lines have none, and might stand anywhere.\n" in ranked
+    assert "- Rank by gfd_x is among lines with a prior: 2 lines have none, and might stand anywhere.\n" in ranked
     assert "No prior: #2–#3" in leaderboard([gated], sort="gfd_x", notes="short")
 
 
