@@ -10,13 +10,14 @@ go, in their `runtime` and not in their key: a prior is the same prior with and 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ..results.gates import GATE, SCORE, Gate, is_partial, reason_of_all
+from ..results.gates import GATE, SCORE, Gate, is_partial, reason_of_all, union
 from ..results.record import Record
 from ..results.store import Store
 from .engines.interface import Event
@@ -39,12 +40,14 @@ class Gatekeeper:
     records: dict[str, Record] = field(default_factory=dict)
 
     def reason(self, gates: Sequence[Gate]) -> str:
-        """Why none of the gates, as far as they have a record, lets a job through; "" where one does, or none has."""
+        """Why none of the gates, as far as they have a record, lets a job through; "" where one does."""
         for gate in gates:
             if gate.job not in self.records:
                 record = self.store.load(*gate.job.split("/"))
                 if record is not None:
                     self.records[gate.job] = record
+        if not any(gate.job in self.records for gate in gates):
+            return f"{gates[0].job} has no valid record: run the suite again"
         return reason_of_all(self.records, gates)
 
     def stopped(self, job: Job, *, failed: Collection[str], is_open: Callable[[str], bool]) -> Event | None:
@@ -123,7 +126,7 @@ def with_gates(
     A group of no more candidates than pass has no gate.
     """
     held = _held_back(jobs)
-    through: dict[str, Gate] = {}  # by the job of a cell's latents
+    through: dict[str, Gate] = {}  # by the cell's name
     gates: dict[str, Job] = {}
     for title, candidates in _groups(config, cells).items():
         limit = config.limit(len(candidates))
@@ -134,18 +137,20 @@ def with_gates(
         gates[job.id] = job
         for name, members in candidates.items():
             gate = Gate(job=job.id, candidate=name, limit=limit)
-            through |= {planned.jobs["latents"]: gate for planned in members}
-    own: dict[str, tuple[Gate, ...]] = {}
+            through |= {planned.cell.name: gate for planned in members}
+    asked: dict[str, list[tuple[Gate, ...]]] = {}
     gated = []
     for planned in cells:
-        gate = through.get(planned.jobs["latents"]) if PRIOR in planned.jobs else None
-        if gate is None:
-            gated.append(planned)
-            continue
-        kinds_held = tuple(kind for kind, name in planned.jobs.items() if name in held)
-        shared = tuple(sorted({*planned.shared, gate.job}))
-        gated.append(replace(planned, gate=gate, held=kinds_held, shared=shared))
-        own |= {name: (gate,) for name in (*planned.jobs.values(), *planned.shared) if name in held}
+        gate = through.get(planned.cell.name)
+        for name in (*planned.jobs.values(), *planned.shared):
+            if name in held:
+                asked.setdefault(name, []).append((gate,) if gate is not None else ())
+        if gate is not None:
+            kinds_held = tuple(kind for kind, name in planned.jobs.items() if name in held)
+            shared = tuple(sorted({*planned.shared, gate.job}))
+            planned = replace(planned, gate=gate, held=kinds_held, shared=shared)
+        gated.append(planned)
+    own = {name: of for name, cells_of in asked.items() if (of := union(cells_of))}
     open_jobs = {name: job for name, job in jobs.items() if name not in own}
     return tuple(gated), open_jobs | gates | {name: replace(jobs[name], gates=of) for name, of in own.items()}
 
@@ -170,12 +175,21 @@ def _groups(config: GateConfig, cells: Iterable[PlannedCell]) -> dict[str, dict[
         facts = cell.to_json()
         group = " ".join([cell.data.label, *(f"{name}={_shown(facts[name])}" for name in config.group)])
         lines.setdefault((group, cell.label, json.dumps(axes, sort_keys=True, default=str)), []).append(planned)
-    groups: dict[str, dict[str, list[PlannedCell]]] = {}
+    known: dict[tuple[str, str], list[PlannedCell]] = {}  # candidates, by group and each of their latents
     for (group, _, _), members in lines.items():
-        latents = sorted({planned.jobs["latents"] for planned in members})
-        name = hashlib.sha256(" ".join(latents).encode()).hexdigest()[:12]
-        groups.setdefault(group, {}).setdefault(name, []).extend(members)  # two labels with the same latents are one
+        shared = [known[group, name] for name in sorted(_latents(members)) if (group, name) in known]
+        others = {id(other): other for other in shared}.values()  # further labels of the same tokenizer
+        candidate = [*itertools.chain(*others), *members]
+        known |= dict.fromkeys(((group, name) for name in _latents(candidate)), candidate)
+    groups: dict[str, dict[str, list[PlannedCell]]] = {}
+    for (group, _), candidate in known.items():
+        name = hashlib.sha256(" ".join(sorted(_latents(candidate))).encode()).hexdigest()[:12]
+        groups.setdefault(group, {})[name] = candidate
     return groups
+
+
+def _latents(cells: Iterable[PlannedCell]) -> set[str]:
+    return {planned.jobs["latents"] for planned in cells}
 
 
 def _shown(value: Any) -> str:

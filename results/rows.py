@@ -193,12 +193,11 @@ def _jobs(cell: SuiteCell, kinds: Sequence[str]) -> list[str]:
 
 
 def cell_row(store: Store, suite: str, cell: SuiteCell, kinds: Sequence[str]) -> Row:
-    """The row of one cell, from the records that the jobs which it names have now; its status is left open.
-
-    `kinds` are in the order in which they depend on each other.
+    """The row of one cell, from the records that the jobs which it names have now, artifacts unchecked; its status is
+    left open. `kinds` are in the order in which they depend on each other.
     """
     jobs = _jobs(cell, kinds)
-    return _row(store, suite, cell, jobs, {job: store.outcome(*job.split("/")) for job in jobs})
+    return _row(store, suite, cell, jobs, {job: store.load_any(*job.split("/")) for job in jobs})
 
 
 def _row(store: Store, suite: str, cell: SuiteCell, jobs: Sequence[str], records: Mapping[str, Record | None]) -> Row:

@@ -120,7 +120,8 @@ class GateJob(JobKind):
             score = Score(**plain, terms=terms, families=families, modalities=modalities)
         extra = standings(groups, column=config.get("by", ""), score=score, better=config.get("better", ""))
         jobs = [job for of in config["candidates"].values() for job in of]
-        extra[ABSENT] = [job for job in dict.fromkeys(jobs) if ctx.store.load(*job.split("/")) is None]
+        known = {job: ctx.store.load_any(*job.split("/")) for job in dict.fromkeys(jobs)}
+        extra[ABSENT] = [job for job, record in known.items() if record is None or record.status == "failed"]
         return JobResult(extra=extra)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+import math
 import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -26,7 +29,7 @@ from latentbench.bench.plan import Plan, make_plan
 from latentbench.bench.plan_file import PlanFile, job_from_json, job_to_json, read_overview, write_plan
 from latentbench.bench.status import status
 from latentbench.bench.suite import load_suite
-from latentbench.results.gates import Gate
+from latentbench.results.gates import Gate, places
 from latentbench.results.record import Failure, Record
 from latentbench.results.store import Store
 
@@ -65,6 +68,18 @@ def suite(mini: dict[str, Any]) -> dict[str, Any]:
     return mini | {"tokenizers": tokenizers, "seeds": [0, 1]}
 
 
+@pytest.fixture(scope="module")
+def simulator() -> ModuleType:
+    path = Path(__file__).parents[1] / "coverage" / "gates.py"
+    spec = importlib.util.spec_from_file_location("gates_simulation", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["gates_simulation"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_a_gate_moves_no_key_and_comes_between(suite: dict[str, Any]) -> None:
     free, gated = planned(suite), planned(suite, by="viv", share=0.4)
     kinds = [job.kind for job in gated.jobs.values()]
@@ -94,6 +109,9 @@ def test_seeds_and_priors_of_a_tokenizer_are_one_candidate(suite: dict[str, Any]
     assert len(gate.config["candidates"]) == 4
     candidates = Counter(cell.gate.candidate for cell in plan.cells if cell.gate)
     assert sorted(candidates.values()) == [2, 2, 2, 6]
+    few = vq | {"label": "few", "prior": "maskgit", "seeds": [1]}
+    more = planned(suite | {"tokenizers": [suite["tokenizers"][0], few, *both]}, by="viv", best=2)
+    assert gate.id in more.jobs, "a label with some of its seeds is the same tokenizer"
     cells = gate.runtime["cells"]
     assert all([cell["seed"] for cell in of] == [0, 1] for of in cells.values())
     assert not any("prior" in cell["jobs"] or "prior.name" in cell["axes"] for of in cells.values() for cell in of)
@@ -168,8 +186,8 @@ def fake(kind: str, name: str, *needs: Job, **config: Any) -> Job:
 def sweep(limit: int) -> dict[str, Job]:
     """Three tokenizers a, b, c in this order by the proxy, whose priors a gate holds back; d's proxy fails."""
     measured = {name: fake("modelability", name, fails=name == "d") for name in "abcd"}
-    places = {"a": 1, "b": 2, "c": 3, "d": None}
-    candidates = {name: {"name": name, "value": place, "place": place, "note": ""} for name, place in places.items()}
+    ranks = {"a": 1, "b": 2, "c": 3, "d": None}
+    candidates = {name: {"name": name, "value": place, "place": place, "note": ""} for name, place in ranks.items()}
     extra = {"by": "viv", "direction": "lower", "candidates": candidates, "doubts": [], "absent": [measured["d"].id]}
     gate = replace(fake("gate", "g"), after=tuple(j.id for j in measured.values()), runtime={"extra": extra})
     jobs = [*measured.values(), gate]
@@ -320,3 +338,16 @@ def test_a_gatekeeper_reads_a_record_once(tmp_path: Path, monkeypatch: pytest.Mo
     held: Iterator[Job] = (job for job in jobs.values() if job.gates)
     reasons = [keeper.reason(job.gates) for job in held]
     assert (reasons.count(""), len(reads)) == (2, 1)
+
+
+def test_the_simulation_agrees_with_chance_and_with_the_decision(simulator: ModuleType) -> None:
+    chance = simulator.simulate(0.0, 12, 1 / 3, sweeps=20_000)
+    assert chance.survived == pytest.approx(1 / 3, abs=4 * math.sqrt(2 / 9 / 20_000))
+    # Of 12 normal values the mean of the least is -1.629, of 4 of them -1.029 (Harter 1961).
+    assert chance.regret == pytest.approx(1.629 - 1.029, abs=0.02)
+    sure = simulator.simulate(1.0, 12, 1 / 3, sweeps=100)
+    assert (sure.survived, sure.regret) == (1.0, 0.0)
+    score, _ = simulator.draws(0.5, 9, 20, seed=3)
+    for row, through in zip(score, simulator.passing(score, 3), strict=True):
+        ranks = places({str(i): float(value) for i, value in enumerate(row)}, higher=False)
+        assert [place is not None and place <= 3 for place in ranks.values()] == through.tolist()
