@@ -38,8 +38,9 @@ from .systems import brief
 
 if TYPE_CHECKING:
     from .data_counts import DataCounts
-    from .plan import Plan, PlannedCell
+    from .plan import Plan
     from .plan_cost import PlanCost
+    from .planned_cell import PlannedCell
 
 
 def listing(topic: str | None) -> str:

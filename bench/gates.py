@@ -15,7 +15,7 @@ import json
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ..results.gates import GATE, SCORE, Gate, is_partial, reason_of_all, union
 from ..results.record import Record
@@ -24,12 +24,17 @@ from .engines.interface import Event
 from .grid import is_prior_axis
 from .jobs import Job
 from .kinds.gate import GateConfig, GateJob
-
-if TYPE_CHECKING:
-    from .plan import PlannedCell
-    from .plan_file import Planned
+from .planned_cell import PlannedCell
 
 PRIOR = "prior"  # the kind that a gate holds back, with all that reads it
+
+
+class Gated(Protocol):
+    """A job, or what a plan's file tells of it."""
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        """Those of which one must let it through, where there are any."""
 
 
 @dataclass(kw_only=True)
@@ -64,7 +69,7 @@ class Gatekeeper:
         return Event(kind="left out", job=job.id, message=why) if why else None
 
 
-def left_out(jobs: Mapping[str, Job | Planned], finished: Collection[str], store: Store) -> dict[str, str]:
+def left_out(jobs: Mapping[str, Gated], finished: Collection[str], store: Store) -> dict[str, str]:
     """Those of the `jobs` that finished gates have left out already, each with the reason."""
     keeper = Gatekeeper(store=store)
     return {

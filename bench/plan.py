@@ -6,40 +6,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ..results.gates import GATE, Gate
-from ..tasks.priors.config import PriorConfig
+from ..results.gates import GATE
 from .bounds import check_bounds
 from .datasets.labels import class_count
 from .gates import with_gates
-from .grid import Cell, cells
+from .grid import cells
 from .job_files import FILES, by_content
 from .jobs import Job
 from .kinds import KINDS, kinds
 from .kinds.base import CONTRACT, PlanContext
+from .planned_cell import PlannedCell
 from .prior_options import check_table
 from .suite import Suite
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlannedCell:
-    """A cell, the ids of its jobs by kind, and the prior of its latents where one is trained.
-
-    `shared` are the ids of further jobs without which its own can't be done, and which belong to no cell. `gate` is
-    what the jobs of the kinds `held` have to go through: its prior, and all that reads it.
-    """
-
-    cell: Cell
-    jobs: Mapping[str, str]
-    prior: PriorConfig | None = None
-    shared: tuple[str, ...] = ()
-    gate: Gate | None = None
-    held: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """The cell as a run's folder keeps it."""
-        prior = None if self.prior is None else self.prior.kind
-        gate = {} if self.gate is None else {GATE: asdict(self.gate) | {"holds": list(self.held)}}
-        return self.cell.to_json() | {"prior": prior, "jobs": dict(self.jobs), "shared": list(self.shared)} | gate
 
 
 @dataclass(frozen=True, kw_only=True)

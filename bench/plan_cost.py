@@ -12,7 +12,7 @@ from .forecast import FLOPS_PER_SECOND, GPU_FLOPS_PER_SECOND, Forecast, Span, cl
 from .gates import at_most
 from .hardware import Machine
 from .jobs import Job
-from .plan import PlannedCell
+from .planned_cell import PlannedCell
 
 
 @dataclass(frozen=True, kw_only=True)

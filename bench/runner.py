@@ -29,8 +29,9 @@ from .gates import forget_partial, left_out
 from .imports import Import, load_imports, refuse_unrepeatable
 from .jobs import Job
 from .kinds import kinds
-from .plan import Plan, PlannedCell, make_plan
+from .plan import Plan, make_plan
 from .plan_file import write_plan
+from .planned_cell import PlannedCell
 from .progress import Display, StderrConsole
 from .sinks.feed import Feed, check_sinks
 from .suite import Suite, load_suite
