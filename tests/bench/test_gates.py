@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from latentbench.bench.catalogue import plan_text
 from latentbench.bench.engines.board import Board, Work, take_part
@@ -27,10 +28,12 @@ from latentbench.bench.jobs import Job
 from latentbench.bench.join import _joined
 from latentbench.bench.plan import Plan, make_plan
 from latentbench.bench.plan_file import PlanFile, job_from_json, job_to_json, read_overview, write_plan
+from latentbench.bench.runner import run_suite
 from latentbench.bench.status import status
 from latentbench.bench.suite import load_suite
 from latentbench.results.gates import Gate, places
 from latentbench.results.record import Failure, Record
+from latentbench.results.rows import rows
 from latentbench.results.store import Store
 
 # A server whose workers need no torch: a gate's record is what its job says.
@@ -267,7 +270,7 @@ def test_machines_that_share_a_folder_decide_alike(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(300)
     assert [outcome(events, jobs) for events in told] == [expected("ab")] * 2
     started = {jobs[event.job].title for events in told for event in events if event.kind == "started"}
     assert not started & {"prior c", "prior d", "generation c", "generation d"}
@@ -284,7 +287,7 @@ def test_nodes_of_a_cluster_decide_alike(tmp_path: Path) -> None:
         threads.append(threading.Thread(target=take_part, args=(name, board, settings, MACHINE), kwargs={"host": name}))
         threads[-1].start()
     for thread in threads:
-        thread.join(60)
+        thread.join(300)
     events = [event for event, _ in board.news()]
     assert outcome(events, jobs) == expected("ab")
     assert Counter(event.kind for event in events)["left out"] == 4, "each is told once"
@@ -351,3 +354,35 @@ def test_the_simulation_agrees_with_chance_and_with_the_decision(simulator: Modu
     for row, through in zip(score, simulator.passing(score, 3), strict=True):
         ranks = places({str(i): float(value) for i, value in enumerate(row)}, higher=False)
         assert [place is not None and place <= 3 for place in ranks.values()] == through.tolist()
+
+
+@pytest.mark.slow
+def test_a_run_trains_more_priors_once_more_may_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
+    small = {
+        "name": "small",
+        "data": {"name": "shapes", "modality": "image", "size": 8, "samples": 32, "val": 16},
+        "tokenizers": [{"recipe": "pca", "downsample": 4, "grid": {"channels": [2, 4, 8]}}],
+        "tasks": ["generation", "modelability"],
+        "modelability": {"proxies": ["viv"]},
+        "features": ["scattering"],
+        "generation": {"samples": 8},
+        "prior": {"training": {"steps": 1, "batch_size": 4}, "flow": {"width": 8, "layers": 1, "steps": 1}},
+        "gate": {"by": "viv", "best": 1},
+    }
+
+    def run(*sets: str) -> tuple[int, int, int, int]:
+        options: dict[str, Any] = {"engine": "inline", "devices": "cpu", "console": Console(quiet=True)}
+        end = run_suite(small, out=tmp_path / "out", sets=sets, **options)
+        return end.before, end.finished, end.failed, end.left_out
+
+    total = 1 + 2 + 3 * 3 + 1  # data, references, tokenizers with latents and proxies, gate
+    assert run() == (0, total + 2, 0, 4)
+    assert run() == (total + 2, 0, 0, 4)
+    cells = {row["channels"]: (row["viv"], row["status"]) for row in rows([tmp_path / "out"])}
+    best = min(cells, key=lambda channels: cells[channels][0])
+    assert [channels for channels, (_, ended) in cells.items() if ended == "finished"] == [best]
+    assert run("gate.best=2") == (total + 2, 2, 0, 2)
+    assert sorted(row["status"] for row in rows([tmp_path / "out"]))[:2] == ["finished"] * 2
+    assert run("gate.best=1") == (total + 4, 0, 0, 2), "what is there stays"
+    assert sum(row["status"] == "finished" for row in rows([tmp_path / "out"])) == 2
