@@ -29,6 +29,7 @@ from ..tokenizers.sequence_coding.config import SEQUENCE_CODINGS
 from .datasets import sources
 from .engines import engines
 from .forecast import FLOPS_PER_SECOND
+from .gates import at_most, descriptions
 from .kinds import KINDS, tasks
 from .presets import load_preset, preset_names
 from .sinks import sinks
@@ -37,8 +38,9 @@ from .systems import brief
 
 if TYPE_CHECKING:
     from .data_counts import DataCounts
-    from .plan import Plan, PlannedCell
+    from .plan import Plan
     from .plan_cost import PlanCost
+    from .planned_cell import PlannedCell
 
 
 def listing(topic: str | None) -> str:
@@ -68,13 +70,15 @@ def plan_text(
             | _prior(planned, plan)
             | ({} if cost is None else {"memory_bytes": cost.memory(planned)})
         )
-    total = sum(job.flops for job in known.values())
+    most, gates = at_most(known), descriptions(plan.jobs)
+    total = sum(job.flops for job in most.values())
     if format == "json":
         facts: dict[str, Any] = {
             "suite": plan.suite.name,
             "data": {label: known.to_json() for label, known in counts.items()},
         }
         facts |= {"cells": rows, "jobs": len(plan.jobs), "flops": total}
+        facts |= {"gates": gates, "jobs_at_most": len(most)} if gates else {}
         return json.dumps(facts | ({} if cost is None else {"cost": cost.to_json()}), indent=2)
     head: tuple[str, ...] = ("cell", "tsr", "elements", "bits", "kbit/s", "parameters", "prior", "TFLOP")
     head += ("GB",) if cost is not None else ()
@@ -92,20 +96,27 @@ def plan_text(
         for row, planned in zip(rows, plan.cells, strict=True)
     ]
     aimed = ", or what a codec aims at (~)" if any(row["aimed_bits"] is not None for row in rows) else ""
-    kinds: dict[str, int] = {}
-    for job in plan.jobs.values():
-        kinds[job.kind] = kinds.get(job.kind, 0) + 1
-    listed = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     data = "".join(f"{printable(label)}: {known.text}\n" for label, known in counts.items() if known.files)
     data += "\n" * bool(data)
     cells = "\n".join(_columns(table, numbers=True))
     return (
         f"{data}{cells}\n\n"
         f"bits: at most (≤){aimed}; a run measures the real rate\n"
-        f"{len(rows)} cells, {len(plan.jobs)} jobs ({listed})\n"
+        f"{len(rows)} cells, {_jobs(plan, len(most))}"
         f"predicted: {total / 1e12:.3g} TFLOP, about {_duration(total / FLOPS_PER_SECOND)} of one CPU core"
         + "".join(f"\n{line}" for line in (cost.lines() if cost is not None else ()))
     )
+
+
+def _jobs(plan: Plan, most: int) -> str:
+    """How many jobs there are of each kind; with gates, that `most` of them run."""
+    kinds: dict[str, int] = {}
+    for job in plan.jobs.values():
+        kinds[job.kind] = kinds.get(job.kind, 0) + 1
+    lines = [f"{len(plan.jobs)} jobs ({', '.join(f'{count} {kind}' for kind, count in kinds.items())})"]
+    if gates := descriptions(plan.jobs):
+        lines += [*gates, f"so {most} of the jobs run at most (more where tokenizers are equal)"]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _rate(row: Mapping[str, Any], seconds: float | None) -> tuple[str, str]:

@@ -131,7 +131,7 @@ class Forecast:
         for name, job in jobs.items():
             seconds = self.duration(job, machine)
             shared += seconds * places_of(job, machine) / places
-            paths[name] = seconds + max((paths.get(needed, 0.0) for needed in job.depends.values()), default=0.0)
+            paths[name] = seconds + max((paths.get(needed, 0.0) for needed in job.waits), default=0.0)
         return self.span(max(shared, max(paths.values(), default=0.0)))
 
 

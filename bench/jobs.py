@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from ..results.canonical import compact
+from ..results.gates import Gate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,8 @@ class Job:
     what can't change a number (paths), `title` what people read, `flops` and `memory` (bytes) what it is expected to
     take, `step_flops` the FLOPs of one optimiser step or batch, from which its thread count follows, and `on_cpu`
     whether a GPU would be of no use to it. `devices` are how many share its batches; `memory` and `step_flops` are
-    those of each.
+    those of each. Before it begins, the jobs `after` which it comes must have ended, well or not; and one of its
+    `gates`, where it has any, must let it through.
     """
 
     kind: str
@@ -33,6 +35,8 @@ class Job:
     memory: int = 500_000_000
     on_cpu: bool = False
     devices: int = 1
+    after: tuple[str, ...] = ()
+    gates: tuple[Gate, ...] = ()
 
     @cached_property
     def key(self) -> str:
@@ -49,3 +53,8 @@ class Job:
     def id(self) -> str:
         """`kind/key`: also the job's folder below `jobs/`."""
         return f"{self.kind}/{self.key}"
+
+    @property
+    def waits(self) -> tuple[str, ...]:
+        """The ids of all jobs that must have ended before it begins."""
+        return (*self.depends.values(), *self.after, *(gate.job for gate in self.gates))

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from ..results.errors import UserError
+from ..results.gates import union
 from ..results.store import Store
 from .datasets import default_cache
 from .engines.interface import EngineSettings
 from .engines.leases import LeaseEngine
 from .imports import Import, repeat_imports
+from .jobs import Job
 from .plan_file import PlanFile, read_plans
 from .progress import StderrConsole
-from .runner import executed, locked, make_cache, sized_for
+from .runner import executed, locked, make_cache, sized_for, without_left_out
 from .sinks.feed import Feed, check_sinks
 
 
@@ -57,9 +59,10 @@ def join(
             plans = _shared(root, read_plans(store))
             imports = tuple(dict.fromkeys(item for plan in plans for item in plan.imports))
             repeat_imports(imports)
-            jobs = {name: job for plan in plans for name, job in plan.jobs.items()}
+            jobs = _joined(plans)
             finished = {name: job for name, job in jobs.items() if store.load(job.kind, job.key) is not None}
             todo = {name: job for name, job in jobs.items() if name not in finished and name not in settled}
+            without_left_out(todo, finished, store, console)
             if not todo:
                 return total
             settings = _settings(plans, imports, store, cache, devices=devices, jobs_per_device=jobs_per_device)
@@ -74,6 +77,15 @@ def join(
                 failed=total.failed + display.failed,
                 skipped=total.skipped + display.skipped,
             )
+
+
+def _joined(plans: list[PlanFile]) -> dict[str, Job]:
+    """The jobs of all plans; a gate holds back only what every plan has a gate for."""
+    jobs: dict[str, Job] = {}
+    for plan in plans:
+        for name, job in plan.jobs.items():
+            jobs[name] = replace(job, gates=union((jobs[name].gates, job.gates))) if name in jobs else job
+    return jobs
 
 
 def _shared(root: Path, plans: list[PlanFile]) -> list[PlanFile]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..results.board import board_path
 from ..results.errors import UserError
+from ..results.gates import is_partial
 from ..results.record import Record
 from ..results.store import Store, SuiteCell, SuiteFile, atomic_file
 
@@ -82,6 +83,8 @@ def _records(stores: Sequence[Store], merged: Merged) -> tuple[dict[str, tuple[S
             first = chosen.get(job)
             if first is None or (first[1].status == "failed" and record.status == "finished"):
                 chosen[job] = (store, record)
+            elif is_partial(first[1]) or is_partial(record):  # the gate that knew of more results
+                chosen[job] = first if is_partial(record) else (store, record)
             elif record.status == "finished" and (differing := _differing(first[1], record)):
                 conflicts.append(f"{job} has another {differing} in {first[0].root} and in {store.root}")
     return chosen, conflicts

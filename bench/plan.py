@@ -6,34 +6,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ..tasks.priors.config import PriorConfig
+from ..results.gates import GATE
 from .bounds import check_bounds
 from .datasets.labels import class_count
-from .grid import Cell, cells
+from .gates import with_gates
+from .grid import cells
 from .job_files import FILES, by_content
 from .jobs import Job
 from .kinds import KINDS, kinds
 from .kinds.base import CONTRACT, PlanContext
+from .planned_cell import PlannedCell
 from .prior_options import check_table
 from .suite import Suite
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlannedCell:
-    """A cell, the ids of its jobs by kind, and the prior of its latents where one is trained.
-
-    `shared` are the ids of further jobs without which its own can't be done, and which belong to no cell.
-    """
-
-    cell: Cell
-    jobs: Mapping[str, str]
-    prior: PriorConfig | None = None
-    shared: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """The cell as a run's folder keeps it."""
-        prior = None if self.prior is None else self.prior.kind
-        return self.cell.to_json() | {"prior": prior, "jobs": dict(self.jobs), "shared": list(self.shared)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +66,11 @@ def make_plan(
         ids = {"data": at.need("data"), **{name: job.id for (name, _), job in own.jobs.items()}}
         prior = at.prior if "prior" in ids else None
         planned.append(PlannedCell(cell=cell, jobs=ids, prior=prior, shared=_shared(jobs, ids.values())))
+    gate = suite.options[GATE]
+    if gate.is_on:
+        names = [kind.name for kind in kinds()]
+        gated, jobs = with_gates(gate, planned, jobs, suite=suite.name, kinds=names)
+        return Plan(suite=suite, cells=gated, jobs=jobs, warnings=warnings)
     return Plan(suite=suite, cells=tuple(planned), jobs=jobs, warnings=warnings)
 
 

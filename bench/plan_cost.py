@@ -9,9 +9,10 @@ from typing import Any
 from ..results.store import Store
 from .footprints import Footprints, measured_ratios, sized, subject
 from .forecast import FLOPS_PER_SECOND, GPU_FLOPS_PER_SECOND, Forecast, Span, clock
+from .gates import at_most
 from .hardware import Machine
 from .jobs import Job
-from .plan import PlannedCell
+from .planned_cell import PlannedCell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +78,7 @@ def plan_cost(
     store: Store,
     table: Footprints,
 ) -> PlanCost:
-    """The cost of `jobs` on `machine`, from what the run's folder knows."""
+    """The cost of `jobs` on `machine`, from what the run's folder knows; of what gates hold back, the most."""
     device = machine.devices[0].name.partition(":")[0]
     records = {name: store.load(job.kind, job.key) for name, job in jobs.items()} if store.root.is_dir() else {}
     finished = {name: jobs[name] for name, record in records.items() if record is not None}
@@ -85,7 +86,7 @@ def plan_cost(
     known = sized(jobs, jobs, table, device=device, ratios=ratios)
     forecast = Forecast(speed=FLOPS_PER_SECOND if device == "cpu" else GPU_FLOPS_PER_SECOND)
     learned = sum(forecast.recorded(known[name], records[name], device=device) for name in finished)
-    left = {name: job for name, job in known.items() if name not in finished}
+    left = {name: job for name, job in at_most(known).items() if name not in finished}
     return PlanCost(
         jobs=known,
         machine=machine,

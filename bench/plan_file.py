@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
@@ -18,6 +18,7 @@ from pydantic_core import from_json
 
 from ..results.canonical import compact
 from ..results.errors import UserError
+from ..results.gates import Gate, union
 from ..results.record import plain
 from ..results.store import Store, atomic_write
 from .imports import Import
@@ -52,13 +53,14 @@ class PlanFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """What is to be shown of a job; `depends` are the ids of those it needs."""
+    """What is to be shown of a job; `depends` are the ids of those it needs, `gates` those that hold it back."""
 
     kind: str
     key: str
     title: str
     flops: float = 0.0
     depends: tuple[str, ...] = ()
+    gates: tuple[Gate, ...] = ()
 
     @property
     def id(self) -> str:
@@ -69,7 +71,7 @@ class Planned:
 def write_plan(plan: Plan, engine: str, settings: EngineSettings) -> None:
     """Write the plan. Raises UserError where that is not possible."""
     names = ("checkpoint_seconds", "stall_seconds", "lease_seconds")
-    shown = [[job.kind, job.key, job.title, job.flops, sorted(job.depends.values())] for job in plan.jobs.values()]
+    shown = [_shown(job) for job in plan.jobs.values()]
     lines = [compact(plain(shown)), *(compact(job_to_json(job)) for job in plan.jobs.values())]
     jobs = "".join(f"{line}\n" for line in lines).encode()
     facts = {
@@ -82,6 +84,11 @@ def write_plan(plan: Plan, engine: str, settings: EngineSettings) -> None:
     }
     path = settings.store.root / PLANS / f"{quote(plan.suite.name, safe=' ')}.jsonl"
     atomic_write(path, f"{compact(facts)}\n".encode() + jobs)
+
+
+def _shown(job: Job) -> list[Any]:
+    gates = [[asdict(gate) for gate in job.gates]] if job.gates else []
+    return [job.kind, job.key, job.title, job.flops, sorted(job.depends.values()), *gates]
 
 
 def read_plans(store: Store) -> list[PlanFile]:
@@ -101,9 +108,13 @@ def read_overview(store: Store) -> dict[str, Planned]:
                 facts = json.loads(file.readline())
                 _check_schema(facts["schema"])
                 data = _updated({**facts, "shown": from_json(file.readline())})
-                for kind, key, title, flops, depends in data["shown"]:
-                    job = Planned(kind=kind, key=key, title=title, flops=flops or 0.0, depends=tuple(depends))
-                    planned[job.id] = job
+                for kind, key, title, flops, depends, *rest in data["shown"]:
+                    gates = tuple(Gate(**gate) for gate in (rest[0] if rest else ()))
+                    job = Planned(
+                        kind=kind, key=key, title=title, flops=flops or 0.0, depends=tuple(depends), gates=gates
+                    )
+                    known = planned.get(job.id)
+                    planned[job.id] = job if known is None else replace(job, gates=union((known.gates, gates)))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: not a plan: {error}; {_CURE}") from None
     return planned
@@ -128,12 +139,14 @@ def job_to_json(job: Job) -> Any:
     if data.get("path"):
         data["path"] = str(Path(data["path"]).expanduser().absolute())
         facts["runtime"] = {**facts["runtime"], "data": data}
-    return plain({**facts, "key": job.key})
+    waits = {"after": list(job.after), "gates": [asdict(gate) for gate in job.gates]}
+    return plain({**facts, "key": job.key, **{name: value for name, value in waits.items() if value}})
 
 
 def job_from_json(facts: Mapping[str, Any]) -> Job:
     """The inverse. Raises ValueError for a job whose key is another here."""
-    job = Job(**{name: facts[name] for name in _FIELDS if name in facts})  # older ones lack some
+    waits = {"after": tuple(facts.get("after", ())), "gates": tuple(Gate(**gate) for gate in facts.get("gates", ()))}
+    job = Job(**{name: facts[name] for name in _FIELDS if name in facts}, **waits)  # older ones lack some
     if job.key != facts["key"]:
         raise ValueError(f"{job.title} has another key here: another version of latentbench has planned it")
     return job

@@ -93,6 +93,7 @@ class Display:
     finished: int = 0
     failed: int = 0
     skipped: int = 0
+    left_out: int = 0
     rows: dict[str, _Row] = field(default_factory=dict)
     logs: list[Path] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
@@ -127,12 +128,13 @@ class Display:
         elif event.kind == "progress" and event.job in self.rows:
             row = self.rows[event.job]
             row.done, row.total, row.message = event.done, event.total, event.message
-        elif event.kind in ("finished", "failed", "skipped"):
+        elif event.kind in ("finished", "failed", "skipped", "left out"):
             self.rows.pop(event.job, None)
             self.ended.add(event.job)
             self.finished += event.kind == "finished"
             self.failed += event.kind == "failed"
             self.skipped += event.kind == "skipped"
+            self.left_out += event.kind == "left out"
             if event.kind == "finished":
                 self.forecast.finished(job, event.seconds)
             self._say(event, job)
@@ -217,6 +219,7 @@ class Display:
             "queued": self.total - len(self.ended) - running,
             "failed": self.failed,
             "skipped": self.skipped,
+            "left out": self.left_out,
         }
         parts = [f"{len(self.ended)}/{self.total} jobs", *(f"{n} {word}" for word, n in counts.items() if n)]
         parts.append(f"{clock(time.monotonic() - self.started)} elapsed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
@@ -25,11 +26,13 @@ from .datasets import damage_of_cached, default_cache
 from .engines import engines
 from .engines.interface import EXPIRY_SECONDS, Engine, EngineSettings
 from .footprints import Footprints, measured_ratios, sized, subject, worth_measuring
+from .gates import forget_partial, left_out
 from .imports import Import, load_imports, refuse_unrepeatable
 from .jobs import Job
 from .kinds import kinds
-from .plan import Plan, PlannedCell, make_plan
+from .plan import Plan, make_plan
 from .plan_file import write_plan
+from .planned_cell import PlannedCell
 from .progress import Display, StderrConsole
 from .sinks.feed import Feed, check_sinks
 from .suite import Suite, load_suite
@@ -41,8 +44,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a run ended: where its records are, and how many jobs were done before, finished, failed, skipped; `logs` are
-    those of the failed ones, `cells` what was asked for."""
+    """How a run ended: where its records are, and how many jobs were done before, finished, failed, skipped, left out
+    by gates; `logs` are those of the failed ones, `cells` what was asked for."""
 
     suite: Suite
     root: Path
@@ -50,6 +53,7 @@ class Outcome:
     finished: int
     failed: int
     skipped: int
+    left_out: int = 0
     logs: tuple[Path, ...] = ()
     cells: tuple[PlannedCell, ...] = ()
 
@@ -113,8 +117,11 @@ def run_suite(
         _write_suite(store, plan, extend=extend)
         write_plan(plan, engine, runner.settings)
         runner.finished = _intact(store, plan.jobs, console)
+        for name in forget_partial(store, runner.finished):
+            del runner.finished[name]
         before = len(runner.finished)
         todo = {name: job for name, job in plan.jobs.items() if name not in runner.finished}
+        decided = without_left_out(todo, runner.finished, store, console)
         if not plan_only:
             runner.check(todo.values())
             todo = sized_for(runner, todo, plan.jobs, console)
@@ -136,6 +143,7 @@ def run_suite(
         finished=display.finished,
         failed=display.failed,
         skipped=display.skipped,
+        left_out=display.left_out + decided,
         cells=plan.cells,
         logs=tuple(display.logs),
     )
@@ -243,6 +251,16 @@ def sized_for(runner: Engine, todo: dict[str, Job], jobs: Mapping[str, Job], con
             pass
     ratios = measured_ratios(store, jobs, runner.finished.values(), table, device=device)
     return sized(todo, jobs, table, device=device, ratios=ratios)
+
+
+def without_left_out(todo: dict[str, Job], finished: Mapping[str, Job], store: Store, console: Console) -> int:
+    """Take from `todo` what gates have left out already, say so, and return how many these are."""
+    decided = left_out(todo, finished, store)
+    for name in decided:
+        del todo[name]
+    for why, jobs in Counter(decided.values()).items():
+        console.print(Text(one_line(f"{jobs} job{'s' * (jobs > 1)} left out: {why}")), soft_wrap=True)
+    return len(decided)
 
 
 def _others(store: Store, suite: str, cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from ..results.errors import UserError, unknown
 from ..results.index import State, states
 from ..results.store import Store
 from .forecast import Forecast
+from .gates import left_out
 from .jobs import Job
 from .plan_file import Planned, read_overview
 from .worker_protocol import read_progress
@@ -38,7 +39,8 @@ class Running:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """A folder's jobs. `failed` has causes, `skipped` wait for something failed, `devices` are {host: {device: jobs
+    """A folder's jobs. `failed` has causes, `skipped` wait for something failed, `left_out` are those that no gate lets
+    through, by the reason, `devices` are {host: {device: jobs
     at a time}}, `seconds` what finished and failed jobs have taken together, `left` a forecast (None: too early)."""
 
     root: str
@@ -54,6 +56,7 @@ class Status:
     seconds: float
     seconds_by_kind: Mapping[str, float] = field(default_factory=dict)
     left: float | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def status(root: Path) -> Status:
@@ -66,6 +69,9 @@ def status(root: Path) -> Status:
     failed = {job: state for job, state in ended.items() if state.status == "failed"}
     waiting = [job for job in planned if job not in ended and job not in running]
     skipped = _below(planned, failed, waiting)
+    finished = {job for job, state in ended.items() if state.status == "finished"}
+    reasons = left_out({job: planned[job] for job in waiting if job not in skipped}, finished, store)
+    waiting = [job for job in waiting if job not in reasons]
     seconds: dict[str, float] = {}
     for job, state in ended.items():
         kind = planned[job].kind
@@ -89,6 +95,7 @@ def status(root: Path) -> Status:
         devices=devices,
         seconds=sum(seconds.values()),
         seconds_by_kind=seconds,
+        left_out=dict(Counter(reasons.values())),
         left=_left(planned, ended, [job for job in waiting if job not in skipped], running, parallel),
     )
 
@@ -168,7 +175,8 @@ def _below(planned: Mapping[str, Planned], failed: Iterable[str], waiting: Itera
     gone = set(failed)
     skipped = set()
     for job in waiting:
-        if any(needed in gone for needed in planned[job].depends):
+        gates = planned[job].gates
+        if any(needed in gone for needed in planned[job].depends) or (gates and all(g.job in gone for g in gates)):
             gone.add(job)
             skipped.add(job)
     return skipped

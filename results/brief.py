@@ -7,7 +7,7 @@ from typing import Any
 
 from .columns import depends_on_count
 from .groups import Group, Ranking, detail, measurements
-from .notes import ARROWS, marks_notes, preset_notes, unfinished_notes
+from .notes import ARROWS, gate_notes, marks_notes, preset_notes, unfinished_notes
 
 
 def brief_notes(
@@ -30,7 +30,7 @@ def brief_notes(
         result.append(f"●: on the Pareto front of {' and '.join(front)}.")
     if forbidden:
         result.append(f"Without a rank and a best: {', '.join(forbidden)}.")
-    return [*result, *marks_notes(groups), *unfinished_notes(groups)]
+    return [*result, *marks_notes(groups), *gate_notes(groups, compared), *unfinished_notes(groups)]
 
 
 def footnotes(groups: Sequence[Group], metrics: Sequence[str], forbidden: Mapping[str, str]) -> dict[str, str]:

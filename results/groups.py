@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from .errors import UserError
+from .gates import NO_PRIOR
 from .metric import NORMAL, Direction, Metric
 from .pairwise import MOST, Comparison, compare
 from .rows import Row, is_number
@@ -40,6 +41,11 @@ class Group:
     def finished(self) -> int:
         """How many of the cells have finished."""
         return sum(row["status"] == "finished" for row in self.rows)
+
+    @property
+    def without_prior(self) -> int:
+        """Of how many of the cells no prior is trained, since a gate lets none through; all else of them is done."""
+        return sum(str(row["status"]).startswith(NO_PRIOR) for row in self.rows)
 
     @property
     def title(self) -> str:

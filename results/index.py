@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json, to_json
 
 from .errors import UserError
+from .gates import ABSENT, CANDIDATES, DOUBTS
 from .metric import Metric
 from .record import SCHEMA as RECORD_SCHEMA
 from .record import Failure, InvalidRecord, Record
@@ -37,7 +38,10 @@ _SETTLED_NS = 2_000_000_000
 
 # What an outline has of a record's tables.
 _CONFIG = ("prior",)
-_EXTRA = ("parameters", "flops", "sampler", "preset", "left_out", "counts", "reasons", "contract")
+_EXTRA = (
+    *("parameters", "flops", "sampler", "preset", "left_out", "counts", "reasons", "contract"),
+    *("by", "direction", CANDIDATES, ABSENT, DOUBTS),  # what a gate has decided
+)
 _RUN = ("seconds", "train_seconds", "samples_per_second", "peak_memory_bytes")
 
 _STAMP = 4  # numbers that tell whether a file is the one that was read: the first of what is remembered of a job

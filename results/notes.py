@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .groups import Group, Ranking, direction_of, measurements, protocols_of
+from .comparable import OF_PRIORS
+from .gates import NO_PRIOR
+from .groups import Group, Ranking, detail, direction_of, measurements, protocols_of
 from .pairwise import MOST
 from .statistics import alike
 
@@ -65,6 +67,7 @@ def notes(
     if mixed:
         result.append(f"Left out, since their protocols differ between lines: {', '.join(mixed)}; see --format json.")
     result += marks_notes(groups)
+    result += gate_notes(groups, compared)
     result += unfinished_notes(groups)
     return [note for note in result if note]
 
@@ -239,12 +242,35 @@ def marks_notes(groups: Sequence[Group]) -> list[str]:
     return lines
 
 
+def gate_notes(groups: Sequence[Group], compared: Ranking | None) -> list[str]:
+    """Which lines have no prior since a gate let none through, by reason; and that they are not ranked."""
+    lines: dict[str, list[int]] = {}
+    for number, group in enumerate(groups):
+        for row in group.rows:
+            status = str(row["status"])
+            if status.startswith(NO_PRIOR):
+                places = lines.setdefault(status.removeprefix(f"{NO_PRIOR}: "), [])
+                places += [] if number in places else [number]
+    result = [f"† No prior: {_ranges(places)}, {why}." for why, places in lines.items()]
+    if len(result) > _FAILURES:
+        result = [*result[:_FAILURES], f"† No prior: {len(result) - _FAILURES} more reasons; --format json has them."]
+    known = None if compared is None else detail(groups, compared.metric)
+    if result and compared is not None and known is not None and known.role in OF_PRIORS:
+        missing = sum(not group.values(compared.metric) for group in groups)
+        if missing:
+            them = "1 line has" if missing == 1 else f"{missing} lines have"
+            result.append(
+                f"Rank by {compared.metric} is among lines with a prior: {them} none, and might stand anywhere."
+            )
+    return result
+
+
 def unfinished_notes(groups: Sequence[Group]) -> list[str]:
     """The cells that have not finished, each with its status, the first few."""
     lines = []
     for number, group in enumerate(groups, start=1):
         for row in group.rows:
-            if row["status"] != "finished":
+            if row["status"] != "finished" and not str(row["status"]).startswith(NO_PRIOR):
                 lines.append(f"Not finished: #{number} {group.title}, seed {row['seed']}: {row['status'].rstrip('.')}.")
     if len(lines) > _FAILURES:
         lines = [*lines[:_FAILURES], f"Not finished: {len(lines) - _FAILURES} more cells; --format json has them all."]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .activity import active_since, started_since
 from .board import board_path, metrics_of, read_board
 from .errors import UserError
+from .gates import GATE, NO_PRIOR, Gate, reason_of_all
 from .index import outcomes
 from .metric import Metric
 from .record import Failure, Record
@@ -51,11 +52,12 @@ class Row(Mapping[str, Any]):
     column's), `preset` for a row that was made under one, every metric as `<name>` and `<name>_se`, and at the end
     `axes` (by their own names), `protocols` {metric: protocol}, `details` {metric: {direction, unit, n, missing,
     interval, role, shown, compared}} and `jobs`. `status` is "finished", "failed: <job>: <cause>", "running" or
-    "queued" while a run works on the folder, or "missing"; an unfinished cell has what it did measure. `data` has the
-    `counts` and `reasons` of the files that the data set was read from, where its job has recorded them; `failed_job`
-    is the id of the job whose failure the status tells. `marks` are what an adapter's contract job complains
-    of. `files` are those in which jobs kept metrics' values by sample (`samples.read_samples`); `left_out` are
-    distances without each group of samples in turn (`samples.pseudovalues`).
+    "queued" while a run works on the folder, "no prior: <why>" where all else is done and a gate lets no prior through,
+    or "missing"; an unfinished cell has what it did measure. `data` has the `counts` and `reasons` of the files that
+    the data set was read from, where its job has recorded them; `failed_job` is the id of the job whose failure the
+    status tells. `marks` are what an adapter's contract job complains of. `files` are those in which jobs kept metrics'
+    values by sample (`samples.read_samples`); `left_out` are distances without each group of samples in turn
+    (`samples.pseudovalues`).
     """
 
     columns: Mapping[str, Any]
@@ -124,7 +126,10 @@ def rows(dirs: Iterable[Store | Path | str], *, boards: bool = True) -> list[Row
         since = active_since(store.root)
         for suite, cell, jobs in cells:
             row = _row(store, suite["suite"], cell, jobs, records)
-            result.append(_with_status(row, [*jobs, *cell.get("shared", ())], records, store, since))
+            if why := _without_prior(cell, row, records):
+                result.append(replace(row, columns={**row.columns, "status": f"{NO_PRIOR}: {why}"}))
+            else:
+                result.append(_with_status(row, [*jobs, *cell.get("shared", ())], records, store, since))
     return _without_repeats(result)
 
 
@@ -184,6 +189,15 @@ def _jobs(cell: SuiteCell, kinds: Sequence[str]) -> list[str]:
     """The cell's jobs in the order of their kinds, which is that of dependence; others after them, by name."""
     order = {kind: place for place, kind in enumerate(kinds)}
     return sorted(set(cell["jobs"].values()), key=lambda job: (order.get(job.split("/")[0], len(order)), job))
+
+
+def cell_row(store: Store, suite: str, cell: SuiteCell, kinds: Sequence[str]) -> Row:
+    """The row of one cell, from the records that the jobs which it names have now, artifacts unchecked; its status is
+    left open. `kinds` are in the order in which they depend on each other.
+    """
+    jobs = _jobs(cell, kinds)
+    known = {job: record for job in jobs if (record := store.load_any(*job.split("/"))) is not None}
+    return _row(store, suite, cell, jobs, known)
 
 
 def _row(store: Store, suite: str, cell: SuiteCell, jobs: Sequence[str], records: Mapping[str, Record]) -> Row:
@@ -263,6 +277,20 @@ def _with_status(
         pending = [store.job_folder(*job.split("/")) for job in needed if job not in records]
         status = "running" if any(started_since(folder, since) for folder in pending) else "queued"
     return replace(row, columns={**row.columns, "status": status})
+
+
+def _without_prior(cell: SuiteCell, row: Row, records: Mapping[str, Record]) -> str:
+    """Why no prior of the cell is trained, where all else that it needs is done; else ""."""
+    facts: Mapping[str, Any] = cell
+    if GATE not in facts:
+        return ""
+    gate = Gate(**{name: facts[GATE][name] for name in ("job", "candidate", "limit")})
+    decided = records.get(gate.job)
+    done = {kind for kind, job in row.jobs.items() if job in records and records[job].status == "finished"}
+    still_open = row.jobs.keys() - done
+    if decided is None or decided.status != "finished" or not still_open or not still_open <= {*facts[GATE]["holds"]}:
+        return ""
+    return reason_of_all({gate.job: decided}, [gate])
 
 
 def _total(values: Sequence[Any]) -> float | None:

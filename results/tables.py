@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from .brief import brief_notes, footnotes
 from .columns import chosen_columns, depends_on_count, front_axes, known_columns, must_agree, primary, role_of
-from .comparable import incomparable
+from .comparable import OF_PRIORS, incomparable
 from .display import brief, compact, measured, show
 from .errors import unknown
 from .groups import (
@@ -235,8 +235,8 @@ def _seeds(groups: Sequence[Group]) -> Built:
     cells = []
     for group in groups:
         total = len(group.rows)
-        text = str(total) if group.finished == total else f"{group.finished}/{total}"
-        cells.append(TableCell(text=text, value=group.finished))
+        done = group.finished + group.without_prior
+        cells.append(TableCell(text=str(total) if done == total else f"{done}/{total}", value=done))
     return Column(name="seeds", title="seeds"), cells
 
 
@@ -260,9 +260,10 @@ def _column(
     for entry in entries:
         entry.forget_samples()  # of all columns together they may be gigabytes
     cells = []
+    of_priors = known is not None and known.role in OF_PRIORS
     for i, estimate in enumerate(estimates):
         if estimate is None:
-            cells.append(TableCell(text="–"))
+            cells.append(TableCell(text="–†" if of_priors and groups[i].without_prior else "–"))
             continue
         text, margin = measured(estimate.value, estimate.half)
         cells.append(TableCell(text=text, margin=margin, value=estimate.value, half=estimate.half, best=i in best))

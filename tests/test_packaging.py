@@ -49,6 +49,7 @@ ELSEWHERE = {
     "results/calibration/ranking.py": "results/calibration/test_score_command.py",  # what `score` prints
     "results/calibration/score_file.py": "results/calibration/test_score_command.py",
     "bench/engines/claims.py": "bench/engines/test_leases.py",  # what leases are made of
+    "bench/planned_cell.py": "bench/test_plan.py",  # as a plan gives it
     "bench/plan_file.py": "bench/test_join.py",  # written by a run, read by who joins it
     "tasks/partial_files.py": "tasks/test_latents.py",  # through the passes that go on
     "tasks/rate_sample.py": "tasks/test_rate_bits.py",

@@ -18,6 +18,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it; returns the exit code."""
+    from ...results.gates import is_partial
     from ...results.store import Store
     from ..status import find, jobs_of
 
@@ -26,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     forgotten = 0
     for job in jobs:
         record = store.load_any(job.kind, job.key)
-        if record is not None and record.status == "failed":
+        if record is not None and (record.status == "failed" or is_partial(record)):
             store.discard(record)
             forgotten += 1
             print(f"to be done again: {job.title} [{job.id}]")

@@ -65,6 +65,7 @@ class Board:
         self.plain = {_id(job): job for job in (*work.finished, *work.waiting)}
         self.open = dict.fromkeys(map(_id, work.waiting))
         self.failed: set[str] = set()
+        self.left_out: set[str] = set()
         self.owners: dict[str, str] = {}
         self.memory: dict[str, int] = {}
         self.places: dict[str, int] = {}
@@ -77,7 +78,8 @@ class Board:
         """Somebody takes part whose largest device has so much memory, and who can give a job so many devices: what
         there is to do now."""
         self.memory[agent], self.places[agent] = memory, places
-        finished = [job for name, job in self.plain.items() if name not in self.open and name not in self.failed]
+        gone = self.open.keys() | self.failed | self.left_out
+        finished = [job for name, job in self.plain.items() if name not in gone]
         waiting = [job for name, job in self.plain.items() if name in self.open]
         return Work(waiting=waiting, finished=finished, failed=frozenset(self.failed))
 
@@ -109,11 +111,11 @@ class Board:
                 return
             self.open[name] = None
             self.records = [(other, b"" if other == name else content) for other, content in self.records]
-        elif event.kind == "skipped":
+        elif event.kind in ("skipped", "left out"):
             if name not in self.open:
                 return
             del self.open[name]
-            self.failed.add(name)
+            (self.failed if event.kind == "skipped" else self.left_out).add(name)
         elif self.owners.get(name) != agent:
             return
         elif event.kind in ("finished", "failed"):

@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator, Mapping
 from ...results.errors import UserError
 from ...results.record import Failure
 from .. import hardware
+from ..gates import Gatekeeper
 from ..jobs import Job
 from ..worker_protocol import INTERRUPTED, OUT_OF_MEMORY, WorkerRequest, read_shortage, start_attempt
 from .interface import Engine, EngineSettings, Event
@@ -27,11 +28,12 @@ class InlineEngine(Engine):
         from ..worker import work
 
         failed: set[str] = set()
+        keeper = Gatekeeper(store=self.settings.store)
         for name, job in jobs.items():
-            broken = [needed for needed in job.depends.values() if needed in failed]
-            if broken:
-                failed.add(name)
-                yield Event(kind="skipped", job=name, message=f"{broken[0]} failed")
+            stopped = keeper.stopped(job, failed=failed, is_open=lambda gate: False)  # its turn has been
+            if stopped is not None:
+                failed |= {name} if stopped.kind == "skipped" else set()
+                yield stopped
                 continue
             request = self._request(job)
             yield Event(kind="started", job=name, device=request.device)

@@ -23,10 +23,11 @@ class Event:
 
     `kind`: "started", "progress" (with `done` of `total` and a message), "finished", "failed" (message: the cause),
     "retried" (its process died; it starts again from its checkpoint), "skipped" (a job it needs failed), "damaged" (it
-    was finished, but what it left is no longer what its record says: it is done again), "stalled" (no sign of life).
+    was finished, but what it left is no longer what its record says: it is done again), "stalled" (no sign of life),
+    "left out" (no gate lets it through).
     """
 
-    kind: Literal["started", "progress", "finished", "failed", "retried", "skipped", "damaged", "stalled"]
+    kind: Literal["started", "progress", "finished", "failed", "retried", "skipped", "damaged", "stalled", "left out"]
     job: str
     message: str = ""
     done: int = 0
@@ -83,7 +84,9 @@ class Engine(ABC):
 
     @abstractmethod
     def run(self, jobs: Mapping[str, Job]) -> Generator[Event, None, None]:
-        """Execute `jobs` (id -> job, each after those it depends on; ones that are not in the mapping are finished).
+        """Execute `jobs` (id -> job, each after those it waits for; ones that are not in the mapping are finished).
+
+        What has gates is left out unless one of them lets it through (`gates.Gatekeeper`).
 
         A job may find that what a finished one has left is damaged (a worker's exit code DAMAGED): then that one's
         record is discarded, and both are done again, one after the other.

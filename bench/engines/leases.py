@@ -213,7 +213,7 @@ class LeaseClaims(Claims):
         self._next_look = now + _LOOK_SECONDS
         scan = now >= self._next_scan
         for name, job in list(waiting.items()):
-            if not (scan or name in self.others) or any(needed in waiting for needed in job.depends.values()):
+            if not (scan or name in self.others) or any(needed in waiting for needed in job.waits):
                 continue
             if not (self.store.job_folder(job.kind, job.key) / RECORD).exists():
                 continue

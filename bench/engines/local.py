@@ -15,6 +15,7 @@ from pathlib import Path
 from ...results.errors import UserError
 from ...results.record import Failure, Record
 from .. import hardware
+from ..gates import Gatekeeper
 from ..hardware import Machine
 from ..jobs import Job
 from ..signals import interrupts_ignored
@@ -102,6 +103,7 @@ class Scheduler:
     ) -> None:
         self.settings, self.store, self.waiting, self.finished = settings, settings.store, waiting, finished
         self.claims = claims
+        self.keeper = Gatekeeper(store=self.store)
         self.running: dict[str, _Running] = {}
         self.damages: dict[str, int] = {}
         self.shortages = Shortages()
@@ -174,12 +176,17 @@ class Scheduler:
                 yield Event(kind="failed", job=name, message=str(record.error), seconds=seconds)
 
     def _skip(self) -> Iterator[Event]:
+        """Take from those that wait what will not be done."""
         for name, job in list(self.waiting.items()):
-            broken = [d for d in job.depends.values() if d in self.failed]
-            if broken:
+            stopped = self.keeper.stopped(job, failed=self.failed, is_open=self._is_open)
+            if stopped is not None:
                 del self.waiting[name]
-                self.failed.add(name)
-                yield Event(kind="skipped", job=name, message=f"{broken[0]} failed")
+                if stopped.kind == "skipped":
+                    self.failed.add(name)
+                yield stopped
+
+    def _is_open(self, name: str) -> bool:
+        return name in self.waiting or name in self.running
 
     def _dispatch(self) -> Iterator[Event]:
         starts = self.schedule.starts(

@@ -277,7 +277,7 @@ class _Run:
             job = self.jobs[event.job]
             if record:
                 write_record(self.settings.store, job, record)
-            if event.kind in ("finished", "failed", "skipped"):
+            if event.kind in ("finished", "failed", "skipped", "left out"):
                 self.todo.pop(event.job, None)
             elif event.kind == "damaged":
                 self.todo[event.job] = job

@@ -24,8 +24,8 @@ _NEWS = 1.1  # paths are predicted again when so many times more jobs have been 
 
 
 def longest_paths(jobs: Mapping[str, Job], seconds: Mapping[str, float]) -> dict[str, float]:
-    """Of each job, its own `seconds` and those of the longest chain of `jobs` that depend on it."""
-    graph = {name: [needed for needed in job.depends.values() if needed in jobs] for name, job in jobs.items()}
+    """Of each job, its own `seconds` and those of the longest chain of `jobs` that wait for it."""
+    graph = {name: [needed for needed in job.waits if needed in jobs] for name, job in jobs.items()}
     behind = dict.fromkeys(jobs, 0.0)
     paths: dict[str, float] = {}
     for name in reversed([*TopologicalSorter(graph).static_order()]):
@@ -72,7 +72,7 @@ class Schedule:
         ready = [
             name
             for name, job in waiting.items()
-            if not any(needed in waiting or needed in running for needed in job.depends.values())
+            if not any(needed in waiting or needed in running for needed in job.waits)
         ]
         if not ready:
             return

@@ -24,6 +24,7 @@ KINDS = Registry(
         "scramble": "bench.kinds.scramble:Scrambling",
         "latents": "bench.kinds.latents:LatentEncoding",
         "reconstruction": "bench.kinds.reconstruction:Reconstruction",
+        "gate": "bench.kinds.gate:GateJob",
         "prior": "bench.kinds.prior:PriorTraining",
         "generation": "bench.kinds.generation:Generation",
         "modelability": "bench.kinds.modelability:Modelability",

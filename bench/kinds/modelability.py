@@ -9,6 +9,7 @@ from ...results.record import JobResult
 from ...tasks.config import ModelabilityConfig
 from ...tasks.proxies import proxies
 from ...tokenizers.validation import check
+from ..suite import Suite
 from .base import JobContext, JobKind, PlanContext, Price, task_options
 
 _ALL = ("all",)
@@ -29,7 +30,7 @@ class Modelability(JobKind):
         return options
 
     def config(self, at: PlanContext) -> dict[str, Any]:
-        return super().config(at) | {"proxies": list(_names(at))}
+        return super().config(at) | {"proxies": list(chosen_proxies(at.suite))}
 
     def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         return ("latentbench.tasks.modelability",)
@@ -38,7 +39,7 @@ class Modelability(JobKind):
         return Price(on_cpu=True)
 
     def versions(self, at: PlanContext) -> dict[str, int]:
-        return super().versions(at) | {f"proxy.{name}": proxies.version(name) for name in _names(at)}
+        return super().versions(at) | {f"proxy.{name}": proxies.version(name) for name in chosen_proxies(at.suite)}
 
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.modelability import measure
@@ -47,8 +48,9 @@ class Modelability(JobKind):
         return measure(ctx.latents, config, progress=ctx.progress)
 
 
-def _names(at: PlanContext) -> tuple[str, ...]:
-    asked: tuple[str, ...] = at.suite.options["modelability"].proxies
+def chosen_proxies(suite: Suite) -> tuple[str, ...]:
+    """The names of the proxies that the task computes in this suite."""
+    asked: tuple[str, ...] = suite.options["modelability"].proxies
     if asked == _ALL:
         return tuple(proxies.names())
     return asked or tuple(name for name in proxies.names() if proxies.get(name).by_default)

@@ -32,6 +32,10 @@ _RATE = ("real_bits", "bits_per_sample", "elements")
 _DISTORTION = ("psnr", "si_sdr", "mel_distance", "mel_spectrogram_distance")
 # Kinds of job whose records say what a proxy cost.
 _MEASURING = ("modelability", "closed_form", "micro_prior")
+_CHOSEN = (
+    "{} of them have no prior since a gate let none through: correlations with what it ranks by are too low here, "
+    "as its worst are missing."
+)
 _FACTS = ("elements", "tsr", "positions", "bits_per_sample", "parameters")
 
 
@@ -187,6 +191,7 @@ def _observations(
     if with_family_mean(items):
         predictors.append(Predictor(name=FAMILY_MEAN, direction=direction, baseline=True))
     absent = len(groups) - len(items)
+    chosen_by_gate = sum(bool(group.without_prior) for group in groups)
     return Observations(
         title=_title(groups),
         modality=str(groups[0].modality),
@@ -195,7 +200,10 @@ def _observations(
         items=tuple(items),
         predictors=tuple(_with_cost(groups, predictors)),
         fixed=tuple(fixed),
-        notes=(f"{absent} cells without {outcome} are left out.",) if absent else (),
+        notes=(
+            *((f"{absent} cells without {outcome} are left out.",) if absent else ()),
+            *((_CHOSEN.format(chosen_by_gate),) if chosen_by_gate else ()),
+        ),
     )
 
 

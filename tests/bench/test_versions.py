@@ -106,7 +106,8 @@ def further_suites() -> list[dict[str, Any]]:
     mels = {"name": "mels", "modality": "spectrogram", "sample_rate": 8000, "seconds": 1.024}
     rendered: dict[str, Any] = {"data": [mels], "tasks": ["reconstruction"], "vocoder": {"kind": "istft"}}
     rest = [{"tokenizers": [noisy], **tables} for tables in (measured, read, adapted, rendered)]
-    return [{"name": "rest", **tables} for tables in (*rest, controls)]
+    gated = {"data": [IMAGES], "gate": {"by": "viv"}, "tokenizers": [{"recipe": "pca", "grid": {"channels": [2, 4]}}]}
+    return [{"name": "rest", **tables} for tables in (*rest, controls, gated)]
 
 
 def test_every_version_moves_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
