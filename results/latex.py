@@ -35,6 +35,7 @@ _SPECIAL = {
     "↓": r"$\downarrow$",
     "→": r"$\rightarrow$",
     "●": r"$\bullet$",
+    "†": r"$\dagger$",
     "·": r"$\cdot$",
     "×": r"$\times$",
     "≥": r"$\geq$",

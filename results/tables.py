@@ -26,7 +26,7 @@ from .groups import (
 )
 from .headings import heading
 from .metric import Direction
-from .notes import intervals_note, notes
+from .notes import DOUBT, intervals_note, notes
 from .pairwise import compare
 from .rows import Row, axis_column, is_number, metric_names
 from .statistics import pareto
@@ -193,7 +193,7 @@ def _table(
         common=common,
         ranked_by=first,
         notes=tuple(below),
-        brief=tuple(brief_notes(groups, compared, axes, common, [*forbidden])),
+        brief=tuple(brief_notes(groups, compared, axes, common, [*forbidden], shown)),
         legend=intervals_note(groups, shown),
         footnotes=footnotes(groups, shown, forbidden),
     )
@@ -261,10 +261,15 @@ def _column(
         entry.forget_samples()  # of all columns together they may be gigabytes
     cells = []
     for i, estimate in enumerate(estimates):
+        doubted = bool(groups[i].doubts(name))
         if estimate is None:
-            cells.append(TableCell(text="–"))
+            cells.append(TableCell(text="withheld" if doubted else "–"))
             continue
         text, margin = measured(estimate.value, estimate.half)
+        if doubted:
+            text, margin = f"{text}{'±' if margin else ''}{margin}{DOUBT}", ""  # no terminal may shorten it to less
+            cells.append(TableCell(text=text, value=estimate.value, best=i in best))
+            continue
         cells.append(TableCell(text=text, margin=margin, value=estimate.value, half=estimate.half, best=i in best))
     return column, cells, bool(best) or not marked
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..comparable import SCORE
 from ..errors import UserError, unknown
 from ..filters import select
-from ..groups import Group, aggregate, check_protocols, direction_of, split
+from ..groups import Group, aggregate, check_protocols, direction_of, protocols_of, split
 from ..metric import Direction
 from ..rows import Row, column_names, is_number, metric_names, rows
 from ..store import Store
@@ -163,6 +164,7 @@ def _observations(
     logarithm = logarithm and outcome != MEAN_RANK and all(v > 0 for values in by_seed for v in values.values())
     columns = _columns(groups, outcome)
     named = {*(proxies or ()), *(baselines or ())}
+    columns = [n for n in columns if n != SCORE]  # it may be fitted to these very rows
     pool = [
         n for n in columns if n in _FACTS or _about_latents(groups, n) or matches(n, named) or _is_distortion(groups, n)
     ]
@@ -179,9 +181,20 @@ def _observations(
         values = {name: value for name in {*chosen, *dull, *fixed} if (value := group.mean(name)) is not None}
         values |= {name: value for name, value in closed.items() if name in (*chosen, *dull)}
         results = tuple(math.log(value) if logarithm else value for value in outcomes.values())
-        items.append(Observation(name=cell_name(group), family=_family(group, family), outcome=results, values=values))
+        items.append(
+            Observation(
+                name=cell_name(group),
+                family=_family(group, family),
+                outcome=results,
+                values=values,
+                jobs=tuple(dict.fromkeys(job for row in group.rows if (job := tokenizer_job(row)))),
+            )
+        )
     predictors = [
-        *(Predictor(name=name, direction=_direction(groups, name)) for name in chosen),
+        *(
+            Predictor(name=name, direction=_direction(groups, name), protocol=_protocol(groups, name))
+            for name in chosen
+        ),
         *(Predictor(name=name, direction="none", baseline=True) for name in dull),
     ]
     if with_family_mean(items):
@@ -197,6 +210,16 @@ def _observations(
         fixed=tuple(fixed),
         notes=(f"{absent} cells without {outcome} are left out.",) if absent else (),
     )
+
+
+def tokenizer_job(row: Row) -> str:
+    """The id of the job that made the row's tokenizer, scrambled where it is; "" for none."""
+    return row.jobs.get("scramble") or row.jobs.get("tokenizer", "")
+
+
+def _protocol(groups: Sequence[Group], name: str) -> str:
+    protocols = [*protocols_of(groups, name)]
+    return protocols[0] if len(protocols) == 1 else ""
 
 
 def _direction(groups: Sequence[Group], name: str) -> Direction:

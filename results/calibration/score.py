@@ -30,7 +30,8 @@ _DRAWS = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
-    """One proxy in a score: how it enters, and the range of it that the score was fitted on."""
+    """One proxy in a score: how it enters, the range of it that the score was fitted on, and the protocol by which it
+    was measured there ("" where that is not known)."""
 
     proxy: str
     logarithm: bool
@@ -39,6 +40,7 @@ class Term:
     coefficient: float
     low: float
     high: float
+    protocol: str = ""
 
     def of(self, value: float) -> float:
         """What the term adds for a tokenizer with this value of the proxy. Raises ValueError for a logarithm of
@@ -63,6 +65,7 @@ class Score:
     """A fitted score: terms (none where no proxy earned its place), what it was tested on, and where it holds.
 
     `families` is the skill on families left out, `tables` by table the skill of a score fitted on the other tables.
+    `fitted_jobs` are the jobs that made the tokenizers that it was fitted on; empty where the tables did not name them.
     """
 
     intercept: float
@@ -73,6 +76,14 @@ class Score:
     family_count: int
     families: Skill
     tables: Mapping[str, Skill]
+    fitted_jobs: frozenset[str] = frozenset()
+
+    @property
+    def has_skill(self) -> bool:
+        """Whether it has shown skill on families that it was not fitted on: the interval of its rank correlation lies
+        above zero, and it predicts better than the mean."""
+        ranks = self.families.spearman
+        return bool(self.terms) and self.families.explained > 0 and ranks is not None and (ranks.low or 0.0) > 0
 
     @property
     def formula(self) -> str:
@@ -129,6 +140,7 @@ def fit_score(tables: Sequence[Observations], *, terms: int = 2, seed: int = 0) 
                 coefficient=float(weights[k]),
                 low=float(low[j]),
                 high=float(high[j]),
+                protocol=_protocol(tables, data.names[j]),
             )
             for k, j in enumerate(chosen)
         ),
@@ -138,6 +150,7 @@ def fit_score(tables: Sequence[Observations], *, terms: int = 2, seed: int = 0) 
         family_count=len(np.unique(data.family)),
         families=_skill(data, everything, guesses, means, seed),
         tables=_by_table(data, tables, terms, seed),
+        fitted_jobs=frozenset(job for table in tables for item in table.items for job in item.jobs),
     )
 
 
@@ -167,6 +180,12 @@ def value_of(score: Score, values: Mapping[str, float], modality: str = "") -> t
             warnings.append(place)
         total += term.of(value)
     return total, warnings
+
+
+def _protocol(tables: Sequence[Observations], proxy: str) -> str:
+    """The one protocol by which the proxy was measured in all tables, or ""."""
+    protocols = {predictor.protocol for table in tables for predictor in table.predictors if predictor.name == proxy}
+    return protocols.pop() if len(protocols) == 1 else ""
 
 
 def _together(tables: Sequence[Observations]) -> _Table:
