@@ -358,6 +358,7 @@ def _rate_distortion(argv: list[str]) -> None:
 RULES: list[tuple[str, Callable[[list[str]], None]]] = [
     (r"latentbench (leaderboard|bd-rate|plot) runs/rate-distortion\b", _rate_distortion),
     (r"latentbench \w+ (runs/)?tutorial", _tutorial),
+    (r"latentbench leaderboard runs/candidates --score ", _scored),
     (r"latentbench (plan|leaderboard|plot|gallery|list|doctor|statistics|publish)\b", _as_is),
     (r"latentbench report\b", _reported),
     (r"latentbench calibrate \S+\.csv ", _calibrated),

@@ -66,6 +66,7 @@ class Score:
 
     `families` is the skill on families left out, `tables` by table the skill of a score fitted on the other tables.
     `fitted_jobs` are the jobs that made the tokenizers that it was fitted on; empty where the tables did not name them.
+    `margins` are by pair of families what `stopping.pair_margins` gives, empty where nobody asked for them.
     """
 
     intercept: float
@@ -77,6 +78,7 @@ class Score:
     families: Skill
     tables: Mapping[str, Skill]
     fitted_jobs: frozenset[str] = frozenset()
+    margins: tuple[float, ...] = ()
 
     @property
     def has_skill(self) -> bool:
@@ -98,7 +100,7 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Table:
+class ScoreTable:
     """All rows of all tables: proxies (n, p), standardised outcome (n,), family and table of each as numbers."""
 
     names: tuple[str, ...]
@@ -119,7 +121,7 @@ def fit_score(tables: Sequence[Observations], *, terms: int = 2, seed: int = 0) 
     decided by the error on left-out families of the rows that the score is fitted on. Raises UserError for fewer than
     four families, or where no proxy is common to all rows.
     """
-    data = _together(tables)
+    data = together(tables)
     if len(np.unique(data.family)) < _LEAST_FAMILIES:
         raise UserError(
             f"a score is tested on families that it has not seen, and needs {_LEAST_FAMILIES} of them; there are "
@@ -127,7 +129,7 @@ def fit_score(tables: Sequence[Observations], *, terms: int = 2, seed: int = 0) 
         )
     everything = np.arange(len(data.y))
     guesses, means = _left_out(data, data.family, everything, terms)
-    chosen, intercept, weights, centre, spread = _fit(data, everything, terms)
+    chosen, intercept, weights, centre, spread = fit_terms(data, everything, terms)
     low, high = data.raw.min(0), data.raw.max(0)
     return Score(
         intercept=intercept,
@@ -188,7 +190,8 @@ def _protocol(tables: Sequence[Observations], proxy: str) -> str:
     return protocols.pop() if len(protocols) == 1 else ""
 
 
-def _together(tables: Sequence[Observations]) -> _Table:
+def together(tables: Sequence[Observations]) -> ScoreTable:
+    """The rows of all tables with the proxies that all of them have. Raises UserError where there is none."""
     names = [p.name for p in tables[0].predictors if not p.baseline]
     items = [(number, table, item) for number, table in enumerate(tables) for item in table.items]
     names = [name for name in names if all(name in item.values for _, _, item in items)]
@@ -209,7 +212,7 @@ def _together(tables: Sequence[Observations]) -> _Table:
         outcomes += [sign * (np.array(item.outcome) - means.mean()) / deviation for item in table.items]
     keys = [(item.family if table.families > 1 else item.name) for _, table, item in items]
     labels = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-    return _Table(
+    return ScoreTable(
         names=tuple(names),
         logarithm=logarithm,
         raw=raw,
@@ -230,7 +233,7 @@ def _solve(x: Array, y: Array) -> tuple[float, Array, Array, Array]:
     return float(y.mean()), weights, centre, spread
 
 
-def _errors(data: _Table, rows: NDArray[np.intp], columns: Sequence[int]) -> Array:
+def _errors(data: ScoreTable, rows: NDArray[np.intp], columns: Sequence[int]) -> Array:
     """The squared errors (n,) of a fit on the given columns, each row's by the other families' fit."""
     errors = np.empty(len(rows))
     x, y, family = data.x[rows][:, np.array(columns, dtype=np.intp)], data.y[rows], data.family[rows]
@@ -244,7 +247,7 @@ def _errors(data: _Table, rows: NDArray[np.intp], columns: Sequence[int]) -> Arr
     return errors
 
 
-def _fit(data: _Table, rows: NDArray[np.intp], terms: int) -> tuple[list[int], float, Array, Array, Array]:
+def fit_terms(data: ScoreTable, rows: NDArray[np.intp], terms: int) -> tuple[list[int], float, Array, Array, Array]:
     """Forward selection, as far as the error on left-out families falls for certain: by Student's t over families,
     whose rows share their noise, corrected for the proxies that were tried."""
     path: list[int] = []
@@ -268,18 +271,18 @@ def _is_certain(before: Array, after: Array, family: NDArray[np.intp], *, tried:
     return bool(means.mean() > stdtrit(len(means) - 1, 1 - _LEVEL / tried) * error)
 
 
-def _left_out(data: _Table, groups: NDArray[np.intp], rows: NDArray[np.intp], terms: int) -> tuple[Array, Array]:
+def _left_out(data: ScoreTable, groups: NDArray[np.intp], rows: NDArray[np.intp], terms: int) -> tuple[Array, Array]:
     """Each row's score by a fit, proxies chosen anew, on the rows of the other groups; and the mean of these."""
     guesses, means = np.empty(len(rows)), np.empty(len(rows))
     for label in np.unique(groups[rows]):
         inside = groups[rows] == label
-        chosen, intercept, weights, centre, spread = _fit(data, rows[~inside], terms)
+        chosen, intercept, weights, centre, spread = fit_terms(data, rows[~inside], terms)
         guesses[inside] = intercept + ((data.x[np.ix_(rows[inside], chosen)] - centre) / spread) @ weights
         means[inside] = data.y[rows[~inside]].mean()
     return guesses, means
 
 
-def _skill(data: _Table, rows: NDArray[np.intp], guesses: Array, means: Array, seed: int) -> Skill:
+def _skill(data: ScoreTable, rows: NDArray[np.intp], guesses: Array, means: Array, seed: int) -> Skill:
     y = data.y[rows]
     around = Rows(
         x=guesses, outcomes=[data.outcomes[i] for i in rows], family=data.family[rows], place=np.arange(len(rows))
@@ -289,7 +292,7 @@ def _skill(data: _Table, rows: NDArray[np.intp], guesses: Array, means: Array, s
     return Skill(n=len(rows), explained=explained, spearman=order)
 
 
-def _by_table(data: _Table, tables: Sequence[Observations], terms: int, seed: int) -> dict[str, Skill]:
+def _by_table(data: ScoreTable, tables: Sequence[Observations], terms: int, seed: int) -> dict[str, Skill]:
     if len(tables) < 2:
         return {}
     everything = np.arange(len(data.y))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -32,6 +33,7 @@ def to_json(score: Score, tables: Sequence[Observations]) -> str:
             "families left out": _skill(score.families),
             "tables left out": {name: _skill(skill) for name, skill in score.tables.items()},
         },
+        "margins": [margin if math.isfinite(margin) else None for margin in score.margins],
         "fitted on": [
             {
                 "table": table.title,
@@ -72,6 +74,7 @@ def from_json(path: Path) -> Score:
             families=_read_skill(tested["families left out"]),
             tables={name: _read_skill(skill) for name, skill in tested["tables left out"].items()},
             fitted_jobs=frozenset(str(job) for row in plain["fitted on"] for job in row.get("jobs", ())),
+            margins=tuple(math.inf if margin is None else float(margin) for margin in plain.get("margins", ())),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: a damaged score: {type(error).__name__}: {error}") from error
