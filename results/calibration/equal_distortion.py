@@ -18,7 +18,7 @@ def bits_at_equal_psnr(groups: Sequence[Group]) -> list[dict[int, float]]:
 
     A prior's exact bits of the codes, and (P - PSNR) log2(10)/20: the rate ½ log2(MSE/D) at which what the decoder
     leaves, coded as white Gaussian noise, comes down to the squared error D of the best. No residual of that MSE needs
-    more (Cover and Thomas 2006, theorem 10.3.3 and problem 10.8).
+    more (Cover and Thomas 2006, theorem 10.3.2 and problem 10.8).
     """
     both = [(group.values(BITS), group.values(PSNR)) for group in groups]
     means = [sum(psnr.values()) / len(psnr) for bits, psnr in both if bits and psnr]

@@ -54,5 +54,5 @@ def test_it_is_an_outcome_by_name(runs: Path) -> None:
 
 
 def test_runs_without_codes_are_told(runs: Path) -> None:
-    with pytest.raises(UserError, match="three cells with nll_bits_per_element .of priors of codes. and psnr"):
+    with pytest.raises(UserError, match=r"three cells with nll_bits_per_element \(of priors of codes\) and psnr"):
         read_runs([runs], outcome="bits_at_equal_psnr")

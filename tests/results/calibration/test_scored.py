@@ -17,6 +17,7 @@ from latentbench.results.errors import UserError
 from latentbench.results.groups import aggregate
 from latentbench.results.leaderboard import leaderboard
 from latentbench.results.record import Record
+from latentbench.results.report.model import model
 from latentbench.results.rows import rows
 from latentbench.results.store import Store
 from latentbench.results.tables import tables
@@ -103,6 +104,14 @@ def test_rows_that_it_was_fitted_on_are_named(runs: Path, capsys: pytest.Capture
     assert "| kl-vae (channels=2) | 0.025 | the score was fitted on it |" in capsys.readouterr().out
     unnamed = score_file(runs.parent, jobs=())
     assert "lines here may be among those fitted" in with_score(rows([runs]), unnamed)[0].metrics[NAME].protocol
+
+
+def test_the_reports_page_has_it_too(runs: Path) -> None:
+    file = score_file(runs.parent, jobs=("tokenizer/kl-vae-2-0", "tokenizer/kl-vae-2-1"))
+    known = model(with_score(rows([runs]), file))
+    first = next(line for line in known.lines if line.name == "kl-vae channels=2")
+    assert first.plain["cells"][NAME][0] == pytest.approx(0.025)
+    assert any("the score was fitted on it" in note for note in known.sections[0].plain["notes"])
 
 
 def test_other_protocols_are_doubted(runs: Path) -> None:
