@@ -21,6 +21,7 @@ from .levels import Correlation, Rows, correlate, resample
 from .observations import Observations
 
 FORMAT = 1
+FAR = "far from what was fitted"
 _RIDGE = 0.5  # of a row: rows are few, and proxies go together
 _LEAST_FAMILIES = 4
 _TINY = 1e-9  # of the outcome's variance
@@ -175,9 +176,9 @@ def value_of(score: Score, values: Mapping[str, float], modality: str = "") -> t
             return None, [f"{term.proxy} is {'missing' if value is None else value}"]
         low, at, high = ((math.log(v) if term.logarithm else v) for v in (term.low, value, term.high))
         beyond = max(low - at, at - high, 0.0)
-        place = f"{term.proxy} = {value:.4g} lies outside {term.low:.4g} to {term.high:.4g}"
+        place = f"{term.proxy} lies outside {term.low:.4g} to {term.high:.4g}"
         if beyond > high - low:
-            return None, [f"{place}, far from what was fitted"]
+            return None, [f"{place}, {FAR}"]
         if beyond > 0:
             warnings.append(place)
         total += term.of(value)

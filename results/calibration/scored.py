@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from ..metric import NORMAL, Metric
 from ..rows import Row, is_number
 from .admission import best_closed_forms
 from .run_records import BEST, tokenizer_job
-from .score import Score, Term, value_of
+from .score import FAR, Score, Term, value_of
 from .score_file import from_json, verdict
 from .text import shown
 
@@ -24,11 +25,14 @@ def with_score(table: Sequence[Row], file: Path) -> list[Row]:
     doubted of a row's, or why it has none.
 
     It has no direction, so that nothing is ranked by it, where the score has shown no skill on families left out.
+    Where one seed of a line is withheld for its distance from what was fitted, all are: the rest would be a choice.
     Raises UserError for a file that is no score, one without terms, and where no row has a score.
     """
     score = usable_score(file)
     protocol = described(score)
     result = [_scored(row, score, protocol) for row in table]
+    far = {_line(row): reasons for row in result if FAR in (reasons := row[doubts_column(SCORE)] or "")}
+    result = [_withheld(row, far[_line(row)]) if _line(row) in far else row for row in result]
     if not any(row.metrics[SCORE].value is not None for row in result):
         reasons = next((str(reasons) for row in result if (reasons := row[doubts_column(SCORE)])), "no cells")
         raise UserError(f"{file}: no tokenizer has a score: {reasons}")
@@ -84,6 +88,18 @@ def _scored(row: Row, score: Score, protocol: str) -> Row:
         compared="table",
     )
     columns = {**row.columns, doubts_column(SCORE): "; ".join(doubts) or None}
+    return replace(row, columns=columns, metrics={**row.metrics, SCORE: metric})
+
+
+def _line(row: Row) -> tuple[str, ...]:
+    """What the row's other seeds share with it."""
+    names = ("source", "suite", "dataset", "modality", "recipe", "label")
+    return (*(str(row[name]) for name in names), json.dumps(row["axes"], sort_keys=True))
+
+
+def _withheld(row: Row, reasons: str) -> Row:
+    metric = replace(row.metrics[SCORE], value=None, se=None, interval=None)
+    columns = {**row.columns, doubts_column(SCORE): reasons}
     return replace(row, columns=columns, metrics={**row.metrics, SCORE: metric})
 
 
