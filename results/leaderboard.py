@@ -250,9 +250,9 @@ def _flat(
 ) -> str:
     known = column_names(chosen)
     if sort is not None:
-        if sort.removeprefix("-") == SCORE and len(tables := split(aggregate(chosen))) > 1:
+        if sort.removeprefix("-") == SCORE and len(parts := split(aggregate(chosen))) > 1:
             raise UserError(
-                f"--sort {SCORE}: a score orders the tokenizers of one table, and here are {len(tables)}; keep one "
+                f"--sort {SCORE}: a score orders the tokenizers of one table, and here are {len(parts)}; keep one "
                 "with --where, as in dataset=photos"
             )
         chosen = _sorted(chosen, sort, known)

@@ -51,10 +51,10 @@ def read_runs(
     """The observations of the runs in `dirs`: tables by suite and data set.
 
     `outcome` is a metric, or `mean_rank`, the mean over all gFD nets of a cell's rank in its seed, or
-    `bits_at_equal_psnr` (see `equal_distortion`); None takes the
-    logarithm of the gFD that leads the leaderboard, and where there are several nets the mean rank too. `family` is
-    a column (default: the label). Of a gFD, cells whose prior does not lie clearly below the best one in closed
-    form are left out (`admission`), unless `admit` is "all". Proxies are by default the metrics about latents,
+    `bits_at_equal_psnr` (see `equal_distortion`); None takes the logarithm of the gFD that leads the leaderboard, and
+    where there are several nets the mean rank too. `family` is a column (default: the label). Of a gFD, cells whose
+    prior does not lie clearly below the best one in closed form are left out (`admission`), unless `admit` is "all".
+    Proxies are by default the metrics about latents,
     baselines rate, size and distortion. Raises UserError for unknown columns, and where no table has three cells
     with the outcome.
     """
@@ -169,7 +169,6 @@ def _observations(
     logarithm = logarithm and outcome not in DERIVED and all(v > 0 for values in by_seed for v in values.values())
     columns = _columns(groups, outcome)
     named = {*(proxies or ()), *(baselines or ())}
-    columns = [n for n in columns if n != SCORE]  # it may be fitted to these very rows
     pool = [
         n for n in columns if n in _FACTS or _about_latents(groups, n) or matches(n, named) or _is_distortion(groups, n)
     ]
@@ -192,14 +191,11 @@ def _observations(
                 family=_family(group, family),
                 outcome=results,
                 values=values,
-                jobs=tuple(dict.fromkeys(job for row in group.rows if (job := tokenizer_job(row)))),
+                jobs=_tokenizer_jobs(group),
             )
         )
     predictors = [
-        *(
-            Predictor(name=name, direction=_direction(groups, name), protocol=_protocol(groups, name))
-            for name in chosen
-        ),
+        *(Predictor(name=n, direction=_direction(groups, n), protocol=_protocol(groups, n)) for n in chosen),
         *(Predictor(name=name, direction="none", baseline=True) for name in dull),
     ]
     if with_family_mean(items):
@@ -220,6 +216,10 @@ def _observations(
 def tokenizer_job(row: Row) -> str:
     """The id of the job that made the row's tokenizer, scrambled where it is; "" for none."""
     return row.jobs.get("scramble") or row.jobs.get("tokenizer", "")
+
+
+def _tokenizer_jobs(group: Group) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(job for row in group.rows if (job := tokenizer_job(row))))
 
 
 def _protocol(groups: Sequence[Group], name: str) -> str:
@@ -243,7 +243,8 @@ def closed_form_values(group: Group) -> dict[str, float]:
 
 def _columns(groups: Sequence[Group], outcome: str) -> list[str]:
     table = [row for group in groups for row in group.rows]
-    names = [name for name in column_names(table) if not name.endswith("_se") and name != outcome]
+    # A score may be fitted to these very rows.
+    names = [name for name in column_names(table) if not name.endswith("_se") and name not in (outcome, SCORE)]
     return [name for name in names if any(is_number(row.get(name)) for row in table)]
 
 
