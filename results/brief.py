@@ -7,7 +7,7 @@ from typing import Any
 
 from .columns import depends_on_count
 from .groups import Group, Ranking, detail, measurements
-from .notes import ARROWS, gate_notes, marks_notes, preset_notes, unfinished_notes
+from .notes import ARROWS, doubts_notes, gate_notes, marks_notes, preset_notes, unfinished_notes
 
 
 def brief_notes(
@@ -16,6 +16,7 @@ def brief_notes(
     front: Sequence[str],
     common: Mapping[str, Any],
     forbidden: Sequence[str],
+    metrics: Sequence[str],
 ) -> list[str]:
     """What a reader needs of this table alone: what all lines share, what ranks it and what may not, its front, what
     has not finished."""
@@ -30,7 +31,8 @@ def brief_notes(
         result.append(f"●: on the Pareto front of {' and '.join(front)}.")
     if forbidden:
         result.append(f"Without a rank and a best: {', '.join(forbidden)}.")
-    return [*result, *marks_notes(groups), *gate_notes(groups, compared), *unfinished_notes(groups)]
+    of_lines = [*doubts_notes(groups, metrics), *marks_notes(groups), *gate_notes(groups, compared)]
+    return [*result, *of_lines, *unfinished_notes(groups)]
 
 
 def footnotes(groups: Sequence[Group], metrics: Sequence[str], forbidden: Mapping[str, str]) -> dict[str, str]:

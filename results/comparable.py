@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from .groups import Group, detail
 from .metric import Role, Scope
 
+SCORE = "modelability_score"  # in deviations from a table's mean: it orders the tokenizers of one table
 _BECAUSE: dict[Scope, str] = {
     "shape": "it depends on the shape of the latents, which differs between lines",
     "tokenizer": "it is measured on the latents of each tokenizer, and the tokenizers differ",

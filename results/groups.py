@@ -73,6 +73,11 @@ class Group:
         values = [row.get(name) for row in self.rows]
         return values[0] if all(value == values[0] for value in values) else None
 
+    def doubts(self, metric: str) -> tuple[str, ...]:
+        """What its rows say is to be doubted of their values of the metric, or why they have none."""
+        told = [row.get(doubts_column(metric)) for row in self.rows]
+        return tuple(dict.fromkeys(str(text) for text in told if text))
+
     def entry(self, metric: str) -> Entry:
         """The metric over the seeds, with what reads its values by sample; where seeds say nothing of its uncertainty
         (there is one, or they change nothing), with the interval inside its run (or 1.96 standard errors).
@@ -119,6 +124,11 @@ class Group:
         """The metric's mean over the seeds with its 95 % interval; None without a value."""
         entry = self.entry(metric)
         return entry.estimate if entry.values else None
+
+
+def doubts_column(metric: str) -> str:
+    """The column with what is to be doubted of a row's value of the metric; rows have it where there may be doubts."""
+    return f"{metric}_doubts"
 
 
 def aggregate(rows: Sequence[Row]) -> list[Group]:

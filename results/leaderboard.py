@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from .activity import last_log
 from .columns import front_axes, matching
+from .comparable import SCORE
 from .compare import comparison
 from .display import files_line
 from .errors import UserError, unknown
@@ -26,6 +27,7 @@ from .tables import Notes, Table, tables
 if TYPE_CHECKING:
     from rich.console import Console
 
+_NO_DOUBTS = "--pivot sets a grid, in which a score's doubts have no room: leave out --score"
 # Up to this many logs of failed jobs are named below a table.
 _LOGS = 3
 
@@ -45,12 +47,17 @@ def leaderboard(
     suite: str | None = None,
     notes: str | None = None,
     latex_columns: int = 1,
+    score: Path | None = None,
 ) -> str:
-    """The leaderboard of the output folders `dirs` (or of one `suite` there) as text: see `render`. Raises UserError
-    on any bad input."""
-    table = _of(rows(dirs), suite)
+    """The leaderboard of the output folders `dirs` (or of one `suite` there) as text: see `render`.
+
+    With a `score`, a file that `calibrate --fit-score` wrote, lines have the column `modelability_score`. Raises
+    UserError on any bad input.
+    """
+    if pivot is not None and score is not None:
+        raise UserError(_NO_DOUBTS)
     return render(
-        table,
+        _read(dirs, suite, score),
         format=format,
         sort=sort,
         where=where,
@@ -76,6 +83,7 @@ def show(
     pivot: str | Sequence[str] | None = None,
     suite: str | None = None,
     notes: str | None = None,
+    score: Path | None = None,
 ) -> None:
     """Print the tables of the output folders `dirs` (or of one `suite` there) on a terminal, as wide as
     it is: see `render`.
@@ -83,9 +91,11 @@ def show(
     Unless they are `wide` or `columns` are named, tables have the columns that decide, as many as fit. Notes are short
     unless tables are `wide`.
     """
+    if pivot is not None and score is not None:
+        raise UserError(_NO_DOUBTS)
     from .terminal import terminal  # needs Rich, which takes a while to be imported
 
-    drawn = _tables(_selected(_of(rows(dirs), suite), where), sort, columns, pareto, group, pivot)
+    drawn = _tables(_selected(_read(dirs, suite, score), where), sort, columns, pareto, group, pivot)
     whole = wide or columns is not None
     console.print(
         *terminal(drawn, width=console.width, whole=whole, notes=_notes(notes, "full" if wide else "short")),
@@ -165,6 +175,15 @@ def _notes(named: str | None, usual: Notes) -> Notes:
     raise unknown("choice of notes", str(named), get_args(Notes), where="--notes")
 
 
+def _read(dirs: Sequence[Path | str], suite: str | None, score: Path | None) -> list[Row]:
+    table = _of(rows(dirs), suite)
+    if score is None:
+        return table
+    from .calibration.scored import with_score  # it imports scipy, which no other table needs
+
+    return with_score(table, score)
+
+
 def _of(table: Sequence[Row], suite: str | None) -> list[Row]:
     """The suite's rows, by equality: any text may be a name, and not every one can be a filter's value."""
     return [row for row in table if suite is None or row.get("suite") == suite]
@@ -232,6 +251,11 @@ def _flat(
 ) -> str:
     known = column_names(chosen)
     if sort is not None:
+        if sort.removeprefix("-") == SCORE and len(parts := split(aggregate(chosen))) > 1:
+            raise UserError(
+                f"--sort {SCORE}: a score orders the tokenizers of one table, and here are {len(parts)}; keep one "
+                "with --where, as in dataset=photos"
+            )
         chosen = _sorted(chosen, sort, known)
     if axes is not None:
         chosen = _marked(chosen, axes, known)

@@ -13,6 +13,7 @@ from .pairwise import MOST
 from .statistics import alike
 
 ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
+DOUBT = "†"  # behind a value that is to be doubted
 
 # Up to this many pairs are listed one by one, and up to this many groups of lines that are alike.
 _PAIRS = 10
@@ -66,6 +67,7 @@ def notes(
     result += [f"{name}: {fact}." for name, fact in _FACTS.items() if name in metrics]
     if mixed:
         result.append(f"Left out, since their protocols differ between lines: {', '.join(mixed)}; see --format json.")
+    result += doubts_notes(groups, metrics)
     result += marks_notes(groups)
     result += gate_notes(groups, compared)
     result += unfinished_notes(groups)
@@ -230,6 +232,20 @@ def _estimates(groups: Sequence[Group], rate: str) -> str:
     shared = f"; {ends.pop()}" if len(ends) == 1 else ""  # as the split is
     parts = [f"{_ranges(places)} {protocol.removesuffix(shared)}" for protocol, places in lines.items()]
     return "; ".join(parts) + shared
+
+
+def doubts_notes(groups: Sequence[Group], metrics: Sequence[str]) -> list[str]:
+    """What is to be doubted of values that stand with a mark, and why others are withheld, with their lines."""
+    result = []
+    for name in metrics:
+        lines: dict[str, list[int]] = {}
+        for number, group in enumerate(groups):
+            for text in group.doubts(name):
+                lines.setdefault(text, []).append(number)
+        told = "; ".join(f"{_ranges(places)}: {text}" for text, places in lines.items())
+        if told:
+            result.append(f"{name}, {DOUBT} or withheld: {told}.")
+    return result
 
 
 def marks_notes(groups: Sequence[Group]) -> list[str]:

@@ -26,7 +26,7 @@ from .groups import (
 )
 from .headings import heading
 from .metric import Direction
-from .notes import intervals_note, notes
+from .notes import DOUBT, intervals_note, notes
 from .pairwise import compare
 from .rows import Row, axis_column, is_number, metric_names
 from .statistics import pareto
@@ -193,7 +193,7 @@ def _table(
         common=common,
         ranked_by=first,
         notes=tuple(below),
-        brief=tuple(brief_notes(groups, compared, axes, common, [*forbidden])),
+        brief=tuple(brief_notes(groups, compared, axes, common, [*forbidden], shown)),
         legend=intervals_note(groups, shown),
         footnotes=footnotes(groups, shown, forbidden),
     )
@@ -262,11 +262,17 @@ def _column(
     cells = []
     of_priors = known is not None and known.role in OF_PRIORS
     for i, estimate in enumerate(estimates):
+        doubted = bool(groups[i].doubts(name))
         if estimate is None:
-            cells.append(TableCell(text="–†" if of_priors and groups[i].without_prior else "–"))
+            no_prior = of_priors and groups[i].without_prior
+            cells.append(TableCell(text="withheld" if doubted else "–†" if no_prior else "–"))
             continue
         text, margin = measured(estimate.value, estimate.half)
-        cells.append(TableCell(text=text, margin=margin, value=estimate.value, half=estimate.half, best=i in best))
+        if doubted:
+            text, margin = f"{text}{'±' if margin else ''}{margin}{DOUBT}", ""  # no terminal may shorten it to less
+            cells.append(TableCell(text=text, value=estimate.value, best=i in best))
+        else:
+            cells.append(TableCell(text=text, margin=margin, value=estimate.value, half=estimate.half, best=i in best))
     return column, cells, bool(best) or not marked
 
 

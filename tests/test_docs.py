@@ -362,6 +362,7 @@ RULES: list[tuple[str, Callable[[list[str]], None]]] = [
     (r"latentbench (leaderboard|bd-rate|plot) runs/rate-distortion\b", _rate_distortion),
     (r"latentbench \w+ (runs/)?(tutorial|beeps|moving|mine)\b", _tutorial),
     (r"latentbench check python:mine\.py:", _as_is),
+    (r"latentbench leaderboard runs/candidates --score ", _scored),
     (r"latentbench (plan|leaderboard|plot|gallery|list|doctor|statistics|publish)\b", _as_is),
     (r"latentbench report\b", _reported),
     (r"latentbench calibrate \S+\.csv ", _calibrated),

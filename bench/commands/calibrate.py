@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from .options import names, positive, where_option
@@ -85,6 +86,7 @@ def _fit_score(arguments: argparse.Namespace) -> int:
     from ...results.calibration.command import observations, of_one_outcome
     from ...results.calibration.score import fit_score
     from ...results.calibration.score_file import summary, to_json
+    from ...results.calibration.stopping import pair_margins
     from ...results.errors import UserError
 
     if arguments.pairs or arguments.plot is not None or arguments.format is not None:
@@ -92,6 +94,7 @@ def _fit_score(arguments: argparse.Namespace) -> int:
     tables = observations(arguments.sources, **{name: getattr(arguments, name) for name in _OPTIONS})
     first = of_one_outcome(tables)
     score = fit_score(first, terms=arguments.terms)
+    score = replace(score, margins=pair_margins(first, terms=arguments.terms) if score.terms else ())
     try:
         arguments.fit_score.write_text(to_json(score, first))
     except OSError as error:

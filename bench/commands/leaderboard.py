@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .options import dirs_argument, where_option
+from .options import dirs_argument, score_option, where_option
 from .output import show_comparison, show_tables
 
 HELP = "tables from finished runs"
@@ -41,6 +41,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         default=1,
         help="columns of the paper's page: a table is as wide as one (default: 1)",
     )
+    score_option(command)
     command.add_argument("--pareto", metavar="A,B", help="the two columns of the Pareto front that is marked")
 
 
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.compare:
         show_comparison(arguments)
         return 0
-    names = ("format", "sort", "where", "columns", "pareto", "group", "pivot", "notes")
+    names = ("format", "sort", "where", "columns", "pareto", "group", "pivot", "notes", "score")
     options = {name: getattr(arguments, name) for name in names}
     show_tables(arguments.dirs, wide=arguments.wide, latex_columns=arguments.latex_columns, **options)
     return 0

@@ -45,6 +45,16 @@ def where_option(command: argparse.ArgumentParser) -> None:
     )
 
 
+def score_option(command: argparse.ArgumentParser) -> None:
+    """A fitted score beside what was measured."""
+    command.add_argument(
+        "--score",
+        metavar="SCORE.json",
+        type=Path,
+        help="add the column modelability_score, by a score that `calibrate --fit-score` wrote",
+    )
+
+
 def device_options(command: argparse.ArgumentParser) -> None:
     """Where jobs run on this machine."""
     command.add_argument("--devices", default="auto", help="auto, cpu, cuda, or cuda:0,1 (default: auto)")

@@ -47,7 +47,7 @@ def show_comparison(arguments: argparse.Namespace) -> None:
     from ...results.leaderboard import compare, typeset
     from ...results.terminal import terminal
 
-    refused = [name for name in ("sort", "pareto", "group", "pivot") if getattr(arguments, name) is not None]
+    refused = [name for name in ("sort", "pareto", "group", "pivot", "score") if getattr(arguments, name) is not None]
     if len(arguments.dirs) != 2 or refused or arguments.format in ("csv", "json"):
         why = f"is given {len(arguments.dirs)} folders" if len(arguments.dirs) != 2 else "has tables of its own"
         hint = f", without --{refused[0]}" if refused else ""

@@ -6,7 +6,7 @@ import argparse
 import math
 from pathlib import Path
 
-from .options import dirs_argument, where_option
+from .options import dirs_argument, score_option, where_option
 
 HELP = "one page of finished runs to explore, offline: charts, tables, pictures, sounds"
 
@@ -22,6 +22,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="a folder, or one file that holds everything (default: report)",
     )
     where_option(command)
+    score_option(command)
     command.add_argument(
         "--media",
         metavar="MIB",
@@ -45,5 +46,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Run it; returns the exit code."""
     from ...results.report.build import report
 
-    print(report(arguments.dirs, out=arguments.out, where=arguments.where, media=arguments.media))
+    options = {name: getattr(arguments, name) for name in ("out", "where", "media", "score")}
+    print(report(arguments.dirs, **options))
     return 0

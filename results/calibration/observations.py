@@ -45,12 +45,14 @@ FAMILY_MEAN = "family_mean"
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """One tokenizer: its family, its outcome by seed, and its value of each predictor (the mean over seeds)."""
+    """One tokenizer: its family, its outcome by seed, its value of each predictor (the mean over seeds), and the jobs
+    that made it, where records tell."""
 
     name: str
     family: str
     outcome: tuple[float, ...]
     values: Mapping[str, float]
+    jobs: tuple[str, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -62,7 +64,7 @@ class Observation:
 class Predictor:
     """A number that may predict the outcome: which way is said to be better, whether it is one of the dull ones, and
     what one tokenizer's value cost, as far as known: seconds, and training FLOPs as a share of the full prior's. A
-    `pair` is of two proxies."""
+    `pair` is of two proxies. `protocol` is how all tokenizers' values were measured, "" where that is not known."""
 
     name: str
     direction: Direction = "none"
@@ -70,6 +72,7 @@ class Predictor:
     seconds: float | None = None
     share_of_flops: float | None = None
     pair: bool = False
+    protocol: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,29 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..comparable import SCORE
 from ..display import printable
-from ..errors import UserError
 from ..filters import select
 from ..groups import Group, aggregate, split
 from ..rows import rows
-from .run_records import cell_name, closed_form_values
-from .score import Score, value_of
-from .score_file import from_json, verdict
+from .run_records import cell_name
+from .score_file import verdict
+from .scored import described, usable_score, with_score
 
 
 def ranking(score: Path, dirs: Sequence[Path], *, where: Sequence[str] = (), best: int = 3) -> list[str]:
-    """Lines of Markdown: by suite and data set the tokenizers, the best score first, with what is to be doubted; those
-    whose score is withheld come last. The first `best` are marked. Raises UserError where no cell has a score."""
-    fitted = from_json(score)
-    if not fitted.terms:
-        raise UserError(f"{score}: {verdict(fitted)}")
-    tables = split(aggregate(select(rows(dirs), list(where))))
-    if not any(_value(fitted, group)[0] is not None for table in tables for group in table):
-        reasons = next(
-            (reason for table in tables for group in table for reason in _value(fitted, group)[1]), "no cells"
-        )
-        raise UserError(f"no tokenizer has a score: {reasons}")
-    lines = [verdict(fitted), ""]
+    """Lines of Markdown: by suite and data set the tokenizers, the best score first, with what is to be doubted (that
+    the score was fitted on it too); those whose score is withheld come last. The first `best` are marked. Raises
+    UserError where no cell has a score."""
+    fitted = usable_score(score)
+    tables = split(aggregate(with_score(select(rows(dirs), list(where)), score)))
+    lines = [verdict(fitted), "", f"Score: {printable(described(fitted))}.", ""]
     for table in tables:
         first = table[0]
         lines += [
@@ -36,16 +30,15 @@ def ranking(score: Path, dirs: Sequence[Path], *, where: Sequence[str] = (), bes
             "| full prior | tokenizer | score (lower is better) | |",
             "| --- | --- | ---: | --- |",
         ]
-        scored = [(group, *_value(fitted, group)) for group in table]
-        scored.sort(key=lambda entry: (entry[1] is None, entry[1] or 0.0))
-        for place, (group, value, doubts) in enumerate(scored):
+        for place, group in enumerate(sorted(table, key=_order)):
+            value = group.mean(SCORE)
             mark = "yes" if place < best and value is not None else ""
             number = "withheld" if value is None else f"{value:.3g}"
-            lines.append(f"| {mark} | {printable(cell_name(group))} | {number} | {'; '.join(doubts)} |")
+            lines.append(f"| {mark} | {printable(cell_name(group))} | {number} | {'; '.join(group.doubts(SCORE))} |")
         lines.append("")
     return lines[:-1]
 
 
-def _value(score: Score, group: Group) -> tuple[float | None, list[str]]:
-    own = {term.proxy: value for term in score.terms if (value := group.mean(term.proxy)) is not None}
-    return value_of(score, closed_form_values(group) | own, str(group.modality))
+def _order(group: Group) -> tuple[bool, float]:
+    value = group.mean(SCORE)
+    return value is None, value or 0.0

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..comparable import SCORE
 from ..errors import UserError, unknown
 from ..filters import select
-from ..groups import Group, aggregate, check_protocols, direction_of, split
+from ..groups import Group, aggregate, check_protocols, direction_of, protocols_of, split
 from ..metric import Direction
 from ..rows import Row, column_names, is_number, metric_names, rows
 from ..store import Store
 from .admission import Admission, admission, best_closed_forms, is_trained_distance
+from .equal_distortion import BITS, BITS_AT_EQUAL_PSNR, PSNR, bits_at_equal_psnr
 from .observations import (
     FAMILY_MEAN,
     Observation,
@@ -52,10 +54,11 @@ def read_runs(
 ) -> list[Observations]:
     """The observations of the runs in `dirs`: tables by suite and data set.
 
-    `outcome` is a metric, or `mean_rank`, the mean over all gFD nets of a cell's rank in its seed; None takes the
-    logarithm of the gFD that leads the leaderboard, and where there are several nets the mean rank too. `family` is
-    a column (default: the label). Of a gFD, cells whose prior does not lie clearly below the best one in closed
-    form are left out (`admission`), unless `admit` is "all". Proxies are by default the metrics about latents,
+    `outcome` is a metric, or `mean_rank`, the mean over all gFD nets of a cell's rank in its seed, or
+    `bits_at_equal_psnr` (see `equal_distortion`); None takes the logarithm of the gFD that leads the leaderboard, and
+    where there are several nets the mean rank too. `family` is a column (default: the label). Of a gFD, cells whose
+    prior does not lie clearly below the best one in closed form are left out (`admission`), unless `admit` is "all".
+    Proxies are by default the metrics about latents,
     baselines rate, size and distortion. Raises UserError for unknown columns, and where no table has three cells
     with the outcome.
     """
@@ -77,10 +80,10 @@ def observe(
 ) -> list[Observations]:
     """The observations of rows that have been read: see `read_runs`."""
     known = column_names(table)
-    named = [("--outcome", outcome)] if outcome != MEAN_RANK else []
+    named = [("--outcome", outcome)] if outcome not in DERIVED else []
     for option, name in (*named, ("--family", family), *(("--given", name) for name in fixed)):
         if name is not None and name not in known:
-            raise unknown("column", name, [*known, MEAN_RANK], where=option)
+            raise unknown("column", name, [*known, *DERIVED], where=option)
     results: list[Observations] = []
     censored = 0
     skipped: list[str] = []
@@ -89,11 +92,12 @@ def observe(
         if not names:
             skipped.append(f"No table of {_title(groups)}: no cell has a gFD.")
         for name in names:
-            if name != MEAN_RANK:
-                check_protocols(groups, [name] if name in metric_names(r for g in groups for r in g.rows) else [])
+            parts = (BITS, PSNR) if name == BITS_AT_EQUAL_PSNR else (name,)
+            present = metric_names(row for group in groups for row in group.rows)
+            check_protocols(groups, [part for part in parts if part in present])
             judged = _admission(groups, name, admit)
             censored = max(censored, len(judged.censored))
-            outcomes = _mean_ranks(judged.admitted) if name == MEAN_RANK else [g.values(name) for g in judged.admitted]
+            outcomes = _by_seed(judged.admitted, name)
             count = sum(map(bool, outcomes))
             if count < 3:
                 skipped.append(_skipped(groups, name, count, judged))
@@ -104,6 +108,8 @@ def observe(
             results.append(replace(result, notes=(*_verdict(judged), *result.notes)))
     if not results:
         needed = outcome or "a gFD (of the tasks prior and generation)"
+        if outcome == BITS_AT_EQUAL_PSNR:
+            needed = f"{BITS} (of priors of codes) and {PSNR}"
         if censored:
             needed = f"a prior clearly better than the best in closed form (--admit all takes {censored} others too)"
         raise UserError(f"a calibration needs three cells with {needed} on one data set")
@@ -163,8 +169,8 @@ def _observations(
     *,
     logarithm: bool,
 ) -> Observations:
-    direction: Direction = "lower" if outcome == MEAN_RANK else direction_of(groups, outcome)
-    logarithm = logarithm and outcome != MEAN_RANK and all(v > 0 for values in by_seed for v in values.values())
+    direction: Direction = "lower" if outcome in DERIVED else direction_of(groups, outcome)
+    logarithm = logarithm and outcome not in DERIVED and all(v > 0 for values in by_seed for v in values.values())
     columns = _columns(groups, outcome)
     named = {*(proxies or ()), *(baselines or ())}
     pool = [
@@ -183,9 +189,17 @@ def _observations(
         values = {name: value for name in {*chosen, *dull, *fixed} if (value := group.mean(name)) is not None}
         values |= {name: value for name, value in closed.items() if name in (*chosen, *dull)}
         results = tuple(math.log(value) if logarithm else value for value in outcomes.values())
-        items.append(Observation(name=cell_name(group), family=_family(group, family), outcome=results, values=values))
+        items.append(
+            Observation(
+                name=cell_name(group),
+                family=_family(group, family),
+                outcome=results,
+                values=values,
+                jobs=_tokenizer_jobs(group),
+            )
+        )
     predictors = [
-        *(Predictor(name=name, direction=_direction(groups, name)) for name in chosen),
+        *(Predictor(name=n, direction=_direction(groups, n), protocol=_protocol(groups, n)) for n in chosen),
         *(Predictor(name=name, direction="none", baseline=True) for name in dull),
     ]
     if with_family_mean(items):
@@ -207,6 +221,20 @@ def _observations(
     )
 
 
+def tokenizer_job(row: Row) -> str:
+    """The id of the job that made the row's tokenizer, scrambled where it is; "" for none."""
+    return row.jobs.get("scramble") or row.jobs.get("tokenizer", "")
+
+
+def _tokenizer_jobs(group: Group) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(job for row in group.rows if (job := tokenizer_job(row))))
+
+
+def _protocol(groups: Sequence[Group], name: str) -> str:
+    protocols = [*protocols_of(groups, name)]
+    return protocols[0] if len(protocols) == 1 else ""
+
+
 def _direction(groups: Sequence[Group], name: str) -> Direction:
     return "lower" if name.startswith(BEST) else direction_of(groups, name)
 
@@ -223,7 +251,8 @@ def closed_form_values(group: Group) -> dict[str, float]:
 
 def _columns(groups: Sequence[Group], outcome: str) -> list[str]:
     table = [row for group in groups for row in group.rows]
-    names = [name for name in column_names(table) if not name.endswith("_se") and name != outcome]
+    # A score may be fitted to these very rows.
+    names = [name for name in column_names(table) if not name.endswith("_se") and name not in (outcome, SCORE)]
     return [name for name in names if any(is_number(row.get(name)) for row in table)]
 
 
@@ -237,6 +266,12 @@ def _is_distortion(groups: Sequence[Group], name: str) -> bool:
 
 def _role(groups: Sequence[Group], name: str) -> str:
     return next((row.metrics[name].role for g in groups for row in g.rows if name in row.metrics), "")
+
+
+def _by_seed(groups: Sequence[Group], outcome: str) -> list[dict[int, float]]:
+    if outcome in DERIVED:
+        return DERIVED[outcome](groups)
+    return [group.values(outcome) for group in groups]
 
 
 def _mean_ranks(groups: Sequence[Group]) -> list[dict[int, float]]:
@@ -295,3 +330,10 @@ def _with_cost(groups: Sequence[Group], predictors: Iterable[Predictor]) -> list
         return sum(values[name]) / len(values[name]) if name in values else None
 
     return [replace(p, seconds=mean(spent, p.name), share_of_flops=mean(shares, p.name)) for p in predictors]
+
+
+# Outcomes that are made here of what records hold.
+DERIVED: dict[str, Callable[[Sequence[Group]], list[dict[int, float]]]] = {
+    MEAN_RANK: _mean_ranks,
+    BITS_AT_EQUAL_PSNR: bits_at_equal_psnr,
+}

@@ -21,6 +21,7 @@ from .levels import Correlation, Rows, correlate, resample
 from .observations import Observations
 
 FORMAT = 1
+FAR = "far from what was fitted"
 _RIDGE = 0.5  # of a row: rows are few, and proxies go together
 _LEAST_FAMILIES = 4
 _TINY = 1e-9  # of the outcome's variance
@@ -30,7 +31,8 @@ _DRAWS = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
-    """One proxy in a score: how it enters, and the range of it that the score was fitted on."""
+    """One proxy in a score: how it enters, the range of it that the score was fitted on, and the protocol by which it
+    was measured there ("" where that is not known)."""
 
     proxy: str
     logarithm: bool
@@ -39,6 +41,7 @@ class Term:
     coefficient: float
     low: float
     high: float
+    protocol: str = ""
 
     def of(self, value: float) -> float:
         """What the term adds for a tokenizer with this value of the proxy. Raises ValueError for a logarithm of
@@ -63,6 +66,8 @@ class Score:
     """A fitted score: terms (none where no proxy earned its place), what it was tested on, and where it holds.
 
     `families` is the skill on families left out, `tables` by table the skill of a score fitted on the other tables.
+    `fitted_jobs` are the jobs that made the tokenizers that it was fitted on; empty where the tables did not name them.
+    `margins` are by pair of families what `stopping.pair_margins` gives, empty where nobody asked for them.
     """
 
     intercept: float
@@ -73,6 +78,15 @@ class Score:
     family_count: int
     families: Skill
     tables: Mapping[str, Skill]
+    fitted_jobs: frozenset[str] = frozenset()
+    margins: tuple[float, ...] = ()
+
+    @property
+    def has_skill(self) -> bool:
+        """Whether it has shown skill on families that it was not fitted on: the interval of its rank correlation lies
+        above zero, and it predicts better than the mean."""
+        ranks = self.families.spearman
+        return bool(self.terms) and self.families.explained > 0 and ranks is not None and (ranks.low or 0.0) > 0
 
     @property
     def formula(self) -> str:
@@ -87,7 +101,7 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Table:
+class ScoreTable:
     """All rows of all tables: proxies (n, p), standardised outcome (n,), family and table of each as numbers."""
 
     names: tuple[str, ...]
@@ -108,7 +122,7 @@ def fit_score(tables: Sequence[Observations], *, terms: int = 2, seed: int = 0) 
     decided by the error on left-out families of the rows that the score is fitted on. Raises UserError for fewer than
     four families, or where no proxy is common to all rows.
     """
-    data = _together(tables)
+    data = together(tables)
     if len(np.unique(data.family)) < _LEAST_FAMILIES:
         raise UserError(
             f"a score is tested on families that it has not seen, and needs {_LEAST_FAMILIES} of them; there are "
@@ -116,7 +130,7 @@ def fit_score(tables: Sequence[Observations], *, terms: int = 2, seed: int = 0) 
         )
     everything = np.arange(len(data.y))
     guesses, means = _left_out(data, data.family, everything, terms)
-    chosen, intercept, weights, centre, spread = _fit(data, everything, terms)
+    chosen, intercept, weights, centre, spread = fit_terms(data, everything, terms)
     low, high = data.raw.min(0), data.raw.max(0)
     return Score(
         intercept=intercept,
@@ -129,6 +143,7 @@ def fit_score(tables: Sequence[Observations], *, terms: int = 2, seed: int = 0) 
                 coefficient=float(weights[k]),
                 low=float(low[j]),
                 high=float(high[j]),
+                protocol=_protocol(tables, data.names[j]),
             )
             for k, j in enumerate(chosen)
         ),
@@ -138,6 +153,7 @@ def fit_score(tables: Sequence[Observations], *, terms: int = 2, seed: int = 0) 
         family_count=len(np.unique(data.family)),
         families=_skill(data, everything, guesses, means, seed),
         tables=_by_table(data, tables, terms, seed),
+        fitted_jobs=frozenset(job for table in tables for item in table.items for job in item.jobs),
     )
 
 
@@ -160,16 +176,23 @@ def value_of(score: Score, values: Mapping[str, float], modality: str = "") -> t
             return None, [f"{term.proxy} is {'missing' if value is None else value}"]
         low, at, high = ((math.log(v) if term.logarithm else v) for v in (term.low, value, term.high))
         beyond = max(low - at, at - high, 0.0)
-        place = f"{term.proxy} = {value:.4g} lies outside {term.low:.4g} to {term.high:.4g}"
+        place = f"{term.proxy} lies outside {term.low:.4g} to {term.high:.4g}"
         if beyond > high - low:
-            return None, [f"{place}, far from what was fitted"]
+            return None, [f"{place}, {FAR}"]
         if beyond > 0:
             warnings.append(place)
         total += term.of(value)
     return total, warnings
 
 
-def _together(tables: Sequence[Observations]) -> _Table:
+def _protocol(tables: Sequence[Observations], proxy: str) -> str:
+    """The one protocol by which the proxy was measured in all tables, or ""."""
+    protocols = {predictor.protocol for table in tables for predictor in table.predictors if predictor.name == proxy}
+    return protocols.pop() if len(protocols) == 1 else ""
+
+
+def together(tables: Sequence[Observations]) -> ScoreTable:
+    """The rows of all tables with the proxies that all of them have. Raises UserError where there is none."""
     names = [p.name for p in tables[0].predictors if not p.baseline]
     items = [(number, table, item) for number, table in enumerate(tables) for item in table.items]
     names = [name for name in names if all(name in item.values for _, _, item in items)]
@@ -190,7 +213,7 @@ def _together(tables: Sequence[Observations]) -> _Table:
         outcomes += [sign * (np.array(item.outcome) - means.mean()) / deviation for item in table.items]
     keys = [(item.family if table.families > 1 else item.name) for _, table, item in items]
     labels = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-    return _Table(
+    return ScoreTable(
         names=tuple(names),
         logarithm=logarithm,
         raw=raw,
@@ -211,7 +234,7 @@ def _solve(x: Array, y: Array) -> tuple[float, Array, Array, Array]:
     return float(y.mean()), weights, centre, spread
 
 
-def _errors(data: _Table, rows: NDArray[np.intp], columns: Sequence[int]) -> Array:
+def _errors(data: ScoreTable, rows: NDArray[np.intp], columns: Sequence[int]) -> Array:
     """The squared errors (n,) of a fit on the given columns, each row's by the other families' fit."""
     errors = np.empty(len(rows))
     x, y, family = data.x[rows][:, np.array(columns, dtype=np.intp)], data.y[rows], data.family[rows]
@@ -225,7 +248,7 @@ def _errors(data: _Table, rows: NDArray[np.intp], columns: Sequence[int]) -> Arr
     return errors
 
 
-def _fit(data: _Table, rows: NDArray[np.intp], terms: int) -> tuple[list[int], float, Array, Array, Array]:
+def fit_terms(data: ScoreTable, rows: NDArray[np.intp], terms: int) -> tuple[list[int], float, Array, Array, Array]:
     """Forward selection, as far as the error on left-out families falls for certain: by Student's t over families,
     whose rows share their noise, corrected for the proxies that were tried."""
     path: list[int] = []
@@ -249,18 +272,18 @@ def _is_certain(before: Array, after: Array, family: NDArray[np.intp], *, tried:
     return bool(means.mean() > stdtrit(len(means) - 1, 1 - _LEVEL / tried) * error)
 
 
-def _left_out(data: _Table, groups: NDArray[np.intp], rows: NDArray[np.intp], terms: int) -> tuple[Array, Array]:
+def _left_out(data: ScoreTable, groups: NDArray[np.intp], rows: NDArray[np.intp], terms: int) -> tuple[Array, Array]:
     """Each row's score by a fit, proxies chosen anew, on the rows of the other groups; and the mean of these."""
     guesses, means = np.empty(len(rows)), np.empty(len(rows))
     for label in np.unique(groups[rows]):
         inside = groups[rows] == label
-        chosen, intercept, weights, centre, spread = _fit(data, rows[~inside], terms)
+        chosen, intercept, weights, centre, spread = fit_terms(data, rows[~inside], terms)
         guesses[inside] = intercept + ((data.x[np.ix_(rows[inside], chosen)] - centre) / spread) @ weights
         means[inside] = data.y[rows[~inside]].mean()
     return guesses, means
 
 
-def _skill(data: _Table, rows: NDArray[np.intp], guesses: Array, means: Array, seed: int) -> Skill:
+def _skill(data: ScoreTable, rows: NDArray[np.intp], guesses: Array, means: Array, seed: int) -> Skill:
     y = data.y[rows]
     around = Rows(
         x=guesses, outcomes=[data.outcomes[i] for i in rows], family=data.family[rows], place=np.arange(len(rows))
@@ -270,7 +293,7 @@ def _skill(data: _Table, rows: NDArray[np.intp], guesses: Array, means: Array, s
     return Skill(n=len(rows), explained=explained, spearman=order)
 
 
-def _by_table(data: _Table, tables: Sequence[Observations], terms: int, seed: int) -> dict[str, Skill]:
+def _by_table(data: ScoreTable, tables: Sequence[Observations], terms: int, seed: int) -> dict[str, Skill]:
     if len(tables) < 2:
         return {}
     everything = np.arange(len(data.y))

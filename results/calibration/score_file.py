@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ..comparable import SCORE
 from ..errors import UserError
 from .levels import Correlation
 from .observations import Observations
 from .score import FORMAT, Score, Skill, Term
 from .text import shown
 
-_NAME = "modelability_score"
-
 
 def to_json(score: Score, tables: Sequence[Observations]) -> str:
     """The score with its version, domain of validity, what it was tested on, and the table that it was fitted on."""
     used = [term.proxy for term in score.terms]
     plain = {
-        "name": _NAME,
+        "name": SCORE,
         "version": FORMAT,
         "formula": score.formula,
         "outcome": score.outcome,
@@ -33,12 +33,14 @@ def to_json(score: Score, tables: Sequence[Observations]) -> str:
             "families left out": _skill(score.families),
             "tables left out": {name: _skill(skill) for name, skill in score.tables.items()},
         },
+        "margins": [margin if math.isfinite(margin) else None for margin in score.margins],
         "fitted on": [
             {
                 "table": table.title,
                 "tokenizer": item.name,
                 "family": item.family,
                 "outcome": list(item.outcome),
+                **({"jobs": list(item.jobs)} if item.jobs else {}),
                 **{name: item.values[name] for name in used},
             }
             for table in tables
@@ -56,7 +58,7 @@ def from_json(path: Path) -> Score:
         raise UserError(f"{path}: {error.strerror}") from error
     except ValueError as error:
         raise UserError(f"{path}: no JSON: {error}") from error
-    if not isinstance(plain, dict) or plain.get("name") != _NAME:
+    if not isinstance(plain, dict) or plain.get("name") != SCORE:
         raise UserError(f"{path}: no score; `latentbench calibrate … --fit-score FILE.json` writes one")
     if plain.get("version") != FORMAT:
         raise UserError(f"{path}: a score of version {plain.get('version')}; this program reads version {FORMAT}")
@@ -71,6 +73,8 @@ def from_json(path: Path) -> Score:
             family_count=plain["domain"]["families"],
             families=_read_skill(tested["families left out"]),
             tables={name: _read_skill(skill) for name, skill in tested["tables left out"].items()},
+            fitted_jobs=frozenset(str(job) for row in plain["fitted on"] for job in row.get("jobs", ())),
+            margins=tuple(math.inf if margin is None else float(margin) for margin in plain.get("margins", ())),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: a damaged score: {type(error).__name__}: {error}") from error
@@ -103,8 +107,7 @@ def verdict(score: Score) -> str:
     """One sentence: whether the score has shown skill on families that it was not fitted on."""
     if not score.terms:
         return "No proxy earned a place: on families left out, none predicts better than the mean."
-    ranks = score.families.spearman
-    if ranks is not None and ranks.low is not None and ranks.low > 0 and score.families.explained > 0:
+    if score.has_skill:
         return "The score has skill on families that it was not fitted on."
     return "No skill is shown on families that the score was not fitted on: don't choose by it."
 

@@ -129,6 +129,15 @@ class PerturbedDistanceConfig(ProbeConfig):
     on_request = True
 
 
+class FeatureInformationConfig(ProbeConfig):
+    """`feature_information_<net>`: bits of each of a frozen net's features of the signal that a linear map reads from
+    the latent, held out."""
+
+    kind = "feature_information"
+    builds = "feature_information:FeatureInformation"
+    on_request = True
+
+
 _PROBES = (
     NormalSamplesConfig,
     CorruptedInputConfig,
@@ -142,6 +151,7 @@ _PROBES = (
     LargerSignalsConfig,
     PerturbedDistanceConfig,
     SpectrumDistanceConfig,
+    FeatureInformationConfig,
 )
 
 probes = Registry(

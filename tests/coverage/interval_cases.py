@@ -20,6 +20,8 @@ from latentbench.tasks.metrics.jackknife import delete_a_group, group_of, of_sum
 from latentbench.tasks.metrics.kid import kid_metric, paired_kid_metric
 from latentbench.tasks.metrics.manifold import manifold_metrics
 from latentbench.tasks.metrics.psnr import CAP_DB, interval_with_cap
+from latentbench.tasks.probes.feature_information import Latent, squared_errors
+from latentbench.tasks.probes.feature_information import information_bits as feature_bits
 from latentbench.tasks.probes.spectrum_distance import band_powers, divergence
 from latentbench.tasks.proxies.interface import ProxyInput, compute, sums_by_group
 from latentbench.tokenizers.regularisers.spectral import band_of
@@ -206,6 +208,18 @@ def informations() -> Iterator[Case]:
             return {"now": estimate(told)}
 
         yield Case(name=f"label_information, {n}", draw=labelled, population=truth)
+    slopes = torch.tensor([[3.0, 2, 1, 0.5], [0.0, 1, 1, 0.5]], dtype=torch.float64)  # of the two that tell
+    for n in (64, 256):
+
+        def linear(generator: torch.Generator, n: int = n) -> Mapping[str, Estimate | None]:
+            z = normal(generator, 500 + n, 16)
+            y = z[:, :2] @ slopes + normal(generator, 500 + n, 4)
+            errors = squared_errors(Latent.of(z[:500], z[500:]), y[:500], y[500:])
+            value, _, half = of_sums(sums_by_group(errors), feature_bits)
+            return {"now": None if half is None else (value, (value - half, value + half))}
+
+        known = float((0.5 * (1 + slopes.square().sum(0)).log2()).mean())
+        yield Case(name=f"feature_information, {n}", draw=linear, population=known)
     rho, length = 0.8, 8
     told = -0.5 * math.log2(1 - rho**2 * (length - 1) / length)
     for name, proxy, n in (
