@@ -55,7 +55,12 @@ class ARPrior(LabelledPrior):
         self.embedding = CodeEmbedding(self.sizes, config.width)
         self.position = positions_of(config.positions, places, config.width, config.attention_heads)
         self.trunk = Transformer(
-            config.width, config.layers, config.attention_heads, causal=True, dropout=config.dropout
+            config.width,
+            config.layers,
+            config.attention_heads,
+            causal=True,
+            dropout=config.dropout,
+            frame=config.positions_per_frame(self.shape),
         )
         self.head: DepthHead | ParallelHead
         if self.lag:

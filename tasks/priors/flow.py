@@ -53,6 +53,7 @@ class FlowPrior(LabelledPrior):
             heads=config.attention_heads,
             dropout=config.dropout,
             ordered=self.ordered,
+            frame=config.positions_per_frame(config.patches_for(spec)),
         )
         self.add_labels(config.width)
 
@@ -109,7 +110,7 @@ class FlowPrior(LabelledPrior):
 class DiT(nn.Module):
     """Velocity of noisy latents: patches, sine-cosine positions, adaLN-zero blocks (Peebles & Xie 2023).
 
-    Without positions (not `ordered`) it is equivariant to permutations of the patches.
+    Without positions (not `ordered`) it is equivariant to permutations of the patches. `frame` as in `Transformer`.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class DiT(nn.Module):
         dropout: float = 0.0,
         context_channels: int = 0,
         ordered: bool = True,
+        frame: int | None = None,
     ) -> None:
         super().__init__()
         self.shape, self.patch = shape, patch
@@ -132,7 +134,7 @@ class DiT(nn.Module):
         position = sincos(counts(shape, patch), width) if ordered else torch.zeros(1, width)
         self.register_buffer("position", position, persistent=False)
         self.time = nn.Sequential(nn.Linear(TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
-        self.trunk = Transformer(width, layers, heads, causal=False, dropout=dropout, condition=width)
+        self.trunk = Transformer(width, layers, heads, causal=False, dropout=dropout, condition=width, frame=frame)
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.modulation = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, elements)

@@ -47,6 +47,45 @@ class TransformerOptions(PriorConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SpaceTimeOptions(TransformerOptions):
+    """`attention` over all positions ("full"), or "factorised" over those of clips.
+
+    Factorised, blocks attend in turn within a frame and along time at one place of the frame: see `space_time`.
+    """
+
+    attention: Literal["full", "factorised"] = "full"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.attention == "factorised" and self.layers < 2:
+            raise ValueError('attention = "factorised" needs at least 2 layers: within frames, and along time')
+
+    def attention_reason(self, spec: LatentSpec) -> str | None:
+        """Factorised, a reason unless the latents have the three axes of a clip."""
+        axes = len(spec.grid.shape)
+        if self.attention == "full" or axes == 3:
+            return None
+        return f'its attention is "factorised" over time, height and width, and they have {axes} of these 3 axes'
+
+    def positions_per_frame(self, grid: tuple[int, ...]) -> int | None:
+        """The positions of a frame, where blocks tell frames apart; None where they don't."""
+        return math.prod(grid[1:]) if self.attention == "factorised" else None
+
+    def clip_flops(self, grid: tuple[int, ...], *, causal: bool, steps: int | None = None) -> int:
+        """`trunk_flops` of `steps` (None: as many as `grid` has positions) in raster order of a `grid`, with either
+        attention: factorised, what the products of `FrameAttention` and `TimeAttention` cost, of causal ones half."""
+        n, d = math.prod(grid) if steps is None else steps, self.width
+        frame = self.positions_per_frame(grid)
+        if frame is None:
+            return self.trunk_flops(n, causal=causal)
+        frames = -(-n // frame)
+        within = frame * frame * (4 * frames - 2 if causal else 4 * frames)
+        along = frame * frames * frames * (2 if causal else 4)
+        attention = (self.layers - self.layers // 2) * within + self.layers // 2 * along
+        return self.layers * 24 * n * d * d + attention * d
+
+
+@dataclass(frozen=True, kw_only=True)
 class SamplingOptions(PriorConfig):
     """How codes are drawn from logits.
 
@@ -165,10 +204,16 @@ class TokenOptions(PatchOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenTransformerOptions(TransformerOptions, TokenOptions, ClassConditional):
+class TokenTransformerOptions(SpaceTimeOptions, TokenOptions, ClassConditional):
     """A transformer over continuous tokens, and its training."""
 
+    identity_defaults: ClassVar[frozenset[str]] = ClassConditional.identity_defaults | {"attention"}
+
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(steps=2000, lr=1e-3, betas=(0.9, 0.95)))
+
+    def unsupported_reason(self, spec: LatentSpec) -> str | None:
+        """One grid or sequence of continuous values, of fixed length and of `patch`'s rank; a clip's, factorised."""
+        return super().unsupported_reason(spec) or self.attention_reason(spec)
 
 
 @dataclass(frozen=True, kw_only=True)
