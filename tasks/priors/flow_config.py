@@ -9,7 +9,14 @@ from typing import ClassVar, Literal
 from ...tokenizers.spec import LatentSpec
 from ...tokenizers.training import TrainingConfig
 from .config import ClassConditional
-from .options import IntegrationOptions, LikelihoodOptions, SpaceTimeOptions, TokenOptions, TransformerOptions
+from .options import (
+    FirstFrameOptions,
+    IntegrationOptions,
+    LikelihoodOptions,
+    SpaceTimeOptions,
+    TokenOptions,
+    TransformerOptions,
+)
 
 TIME_FEATURES = 256
 
@@ -30,7 +37,7 @@ class FlowOptions(TransformerOptions, IntegrationOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FlowConfig(SpaceTimeOptions, FlowOptions, TokenOptions, LikelihoodOptions):
+class FlowConfig(SpaceTimeOptions, FirstFrameOptions, FlowOptions, TokenOptions, LikelihoodOptions):
     """Rectified flow with a diffusion transformer (DiT) over continuous latents.
 
     `width`, `layers`, `attention_heads` and `dropout` shape the transformer, `attention` as in `SpaceTimeOptions`.
@@ -39,13 +46,14 @@ class FlowConfig(SpaceTimeOptions, FlowOptions, TokenOptions, LikelihoodOptions)
     logit-normal with `time_mean` and `time_std`. Sampling integrates from noise to data in `steps` equal steps with
     the Euler or Heun method (two evaluations a step). `likelihood` adds `nll_ode_bits` to the held-out scores, in
     `likelihood_steps` Heun steps: with one "hutchinson" probe, or "exact" (a backward pass per element). Labels as in
-    `ClassConditional`.
+    `ClassConditional`, `condition_frames` in `FirstFrameOptions`.
     """
 
     kind: ClassVar[str] = "flow"
     version: ClassVar[int] = 3
     identity_defaults: ClassVar[frozenset[str]] = ClassConditional.identity_defaults | {
         "attention",
+        "condition_frames",
         "likelihood",
         "likelihood_steps",
     }
@@ -53,7 +61,7 @@ class FlowConfig(SpaceTimeOptions, FlowOptions, TokenOptions, LikelihoodOptions)
 
     def unsupported_reason(self, spec: LatentSpec) -> str | None:
         """One grid or sequence of continuous values, of fixed length and of `patch`'s rank; a clip's, factorised."""
-        return super().unsupported_reason(spec) or self.attention_reason(spec)
+        return super().unsupported_reason(spec) or self.attention_reason(spec) or self.frames_reason(spec)
 
     def forward_flops(self, spec: LatentSpec) -> float:
         """Transformer, conditioning and patch projections of one sample."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from ...tokenizers.spec import LatentSpec
+from ...tokenizers.spec import LatentSpec, Modality
 from ...tokenizers.training import TrainingConfig
 from .config import ClassConditional, PriorConfig
 from .patches import choose_patch, counts
@@ -83,6 +83,42 @@ class SpaceTimeOptions(TransformerOptions):
         along = frame * frames * frames * (2 if causal else 4)
         attention = (self.layers - self.layers // 2) * within + self.layers // 2 * along
         return self.layers * 24 * n * d * d + attention * d
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstFrameOptions(ClassConditional):
+    """A clip's first `condition_frames` latent frames may be given: the prior models the others (0: it models all)."""
+
+    condition_frames: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.condition_frames < 0:
+            raise ValueError("condition_frames must be at least 0 (0: none is given)")
+        if self.condition_frames and self.classes:
+            raise ValueError("condition_frames and classes are two conditions; take one (classes = 0)")
+
+    def frames_reason(self, spec: LatentSpec) -> str | None:
+        """A reason where first frames are to be given, unless the latents have frames, and more than are given."""
+        if not self.condition_frames:
+            return None
+        if spec.signal.modality is not Modality.VIDEO or len(spec.grid.shape) != 3:
+            return f"its condition_frames are of clips' latents in time, height and width, and they are {_axes(spec)}"
+        frames = spec.grid.shape[0]
+        if self.condition_frames >= frames:
+            return f"its condition_frames ({self.condition_frames}) leave nothing to model of {frames} latent frames"
+        return None
+
+    @property
+    def protocol(self) -> str:
+        """Also how many latent frames are given."""
+        number = self.condition_frames
+        given = f", given the first {number} latent frame{'s' if number > 1 else ''}" if number else ""
+        return super().protocol + given
+
+
+def _axes(spec: LatentSpec) -> str:
+    return f"{spec.signal.modality} with axes {list(spec.grid.shape)}"
 
 
 @dataclass(frozen=True, kw_only=True)
