@@ -52,8 +52,8 @@ class GivenFrames:
     def line(self) -> str:
         """What was given, for protocols."""
         latents = "latent frame" if self.latent_frames == 1 else f"{self.latent_frames} latent frames"
-        frames = "frame 1" if self.frames == 1 else f"frames 1 to {self.frames}"
-        what = "all of the clip" if self.frames == self.of_frames else f"{frames} of {self.of_frames}"
+        made_of = "frame 1" if self.frames == 1 else f"frames 1 to {self.frames}"
+        what = f"all {self.frames} frames" if self.frames == self.of_frames else f"{made_of} of {self.of_frames}"
         return f"given the first {latents} of {self.of_latent} of validation clips, made of {what}"
 
     def marked(self, metric: Metric) -> Metric:

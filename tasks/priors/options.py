@@ -112,9 +112,9 @@ class FirstFrameOptions(ClassConditional):
     @property
     def protocol(self) -> str:
         """Also how many latent frames are given."""
-        number = self.condition_frames
-        given = f", given the first {number} latent frame{'s' if number > 1 else ''}" if number else ""
-        return super().protocol + given
+        count = self.condition_frames
+        frames = "latent frame" if count == 1 else f"{count} latent frames"
+        return super().protocol + (f", given the first {frames}" if count else "")
 
 
 def _axes(spec: LatentSpec) -> str:
