@@ -13,7 +13,7 @@ from .reasons import needs_codes, one_ordered_grid
 
 
 @dataclass(frozen=True, kw_only=True)
-class ARConfig(SpaceTimeOptions, FirstFrameOptions, CodeTransformerOptions):
+class ARConfig(CodeTransformerOptions, SpaceTimeOptions, FirstFrameOptions):
     """Autoregressive transformer over codes, position after position, the heads of a position one after the other.
 
     `width`, `layers`, `attention_heads` and `dropout` shape the trunk; `depth_width` and `depth_layers` the small

@@ -37,7 +37,7 @@ class FlowOptions(TransformerOptions, IntegrationOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FlowConfig(SpaceTimeOptions, FirstFrameOptions, FlowOptions, TokenOptions, LikelihoodOptions):
+class FlowConfig(FlowOptions, TokenOptions, LikelihoodOptions, SpaceTimeOptions, FirstFrameOptions):
     """Rectified flow with a diffusion transformer (DiT) over continuous latents.
 
     `width`, `layers`, `attention_heads` and `dropout` shape the transformer, `attention` as in `SpaceTimeOptions`.

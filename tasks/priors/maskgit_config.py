@@ -11,7 +11,7 @@ from .reasons import needs_codes, one_fixed_grid
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskGITConfig(SpaceTimeOptions, CodeTransformerOptions):
+class MaskGITConfig(CodeTransformerOptions, SpaceTimeOptions):
     """Masked prediction with a bidirectional transformer (MaskGIT; Chang et al. 2022) over one grid of codes.
 
     Transformer, `positions` and depth network as in `ar`; whole positions are masked, all heads together. Sampling
