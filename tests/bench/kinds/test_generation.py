@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from safetensors.torch import load_file
 
+from latentbench.bench.kinds.generation import _check_given
 from latentbench.bench.plan import make_plan
 from latentbench.bench.suite import load_suite
 from latentbench.results.errors import UserError
 from latentbench.results.rows import rows
 from latentbench.results.store import Store
 from latentbench.results.tables import tables
+from latentbench.tasks.config import GenerationConfig
 
 SUITE: dict[str, Any] = {
     "name": "continued",
@@ -95,3 +98,15 @@ def test_a_run_has_columns_of_its_own(
     assert clips.shape == (10, 3, 5, 8, 8)
     assert (clips[0, :, 0] - clips[8, :, 0]).abs().max() < 1e-3  # of one validation clip
     assert (clips[0, :, 0] - clips[1, :, 0]).abs().max() > 1e-3
+
+
+def test_a_file_of_statistics_is_no_reference_of_what_goes_on() -> None:
+    prior = SimpleNamespace(kind="flow", condition_frames=1)
+    data = SimpleNamespace(reference="reference.npz", label="clips")
+    at: Any = SimpleNamespace(prior=prior, data=data, suite=SimpleNamespace(where="suite"))
+    with pytest.raises(
+        UserError, match=r"^suite: data clips: reference: the prior flow goes on .* no file of statistics"
+    ):
+        _check_given(at, GenerationConfig())
+    prior.condition_frames = 0
+    _check_given(at, GenerationConfig(reference="train"))
