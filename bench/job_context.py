@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import nn
@@ -17,6 +18,7 @@ from ..results.record import JobResult, Record
 from ..results.store import Store
 from ..tasks.config import Precision
 from ..tasks.distances import Reference
+from ..tasks.given_frames import GivenFrames
 from ..tasks.interface import Context, FeatureNet, FitReport
 from ..tasks.latents import LatentStore
 from ..tasks.nets import nets
@@ -46,6 +48,7 @@ from .signals import StopSignal
 from .training import train
 
 MODEL = "model.safetensors"
+_CLIPS_TRIED = 8  # to see which frames the first latents of a clip hold
 
 
 class DamagedDependencyError(RuntimeError):
@@ -208,6 +211,14 @@ class JobContext:
         """The prior of a job's configuration with its initial weights."""
         torch.manual_seed(derive_seed(int(config["seed"]), "prior"))
         return build_prior(self.prior_config(config), self.tokenizer_config.spec)
+
+    def given_frames(self, prior: PriorConfig) -> GivenFrames | None:
+        """Which frames of clips the prior is given, as the trained tokenizer has it; None for one that models all."""
+        count = getattr(prior, "condition_frames", 0)
+        if not count:
+            return None
+        clips = self.dataset.val.batch(np.arange(min(_CLIPS_TRIED, len(self.dataset.val))), self.device)
+        return GivenFrames.measured(self.tokenizer, clips, count)
 
     def untrained_vocoder(self, config: Mapping[str, Any]) -> Vocoder:
         """The vocoder of a job's configuration with its initial weights."""

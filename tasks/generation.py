@@ -18,6 +18,7 @@ from ..tokenizers.spec import LatentSpec
 from .chunks import Chunks
 from .config import ClosedFormTaskConfig, GenerationConfig, MicroPriorTaskConfig
 from .distances import Reference, distances, floor
+from .given_frames import GivenFrames
 from .interface import Context
 from .latents import LatentSplit, LatentStore
 from .metrics.interface import SampleSet
@@ -185,11 +186,14 @@ def _scores(
 
 
 @torch.inference_mode()
-def held_out(prior: Prior, split: LatentSplit, spec: LatentSpec, device: torch.device) -> tuple[Metric, ...]:
+def held_out(
+    prior: Prior, split: LatentSplit, spec: LatentSpec, device: torch.device, *, given: GivenFrames | None = None
+) -> tuple[Metric, ...]:
     """The prior's held-out scores on the validation latents: `nll_bits` (exact), or the prior's own loss.
 
     A likelihood is also given per element of the source signal. Neither compares tokenizers by itself (a tokenizer
-    that keeps less is easier to predict); a loss compares nothing but training runs on the same latents.
+    that keeps less is easier to predict); a loss compares nothing but training runs on the same latents. What is
+    `given` is part of the scores' names and protocols: they are of the rest.
     """
     scores: dict[str, list[Tensor]] = {}
     for start in range(0, len(split), _HELD_OUT_BATCH):
@@ -205,7 +209,7 @@ def held_out(prior: Prior, split: LatentSplit, spec: LatentSpec, device: torch.d
             name, values.tolist(), direction="lower", unit=score.unit, protocol=score.protocol, role="prior"
         )
         metrics.append(metric)
-        if score.exact:
+        if score.exact and given is None:
             per_element = Metric.from_samples(
                 f"{name}_per_element",
                 (values / spec.signal.source_elements).tolist(),
@@ -216,4 +220,6 @@ def held_out(prior: Prior, split: LatentSplit, spec: LatentSpec, device: torch.d
                 shown="asked",
             )
             metrics.append(per_element)
+    if given is not None:
+        return tuple(map(given.marked, metrics))
     return tuple(replace(metric, protocol=f"{metric.protocol}; validation split") for metric in metrics)

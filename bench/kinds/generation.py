@@ -48,6 +48,7 @@ class Generation(JobKind):
             score.check_weights(where=where)
 
     def config(self, at: PlanContext) -> dict[str, Any]:
+        _check_given(at, at.suite.options[self.name])
         return without_batch(super().config(at)) | {"seed": at.cell.seed} | at.preset
 
     def runtime(self, at: PlanContext) -> dict[str, Any]:
@@ -82,10 +83,28 @@ class Generation(JobKind):
 
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.generation import generate
+        from ...tasks.priors.first_frames import Continuations
 
         trained = ctx.record("prior").config
         prior = ctx.loaded(ctx.untrained_prior(trained), "prior")
         config = GenerationConfig(**task_options(ctx.job.config), batch_size=ctx.job.runtime["batch_size"])
-        result = generate(prior, ctx.tokenizer, ctx.latents, config, ctx.task_context(), references=ctx.references)
+        given = ctx.given_frames(ctx.prior_config(trained))
+        sampler = prior if given is None else Continuations(prior, ctx.latents.val, config.samples)
+        result = generate(sampler, ctx.tokenizer, ctx.latents, config, ctx.task_context(), references=ctx.references)
+        if given is not None:
+            # other clips' distance is no floor under samples that share their first frames with the reference
+            own = (metric for metric in result.metrics if not metric.name.startswith("fd_floor_"))
+            result = replace(result, metrics=tuple(map(given.marked, own)))
         sampled = replace(result, extra={"sampler": ctx.prior_config(trained).protocol, **result.extra})
         return marked(sampled, ctx.job.config.get("preset"))
+
+
+def _check_given(at: PlanContext, options: GenerationConfig) -> None:
+    """Raises UserError where samples that go on from first frames would be compared with others than those clips."""
+    if not getattr(at.prior, "condition_frames", 0):
+        return
+    why = f"the prior {at.prior.kind} goes on from first frames of validation clips (condition_frames)"
+    if options.reference != "val":
+        raise UserError(f'{at.suite.where}: generation.reference: {why}: take "val", not "{options.reference}"')
+    if at.data.reference is not None:
+        raise UserError(f"{at.suite.where}: data {at.data.label}: reference: {why}, which no file of statistics is of")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from ...results.errors import UserError
 from ...results.record import JobResult
 from ...tasks.config import MicroPriorTaskConfig
 from ...tasks.metrics.config import measure_versions, metrics
@@ -28,6 +29,11 @@ class MicroPriors(JobKind):
     requires = ("data", "tokenizer", "latents")
 
     def config(self, at: PlanContext) -> dict[str, Any]:
+        if getattr(at.prior, "condition_frames", 0):
+            raise UserError(
+                f"{at.suite.where}: tasks: micro_prior draws whole samples, and the prior {at.prior.kind} goes on from "
+                "given ones: take condition_frames = 0, or leave micro_prior out"
+            )
         prior = {"prior": at.prior.kind, "options": at.prior.identity(), "seed": at.cell.seed}
         return {"measured": without_batch(super().config(at))} | prior
 

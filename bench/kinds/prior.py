@@ -40,7 +40,8 @@ class PriorTraining(JobKind):
         from ...tasks.generation import held_out
 
         prior = ctx.untrained_prior(ctx.job.config)
-        report = ctx.fit(prior, ctx.latents.train, ctx.prior_config(ctx.job.config).training, seed=ctx.seed)
+        report = ctx.fit(prior, ctx.latents.train, prior.config.training, seed=ctx.seed)
         ctx.save(prior)
-        metrics = held_out(prior, ctx.latents.val, ctx.tokenizer_config.spec, ctx.device)
+        given = ctx.given_frames(prior.config)
+        metrics = held_out(prior, ctx.latents.val, ctx.tokenizer_config.spec, ctx.device, given=given)
         return ctx.trained(prior, report, metrics=metrics)

@@ -28,7 +28,8 @@ from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
 from .ar_config import ARConfig
 from .codes import CodeEmbedding, DepthHead, ParallelHead, Pick, codes_of, drawing_noise, guided_pick, picker
-from .conditioning import LabelledPrior, as_context
+from .conditioning import as_context
+from .first_frames import FramePrior
 from .heldout import NLL_BITS
 from .interface import evaluating
 from .noise import uniform
@@ -37,7 +38,7 @@ from .transformer import Transformer
 _LOOK_EVERY = 16  # steps between looks whether all samples have ended: each look waits for the device
 
 
-class ARPrior(LabelledPrior):
+class ARPrior(FramePrior):
     """Next-code prediction over one grid of codes `[B, H, *grid]`, rank 1 to 3, or a sequence of varying length."""
 
     held_out_scores = (NLL_BITS,)
@@ -49,13 +50,19 @@ class ARPrior(LabelledPrior):
         self.variable, self.positions = spec.grid.variable, spec.grid.positions
         self.lag = len(self.sizes) - 1 if config.order == "delay" else 0
         self.steps = self.positions + self.lag
+        self.skipped = config.condition_frames * math.prod(self.shape[1:])  # positions whose codes are given
         predicted = (self.sizes[0] + 1, *self.sizes[1:]) if self.variable else self.sizes
         places = (self.steps,) if self.lag else self.shape
         self.start = nn.Parameter(torch.randn(config.width) * 0.02)
         self.embedding = CodeEmbedding(self.sizes, config.width)
         self.position = positions_of(config.positions, places, config.width, config.attention_heads)
         self.trunk = Transformer(
-            config.width, config.layers, config.attention_heads, causal=True, dropout=config.dropout
+            config.width,
+            config.layers,
+            config.attention_heads,
+            causal=True,
+            dropout=config.dropout,
+            frame=config.positions_per_frame(self.shape),
         )
         self.head: DepthHead | ParallelHead
         if self.lag:
@@ -81,7 +88,8 @@ class ARPrior(LabelledPrior):
         return self.trunk(x, rotary=self.position.angles(0, length))
 
     def nll(self, codes: Tensor, *, lengths: Tensor | None = None, context: Tensor | None = None) -> Tensor:
-        """-log p in nats of every code given all before it: `[B, H, *grid]` to `[B, S, H]`.
+        """-log p in nats of every code given all before it: `[B, H, *grid]` to `[B, S, H]`, without the steps of first
+        frames that are given.
 
         Zero where a step has no code: behind the end of a sequence (`lengths` `[B]`), before and after the delay.
         """
@@ -101,7 +109,8 @@ class ARPrior(LabelledPrior):
             inside, scored = (delayed(every if mask is None else mask) for mask in (inside, scored))
             inputs, targets = delayed(inputs), delayed(targets)
         present = inside[:, :-1] if self.lag and inside is not None else None
-        nats = self.head.nll(self.hidden(inputs[:, :-1], present=present, context=context), targets)
+        hidden = self.hidden(inputs[:, :-1], present=present, context=context)
+        nats = self.head.nll(hidden[:, self.skipped :], targets[:, self.skipped :])
         return nats if scored is None else nats.masked_fill(~scored, 0)
 
     def losses(self, batch: LatentBatch, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
@@ -112,7 +121,8 @@ class ARPrior(LabelledPrior):
 
     @torch.no_grad()
     def held_out(self, batch: LatentBatch) -> dict[str, Tensor]:
-        """Exact "nll_bits" `[B]`: -log2 p of each sample, end symbol included; given its label where conditioned."""
+        """Exact "nll_bits" `[B]`: -log2 p of each sample, end symbol included; given its label, or its first frames,
+        where conditioned."""
         with evaluating(self):
             nats = self._nats(batch)
         return {"nll_bits": nats.flatten(1).double().sum(1) / math.log(2)}
@@ -128,25 +138,36 @@ class ARPrior(LabelledPrior):
         return lengths.sum() * len(self.sizes) + (lengths < self.positions).sum()
 
     @torch.no_grad()
-    def sample_at(self, indices: range, *, seed: int, cached: bool = True) -> Latents:
-        """Codes `[B, H, *grid]` of the samples `indices`; without `cached`, each step recomputes the prefix.
+    def sample_at(self, indices: range, *, seed: int, first: Tensor | None = None, cached: bool = True) -> Latents:
+        """Codes `[B, H, *grid]` of the samples `indices`; `first` `[B, H, k, h, w]` where first frames are given.
 
-        Sequences of varying length come with `lengths` `[B]`, and zeros behind their ends.
+        Without `cached`, each step recomputes the prefix. Sequences of varying length come with `lengths` `[B]`, and
+        zeros behind their ends.
         """
+        self.shape_after(first, self.shape)
         noise = drawing_noise(uniform(seed, indices, (self.steps, len(self.sizes)))).to(self.device)
         pick, n = picker(self.config), len(indices)
         if self.guides:
             noise, pick = torch.cat((noise, noise)), guided_pick(pick, self.config.guidance)
         context = as_context(self.drawn_vectors(indices, seed=seed))
-        codes, lengths = self.draw(noise, pick, context=context, cached=cached)
+        codes, lengths = self.draw(noise, pick, first=first, context=context, cached=cached)
         return Latents(codes=codes[:n], lengths=None if lengths is None else lengths[:n])
 
     def draw(
-        self, noise: Tensor, pick: Pick, *, context: Tensor | None = None, cached: bool = True
+        self,
+        noise: Tensor,
+        pick: Pick,
+        *,
+        first: Tensor | None = None,
+        context: Tensor | None = None,
+        cached: bool = True,
     ) -> tuple[Tensor, Tensor | None]:
-        """Codes `[B, H, *grid]` and, where they vary, lengths `[B]`, drawn by `pick` from noise `[B, S, H]`."""
+        """Codes `[B, H, *grid]` and, where they vary, lengths `[B]`, drawn by `pick` from noise `[B, S, H]`; those of
+        `first` frames `[B, H, k, h, w]` are given."""
         batch, heads, end = len(noise), len(self.sizes), self.sizes[0]
         codes = torch.zeros(noise.shape, dtype=torch.long, device=noise.device)
+        if first is not None:
+            codes[:, : self.skipped] = first.flatten(2).transpose(1, 2)
         present = None
         if self.lag:
             present = delayed(torch.ones(1, self.positions, heads, dtype=torch.bool, device=noise.device))
@@ -154,7 +175,7 @@ class ARPrior(LabelledPrior):
         lengths = torch.full((batch,), self.positions, device=noise.device) if self.variable else None
         lags = torch.arange(heads, device=noise.device)
         advance = self._cached_step(batch, context) if cached else self._prefix_step(context)
-        for step in range(self.steps):
+        for step in range(self.skipped, self.steps):
             self.head.draw(advance(codes, present, step), noise[:, step], codes[:, step], pick)
             if lengths is None:
                 continue
@@ -178,16 +199,18 @@ class ARPrior(LabelledPrior):
         positions = self.position()
 
         def advance(codes: Tensor, present: Tensor | None, step: int) -> Tensor:
-            if step == 0:
-                x = self.start.expand(batch, 1, -1)
-            else:
-                last = slice(step - 1, step)
-                x = self.embedding(codes[:, last], None if present is None else present[:, last])
+            begin = cache.length  # this step's, or where codes are given all up to it
+            last = slice(max(begin - 1, 0), step)
+            x = self.embedding(codes[:, last], None if present is None else present[:, last]) if step else None
+            if begin == 0:
+                start = self.start.expand(batch, 1, -1)
+                x = start if x is None else torch.cat((start, x), dim=1)
+            assert x is not None
             if positions is not None:
-                x = x + positions[step]
+                x = x + positions[begin : step + 1]
             if context is not None:
-                x = x + (context[:, step : step + 1] if context.shape[1] > 1 else context)
-            return self.trunk(x, rotary=self.position.angles(step, step + 1), cache=cache)[:, 0]
+                x = x + (context[:, begin : step + 1] if context.shape[1] > 1 else context)
+            return self.trunk(x, rotary=self.position.angles(begin, step + 1), cache=cache)[:, -1]
 
         return advance
 

@@ -21,9 +21,9 @@ from ...tokenizers.interface import Latents
 from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
 from . import schedule
-from .conditioning import LabelledPrior
 from .diffusion_config import DiffusionPriorConfig
 from .fields import Field, field_of, values_of
+from .first_frames import FramePrior, after, divided, joined
 from .flow import integrate
 from .heldout import NLL_ODE_BITS, fixed_times
 from .interface import evaluating
@@ -31,7 +31,7 @@ from .likelihood import nll_ode_bits
 from .noise import normal
 
 
-class DiffusionPrior(LabelledPrior):
+class DiffusionPrior(FramePrior):
     """Diffusion over one grid of values `[B, C, *grid]`, rank 1 to 3."""
 
     held_out_scores = (NLL_ODE_BITS,)
@@ -45,20 +45,23 @@ class DiffusionPrior(LabelledPrior):
 
     def losses(self, batch: LatentBatch, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """Weighted squared error of what is predicted, at one time per sample, stratified over the batch."""
-        clean = values_of(batch)
+        first, clean = divided(values_of(batch), self.config.condition_frames)
         t = stratified_times(len(clean), clean.device)
-        return {"loss": self._errors(field_of(self.net, self.vectors(batch)), clean, torch.randn_like(clean), t).mean()}
+        field = after(first, field_of(self.net, self.vectors(batch)))
+        return {"loss": self._errors(field, clean, torch.randn_like(clean), t).mean()}
 
     @torch.no_grad()
     def held_out(self, batch: LatentBatch) -> dict[str, Tensor]:
         """ "diffusion_loss" `[B]`: the objective averaged over times, which are fixed by the sample's index.
 
         Not a likelihood, and not comparable across latents, predictions or weightings. With `likelihood`, also
-        "nll_ode_bits" `[B]`: see `likelihood.nll_ode_bits`. Given the label where there is one.
+        "nll_ode_bits" `[B]`: see `likelihood.nll_ode_bits`. Given the label where there is one, and the first frames
+        that are given.
         """
-        clean, config = values_of(batch), self.config
+        config = self.config
+        first, clean = divided(values_of(batch), config.condition_frames)
         with evaluating(self):
-            field = field_of(self.net, self.vectors(batch))
+            field = after(first, field_of(self.net, self.vectors(batch)))
             errors = [self._errors(field, clean, noise, t) for t, noise in fixed_times(clean, batch.indices)]
             scores = {"diffusion_loss": torch.stack(errors).mean(dim=0)}
             if config.likelihood != "off":
@@ -72,11 +75,11 @@ class DiffusionPrior(LabelledPrior):
         return scores
 
     @torch.no_grad()
-    def sample_at(self, indices: range, *, seed: int) -> Latents:
-        """Values `[B, C, *grid]` of the samples `indices`."""
-        shape, config = (self.channels, *self.shape), self.config
+    def sample_at(self, indices: range, *, seed: int, first: Tensor | None = None) -> Latents:
+        """Values `[B, C, *grid]` of the samples `indices`; `first` `[B, C, k, h, w]` where first frames are given."""
+        shape, config = (self.channels, *self.shape_after(first, self.shape)), self.config
         field = field_of(self.net, self.drawn_vectors(indices, seed=seed), guidance=config.guidance)
-        velocity = self._velocity(field, clip=config.clip)
+        velocity = self._velocity(after(first, field), clip=config.clip)
         x = normal(seed, indices, shape).to(self.device)
         if config.sampler == "ddim":
             x = schedule.ddim(velocity, x, steps=config.steps)
@@ -88,17 +91,18 @@ class DiffusionPrior(LabelledPrior):
             x = schedule.ddpm(velocity, x, steps=config.steps, noise=noise)
         else:
             x = integrate(self._slope(velocity), x, steps=config.steps, method=config.sampler)
-        return Latents(values=x)
+        return Latents(values=joined(first, x))
 
     @torch.no_grad()
     def denoise(self, batch: LatentBatch, noise: Tensor, share: float) -> Tensor:
-        """The x_0 of the velocity at the time at which sigma / alpha = `share` / (1 - `share`)."""
-        clean = values_of(batch)
+        """The x_0 of the velocity at the time at which sigma / alpha = `share` / (1 - `share`); first frames that are
+        given have no noise."""
+        first, clean = divided(values_of(batch), self.config.condition_frames)
         t = clean.new_full((len(clean),), schedule.time_of(math.atan2(share, 1 - share)))
         with evaluating(self):
-            x = schedule.noised(clean, noise, t)
-            velocity = self._velocity(field_of(self.net, self.vectors(batch)))
-            return schedule.clean_and_noise(velocity(x, t), x, t)[0]
+            x = schedule.noised(clean, divided(noise, self.config.condition_frames)[1], t)
+            velocity = self._velocity(after(first, field_of(self.net, self.vectors(batch))))
+            return joined(first, schedule.clean_and_noise(velocity(x, t), x, t)[0])
 
     def _velocity(self, field: Field, *, clip: float = 0.0) -> Field:
         """v at x_t; with `clip` of an expected x_0 within plus and minus that."""

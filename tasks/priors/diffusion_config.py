@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ...tokenizers.spec import LatentSpec
 from ...tokenizers.training import TrainingConfig
-from .options import LikelihoodOptions, PatchOptions
+from .config import ClassConditional
+from .options import FirstFrameOptions, LikelihoodOptions, PatchOptions
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,7 +18,7 @@ TIME_FEATURES = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiffusionPriorConfig(PatchOptions, LikelihoodOptions):
+class DiffusionPriorConfig(FirstFrameOptions, PatchOptions, LikelihoodOptions):
     """Gaussian diffusion over continuous latents; a subclass names its `network`, as `builds` names the prior.
 
     Variance-preserving with a cosine schedule in continuous time, its log signal-to-noise ratio cut to [-10, 10]. The
@@ -29,11 +30,13 @@ class DiffusionPriorConfig(PatchOptions, LikelihoodOptions):
     not): what "epsilon" needs, whose errors near pure noise are divided by the little signal there is. `patch` is how
     many positions per axis become channels of the network's input (None: powers of two, so that it sees at most
     `max_positions`). `likelihood` adds `nll_ode_bits` to the held-out scores, in `likelihood_steps` Heun steps: with
-    one "hutchinson" probe, or "exact" (a backward pass per element). Labels as in `ClassConditional`.
+    one "hutchinson" probe, or "exact" (a backward pass per element). Labels as in `ClassConditional`,
+    `condition_frames` in `FirstFrameOptions`.
     """
 
     builds: ClassVar[str | type] = "diffusion:DiffusionPrior"
     network: ClassVar[str | type]
+    identity_defaults: ClassVar[frozenset[str]] = ClassConditional.identity_defaults | {"condition_frames"}
 
     prediction: Literal["epsilon", "v", "x"] = "v"
     weighting: Literal["uniform", "min_snr", "p2"] = "uniform"
@@ -51,6 +54,10 @@ class DiffusionPriorConfig(PatchOptions, LikelihoodOptions):
             raise ValueError("snr_clip must be positive, p2_gamma and clip at least 0")
         if not 0 <= self.dropout < 1:
             raise ValueError("dropout must lie in [0, 1)")
+
+    def unsupported_reason(self, spec: LatentSpec) -> str | None:
+        """One grid or sequence of continuous values, of fixed length and of `patch`'s rank."""
+        return super().unsupported_reason(spec) or self.frames_reason(spec)
 
     @property
     def most_patches(self) -> int:

@@ -23,8 +23,8 @@ from ...tokenizers.backbones.time import logit_normal_times, time_features
 from ...tokenizers.interface import Latents
 from ...tokenizers.spec import LatentSpec
 from ..latents import LatentBatch
-from .conditioning import LabelledPrior
 from .fields import Field, field_of, values_of
+from .first_frames import FramePrior, after, divided, joined
 from .flow_config import TIME_FEATURES, FlowConfig
 from .heldout import NLL_ODE_BITS, TIMES, fixed_times
 from .interface import evaluating
@@ -34,7 +34,7 @@ from .patches import counts
 from .transformer import Transformer, sincos
 
 
-class FlowPrior(LabelledPrior):
+class FlowPrior(FramePrior):
     """Flow matching over one grid of values `[B, C, *grid]`, rank 1 to 3."""
 
     held_out_scores = (NLL_ODE_BITS,)
@@ -53,14 +53,15 @@ class FlowPrior(LabelledPrior):
             heads=config.attention_heads,
             dropout=config.dropout,
             ordered=self.ordered,
+            frame=config.positions_per_frame(config.patches_for(spec)),
         )
         self.add_labels(config.width)
 
     def losses(self, batch: LatentBatch, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """Mean squared error of the velocity, at one time per sample."""
-        clean = values_of(batch)
+        first, clean = divided(values_of(batch), self.config.condition_frames)
         t = logit_normal_times(len(clean), self.config.time_mean, self.config.time_std, clean.device)
-        field = field_of(self.net, self.vectors(batch))
+        field = after(first, field_of(self.net, self.vectors(batch)))
         return {"loss": self._errors(field, clean, torch.randn_like(clean), t).mean()}
 
     @torch.no_grad()
@@ -69,12 +70,13 @@ class FlowPrior(LabelledPrior):
 
         Each sample is seen at one time in each of eight equal strata of [0, 1]; times and noise are fixed by the
         sample's index. Not a likelihood, and not comparable across latents. With `likelihood`, also "nll_ode_bits"
-        `[B]`: see `likelihood.nll_ode_bits`. Given the label where there is one.
+        `[B]`: see `likelihood.nll_ode_bits`. Given the label where there is one, and the first frames that are given.
         """
-        clean, config = values_of(batch), self.config
+        config = self.config
+        first, clean = divided(values_of(batch), config.condition_frames)
         total = clean.new_zeros(len(clean))
         with evaluating(self):
-            field = field_of(self.net, self.vectors(batch))
+            field = after(first, field_of(self.net, self.vectors(batch)))
             for t, noise in fixed_times(clean, batch.indices):
                 total += self._errors(field, clean, noise, t)
             scores = {"flow_loss": total / TIMES}
@@ -85,20 +87,22 @@ class FlowPrior(LabelledPrior):
         return scores
 
     @torch.no_grad()
-    def sample_at(self, indices: range, *, seed: int) -> Latents:
-        """Values `[B, C, *grid]` of the samples `indices`."""
-        noise = normal(seed, indices, (self.channels, *self.shape)).to(self.device)
+    def sample_at(self, indices: range, *, seed: int, first: Tensor | None = None) -> Latents:
+        """Values `[B, C, *grid]` of the samples `indices`; `first` `[B, C, k, h, w]` where first frames are given."""
+        shape = self.shape_after(first, self.shape)
+        noise = normal(seed, indices, (self.channels, *shape)).to(self.device)
         field = field_of(self.net, self.drawn_vectors(indices, seed=seed), guidance=self.config.guidance)
-        return Latents(values=integrate(field, noise, steps=self.config.steps, method=self.config.sampler))
+        rest = integrate(after(first, field), noise, steps=self.config.steps, method=self.config.sampler)
+        return Latents(values=joined(first, rest))
 
     @torch.no_grad()
     def denoise(self, batch: LatentBatch, noise: Tensor, share: float) -> Tensor:
-        """x_t - t v(x_t, t) at t = `share`."""
-        clean = values_of(batch)
+        """x_t - t v(x_t, t) at t = `share`; first frames that are given have no noise."""
+        first, clean = divided(values_of(batch), self.config.condition_frames)
         t = clean.new_full((len(clean),), share)
         with evaluating(self):
-            x, _ = interpolate(clean, noise, t)
-            return x - share * field_of(self.net, self.vectors(batch))(x, t).float()
+            x, _ = interpolate(clean, divided(noise, self.config.condition_frames)[1], t)
+            return joined(first, x - share * after(first, field_of(self.net, self.vectors(batch)))(x, t).float())
 
     def _errors(self, field: Field, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Squared velocity error, mean per sample: `[B]`."""
@@ -109,7 +113,7 @@ class FlowPrior(LabelledPrior):
 class DiT(nn.Module):
     """Velocity of noisy latents: patches, sine-cosine positions, adaLN-zero blocks (Peebles & Xie 2023).
 
-    Without positions (not `ordered`) it is equivariant to permutations of the patches.
+    Without positions (not `ordered`) it is equivariant to permutations of the patches. `frame` as in `Transformer`.
     """
 
     def __init__(
@@ -124,6 +128,7 @@ class DiT(nn.Module):
         dropout: float = 0.0,
         context_channels: int = 0,
         ordered: bool = True,
+        frame: int | None = None,
     ) -> None:
         super().__init__()
         self.shape, self.patch = shape, patch
@@ -132,7 +137,7 @@ class DiT(nn.Module):
         position = sincos(counts(shape, patch), width) if ordered else torch.zeros(1, width)
         self.register_buffer("position", position, persistent=False)
         self.time = nn.Sequential(nn.Linear(TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
-        self.trunk = Transformer(width, layers, heads, causal=False, dropout=dropout, condition=width)
+        self.trunk = Transformer(width, layers, heads, causal=False, dropout=dropout, condition=width, frame=frame)
         self.norm = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.modulation = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, elements)

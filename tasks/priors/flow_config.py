@@ -9,7 +9,14 @@ from typing import ClassVar, Literal
 from ...tokenizers.spec import LatentSpec
 from ...tokenizers.training import TrainingConfig
 from .config import ClassConditional
-from .options import IntegrationOptions, LikelihoodOptions, TokenOptions, TransformerOptions
+from .options import (
+    FirstFrameOptions,
+    IntegrationOptions,
+    LikelihoodOptions,
+    SpaceTimeOptions,
+    TokenOptions,
+    TransformerOptions,
+)
 
 TIME_FEATURES = 256
 
@@ -30,28 +37,35 @@ class FlowOptions(TransformerOptions, IntegrationOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FlowConfig(FlowOptions, TokenOptions, LikelihoodOptions):
+class FlowConfig(FlowOptions, TokenOptions, LikelihoodOptions, SpaceTimeOptions, FirstFrameOptions):
     """Rectified flow with a diffusion transformer (DiT) over continuous latents.
 
-    `width`, `layers`, `attention_heads` and `dropout` shape the transformer. `patch` is how many positions per axis
-    make a token (None: powers of two, so that a sample has at most `max_tokens` tokens). Training times are
+    `width`, `layers`, `attention_heads` and `dropout` shape the transformer, `attention` as in `SpaceTimeOptions`.
+    `patch` is how many positions per axis make a token (None: powers of two, so that a sample has at most `max_tokens`
+    tokens). Training times are
     logit-normal with `time_mean` and `time_std`. Sampling integrates from noise to data in `steps` equal steps with
     the Euler or Heun method (two evaluations a step). `likelihood` adds `nll_ode_bits` to the held-out scores, in
     `likelihood_steps` Heun steps: with one "hutchinson" probe, or "exact" (a backward pass per element). Labels as in
-    `ClassConditional`.
+    `ClassConditional`, `condition_frames` in `FirstFrameOptions`.
     """
 
     kind: ClassVar[str] = "flow"
     version: ClassVar[int] = 3
     identity_defaults: ClassVar[frozenset[str]] = ClassConditional.identity_defaults | {
+        "attention",
+        "condition_frames",
         "likelihood",
         "likelihood_steps",
     }
     builds: ClassVar[str | type] = "flow:FlowPrior"
+
+    def unsupported_reason(self, spec: LatentSpec) -> str | None:
+        """One grid or sequence of continuous values, of fixed length and of `patch`'s rank; a clip's, factorised."""
+        return super().unsupported_reason(spec) or self.attention_reason(spec) or self.frames_reason(spec)
 
     def forward_flops(self, spec: LatentSpec) -> float:
         """Transformer, conditioning and patch projections of one sample."""
         n, d = math.prod(self.patches_for(spec)), self.width
         patch = 2 * 2 * n * d * self.patch_elements(spec)
         condition = 2 * (TIME_FEATURES * d + d * d) + 2 * d * (self.layers * 6 * d + 2 * d)
-        return float(self.trunk_flops(n, causal=False) + patch + condition)
+        return float(self.clip_flops(self.patches_for(spec), causal=False) + patch + condition)

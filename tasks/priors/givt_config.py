@@ -15,7 +15,7 @@ class GIVTConfig(TokenTransformerOptions):
     """Causal transformer whose outputs are mixtures of diagonal Gaussians, `mixtures` of them (Tschannen et al. 2023).
 
     No deviation is under `min_scale`, which bounds the density of latents that repeat. Sampling multiplies deviations
-    by `temperature`. Transformer and `patch` as in `flow`, labels as in `ClassConditional`.
+    by `temperature`. Transformer, `attention` and `patch` as in `flow`, labels as in `ClassConditional`.
     """
 
     kind: ClassVar[str] = "givt"
@@ -42,5 +42,7 @@ class GIVTConfig(TokenTransformerOptions):
 
     def forward_flops(self, spec: LatentSpec) -> float:
         """Transformer and mixtures of one sample."""
-        n, d, p = math.prod(self.patches_for(spec)), self.width, self.patch_elements(spec)
-        return float(self.trunk_flops(n, causal=True) + 2 * (n - 1) * p * d + 2 * n * d * self.mixtures * (1 + 2 * p))
+        grid, d, p = self.patches_for(spec), self.width, self.patch_elements(spec)
+        n = math.prod(grid)
+        mixtures = 2 * n * d * self.mixtures * (1 + 2 * p)
+        return float(self.clip_flops(grid, causal=True) + 2 * (n - 1) * p * d + mixtures)

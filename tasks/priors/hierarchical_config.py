@@ -7,7 +7,6 @@ from typing import ClassVar, Literal
 
 from ...tokenizers.spec import LatentGrid, LatentSpec
 from .ar_config import ARConfig
-from .config import ClassConditional
 from .options import CodeTransformerOptions
 from .reasons import needs_codes, one_fixed_grid
 
@@ -48,8 +47,8 @@ class HierarchicalConfig(CodeTransformerOptions):
 
     @property
     def grid_config(self) -> ARConfig:
-        """The `ar` of one grid, which has no labels of its own."""
-        shared = {option.name for option in fields(ARConfig)} - {"order", *ClassConditional.identity_defaults}
+        """The `ar` of one grid, which has no labels of its own and no option that came later."""
+        shared = {option.name for option in fields(ARConfig)} - ARConfig.identity_defaults
         return ARConfig(**{name: getattr(self, name) for name in shared})
 
     def forward_flops(self, spec: LatentSpec) -> float:

@@ -18,7 +18,8 @@ class MARConfig(TokenTransformerOptions):
     `order` "random" predicts masked tokens with full attention, in `iterations` rounds of a random order per sample;
     "raster" one after the other with causal attention. The head is an MLP of `head_layers` residual blocks of
     `head_width` (None: the transformer's); training shows it each token at `repeats` times; sampling takes
-    `head_steps` Euler steps per token. Transformer and `patch` as in `flow`, labels as in `ClassConditional`.
+    `head_steps` Euler steps per token. Transformer, `attention` and `patch` as in `flow`, labels as in
+    `ClassConditional`.
     """
 
     kind: ClassVar[str] = "mar"
@@ -55,9 +56,12 @@ class MARConfig(TokenTransformerOptions):
         return self.evaluations * (passes * self._trunk(spec) + head)
 
     def _trunk(self, spec: LatentSpec) -> float:
-        n, d, p = math.prod(self.patches_for(spec)), self.width, self.patch_elements(spec)
+        grid, d, p = self.patches_for(spec), self.width, self.patch_elements(spec)
+        n = math.prod(grid)
         if self.order == "raster":
-            return float(self.trunk_flops(n, causal=True) + 2 * (n - 1) * p * d)
+            return float(self.clip_flops(grid, causal=True) + 2 * (n - 1) * p * d)
+        if self.attention == "factorised":
+            return float(self.clip_flops(grid, causal=False) + 2 * n * p * d)
         return float(self.trunk_flops(n + 1, causal=False) + 2 * n * p * d)
 
     def _head(self, spec: LatentSpec) -> float:

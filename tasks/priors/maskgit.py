@@ -59,7 +59,12 @@ class MaskGITPrior(LabelledPrior):
         self.mask = nn.Parameter(torch.randn(config.width) * 0.02)
         self.position = positions_of(config.positions, self.shape, config.width, config.attention_heads)
         self.trunk = Transformer(
-            config.width, config.layers, config.attention_heads, causal=False, dropout=config.dropout
+            config.width,
+            config.layers,
+            config.attention_heads,
+            causal=False,
+            dropout=config.dropout,
+            frame=config.positions_per_frame(self.shape),
         )
         self.head = DepthHead(self.sizes, config.width, config.depth_width or config.width, config.depth_layers)
         self.add_labels(config.width)

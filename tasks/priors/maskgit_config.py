@@ -6,25 +6,25 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from ...tokenizers.spec import LatentSpec
-from .options import CodeTransformerOptions
+from .options import CodeTransformerOptions, SpaceTimeOptions
 from .reasons import needs_codes, one_fixed_grid
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskGITConfig(CodeTransformerOptions):
+class MaskGITConfig(CodeTransformerOptions, SpaceTimeOptions):
     """Masked prediction with a bidirectional transformer (MaskGIT; Chang et al. 2022) over one grid of codes.
 
     Transformer, `positions` and depth network as in `ar`; whole positions are masked, all heads together. Sampling
     starts from nothing and reveals positions in `steps` rounds, the most confident first, on a cosine schedule;
     `choice_temperature` is the weight of Gumbel noise on that confidence, falling to zero over the rounds; codes are
-    drawn with `temperature`, `top_k` and `top_p`. Labels as in `ClassConditional`.
+    drawn with `temperature`, `top_k` and `top_p`. `attention` as in `SpaceTimeOptions`, labels in `ClassConditional`.
     """
 
     kind: ClassVar[str] = "maskgit"
     version: ClassVar[int] = 3
     batch_coupled: ClassVar[str | None] = "its loss is a mean over the masked positions of a batch"
     over_ranks: ClassVar[bool] = True
-    identity_defaults: ClassVar[frozenset[str]] = frozenset()
+    identity_defaults: ClassVar[frozenset[str]] = frozenset({"attention"})
     builds: ClassVar[str | type] = "maskgit:MaskGITPrior"
 
     positions: Literal["learned", "rotary"] = "learned"
@@ -39,8 +39,8 @@ class MaskGITConfig(CodeTransformerOptions):
             raise ValueError("choice_temperature must be at least 0")
 
     def unsupported_reason(self, spec: LatentSpec) -> str | None:
-        """One grid or sequence of codes, of fixed length."""
-        return one_fixed_grid(spec) or needs_codes(spec)
+        """One grid or sequence of codes, of fixed length; a clip's, factorised."""
+        return one_fixed_grid(spec) or needs_codes(spec) or self.attention_reason(spec)
 
     @property
     def sampling_settings(self) -> str:
@@ -51,7 +51,7 @@ class MaskGITConfig(CodeTransformerOptions):
     def forward_flops(self, spec: LatentSpec) -> float:
         """Transformer and heads of one sample."""
         n, d = spec.grid.positions, self.width
-        return float(self.trunk_flops(n, causal=False) + self.depth_flops(n, d, spec.grid.codebook_sizes))
+        return float(self.clip_flops(spec.grid.shape, causal=False) + self.depth_flops(n, d, spec.grid.codebook_sizes))
 
     def sampling_flops(self, spec: LatentSpec) -> float:
         """At most a forward pass per round (the heads run on masked positions alone); two with guidance."""

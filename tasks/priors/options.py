@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from ...tokenizers.spec import LatentSpec
+from ...tokenizers.spec import LatentSpec, Modality
 from ...tokenizers.training import TrainingConfig
 from .config import ClassConditional, PriorConfig
 from .patches import choose_patch, counts
@@ -44,6 +44,81 @@ class TransformerOptions(PriorConfig):
         """Floating-point operations of `layers` blocks (None: all): linear layers, attention (causal: half of it)."""
         n, d = positions, self.width
         return (self.layers if layers is None else layers) * (24 * n * d * d + (2 if causal else 4) * n * n * d)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpaceTimeOptions(TransformerOptions):
+    """`attention` over all positions ("full"), or "factorised" over those of clips.
+
+    Factorised, blocks attend in turn within a frame and along time at one place of the frame: see `space_time`.
+    """
+
+    attention: Literal["full", "factorised"] = "full"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.attention == "factorised" and self.layers < 2:
+            raise ValueError('attention = "factorised" needs at least 2 layers: within frames, and along time')
+
+    def attention_reason(self, spec: LatentSpec) -> str | None:
+        """Factorised, a reason unless the latents have the three axes of a clip."""
+        axes = len(spec.grid.shape)
+        if self.attention == "full" or axes == 3:
+            return None
+        return f'its attention is "factorised" over time, height and width, and they have {axes} of these 3 axes'
+
+    def positions_per_frame(self, grid: tuple[int, ...]) -> int | None:
+        """The positions of a frame, where blocks tell frames apart; None where they don't."""
+        return math.prod(grid[1:]) if self.attention == "factorised" else None
+
+    def clip_flops(self, grid: tuple[int, ...], *, causal: bool, steps: int | None = None) -> int:
+        """`trunk_flops` of `steps` (None: as many as `grid` has positions) in raster order of a `grid`, with either
+        attention: factorised, what the products of `FrameAttention` and `TimeAttention` cost, of causal ones half."""
+        n, d = math.prod(grid) if steps is None else steps, self.width
+        frame = self.positions_per_frame(grid)
+        if frame is None:
+            return self.trunk_flops(n, causal=causal)
+        frames = -(-n // frame)
+        within = frame * frame * (4 * frames - 2 if causal else 4 * frames)
+        along = frame * frames * frames * (2 if causal else 4)
+        attention = (self.layers - self.layers // 2) * within + self.layers // 2 * along
+        return self.layers * 24 * n * d * d + attention * d
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstFrameOptions(ClassConditional):
+    """A clip's first `condition_frames` latent frames may be given: the prior models the others (0: it models all)."""
+
+    condition_frames: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.condition_frames < 0:
+            raise ValueError("condition_frames must be at least 0 (0: none is given)")
+        if self.condition_frames and self.classes:
+            raise ValueError("condition_frames and classes are two conditions; take one (classes = 0)")
+
+    def frames_reason(self, spec: LatentSpec) -> str | None:
+        """A reason where first frames are to be given, unless the latents have frames, and more than are given."""
+        if not self.condition_frames:
+            return None
+        if spec.signal.modality is not Modality.VIDEO or len(spec.grid.shape) != 3:
+            return f"its condition_frames are of clips' latents in time, height and width, and they are {_axes(spec)}"
+        frames = spec.grid.shape[0]
+        if self.condition_frames >= frames:
+            return f"its condition_frames ({self.condition_frames}) leave nothing to model of {frames} latent frames"
+        return None
+
+    @property
+    def protocol(self) -> str:
+        """Also how many latent frames are given."""
+        count = self.condition_frames
+        frames = "latent frame" if count == 1 else f"{count} latent frames"
+        return super().protocol + (f", given the first {frames}" if count else "")
+
+
+def _axes(spec: LatentSpec) -> str:
+    return f"{spec.signal.modality} with axes {list(spec.grid.shape)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,10 +240,16 @@ class TokenOptions(PatchOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenTransformerOptions(TransformerOptions, TokenOptions, ClassConditional):
+class TokenTransformerOptions(SpaceTimeOptions, TokenOptions, ClassConditional):
     """A transformer over continuous tokens, and its training."""
 
+    identity_defaults: ClassVar[frozenset[str]] = ClassConditional.identity_defaults | {"attention"}
+
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(steps=2000, lr=1e-3, betas=(0.9, 0.95)))
+
+    def unsupported_reason(self, spec: LatentSpec) -> str | None:
+        """One grid or sequence of continuous values, of fixed length and of `patch`'s rank; a clip's, factorised."""
+        return super().unsupported_reason(spec) or self.attention_reason(spec)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,7 +47,11 @@ class TokenPrior(LabelledPrior):
 
 
 class TokenTrunk(nn.Module):
-    """A transformer over tokens: causal, or with full attention over known and masked ones."""
+    """A transformer over tokens: causal, or over known and masked ones alike.
+
+    A token before all carries the label. What tells frames apart (`config.attention`) has no place for one among the
+    known and masked: there it is added to every token.
+    """
 
     def __init__(self, elements: int, grid: tuple[int, ...], config: TokenTransformerOptions, *, causal: bool) -> None:
         super().__init__()
@@ -56,7 +60,10 @@ class TokenTrunk(nn.Module):
         self.masked = None if causal else nn.Parameter(torch.randn(width) * 0.02)
         self.embed = nn.Linear(elements, width)
         self.position = AxialEmbedding(grid, width)
-        self.net = Transformer(width, config.layers, config.attention_heads, causal=causal, dropout=config.dropout)
+        self.frame = config.positions_per_frame(grid)
+        self.net = Transformer(
+            width, config.layers, config.attention_heads, causal=causal, dropout=config.dropout, frame=self.frame
+        )
 
     def first(self, batch: int, vector: Tensor | None) -> Tensor:
         """The token before all, `[B, 1, D]`; it carries the label."""
@@ -72,7 +79,8 @@ class TokenTrunk(nn.Module):
         """Summaries `[B, N, D]` of the tokens `[B, N, P]` that are `known` (bool `[B, N]`), for each position."""
         assert self.masked is not None
         x = torch.where(known[..., None], self.embed(tokens), self.masked) + self.position()
-        return self.net(torch.cat((self.first(len(tokens), vector), x), dim=1))[:, 1:]
+        first = self.first(len(tokens), vector)
+        return self.net(torch.cat((first, x), dim=1))[:, 1:] if self.frame is None else self.net(x + first)
 
     def stepper(self, batch: int, length: int, vector: Tensor | None) -> Callable[[Tensor | None, int], Tensor]:
         """`step(token [B, P] at position - 1, position)`: summaries `[B, D]` in order, with a KV cache (causal)."""

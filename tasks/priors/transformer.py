@@ -12,10 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...tokenizers.backbones.attention import Block, KVCache, Rotary, coordinates
+from .space_time import FrameAttention, TimeAttention
 
 
 class Transformer(nn.Module):
-    """`layers` blocks and, without conditioning, a final norm."""
+    """`layers` blocks and, without conditioning, a final norm.
+
+    With `frame`, the number of positions of a frame, blocks attend in turn within frames and along time.
+    """
 
     def __init__(
         self,
@@ -26,10 +30,19 @@ class Transformer(nn.Module):
         causal: bool,
         dropout: float = 0.0,
         condition: int | None = None,
+        frame: int | None = None,
     ) -> None:
         super().__init__()
         self.layers, self.width, self.heads = layers, width, heads
-        blocks = [Block(width, heads, causal=causal, dropout=dropout, condition=condition) for _ in range(layers)]
+
+        def block(number: int) -> Block:
+            attention = None
+            if frame is not None:
+                kind = (FrameAttention, TimeAttention)[number % 2]
+                attention = kind(width, heads, frame=frame, causal=causal, dropout=dropout)
+            return Block(width, heads, causal=causal, dropout=dropout, condition=condition, attention=attention)
+
+        blocks = [block(number) for number in range(layers)]
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(width, bias=False, eps=1e-6) if condition is None else nn.Identity()
         self._initialise(blocks, by_fan_in=not causal)

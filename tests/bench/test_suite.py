@@ -287,3 +287,16 @@ def test_suites_about_priors_share_tokenizers_and_budgets() -> None:
     photos = make_plan(load_suite("photo-priors"), {})
     assert {cell.prior.kind for cell in photos.cells if cell.prior} == {"ar", "maskgit", "flow", "mar"}
     assert len({cell.cell.tokenizer.spec.tsr for cell in photos.cells}) == 1
+
+
+def test_priors_of_clips_differ_in_attention_and_condition_alone() -> None:
+    plan = make_plan(load_suite("video-priors"), {})
+    priors = [job for job in plan.jobs.values() if job.kind == "prior"]
+    options = [job.config["options"] for job in priors]
+    variants = {(o.get("attention", "full"), o.get("condition_frames", 0)) for o in options}
+    assert variants == {(attention, count) for attention in ("full", "factorised") for count in (0, 1)}
+    assert len(priors) == 24  # of 2 tokenizers, 3 seeds
+    assert {o["training"]["flops"] for o in options} == {1e13}
+    assert {cell.cell.tokenizer.spec.grid.shape for cell in plan.cells} == {(5, 8, 8)}
+    patches = {cell.prior.patch_for(cell.cell.tokenizer.spec) for cell in plan.cells if cell.prior.kind == "flow"}
+    assert patches == {(1, 1, 1)}  # frames are whole

@@ -68,21 +68,34 @@ class Attention(nn.Module):
         query, key, value = (part.view(batch, length, self.heads, -1).transpose(1, 2) for part in parts)
         if rotary is not None:
             query, key = rotate(query, rotary), rotate(key, rotary)
-        causal = self.causal and length > 1
         if cache is not None:
             if length > 1 and cache.length > 0:
                 raise ValueError("a cache takes several positions at once only while it is empty")
             key, value = cache.extend(layer, key, value)
-        dropout = self.dropout if self.training else 0.0
-        out = F.scaled_dot_product_attention(query, key, value, is_causal=causal, dropout_p=dropout)
+        out = self.attend(query, key, value)
         return self.out(out.transpose(1, 2).reshape(batch, length, width))
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """What the queries `[B, h, n, d]` read of keys and values `[B, h, N, d]`, shaped like the queries.
+
+        The queries are all positions (n = N), or with a cache the last one; where causal, each reads up to itself.
+        """
+        return self.product(query, key, value, causal=self.causal and query.shape[2] > 1)
+
+    def product(
+        self, query: Tensor, key: Tensor, value: Tensor, *, causal: bool = False, mask: Tensor | None = None
+    ) -> Tensor:
+        """`scaled_dot_product_attention` with this layer's dropout; `mask` is True where a query sees a key."""
+        dropout = self.dropout if self.training else 0.0
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=causal, dropout_p=dropout)
 
 
 class Block(RecomputedBlock):
     """x + attention(norm(x)), then x + mlp(norm(x)), the MLP of `inner` (None: 4 x width).
 
     With `condition` (a width), shift, scale and gate of both branches come from a conditioning vector through a
-    zero-initialised layer: the block starts as the identity (adaLN-zero; Peebles & Xie 2023, section 3.2).
+    zero-initialised layer: the block starts as the identity (adaLN-zero; Peebles & Xie 2023, section 3.2). `attention`
+    is another layer of the same `width` and `heads` in the place of `Attention(width, heads, causal, dropout)`.
     """
 
     def __init__(
@@ -94,11 +107,12 @@ class Block(RecomputedBlock):
         causal: bool = False,
         dropout: float = 0.0,
         condition: int | None = None,
+        attention: Attention | None = None,
     ) -> None:
         super().__init__()
         affine = condition is None
         self.norm1 = nn.LayerNorm(width, elementwise_affine=affine, bias=False, eps=1e-6)
-        self.attention = Attention(width, heads, causal=causal, dropout=dropout)
+        self.attention = attention or Attention(width, heads, causal=causal, dropout=dropout)
         self.norm2 = nn.LayerNorm(width, elementwise_affine=affine, bias=False, eps=1e-6)
         self.mlp = MLP(width, inner)
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
