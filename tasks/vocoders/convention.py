@@ -47,7 +47,9 @@ class MelConvention:
 
     def unlike_frames(self, mel: MelSpec) -> tuple[str, ...]:
         """Where its frames are not those of `mel`, which nothing mends: "hop 160, not 256"."""
-        return _differences([(name, getattr(self, name), getattr(mel, name)) for name in ("sample_rate", "n_fft", "hop")])
+        return _differences(
+            [(name, getattr(self, name), getattr(mel, name)) for name in ("sample_rate", "n_fft", "hop")]
+        )
 
     def unlike_filters(self, mel: MelSpec) -> tuple[str, ...]:
         """Where its filters let something else through than those of `mel` do, but for each one's height."""

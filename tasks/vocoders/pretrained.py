@@ -1,6 +1,7 @@
 """A vocoder of transformers with its weights.
 
-Shape legend: B batch, C channels, S = B * C, M mel bins of the data set, V those of the vocoder, F frequencies, T frames.
+Shape legend: B batch, C channels, S = B * C, N samples, M mel bins of the data set, V those of the vocoder,
+F frequencies, T frames.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...results.errors import UserError
+from ...results.errors import UserError, one_line
 from ...tokenizers import weights
 from ...tokenizers.adapters.files import all_loaded
 from ...tokenizers.mel import LogMel
 from ...tokenizers.spec import SignalSpec
 from .base import Vocoder
 from .convention import MelConvention
-from .pretrained_config import CLASSES, PretrainedConfig
+from .pretrained_config import PretrainedConfig
 
 
 class Pretrained(Vocoder):
@@ -33,11 +34,13 @@ class Pretrained(Vocoder):
         super().__init__(config, signal)
         folder = Path(config.files["config.json"]).parent
         self.convention = config.convention
-        stated = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-        class_name = CLASSES[stated.model_type]
-        loaded = getattr(transformers, class_name).from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-        )
+        class_name = config.class_name
+        try:
+            loaded = getattr(transformers, class_name).from_pretrained(
+                folder, local_files_only=True, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+            )
+        except Exception as error:
+            raise UserError(one_line(f"{folder}: {class_name} can't be loaded: {error}")) from None
         self.net: Any = all_loaded(loaded, class_name).eval().requires_grad_(False)
         self.log_mel = LogMel(self.mel)
         self.refitted = bool(self.convention.unlike_filters(self.mel))
@@ -75,9 +78,10 @@ class Pretrained(Vocoder):
         """What the net makes of its log-mel: `[S, N]` of at least T * hop samples."""
         with torch.autocast(read_SVT.device.type, enabled=False):
             if self.net.config.model_type == "univnet":
-                shape = (1, read_SVT.shape[-1], self.net.config.model_in_channels)
+                shape = (read_SVT.shape[-1], self.net.config.model_in_channels)
                 noise = torch.randn(shape, generator=torch.Generator().manual_seed(self.config.seed))
-                sound: Tensor = self.net(read_SVT.mT, noise_sequence=noise.to(read_SVT.device)).waveforms
+                noises = noise.to(read_SVT.device).expand(len(read_SVT), -1, -1)
+                sound: Tensor = self.net(read_SVT.mT, noise_sequence=noises).waveforms
             else:
                 sound = self.net(read_SVT.mT)
         if sound.shape[-1] < read_SVT.shape[-1] * self.mel.hop:

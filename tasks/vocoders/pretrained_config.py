@@ -54,13 +54,21 @@ class PretrainedConfig(VocoderConfig):
         """What it reads, once it is `located`."""
         return check(MelConvention, self.mel, where="vocoder.mel")
 
+    @property
+    def class_name(self) -> str:
+        """Of its class in transformers, once it is `located`."""
+        path = Path(self.files["config.json"])
+        return CLASSES[_stated(path, where="vocoder.path")["model_type"]]
+
     def located(self, where: str) -> Self:
         if find_spec("transformers") is None:
             raise UserError(f"{where}: {self.kind} needs transformers: pip install 'latentbench[transformers]'")
         if self.files:
-            raise UserError(f"{where}.files: unknown option; name the folder: path = \"...\"")
+            raise UserError(f'{where}.files: unknown option; name the folder: path = "..."')
         if not self.path:
-            raise UserError(f"{where}.path: missing; {self.kind!r} needs a folder with config.json and model.safetensors")
+            raise UserError(
+                f"{where}.path: missing; {self.kind!r} needs a folder with config.json and model.safetensors"
+            )
         folder = Path(self.path).expanduser()
         if not folder.is_dir():
             raise UserError(f"{where}.path: no such folder: {self.path}")

@@ -27,7 +27,7 @@ class Started:
         self.rows = np.linspace(0, len(waveforms) - 1, min(samples, len(waveforms))).round().astype(np.int64)
         self.shape = (vocoder.signal.channels, vocoder.signal.shape[-1] * vocoder.mel.hop)
         self._log_mel = LogMel(vocoder.mel)
-        self._file = tempfile.TemporaryFile(dir=folder)
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (as long as this lives)
         weakref.finalize(self, self._file.close)
         self._stored = np.zeros(len(self.rows), bool)
 

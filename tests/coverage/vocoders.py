@@ -1,6 +1,7 @@
 """Vocoders on real sounds: what each makes of the true log-mel of held-out clips.
 
-    python -P tests/coverage/vocoders.py DATA [--seeds 3] [--steps 600] [--sounds fsdd sonic_pi] [--starts 32 0] [--out FOLDER]
+    python -P tests/coverage/vocoders.py DATA [--seeds 3] [--steps 600] [--sounds fsdd sonic_pi] [--starts 32 0]
+                                              [--out FOLDER]
 
 prints, for speech at 8 kHz and for instruments and loops at 16 kHz, the distances of the rendered sounds to the true
 ones: by Griffin-Lim, and by the trained vocoder from Griffin-Lim's spectrum and from the log-mel alone, with as many
