@@ -81,7 +81,7 @@ def further_suites() -> list[dict[str, Any]]:
         "data": [IMAGES, CLIPS, SOUNDS],
         "features": ["encoder", *nets.names()],
         "tasks": ["reconstruction", "generation"],
-        "reconstruction": {"lpips": "all", "speech": True, "temporal": True},
+        "reconstruction": {"lpips": "all", "speech": True, "temporal": True, "hearing": True},
         "generation": {"scores": scores.names(), "samples": 65_536},
     }
     read = {
