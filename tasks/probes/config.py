@@ -129,6 +129,14 @@ class PerturbedDistanceConfig(ProbeConfig):
     on_request = True
 
 
+class CodeStabilityConfig(ProbeConfig):
+    """`code_stability`: the share of a sound's codes that are the same where it begins 2 ms later."""
+
+    kind = "code_stability"
+    builds = "code_stability:CodeStability"
+    on_request = True
+
+
 _PROBES = (
     NormalSamplesConfig,
     CorruptedInputConfig,
@@ -142,6 +150,7 @@ _PROBES = (
     LargerSignalsConfig,
     PerturbedDistanceConfig,
     SpectrumDistanceConfig,
+    CodeStabilityConfig,
 )
 
 probes = Registry(

@@ -84,4 +84,9 @@ def test_what_fits_one_size_alone_is_refused(toys: SimpleNamespace, probed: Any)
 
 
 def test_it_is_made_on_request_alone() -> None:
-    assert set(probes.names()) - set(default_probes()) == {"larger_signals", "perturbed_distance", "spectrum_distance"}
+    assert set(probes.names()) - set(default_probes()) == {
+        "code_stability",
+        "larger_signals",
+        "perturbed_distance",
+        "spectrum_distance",
+    }
