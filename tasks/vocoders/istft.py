@@ -80,17 +80,20 @@ class ISTFT(Vocoder):
             options: dict[str, Any] = {"window": self._window, "length": mel.shape[-1] * self.mel.hop}
             return torch.istft(spectrum, self.mel.n_fft, self.mel.hop, **options).view(*mel.shape[:2], -1)
 
-    def losses(self, batch: Tensor, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
+    def losses(self, batch: Any, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
         """ "loss", "stft" and "mel" (in nepers) of parts that are rendered from their own log-mel: of waveforms
         `[B, C, N]`, or of these and what `start` gives of their log-mel."""
-        waves, starts = batch if isinstance(batch, tuple) else (batch, self.start(self.log_mel(batch)))
+        waves, starts = batch if isinstance(batch, tuple) else (batch, self.start(self._mel(batch)))
         wave, *start = self._parts(waves) if starts is None else self._parts(waves, starts)
-        with torch.autocast(wave.device.type, enabled=False):
-            mel = self.log_mel(wave)
-        rendered = self._corrected(mel, start[0] if start else None)
+        rendered = self._corrected(self._mel(wave), start[0] if start else None)
         stft = multi_resolution_stft(rendered, wave).mean()
         distance = log_mel_distance(rendered, wave, mel=self.mel).mean()
         return {"loss": stft + self.config.mel_weight * distance, "stft": stft, "mel": distance}
+
+    def _mel(self, wave: Tensor) -> Tensor:
+        with torch.autocast(wave.device.type, enabled=False):
+            mel: Tensor = self.log_mel(wave)
+            return mel
 
     @property
     def _window(self) -> Tensor:

@@ -65,9 +65,11 @@ def test_each_sound_is_rendered_from_its_own_mel_alone() -> None:
         torch.testing.assert_close(vocoder.render(mel), apart, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("start", [0, 2])
-def test_it_learns(start: int) -> None:
-    vocoder, waves, held_out = build(start_iterations=start, width=32), tones(16), tones(4, seed=9)
+# What Griffin-Lim leads to is nearer than a pulse per frame: less is left to be learned.
+@pytest.mark.parametrize(("start", "share"), [(0, 0.95), (2, 0.98)])
+def test_it_learns(start: int, share: float) -> None:
+    vocoder, waves, held_out = build(start_iterations=start, width=32), tones(64), tones(4, seed=9)
+    starts = vocoder.start(LogMel(MEL)(waves))
     mel = LogMel(MEL)(held_out)
 
     def score() -> tuple[float, float]:
@@ -80,12 +82,14 @@ def test_it_learns(start: int) -> None:
     optimiser = torch.optim.AdamW(vocoder.parameters(), lr=3e-3)
     for step in range(25):
         optimiser.zero_grad()
-        losses = vocoder.losses(waves, group="model", step=step, steps=25)
+        some = torch.randperm(64)[:16]
+        batch = waves[some] if starts is None else (waves[some], starts[some])
+        losses = vocoder.losses(batch, group="model", step=step, steps=25)
         assert torch.equal(losses["loss"], losses["stft"] + 2 * losses["mel"])
         losses["loss"].backward()
         optimiser.step()
     after = score()
-    assert after[0] < 0.95 * before[0]
+    assert after[0] < share * before[0]
     assert after[1] < before[1]
 
 
