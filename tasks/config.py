@@ -29,8 +29,8 @@ class ReconstructionConfig:
     `samples` limits how many (0: all). `lpips` "off", "on" (AlexNet), "vgg", "squeeze" or "all" (each needs its
     weights). `rate` also measures the entropy-coded rate. `vocoder_iterations` is Griffin-Lim's, for spectrograms.
     `keep` pairs of true and reconstructed signals are stored, for galleries. `speech` adds PESQ, STOI and ESTOI of
-    sounds (needs the packages pesq and pystoi). `temporal` adds the temporal error of clips at borders of latent
-    positions and inside, and their flicker.
+    sounds (needs the packages pesq and pystoi), `hearing` the differences of their loudness and pitch. `temporal` adds
+    the temporal error of clips at borders of latent positions and inside, and their flicker.
     """
 
     samples: int = 0
@@ -41,6 +41,7 @@ class ReconstructionConfig:
     keep: int = 0
     speech: bool = False
     temporal: bool = False
+    hearing: bool = False
 
     def __post_init__(self) -> None:
         _at_least(self.samples, 0, "samples")
@@ -50,7 +51,7 @@ class ReconstructionConfig:
 
     def identity(self) -> dict[str, Any]:
         """The options as a job's key holds them, without options added later at their defaults."""
-        later = ("keep", "speech", "temporal")
+        later = ("keep", "speech", "temporal", "hearing")
         return {name: value for name, value in asdict(self).items() if name not in later or value}
 
 

@@ -60,7 +60,7 @@ class LogMel(nn.Module):
         Kullback-Leibler divergence of Lee & Seung 2001, which weigh quiet bins as loud ones); its phase is found by
         fast Griffin-Lim (Perraudin et al. 2013) from random phases.
         """
-        spectrum = self._spectrum(self.power(mel))
+        spectrum = self.spectrum(self.power(mel))
         # The frame left out by `forward`: the last one again.
         spectrum = torch.cat([spectrum, spectrum[..., -1:]], dim=-1)
         phases = torch.rand(*spectrum.shape[1:], generator=torch.Generator().manual_seed(seed)) * (2 * math.pi)
@@ -84,8 +84,8 @@ class LogMel(nn.Module):
             before = rebuilt
         return torch.istft(magnitude * angles, n_fft, hop, window=window, length=length)
 
-    def _spectrum(self, power: Tensor) -> Tensor:
-        """Mel power `[B, C, M, T]` to power spectra `[B, C, F, T]`, non-negative."""
+    def spectrum(self, power: Tensor) -> Tensor:
+        """Mel power `[B, C, M, T]` to power spectra `[B, C, F, T]` that are fitted to it, non-negative."""
         filters = self.mel.mel_scale.fb  # [F, M]
         # Below the floor of any bin; zero could never grow again.
         least = 10.0 ** (self.spec.floor_db / 10) * 1e-3

@@ -9,7 +9,16 @@ from typing import Any
 from ...results.errors import UserError
 from ...results.record import JobResult
 from ...tasks.config import ReconstructionConfig
-from ...tasks.metrics.config import LPIPS, SPEECH, TEMPORAL, SpeechConfig, measure_versions, metrics
+from ...tasks.metrics.config import (
+    HEARING,
+    LPIPS,
+    SPEECH,
+    TEMPORAL,
+    ClipConfig,
+    SpeechConfig,
+    measure_versions,
+    metrics,
+)
 from ...tokenizers import weights
 from ...tokenizers.spec import Modality
 from ..datasets.config import signal_spec
@@ -33,7 +42,13 @@ class Reconstruction(JobKind):
         for config in LPIPS[suite.options[self.name].lpips]:
             weights.require(config.weights, where=f"{suite.where}: reconstruction.lpips")
         if suite.options[self.name].speech:
-            _check_speech(suite)
+            for package in {config.package: None for config in SPEECH}:
+                if find_spec(package) is None:
+                    where = f"{suite.where}: reconstruction.speech"
+                    raise UserError(f"{where}: needs the package {package}: pip install 'latentbench[speech]'")
+            _check_sounds(suite, "speech", SPEECH)
+        if suite.options[self.name].hearing:
+            _check_sounds(suite, "hearing", HEARING)
         if suite.options[self.name].temporal and not any(data.modality is Modality.VIDEO for data in suite.data):
             raise UserError(f"{suite.where}: reconstruction.temporal: scores clips, and the suite has none")
 
@@ -52,7 +67,7 @@ class Reconstruction(JobKind):
 
     def versions(self, at: PlanContext) -> dict[str, int]:
         pairs = {f"metric.{name}": metrics.version(name) for name in metrics.names()}
-        asked = [config.kind for config in (*LPIPS[at.suite.options[self.name].lpips], *_speech(at))]
+        asked = [config.kind for config in (*LPIPS[at.suite.options[self.name].lpips], *_speech(at), *_hearing(at))]
         if at.data.modality is Modality.VIDEO:
             asked.append("clip_psnr")
             asked += [config.kind for config in TEMPORAL if at.suite.options[self.name].temporal]
@@ -80,6 +95,8 @@ class Reconstruction(JobKind):
                 extra.append(lpips.build(lpips.load_net(weights.require(lpips.weights)).to(ctx.device)))
         if config.speech and ctx.dataset.signal.modality.is_audio:
             extra += [speech.build() for speech in SPEECH]
+        if config.hearing and ctx.dataset.signal.modality.is_audio:
+            extra += [metric.build() for metric in HEARING]
         if config.temporal and ctx.dataset.signal.modality is Modality.VIDEO:
             from ...tasks.metrics.seams import borders
 
@@ -97,15 +114,18 @@ def _speech(at: PlanContext) -> tuple[SpeechConfig, ...]:
     return SPEECH if at.suite.options[Reconstruction.name].speech and at.data.modality.is_audio else ()
 
 
-def _check_speech(suite: Suite) -> None:
-    """Raises UserError where scores of speech are asked for and can't be computed."""
-    where = f"{suite.where}: reconstruction.speech"
+def _hearing(at: PlanContext) -> tuple[ClipConfig, ...]:
+    """The differences of loudness and pitch that the suite asks for, for data that are sounds."""
+    return HEARING if at.suite.options[Reconstruction.name].hearing and at.data.modality.is_audio else ()
+
+
+def _check_sounds(suite: Suite, option: str, measured: Sequence[ClipConfig]) -> None:
+    """Raises UserError where the option asks for what none of the suite's sounds, or not all of them, can have."""
+    where = f"{suite.where}: reconstruction.{option}"
     sounds = [data for data in suite.data if data.modality.is_audio]
     if not sounds:
         raise UserError(f"{where}: scores sounds, and the suite has none")
-    for config in SPEECH:
-        if find_spec(config.package) is None:
-            raise UserError(f"{where}: needs the package {config.package}: pip install 'latentbench[speech]'")
+    for config in measured:
         for data in sounds:
             reason = config.unsupported_reason(signal_spec(data))
             if reason is not None:

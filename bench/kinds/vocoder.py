@@ -28,7 +28,7 @@ class VocoderTraining(JobKind):
     requires = ("data",)
 
     def read(self, table: Mapping[str, Any], where: str) -> VocoderConfig:
-        config = read_part(VocoderConfig, vocoders, {"kind": GRIFFIN_LIM, **table}, where=where)
+        config = read_part(VocoderConfig, vocoders, {"kind": GRIFFIN_LIM, **table}, where=where).located(where)
         why = "(its random parts are drawn for the whole of it)"
         if config.training.micro_batch is not None:
             raise UserError(f"{where}.training.micro_batch: a batch can't be divided here {why}")
@@ -37,10 +37,14 @@ class VocoderTraining(JobKind):
         return config
 
     def check(self, suite: Suite, cells: Sequence[Cell]) -> None:
-        """Refuse a vocoder that has nothing to render."""
-        kind = suite.options[self.name].kind
-        if kind != GRIFFIN_LIM and all(data.modality is not Modality.SPECTROGRAM for data in suite.data):
-            raise UserError(f"{suite.where}: vocoder: {kind} renders spectrograms, and the suite has none")
+        """Refuse a vocoder that has nothing to render, or can't render it."""
+        vocoder: VocoderConfig = suite.options[self.name]
+        rendered = [data for data in suite.data if data.modality is Modality.SPECTROGRAM]
+        if vocoder.kind != GRIFFIN_LIM and not rendered:
+            raise UserError(f"{suite.where}: vocoder: {vocoder.kind} renders spectrograms, and the suite has none")
+        for data in rendered:
+            if reason := vocoder.unsupported_reason(signal_spec(data)):
+                raise UserError(f"{suite.where}: vocoder: {vocoder.kind} can't render {data.label}: {reason}")
 
     def config(self, at: PlanContext) -> dict[str, Any]:
         return {"vocoder": plain(at.suite.options[self.name])}
@@ -59,10 +63,14 @@ class VocoderTraining(JobKind):
         return Price(flops=vocoder.training.flops or step * vocoder.training.steps, step_flops=step)
 
     def run(self, ctx: JobContext) -> JobResult:
+        from ...tasks.vocoders.starts import Started
+
         data = ctx.dataset
         vocoder = ctx.untrained_vocoder(ctx.job.config)
-        training = vocoder.config.training
-        report = ctx.fit(vocoder, Waveforms(data.train), training, seed=vocoder.config.seed)
+        source: Any = Waveforms(data.train)
+        if samples := vocoder.config.started(data.signal):
+            source = Started(source, vocoder, ctx.folder, samples=samples)
+        report = ctx.fit(vocoder, source, vocoder.config.training, seed=vocoder.config.seed)
         ctx.save(vocoder)
         return ctx.trained(vocoder, report)
 

@@ -159,18 +159,16 @@ LPIPS: dict[str, tuple[LpipsNetConfig, ...]] = {
 }
 
 
-def speech_rate(signal: SignalSpec) -> int:
+def sound_rate(signal: SignalSpec) -> int:
     """Samples per second of a sound, or of the waveform behind a spectrogram."""
     return signal.mel.sample_rate if signal.mel is not None else round(signal.rate or 16_000)
 
 
-class SpeechConfig(PairMetricConfig):
-    """A score of speech that `reconstruction.speech` asks for; `package` computes it of `least_seconds` or more."""
+class ClipConfig(PairMetricConfig):
+    """What is measured of a whole clip of sound, of `least_seconds` or more."""
 
-    direction = "higher"
     modalities = _AUDIO
     reads = "waveform"
-    package: ClassVar[str]
     least_seconds: ClassVar[float]
 
     @classmethod
@@ -179,10 +177,17 @@ class SpeechConfig(PairMetricConfig):
         if reason is not None:
             return reason
         samples = (signal.source_shape or signal.shape)[-1]
-        seconds = samples / speech_rate(signal)
+        seconds = samples / sound_rate(signal)
         if seconds >= cls.least_seconds:
             return None
         return f"it needs clips of {cls.least_seconds:g} s or more, and these have {seconds:.3g} s"
+
+
+class SpeechConfig(ClipConfig):
+    """A score of speech that `reconstruction.speech` asks for; `package` computes it."""
+
+    direction = "higher"
+    package: ClassVar[str]
 
 
 class PesqConfig(SpeechConfig):
@@ -217,6 +222,33 @@ class EstoiConfig(SpeechConfig):
 
 # What `reconstruction.speech` stands for.
 SPEECH: tuple[SpeechConfig, ...] = (PesqConfig(), StoiConfig(), EstoiConfig())
+
+
+LOWEST_PITCH = 60.0  # Hz
+
+
+class LoudnessDifferenceConfig(ClipConfig):
+    """How far the loudness of a reconstruction is from its original's (ITU-R BS.1770-4)."""
+
+    kind = "loudness_difference"
+    direction = "lower"
+    unit = "LU"
+    least_seconds = 0.4  # a block
+    builds = "loudness:LoudnessDifference"
+
+
+class PitchErrorConfig(ClipConfig):
+    """How far the pitch of a reconstruction is from its original's, by YIN (de Cheveigné and Kawahara 2002)."""
+
+    kind = "f0_error"
+    direction = "lower"
+    unit = "cents"
+    least_seconds = 3 / LOWEST_PITCH  # a window, and as many lags
+    builds = "pitch:PitchError"
+
+
+# What `reconstruction.hearing` stands for.
+HEARING: tuple[ClipConfig, ...] = (LoudnessDifferenceConfig(), PitchErrorConfig())
 
 
 class SeamConfig(PairMetricConfig):
@@ -367,10 +399,11 @@ class PosteriorConfig(MeasureConfig):
 _METRICS = (PsnrConfig, SsimConfig, SiSdrConfig, StftDistanceConfig, MelDistanceConfig, TemporalErrorConfig)
 _SCORES = (ManifoldConfig, MemorisationConfig, FdInfinityConfig, InceptionScoreConfig)
 _SPEECH = (PesqConfig, StoiConfig, EstoiConfig)
+_HEARING = (LoudnessDifferenceConfig, PitchErrorConfig)
 _LPIPS = (LpipsConfig, LpipsVggConfig, LpipsSqueezeConfig)
 _ALWAYS = (BallsConfig, CodesConfig, FrechetConfig, KidConfig, RateConfig, PosteriorConfig)
 _TEMPORAL = (SeamConfig, InsideConfig, FlickerConfig)
-_MEASURES = (*_ALWAYS, ClipPsnrConfig, *_LPIPS, *_SPEECH, *_TEMPORAL)
+_MEASURES = (*_ALWAYS, ClipPsnrConfig, *_LPIPS, *_SPEECH, *_HEARING, *_TEMPORAL)
 
 metrics = Registry(
     "metric", "latentbench.metrics", dict[str, Any]((part.kind, part) for part in _METRICS), base=PairMetricConfig

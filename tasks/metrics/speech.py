@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...tokenizers.spec import SignalSpec
-from .config import EstoiConfig, SpeechConfig, StoiConfig, speech_rate
+from .config import EstoiConfig, SpeechConfig, StoiConfig, sound_rate
 from .interface import PairMetric
 
 
@@ -28,7 +28,7 @@ class SpeechMetric(PairMetric):
         """The score of `estimate` `[N]` float64 for `target` `[N]`, both at `rate` Hz; None where there is none."""
 
     def values(self, reconstruction: Tensor, original: Tensor, signal: SignalSpec) -> Tensor:
-        rate = speech_rate(signal)
+        rate = sound_rate(signal)
         estimates, targets = (self._prepared(x, rate) for x in (reconstruction, original))
         scores = [self._checked(t, e, rate) for t, e in zip(targets, estimates, strict=True)]
         return torch.tensor([float("nan") if score is None else score for score in scores], dtype=torch.float64)
@@ -63,7 +63,7 @@ class Pesq(SpeechMetric):
             return None
 
     def protocol(self, signal: SignalSpec) -> str:
-        _, heard, standard = _band(rate := speech_rate(signal))
+        _, heard, standard = _band(rate := sound_rate(signal))
         resampled = "" if rate == heard else f"; from {rate} Hz by torchaudio's resample (Hann-windowed sinc, width 6)"
         return f"{standard} at {heard} Hz, package pesq; mono{resampled}; mean over clips; no utterance: missing"
 
@@ -81,7 +81,7 @@ class Stoi(SpeechMetric):
         return None if any("Not enough STFT frames" in str(warning.message) for warning in told) else value
 
     def protocol(self, signal: SignalSpec) -> str:
-        rate = speech_rate(signal)
+        rate = sound_rate(signal)
         resampled = "" if rate == 10_000 else f" from {rate} Hz by its own resample_oct"
         return (
             f"{self.config.kind.upper()}, package pystoi at 10000 Hz{resampled}; mono; mean over clips; fewer than 30 "

@@ -138,6 +138,14 @@ class FeatureInformationConfig(ProbeConfig):
     on_request = True
 
 
+class CodeStabilityConfig(ProbeConfig):
+    """`code_stability`: the share of a sound's codes that are the same where it begins 2 ms later."""
+
+    kind = "code_stability"
+    builds = "code_stability:CodeStability"
+    on_request = True
+
+
 _PROBES = (
     NormalSamplesConfig,
     CorruptedInputConfig,
@@ -152,6 +160,7 @@ _PROBES = (
     PerturbedDistanceConfig,
     SpectrumDistanceConfig,
     FeatureInformationConfig,
+    CodeStabilityConfig,
 )
 
 probes = Registry(

@@ -14,7 +14,8 @@ from .config import VocoderConfig
 class Vocoder(Trainable):
     """Constructed with its configuration and the signal, a spectrogram's; `protocol` says in a few words what it is.
 
-    The training loop fits it to waveforms `[B, C, N]` of the data set's training split, in [-1, 1].
+    The training loop fits it to waveforms `[B, C, N]` of the data set's training split, in [-1, 1]; one that
+    starts from something (its configuration's `started` is above 0) to pairs of these and what `start` gives of them.
     """
 
     protocol: str
@@ -28,3 +29,8 @@ class Vocoder(Trainable):
     @abstractmethod
     def render(self, mel: Tensor) -> Tensor:
         """Log-mel `[B, C, M, T]` in [-1, 1] to waveforms `[B, C, T * hop]`, each of its own log-mel alone."""
+
+    def start(self, mel: Tensor) -> Tensor | None:
+        """The waveforms `[B, C, T * hop]` that `render` goes on from, which no training changes; None where it goes on
+        from none."""
+        return None

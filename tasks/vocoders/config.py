@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from ...tokenizers.part import Part
 from ...tokenizers.registry import Registry
@@ -28,6 +28,18 @@ class VocoderConfig(Part):
         if self.seed < 0:
             raise ValueError("seed must be at least 0")
 
+    def located(self, where: str) -> Self:
+        """This with what files it names in place of a folder's path. Raises UserError for what is not there."""
+        return self
+
+    def unsupported_reason(self, signal: SignalSpec) -> str | None:
+        """Why it can't render such a signal, a spectrogram, or None when it can."""
+        return None
+
+    def started(self, signal: SignalSpec) -> int:
+        """Of how many samples training computes at most what it starts from; 0 for one that starts from nothing."""
+        return 0
+
     def estimate_flops(self, signal: SignalSpec) -> float:
         """Floating-point operations to render one sample (networks alone)."""
         return 0.0
@@ -49,11 +61,12 @@ class ISTFTConfig(VocoderConfig):
     `width` channels, `blocks` of them, `kernel` frames wide. They correct the spectrum that `start_iterations` of
     Griffin-Lim lead to, which is where an untrained one stays; with 0 they make one of the log-mel alone, as Vocos
     does. Trained on random parts of `frames` frames (fewer where a sample has fewer) of the training split's waveforms:
-    the multi-resolution STFT distance plus `mel_weight` times the log-mel distance in nepers.
+    the multi-resolution STFT distance plus `mel_weight` times the log-mel distance in nepers. Griffin-Lim is computed
+    once per whole sample, and of as many samples, evenly spread, as have no more frames than training sees.
     """
 
     kind: ClassVar[str] = "istft"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     builds = "istft:ISTFT"
 
     width: int = 96
@@ -81,6 +94,14 @@ class ISTFTConfig(VocoderConfig):
         assert signal.mel is not None
         return min(signal.shape[-1], max(self.frames, signal.mel.n_fft // 2 // signal.mel.hop + 1))
 
+    def started(self, signal: SignalSpec) -> int:
+        if not self.start_iterations:
+            return 0
+        steps, size = self.training.steps, self.training.batch_size
+        if self.training.flops is not None:
+            steps = int(self.training.flops / (3 * self.estimate_flops(signal) * size))
+        return max(size, steps * size * self.part(signal) // signal.shape[-1])
+
     def inputs(self, signal: SignalSpec) -> int:
         """Values per frame that the first layer reads."""
         assert signal.mel is not None
@@ -99,6 +120,7 @@ vocoders = Registry(
     {
         GRIFFIN_LIM: "tasks.vocoders.config:GriffinLimConfig",
         "istft": "tasks.vocoders.config:ISTFTConfig",
+        "pretrained": "tasks.vocoders.pretrained_config:PretrainedConfig",
     },
     base=VocoderConfig,
 )

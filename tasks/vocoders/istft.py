@@ -55,10 +55,21 @@ class ISTFT(Vocoder):
             nn.init.trunc_normal_(self.head.weight, std=0.02)
 
     def render(self, mel: Tensor) -> Tensor:
+        return self._corrected(mel, self.start(mel))
+
+    @torch.no_grad()
+    def start(self, mel: Tensor) -> Tensor | None:
+        if not self.config.start_iterations:
+            return None
+        with torch.autocast(mel.device.type, enabled=False):
+            return self.log_mel.invert(mel.float().clamp(-1, 1), iterations=self.config.start_iterations)
+
+    def _corrected(self, mel: Tensor, start: Tensor | None) -> Tensor:
+        """The waveform `[B, C, T * hop]` of log-mel `[B, C, M, T]` and of what `start` gives of it."""
         mel = mel.float().clamp(-1, 1)
         # The frame that `LogMel` leaves out at the end: the last one again.
         frames_SMT = torch.cat([mel, mel[..., -1:]], dim=-1).flatten(0, 1)
-        magnitude, phase, inputs_SET = self._start(mel, frames_SMT)
+        magnitude, phase, inputs_SET = self._spectrum(frames_SMT, start)
         x_SWT = self.stem_norm(self.stem(inputs_SET).mT).mT
         for block in self.blocks:
             x_SWT = block(x_SWT)
@@ -69,15 +80,20 @@ class ISTFT(Vocoder):
             options: dict[str, Any] = {"window": self._window, "length": mel.shape[-1] * self.mel.hop}
             return torch.istft(spectrum, self.mel.n_fft, self.mel.hop, **options).view(*mel.shape[:2], -1)
 
-    def losses(self, batch: Tensor, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
-        """ "loss", "stft" and "mel" (in nepers) of waveforms `[B, C, N]` that are rendered from their own log-mel."""
-        wave = self._parts(batch)
-        with torch.autocast(batch.device.type, enabled=False):
-            mel = self.log_mel(wave)
-        rendered = self.render(mel)
+    def losses(self, batch: Any, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
+        """ "loss", "stft" and "mel" (in nepers) of parts that are rendered from their own log-mel: of waveforms
+        `[B, C, N]`, or of these and what `start` gives of their log-mel."""
+        waves, starts = batch if isinstance(batch, tuple) else (batch, self.start(self._mel(batch)))
+        wave, *start = self._parts(waves) if starts is None else self._parts(waves, starts)
+        rendered = self._corrected(self._mel(wave), start[0] if start else None)
         stft = multi_resolution_stft(rendered, wave).mean()
         distance = log_mel_distance(rendered, wave, mel=self.mel).mean()
         return {"loss": stft + self.config.mel_weight * distance, "stft": stft, "mel": distance}
+
+    def _mel(self, wave: Tensor) -> Tensor:
+        with torch.autocast(wave.device.type, enabled=False):
+            mel: Tensor = self.log_mel(wave)
+            return mel
 
     @property
     def _window(self) -> Tensor:
@@ -85,27 +101,26 @@ class ISTFT(Vocoder):
         return window
 
     @torch.no_grad()
-    def _start(self, mel: Tensor, frames_SMT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _spectrum(self, frames_SMT: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Magnitudes and phases `[S, F, T + 1]` to be corrected, and what the first layer reads of them."""
-        with torch.autocast(mel.device.type, enabled=False):
-            if not self.config.start_iterations:
+        with torch.autocast(frames_SMT.device.type, enabled=False):
+            if start is None:
                 even = torch.matmul(self.get_buffer("spread"), self.log_mel.power(frames_SMT)).clamp_min(1e-12).sqrt()
                 # A pulse in the middle of each window, which at its ends lets nothing through.
                 middle = torch.pi * torch.arange(even.shape[1], device=even.device)[:, None]
                 return even, middle.expand_as(even), frames_SMT
-            wave = self.log_mel.invert(mel, iterations=self.config.start_iterations).flatten(0, 1)
             options: dict[str, Any] = {"window": self._window, "pad_mode": "reflect", "return_complex": True}
-            spectrum = torch.stft(wave, self.mel.n_fft, self.mel.hop, **options)
+            spectrum = torch.stft(start.flatten(0, 1), self.mel.n_fft, self.mel.hop, **options)
             magnitude, phase = spectrum.abs().clamp_min(_FAINTEST), spectrum.angle()
             inputs = [frames_SMT, magnitude.log() * _LOG_SCALE, phase.cos(), phase.sin()]
             return magnitude, phase, torch.cat(inputs, dim=1)
 
-    def _parts(self, waves: Tensor) -> Tensor:
-        """A random part of each sample, of a whole number of frames."""
-        size = self.config.part(self.signal)
-        first = torch.randint(self.signal.shape[-1] - size + 1, (len(waves), 1), device=waves.device) * self.mel.hop
-        places = first + torch.arange(size * self.mel.hop, device=waves.device)
-        return waves.gather(-1, places[:, None].expand(-1, waves.shape[1], -1))
+    def _parts(self, *sounds: Tensor) -> tuple[Tensor, ...]:
+        """A random part of each sample, of a whole number of frames: the same one of each of `sounds` `[B, C, N]`."""
+        size, count = self.config.part(self.signal), len(sounds[0])
+        first = torch.randint(self.signal.shape[-1] - size + 1, (count, 1), device=sounds[0].device) * self.mel.hop
+        places = first + torch.arange(size * self.mel.hop, device=first.device)
+        return tuple(sound.gather(-1, places[:, None].expand(-1, sound.shape[1], -1)) for sound in sounds)
 
 
 class _Block(nn.Module):

@@ -21,6 +21,7 @@ from latentbench.tasks.priors.config import priors
 from latentbench.tasks.probes import probes
 from latentbench.tasks.proxies import proxies
 from latentbench.tasks.vocoders import vocoders
+from latentbench.tasks.vocoders.pretrained_config import PretrainedConfig
 from latentbench.tokenizers import recipe, weights
 from latentbench.tokenizers.adapters.config import ADAPTERS
 from latentbench.tokenizers.adapters.declaration import Declaration, Description
@@ -80,7 +81,7 @@ def further_suites() -> list[dict[str, Any]]:
         "data": [IMAGES, CLIPS, SOUNDS],
         "features": ["encoder", *nets.names()],
         "tasks": ["reconstruction", "generation"],
-        "reconstruction": {"lpips": "all", "speech": True, "temporal": True},
+        "reconstruction": {"lpips": "all", "speech": True, "temporal": True, "hearing": True},
         "generation": {"scores": scores.names(), "samples": 65_536},
     }
     read = {
@@ -105,7 +106,8 @@ def further_suites() -> list[dict[str, Any]]:
     }
     mels = {"name": "mels", "modality": "spectrogram", "sample_rate": 8000, "seconds": 1.024}
     rendered: dict[str, Any] = {"data": [mels], "tasks": ["reconstruction"], "vocoder": {"kind": "istft"}}
-    rest = [{"tokenizers": [noisy], **tables} for tables in (measured, read, adapted, rendered)]
+    loaded = {**rendered, "vocoder": {"kind": "pretrained"}}
+    rest = [{"tokenizers": [noisy], **tables} for tables in (measured, read, adapted, rendered, loaded)]
     gated = {"data": [IMAGES], "gate": {"by": "viv"}, "tokenizers": [{"recipe": "pca", "grid": {"channels": [2, 4]}}]}
     return [{"name": "rest", **tables} for tables in (*rest, controls, gated)]
 
@@ -122,6 +124,8 @@ def test_every_version_moves_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for name in ADAPTERS.names():  # whose files are not there
         monkeypatch.setattr(ADAPTERS.get(name), "located", lambda self, where: self)
         monkeypatch.setattr(ADAPTERS.get(name), "software", lambda self, where="": {})
+    monkeypatch.setattr(PretrainedConfig, "located", lambda self, where: self)
+    monkeypatch.setattr(PretrainedConfig, "unsupported_reason", lambda self, signal: None)
     classes = versioned()
     for number, cls in enumerate(classes):
         monkeypatch.setattr(cls, "version", 1000 + number)

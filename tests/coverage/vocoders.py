@@ -1,6 +1,7 @@
 """Vocoders on real sounds: what each makes of the true log-mel of held-out clips.
 
-    python -P tests/coverage/vocoders.py DATA [--seeds 3] [--steps 600] [--sounds fsdd sonic_pi] [--out FOLDER]
+    python -P tests/coverage/vocoders.py DATA [--seeds 3] [--steps 600] [--sounds fsdd sonic_pi] [--starts 32 0]
+                                              [--out FOLDER]
 
 prints, for speech at 8 kHz and for instruments and loops at 16 kHz, the distances of the rendered sounds to the true
 ones: by Griffin-Lim, and by the trained vocoder from Griffin-Lim's spectrum and from the log-mel alone, with as many
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +30,14 @@ COMMON = {"source": "folder", "modality": "spectrogram", "crop": "tiles", "per_f
 METRICS = ("mel_distance", "stft_distance", "rfd_yamnet", "rkd_yamnet")
 
 
-def vocoders(seeds: int, steps: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Names and the suite's tables."""
+def vocoders(seeds: int, steps: int, starts: Sequence[int]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Names, the folders of their runs, and the suite's tables."""
     training = {"steps": steps}
-    yield "griffin_lim", {"kind": "griffin_lim"}
-    for start in (32, 0):
+    yield "griffin_lim", "griffin_lim", {"kind": "griffin_lim"}
+    for start in starts:
         for seed in range(seeds):
             options = {"kind": "istft", "start_iterations": start, "seed": seed, "training": training}
-            yield f"istft, start_iterations = {start}", options
+            yield f"istft, start_iterations = {start}", f"istft-{start}-{steps}-{seed}", options
 
 
 def measured(data: Mapping[str, Any], vocoder: Mapping[str, Any], out: Path) -> dict[str, float]:
@@ -61,14 +62,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--sounds", nargs="+", choices=SOUNDS, default=list(SOUNDS))
+    parser.add_argument("--starts", nargs="+", type=int, default=[32, 0])
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
     out = options.out or Path(tempfile.mkdtemp())
     for name in options.sounds:
         data = {"path": str(options.data / "audio" / name), "name": name, **COMMON, **SOUNDS[name]}
         rows: dict[str, list[dict[str, float]]] = {}
-        for number, (label, vocoder) in enumerate(vocoders(options.seeds, options.steps)):
-            rows.setdefault(label, []).append(measured(data, vocoder, out / f"{name}-{number}-{options.steps}"))
+        for label, folder, vocoder in vocoders(options.seeds, options.steps, options.starts):
+            rows.setdefault(label, []).append(measured(data, vocoder, out / f"{name}-{folder}"))
         for label, seeds in rows.items():
             for metric in METRICS:
                 values = [row[metric] for row in seeds if metric in row]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -158,3 +159,18 @@ def toys() -> SimpleNamespace:
     """The classes and signals of this file by name."""
     names = ("IMAGE", "VIDEO", "SOUND", "Signals", "Data", "Identity", "Levels", "Pixels", "Replay", "context")
     return SimpleNamespace(**{name: globals()[name] for name in names})
+
+
+@pytest.fixture
+def read_audio() -> Callable[[Path], tuple[Tensor, int]]:
+    """A file's waveform `[1, C, N]` in [-1, 1] and its sample rate."""
+    return _audio
+
+
+def _audio(path: Path) -> tuple[Tensor, int]:
+    with av.open(str(path)) as file:
+        stream = file.streams.audio[0]
+        to_float = av.AudioResampler(format="fltp")
+        frames = [f for frame in file.decode(stream) for f in to_float.resample(frame)]
+        frames += to_float.resample(None)
+        return torch.from_numpy(np.concatenate([f.to_ndarray() for f in frames], 1))[None], stream.rate

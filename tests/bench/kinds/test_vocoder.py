@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from latentbench.bench.plan import Plan, make_plan
 from latentbench.bench.runner import run_suite
@@ -117,3 +118,40 @@ def test_a_run_trains_it_once_and_renders_with_it(tmp_path: Path, cache: Path, m
             )
             ceiling = metrics[f"{name}_vocoder"]
             assert (ceiling.shown, ceiling.direction) == ("default", "none")
+
+
+def hifigan(folder: Path, seed: int = 0) -> dict[str, Any]:
+    """A tiny vocoder of transformers with random weights, as a suite names it."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(seed)
+    sizes = {"upsample_initial_channel": 8, "upsample_rates": [8, 16], "upsample_kernel_sizes": [16, 32]}
+    blocks = {"resblock_kernel_sizes": [3], "resblock_dilation_sizes": [[1]]}
+    config = transformers.SpeechT5HifiGanConfig(model_in_dim=16, sampling_rate=8000, **sizes, **blocks)
+    transformers.SpeechT5HifiGan(config).save_pretrained(folder)
+    mel = {"n_fft": 256, "f_min": 0.0, "f_max": 4000.0, "scale": "htk", "power": 2}
+    return {"kind": "pretrained", "path": str(folder), "mel": mel}
+
+
+def test_a_pretrained_one_is_a_job_of_its_weights(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(cache))
+    table = hifigan(tmp_path / "one")
+    (before,) = keys(planned(vocoder=table), "vocoder")
+    assert keys(planned(vocoder=hifigan(tmp_path / "same")), "vocoder") == [before]
+    assert keys(planned(vocoder=hifigan(tmp_path / "other", seed=1)), "vocoder") != [before]
+
+    small = {**SUITE, "vocoder": table, "features": [], "tokenizers": [{"recipe": "identity"}]}
+    out = tmp_path / "out"
+    assert run_suite(small, out=out, engine="inline", devices="cpu").failed == 0
+    (record,) = (record for record in Store(out).iterate() if record.kind == "reconstruction")
+    (metric,) = (metric for metric in record.metrics if metric.name == "mel_distance")
+    assert "audio through pretrained SpeechT5HifiGan" in metric.protocol
+
+
+def test_a_pretrained_one_of_other_frames_is_refused_by_the_plan(tmp_path: Path) -> None:
+    table = hifigan(tmp_path / "one")
+    for mel, reason in (
+        ({"n_fft": 512}, "it reads spectrograms of another kind than the data set's: n_fft 512, not 256"),
+        ({"scale": "slaney"}, "its mel is not the data set's: scale slaney, not htk; refit = true converts it"),
+    ):
+        with pytest.raises(UserError, match=f"vocoder: pretrained can't render mels: {reason}"):
+            planned(vocoder=table | {"mel": table["mel"] | mel})

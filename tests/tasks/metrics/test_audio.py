@@ -1,13 +1,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from latentbench.results.errors import UserError
-from latentbench.tasks.metrics.audio import MelDistance, SiSdr, StftDistance, mel_distance, metric_mel, si_sdr
+from latentbench.tasks.metrics.audio import (
+    MelDistance,
+    SiSdr,
+    StftDistance,
+    mel_distance,
+    metric_mel,
+    si_sdr,
+    stft_distance,
+)
 from latentbench.tasks.metrics.config import MelDistanceConfig, SiSdrConfig, StftDistanceConfig
+from latentbench.tokenizers.losses.stft import fit_sizes
 from latentbench.tokenizers.spec import MelSpec, Modality, SignalSpec
 
 WAVEFORM = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(8000,), rate=16000.0)
@@ -81,3 +94,58 @@ def test_distances_are_zero_for_equal_signals() -> None:
 def test_different_shapes_are_refused() -> None:
     with pytest.raises(UserError, match="si_sdr"):
         si_sdr(torch.zeros(1, 1, 10), torch.zeros(1, 1, 11))
+
+
+def real_pair(
+    shared_data: Path, read_audio: Callable[[Path], tuple[Tensor, int]], name: str, seconds: float = 0.5
+) -> tuple[Tensor, Tensor, int]:
+    """A clip, mono `[1, 1, N]`, its neighbour-averaged and noisy version before it, and the rate."""
+    wave, rate = read_audio(shared_data / "audio" / name)
+    clip = wave.mean(1, keepdim=True)[..., : int(seconds * rate)]
+    worse = 0.8 * (clip + clip.roll(1, -1)) / 2 + 0.01 * torch.randn(clip.shape)
+    return worse, clip, rate
+
+
+REAL = ["fsdd/recordings/3_george_0.wav", "lyra_speech/sample2_48kHz.wav", "sonic_pi/loop_amen.flac"]
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_si_sdr_of_real_clips_equals_torchmetrics(
+    shared_data: Path, read_audio: Callable[[Path], tuple[Tensor, int]], name: str
+) -> None:
+    audio = pytest.importorskip("torchmetrics.functional.audio")
+    worse, clip, _ = real_pair(shared_data, read_audio, name)
+    ours = si_sdr(worse, clip).item()
+    estimate, target = worse.double(), clip.double()
+    sdr = audio.scale_invariant_signal_distortion_ratio(estimate, target, zero_mean=True).item()
+    assert ours == pytest.approx(sdr, abs=1e-6)
+    assert ours == pytest.approx(audio.scale_invariant_signal_noise_ratio(estimate, target).item(), abs=1e-6)
+    assert 3 < ours < 60
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_stft_distance_of_real_clips_equals_auraloss(
+    shared_data: Path, read_audio: Callable[[Path], tuple[Tensor, int]], name: str
+) -> None:
+    freq = pytest.importorskip("auraloss.freq")
+    worse, clip, _ = real_pair(shared_data, read_audio, name)
+    sizes = fit_sizes(clip.shape[-1])
+    theirs = freq.MultiResolutionSTFTLoss([w for w, _ in sizes], [h for _, h in sizes], [w for w, _ in sizes])
+    assert stft_distance(worse, clip).item() == pytest.approx(theirs(worse, clip).item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_mel_distance_of_real_clips_equals_transformers_numpy_spectrogram(
+    shared_data: Path, read_audio: Callable[[Path], tuple[Tensor, int]], name: str
+) -> None:
+    audio_utils = pytest.importorskip("transformers.audio_utils")
+    worse, clip, rate = real_pair(shared_data, read_audio, name)
+    mel = MelSpec(sample_rate=rate, n_mels=40)
+    bank = audio_utils.mel_filter_bank(513, 40, 0.0, rate / 2, rate, norm=None, mel_scale="htk")
+    window = audio_utils.window_function(1024, "hann", periodic=True)
+    decibels = [
+        10 * np.log10(audio_utils.spectrogram(x[0, 0].double().numpy(), window, 1024, 256, power=2.0, mel_filters=bank))
+        for x in (worse, clip)
+    ]
+    expected = np.abs(decibels[0].clip(-80) - decibels[1].clip(-80)).mean()
+    assert mel_distance(worse, clip, mel=mel).item() == pytest.approx(expected, rel=1e-4)

@@ -186,6 +186,20 @@ def test_a_suite_asks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
         Reconstruction().check(asked, [])
 
 
+def test_a_suite_asks_for_loudness_and_pitch() -> None:
+    asked = load_suite(suite(reconstruction={"hearing": True}))
+    (job,) = (
+        j for j in make_plan(asked, {"procedural-waveform-16000": "f"}).jobs.values() if j.kind == "reconstruction"
+    )
+    assert {"measure.loudness_difference", "measure.f0_error"} <= job.versions.keys()
+    assert "hearing" not in ReconstructionConfig().identity()
+    short = suite(reconstruction={"hearing": True}, data={"modality": "waveform", "seconds": 0.3})
+    with pytest.raises(
+        UserError, match=r"reconstruction\.hearing: loudness_difference of .*: it needs clips of 0\.4 s"
+    ):
+        Reconstruction().check(load_suite(short), [])
+
+
 def test_spectrograms_are_read_at_their_waveforms_rate() -> None:
     mel = MelSpec(sample_rate=24000, n_mels=64)
     shape = (64, 100)

@@ -57,24 +57,9 @@ def _random(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Te
 
 
 @pytest.fixture
-def read_audio() -> Callable[[Path], tuple[Tensor, int]]:
-    """A file's waveform `[1, C, N]` in [-1, 1] and its sample rate."""
-    return _audio
-
-
-@pytest.fixture
 def read_clip() -> Callable[..., Tensor]:
     """`(path, frames=, size=)`: a file's first frames, every other one, `[1, 3, frames, size, size]` in [-1, 1]."""
     return _clip
-
-
-def _audio(path: Path) -> tuple[Tensor, int]:
-    with av.open(str(path)) as file:
-        stream = file.streams.audio[0]
-        to_float = av.AudioResampler(format="fltp")
-        frames = [f for frame in file.decode(stream) for f in to_float.resample(frame)]
-        frames += to_float.resample(None)
-        return torch.from_numpy(np.concatenate([f.to_ndarray() for f in frames], 1))[None], stream.rate
 
 
 def _clip(path: Path, *, frames: int, size: int) -> Tensor:

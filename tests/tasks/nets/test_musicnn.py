@@ -9,9 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn import functional
+from torchaudio.functional import resample
 
 from latentbench.tasks.features import collect
+from latentbench.tasks.metrics.frechet import FrechetReference, frechet_distance
+from latentbench.tasks.metrics.kid import mmd2
 from latentbench.tasks.nets import nets
 from latentbench.tokenizers.spec import Modality, SignalSpec
 
@@ -140,3 +145,32 @@ def test_tags_are_plausible(shared_data: Path, read_audio: Callable[[Path], tupl
         waveform, rate = read_audio(path)
         net = nets.get("musicnn")().load(_signal(waveform.shape[2], rate), CPU)
         assert tag in net.tags(collect(net, [waveform]))[0].topk(3).indices.tolist(), path.name
+
+
+def test_released_weights_on_music_equal_the_published_graph(
+    shared_data: Path, weights_folder: Path, read_audio: Callable[[Path], tuple[Tensor, int]]
+) -> None:
+    samples = 187 * 256 - 100
+    wave, rate = read_audio(shared_data / "audio" / "sonic_pi" / "loop_amen.flac")
+    assert rate == 44_100
+    sound = resample(wave.mean(1, keepdim=True), rate, 16_000).repeat(1, 1, 2)[..., :samples]
+    ours = nets.get("musicnn")().load(_signal(samples), CPU)(sound)[0].double()
+    expected = _by_hand(load_file(weights_folder / "musicnn_msd.safetensors"), sound[0, 0].double().numpy())
+    assert float((ours - expected).norm() / expected.norm()) < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("weights_folder")
+def test_distances_of_real_sounds_equal_torchmetrics(
+    shared_data: Path, read_audio: Callable[[Path], tuple[Tensor, int]]
+) -> None:
+    poly_mmd = pytest.importorskip("torchmetrics.image.kid").poly_mmd
+    compute_fid = pytest.importorskip("torchmetrics.image.fid")._compute_fid
+    files = sorted((shared_data / "audio" / "sonic_pi").glob("*.flac"))[::10][:4]
+    clips = torch.cat([functional.pad(read_audio(f)[0].mean(1, keepdim=True), (0, 8000))[..., :8000] for f in files])
+    net = nets.get("musicnn")().load(_signal(8000), CPU)
+    x, y = (collect(net, [sounds]).double() for sounds in (clips, clips + 0.02 * torch.randn_like(clips)))
+    expected = float(compute_fid(x.mean(0), x.T.cov(), y.mean(0), y.T.cov()))
+    assert frechet_distance(y, FrechetReference.of(x)) == pytest.approx(expected, rel=1e-4)
+    every = torch.arange(len(x))[None]
+    assert float(mmd2(x, y, every, every)[0]) == pytest.approx(float(poly_mmd(x, y)), rel=1e-9)

@@ -12,10 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import functional
 
 from latentbench.tasks.features import collect
+from latentbench.tasks.metrics.frechet import FrechetReference, frechet_distance
+from latentbench.tasks.metrics.kid import mmd2
 from latentbench.tasks.nets import nets
 from latentbench.tasks.nets.mel import mel_matrix
 from latentbench.tasks.nets.yamnet import YamnetNet
@@ -171,3 +174,33 @@ def test_serves_spectrograms_by_their_waveform() -> None:
     assert net.reads == "waveform"
     assert "resampled from 8000 Hz" in net.protocol
     assert net(torch.randn(1, 1, 8000) * 0.1).shape == (1, 1024)
+
+
+def test_released_weights_on_speech_equal_the_published_net(
+    shared_data: Path, weights_folder: Path, read_audio: Callable[[Path], tuple[Tensor, int]]
+) -> None:
+    wave, rate = read_audio(shared_data / "audio" / "lyra_speech" / "sample1_48kHz.wav")
+    sound = wave[..., : 2 * rate].unflatten(-1, (-1, 3)).mean(-1)  # 16 kHz: the net's own rate, so none resamples
+    ours = _load(1, sound.shape[-1], 16_000)(sound)[0].double()
+    tensors = load_file(weights_folder / "yamnet_int8.safetensors")
+    expected = torch.from_numpy(_by_hand(tensors, sound[0, 0].double().numpy()))
+    assert float((ours - expected).norm() / expected.norm()) < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("weights_folder")
+def test_distances_of_real_sounds_equal_other_implementations(
+    shared_data: Path, read_audio: Callable[[Path], tuple[Tensor, int]]
+) -> None:
+    """Fréchet's by the nuclear norm of the centred features, the kernel's by torchmetrics."""
+    poly_mmd = pytest.importorskip("torchmetrics.image.kid").poly_mmd
+    files = sorted((shared_data / "audio" / "fsdd" / "recordings").glob("*_0.wav"))[::8][:6]
+    clips = torch.cat([functional.pad(read_audio(file)[0], (0, 8000))[..., :4000] for file in files])
+    net = _load(1, 4000, 8000)
+    x, y = (collect(net, [sounds]).double() for sounds in (clips, clips + 0.02 * torch.randn_like(clips)))
+    root = torch.linalg.matrix_norm((x - x.mean(0)) @ (y - y.mean(0)).T, "nuc") / (len(x) - 1)
+    expected = (x.mean(0) - y.mean(0)).square().sum() + x.var(0).sum() + y.var(0).sum() - 2 * root
+    assert frechet_distance(y, FrechetReference.of(x)) == pytest.approx(float(expected), rel=1e-6)
+    every = torch.arange(len(x))[None]
+    assert float(mmd2(x, y, every, every)[0]) == pytest.approx(float(poly_mmd(x, y)), rel=1e-9)
+    assert expected > 0.1

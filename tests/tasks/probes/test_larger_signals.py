@@ -84,5 +84,11 @@ def test_what_fits_one_size_alone_is_refused(toys: SimpleNamespace, probed: Any)
 
 
 def test_it_is_made_on_request_alone() -> None:
-    on_request = {"larger_signals", "perturbed_distance", "spectrum_distance", "feature_information"}
-    assert set(probes.names()) - set(default_probes()) == on_request
+    on_request = set(probes.names()) - set(default_probes())
+    assert on_request == {
+        "code_stability",
+        "feature_information",
+        "larger_signals",
+        "perturbed_distance",
+        "spectrum_distance",
+    }

@@ -65,9 +65,11 @@ def test_each_sound_is_rendered_from_its_own_mel_alone() -> None:
         torch.testing.assert_close(vocoder.render(mel), apart, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("start", [0, 2])
-def test_it_learns(start: int) -> None:
-    vocoder, waves, held_out = build(start_iterations=start, width=32), tones(16), tones(4, seed=9)
+# What Griffin-Lim leads to is nearer than a pulse per frame: less is left to be learned.
+@pytest.mark.parametrize(("start", "share"), [(0, 0.95), (2, 0.98)])
+def test_it_learns(start: int, share: float) -> None:
+    vocoder, waves, held_out = build(start_iterations=start, width=32), tones(64), tones(4, seed=9)
+    starts = vocoder.start(LogMel(MEL)(waves))
     mel = LogMel(MEL)(held_out)
 
     def score() -> tuple[float, float]:
@@ -80,19 +82,22 @@ def test_it_learns(start: int) -> None:
     optimiser = torch.optim.AdamW(vocoder.parameters(), lr=3e-3)
     for step in range(25):
         optimiser.zero_grad()
-        losses = vocoder.losses(waves, group="model", step=step, steps=25)
+        some = torch.randperm(64)[:16]
+        batch = waves[some] if starts is None else (waves[some], starts[some])
+        losses = vocoder.losses(batch, group="model", step=step, steps=25)
         assert torch.equal(losses["loss"], losses["stft"] + 2 * losses["mel"])
         losses["loss"].backward()
         optimiser.step()
     after = score()
-    assert after[0] < 0.95 * before[0]
+    assert after[0] < share * before[0]
     assert after[1] < before[1]
 
 
 def test_training_sees_random_parts_of_whole_frames() -> None:
     vocoder = build()
     waves = torch.arange(1024.0).expand(64, 2, 1024)
-    parts = vocoder._parts(waves)
+    parts, same = vocoder._parts(waves, waves)
+    assert torch.equal(parts, same)
     assert parts.shape == (64, 2, 8 * 64)
     firsts = parts[:, 0, 0]
     assert set((firsts / 64).tolist()) == set(range(9))  # every place of 8 frames among 16
@@ -102,11 +107,11 @@ def test_training_sees_random_parts_of_whole_frames() -> None:
 def test_a_part_of_a_batch_sees_what_the_whole_does() -> None:
     vocoder, waves = build(), tones(4)
     torch.manual_seed(0)
-    whole = vocoder._parts(waves)
+    (whole,) = vocoder._parts(waves)
     for number in range(2):
         torch.manual_seed(0)
         with MicroBatch(number, 2, 2):
-            part = vocoder._parts(waves[2 * number : 2 * number + 2])
+            (part,) = vocoder._parts(waves[2 * number : 2 * number + 2])
         assert torch.equal(part, whole[2 * number : 2 * number + 2])
 
 
