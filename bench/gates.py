@@ -141,8 +141,8 @@ def with_gates(
         job = _gate_job(config, measured, title=title, suite=suite, kinds=kinds)
         gates[job.id] = job
         for name, members in candidates.items():
-            gate = Gate(job=job.id, candidate=name, limit=limit)
-            through |= {planned.cell.name: gate for planned in members}
+            ranked = Gate(job=job.id, candidate=name, limit=limit)
+            through |= {planned.cell.name: ranked for planned in members}
     asked: dict[str, list[tuple[Gate, ...]]] = {}
     gated = []
     for planned in cells:

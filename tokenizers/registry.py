@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
-from importlib.metadata import EntryPoints, entry_points
+from importlib.metadata import entry_points
 from typing import Any
 
 from ..results.errors import UserError, unknown
@@ -22,7 +22,7 @@ _ROOT = __name__.split(".", maxsplit=1)[0]
 
 
 @cache
-def _entry_points(path: tuple[str, ...]) -> EntryPoints:
+def _entry_points(path: tuple[str, ...]) -> Any:
     """Those of all packages on the path: a look at each takes longer than all registries together need them."""
     return entry_points()
 

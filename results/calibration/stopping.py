@@ -35,7 +35,7 @@ def pair_margins(tables: Sequence[Observations], *, terms: int = 2, seed: int = 
         inside = np.isin(data.family, (first, second))
         rows, rest = np.flatnonzero(inside), np.flatnonzero(~inside)
         chosen, intercept, weights, centre, spread = fit_terms(data, rest, terms)
-        scores = intercept + ((data.x[np.ix_(rows, chosen)] - centre) / spread) @ weights
+        scores = intercept + ((data.x[rows][:, chosen] - centre) / spread) @ weights
         ours = data.family[rows] == first
         margin = max(
             margin_of(scores[ours & here], data.y[rows][ours & here], scores[~ours & here], data.y[rows][~ours & here])
@@ -87,7 +87,12 @@ def may_stop(candidate: Row, best: Row, score: Score, *, risk: float = 0.1) -> b
     for name in ("suite", "dataset", "modality"):
         if candidate[name] != best[name]:
             raise ValueError(f"a score orders the tokenizers of one table: {name} {candidate[name]} and {best[name]}")
-    values = [row.get(SCORE) for row in (candidate, best)]
-    if not score.has_skill or None in values or any(row.get(doubts_column(SCORE)) for row in (candidate, best)):
+    own, others = candidate.get(SCORE), best.get(SCORE)
+    if (
+        not score.has_skill
+        or own is None
+        or others is None
+        or any(row.get(doubts_column(SCORE)) for row in (candidate, best))
+    ):
         return False
-    return bool(values[0] - values[1] > threshold(score.margins, risk))
+    return bool(own - others > threshold(score.margins, risk))
