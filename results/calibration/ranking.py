@@ -34,7 +34,9 @@ def ranking(score: Path, dirs: Sequence[Path], *, where: Sequence[str] = (), bes
             value = group.mean(SCORE)
             mark = "yes" if place < best and value is not None else ""
             number = "withheld" if value is None else f"{value:.3g}"
-            lines.append(f"| {mark} | {printable(cell_name(group))} | {number} | {'; '.join(group.doubts(SCORE))} |")
+            lines.append(
+                f"| {mark} | {printable(cell_name(group))} | {number} | {printable('; '.join(group.doubts(SCORE)))} |"
+            )
         lines.append("")
     return lines[:-1]
 
