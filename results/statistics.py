@@ -81,7 +81,7 @@ class Entry:
         by_seed = self.read() if self.read is not None and self.values else {}
         return by_seed if by_seed.keys() == self.values.keys() and aligned(list(by_seed.values())) else {}
 
-    @property
+    @cached_property
     def frozen(self) -> bool:
         """True where seeds change nothing (codecs, closed forms, frozen networks): they say nothing of uncertainty."""
         return len(self.values) > 1 and len(set(self.values.values())) == 1
@@ -213,7 +213,8 @@ def mean_error(values: Sequence[float]) -> tuple[float, float]:
     mean = math.fsum(values) / n
     if n == 1:
         return mean, 0.0
-    return mean, math.sqrt(math.fsum(_square(value - mean) for value in values) / (n - 1) / n)
+    away = [value - mean for value in values]
+    return mean, math.sqrt(math.fsum([far * far for far in away]) / (n - 1) / n)  # ** 2 may raise OverflowError
 
 
 def _square(value: float) -> float:
