@@ -10,7 +10,6 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 
 from ..results.errors import UserError, one_line
 from .commands import COMMANDS
@@ -49,6 +48,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
+class _Version(argparse.Action):
+    """As argparse's own, which asks for the version, and for what reads it, whenever a parser is made."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"latentbench {version('latentbench')}")
+        parser.exit()
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse with the project's way of reporting: one line, exit code 2."""
 
@@ -66,7 +75,7 @@ def _parser(named: str | None = None) -> argparse.ArgumentParser:
         prog="latentbench",
         description="Benchmark tokenizers of image, video and audio generators: rate, distortion, modelability.",
     )
-    parser.add_argument("--version", action="version", version=f"latentbench {version('latentbench')}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     for module in COMMANDS:
         name = module.__name__.rpartition(".")[2].replace("_", "-")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import mean
+from typing import Protocol
 
 from ..results.record import Record
 from .hardware import Machine
@@ -39,6 +40,18 @@ class Span:
     high: float
 
 
+class Costed(Protocol):
+    """A job, or as much of one as a forecast asks for."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of job."""
+
+    @property
+    def flops(self) -> float:
+        """The FLOPs that it is expected to take."""
+
+
 @dataclass(kw_only=True)
 class Forecast:
     """Seconds and FLOPs of the finished jobs, by kind; `speed` is the FLOPs per second of what nothing is known of."""
@@ -47,16 +60,16 @@ class Forecast:
     seconds: dict[str, float] = field(default_factory=dict)
     flops: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
-    jobs: list[tuple[Job, float]] = field(default_factory=list)
+    jobs: list[tuple[Costed, float]] = field(default_factory=list)
 
-    def finished(self, job: Job, seconds: float) -> None:
+    def finished(self, job: Costed, seconds: float) -> None:
         """Learn what a job has taken."""
         for table, value in ((self.seconds, seconds), (self.flops, job.flops)):
             table[job.kind] = table.get(job.kind, 0.0) + value
         self.counts[job.kind] = self.counts.get(job.kind, 0) + 1
         self.jobs.append((job, seconds))
 
-    def expected(self, job: Job) -> tuple[float, bool]:
+    def expected(self, job: Costed) -> tuple[float, bool]:
         """The seconds that a job will take, and whether one of its kind has been measured."""
         if job.kind in self.counts:
             mean, flops = self.seconds[job.kind] / self.counts[job.kind], self.flops[job.kind] / self.counts[job.kind]
@@ -85,7 +98,7 @@ class Forecast:
         return seconds if measured else seconds / places_of(job, machine)
 
     def left(
-        self, waiting: Iterable[Job], running: Iterable[tuple[Job, float, float]], *, parallel: int
+        self, waiting: Iterable[Costed], running: Iterable[tuple[Costed, float, float]], *, parallel: int
     ) -> float | None:
         """Seconds until all are done, `parallel` at a time; None while too little is known.
 

@@ -309,7 +309,9 @@ def _intact(store: Store, jobs: Mapping[str, Job], console: Console) -> dict[str
     ended = outcomes(store, jobs, verify=True)
     finished = {name: record for name, record in ended.items() if record.status == "finished"}
     with console.status("checking what is finished"), ThreadPoolExecutor() as pool:
-        damages = dict(zip(finished, pool.map(store.damage, finished.values()), strict=True))
+        damages: dict[str, str | None] = dict.fromkeys(finished)
+        holding = {name: record for name, record in finished.items() if record.artifacts}
+        damages |= zip(holding, pool.map(store.damage, holding.values()), strict=True)
     for name, damage in damages.items():
         if damage is not None:
             store.discard(finished[name])

@@ -14,11 +14,10 @@ from typing import Any
 
 from ..results.activity import active, active_since, last_log, started_since
 from ..results.errors import UserError, unknown
-from ..results.index import State, states
+from ..results.index import State, no_collections, states
 from ..results.store import Store
 from .forecast import Forecast
 from .gates import left_out
-from .jobs import Job
 from .plan_file import Planned, read_overview
 from .worker_protocol import read_progress
 
@@ -59,6 +58,7 @@ class Status:
     left_out: Mapping[str, int] = field(default_factory=dict)
 
 
+@no_collections()
 def status(root: Path) -> Status:
     """What there is to know now. Raises UserError for a folder without a run."""
     store, planned = Store(root), jobs_of(root)
@@ -192,17 +192,13 @@ def _left(
     forecast = Forecast()
     for job, state in ended.items():
         if state.status == "finished":
-            forecast.finished(_sized(planned[job]), state.seconds)
+            forecast.finished(planned[job], state.seconds)
     now = time.time()
     at_work = [
-        (_sized(planned[job]), max(now - run.since, 0.0), run.done / run.total if run.total else 0.0)
+        (planned[job], max(now - run.since, 0.0), run.done / run.total if run.total else 0.0)
         for job, run in running.items()
     ]
-    return forecast.left((_sized(planned[job]) for job in waiting), at_work, parallel=parallel)
-
-
-def _sized(planned: Planned) -> Job:
-    return Job(kind=planned.kind, config={}, versions={}, flops=planned.flops)
+    return forecast.left((planned[job] for job in waiting), at_work, parallel=parallel)
 
 
 def to_json(status: Status) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json, to_json
@@ -48,6 +49,7 @@ _STAMP = 4  # numbers that tell whether a file is the one that was read: the fir
 _MEASURED = ("value", "se", "interval")
 _HEAD = tuple(item.name for item in fields(Metric) if item.name not in _MEASURED)
 
+_head_of = attrgetter(*_HEAD)
 _FORM = {"schema": [SCHEMA, RECORD_SCHEMA], "fields": [list(names) for names in (_HEAD, _CONFIG, _EXTRA, _RUN)]}
 
 
@@ -61,7 +63,7 @@ class State(NamedTuple):
 
 def states(store: Store, jobs: Iterable[str]) -> dict[str, State]:
     """The states of those jobs ("kind/key") that have a record; whether their artifacts are there is not looked at."""
-    with _no_collections():
+    with no_collections():
         index = _Index(store)
         index.look(jobs)
         return {job: State(*ended[_STAMP:]) for job, ended in index.ended.items()}
@@ -73,7 +75,7 @@ def outlines(store: Store, jobs: Iterable[str], *, verify: bool = False) -> dict
     An outline is equal to the record but for `config`, `extra` and `run`, which lack what no table needs. To `verify`,
     each file's digest is compared too: a disk may have lost a bit without a word.
     """
-    with _no_collections():
+    with no_collections():
         index = _Index(store)
         index.look(jobs, outlined=True, verify=verify)
         return {job: index.outline(job) for job, ended in index.ended.items() if ended[_STAMP] != "damaged"}
@@ -97,8 +99,7 @@ class _Outlines:
         """Plain data of the record's outline."""
         metrics: list[Any] = []
         for metric in record.metrics:
-            head = {name: getattr(metric, name) for name in _HEAD}
-            metrics += (self._place(head), metric.value, metric.se, *(metric.interval or (None, None)))
+            metrics += (self._place(_head_of(metric)), metric.value, metric.se, *(metric.interval or (None, None)))
         tables = ((record.config, _CONFIG), (record.extra, _EXTRA), (record.run, _RUN))
         error = record.error
         return [
@@ -115,13 +116,14 @@ class _Outlines:
         """The outline of the job's record."""
         kind, _, key = job.partition("/")
         _, metrics, config, extra, run, depends, artifacts, digests, error = self.packed[job]
+        metrics = tuple(map(self._metric, *(metrics[i::5] for i in range(5)))) if metrics else ()
         return Record(
             kind=kind,
             key=key,
             status=status,
             config=config,
             depends=tuple(depends),
-            metrics=tuple(map(self._metric, *(metrics[i::5] for i in range(5)))),
+            metrics=metrics,
             extra=extra,
             artifacts=artifacts,
             digests=digests,
@@ -131,7 +133,7 @@ class _Outlines:
 
     def adopt(self, others: _Outlines, jobs: Iterable[str]) -> None:
         """Take over the outlines of those of the jobs that `others` have."""
-        places = [self._place(head) for head in others.heads]
+        places = [self._place(tuple(head.values())) for head in others.heads]
         for job in jobs:
             if job in others.packed:
                 digest, metrics, *rest = others.packed[job]
@@ -139,17 +141,15 @@ class _Outlines:
                 self.packed[job] = [digest, metrics, *rest]
 
     def _metric(self, place: int, value: Any, se: Any, low: Any, high: Any) -> Metric:
-        metric = object.__new__(Metric)  # there may be half a million, and they were checked when they were packed
         interval = None if low is None else (low, high)
-        metric.__dict__.update(self.heads[place], value=value, se=se, interval=interval)
-        return metric
+        return Metric.of_checked({**self.heads[place], "value": value, "se": se, "interval": interval})
 
-    def _place(self, head: dict[str, Any]) -> int:
+    def _place(self, head: tuple[Any, ...]) -> int:
         if self._places is None:
             self._places = {tuple(known.values()): place for place, known in enumerate(self.heads)}
-        place = self._places.setdefault(tuple(head.values()), len(self.heads))
+        place = self._places.setdefault(head, len(self.heads))
         if place == len(self.heads):
-            self.heads.append(head)
+            self.heads.append(dict(zip(_HEAD, head, strict=True)))
         return place
 
 
@@ -256,8 +256,8 @@ def _parsed(line: bytes, digest: str) -> Any:
 
 
 @contextmanager
-def _no_collections() -> Iterator[None]:
-    """Without the search for cycles among a million new objects that have none: it takes longer than making them."""
+def no_collections() -> Iterator[None]:
+    """Without the search for cycles among a million new objects that have none: it takes as long as making them."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -16,6 +16,7 @@ from .errors import UserError, unknown
 from .filters import select
 from .formats import comma_separated, json_rows, markdown
 from .groups import aggregate, best_first, check_protocols, direction_of, split
+from .index import no_collections
 from .latex import latex
 from .page import page
 from .pivot import pivot_table, pivots
@@ -34,6 +35,7 @@ _LOGS = 3
 Format = Literal["md", "csv", "json", "latex", "html"]
 
 
+@no_collections()
 def leaderboard(
     dirs: Sequence[Path | str],
     *,
@@ -70,6 +72,7 @@ def leaderboard(
     )
 
 
+@no_collections()
 def show(
     dirs: Sequence[Path | str],
     console: Console,

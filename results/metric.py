@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal
 
 NORMAL = 1.959963984540054  # the normal distribution's 97.5 % point
@@ -89,6 +89,15 @@ class Metric:
             shown=shown,
         )
 
+    @classmethod
+    def of_checked(cls, facts: Mapping[str, Any]) -> Metric:
+        """The metric with these fields, of which each has been checked and none is lacking that has no default: large
+        stores have half a million, and the usual way takes five times as long."""
+        metric = object.__new__(cls)
+        metric.__dict__.update(_DEFAULTS)
+        metric.__dict__.update(facts)
+        return metric
+
     def to_json(self) -> dict[str, Any]:
         """Plain data for a record; non-finite numbers become None (JSON has none)."""
         places = {"role": self.role, "shown": self.shown, "blind_to": self.blind_to, "compared": self.compared}
@@ -104,6 +113,9 @@ class Metric:
             "protocol": self.protocol,
             **{name: place for name, place in places.items() if place not in ("", "default", None)},
         }
+
+
+_DEFAULTS = {item.name: item.default for item in fields(Metric) if item.default is not MISSING}
 
 
 def _finite(value: float | None) -> float | None:

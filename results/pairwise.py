@@ -185,9 +185,9 @@ def _seeds(entries: Sequence[Entry]) -> tuple[Array, Array, Array]:
     k = len(entries)
     varying = [i for i, entry in enumerate(entries) if not entry.frozen]
     repeated = [i for i in varying if len(entries[i].values) > 1]
-    variance, freedom, differences = np.zeros((k, k)), np.full((k, k), np.inf), np.full((k, k), np.nan)
+    differences = np.full((k, k), np.nan)
     if not repeated:
-        return variance, freedom, differences
+        return np.zeros((k, k)), np.full((k, k), np.inf), differences
     counts = np.array([len(entries[i].values) for i in varying], dtype=np.float64)
     within = np.array([_variance(entries[i]) for i in varying])  # NaN for a single seed
     alike = _homogeneous(within, counts)
@@ -197,9 +197,9 @@ def _seeds(entries: Sequence[Entry]) -> tuple[Array, Array, Array]:
     own = np.where(several & (not alike), within, pooled) / counts  # a single seed is taken to be like the others
     own_freedom = np.where(several & (not alike), counts - 1, degrees)
     blocked = _blocked([entries[i] for i in varying]) if alike else None
-    place = np.ix_(varying, varying)
     if blocked is not None and len(varying) == k:
-        return blocked[0], blocked[1], blocked[2]
+        return blocked
+    place = np.ix_(varying, varying)
     if blocked is not None:
         inner, inner_freedom, differences[place] = blocked
     else:
@@ -211,6 +211,7 @@ def _seeds(entries: Sequence[Entry]) -> tuple[Array, Array, Array]:
     frozen = sorted({*range(k)} - {*varying})
     if not frozen:
         return inner, np.broadcast_to(inner_freedom, (k, k)), differences
+    variance, freedom = np.zeros((k, k)), np.full((k, k), np.inf)
     variance[place], freedom[place] = inner, inner_freedom
     variance[np.ix_(varying, frozen)], freedom[np.ix_(varying, frozen)] = own[:, None], own_freedom[:, None]
     variance[np.ix_(frozen, varying)], freedom[np.ix_(frozen, varying)] = own[None, :], own_freedom[None, :]

@@ -65,7 +65,9 @@ def tukey(entries: int, freedom: Array) -> Array:
     low = max(i for i, node in enumerate(_NODES) if node <= values[0])
     high = min(i for i, node in enumerate(_NODES) if node >= values[-1])
     logs = [math.log(_range(entries, node)) for node in _NODES[low : high + 1]]
-    return np.exp(np.interp(1 / freedom, inverse[low : high + 1][::-1], logs[::-1]))
+    few = len(values) < freedom.size // 8  # else looking them up takes longer than computing them again
+    points = np.exp(np.interp(1 / (values if few else freedom), inverse[low : high + 1][::-1], logs[::-1]))
+    return points[np.searchsorted(values, freedom)] if few else points
 
 
 @cache

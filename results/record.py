@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
@@ -24,8 +23,9 @@ from .metric import Metric
 
 SCHEMA = 2
 LARGEST = 1e300  # numbers beyond it overflow in sums of squares
-# What a number that large needs, in whatever way it is written; text may look like it too.
-_PERHAPS_LARGE = re.compile(rb"[eE]\+?\d{3}|\d{190}")
+# Bytes with every digit as 0, both signs of an exponent as e, and other bytes but + as blanks.
+_SHAPES = bytes(48 if chr(i) in "0123456789" else 101 if chr(i) in "eE" else 43 if i == 43 else 32 for i in range(256))
+_LARGE = (b"e000", b"e+000", b"0" * 190)  # one of them is in any number that large, however it is written
 
 Status = Literal["finished", "failed"]
 
@@ -206,7 +206,8 @@ def parse(content: bytes) -> Any:
         raise InvalidRecord("cut short" if content else "empty")
     with suppress(ValueError):  # a name of another encoding, a deep table; or no JSON: what follows says why
         data = from_json(content, allow_inf_nan=False)
-        if not _PERHAPS_LARGE.search(content):
+        shapes = content.translate(_SHAPES)
+        if not any(shape in shapes for shape in _LARGE):  # else it may be text, or a number
             return data
     try:
         return json.loads(
@@ -282,7 +283,7 @@ def _adapter() -> TypeAdapter[Record]:
 
 def _metric(data: dict[str, Any]) -> Metric:
     interval = data.get("interval")
-    return Metric(**{**data, "interval": None if interval is None else (interval[0], interval[1])})
+    return Metric.of_checked({**data, "interval": None if interval is None else (interval[0], interval[1])})
 
 
 def _utf8(text: str) -> str:

@@ -81,7 +81,7 @@ class Entry:
         by_seed = self.read() if self.read is not None and self.values else {}
         return by_seed if by_seed.keys() == self.values.keys() and aligned(list(by_seed.values())) else {}
 
-    @property
+    @cached_property
     def frozen(self) -> bool:
         """True where seeds change nothing (codecs, closed forms, frozen networks): they say nothing of uncertainty."""
         return len(self.values) > 1 and len(set(self.values.values())) == 1
@@ -188,12 +188,17 @@ def pareto(rows: Sequence[Sequence[float | None]], axes: Sequence[Direction]) ->
     Raises ValueError for an axis without a direction.
     """
     signs = [sign_of(direction) for direction in axes]
-    points: list[list[float] | None] = []
-    for row in rows:
+    points: dict[int, list[float]] = {}
+    for place, row in enumerate(rows):
         values = [sign * value for sign, value in zip(signs, row, strict=True) if value is not None]
-        points.append(values if len(values) == len(axes) else None)
-    known = [point for point in points if point is not None]
-    return [point is not None and not any(_dominates(other, point) for other in known) for point in points]
+        if len(values) == len(axes):
+            points[place] = values
+    front: list[int] = []
+    for place in sorted(points, key=points.__getitem__, reverse=True):  # what dominates a point stands before it
+        if not any(_dominates(points[other], points[place]) for other in front):
+            front.append(place)
+    on_it = set(front)
+    return [place in on_it for place in range(len(rows))]
 
 
 def _dominates(a: Sequence[float], b: Sequence[float]) -> bool:
@@ -213,7 +218,8 @@ def mean_error(values: Sequence[float]) -> tuple[float, float]:
     mean = math.fsum(values) / n
     if n == 1:
         return mean, 0.0
-    return mean, math.sqrt(math.fsum(_square(value - mean) for value in values) / (n - 1) / n)
+    away = [value - mean for value in values]
+    return mean, math.sqrt(math.fsum([far * far for far in away]) / (n - 1) / n)  # ** 2 may raise OverflowError
 
 
 def _square(value: float) -> float:

@@ -329,3 +329,11 @@ def test_output_that_can_t_encode_degrades(
     done = latentbench("plan", mini_file, "--set", 'data.name="λ 中"')
     assert (done.returncode, done.stderr) == (0, "")
     assert "kl-vae" in done.stdout
+
+
+def test_a_command_has_its_options_and_leaves_others_alone() -> None:
+    whole, one = (cli._parser(named)._subparsers._group_actions[0].choices for named in (None, "status"))  # type: ignore[union-attr]
+    assert list(one) == list(whole)  # type: ignore[arg-type]
+    assert one["status"].format_help() == whole["status"].format_help()  # type: ignore[index]
+    assert all(len(parser._actions) == 1 for name, parser in one.items() if name != "status")  # type: ignore[union-attr]
+    assert len(whole["run"]._actions) > 1  # type: ignore[index]

@@ -289,6 +289,15 @@ def test_what_is_read_fast_is_what_is_read_slowly(text: str) -> None:
     assert repr(parse(text.encode() + b"\n")) == repr(json.loads(text))
 
 
+@pytest.mark.parametrize(
+    "large", ["1E300", "1e+300", "1E+0300", f"{'9' * 220}e90", f"{'9' * 301}.5", f"0.1{'0' * 9}e301"]
+)
+def test_numbers_that_are_large_in_every_way_of_writing(large: str) -> None:
+    assert float(large) >= 1e300
+    with pytest.raises(InvalidRecord, match="is no number"):
+        parse(f'{{"a": [{large}]}}\n'.encode())
+
+
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-1e300", "1e400", "9" * 300, "[1,]", "1.", "01", '"\t"', "nul"])
 def test_what_is_no_record_s_json(text: str) -> None:
     with pytest.raises(InvalidRecord, match="not JSON, or cut short"):
