@@ -6,8 +6,10 @@ the first page, and a link to a file that is no page leads to `extra.source` or 
 
 from __future__ import annotations
 
+import atexit
 import posixpath
 import re
+import shutil
 import sys
 import tempfile
 from html.parser import HTMLParser
@@ -38,13 +40,12 @@ _FETCHED = {
 }
 
 
-_packages = tempfile.TemporaryDirectory(prefix="latentbench-site-")
-
-
 def on_startup(command: str, dirty: bool) -> None:
     """Lets docstrings be read from this folder by the package's name, without importing or installing it."""
-    (Path(_packages.name) / "latentbench").symlink_to(ROOT)
-    sys.path.insert(0, _packages.name)
+    folder = tempfile.mkdtemp(prefix="latentbench-site-")
+    atexit.register(shutil.rmtree, folder)  # the link in it, not what it leads to
+    (Path(folder) / "latentbench").symlink_to(ROOT)
+    sys.path.insert(0, folder)
 
 
 def on_files(files: Any, config: Any) -> Any:
