@@ -89,7 +89,7 @@ def main() -> None:
                     _signal(message["kill"], children, signal.SIGKILL)
                 else:
                     _start(message, children)
-        if uptime() > until:  # after what was said meanwhile: this process may have waited long for its turn
+        elif uptime() > until:  # and nothing was said while this process imported, or waited for its turn
             _kill(children, signal.SIGKILL)
 
 

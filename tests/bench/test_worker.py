@@ -490,6 +490,16 @@ for optimiser in (LBFGS, Adam, AdamW):
     chosen.load_state_dict(chosen.state_dict())
     chosen.zero_grad()
 print(len(set(sys.modules) - before) < 10, "torch._dynamo" in sys.modules)
+from latentbench.bench.grid import cells
+from latentbench.bench.suite import load_suite
+from latentbench.tokenizers.build import build
+recipe = {"recipe": "vqgan", "downsample": 4, "width": 8}
+data = {"name": "shapes", "modality": "image", "size": 16, "samples": 16}
+[cell] = cells(load_suite({"name": "one", "data": data, "tokenizers": [recipe], "training": {"steps": 1}}))
+worker.preload_for("tokenizer", {"tokenizer": cell.tokenizer.to_json()}, {"data": data})
+before = set(sys.modules)
+build(cell.tokenizer)
+print(sorted(set(sys.modules) - before))
 """
     )
-    assert lines.split() == ["True", "False"]
+    assert lines.splitlines() == ["True False", "[]"]

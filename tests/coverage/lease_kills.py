@@ -179,7 +179,7 @@ class Sweep(Disturbed):
             ended_by_kills = process.returncode == -signal.SIGKILL or "the job server died" in said
             if "Traceback" in said or (process.returncode and not ended_by_kills):
                 self.wrong.append(f"exit {process.returncode}: {said[-800:]}")
-            if process.returncode:
+            if ended_by_kills:
                 self.machines.append(self.place.work())
 
     def differences(self, undisturbed: Place) -> list[str]:

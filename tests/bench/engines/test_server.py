@@ -31,6 +31,8 @@ def work(request):
         return len(sys.stdin.read())
     if request["do"] == "wait":
         time.sleep(60)
+    if request["do"] == "nap":
+        time.sleep(0.3)
     if request["do"] == "until gone":
         while (Path(request["log"]).parent / "stopped").exists():
             time.sleep(0.01)
@@ -39,6 +41,7 @@ def work(request):
     return 7
 
 worker.preload = lambda: None
+worker.preload_for = lambda *_: time.sleep(0.6)
 worker.work = work
 server.main()
 """
@@ -131,6 +134,18 @@ def test_jobs_end_with_the_time_they_are_allowed_and_a_late_server_hears_of_more
         server.read(20.0)  # it has gone round
         (tmp_path / "stopped").unlink()
     assert answers(server, 1) == {"patient": status}
+    server.close()
+
+
+def test_a_server_hears_first_what_was_said_while_it_imported(server: Server, tmp_path: Path) -> None:
+    while not server.ready:
+        server.read(1.0)
+    server.allow_until(uptime() + 0.3)
+    request = {"do": "nap", "log": str(tmp_path / "slow.log"), "job": {"kind": "slow", "config": {}, "runtime": {}}}
+    server.submit({"job": "slow", "attempt": 1, "request": request})
+    time.sleep(0.1)  # it imports
+    server.allow_until(uptime() + 60.0)
+    assert answers(server, 1) == {"slow": 7}
     server.close()
 
 
