@@ -35,9 +35,15 @@ class SetARPrior(ARPrior):
         return self.head.nll(self.hidden(inputs[:, :-1], context=context), inputs, before=before)
 
     def draw(
-        self, noise: Tensor, pick: Pick, *, context: Tensor | None = None, cached: bool = True
+        self,
+        noise: Tensor,
+        pick: Pick,
+        *,
+        first: Tensor | None = None,
+        context: Tensor | None = None,
+        cached: bool = True,
     ) -> tuple[Tensor, None]:
-        """Codes `[B, H, N]` in ascending order, drawn by `pick` from noise `[B, N, H]`."""
+        """Codes `[B, H, N]` in ascending order, drawn by `pick` from noise `[B, N, H]`; a set has no `first` frames."""
         codes = torch.zeros(noise.shape, dtype=torch.long, device=noise.device)
         before = torch.zeros_like(codes[:, 0])
         advance = self._cached_step(len(noise), context) if cached else self._prefix_step(context)
