@@ -43,10 +43,7 @@ class SetARPrior(ARPrior):
         context: Tensor | None = None,
         cached: bool = True,
     ) -> tuple[Tensor, None]:
-        """Codes `[B, H, N]` in ascending order, drawn by `pick` from noise `[B, N, H]`. Raises ValueError for `first`
-        frames: a set has none."""
-        if first is not None:
-            raise ValueError("a set has no first frames that could be given")
+        """Codes `[B, H, N]` in ascending order, drawn by `pick` from noise `[B, N, H]`; a set has no `first` frames."""
         codes = torch.zeros(noise.shape, dtype=torch.long, device=noise.device)
         before = torch.zeros_like(codes[:, 0])
         advance = self._cached_step(len(noise), context) if cached else self._prefix_step(context)
