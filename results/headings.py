@@ -45,7 +45,7 @@ _UNITS = {
 # Words inside a name that the field writes in its own way.
 _WORDS = {
     **{name: name.upper() for name in ("psnr", "ssim", "lpips", "tsr", "nll", "viv", "stft", "pesq", "stoi", "dwt")},
-    **{name: name.upper() for name in ("kl", "fd", "kd", "l1", "l2", "pca", "dct")},
+    **{name: name.upper() for name in ("kl", "fd", "kd", "l1", "l2", "pca", "dct", "f0")},
     **{f"{side}{kind}": f"{side}{kind.upper()}" for side in "rg" for kind in ("fd", "kd")},
     "flops": "FLOPs",
 }

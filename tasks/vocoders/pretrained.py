@@ -55,7 +55,7 @@ class Pretrained(Vocoder):
         frames, hop = mel.shape[-1], self.mel.hop
         read_SVT = self.converted(mel).flatten(0, 1)
         if self.convention.centred:
-            return self._sound(read_SVT)[:, : frames * hop].view(*mel.shape[:2], -1)
+            return self._sound(read_SVT)[:, : frames * hop].reshape(*mel.shape[:2], -1)
         # Its frames lie half a hop behind ours: so does what it makes of them.
         later = self._sound(torch.cat([read_SVT, read_SVT[..., -1:]], dim=-1))
         return later[:, hop // 2 : hop // 2 + frames * hop].reshape(*mel.shape[:2], -1)
