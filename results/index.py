@@ -188,7 +188,7 @@ class _Index:
         return self._outlines.unpack(job, self.ended[job][_STAMP])
 
     def _is_same(self, job: str) -> bool:
-        """Whether the record's bytes are still those that were read; so that a damaged one says what is wrong, not."""
+        """Whether the record's bytes are still those that were read when it was remembered."""
         try:
             digest = self._outlines.packed[job][0]
             return bool(digest == hashlib.sha256(self._store.read_bytes(*job.split("/", 1))).hexdigest())
@@ -197,6 +197,7 @@ class _Index:
 
     def _inspect(self, job: str) -> tuple[str, float, str]:
         kind, _, key = job.partition("/")
+        self._outlines.packed.pop(job, None)
         try:
             content = self._store.read_bytes(kind, key)
             record = Record.from_bytes(content, kind=kind, key=key)
@@ -230,7 +231,7 @@ class _Index:
         with suppress(UserError), atomic_file(self._path) as temporary:
             now = temporary.stat().st_ctime_ns  # by the disk's clock
             settled = [job for job in fresh if abs(now - self.ended[job][1]) > _SETTLED_NS]
-            settled = [job for job in settled if _is_text(self._outlines.packed.get(job))]
+            settled = [job for job in settled if _is_text([self.ended[job], self._outlines.packed.get(job)])]
             for job in settled:
                 ended[job] = self.ended[job]
                 outlines.packed.pop(job, None)

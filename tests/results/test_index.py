@@ -89,8 +89,8 @@ def test_an_outline_is_the_record_without_what_no_table_needs(store: Store, pars
         assert replace(remembered[job], config=whole.config, extra=whole.extra, run=whole.run) == whole
         assert repr(remembered[job].metrics) == repr(whole.metrics)  # 3 and 3.0 differ
         assert remembered[job].config == {"prior": "ar"}
-        kept = {name: value for name, value in whole.extra.items() if name != "curve"}
-        assert repr(sorted(remembered[job].extra.items())) == repr(sorted(kept.items()))
+        shown = {name: value for name, value in whole.extra.items() if name != "curve"}
+        assert repr(sorted(remembered[job].extra.items())) == repr(sorted(shown.items()))
         assert remembered[job].run == {"seconds": 2.0, "peak_memory_bytes": 7}
 
 
