@@ -291,7 +291,7 @@ def test_nodes_of_a_cluster_decide_alike(tmp_path: Path) -> None:
     events = [event for event, _ in board.news()]
     assert outcome(events, jobs) == expected("ab")
     assert Counter(event.kind for event in events)["left out"] == 4, "each is told once"
-    late = board.join("late", 1)
+    late = board.join("late", 1, 1)
     assert late.waiting == []
     assert {job["title"] for job in late.finished} == {
         name for name, end in expected("ab").items() if end == "finished"
