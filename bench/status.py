@@ -17,7 +17,7 @@ from ..results.errors import UserError, unknown
 from ..results.states import State, states
 from ..results.store import Store
 from .forecast import Forecast
-from .gates import left_out
+from .gates import at_most, left_out
 from .jobs import Job
 from .plan_file import Planned, read_overview
 from .worker_protocol import read_progress
@@ -198,7 +198,8 @@ def _left(
         (_sized(planned[job]), max(now - run.since, 0.0), run.done / run.total if run.total else 0.0)
         for job, run in running.items()
     ]
-    return forecast.left((_sized(planned[job]) for job in waiting), at_work, parallel=parallel)
+    most = at_most({job: planned[job] for job in waiting})
+    return forecast.left(map(_sized, most.values()), at_work, parallel=parallel)
 
 
 def _sized(planned: Planned) -> Job:
