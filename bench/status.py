@@ -40,8 +40,8 @@ class Running:
 @dataclass(frozen=True, kw_only=True)
 class Status:
     """A folder's jobs. `failed` has causes, `skipped` wait for something failed, `left_out` are those that no gate lets
-    through, by the reason, `devices` are {host: {device: jobs
-    at a time}}, `seconds` what finished and failed jobs have taken together, `left` a forecast (None: too early)."""
+    through, by the reason, `devices` are {host: {device: jobs at a time}}, `seconds` what finished and failed jobs have
+    taken together, `left` a forecast (None: too early)."""
 
     root: str
     jobs: int
