@@ -15,7 +15,7 @@ import json
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ..results.gates import GATE, SCORE, Gate, is_partial, reason_of_all, union
 from ..results.record import Record
@@ -33,8 +33,15 @@ class Gated(Protocol):
     """A job, or what a plan's file tells of it."""
 
     @property
+    def flops(self) -> float:
+        """What it is expected to take."""
+
+    @property
     def gates(self) -> tuple[Gate, ...]:
         """Those of which one must let it through, where there are any."""
+
+
+T = TypeVar("T", bound=Gated)
 
 
 @dataclass(kw_only=True)
@@ -91,7 +98,7 @@ def forget_partial(store: Store, finished: Mapping[str, Job]) -> list[str]:
     return partial
 
 
-def at_most(jobs: Mapping[str, Job]) -> dict[str, Job]:
+def at_most(jobs: Mapping[str, T]) -> dict[str, T]:
     """The jobs that would run if of each gate's candidates the costliest passed, without ties."""
     costs: dict[str, dict[str, float]] = {}
     limits: dict[str, int] = {}

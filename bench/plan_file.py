@@ -145,8 +145,8 @@ def job_to_json(job: Job) -> Any:
 
 def job_from_json(facts: Mapping[str, Any]) -> Job:
     """The inverse. Raises ValueError for a job whose key is another here."""
-    waits: dict[str, Any] = {"after": tuple(facts.get("after", ()))}
-    waits["gates"] = tuple(Gate(**gate) for gate in facts.get("gates", ()))
+    gates = tuple(Gate(**gate) for gate in facts.get("gates", ()))
+    waits: dict[str, Any] = {"after": tuple(facts.get("after", ())), "gates": gates}
     job = Job(**{name: facts[name] for name in _FIELDS if name in facts}, **waits)  # older ones lack some
     if job.key != facts["key"]:
         raise ValueError(f"{job.title} has another key here: another version of latentbench has planned it")

@@ -20,6 +20,7 @@ from rich.text import Text
 from ..results.display import printable
 from .engines.interface import Event
 from .forecast import ENOUGH, Forecast, clock
+from .gates import at_most
 from .jobs import Job
 
 _BAR = 12  # columns of a progress bar
@@ -239,6 +240,6 @@ class Display:
         """Seconds until the run is done, from the rates measured so far; None while too little is known."""
         if len(self.ended) == self.total:
             return None
-        waiting = [job for name, job in self.jobs.items() if name not in self.ended and name not in self.rows]
+        waiting = {name: job for name, job in self.jobs.items() if name not in self.ended and name not in self.rows}
         running = [(row.job, row.elapsed, row.share) for row in self.rows.values()]
-        return self.forecast.left(waiting, running, parallel=self.parallel)
+        return self.forecast.left(at_most(waiting).values(), running, parallel=self.parallel)

@@ -17,7 +17,7 @@ from ..results.errors import UserError, unknown
 from ..results.index import State, no_collections, states
 from ..results.store import Store
 from .forecast import Forecast
-from .gates import left_out
+from .gates import at_most, left_out
 from .plan_file import Planned, read_overview
 from .worker_protocol import read_progress
 
@@ -39,8 +39,8 @@ class Running:
 @dataclass(frozen=True, kw_only=True)
 class Status:
     """A folder's jobs. `failed` has causes, `skipped` wait for something failed, `left_out` are those that no gate lets
-    through, by the reason, `devices` are {host: {device: jobs
-    at a time}}, `seconds` what finished and failed jobs have taken together, `left` a forecast (None: too early)."""
+    through, by the reason, `devices` are {host: {device: jobs at a time}}, `seconds` what finished and failed jobs have
+    taken together, `left` a forecast (None: too early)."""
 
     root: str
     jobs: int
@@ -198,7 +198,8 @@ def _left(
         (planned[job], max(now - run.since, 0.0), run.done / run.total if run.total else 0.0)
         for job, run in running.items()
     ]
-    return forecast.left((planned[job] for job in waiting), at_work, parallel=parallel)
+    most = at_most({job: planned[job] for job in waiting})
+    return forecast.left(most.values(), at_work, parallel=parallel)
 
 
 def to_json(status: Status) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from latentbench.bench import cli
 from latentbench.bench.catalogue import plan_text
 from latentbench.bench.engines.board import Board, Work, take_part
 from latentbench.bench.engines.client import Server
@@ -323,6 +324,10 @@ def test_a_status_counts_what_is_left_out(suite: dict[str, Any], tmp_path: Path)
     assert after.waiting == len(plan.jobs) - 1 - 12
     store.save(Record(kind=gate.kind, key=gate.key, status="failed", error=Failure(type="UserError", message="no viv")))
     assert status(tmp_path).skipped == 5 * 2 * 2
+    for absent, decided in (([], True), (["modelability/x"], False)):
+        store.save(Record(kind=gate.kind, key=gate.key, status="finished", extra=extra | {"absent": absent}))
+        assert cli.main(["retry", str(tmp_path), "--failed"]) == 0
+        assert (store.load(gate.kind, gate.key) is not None) == decided
 
 
 def test_a_gatekeeper_reads_a_record_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
