@@ -33,21 +33,34 @@ class Merged:
     damaged: list[str] = field(default_factory=list)
 
 
+def boards_of(sources: Sequence[Path]) -> list[Path]:
+    """The boards that `sources` are, or [] if all are else. Raises UserError for boards and folders of runs at once."""
+    boards = [board for source in sources if (board := board_path(source)) is not None]
+    if boards and len(boards) < len(sources):
+        other = next(source for source in sources if board_path(source) is None)
+        if not os.path.isdir(other):
+            raise UserError(f"{other}: no such file or folder; expected a board, as {boards[0]} is")
+        raise UserError(
+            f"{boards[0]}: is a board, which has numbers and no records, and {other} is none; "
+            "`latentbench publish DIR... --out SITE` makes one board of both"
+        )
+    return boards
+
+
 def merge(sources: Sequence[Path], out: Path) -> Merged:
     """Copy into `out` what `sources` have; of a job that several have done, the first one's record, and a finished one
     before a failed one.
 
     Raises ConflictError, before anything is written, where two of them, or what is in `out` already, disagree: two
     records of one job with other numbers, or a suite's cell with other jobs. Raises UserError for what is no folder,
-    and for a board.
+    and for a board (`merge_boards` takes those).
     """
+    if boards := boards_of(sources):
+        raise UserError(
+            f"{boards[0]}: is a board, which has numbers and no records; expected the --out folder of a run"
+        )
     stores = [Store(source) for source in sources]
     for store in stores:
-        if board := board_path(store.root):
-            raise UserError(
-                f"{board}: expected the --out folder of a run; a board has numbers and no records, and "
-                f"`latentbench publish DIR... {board} --out SITE` makes one board of it and of runs"
-            )
         if not store.root.is_dir():
             raise UserError(f"{store.root}: no such folder; expected the --out folder of a run")
         if out.exists() and out.resolve() == store.root.resolve():

@@ -6,9 +6,10 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,10 @@ from .rows import Row, rows
 from .store import Store, atomic_write
 from .tables import Table, tables
 
+Versions = dict[str, list[str]]  # of packages, by their names
+
 _VALUES = "values"  # the folder of metrics' values by sample
+_OF_BOARD = re.compile(r"[0-9a-f]{64}\.safetensors")  # what such a file is called on a board
 
 
 def publish(
@@ -47,12 +51,17 @@ def publish(
     if reports:
         _reports(place, names, history, where)
     table = [replace(row, columns={**row.columns, "source": names[row["source"]]}) for row in chosen]
+    told = [versions.get((row["source"], row["suite"], row["cell"]), {}) for row in chosen]
+    return write_site(place, table, told, history)
+
+
+def write_site(place: Path, table: Sequence[Row], versions: Sequence[Versions], history: Sequence[BoardRun]) -> Path:
+    """Write the board of the rows in `table`, each with the `versions` that measured it, into the folder `place` and
+    return its page. A row's `source` is the name of its run in `history`. Raises UserError where it can't be written.
+    """
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     drawn = board_tables(table)
-    lines = [
-        _plain(row, _copied(row, place), versions.get((origin["source"], row["suite"], row["cell"]), {}))
-        for row, origin in zip(table, chosen, strict=True)
-    ]
+    lines = [_plain(row, _copied(row, place), told) for row, told in zip(table, versions, strict=True)]
     write_board(place / NAME, version=version("latentbench"), made=made, runs=history, rows=lines)
     atomic_write(place / "index.html", board_page(drawn, history, made=made).encode("utf-8", "backslashreplace"))
     _tidy(place / _VALUES, {name for line in lines for name in line["files"].values()})
@@ -69,6 +78,26 @@ def board_tables(table: Sequence[Row]) -> list[Table]:
                 title = " · ".join(text for text in (source, protocol) if text)
                 result += [replace(one, part=title) for one in tables(same)]
     return result
+
+
+def kept_apart(table: Sequence[Row]) -> list[str]:
+    """Why rows of one suite and data set have several tables in `board_tables`, a line per suite and data set."""
+    lines = []
+    for part in _by_table(table):
+        runs = _by_run(part)
+        reasons = [f"{', '.join(name for name, _ in runs)}: the same cells with other jobs"] if len(runs) > 1 else []
+        parts = [protocol for _, members in runs for protocol, _ in _by_protocol(members) if protocol]
+        reasons += [f"two protocols: {' | '.join(dict.fromkeys(parts))}"] if parts else []
+        lines += [f"{part[0]['suite']}, {part[0]['dataset']}: {reason}" for reason in reasons]
+    return lines
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """The name, or with the first number (`name #2`) that makes it none of those `taken`."""
+    if name not in taken:
+        return name
+    base = re.sub(r" #\d+$", "", name)
+    return next(other for number in count(2) if (other := f"{base} #{number}") not in taken)
 
 
 def _by_table(table: Sequence[Row]) -> list[list[Row]]:
@@ -117,9 +146,6 @@ def _protocols(row: Row) -> dict[str, str]:
     return {name: metric.protocol for name, metric in row.metrics.items() if metric.value is not None}
 
 
-Versions = dict[str, list[str]]
-
-
 def _sources(
     places: Sequence[Path], chosen: Sequence[Row]
 ) -> tuple[dict[str, str], dict[tuple[str, str, str], Versions], list[BoardRun]]:
@@ -132,8 +158,7 @@ def _sources(
         by_source.setdefault(row["source"], []).append(row)
 
     def add(source: str, name: str, run: BoardRun) -> None:
-        count = sum(re.sub(r" #\d+$", "", other) == name for other in names.values())
-        names[source] = name if count == 0 else f"{name} #{count + 1}"
+        names[source] = free_name(name, names.values())
         history.append({**run, "name": names[source]})
 
     for place in places:
@@ -210,7 +235,10 @@ def _copied(row: Row, place: Path) -> dict[str, str]:
             content = path.read_bytes()
         except OSError:
             continue  # as tables read it: not kept
-        target = f"{_VALUES}/{hashlib.sha256(content).hexdigest()}.safetensors"
+        digest = hashlib.sha256(content).hexdigest()
+        if _OF_BOARD.fullmatch(path.name) and path.stem != digest:
+            continue  # of a board, where the name tells the content: changed since, or a link to what is none of it
+        target = f"{_VALUES}/{digest}.safetensors"
         if not os.path.exists(place / target):
             atomic_write(place / target, content)
         result[name] = target
@@ -240,4 +268,4 @@ def _tidy(folder: Path, needed: set[str]) -> None:
 
 
 def _of_values(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.glob("*.safetensors") if re.fullmatch(r"[0-9a-f]{64}", path.stem))
+    return (path for path in folder.glob("*.safetensors") if _OF_BOARD.fullmatch(path.name))

@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -65,6 +66,27 @@ def atomic_file(path: Path, *, replace: bool = True) -> Iterator[Path]:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and (replace or not isinstance(error, FileExistsError)):
+            raise UserError(f"cannot write {path}: {error.strerror or error}{_CURES.get(error.errno, '')}") from error
+        raise
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path` to fill; leaving the block puts it in `path`'s place, all or nothing.
+
+    `path` may be an empty folder; anything else there stays, and UserError is raised. On any exception the temporary
+    folder is removed; a killed writer leaves it. An OSError becomes a UserError of one line that names `path`.
+    """
+    path = Path(os.path.realpath(path))  # not a link, which no folder could replace
+    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}{_TEMPORARY}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        os.rename(temporary, path)
+        _sync(path.parent, folder=True)
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError):
             raise UserError(f"cannot write {path}: {error.strerror or error}{_CURES.get(error.errno, '')}") from error
         raise
 

@@ -366,7 +366,7 @@ RULES: list[tuple[str, Callable[[list[str]], None]]] = [
     (r"latentbench \w+ (runs/)?(tutorial|beeps|moving|mine)\b", _tutorial),
     (r"latentbench check python:mine\.py:", _as_is),
     (r"latentbench leaderboard runs/candidates --score ", _scored),
-    (r"latentbench (plan|leaderboard|plot|gallery|list|doctor|statistics|publish)\b", _as_is),
+    (r"latentbench (plan|leaderboard|plot|gallery|list|doctor|statistics|publish|merge)\b", _as_is),
     (r"latentbench report\b", _reported),
     (r"latentbench calibrate \S+\.csv ", _calibrated),
     (r"latentbench calibrate runs/\S+", _calibrated_runs),

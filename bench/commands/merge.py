@@ -1,34 +1,57 @@
-"""`latentbench merge`: several runs' folders made one. Torch-free."""
+"""`latentbench merge`: several runs' folders made one, or several boards. Torch-free."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-HELP = "make one folder of several runs'; conflicts are named, and nothing is written then"
+HELP = "make one folder of several runs', or one board of several; conflicts are named, and nothing is written then"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """The command's options."""
-    command.add_argument("dirs", metavar="DIR", nargs="+", type=Path, help="folders of runs, the preferred first")
-    command.add_argument("--out", metavar="DIR", type=Path, required=True, help="the new folder, or one that goes on")
+    command.add_argument(
+        "dirs", metavar="DIR", nargs="+", type=Path, help="folders of runs, or boards alone, the preferred first"
+    )
+    command.add_argument(
+        "--out", metavar="DIR", type=Path, required=True, help="the new folder; one of runs may be there and goes on"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run it; returns the exit code: 1 where damaged records were left out."""
+    """Run it; returns the exit code: 1 where damaged records, or values by sample, were left out."""
     from ...results.errors import one_line
     from ..console import complain
-    from ..merge import ConflictError, merge
+    from ..merge import ConflictError, boards_of
+
+    try:
+        damaged = _boards(arguments) if boards_of(arguments.dirs) else _runs(arguments)
+    except ConflictError as error:
+        for line in error.conflicts:
+            complain(one_line(f"conflict: {line}"))
+        raise
+    for line in damaged:
+        complain(one_line(f"left out, damaged: {line}"))
+    return 1 if damaged else 0
+
+
+def _runs(arguments: argparse.Namespace) -> list[str]:
+    from ..merge import merge
     from ..runner import locked
 
     with locked(arguments.out):
-        try:
-            merged = merge(arguments.dirs, arguments.out)
-        except ConflictError as error:
-            for line in error.conflicts:
-                complain(one_line(f"conflict: {line}"))
-            raise
-    for line in merged.damaged:
-        complain(one_line(f"left out, damaged: {line}"))
+        merged = merge(arguments.dirs, arguments.out)
     print(f"{merged.copied} records copied to {arguments.out}, {merged.already} were there already")
-    return 1 if merged.damaged else 0
+    return merged.damaged
+
+
+def _boards(arguments: argparse.Namespace) -> list[str]:
+    from ...results.errors import one_line
+    from ..console import complain
+    from ..merge_boards import merge_boards
+
+    merged = merge_boards(arguments.dirs, arguments.out)
+    for line in merged.apart:
+        complain(one_line(f"tables of their own: {line}"))
+    print(f"{merged.rows} rows of {merged.runs} runs in {arguments.out}, {merged.already} were in several boards")
+    return merged.damaged

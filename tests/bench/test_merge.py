@@ -151,13 +151,19 @@ def test_a_folder_is_not_merged_into_itself(two: tuple[Path, Path, Path], capsys
     assert "no such folder" in capsys.readouterr().err
 
 
-def test_a_board_is_refused_with_what_takes_it(tmp_path: Path) -> None:
+def test_boards_and_runs_at_once_are_refused_with_what_takes_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     job(tmp_path / "a", "one")
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "board.json").write_text("{}")
+    out = tmp_path / "out"
     for board in (tmp_path / "site", tmp_path / "site" / "board.json"):
-        with pytest.raises(
-            UserError, match=r"board\.json: expected the --out folder .* `latentbench publish DIR\.\.\. "
-        ):
-            merge([tmp_path / "a", board], tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+        with pytest.raises(UserError, match=r"board\.json: is a board, .* `latentbench publish DIR\.\.\. "):
+            merge([tmp_path / "a", board], out)
+        assert cli.main(["merge", str(board), str(tmp_path / "a"), "--out", str(out)]) == 2
+        assert cli.main(["merge", str(board), str(tmp_path / "none"), "--out", str(out)]) == 2
+    assert "none: no such file or folder; expected a board" in capsys.readouterr().err
+    with pytest.raises(UserError, match="expected the --out folder of a run"):
+        merge([tmp_path / "site"], out)
+    assert not out.exists()

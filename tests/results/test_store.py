@@ -11,7 +11,7 @@ import pytest
 
 from latentbench.results.errors import UserError
 from latentbench.results.record import Failure, InvalidRecord, Record
-from latentbench.results.store import Store, atomic_file, atomic_write, remove_leftovers
+from latentbench.results.store import Store, atomic_file, atomic_folder, atomic_write, remove_leftovers
 
 FINISHED = Record(kind="prior", key="ab", status="finished", artifacts={"w.npy": 3})
 
@@ -281,3 +281,25 @@ def test_damage_to_an_artifact_is_told(store: Store) -> None:
     store.discard(record)
     store.discard(record)
     assert store.load_any("prior", "ab") is None
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    place = tmp_path / "below" / "new"
+    with atomic_folder(place) as folder:
+        (folder / "file").write_text("1")
+        assert not place.exists()
+    assert (place / "file").read_text() == "1"
+    with pytest.raises(UserError, match=r"cannot write .*new: "), atomic_folder(place) as folder:
+        (folder / "file").write_text("2")
+    with pytest.raises(ValueError, match="ended"), atomic_folder(tmp_path / "other") as folder:
+        raise ValueError("ended")
+    with pytest.raises(UserError, match="cannot write"), atomic_folder(place / "file" / "x"):
+        pass
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    with atomic_folder(tmp_path / "link") as folder:
+        (folder / "file").write_text("3")
+    assert (tmp_path / "empty" / "file").read_text() == "3"
+    assert (place / "file").read_text() == "1"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["below", "empty", "link"]
+    assert list(place.parent.iterdir()) == [place]
