@@ -12,7 +12,7 @@ from typing import Any
 from ..results.board import BoardRun, board_path, read_board
 from ..results.digest import file_digest
 from ..results.errors import UserError
-from ..results.publish import Versions, free_name, kept_apart, write_site
+from ..results.publish import Versions, free_name, reasons_apart, write_site
 from ..results.rows import Row, is_number, rows
 from ..results.store import atomic_folder
 from .merge import ConflictError
@@ -27,12 +27,12 @@ _Cell = tuple[str, str, tuple[tuple[str, str], ...]]  # suite, name, jobs
 
 @dataclass(kw_only=True)
 class MergedBoards:
-    """What `out` holds: how many `rows` of how many `runs`; how many rows of the boards were there `already`; which
-    tables are kept `apart` and why; the files of values by sample that were left out as `damaged`, with the reason."""
+    """What `out` holds: how many `rows` of how many `runs`; how many rows of the boards `repeated` one of them;
+    which tables are `apart` and why; the files of values by sample that were left out as `damaged`, with the reason."""
 
     rows: int = 0
     runs: int = 0
-    already: int = 0
+    repeated: int = 0
     apart: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
 
@@ -61,18 +61,17 @@ def merge_boards(sources: Sequence[Path], out: Path) -> MergedBoards:
     merged = MergedBoards()
     places = {path.resolve(): path for path in map(_path_of, sources)}
     boards = [_read(path, merged.damaged) for path in places.values()]
-    chosen, same_run = _choose(boards)
-    names, history = _history(boards, chosen, same_run)
+    chosen, first_source = _choose(boards)
+    names, history = _history(boards, chosen, first_source)
     versions = {where: told for board in boards for where, told in board.versions.items()}
     table = [
-        replace(row, columns={**row.columns, "source": names[same_run.get(row["source"], row["source"])]})
-        for row in chosen.values()
+        replace(row, columns={**row.columns, "source": names[first_source[row["source"]]]}) for row in chosen.values()
     ]
     with atomic_folder(out) as folder:
         write_site(folder, table, [versions[row["source"], cell] for cell, row in chosen.items()], history)
-    merged.rows, merged.runs = len(table), len(set(names.values()))
-    merged.already = sum(len(board.rows) for board in boards) - len(table)
-    merged.apart = kept_apart(table)
+    merged.rows, merged.runs = len(table), len(names)
+    merged.repeated = sum(len(board.rows) for board in boards) - len(table)
+    merged.apart = reasons_apart(table)
     return merged
 
 
@@ -131,12 +130,12 @@ def _cell(row: Row) -> _Cell:
 
 
 def _choose(boards: Sequence[_Board]) -> tuple[dict[_Cell, Row], dict[str, str]]:
-    """The rows of the boards, each once; and of runs that are one, the source of the first by that of the others.
+    """The rows of the boards, each once; and by the source of every run that of the first which is the same run.
     Raises ConflictError."""
     chosen: dict[_Cell, Row] = {}
     origins: dict[_Cell, Path] = {}
-    same_run: dict[str, str] = {}
     names = {source: name for board in boards for source, name in board.names.items()}
+    first_source = {source: source for source in names}
     conflicts = []
     for board in boards:
         for row in board.rows:
@@ -149,14 +148,22 @@ def _choose(boards: Sequence[_Board]) -> tuple[dict[_Cell, Row], dict[str, str]]
                 where = f"{origins[cell]} and in {board.path}"
                 conflicts.append(f"{row['cell']} of the suite {row['suite']!r} has another {differing} in {where}")
             if _one_record(first, row) and _base(names[first["source"]]) == _base(names[row["source"]]):
-                same_run.setdefault(row["source"], same_run.get(first["source"], first["source"]))
+                _unite(first_source, first["source"], row["source"])
             if row["status"] == "finished" and first["status"] != "finished":
                 chosen[cell], origins[cell] = _with_files(row, first), board.path
             else:
                 chosen[cell] = _with_files(first, row)
     if conflicts:
         raise ConflictError(conflicts)
-    return chosen, same_run
+    return chosen, first_source
+
+
+def _unite(first_source: dict[str, str], one: str, other: str) -> None:
+    """Make two runs, and all that are the same as either, one."""
+    several = {first_source[one], first_source[other]}
+    if len(several) == 2:
+        first = next(source for source in first_source if source in several)
+        first_source.update({source: first for source, target in first_source.items() if target in several})
 
 
 def _with_files(row: Row, other: Row) -> Row:
@@ -166,25 +173,19 @@ def _with_files(row: Row, other: Row) -> Row:
 
 
 def _differing(a: Row, b: Row) -> str:
-    """The first thing that two boards measured otherwise in one row, with both values; "" for none. What one of two
-    rows lacks says nothing before both have finished."""
+    """The first thing that two boards measured otherwise in one row, with both values; "" for none."""
+    return next((f"{name} ({one!r}, {other!r})" for name, one, other in _pairs(a, b) if one != other), "")
+
+
+def _pairs(a: Row, b: Row) -> Iterator[tuple[str, Any, Any]]:
+    """What has to be the same in two rows of one cell: its name, and both values. What one of them lacks, and totals,
+    say nothing before both have finished."""
     finished = {a["status"], b["status"]} == {"finished"}
-    return next(
-        (
-            f"{name} ({first!r}, {second!r})"
-            for name, first, second in _pairs(a, b, finished=finished)
-            if first != second and (finished or None not in (first, second))
-        ),
-        "",
-    )
-
-
-def _pairs(a: Row, b: Row, *, finished: bool) -> Iterator[tuple[str, Any, Any]]:
-    """What has to be the same in two rows of one cell: its name, and both values."""
     for name in dict.fromkeys([*a.metrics, *b.metrics]):
         first, second = a.metrics.get(name), b.metrics.get(name)
         if first is None or second is None:
-            yield name, first and first.value, second and second.value
+            if finished:
+                yield name, first and first.value, second and second.value
             continue
         for part in _MEASURED:
             yield name if part == "value" else f"{part} of {name}", getattr(first, part), getattr(second, part)
@@ -208,27 +209,30 @@ def _base(name: str) -> str:
 
 
 def _history(
-    boards: Sequence[_Board], chosen: dict[_Cell, Row], same_run: dict[str, str]
+    boards: Sequence[_Board], chosen: dict[_Cell, Row], first_source: dict[str, str]
 ) -> tuple[dict[str, str], list[BoardRun]]:
     """The names of the runs that have a row, by the source of the first of those that are one; and their history."""
-    needed = {same_run.get(row["source"], row["source"]) for row in chosen.values()}
+    needed = {first_source[row["source"]] for row in chosen.values()}
     entries: dict[str, list[BoardRun]] = {}
     cells: dict[str, set[_Cell]] = {}
     for board in boards:
         for source, run in board.runs.items():
-            entries.setdefault(same_run.get(source, source), []).append(run)
+            entries.setdefault(first_source.get(source, source), []).append(run)
         for row in board.rows:
-            cells.setdefault(same_run.get(row["source"], row["source"]), set()).add(_cell(row))
+            cells.setdefault(first_source[row["source"]], set()).add(_cell(row))
     names: dict[str, str] = {}
+    taken: set[str] = set()
     history = []
     for source, runs in entries.items():
         if source in needed:
-            names[source] = free_name(runs[0]["name"], names.values())
+            names[source] = free_name(runs[0]["name"], taken)
+            taken.add(names[source])
             run = _joined(runs, [chosen[cell]["status"] for cell in cells[source]])
             history.append({**run, "name": names[source]})
     for board in boards:
         for source in sorted((board.names.keys() & needed) - names.keys()):  # of a run that the board's history lacks
-            names[source] = free_name(board.names[source], names.values())
+            names[source] = free_name(board.names[source], taken)
+            taken.add(names[source])
     return names, history
 
 

@@ -80,14 +80,14 @@ def board_tables(table: Sequence[Row]) -> list[Table]:
     return result
 
 
-def kept_apart(table: Sequence[Row]) -> list[str]:
+def reasons_apart(table: Sequence[Row]) -> list[str]:
     """Why rows of one suite and data set have several tables in `board_tables`, a line per suite and data set."""
     lines = []
     for part in _by_table(table):
         runs = _by_run(part)
         reasons = [f"{', '.join(name for name, _ in runs)}: the same cells with other jobs"] if len(runs) > 1 else []
         parts = [protocol for _, members in runs for protocol, _ in _by_protocol(members) if protocol]
-        reasons += [f"two protocols: {' | '.join(dict.fromkeys(parts))}"] if parts else []
+        reasons += [f"several protocols: {' | '.join(dict.fromkeys(parts))}"] if parts else []
         lines += [f"{part[0]['suite']}, {part[0]['dataset']}: {reason}" for reason in reasons]
     return lines
 
@@ -158,7 +158,7 @@ def _sources(
         by_source.setdefault(row["source"], []).append(row)
 
     def add(source: str, name: str, run: BoardRun) -> None:
-        names[source] = free_name(name, names.values())
+        names[source] = free_name(name, set(names.values()))
         history.append({**run, "name": names[source]})
 
     for place in places:

@@ -53,5 +53,5 @@ def _boards(arguments: argparse.Namespace) -> list[str]:
     merged = merge_boards(arguments.dirs, arguments.out)
     for line in merged.apart:
         complain(one_line(f"tables of their own: {line}"))
-    print(f"{merged.rows} rows of {merged.runs} runs in {arguments.out}, {merged.already} were in several boards")
+    print(f"{merged.rows} rows of {merged.runs} runs in {arguments.out}; {merged.repeated} repeated ones left out")
     return merged.damaged

@@ -60,7 +60,7 @@ def test_it_is_the_board_of_all_the_runs(tmp_path: Path, capsys: pytest.CaptureF
     first, second = site(tmp_path, "a", one, two), site(tmp_path, "b", three, one)
     whole, out = site(tmp_path, "whole", one, two, three), tmp_path / "new" / "c"
     assert cli.main(["merge", str(first / "board.json"), str(second), "--out", str(out)]) == 0
-    assert capsys.readouterr().out == f"4 rows of 3 runs in {out}, 2 were in several boards\n"
+    assert capsys.readouterr().out == f"4 rows of 3 runs in {out}; 2 repeated ones left out\n"
     assert board(out)["rows"] == board(whole)["rows"]
     assert board(out)["runs"] == board(whole)["runs"]
     files = [sorted(str(path.relative_to(place)) for path in place.rglob("*")) for place in (out, whole)]
@@ -97,6 +97,37 @@ def test_the_same_jobs_done_elsewhere_are_another_run(tmp_path: Path) -> None:
     assert [run["name"] for run in board(tmp_path / "c")["runs"]] == ["run", "run #2"]
     merge_boards([first], tmp_path / "d")
     assert board(tmp_path / "d")["rows"] == board(first)["rows"]
+
+
+def test_parts_of_a_run_are_one_run_where_a_board_has_both(tmp_path: Path) -> None:
+    run = write(tmp_path / "run", {"x": 20.0, "y": 21.0})
+    boards = [site(tmp_path, "whole", run)]
+    for cell in "xy":
+        publish([run], out=tmp_path / cell, where=f"cell={cell}")
+        boards.insert(0, tmp_path / cell)
+    assert merge_boards(boards[:2], tmp_path / "c").runs == 2
+    merge_boards(boards, tmp_path / "d")
+    (entry,) = board(tmp_path / "d")["runs"]
+    assert (entry["name"], entry["cells"]) == ("run", 2)
+    assert {row["columns"]["source"] for row in board(tmp_path / "d")["rows"]} == {"run"}
+
+
+def test_what_is_not_done_yet_says_nothing_of_what_it_lacks(tmp_path: Path) -> None:
+    """But what it has must be the same, though the row is not finished."""
+    first = write(tmp_path / "1", {"x": 20.0})
+    others = [write(tmp_path / name, {"x": value}) for name, value in (("2", None), ("3", 21.0))]
+    for place in (first, *others):  # all but the first have a job to do
+        suite = Store(place).read_suites()[0]
+        suite["cells"][0]["jobs"]["generation"] = "generation/x"
+        Store(place).write_suite("s", suite["cells"], kinds=["reconstruction", "generation"])
+    fid = Metric(name="fid", value=1.0)
+    Store(first).save(Record(kind="generation", key="x", status="finished", metrics=(fid,), run=RUN))
+    done, missing, other = (site(tmp_path, f"site{i}", place) for i, place in enumerate((first, *others)))
+    merge_boards([missing, done], tmp_path / "c")
+    assert [row["columns"]["status"] for row in board(tmp_path / "c")["rows"]] == ["finished"]
+    with pytest.raises(ConflictError) as refused:
+        merge_boards([other, done], tmp_path / "d")
+    assert "another psnr (21.0, 20.0) in" in refused.value.conflicts[0]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +171,7 @@ def test_what_stands_in_no_one_table_has_its_own(tmp_path: Path, capsys: pytest.
     assert cli.main(["merge", str(first), str(second), "--out", str(out)]) == 0
     said = capsys.readouterr().err
     assert "tables of their own: s, d: run old, run new: the same cells with other jobs\n" in said
-    assert "tables of their own: t, d: two protocols: psnr: p | psnr: q\n" in said
+    assert "tables of their own: t, d: several protocols: psnr: p | psnr: q\n" in said
     page = (out / "index.html").read_text()
     assert all(title in page for title in ("run old", "run new", "psnr: p", "psnr: q"))
     with pytest.raises(UserError, match="psnr has two protocols"):

@@ -17,7 +17,7 @@ from latentbench.results.canonical import pretty
 from latentbench.results.errors import UserError
 from latentbench.results.leaderboard import leaderboard
 from latentbench.results.metric import Metric
-from latentbench.results.publish import board_tables, publish
+from latentbench.results.publish import board_tables, free_name, publish
 from latentbench.results.record import Record
 from latentbench.results.rows import rows
 from latentbench.results.store import Store
@@ -235,3 +235,9 @@ def test_a_name_that_no_file_can_have_is_one_line(three: list[Path], tmp_path: P
     with pytest.raises(UserError):
         publish(three, out=name)
     assert not (tmp_path / "site").exists()
+
+
+def test_runs_of_one_name_are_numbered() -> None:
+    assert free_name("x", set()) == "x"
+    assert free_name("x", {"x", "x #2"}) == "x #3"
+    assert free_name("x #2", {"x", "x #2"}) == "x #3"
