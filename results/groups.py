@@ -21,6 +21,8 @@ T = TypeVar("T")
 # Sums over a cell's jobs, which mean nothing before all have finished.
 _TOTALS = ("flops", "seconds", "train_seconds", "peak_memory_bytes")
 
+_DOUBTS = "_doubts"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
@@ -52,7 +54,7 @@ class Group:
         """The label, followed by the recipe in brackets unless the label contains it."""
         return self.label if self.recipe in self.label else f"{self.label} ({self.recipe})"
 
-    def values(self, name: str) -> dict[int, float]:
+    def values(self, name: str) -> Mapping[int, float]:
         """The column's numbers by seed; rows without one are left out, and so is the cost of an unfinished cell."""
         if name not in self._values:  # asked for many times in a table
             whole = name in _TOTALS
@@ -61,7 +63,7 @@ class Group:
             self._values[name] = {
                 seed: float(value) for seed, value in numbers if value is not None and is_number(value)
             }
-        return dict(self._values[name])
+        return self._values[name]
 
     def mean(self, name: str) -> float | None:
         """The mean of a numeric column over the seeds, None without a value."""
@@ -73,9 +75,16 @@ class Group:
         values = [row.get(name) for row in self.rows]
         return values[0] if all(value == values[0] for value in values) else None
 
+    @cached_property
+    def _doubtful(self) -> bool:
+        return any(name.endswith(_DOUBTS) for row in self.rows for name in row.columns)
+
     def doubts(self, metric: str) -> tuple[str, ...]:
         """What its rows say is to be doubted of their values of the metric, or why they have none."""
-        told = [row.get(doubts_column(metric)) for row in self.rows]
+        if not self._doubtful:  # asked for by every cell, and hardly ever there
+            return ()
+        column = doubts_column(metric)
+        told = [row.columns[column] for row in self.rows if column in row.columns]
         return tuple(dict.fromkeys(str(text) for text in told if text))
 
     def entry(self, metric: str) -> Entry:
@@ -128,7 +137,7 @@ class Group:
 
 def doubts_column(metric: str) -> str:
     """The column with what is to be doubted of a row's value of the metric; rows have it where there may be doubts."""
-    return f"{metric}_doubts"
+    return f"{metric}{_DOUBTS}"
 
 
 def aggregate(rows: Sequence[Row]) -> list[Group]:

@@ -85,6 +85,17 @@ class Row(Mapping[str, Any]):
             return {name: _detail(metric) for name, metric in self.metrics.items()}
         raise KeyError(name)
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """As of any mapping, but without an exception for each column that is missing: there may be a million."""
+        if name in self.columns:
+            return self.columns[name]
+        if name in self.metrics:
+            return self.metrics[name].value
+        try:
+            return self[name] if name.endswith("_se") or name in NESTED else default
+        except KeyError:
+            return default
+
     def __iter__(self) -> Iterator[str]:
         measured = (column for name in self.metrics for column in (name, f"{name}_se"))
         return iter(dict.fromkeys((*self.columns, *measured, *NESTED)))

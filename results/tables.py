@@ -27,7 +27,7 @@ from .groups import (
 from .headings import heading
 from .metric import Direction
 from .notes import DOUBT, intervals_note, notes
-from .pairwise import compare
+from .pairwise import best as best_of
 from .rows import Row, axis_column, is_number, metric_names
 from .statistics import pareto
 
@@ -256,7 +256,7 @@ def _column(
     estimates = [entry.estimate if entry.values else None for entry in entries]
     count = sum(estimate is not None for estimate in estimates)
     marked = direction != "none" and count > 1 and role_of(groups, name) != "rate"  # few bits are no merit alone
-    best = set(compare(entries).best(direction) if marked else ())
+    best = set(best_of(entries, direction) if marked else ())
     for entry in entries:
         entry.forget_samples()  # of all columns together they may be gigabytes
     cells = []

@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 
 from latentbench.results import pairwise
-from latentbench.results.pairwise import MOST, compare
+from latentbench.results.pairwise import MOST, best, compare
 from latentbench.results.quantiles import sidak, student, tukey
 from latentbench.results.samples import Samples
 from latentbench.results.statistics import Entry, difference_interval
@@ -207,3 +207,30 @@ def test_six_hundred_lines_are_fast() -> None:
     compared.ranks("higher")
     compared.differences()
     assert time.process_time() - start < 4
+
+
+@pytest.mark.parametrize("sort", ["alike", "unlike", "frozen", "balanced"])
+def test_the_best_alone_are_those_of_the_whole_comparison(sort: str) -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(150):
+        drawn = []
+        for _ in range(rng.integers(1, 9)):
+            seeds = 3 if sort == "balanced" else int(rng.integers(0, 4))
+            spread = 10.0 ** rng.integers(-1, 2) if sort == "unlike" else 1.0
+            values = {seed: float(rng.normal() * spread) for seed in range(seeds)}
+            if sort == "frozen" and rng.random() < 0.3:
+                values = dict.fromkeys(values, float(rng.normal()))
+            within = (min(values.values()) - 0.1, max(values.values()) + 0.1) if values and rng.random() < 0.5 else None
+            drawn.append(Entry(values=values, within=within))
+        for direction in ("higher", "lower"):
+            assert best(drawn, direction) == compare(drawn).best(direction)
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_the_best_alone_by_samples_too(seeds: int) -> None:
+    rng = np.random.default_rng(6)
+    for _ in range(40):
+        values = rng.normal(size=(rng.integers(3, 7), seeds, 20)) + rng.normal(size=20)
+        lines = [*sampled(values), *entries(rng.normal(size=(rng.integers(0, 2), 2)))]
+        for direction in ("higher", "lower"):
+            assert best(lines, direction) == compare(lines).best(direction)
