@@ -59,7 +59,8 @@ class GateConfig:
         from ...results.calibration.score_file import from_json
 
         score = from_json(Path(self.score))
-        return {"score": asdict(replace(score, families=replace(score.families, spearman=None), tables={}))}
+        plain = asdict(replace(score, families=replace(score.families, spearman=None), tables={}))
+        return {"score": {name: value for name, value in plain.items() if name not in ("fitted_jobs", "margins")}}
 
 
 class GateJob(JobKind):

@@ -295,7 +295,9 @@ def test_a_run_goes_on_without_anywhere_to_say_so(
 def test_an_interrupt_before_anything_is_imported_is_one_line(in_subprocess: Callable[[str], str]) -> None:
     heavy = in_subprocess("import sys, latentbench.bench.cli; print({'numpy', 'pydantic', 'rich'} & set(sys.modules))")
     assert heavy == "set()\n"  # so that little can be interrupted before `main` is there to catch it
-    code = "import os, signal, sys; from latentbench.bench import cli; cli._parser = lambda: os.kill(os.getpid(), 2)\n"
+    code = (
+        "import os, signal, sys; from latentbench.bench import cli; cli._parser = lambda *_: os.kill(os.getpid(), 2)\n"
+    )
     code += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background job ignores it
     code += "sys.stderr = sys.stdout; code = cli.main([]); os.kill(os.getpid(), 2); print(code)"  # and once more
     line = "latentbench: interrupted; the same command continues where it stopped"
