@@ -222,7 +222,7 @@ def _history(
             cells.setdefault(first_source[row["source"]], set()).add(_cell(row))
     names: dict[str, str] = {}
     taken: set[str] = set()
-    history = []
+    history: list[BoardRun] = []
     for source, runs in entries.items():
         if source in needed:
             names[source] = free_name(runs[0]["name"], taken)

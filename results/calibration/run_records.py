@@ -271,7 +271,7 @@ def _role(groups: Sequence[Group], name: str) -> str:
 def _by_seed(groups: Sequence[Group], outcome: str) -> list[dict[int, float]]:
     if outcome in DERIVED:
         return DERIVED[outcome](groups)
-    return [group.values(outcome) for group in groups]
+    return [dict(group.values(outcome)) for group in groups]
 
 
 def _mean_ranks(groups: Sequence[Group]) -> list[dict[int, float]]:
