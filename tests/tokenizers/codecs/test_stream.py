@@ -334,10 +334,14 @@ def test_av1_is_coded_as_a_low_overhead_stream() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="this system does not tell how threads are scheduled")
-def test_no_encoder_leaves_the_process_in_real_time() -> None:
+@pytest.mark.parametrize(
+    ("recipe", "signal"),
+    [("av1", LARGE), ("h265", LARGE), ("vp9", VIDEO), ("h264", VIDEO), ("opus", WAVE), ("mp3", WAVE), ("aac", WAVE)],
+)
+def test_no_encoder_leaves_the_process_in_real_time(recipe: str, signal: SignalSpec) -> None:
     """SVT-AV1 that root starts turns its caller's thread to SCHED_FIFO, where it starves the machine."""
-    before = os.sched_getscheduler(0)
-    built(resolve("av1", LARGE, {}))
+    before, (sample, *_) = os.sched_getscheduler(0), smooth(signal, 1)
+    built(resolve(recipe, signal, {})).codec.compress(sample)
     assert {os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task")} == {before}
 
 
