@@ -44,10 +44,7 @@ class Curve:
     @cached_property
     def points(self) -> Array:
         """`[2, P]`: log10 of the mean rates, and the mean qualities, turned so that higher is better."""
-        rates, qualities = (
-            np.array([mean_error(list(entry.values.values()))[0] for entry in column])
-            for column in (self.rates, self.qualities)
-        )
+        rates, qualities = (np.array([entry.moments[0] for entry in column]) for column in (self.rates, self.qualities))
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.stack([np.log10(rates), qualities if self.higher else -qualities])
 

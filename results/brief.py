@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .columns import depends_on_count
-from .groups import Group, Ranking, detail, measurements
+from .groups import Group, Ranking, detail, measurements, protocols_of
 from .notes import ARROWS, doubts_notes, gate_notes, marks_notes, preset_notes, unfinished_notes
 
 
@@ -42,7 +42,7 @@ def footnotes(groups: Sequence[Group], metrics: Sequence[str], forbidden: Mappin
         known = detail(groups, name)
         if known is None:
             continue
-        protocols = list(dict.fromkeys(metric.protocol for _, metric in measurements(groups, name) if metric.protocol))
+        protocols = [protocol for protocol in protocols_of(groups, name) if protocol]
         facts = [f"no rank, since {forbidden[name]}"] if name in forbidden else []
         counts = sorted({metric.n for _, metric in measurements(groups, name)} - {0})
         if counts and not depends_on_count(groups, name):  # else the heading has it

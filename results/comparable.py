@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .groups import Group, detail
+from .groups import Group, as_lines, detail
 from .metric import Role, Scope
 
 SCORE = "modelability_score"  # in deviations from a table's mean: it orders the tokenizers of one table
@@ -33,7 +33,7 @@ def incomparable(groups: Sequence[Group], metric: str) -> str:
 
 def other_latents(groups: Sequence[Group], metric: str) -> str:
     """The part of `incomparable` that asks between which lines a metric may be compared (`Metric.scope`)."""
-    known, valued = detail(groups, metric), _valued(groups, metric)
+    known, valued = detail(groups, metric), as_lines(groups).valued(metric)
     if known is None or len(valued) < 2:
         return ""
     if known.scope == "shape" and len({_shape(group) for group in valued}) > 1:
@@ -46,7 +46,7 @@ def one_training(groups: Sequence[Group], metric: str, roles: Sequence[Role]) ->
 
     One line with several seeds is enough among three or more: `pairwise.compare` takes the others' spread from it.
     """
-    known, valued = detail(groups, metric), _valued(groups, metric)
+    known, valued = detail(groups, metric), as_lines(groups).valued(metric)
     several = sum(len(group.values(metric)) > 1 for group in valued)
     if known is None or known.role not in roles or len(valued) < 2 or several > (len(valued) == 2):
         return ""
@@ -54,10 +54,6 @@ def one_training(groups: Sequence[Group], metric: str, roles: Sequence[Role]) ->
         return _ONE_SEED if any(map(_was_trained, valued)) else ""
     paired = known.role == "distribution" and all(group.entry(metric).sampled for group in valued)
     return "" if paired else _ONE_SEED
-
-
-def _valued(groups: Sequence[Group], metric: str) -> list[Group]:
-    return [group for group in groups if group.values(metric)]
 
 
 def _shape(group: Group) -> tuple[str, ...]:

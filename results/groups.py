@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
@@ -57,12 +57,12 @@ class Group:
     def values(self, name: str) -> Mapping[int, float]:
         """The column's numbers by seed; rows without one are left out, and so is the cost of an unfinished cell."""
         if name not in self._values:  # asked for many times in a table
-            whole = name in _TOTALS
-            rows = [row for row in self.rows if not whole or row["status"] == "finished"]
-            numbers = [(row["seed"], row.get(name)) for row in rows]
-            self._values[name] = {
-                seed: float(value) for seed, value in numbers if value is not None and is_number(value)
-            }
+            numbers = self._values[name] = {}
+            for row in self.rows:
+                metric = row.metrics.get(name) if name not in row.columns else None
+                value = row.get(name) if metric is None else metric.value
+                if value is not None and is_number(value) and (name not in _TOTALS or row["status"] == "finished"):
+                    numbers[row.columns["seed"]] = float(value)
         return self._values[name]
 
     def mean(self, name: str) -> float | None:
@@ -105,13 +105,14 @@ class Group:
             within = one.interval
             if within is None and one.se is not None:
                 within = (value - NORMAL * one.se, value + NORMAL * one.se)
-        return Entry(values=values, within=within, read=lambda: self.samples(metric))
+        by_sample = any(metric in row.files or metric in row.left_out for row in self.rows)
+        return Entry(values=values, within=within, read=(lambda: self.samples(metric)) if by_sample else None)
 
     def measured(self, metric: str) -> tuple[Metric, ...]:
         """The metric of every row that has a number in it."""
         if metric not in self._measured:  # asked for by every note
-            known = (row.metrics.get(metric) for row in self.rows)
-            self._measured[metric] = tuple(m for m in known if m is not None and m.value is not None)
+            known = [row.metrics[metric] for row in self.rows if metric in row.metrics]
+            self._measured[metric] = tuple([one for one in known if one.value is not None])
         return self._measured[metric]
 
     def samples(self, metric: str) -> dict[int, Samples]:
@@ -133,6 +134,43 @@ class Group:
         """The metric's mean over the seeds with its 95 % interval; None without a value."""
         entry = self.entry(metric)
         return entry.estimate if entry.values else None
+
+
+class Lines(list[Group]):
+    """The groups of one table, in their order, which must not change any more: what columns and notes ask of all of
+    them again and again is looked up once."""
+
+    def __init__(self, groups: Iterable[Group]) -> None:
+        super().__init__(groups)
+        self._measurements: dict[str, list[tuple[Group, Metric]]] = {}
+        self._protocols: dict[str, dict[str, Group]] = {}
+        self._valued: dict[str, list[Group]] = {}
+
+    def measurements(self, metric: str) -> list[tuple[Group, Metric]]:
+        """As the function of that name."""
+        if metric not in self._measurements:
+            self._measurements[metric] = [(group, one) for group in self for one in group.measured(metric)]
+        return self._measurements[metric]
+
+    def protocols(self, metric: str) -> dict[str, Group]:
+        """As `protocols_of`."""
+        if metric not in self._protocols:
+            first = self._protocols[metric] = {}
+            for group, one in self.measurements(metric):
+                if one.protocol not in first:
+                    first[one.protocol] = group
+        return self._protocols[metric]
+
+    def valued(self, name: str) -> list[Group]:
+        """Those with a number in the column."""
+        if name not in self._valued:
+            self._valued[name] = [group for group in self if group.values(name)]
+        return self._valued[name]
+
+
+def as_lines(groups: Sequence[Group]) -> Lines:
+    """The groups as the lines of a table."""
+    return groups if isinstance(groups, Lines) else Lines(groups)
 
 
 def doubts_column(metric: str) -> str:
@@ -219,21 +257,14 @@ def split(groups: Sequence[Group]) -> list[list[Group]]:
     return list(tables.values())
 
 
-def measurements(groups: Sequence[Group], metric: str) -> Iterator[tuple[Group, Metric]]:
+def measurements(groups: Sequence[Group], metric: str) -> Sequence[tuple[Group, Metric]]:
     """The metric of every row that has a number in it, with the row's group."""
-    for group in groups:
-        for measured in group.measured(metric):
-            yield group, measured
+    return as_lines(groups).measurements(metric)
 
 
 def protocols_of(groups: Sequence[Group], metric: str) -> dict[str, Group]:
     """The protocols by which the metric was measured in these groups, each with the first group that has it."""
-    first: dict[str, Group] = {}
-    for group in groups:
-        for measured in group.measured(metric):
-            if measured.protocol not in first:
-                first[measured.protocol] = group
-    return first
+    return as_lines(groups).protocols(metric)
 
 
 def check_protocols(groups: Sequence[Group], metrics: Sequence[str]) -> None:

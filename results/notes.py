@@ -33,13 +33,15 @@ def notes(
     front: Sequence[str],
     common: Mapping[str, Any],
     *,
+    legend: str,
     unmarked: Sequence[str],
     mixed: Sequence[str],
     forbidden: Mapping[str, str],
 ) -> list[str]:
     """The notes of a table, one sentence or list each, in the order in which they are read.
 
-    `unmarked` are metrics without any interval, `mixed` those left out for their differing protocols, `forbidden` those
+    `legend` is their `intervals_note`; `unmarked` are metrics without any interval, `mixed` those left out for their
+    differing protocols, `forbidden` those
     by which lines may not be compared, with the reason.
     """
     result = []
@@ -49,7 +51,7 @@ def notes(
         unmarked = []
         result.append(f"More than {MOST:,} lines are not compared: no rank, no best; keep fewer with --where.")
     result += preset_notes(groups)
-    result.append(intervals_note(groups, metrics))
+    result.append(legend)
     if front:
         axes = " and ".join(f"{name} {ARROWS[direction_of(groups, name)]}" for name in front)
         result.append(f"●: on the Pareto front of {axes} (means).")
@@ -194,7 +196,7 @@ def _blind(groups: Sequence[Group], metrics: Sequence[str]) -> list[str]:
     """One note for each thing that some of the metrics hardly see."""
     shared: dict[str, list[str]] = {}
     for name in metrics:
-        for text in dict.fromkeys(metric.blind_to for _, metric in measurements(groups, name) if metric.blind_to):
+        for text in dict.fromkeys([metric.blind_to for _, metric in measurements(groups, name) if metric.blind_to]):
             shared.setdefault(text, []).append(name)
     return [f"Nearly blind to {text}: {', '.join(names)}." for text, names in shared.items()]
 
@@ -203,8 +205,9 @@ def _references(groups: Sequence[Group], metrics: Sequence[str]) -> list[str]:
     """Which reference sets the shown distances have, where they differ or have a floor beside them."""
     splits: dict[str, list[str]] = {}
     for name in metrics:
-        for _, metric in measurements(groups, name):
-            split = _REFERENCE.search(metric.protocol) if metric.role == "distribution" else None
+        known = detail(groups, name)
+        for protocol in protocols_of(groups, name) if known is not None and known.role == "distribution" else ():
+            split = _REFERENCE.search(protocol)
             if split is not None and name not in splits.setdefault(split[1], []):
                 splits[split[1]].append(name)
     result = []

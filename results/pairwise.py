@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from .crossed import rest_variance, unskewed
 from .metric import NORMAL, Direction
 from .quantiles import Array, sidak, tukey
-from .statistics import Difference, Entry, Method, difference_interval, mean_error, sign_of
+from .statistics import Difference, Entry, Method, difference_interval, sign_of
 
 Places = NDArray[np.intp]
 
@@ -100,7 +100,7 @@ def compare(entries: Sequence[Entry]) -> Comparison:
         return Comparison(values=nothing, below=nothing, above=nothing, method="tukey")
     valued = [i for i, entry in enumerate(entries) if entry.values]
     means = np.full(k, np.nan)
-    means[valued] = [mean_error(list(entries[i].values.values()))[0] for i in valued]
+    means[valued] = [entries[i].moments[0] for i in valued]
     values = means[:, None] - means[None, :]
     below = np.full((k, k), np.nan)
     method: Method = "tukey"
@@ -138,7 +138,7 @@ def best(entries: Sequence[Entry], direction: Direction) -> list[int]:
     valued = [i for i, entry in enumerate(entries) if entry.values]
     if not 2 < len(valued) <= len(entries) <= MOST:
         return compare(entries).best(direction)
-    means = np.array([mean_error(list(entries[i].values.values()))[0] for i in valued])
+    means = np.array([entries[i].moments[0] for i in valued])
     some, top = [entries[i] for i in valued], 0
     for _ in range(2):  # against the first, which tells which is the best, and against that one
         against = np.array([top])
@@ -250,8 +250,8 @@ def _unblocked(own: Array, own_freedom: Array, against: Places, *, alike: bool) 
 
 
 def _variance(entry: Entry) -> float:
-    values = list(entry.values.values())
-    return len(values) * mean_error(values)[1] ** 2 if len(values) > 1 else math.nan
+    n = len(entry.values)
+    return n * entry.moments[1] ** 2 if n > 1 else math.nan
 
 
 def _homogeneous(variances: Array, counts: Array) -> bool:

@@ -76,8 +76,10 @@ def _range(entries: int, freedom: float) -> float:
     freedom = freedom if freedom < 2000 else math.inf
     scales, weights = _scales(freedom)
 
-    def missing(log: float) -> float:
-        return LEVEL - float(weights @ _of_normals(math.exp(log) * scales, entries))
+    def missing(log: float) -> float:  # in logits, which are nearly linear
+        share = float(weights @ _of_normals(math.exp(log) * scales, entries))
+        share = min(max(share, 1e-15), 1 - 1e-15)
+        return math.log(LEVEL / (1 - LEVEL)) - math.log(share / (1 - share))
 
     # The limit costs next to nothing, and Student's point grows about as the range's does.
     wider = student(freedom) / NORMAL
@@ -86,27 +88,15 @@ def _range(entries: int, freedom: float) -> float:
 
 
 def _root(function: Callable[[float], float], guess: float) -> float:
-    """Where a falling function is 0, to about 1e-12: steps from the guess bracket it, and the Illinois rule narrows
-    that (Dowell & Jarratt 1971). SciPy's ways to find a root take as long to be imported as a table to be computed."""
-    low = high = point = guess
-    below = above = value = function(guess)
-    step = 0.1
-    while above > 0:
-        low, below, high, step = high, above, high + step, 2 * step
-        above = function(high)
-    while below < 0:
-        high, above, low, step = low, below, low - step, 2 * step
-        below = function(low)
-    while value != 0:
-        last, side, point = point, value > 0, (low * above - high * below) / (above - below)
+    """Where a falling and nearly linear function is 0, to about 1e-11, by secants. SciPy's ways to find a root take as
+    long to be imported as a table to be computed."""
+    last, before = guess, function(guess)
+    point = last + 0.05 * before
+    while abs(point - last) > 1e-11:
         value = function(point)
-        if abs(point - last) < 1e-12 or abs(value) < 1e-14:
+        if value == before:
             break
-        again = (value > 0) == side  # the other end stays for a second time: it counts half
-        if value > 0:
-            low, below, above = point, value, above / 2 if again else above
-        else:
-            high, above, below = point, value, below / 2 if again else below
+        last, before, point = point, value, point - value * (point - last) / (value - before)
     return point
 
 
@@ -129,11 +119,22 @@ def _of_normals(widths: Array, entries: int) -> Array:
     """The probability that the range of so many standard normals is at most each of `widths`."""
     from scipy.special import ndtr
 
-    nodes, weights = _gauss(200)
-    largest = 9 * nodes  # of the normals
-    inside = ndtr(largest) - ndtr(largest - widths[:, None])
+    largest, below, weights = _largest(entries)
+    inside = below - ndtr(largest - widths[:, None])
+    return np.asarray(inside ** (entries - 1) @ weights)
+
+
+@cache
+def _largest(entries: int) -> tuple[Array, Array, Array]:
+    """Values of the largest of so many normals, as far as they are likely at all; the share of normals below each; and
+    weights in an integral over the density of one of them being there."""
+    from scipy.special import ndtr, ndtri
+
+    nodes, weights = _gauss(96)
+    low, high = max(-9.0, float(ndtri(10 ** (-17 / (entries - 1))))), 9.0
+    largest = (low + high) / 2 + (high - low) / 2 * nodes
     density = np.exp(-(largest**2) / 2) / math.sqrt(2 * math.pi)
-    return np.asarray(entries * (9 * weights * density * inside ** (entries - 1)).sum(1))
+    return largest, ndtr(largest), entries * (high - low) / 2 * weights * density
 
 
 @cache

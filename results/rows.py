@@ -185,7 +185,10 @@ def column_names(table: Sequence[Row]) -> list[str]:
 
 def metric_names(table: Iterable[Row]) -> list[str]:
     """The metrics of the rows together, in the order in which they first appear."""
-    return list(dict.fromkeys(name for row in table for name in row.metrics))
+    names: dict[str, Any] = {}
+    for row in table:
+        names |= row.metrics  # a million of them take no time so
+    return [*names]
 
 
 def axis_column(axis: str) -> str:

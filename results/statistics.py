@@ -82,6 +82,11 @@ class Entry:
         return by_seed if by_seed.keys() == self.values.keys() and aligned(list(by_seed.values())) else {}
 
     @cached_property
+    def moments(self) -> tuple[float, float]:
+        """The values' mean and its standard error over seeds (0 for a single value). Raises ValueError on no values."""
+        return mean_error(list(self.values.values()))
+
+    @cached_property
     def frozen(self) -> bool:
         """True where seeds change nothing (codecs, closed forms, frozen networks): they say nothing of uncertainty."""
         return len(self.values) > 1 and len(set(self.values.values())) == 1
@@ -90,17 +95,13 @@ class Entry:
     def estimate(self) -> Estimate:
         """The mean over seeds with its interval: over seeds and samples where both are known (`crossed`), else over
         seeds (Student's t), and within the run for one seed or for seeds that change nothing."""
-        values = list(self.values.values())
-        mean, n = mean_error(values)[0] if values else 0.0, len(values)
+        (mean, error), n = self.moments, len(self.values)
         if n > 1 and self.samples:
             spread = crossed([samples.values for samples in self.samples.values()])
             if spread is not None:
                 below, above = spread.half_widths
                 return Estimate(value=mean, low=mean - below, high=mean + above, n=n)
-        if self.frozen:
-            low, high = self.within if self.within is not None else (None, None)
-            return Estimate(value=mean, low=low, high=high, n=n)
-        return mean_interval(values, self.within)
+        return _interval(mean, error, n, self.within, known=not self.frozen)
 
 
 def mean_interval(values: Sequence[float], within: Interval | None = None) -> Estimate:
@@ -108,13 +109,14 @@ def mean_interval(values: Sequence[float], within: Interval | None = None) -> Es
 
     With a single value the interval is `within`, the run's own, if given. Raises ValueError on no values.
     """
-    n = len(values)
-    if n == 0:
-        raise ValueError("the mean of no values")
-    mean, error = mean_error(values)
-    if n == 1:
+    return _interval(*mean_error(values), len(values), within)
+
+
+def _interval(mean: float, error: float, n: int, within: Interval | None, *, known: bool = True) -> Estimate:
+    """Student's t interval of a mean of n; `within`, if any, for a single value or where `error` is not `known`."""
+    if n == 1 or not known:
         low, high = within if within is not None else (None, None)
-        return Estimate(value=mean, low=low, high=high, n=1)
+        return Estimate(value=mean, low=low, high=high, n=n)
     half = student(n - 1) * error
     return Estimate(value=mean, low=mean - half, high=mean + half, n=n)
 
@@ -135,7 +137,7 @@ def difference_interval(a: Entry, b: Entry) -> Difference | None:
     """
     if not a.values or not b.values:
         return None
-    value = mean_error(list(a.values.values()))[0] - mean_error(list(b.values.values()))[0]
+    value = a.moments[0] - b.moments[0]
     if a.samples and b.samples:
         spread = _by_sample(a, b)
         if spread is not None:
@@ -146,7 +148,7 @@ def difference_interval(a: Entry, b: Entry) -> Difference | None:
             value, error = mean_error([a.values[seed] - b.values[seed] for seed in sorted(a.values)])
             if error > 0 or value == 0:
                 return _student(value, error, len(a.values) - 1, "paired")
-        (mean_a, error_a), (mean_b, error_b) = (mean_error(list(x.values.values())) for x in (a, b))
+        (mean_a, error_a), (mean_b, error_b) = a.moments, b.moments
         error = math.hypot(error_a, error_b)
         parts = _square(_square(error_a)) / (len(a.values) - 1) + _square(_square(error_b)) / (len(b.values) - 1)
         freedom = _square(_square(error)) / parts if parts > 0 else math.inf
@@ -213,8 +215,10 @@ def sign_of(direction: Direction) -> int:
 
 
 def mean_error(values: Sequence[float]) -> tuple[float, float]:
-    """The mean and its standard error, 0 for a single value."""
+    """The mean and its standard error, 0 for a single value. Raises ValueError on no values."""
     n = len(values)
+    if n == 0:
+        raise ValueError("the mean of no values")
     mean = math.fsum(values) / n
     if n == 1:
         return mean, 0.0

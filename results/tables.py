@@ -13,6 +13,7 @@ from .display import brief, compact, measured, show
 from .errors import unknown
 from .groups import (
     Group,
+    Lines,
     Ranking,
     aggregate,
     best_first,
@@ -139,22 +140,23 @@ def _parts(groups: Sequence[Group], names: Sequence[str]) -> list[tuple[str, lis
 
 
 def _table(
-    groups: list[Group],
+    groups: Sequence[Group],
     known: Sequence[str],
     sort: str | None,
     columns: str | Sequence[str] | None,
     front: Sequence[str] | None,
 ) -> Table:
-    names = chosen_columns(groups, columns, known)
-    axes = front_axes(groups, front, known)
+    lines = Lines(groups)
+    names = chosen_columns(lines, columns, known)
+    axes = front_axes(lines, front, known)
     key = sort.removeprefix("-") if sort else None
-    metrics = metric_names(row for group in groups for row in group.rows)
-    first = key if key in metrics and direction_of(groups, key) != "none" else primary(groups)
+    metrics = metric_names(row for group in lines for row in group.rows)
+    first = key if key in metrics and direction_of(lines, key) != "none" else primary(lines)
     needed = [name for name in (*axes, first, key) if name in metrics]
-    names, left_out = _comparable(groups, names, needed, named=columns is not None and columns != "all")
-    check_protocols(groups, [name for name in (*needed, *names) if name in metrics])
-    here = key is not None and any(group.mean(key) is not None or group.common(key) is not None for group in groups)
-    groups = _sorted(groups, key if here else first, reverse=sort is not None and sort.startswith("-"))
+    names, left_out = _comparable(lines, names, needed, named=columns is not None and columns != "all")
+    check_protocols(lines, [name for name in (*needed, *names) if name in metrics])
+    here = key is not None and any(group.mean(key) is not None or group.common(key) is not None for group in lines)
+    groups = Lines(_sorted(lines, key if here else first, reverse=sort is not None and sort.startswith("-")))
     if first is not None and first not in names:
         names.append(first)
 
@@ -182,7 +184,10 @@ def _table(
         if not ranked:
             unranked.append(name)
     shown = [name for name in names if name in metrics]
-    below = notes(groups, shown, compared, axes, common, unmarked=unranked, mixed=left_out, forbidden=forbidden)
+    legend = intervals_note(groups, shown)
+    below = notes(
+        groups, shown, compared, axes, common, legend=legend, unmarked=unranked, mixed=left_out, forbidden=forbidden
+    )
     return Table(
         suite=groups[0].suite,
         dataset=groups[0].dataset,
@@ -194,7 +199,7 @@ def _table(
         ranked_by=first,
         notes=tuple(below),
         brief=tuple(brief_notes(groups, compared, axes, common, [*forbidden], shown)),
-        legend=intervals_note(groups, shown),
+        legend=legend,
         footnotes=footnotes(groups, shown, forbidden),
     )
 
