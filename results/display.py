@@ -50,6 +50,8 @@ def printable(text: str) -> str:
     White space becomes single blanks; control and format characters (Unicode categories C and Z, so escapes, bells,
     right-to-left marks, zero-width joiners) and bytes that are no UTF-8 become the replacement character.
     """
+    if text.isprintable() and "  " not in text and text.strip() == text:  # nearly always
+        return text
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import repeat
 from typing import Any, TypeVar
 
 from .errors import UserError
@@ -61,7 +62,8 @@ class Group:
             for row in self.rows:
                 metric = row.metrics.get(name) if name not in row.columns else None
                 value = row.get(name) if metric is None else metric.value
-                if value is not None and is_number(value) and (name not in _TOTALS or row["status"] == "finished"):
+                number = type(value) is float or (value is not None and is_number(value))
+                if number and (name not in _TOTALS or row["status"] == "finished"):
                     numbers[row.columns["seed"]] = float(value)
         return self._values[name]
 
@@ -77,7 +79,7 @@ class Group:
 
     @cached_property
     def _doubtful(self) -> bool:
-        return any(name.endswith(_DOUBTS) for row in self.rows for name in row.columns)
+        return any(any(map(str.endswith, row.columns, repeat(_DOUBTS))) for row in self.rows)
 
     def doubts(self, metric: str) -> tuple[str, ...]:
         """What its rows say is to be doubted of their values of the metric, or why they have none."""

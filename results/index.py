@@ -142,7 +142,7 @@ class _Outlines:
 
     def _metric(self, place: int, value: Any, se: Any, low: Any, high: Any) -> Metric:
         interval = None if low is None else (low, high)
-        return Metric.of_checked({**self.heads[place], "value": value, "se": se, "interval": interval})
+        return Metric.of_checked(self.heads[place], value=value, se=se, interval=interval)
 
     def _place(self, head: tuple[Any, ...]) -> int:
         if self._places is None:

@@ -41,8 +41,7 @@ def notes(
     """The notes of a table, one sentence or list each, in the order in which they are read.
 
     `legend` is their `intervals_note`; `unmarked` are metrics without any interval, `mixed` those left out for their
-    differing protocols, `forbidden` those
-    by which lines may not be compared, with the reason.
+    differing protocols, `forbidden` those by which lines may not be compared, with the reason.
     """
     result = []
     if common:

@@ -251,6 +251,7 @@ def _row(store: Store, suite: str, cell: SuiteCell, jobs: Sequence[str], records
     left_out: dict[str, Sequence[float]] = {}
     for record in finished:
         values = store.job_folder(record.kind, record.key) / VALUES if VALUES in record.artifacts else None
+        by_metric = record.extra.get(LEFT_OUT, {})
         for metric in record.metrics:
             # Two jobs' metrics of one name stay apart, and none hides a column of the row.
             taken = metric.name in row or metric.name in metrics or metric.name in NESTED
@@ -258,7 +259,7 @@ def _row(store: Store, suite: str, cell: SuiteCell, jobs: Sequence[str], records
             metrics[name] = replace(metric, shown="asked") if taken else metric  # one of two is enough unless told
             if values is not None:
                 files[name] = values
-            if metric.name in (by_metric := record.extra.get(LEFT_OUT, {})):
+            if metric.name in by_metric:
                 left_out[name] = by_metric[metric.name]
     data = next((r.extra for r in finished if r.kind == "data" and isinstance(r.extra.get("counts"), dict)), {})
     data = {name: data[name] for name in ("counts", "reasons") if name in data}

@@ -96,7 +96,7 @@ class Entry:
         """The mean over seeds with its interval: over seeds and samples where both are known (`crossed`), else over
         seeds (Student's t), and within the run for one seed or for seeds that change nothing."""
         (mean, error), n = self.moments, len(self.values)
-        if n > 1 and self.samples:
+        if n > 1 and self.read is not None and self.samples:
             spread = crossed([samples.values for samples in self.samples.values()])
             if spread is not None:
                 below, above = spread.half_widths
