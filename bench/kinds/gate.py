@@ -60,7 +60,11 @@ class GateConfig:
 
         score = from_json(Path(self.score))
         plain = asdict(replace(score, families=replace(score.families, spearman=None), tables={}))
-        return {"score": {name: value for name, value in plain.items() if name not in ("fitted_jobs", "margins")}}
+        return {
+            "score": {
+                name: value for name, value in plain.items() if name not in ("fitted_jobs", "margins", "left_out")
+            }
+        }
 
 
 class GateJob(JobKind):
