@@ -23,7 +23,7 @@ from ..results.store import Store
 from .engines.interface import Event
 from .grid import is_prior_axis
 from .jobs import Job
-from .kinds.gate import GateConfig, GateJob
+from .kinds.gate import FITTED, GateConfig, GateJob
 from .planned_cell import PlannedCell
 
 PRIOR = "prior"  # the kind that a gate holds back, with all that reads it
@@ -137,10 +137,10 @@ def with_gates(
 
     A group of no more candidates than pass has no gate.
     """
-    held = _held_back(jobs)
+    held = held_back(jobs)
     through: dict[str, Gate] = {}  # by the cell's name
     gates: dict[str, Job] = {}
-    for title, candidates in _groups(config, cells).items():
+    for title, candidates in grouped(config, cells).items():
         limit = config.limit(len(candidates))
         if limit >= len(candidates):
             continue
@@ -167,8 +167,8 @@ def with_gates(
     return tuple(gated), open_jobs | gates | {name: replace(jobs[name], gates=of) for name, of in own.items()}
 
 
-def _held_back(jobs: Mapping[str, Job]) -> set[str]:
-    """The priors, and what reads them at whatever distance. `jobs` come after those they depend on."""
+def held_back(jobs: Mapping[str, Job]) -> set[str]:
+    """The ids of the priors, and of what reads them at whatever distance. `jobs` come after those they depend on."""
     held: set[str] = set()
     for name, job in jobs.items():
         if job.kind == PRIOR or held & set(job.depends.values()):
@@ -176,11 +176,14 @@ def _held_back(jobs: Mapping[str, Job]) -> set[str]:
     return held
 
 
-def _groups(config: GateConfig, cells: Iterable[PlannedCell]) -> dict[str, dict[str, list[PlannedCell]]]:
-    """By the group's title its candidates, by name: the cells of one tokenizer, with all its seeds and priors."""
+def grouped(
+    config: GateConfig, cells: Iterable[PlannedCell], *, kind: str = PRIOR
+) -> dict[str, dict[str, list[PlannedCell]]]:
+    """By the group's title its candidates, by name: the cells of one tokenizer, with all its seeds and priors; of the
+    cells that have a job of the `kind`."""
     lines: dict[tuple[str, str, str], list[PlannedCell]] = {}
     for planned in cells:
-        if PRIOR not in planned.jobs:
+        if kind not in planned.jobs:
             continue
         cell = planned.cell
         axes = {axis: value for axis, value in cell.axes.items() if not is_prior_axis(axis)}
@@ -228,12 +231,13 @@ def _gate_job(
 ) -> Job:
     """Its key has what ranks, and the jobs of each candidate; not how many are let through."""
     of = {name: sorted({job for cell in cells for job in cell["jobs"].values()}) for name, cells in measured.items()}
+    fitted = sorted(config.fitted_jobs().intersection(job for jobs in of.values() for job in jobs))
     return Job(
         kind=GATE,
         config=config.identity() | {"candidates": of},
         versions={f"kind.{GATE}": GateJob.version},
         title=f"{GATE} {title}",
-        runtime={"suite": suite, "kinds": list(kinds), "cells": dict(measured)},
+        runtime={"suite": suite, "kinds": list(kinds), "cells": dict(measured)} | ({FITTED: fitted} if fitted else {}),
         on_cpu=True,
         flops=1e6,
         after=tuple(dict.fromkeys(job for jobs in of.values() for job in jobs)),
