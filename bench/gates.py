@@ -15,16 +15,24 @@ import json
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from ..results.display import printable
 from ..results.gates import GATE, SCORE, Gate, is_partial, reason_of_all, union
 from ..results.record import Record
-from ..results.store import Store
+from ..results.run_score import FILE as SCORE_FILE
+from ..results.store import Store, atomic_write
 from .engines.interface import Event
 from .grid import is_prior_axis
 from .jobs import Job
 from .kinds.gate import FITTED, GateConfig, GateJob
 from .planned_cell import PlannedCell
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .suite import Suite
 
 PRIOR = "prior"  # the kind that a gate holds back, with all that reads it
 
@@ -96,6 +104,19 @@ def forget_partial(store: Store, finished: Mapping[str, Job]) -> list[str]:
             store.discard(record)
             partial.append(name)
     return partial
+
+
+def keep_score(suite: Suite, store: Store, console: Console) -> None:
+    """Leave the score by which the suite's gate ranks in the run's folder, where its tables find it."""
+    config: GateConfig = suite.options[GATE]
+    if not config.score:
+        return
+    content, place = Path(config.score).read_bytes(), store.root / SCORE_FILE
+    if not place.exists():
+        atomic_write(place, content)
+    elif place.read_bytes() != content:
+        text = f"{printable(str(place))} is another score than gate.score: tables show that one"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def at_most(jobs: Mapping[str, T]) -> dict[str, T]:

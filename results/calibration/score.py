@@ -26,7 +26,7 @@ _RIDGE = 0.5  # of a row: rows are few, and proxies go together
 _LEAST_FAMILIES = 4
 _TINY = 1e-9  # of the outcome's variance
 _LEVEL = 0.05  # how often a step takes a proxy that says nothing
-_DRAWS = 1000
+DRAWS = 1000  # resamples of families behind an interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,14 +126,16 @@ class ScoreTable:
     table: NDArray[np.intp]
 
 
-def fit_score(tables: Sequence[Observations], *, terms: int = 2, least: int = 0, seed: int = 0) -> Score:
+def fit_score(
+    tables: Sequence[Observations], *, terms: int = 2, least: int = 0, seed: int = 0, draws: int = DRAWS
+) -> Score:
     """Fit a score of at most `terms` proxies to the tables, and test it on each family left out in turn, choice of
     proxies included; where there are several tables, on each table left out too.
 
     Proxies, not baselines, that every tokenizer has are candidates. How many are taken, none among them, and which, is
     decided by the error on left-out families of the rows that the score is fitted on; the `least` best ones are taken
-    whether or not they help for certain. Raises UserError for fewer than four families, or where no proxy is common to
-    all rows.
+    whether or not they help for certain. `draws` are the resamples behind ρ's intervals. Raises UserError
+    for fewer than four families, or where no proxy is common to all rows.
     """
     data = together(tables)
     if len(np.unique(data.family)) < _LEAST_FAMILIES:
@@ -164,8 +166,8 @@ def fit_score(tables: Sequence[Observations], *, terms: int = 2, least: int = 0,
         modalities=tuple(sorted({table.modality for table in tables if table.modality})),
         rows=len(data.y),
         family_count=len(np.unique(data.family)),
-        families=_skill(data, everything, guesses, means, seed),
-        tables=_by_table(data, tables, terms, least, seed),
+        families=_skill(data, everything, guesses, means, seed, draws),
+        tables=_by_table(data, tables, terms, least, seed, draws),
         fitted_jobs=frozenset(job for table in tables for item in table.items for job in item.jobs),
         left_out=tuple(
             LeftOut(family=int(family), predicted=float(guess), measured=float(y))
@@ -304,23 +306,25 @@ def _left_out(
     return guesses, means
 
 
-def _skill(data: ScoreTable, rows: NDArray[np.intp], guesses: Array, means: Array, seed: int) -> Skill:
+def _skill(data: ScoreTable, rows: NDArray[np.intp], guesses: Array, means: Array, seed: int, draws: int) -> Skill:
     y = data.y[rows]
     around = Rows(
         x=guesses, outcomes=[data.outcomes[i] for i in rows], family=data.family[rows], place=np.arange(len(rows))
     )
-    order = correlate("overall", "spearman", around, resample(around, _DRAWS, seed))
+    order = correlate("overall", "spearman", around, resample(around, draws, seed))
     explained = 1 - float(((guesses - y) ** 2).sum()) / float(((means - y) ** 2).sum())
     return Skill(n=len(rows), explained=explained, spearman=order)
 
 
-def _by_table(data: ScoreTable, tables: Sequence[Observations], terms: int, least: int, seed: int) -> dict[str, Skill]:
+def _by_table(
+    data: ScoreTable, tables: Sequence[Observations], terms: int, least: int, seed: int, draws: int
+) -> dict[str, Skill]:
     if len(tables) < 2:
         return {}
     everything = np.arange(len(data.y))
     guesses, means = _left_out(data, data.table, everything, terms, least)
     return {
-        table.title: _skill(data, part, guesses[part], means[part], seed)
+        table.title: _skill(data, part, guesses[part], means[part], seed, draws)
         for number, table in enumerate(tables)
         if len(part := np.flatnonzero(data.table == number)) > 2
     }
