@@ -94,7 +94,7 @@ def _figure(score: Score, tables: Sequence[Observations], style: Style) -> Figur
             axes.set_title(drawable(table.title, 50))
     if len(families) <= len(COLOURS) * len(MARKERS):
         handles = {label: handle for axes in figure.axes for handle, label in zip(*_legend(axes), strict=True)}
-        figure.legend([*handles.values()], [*handles], loc="outside right upper", title="left out in turn")
+        figure.legend([*handles.values()], [*handles], loc="outside right upper", title="family, left out in turn")
     figure.supxlabel(_footnote(score, tables), fontsize=style.notes, color=REFERENCE)
     return figure
 
