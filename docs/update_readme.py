@@ -1,9 +1,9 @@
 """Fill the marked blocks of README.md from what there is: `python docs/update_readme.py [runs/quickstart]`.
 
 `systems` lists the recipes and priors that are shipped, `predicted` has a plot of a calibration in the repository
-(docs/predicted.svg) and what it shows. Where the folder of a finished run of the quickstart exists, three blocks and two
-pictures are made from it: `hero` has a plot of its images (docs/quickstart.svg) and what it shows, `pictures` originals,
-reconstructions and samples (docs/quickstart.png), `quickstart` the tables without their notes.
+(docs/predicted.svg) and what it shows. Where the folder of a finished run of the quickstart exists, three blocks and
+two pictures are made from it: `hero` has a plot of its images (docs/quickstart.svg) and what it shows, `pictures`
+originals, reconstructions and samples (docs/quickstart.png), `quickstart` the tables without their notes.
 """
 
 from __future__ import annotations

@@ -48,6 +48,7 @@ def test_a_prediction_knows_nothing_of_its_own_family() -> None:
     assert min(abs(shift[i]) for i in shift if i not in own) > 1e-3
 
 
+@pytest.mark.slow
 def test_the_picture(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     lines = [f"t{i},f{i // 3},{s},{math.log(10 + i + s / 10)},{i}" for i in range(12) for s in range(2)]
