@@ -53,7 +53,7 @@ class TableAdvice:
 
     def mark(self, place: int, item: Candidate) -> str:
         """What is advised: yes, no ("leave out"), or nothing; and whether its priors are trained already."""
-        advised = "leave out" if item.stopped else "yes" if place < len(self.choice.chosen) else ""
+        advised = "leave out" if item.stopped else "yes" if place in self.choice.places else ""
         return ", ".join(filter(None, [advised, "is trained" if item.outcome is not None else ""]))
 
     def lines(self) -> list[str]:
@@ -87,7 +87,7 @@ class TableAdvice:
         hours = [clock(self.cost.span_of(self._jobs(items)).seconds) for items in (chosen, every)]
         share = f"{100 * of / whole:.0f} % of the {_tera(whole)} of all {len(every)}"
         return [
-            f"Full priors of the first {len(chosen)}: {_tera(of)}, {share}; still {hours[0]} hours, not {hours[1]}."
+            f"Full priors of the chosen {len(chosen)}: {_tera(of)}, {share}; still {hours[0]} hours, not {hours[1]}."
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class TableAdvice:
                     "score": item.value,
                     "half": item.half,
                     "is_best": item.chance,
-                    "chosen": place < len(chosen),
+                    "chosen": place in self.choice.places,
                     "may_be_left_out": item.stopped,
                     "outcome": item.outcome,
                     "prior_flops": self.flops([item]),
@@ -182,7 +182,8 @@ class _Reader:
         names, outcome = [kind.name for kind in kinds()], outcome_metric(self.score)
         by_latents: dict[str, Row] = {}
         for planned in members:
-            row = cell_row(self.store, self.plan.suite.name, planned.to_json() | shared, names)
+            cell: Any = planned.to_json() | shared
+            row = cell_row(self.store, self.plan.suite.name, cell, names)
             other = by_latents.get(planned.jobs["latents"])
             if other is None or _is_better(row.metrics.get(outcome), other.metrics.get(outcome)):
                 by_latents[planned.jobs["latents"]] = row

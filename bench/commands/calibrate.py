@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _fit_score(arguments: argparse.Namespace) -> int:
     from ...results.calibration.command import observations, of_one_outcome
-    from ...results.calibration.predicted import draw_predicted
+    from ...results.calibration.predicted import check_format, draw_predicted
     from ...results.calibration.score import fit_score
     from ...results.calibration.score_file import summary, to_json
     from ...results.calibration.stopping import pair_margins
@@ -106,6 +106,8 @@ def _fit_score(arguments: argparse.Namespace) -> int:
         raise UserError("--fit-score writes a score, and no table: leave out --pairs and --format")
     if arguments.least_terms > arguments.terms:
         raise UserError(f"--least-terms {arguments.least_terms}: more than --terms {arguments.terms}")
+    if arguments.plot is not None:
+        check_format(arguments.plot)
     tables = observations(arguments.sources, **{name: getattr(arguments, name) for name in _OPTIONS})
     first = of_one_outcome(tables)
     numbers = {"terms": arguments.terms, "least": arguments.least_terms}
@@ -115,9 +117,8 @@ def _fit_score(arguments: argparse.Namespace) -> int:
         arguments.fit_score.write_text(to_json(score, first))
     except OSError as error:
         raise UserError(f"{arguments.fit_score}: {error.strerror}") from error
-    pictures = [draw_predicted(score, first, arguments.plot)] if arguments.plot is not None else []
     notes = dict.fromkeys(f"- {note}" for table in first for note in table.notes)
     print("\n".join([*summary(score), *(["", *notes] if notes else []), "", str(arguments.fit_score)]))
-    for path in pictures:
-        print(path)
+    if arguments.plot is not None:
+        print(draw_predicted(score, first, arguments.plot))
     return 0

@@ -21,6 +21,7 @@ from .score import Score
 from .text import shown
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -38,11 +39,16 @@ class Point:
     half: float
 
 
+def check_format(out: Path) -> None:
+    """Raises UserError for the name of a file that no picture can have."""
+    if out.suffix.lower() not in FORMATS:
+        raise UserError(f"--plot {out}: the file's name must end in {', '.join(FORMATS)}")
+
+
 def draw_predicted(score: Score, tables: Sequence[Observations], out: Path) -> Path:
     """Draw a panel per table that the score was fitted on, and return the file. Raises UserError for a name of another
     format, and a file that can't be written."""
-    if out.suffix.lower() not in FORMATS:
-        raise UserError(f"--plot {out}: the file's name must end in {', '.join(FORMATS)}")
+    check_format(out)
     save(lambda style: _figure(score, tables, style), out, STYLES["paper"], salt="predicted")
     return out
 
@@ -93,15 +99,13 @@ def _figure(score: Score, tables: Sequence[Observations], style: Style) -> Figur
         if len(tables) > 1:
             axes.set_title(drawable(table.title, 50))
     if len(families) <= len(COLOURS) * len(MARKERS):
-        handles = {label: handle for axes in figure.axes for handle, label in zip(*_legend(axes), strict=True)}
+        handles: dict[str, Artist] = {}
+        for axes in figure.axes:
+            artists, labels = axes.get_legend_handles_labels()
+            handles |= dict(zip(map(str, labels), artists, strict=True))
         figure.legend([*handles.values()], [*handles], loc="outside right upper", title="family, left out in turn")
     figure.supxlabel(_footnote(score, tables), fontsize=style.notes, color=REFERENCE)
     return figure
-
-
-def _legend(axes: Axes) -> tuple[list[object], list[str]]:
-    handles, labels = axes.get_legend_handles_labels()
-    return handles, [str(label) for label in labels]
 
 
 def _panel(

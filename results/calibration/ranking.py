@@ -25,7 +25,8 @@ _LOGARITHM = ("log ", "log_")  # how an outcome's name begins that is one
 class Candidate:
     """A tokenizer: its score, None where it has none, with half of the 95 % interval that seeds or proxies leave it;
     how probably it has the best outcome of those with a score, where the score's file tells; its outcome, where it is
-    measured; whether it may be left out for what the best one so far has; and what is to be doubted."""
+    measured; whether it may be left out for what the best one so far has, if its own is not; and what is to be
+    doubted."""
 
     group: Group
     value: float | None
@@ -43,16 +44,23 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The candidates of one table, the best score first and those without one last; the first `best` are chosen."""
+    """The candidates of one table, the best score first and those without one last. Of the first `best` those are
+    chosen that may not be left out."""
 
     candidates: tuple[Candidate, ...]
     best: int
     score: Score
 
     @property
+    def places(self) -> tuple[int, ...]:
+        """The places, from 0, of those that deserve a full prior."""
+        first = enumerate(self.candidates[: self.best])
+        return tuple(place for place, item in first if item.value is not None and not item.stopped)
+
+    @property
     def chosen(self) -> tuple[Candidate, ...]:
         """Those that deserve a full prior."""
-        return tuple(item for item in self.candidates[: self.best] if item.value is not None)
+        return tuple(self.candidates[place] for place in self.places)
 
     @property
     def scored(self) -> int:
@@ -71,12 +79,12 @@ class Choice:
         if self.sure is None:
             return []
         count = len(self.chosen)
-        place = f"among the first {count}" if count > 1 else "the first one"
+        place = f"among the chosen {count}" if count > 1 else "the chosen one"
         odds = f"a probability of {self.sure:.2f} (by chance {count / self.scored:.2f})"
         basis = "by the score's errors on families that it was not fitted on"
         result = [f"The best of the {self.scored} with a score is {place} with {odds}, {basis}."]
         if half := half_width(self.score):
-            result.append(f"Of new families 95 % lie within ±{half:.2g} of their score.")
+            result.append(f"Of new families 95 % lie within ±{half:.2g} standard deviations of their score.")
         if missing := len(self.candidates) - self.scored:
             result.append(f"It says nothing of {missing} without a score.")
         if any(item.doubts for item in self.candidates if item.value is not None):
@@ -103,7 +111,7 @@ def choose(groups: Sequence[Group], score: Score, *, best: int, risk: float = 0.
                 half=estimate.half if (estimate := group.estimate(SCORE)) is not None else None,
                 chance=chance,
                 outcome=group.mean(outcome),
-                stopped=leader is not None and _may_stop(group, leader, score, risk),
+                stopped=group.mean(outcome) is None and leader is not None and _may_stop(group, leader, score, risk),
                 doubts=group.doubts(SCORE),
             )
             for group, chance in zip(order, probable, strict=True)
@@ -130,7 +138,7 @@ def ranking(score: Path, dirs: Sequence[Path], *, where: Sequence[str] = (), bes
             f"| --- | --- | ---: |{' ---: |' if chance else ''} --- |",
         ]
         for place, item in enumerate(choice.candidates):
-            mark = "yes" if place < len(choice.chosen) else ""
+            mark = "yes" if place in choice.places else ""
             number = "withheld" if item.value is None else f"{item.value:.3g}"
             share = f" {percent(item.chance)} |" if chance else ""
             lines.append(f"| {mark} | {printable(item.name)} | {number} |{share} {printable('; '.join(item.doubts))} |")
@@ -167,6 +175,4 @@ def _leader(groups: Sequence[Group], outcome: str) -> Group | None:
 
 def _may_stop(group: Group, leader: Group, score: Score, risk: float) -> bool:
     """Whether `may_stop` holds of every seed against every seed of the leader."""
-    return group is not leader and all(
-        may_stop(row, other, score, risk=risk) for row in group.rows for other in leader.rows
-    )
+    return all(may_stop(row, other, score, risk=risk) for row in group.rows for other in leader.rows)

@@ -104,7 +104,7 @@ def test_the_order_is_by_score_and_what_is_missing_is_named(
     head, *rows, _, odds, band, silent, price = table.lines()
     assert head.split() == ["full", "prior", "shapes", "score", "is", "the", "best", "TFLOP"]
     assert [row.startswith("yes ") for row in rows] == [True, True, False, False, False]
-    assert odds.startswith("The best of the 4 with a score is among the first 2 with a probability of ")
+    assert odds.startswith("The best of the 4 with a score is among the chosen 2 with a probability of ")
     assert "(by chance 0.50)" in odds
     assert band.startswith("Of new families 95 % lie within ±")
     assert silent == "It says nothing of 1 without a score."
@@ -173,10 +173,15 @@ def test_what_the_best_so_far_leaves_out(suite: dict[str, Any], store: Store, tm
     assert marks == {
         "pca (channels=4)": "yes, is trained",
         "kl-vae": "yes",
-        "pca (channels=2)": "leave out, is trained",
+        "pca (channels=2)": "is trained",
         "vq-vae": "leave out",
         "pca (channels=8)": "",
     }
+    assert [item.name for item in table_of(plan, store, tmp_path, best=4).choice.chosen] == [
+        "pca (channels=4)",
+        "kl-vae",
+        "pca (channels=2)",
+    ]
     surer = table_of(plan, store, tmp_path, risk=0.05)
     assert not any(item.stopped for item in surer.choice.candidates)
 

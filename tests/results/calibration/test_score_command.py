@@ -127,6 +127,6 @@ def test_how_sure_a_choice_is(table: Path, runs: Path, capsys: pytest.CaptureFix
     shares = [line.split(" | ")[3] for line in lines]
     assert int(shares[0].removesuffix(" %")) > 50
     assert shares[-1] == "0 %"
-    assert "The best of the 9 with a score is among the first 2 with a probability of " in out
+    assert "The best of the 9 with a score is among the chosen 2 with a probability of " in out
     assert "(by chance 0.22)" in out
     assert "It takes scores that are to be doubted as they are." in out
