@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,16 @@ from latentbench.results.calibration.score_file import from_json, to_json
 
 from .test_score import table
 
-FITTED = fit_score([table(np.random.default_rng(0), weight=3, proxies=2)], draws=10)
+
+@cache
+def fitted() -> Score:
+    return fit_score([table(np.random.default_rng(0), weight=3, proxies=2)], draws=10)
 
 
 def score_with(*errors: tuple[float, ...]) -> Score:
     """A score with these errors, a tuple for each family."""
     rows = [LeftOut(family=i, predicted=1.0, measured=1.0 + e) for i, of in enumerate(errors) for e in of]
-    return replace(FITTED, left_out=tuple(rows))
+    return replace(fitted(), left_out=tuple(rows))
 
 
 def test_a_fit_remembers_what_it_said_of_families_left_out(tmp_path: Path) -> None:
