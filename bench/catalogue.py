@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .data_counts import DataCounts
     from .plan import Plan
     from .plan_cost import PlanCost
+    from .plan_score import Advice
     from .planned_cell import PlannedCell
 
 
@@ -50,12 +51,17 @@ def listing(topic: str | None) -> str:
 
 
 def plan_text(
-    plan: Plan, format: str, counts: Mapping[str, DataCounts] | None = None, cost: PlanCost | None = None
+    plan: Plan,
+    format: str,
+    counts: Mapping[str, DataCounts] | None = None,
+    cost: PlanCost | None = None,
+    advice: Advice | None = None,
 ) -> str:
     """The plan's cells with TSR, elements, bits and predicted cost: "text" for people, "json" for programs.
 
     The real rate is measured; before, its upper bound is known (nominal bits), and of some codecs what they aim at.
-    `counts` are those of the data sets, by label, where they are known; `cost` what the jobs take of a machine.
+    `counts` are those of the data sets, by label, where they are known; `cost` what the jobs take of a machine,
+    `advice` what a score says of which tokenizers deserve a full prior.
     """
     counts = counts or {}
     known = plan.jobs if cost is None else cost.jobs
@@ -79,6 +85,7 @@ def plan_text(
         }
         facts |= {"cells": rows, "jobs": len(plan.jobs), "flops": total}
         facts |= {"gates": gates, "jobs_at_most": len(most)} if gates else {}
+        facts |= {} if advice is None else {"score": advice.to_json()}
         return json.dumps(facts | ({} if cost is None else {"cost": cost.to_json()}), indent=2)
     head: tuple[str, ...] = ("cell", "tsr", "elements", "bits", "kbit/s", "parameters", "prior", "TFLOP")
     head += ("GB",) if cost is not None else ()
@@ -105,6 +112,7 @@ def plan_text(
         f"{len(rows)} cells, {_jobs(plan, len(most))}"
         f"predicted: {total / 1e12:.3g} TFLOP, about {_duration(total / FLOPS_PER_SECOND)} of one CPU core"
         + "".join(f"\n{line}" for line in (cost.lines() if cost is not None else ()))
+        + "".join(f"\n{line}" for line in (("", *advice.lines()) if advice is not None else ()))
     )
 
 

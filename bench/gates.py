@@ -15,16 +15,24 @@ import json
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from ..results.display import printable
 from ..results.gates import GATE, SCORE, Gate, is_partial, reason_of_all, union
 from ..results.record import Record
-from ..results.store import Store
+from ..results.run_score import FILE as SCORE_FILE
+from ..results.store import Store, atomic_write
 from .engines.interface import Event
 from .grid import is_prior_axis
 from .jobs import Job
-from .kinds.gate import GateConfig, GateJob
+from .kinds.gate import FITTED, GateConfig, GateJob
 from .planned_cell import PlannedCell
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .suite import Suite
 
 PRIOR = "prior"  # the kind that a gate holds back, with all that reads it
 
@@ -98,6 +106,19 @@ def forget_partial(store: Store, finished: Mapping[str, Job]) -> list[str]:
     return partial
 
 
+def keep_score(suite: Suite, store: Store, console: Console) -> None:
+    """Leave the score by which the suite's gate ranks in the run's folder, where its tables find it."""
+    config: GateConfig = suite.options[GATE]
+    if not config.score:
+        return
+    content, place = Path(config.score).read_bytes(), store.root / SCORE_FILE
+    if not place.exists():
+        atomic_write(place, content)
+    elif place.read_bytes() != content:
+        text = f"{printable(str(place))} is another score than gate.score: tables show that one"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def at_most(jobs: Mapping[str, T]) -> dict[str, T]:
     """The jobs that would run if of each gate's candidates the costliest passed, without ties."""
     costs: dict[str, dict[str, float]] = {}
@@ -137,10 +158,10 @@ def with_gates(
 
     A group of no more candidates than pass has no gate.
     """
-    held = _held_back(jobs)
+    held = held_back(jobs)
     through: dict[str, Gate] = {}  # by the cell's name
     gates: dict[str, Job] = {}
-    for title, candidates in _groups(config, cells).items():
+    for title, candidates in grouped(config, cells).items():
         limit = config.limit(len(candidates))
         if limit >= len(candidates):
             continue
@@ -167,8 +188,8 @@ def with_gates(
     return tuple(gated), open_jobs | gates | {name: replace(jobs[name], gates=of) for name, of in own.items()}
 
 
-def _held_back(jobs: Mapping[str, Job]) -> set[str]:
-    """The priors, and what reads them at whatever distance. `jobs` come after those they depend on."""
+def held_back(jobs: Mapping[str, Job]) -> set[str]:
+    """The ids of the priors, and of what reads them at whatever distance. `jobs` come after those they depend on."""
     held: set[str] = set()
     for name, job in jobs.items():
         if job.kind == PRIOR or held & set(job.depends.values()):
@@ -176,11 +197,14 @@ def _held_back(jobs: Mapping[str, Job]) -> set[str]:
     return held
 
 
-def _groups(config: GateConfig, cells: Iterable[PlannedCell]) -> dict[str, dict[str, list[PlannedCell]]]:
-    """By the group's title its candidates, by name: the cells of one tokenizer, with all its seeds and priors."""
+def grouped(
+    config: GateConfig, cells: Iterable[PlannedCell], *, kind: str = PRIOR
+) -> dict[str, dict[str, list[PlannedCell]]]:
+    """By the group's title its candidates, by name: the cells of one tokenizer, with all its seeds and priors; of the
+    cells that have a job of the `kind`."""
     lines: dict[tuple[str, str, str], list[PlannedCell]] = {}
     for planned in cells:
-        if PRIOR not in planned.jobs:
+        if kind not in planned.jobs:
             continue
         cell = planned.cell
         axes = {axis: value for axis, value in cell.axes.items() if not is_prior_axis(axis)}
@@ -228,12 +252,13 @@ def _gate_job(
 ) -> Job:
     """Its key has what ranks, and the jobs of each candidate; not how many are let through."""
     of = {name: sorted({job for cell in cells for job in cell["jobs"].values()}) for name, cells in measured.items()}
+    fitted = sorted(config.fitted_jobs().intersection(job for jobs in of.values() for job in jobs))
     return Job(
         kind=GATE,
         config=config.identity() | {"candidates": of},
         versions={f"kind.{GATE}": GateJob.version},
         title=f"{GATE} {title}",
-        runtime={"suite": suite, "kinds": list(kinds), "cells": dict(measured)},
+        runtime={"suite": suite, "kinds": list(kinds), "cells": dict(measured)} | ({FITTED: fitted} if fitted else {}),
         on_cpu=True,
         flops=1e6,
         after=tuple(dict.fromkeys(job for jobs in of.values() for job in jobs)),

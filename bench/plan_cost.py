@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..results.store import Store
@@ -18,7 +18,8 @@ from .planned_cell import PlannedCell
 @dataclass(frozen=True, kw_only=True)
 class PlanCost:
     """`jobs` with what they take, of which `measured` were measured and not guessed; the `span` of those that are not
-    done yet on `machine`, and the number of finished jobs from which speeds and memory were learned."""
+    done yet on `machine`, and the number of finished jobs from which speeds and memory were learned. `left` are all
+    that are not done, whatever gates hold back; `forecast` is what they are priced by."""
 
     jobs: Mapping[str, Job]
     machine: Machine
@@ -26,6 +27,13 @@ class PlanCost:
     measured: int
     learned: int
     done: int
+    left: Mapping[str, Job] = field(default_factory=dict)
+    forecast: Forecast = field(default_factory=Forecast)
+
+    def span_of(self, names: Iterable[str]) -> Span:
+        """What those of the jobs take that are not done yet."""
+        chosen = {*names}
+        return self.forecast.total({name: job for name, job in self.left.items() if name in chosen}, self.machine)
 
     def memory(self, cell: PlannedCell) -> int:
         """Bytes of a cell's largest job."""
@@ -94,6 +102,8 @@ def plan_cost(
         measured=sum(table.get(subject(job, jobs, device)) is not None for job in jobs.values()),
         learned=learned,
         done=len(finished),
+        left={name: job for name, job in known.items() if name not in finished},
+        forecast=forecast,
     )
 
 

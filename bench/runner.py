@@ -26,7 +26,7 @@ from .datasets import damage_of_cached, default_cache
 from .engines import engines
 from .engines.interface import EXPIRY_SECONDS, Engine, EngineSettings
 from .footprints import Footprints, measured_ratios, sized, subject, worth_measuring
-from .gates import forget_partial, left_out
+from .gates import forget_partial, keep_score, left_out
 from .imports import Import, load_imports, refuse_unrepeatable
 from .jobs import Job
 from .kinds import kinds
@@ -84,8 +84,8 @@ def run_suite(
     and a machine without one for `lease_seconds` loses its jobs to the others that work on the folder (engine
     "leases"). With `plan_only` such a run leaves all of the work to them. `address` is that of a Ray cluster (engine
     "ray"). `extend` leaves the cells that a suite of this name has in `out` already beside the new ones. `sinks` are
-    told of curves and metrics as they come (docs/sinks.md). Raises UserError for
-    anything the user can mend, before anything is trained.
+    told of curves and metrics as they come (docs/sinks.md). Raises UserError for anything the user can mend, before
+    anything is trained.
     """
     console = console or StderrConsole()
     imported = load_imports(imports)
@@ -115,6 +115,7 @@ def run_suite(
         prints = fingerprints(loaded, console, cache)
         plan = make_plan(loaded, prints)
         _write_suite(store, plan, extend=extend)
+        keep_score(loaded, store, console)
         write_plan(plan, engine, runner.settings)
         runner.finished = _intact(store, plan.jobs, console)
         for name in forget_partial(store, runner.finished):

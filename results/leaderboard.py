@@ -21,6 +21,7 @@ from .latex import latex
 from .page import page
 from .pivot import pivot_table, pivots
 from .rows import NESTED, Row, column_names, metric_names, rows
+from .run_score import with_score_of
 from .statistics import pareto as on_front
 from .store import Store
 from .tables import Notes, Table, tables
@@ -53,13 +54,13 @@ def leaderboard(
 ) -> str:
     """The leaderboard of the output folders `dirs` (or of one `suite` there) as text: see `render`.
 
-    With a `score`, a file that `calibrate --fit-score` wrote, lines have the column `modelability_score`. Raises
-    UserError on any bad input.
+    With a `score`, a file that `calibrate --fit-score` wrote, or a `score.json` in the folders, lines have the column
+    `modelability_score`. Raises UserError on any bad input.
     """
     if pivot is not None and score is not None:
         raise UserError(_NO_DOUBTS)
     return render(
-        _read(dirs, suite, score),
+        _read(dirs, suite, score, is_grid=pivot is not None),
         format=format,
         sort=sort,
         where=where,
@@ -98,7 +99,8 @@ def show(
         raise UserError(_NO_DOUBTS)
     from .terminal import terminal  # needs Rich, which takes a while to be imported
 
-    drawn = _tables(_selected(_read(dirs, suite, score), where), sort, columns, pareto, group, pivot)
+    table = _read(dirs, suite, score, is_grid=pivot is not None)
+    drawn = _tables(_selected(table, where), sort, columns, pareto, group, pivot)
     whole = wide or columns is not None
     console.print(
         *terminal(drawn, width=console.width, whole=whole, notes=_notes(notes, "full" if wide else "short")),
@@ -178,13 +180,9 @@ def _notes(named: str | None, usual: Notes) -> Notes:
     raise unknown("choice of notes", str(named), get_args(Notes), where="--notes")
 
 
-def _read(dirs: Sequence[Path | str], suite: str | None, score: Path | None) -> list[Row]:
+def _read(dirs: Sequence[Path | str], suite: str | None, score: Path | None, *, is_grid: bool) -> list[Row]:
     table = _of(rows(dirs), suite)
-    if score is None:
-        return table
-    from .calibration.scored import with_score  # it imports scipy, which no other table needs
-
-    return with_score(table, score)
+    return table if is_grid else with_score_of(table, dirs, score)
 
 
 def _of(table: Sequence[Row], suite: str | None) -> list[Row]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from .calibration.run_records import cell_name, closed_form_values
 from .calibration.score import Score, value_of
+from .calibration.scored import doubts_of_origin
 from .comparable import other_latents
 from .errors import UserError, unknown
 from .gates import CANDIDATES, DOUBTS, SCORE, places
@@ -43,12 +44,14 @@ def by_column(groups: Mapping[str, Group], column: str, better: str = "") -> tup
 
 
 def by_score(groups: Mapping[str, Group], score: Score) -> tuple[dict[str, Measured], Direction]:
-    """Of each group the fitted score, of which less is better. Raises UserError where none has one."""
+    """Of each group the fitted score of its means over seeds, of which less is better, with what is to be doubted of
+    it. Raises UserError where none has one."""
     result = {}
     for name, group in groups.items():
         own = {term.proxy: mean for term in score.terms if (mean := group.mean(term.proxy)) is not None}
         value, doubts = value_of(score, closed_form_values(group) | own, group.modality)
-        result[name] = Measured(value=value, note="; ".join(doubts))
+        doubts += [doubt for row in group.rows for doubt in doubts_of_origin(row, score)]
+        result[name] = Measured(value=value, note="; ".join(dict.fromkeys(doubts)))
     if all(measured.value is None for measured in result.values()):
         raise UserError(f"gate.score: no tokenizer has a score: {next(iter(result.values())).note}")
     return result, "lower"

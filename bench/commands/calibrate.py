@@ -50,9 +50,21 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--terms", metavar="N", type=positive, default=2, help="proxies in a score, at most (default: 2)"
     )
+    command.add_argument(
+        "--least-terms",
+        metavar="N",
+        type=positive,
+        default=0,
+        help="take so many proxies even where none is certain to help (default: 0)",
+    )
     where_option(command)
     command.add_argument("--format", choices=("text", "md", "json"), help="default: text on a terminal, else md")
-    command.add_argument("--plot", metavar="FILE", type=Path, help="scatter plots: a .png, .svg or .pdf")
+    command.add_argument(
+        "--plot",
+        metavar="FILE",
+        type=Path,
+        help="scatter plots (with --fit-score: predicted against measured, of families left out): .png, .svg or .pdf",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -84,21 +96,29 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _fit_score(arguments: argparse.Namespace) -> int:
     from ...results.calibration.command import observations, of_one_outcome
+    from ...results.calibration.predicted import check_format, draw_predicted
     from ...results.calibration.score import fit_score
     from ...results.calibration.score_file import summary, to_json
     from ...results.calibration.stopping import pair_margins
     from ...results.errors import UserError
 
-    if arguments.pairs or arguments.plot is not None or arguments.format is not None:
-        raise UserError("--fit-score writes a score, and no table or picture: leave out --pairs, --plot and --format")
+    if arguments.pairs or arguments.format is not None:
+        raise UserError("--fit-score writes a score, and no table: leave out --pairs and --format")
+    if arguments.least_terms > arguments.terms:
+        raise UserError(f"--least-terms {arguments.least_terms}: more than --terms {arguments.terms}")
+    if arguments.plot is not None:
+        check_format(arguments.plot)
     tables = observations(arguments.sources, **{name: getattr(arguments, name) for name in _OPTIONS})
     first = of_one_outcome(tables)
-    score = fit_score(first, terms=arguments.terms)
-    score = replace(score, margins=pair_margins(first, terms=arguments.terms) if score.terms else ())
+    numbers = {"terms": arguments.terms, "least": arguments.least_terms}
+    score = fit_score(first, **numbers)
+    score = replace(score, margins=pair_margins(first, **numbers) if score.terms else ())
     try:
         arguments.fit_score.write_text(to_json(score, first))
     except OSError as error:
         raise UserError(f"{arguments.fit_score}: {error.strerror}") from error
     notes = dict.fromkeys(f"- {note}" for table in first for note in table.notes)
     print("\n".join([*summary(score), *(["", *notes] if notes else []), "", str(arguments.fit_score)]))
+    if arguments.plot is not None:
+        print(draw_predicted(score, first, arguments.plot))
     return 0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from ...results.errors import one_line
+from ...results.errors import UserError, one_line
 from ..console import complain
-from .options import suite_options
+from .options import positive, probability, suite_options
 
 HELP = "show a suite's cells: TSR, elements, most bits, predicted cost; trains nothing"
 
@@ -24,6 +25,20 @@ def add_options(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="measure each step's memory and FLOPs (by shapes alone) and not guess them",
     )
+    command.add_argument(
+        "--score",
+        metavar="SCORE.json",
+        type=Path,
+        help="also which tokenizers deserve a full prior, by a score that `calibrate --fit-score` wrote and by what "
+        "--out has of their proxies",
+    )
+    command.add_argument("--best", metavar="K", type=positive, help="with --score: how many (default: 3)")
+    command.add_argument(
+        "--risk",
+        metavar="P",
+        type=probability,
+        help="with --score: how often a tokenizer may be left out wrongly for the best outcome so far (default: 0.1)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -40,6 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
     from ..runner import output_folder
     from ..suite import load_suite
 
+    for option in ("best", "risk"):
+        if arguments.score is None and getattr(arguments, option) is not None:
+            raise UserError(f"--{option}: is about --score; give it too")
     imports = load_imports(arguments.imports)
     suite = load_suite(arguments.suite, arguments.sets)
     make_plan(suite, {})  # refuses what is wrong with the suite before the data are read
@@ -57,5 +75,11 @@ def run(arguments: argparse.Namespace) -> int:
         for line in measure_all(plan.jobs, device, table, imports):
             complain(one_line(line))
     cost = plan_cost(plan.jobs, machine, Store(root), table)
-    print(plan_text(plan, arguments.format, counts, cost))
+    advice = None
+    if arguments.score is not None:
+        from ..plan_score import advise
+
+        best, risk = arguments.best or 3, 0.1 if arguments.risk is None else arguments.risk
+        advice = advise(plan, arguments.score, Store(root), cost, best=best, risk=risk)
+    print(plan_text(plan, arguments.format, counts, cost, advice))
     return 0

@@ -18,6 +18,7 @@ from ..suite import Suite
 from .base import JobContext, JobKind
 from .modelability import chosen_proxies
 
+FITTED = "fitted_jobs"  # in a gate's runtime: those of its candidates' jobs that its score was fitted on
 _THIRD = 1 / 3
 _FACTS = (*SPEC, "discrete", "topology")
 
@@ -60,7 +61,19 @@ class GateConfig:
 
         score = from_json(Path(self.score))
         plain = asdict(replace(score, families=replace(score.families, spearman=None), tables={}))
-        return {"score": {name: value for name, value in plain.items() if name not in ("fitted_jobs", "margins")}}
+        return {
+            "score": {
+                name: value for name, value in plain.items() if name not in ("fitted_jobs", "margins", "left_out")
+            }
+        }
+
+    def fitted_jobs(self) -> frozenset[str]:
+        """The jobs that made the tokenizers which the score was fitted on."""
+        if not self.score:
+            return frozenset()
+        from ...results.calibration.score_file import from_json
+
+        return from_json(Path(self.score)).fitted_jobs
 
 
 class GateJob(JobKind):
@@ -118,7 +131,8 @@ class GateJob(JobKind):
             plain = dict(config["score"])
             terms = tuple(Term(**term) for term in plain.pop("terms"))
             families, modalities = Skill(**plain.pop("families")), tuple(plain.pop("modalities"))
-            score = Score(**plain, terms=terms, families=families, modalities=modalities)
+            fitted = frozenset(runtime.get(FITTED, ()))
+            score = Score(**plain, terms=terms, families=families, modalities=modalities, fitted_jobs=fitted)
         extra = standings(groups, column=config.get("by", ""), score=score, better=config.get("better", ""))
         jobs = [job for of in config["candidates"].values() for job in of]
         known = {job: ctx.store.load_any(*job.split("/")) for job in dict.fromkeys(jobs)}

@@ -26,7 +26,7 @@ _RIDGE = 0.5  # of a row: rows are few, and proxies go together
 _LEAST_FAMILIES = 4
 _TINY = 1e-9  # of the outcome's variance
 _LEVEL = 0.05  # how often a step takes a proxy that says nothing
-_DRAWS = 1000
+DRAWS = 1000  # resamples of families behind an interval
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +62,23 @@ class Skill:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A tokenizer as predicted by a fit that saw nothing of its family (given by a number), and as measured: both in
+    deviations from its table's mean, in its table's standard deviations, lower being better."""
+
+    family: int
+    predicted: float
+    measured: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Score:
     """A fitted score: terms (none where no proxy earned its place), what it was tested on, and where it holds.
 
     `families` is the skill on families left out, `tables` by table the skill of a score fitted on the other tables.
     `fitted_jobs` are the jobs that made the tokenizers that it was fitted on; empty where the tables did not name them.
-    `margins` are by pair of families what `stopping.pair_margins` gives, empty where nobody asked for them.
+    `margins` are by pair of families what `stopping.pair_margins` gives, empty where nobody asked for them. `left_out`
+    are the rows in their tables' order; empty in files of before.
     """
 
     intercept: float
@@ -80,6 +91,7 @@ class Score:
     tables: Mapping[str, Skill]
     fitted_jobs: frozenset[str] = frozenset()
     margins: tuple[float, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def has_skill(self) -> bool:
@@ -114,13 +126,16 @@ class ScoreTable:
     table: NDArray[np.intp]
 
 
-def fit_score(tables: Sequence[Observations], *, terms: int = 2, seed: int = 0) -> Score:
+def fit_score(
+    tables: Sequence[Observations], *, terms: int = 2, least: int = 0, seed: int = 0, draws: int = DRAWS
+) -> Score:
     """Fit a score of at most `terms` proxies to the tables, and test it on each family left out in turn, choice of
     proxies included; where there are several tables, on each table left out too.
 
     Proxies, not baselines, that every tokenizer has are candidates. How many are taken, none among them, and which, is
-    decided by the error on left-out families of the rows that the score is fitted on. Raises UserError for fewer than
-    four families, or where no proxy is common to all rows.
+    decided by the error on left-out families of the rows that the score is fitted on; the `least` best ones are taken
+    whether or not they help for certain. `draws` are the resamples behind ρ's intervals. Raises UserError
+    for fewer than four families, or where no proxy is common to all rows.
     """
     data = together(tables)
     if len(np.unique(data.family)) < _LEAST_FAMILIES:
@@ -129,8 +144,8 @@ def fit_score(tables: Sequence[Observations], *, terms: int = 2, seed: int = 0) 
             f"{len(np.unique(data.family))}"
         )
     everything = np.arange(len(data.y))
-    guesses, means = _left_out(data, data.family, everything, terms)
-    chosen, intercept, weights, centre, spread = fit_terms(data, everything, terms)
+    guesses, means = _left_out(data, data.family, everything, terms, least)
+    chosen, intercept, weights, centre, spread = fit_terms(data, everything, terms, least)
     low, high = data.raw.min(0), data.raw.max(0)
     return Score(
         intercept=intercept,
@@ -151,9 +166,13 @@ def fit_score(tables: Sequence[Observations], *, terms: int = 2, seed: int = 0) 
         modalities=tuple(sorted({table.modality for table in tables if table.modality})),
         rows=len(data.y),
         family_count=len(np.unique(data.family)),
-        families=_skill(data, everything, guesses, means, seed),
-        tables=_by_table(data, tables, terms, seed),
+        families=_skill(data, everything, guesses, means, seed, draws),
+        tables=_by_table(data, tables, terms, least, seed, draws),
         fitted_jobs=frozenset(job for table in tables for item in table.items for job in item.jobs),
+        left_out=tuple(
+            LeftOut(family=int(family), predicted=float(guess), measured=float(y))
+            for family, guess, y in zip(data.family, guesses, data.y, strict=True)
+        ),
     )
 
 
@@ -248,9 +267,11 @@ def _errors(data: ScoreTable, rows: NDArray[np.intp], columns: Sequence[int]) ->
     return errors
 
 
-def fit_terms(data: ScoreTable, rows: NDArray[np.intp], terms: int) -> tuple[list[int], float, Array, Array, Array]:
+def fit_terms(
+    data: ScoreTable, rows: NDArray[np.intp], terms: int, least: int = 0
+) -> tuple[list[int], float, Array, Array, Array]:
     """Forward selection, as far as the error on left-out families falls for certain: by Student's t over families,
-    whose rows share their noise, corrected for the proxies that were tried."""
+    whose rows share their noise, corrected for the proxies that were tried; and of `least` proxies in any case."""
     path: list[int] = []
     chosen, errors = 0, _errors(data, rows, path)
     while len(path) < min(terms, len(data.names)):
@@ -259,7 +280,7 @@ def fit_terms(data: ScoreTable, rows: NDArray[np.intp], terms: int) -> tuple[lis
         path.append(min(rest, key=lambda j: float(tried[j].mean())))
         if _is_certain(errors, tried[path[-1]], data.family[rows], tried=len(rest)):
             chosen, errors = len(path), tried[path[-1]]
-    path = path[:chosen]
+    path = path[: max(chosen, least)]
     return path, *_solve(data.x[rows][:, np.array(path, dtype=np.intp)], data.y[rows])
 
 
@@ -272,34 +293,38 @@ def _is_certain(before: Array, after: Array, family: NDArray[np.intp], *, tried:
     return bool(means.mean() > stdtrit(len(means) - 1, 1 - _LEVEL / tried) * error)
 
 
-def _left_out(data: ScoreTable, groups: NDArray[np.intp], rows: NDArray[np.intp], terms: int) -> tuple[Array, Array]:
+def _left_out(
+    data: ScoreTable, groups: NDArray[np.intp], rows: NDArray[np.intp], terms: int, least: int
+) -> tuple[Array, Array]:
     """Each row's score by a fit, proxies chosen anew, on the rows of the other groups; and the mean of these."""
     guesses, means = np.empty(len(rows)), np.empty(len(rows))
     for label in np.unique(groups[rows]):
         inside = groups[rows] == label
-        chosen, intercept, weights, centre, spread = fit_terms(data, rows[~inside], terms)
+        chosen, intercept, weights, centre, spread = fit_terms(data, rows[~inside], terms, least)
         guesses[inside] = intercept + ((data.x[np.ix_(rows[inside], chosen)] - centre) / spread) @ weights
         means[inside] = data.y[rows[~inside]].mean()
     return guesses, means
 
 
-def _skill(data: ScoreTable, rows: NDArray[np.intp], guesses: Array, means: Array, seed: int) -> Skill:
+def _skill(data: ScoreTable, rows: NDArray[np.intp], guesses: Array, means: Array, seed: int, draws: int) -> Skill:
     y = data.y[rows]
     around = Rows(
         x=guesses, outcomes=[data.outcomes[i] for i in rows], family=data.family[rows], place=np.arange(len(rows))
     )
-    order = correlate("overall", "spearman", around, resample(around, _DRAWS, seed))
+    order = correlate("overall", "spearman", around, resample(around, draws, seed))
     explained = 1 - float(((guesses - y) ** 2).sum()) / float(((means - y) ** 2).sum())
     return Skill(n=len(rows), explained=explained, spearman=order)
 
 
-def _by_table(data: ScoreTable, tables: Sequence[Observations], terms: int, seed: int) -> dict[str, Skill]:
+def _by_table(
+    data: ScoreTable, tables: Sequence[Observations], terms: int, least: int, seed: int, draws: int
+) -> dict[str, Skill]:
     if len(tables) < 2:
         return {}
     everything = np.arange(len(data.y))
-    guesses, means = _left_out(data, data.table, everything, terms)
+    guesses, means = _left_out(data, data.table, everything, terms, least)
     return {
-        table.title: _skill(data, part, guesses[part], means[part], seed)
+        table.title: _skill(data, part, guesses[part], means[part], seed, draws)
         for number, table in enumerate(tables)
         if len(part := np.flatnonzero(data.table == number)) > 2
     }

@@ -13,7 +13,7 @@ from ..comparable import SCORE
 from ..errors import UserError
 from .levels import Correlation
 from .observations import Observations
-from .score import FORMAT, Score, Skill, Term
+from .score import FORMAT, LeftOut, Score, Skill, Term
 from .text import shown
 
 
@@ -34,6 +34,7 @@ def to_json(score: Score, tables: Sequence[Observations]) -> str:
             "tables left out": {name: _skill(skill) for name, skill in score.tables.items()},
         },
         "margins": [margin if math.isfinite(margin) else None for margin in score.margins],
+        "left out": [asdict(row) for row in score.left_out],
         "fitted on": [
             {
                 "table": table.title,
@@ -75,6 +76,7 @@ def from_json(path: Path) -> Score:
             tables={name: _read_skill(skill) for name, skill in tested["tables left out"].items()},
             fitted_jobs=frozenset(str(job) for row in plain["fitted on"] for job in row.get("jobs", ())),
             margins=tuple(math.inf if margin is None else float(margin) for margin in plain.get("margins", ())),
+            left_out=tuple(LeftOut(**row) for row in plain.get("left out", ())),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: a damaged score: {type(error).__name__}: {error}") from error

@@ -28,15 +28,19 @@ def with_score(table: Sequence[Row], file: Path) -> list[Row]:
     Where one seed of a line is withheld for its distance from what was fitted, all are: the rest would be a choice.
     Raises UserError for a file that is no score, one without terms, and where no row has a score.
     """
-    score = usable_score(file)
-    protocol = described(score)
-    result = [_scored(row, score, protocol) for row in table]
-    far = {_line(row): reasons for row in result if FAR in (reasons := row[doubts_column(SCORE)] or "")}
-    result = [_withheld(row, far[_line(row)]) if _line(row) in far else row for row in result]
+    result = scored_rows(table, usable_score(file))
     if not any(row.metrics[SCORE].value is not None for row in result):
         reasons = next((str(reasons) for row in result if (reasons := row[doubts_column(SCORE)])), "no cells")
         raise UserError(f"{file}: no tokenizer has a score: {reasons}")
     return result
+
+
+def scored_rows(table: Sequence[Row], score: Score) -> list[Row]:
+    """The rows as `with_score` has them, whether or not one has a score."""
+    protocol = described(score)
+    result = [_scored(row, score, protocol) for row in table]
+    far = {_line(row): reasons for row in result if FAR in (reasons := row[doubts_column(SCORE)] or "")}
+    return [_withheld(row, far[_line(row)]) if _line(row) in far else row for row in result]
 
 
 def usable_score(file: Path) -> Score:
@@ -62,19 +66,32 @@ def described(score: Score) -> str:
     )
 
 
-def _scored(row: Row, score: Score, protocol: str) -> Row:
+def doubts_of_origin(row: Row, score: Score) -> list[str]:
+    """What is to be doubted of a row's score whatever its value: a proxy that was measured by another protocol than
+    where the score was fitted, and that it was fitted on this tokenizer."""
+    used = _used(row, score)
+    doubts = [
+        f"{term.proxy} was fitted by another protocol"
+        for term in score.terms
+        if term.protocol and term.proxy in used and used[term.proxy].protocol != term.protocol
+    ]
+    return [*doubts, "the score was fitted on it"] if tokenizer_job(row) in score.fitted_jobs else doubts
+
+
+def _used(row: Row, score: Score) -> dict[str, Metric]:
+    """The metrics of the row that the score reads."""
     measured = dict(row.metrics) | {BEST + net: metric for net, metric in best_closed_forms(row).items()}
-    used = {term.proxy: measured[term.proxy] for term in score.terms if term.proxy in measured}
+    return {term.proxy: measured[term.proxy] for term in score.terms if term.proxy in measured}
+
+
+def _scored(row: Row, score: Score, protocol: str) -> Row:
+    used = _used(row, score)
     values = {name: float(metric.value) for name, metric in used.items() if metric.value is not None}
     for term in score.terms:  # a column that is no metric, as tsr
-        if term.proxy not in measured and is_number(row.get(term.proxy)):
+        if term.proxy not in used and is_number(row.get(term.proxy)):
             values[term.proxy] = float(row[term.proxy])
     value, doubts = value_of(score, values, str(row["modality"]))
-    for term in score.terms:
-        if term.protocol and term.proxy in used and used[term.proxy].protocol != term.protocol:
-            doubts.append(f"{term.proxy} was fitted by another protocol")
-    if tokenizer_job(row) in score.fitted_jobs:
-        doubts.append("the score was fitted on it")
+    doubts += doubts_of_origin(row, score)
     half = None if value is None else _half(score.terms, used)
     metric = Metric(
         name=SCORE,

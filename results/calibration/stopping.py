@@ -22,7 +22,7 @@ from .observations import Observations
 from .score import Score, ScoreTable, fit_terms, together
 
 
-def pair_margins(tables: Sequence[Observations], *, terms: int = 2, seed: int = 0) -> tuple[float, ...]:
+def pair_margins(tables: Sequence[Observations], *, terms: int = 2, least: int = 0, seed: int = 0) -> tuple[float, ...]:
     """By pair of families the largest difference score − score' between a tokenizer of the first and a truly worse one
     of the second in the same table: what a threshold must exceed for none of the first to be stopped wrongly.
 
@@ -34,7 +34,7 @@ def pair_margins(tables: Sequence[Observations], *, terms: int = 2, seed: int = 
     for first, second in _pairs(data, np.random.default_rng(seed)):
         inside = np.isin(data.family, (first, second))
         rows, rest = np.flatnonzero(inside), np.flatnonzero(~inside)
-        chosen, intercept, weights, centre, spread = fit_terms(data, rest, terms)
+        chosen, intercept, weights, centre, spread = fit_terms(data, rest, terms, least)
         scores = intercept + ((data.x[rows][:, chosen] - centre) / spread) @ weights
         ours = data.family[rows] == first
         margin = max(

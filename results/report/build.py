@@ -13,6 +13,7 @@ from typing import Any
 from ..display import printable
 from ..filters import select
 from ..rows import Row, rows
+from ..run_score import with_score_of
 from ..store import Store
 from .answers import answers
 from .artifacts import forget, run_of
@@ -45,22 +46,18 @@ def report(
 ) -> Path:
     """Write the report of the runs in `dirs` and return its page: `out`, if that ends in `.html`, or `out/index.html`.
 
-    `where` are filters as `select` takes them. `media` is about the most MiB of signals' pictures and sounds (default
-    256 of a folder, 24 of a file): what does not fit is left out, the same share of every tokenizer's samples, of which
-    one at least is shown unless it is 0. `live` is for a server that the page asks how a run goes on. With a `score`, a
-    file that `calibrate --fit-score` wrote, lines have the column `modelability_score`. Raises UserError for folders
-    without a run, unknown filters, damaged files, runs that can't stand beside each other, missing packages, and a
-    place that can't be written.
+    `where` are filters as `select` takes them. `media` is about the most MiB of signals' pictures and sounds
+    (default 256 of a folder, 24 of a file): what does not fit is left out, the same share of every tokenizer's
+    samples, of which one at least is shown unless it is 0. `live` is for a server that the page asks how a run goes
+    on. With a `score`, a file that `calibrate --fit-score` wrote, or a `score.json` in the folders, lines have the
+    column `modelability_score`. Raises UserError for folders without a run, unknown filters, damaged files, runs
+    that can't stand beside each other, missing packages, and a place that can't be written.
     """
     libraries = {"plotly.min.js": plotly()}
     libraries["datatables.js"], libraries["datatables.css"] = datatables()
     forget()
     table = rows(dirs, boards=False)
-    if score is not None:
-        from ..calibration.scored import with_score  # it imports scipy, which no other page needs
-
-        table = with_score(table, score)
-    chosen = select(table, where)
+    chosen = select(with_score_of(table, dirs, score), where)
     known = model(chosen)
     single = str(out).lower().endswith((".html", ".htm"))
     place = SingleFile(Path(out)) if single else Folder(Path(out))

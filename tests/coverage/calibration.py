@@ -4,7 +4,8 @@
 
 prints, for settings from one family of eight to twenty-five of one row, how often the 95 % intervals hold the
 coefficient of an endless supply of such families, at the same number of seeds, and their mean width; before that, how
-often a fitted score stops a tokenizer wrongly. Not collected by pytest; tests/results/calibration has small versions.
+often a fitted score stops a tokenizer wrongly, and has the best of new ones among its first three. Not collected by
+pytest; tests/results/calibration has small versions.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import replace
 import numpy as np
 
 from latentbench.results.calibration.correlation import KINDS, Kind, coefficient, partial
+from latentbench.results.calibration.left_out import chances, half_width
 from latentbench.results.calibration.levels import LEVELS, Level, Rows, correlate, level_coefficient, resample
 from latentbench.results.calibration.observations import Observation, Observations, Predictor
 from latentbench.results.calibration.report import calibrate
@@ -143,14 +145,36 @@ def stopped(families: int, risk: float, *, draws: int) -> tuple[float, float, fl
     return float(np.mean(wronged)), float(np.mean(by_the_best)), float(np.mean(share))
 
 
-def _families(rng: np.random.Generator, count: int) -> Observations:
-    """Families whose outcome is 3 (p0 − p1) with noise of deviation one, half of its variance the family's."""
+def chosen(families: int, weight: float, *, draws: int, resamples: int = 100) -> tuple[float, float, float]:
+    """Of fits to so many families of three, those with skill: how probably the best of 21 new tokenizers of seven
+    families is said to be among the three with the best scores, how often it is; and the share of new tokenizers within
+    `half_width` of their score."""
+    rng = np.random.default_rng(0)
+    said, true, inside = [], [], []
+    while len(said) < draws:
+        fitted, new = _families(rng, families, weight), _families(rng, 7, weight)
+        score = fit_score([fitted], draws=resamples)
+        if not score.has_skill:
+            continue
+        score = replace(score, terms=_unbounded(score))
+        guesses = np.array([value_of(score, item.values)[0] or 0.0 for item in new.items])
+        outcomes, known = (np.array([item.mean for item in table.items]) for table in (new, fitted))
+        three = guesses.argsort()[:3]
+        said.append(chances(guesses.tolist(), [item.family for item in new.items], score)[three].sum())
+        true.append(outcomes.argmin() in three)
+        away = np.abs((outcomes - known.mean()) / known.std() - guesses)
+        inside.append(np.mean(away <= (half_width(score) or 0.0)))
+    return float(np.mean(said)), float(np.mean(true)), float(np.mean(inside))
+
+
+def _families(rng: np.random.Generator, count: int, weight: float = 3.0) -> Observations:
+    """Families whose outcome is `weight` (p0 − p1) with noise of deviation one, half of its variance the family's."""
     items = []
     for family in range(count):
         shift, base = rng.standard_normal(6), rng.standard_normal()
         for row in range(3):
             x = shift + rng.standard_normal(6)
-            y = 3 * (x[0] - x[1]) + (base + rng.standard_normal()) / 2**0.5
+            y = weight * (x[0] - x[1]) + (base + rng.standard_normal()) / 2**0.5
             values = {f"p{i}": float(v) for i, v in enumerate(x)}
             items.append(Observation(name=f"{family}.{row}", family=str(family), outcome=(y,), values=values))
     predictors = tuple(Predictor(name=f"p{i}") for i in range(6))
@@ -166,6 +190,8 @@ def main(draws: int) -> None:
     """Print the table."""
     for families, risk in ((8, 0.2), (18, 0.1), (18, 0.3)):
         print(f"stopped, {families} families, risk {risk}: {stopped(families, risk, draws=draws)}", flush=True)
+    for families, weight in ((9, 1.0), (18, 1.0), (9, 3.0)):
+        print(f"chosen, {families} families, weight {weight}: {chosen(families, weight, draws=draws)}", flush=True)
     for families, members in ((8, 4), (25, 1)):
         for knows, baseline in ((1.0, 1.0), (2.0, 0.5)):
             shares = coverage_of_comparisons(families, members, knows, baseline, draws=draws)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -71,3 +72,24 @@ def test_a_score_ranks_and_withholds() -> None:
     assert "lies outside 1 to 4" in extra["c"]["note"]
     with pytest.raises(UserError, match=r"^gate.score: no tokenizer has a score: viv is missing$"):
         standings({"d": GROUPS["d"]}, score=score)
+
+
+def test_a_score_is_doubted_as_in_tables() -> None:
+    term = Term(
+        proxy="viv", logarithm=False, mean=0.0, deviation=1.0, coefficient=1.0, low=0.0, high=9.0, protocol="of others"
+    )
+    skill = Skill(n=9, explained=0.5, spearman=None)
+    known: dict[str, Any] = {"outcome": "gfd", "modalities": (), "rows": 9, "family_count": 4, "tables": {}}
+    score = Score(intercept=0.0, terms=(term,), families=skill, fitted_jobs=frozenset({"tokenizer/b"}), **known)
+    groups = {name: replace(one, rows=tuple(with_job(row, name) for row in one.rows)) for name, one in GROUPS.items()}
+    notes = {name: one["note"] for name, one in standings(groups, score=score)["candidates"].items()}
+    assert notes["a"] == "viv was fitted by another protocol"
+    assert notes["b"] == "viv was fitted by another protocol; the score was fitted on it"
+    (plain,) = standings({"c": groups["c"]}, score=replace(score, terms=(replace(term, protocol=""),)))[
+        "candidates"
+    ].values()
+    assert plain["note"] == ""
+
+
+def with_job(row: Row, name: str) -> Row:
+    return replace(row, jobs={"tokenizer": f"tokenizer/{name}"})

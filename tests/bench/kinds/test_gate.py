@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from latentbench.bench.jobs import Job
 from latentbench.bench.kinds.gate import GateConfig, GateJob
 from latentbench.bench.plan import make_plan
 from latentbench.bench.suite import load_suite
@@ -100,3 +101,28 @@ def test_its_record_ranks_what_the_records_say(mini: dict[str, Any], tmp_path: P
         expected = {"kl-vae": (0.5 - 2 * math.log(3.0), 1), "vq-vae": (0.5 - 2 * math.log(2.0), 2)}
     assert {name: (pytest.approx(value), place) for name, (value, place) in ranked.items()} == expected
     assert set(extra["absent"]) == {*job.after} - {c.jobs["modelability"] for c in plan.cells[:3]}
+
+
+def test_what_its_score_was_fitted_on_is_doubted_and_moves_no_key(mini: dict[str, Any], tmp_path: Path) -> None:
+    path = write_score(tmp_path / "score.json", TERM)
+    gated = mini | {"gate": {"score": path}}
+
+    def gate() -> Job:
+        return next(job for job in make_plan(load_suite(gated), {}).jobs.values() if job.kind == "gate")
+
+    free = gate()
+    fitted = next(cell.jobs["tokenizer"] for cell in make_plan(load_suite(gated), {}).cells)
+    plain = json.loads(Path(path).read_text())
+    plain["fitted on"] = [{"jobs": [fitted, "tokenizer/of-another-suite"]}]
+    plain["left out"] = [{"family": 0, "predicted": 0.0, "measured": 1.0}]
+    Path(path).write_text(json.dumps(plain))
+    job = gate()
+    assert job.key == free.key
+    assert job.runtime["fitted_jobs"] == [fitted]
+    store = Store(tmp_path / "out")
+    for cell in make_plan(load_suite(gated), {}).cells:
+        kind, key = cell.jobs["modelability"].split("/")
+        viv = Metric(name="viv", value=2.0, direction="lower", role="modelability")
+        store.save(Record(kind=kind, key=key, status="finished", metrics=(viv,)))
+    extra = GateJob().run(SimpleNamespace(job=job, store=store)).extra
+    assert sorted(one["note"] for one in extra["candidates"].values()) == ["", "the score was fitted on it"]

@@ -103,3 +103,30 @@ def test_mistakes(table: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -
     assert "needs 4 of them; there are 3" in capsys.readouterr().err
     assert cli.main(["score", str(runs.parent / "none.json"), str(runs)]) == 2
     assert "none.json: No such file" in capsys.readouterr().err
+
+
+def test_least_terms_take_what_is_not_certain(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table.write_text(
+        "name,family,gfid,a,b\n" + "\n".join(f"t{i},f{i // 3},{(i * 5) % 12},{(i * i) % 7},{i % 5}" for i in range(12))
+    )
+    assert fit(table, "--terms", "1", "--least-terms", "1") == 0
+    plain = json.loads(table.with_suffix(".json").read_text())
+    assert len(plain["terms"]) == 1
+    assert len(plain["left out"]) == 12
+    assert "No skill is shown" in capsys.readouterr().out
+    assert fit(table, "--terms", "1", "--least-terms", "2") == 2
+    assert "--least-terms 2: more than --terms 1" in capsys.readouterr().err
+
+
+def test_how_sure_a_choice_is(table: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit(table) == 0
+    capsys.readouterr()
+    assert cli.main(["score", str(table.with_suffix(".json")), str(runs), "--best", "2"]) == 0
+    out = capsys.readouterr().out
+    lines = [line for line in out.splitlines() if line.startswith("| ")][2:]
+    shares = [line.split(" | ")[3] for line in lines]
+    assert int(shares[0].removesuffix(" %")) > 50
+    assert shares[-1] == "0 %"
+    assert "The best of the 9 with a score is among the chosen 2 with a probability of " in out
+    assert "(by chance 0.22)" in out
+    assert "It takes scores that are to be doubted as they are." in out
