@@ -55,10 +55,10 @@ def reason(record: Record, gate: Gate) -> str:
     by, of = record.extra["by"], sum(not other.get("stopped") for other in record.extra[CANDIDATES].values())
     end = "highest" if record.extra["direction"] == "higher" else "lowest"
     place = f"among the {gate.limit} of {of} with the {end} {by}" if gate.limit > 1 else f"the {end} {by} of {of}"
-    rung = record.extra.get(RUNG_REACHED)
-    head, tail = ("", "") if rung is None else (f"stopped at rung {rung['number']}: ", f" after {rung['share']} of its training")
-    why = filter(None, [f"not {place}{tail}", standing["note"], *record.extra[DOUBTS]])
-    return head + "; ".join(why)
+    rung, head, tail = record.extra.get(RUNG_REACHED), "", ""
+    if rung is not None:
+        head, tail = f"stopped at rung {rung['number']}: ", f" after {rung['share']} of the training"
+    return head + "; ".join(filter(None, [f"not {place}{tail}", standing["note"], *record.extra[DOUBTS]]))
 
 
 def reason_of_all(records: Mapping[str, Record], gates: Sequence[Gate]) -> str:

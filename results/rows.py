@@ -141,7 +141,8 @@ def rows(dirs: Iterable[Store | Path | str], *, boards: bool = True) -> list[Row
             if why := _without_prior(cell, row, records):
                 result.append(replace(row, columns={**row.columns, "status": f"{NO_PRIOR}: {why}"}))
             elif why := _stopped(cell, row, records):
-                result.append(replace(row, columns={**row.columns, "status": why}))
+                costs = dict.fromkeys(COST)  # of the shared jobs alone
+                result.append(replace(row, columns={**row.columns, **costs, "status": why}))
             else:
                 result.append(_with_status(row, [*jobs, *cell.get("shared", ())], records, store, since))
     return _without_repeats(result)
