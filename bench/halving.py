@@ -30,26 +30,44 @@ _TRAINING = "tokenizer"  # the kind that is trained in rungs
 
 @dataclass(kw_only=True)
 class _Halved:
-    """What halving adds to a plan: `decisions` and `rungs` in the order of their dependence, the rungs of each training
-    by its id, and of each cell by its name."""
+    """What halving adds to a plan: `jobs` are rungs and decisions in the order of their dependence, `rungs` the ids of
+    those of each training, by its id, and `gates` those of each cell, by its name, the lowest first."""
 
+    config: HalvingConfig
+    evaluation: Mapping[str, Any]
     jobs: dict[str, Job] = field(default_factory=dict)
     rungs: dict[str, list[str]] = field(default_factory=dict)
-    cells: dict[str, list[Gate]] = field(default_factory=dict)
+    gates: dict[str, list[Gate]] = field(default_factory=dict)
 
-    def add_rung(self, training: Job, rung: Job, gate: Gate | None) -> str:
-        """The rung's id, which joins the jobs with what it goes on from; it needs one of the gates that it is given."""
-        gates = () if gate is None else (gate,)
-        known = self.jobs.get(rung.id)
-        if known is not None:
-            self.jobs[rung.id] = replace(known, gates=union((known.gates, gates)))
+    def add_rung(self, training: Job, share: Fraction, gates: tuple[Gate, ...]) -> str:
+        """The id of the rung, which joins the jobs; where it has `gates` it needs one of them."""
+        rung = self._rung(training, share)
+        if rung.id in self.jobs:
+            rung = self.jobs[rung.id]
+            self.jobs[rung.id] = replace(rung, gates=union((rung.gates, gates)))
             return rung.id
-        before = self.rungs.setdefault(training.id, [])
-        done = sum(self.jobs[name].flops for name in before)
-        runtime = {**rung.runtime, CONTINUES: before[::-1]} if before else rung.runtime
-        self.jobs[rung.id] = replace(rung, runtime=runtime, flops=rung.flops - done, gates=gates)
-        before.append(rung.id)
+        flops = rung.flops - self._done(training)
+        self.jobs[rung.id] = replace(rung, flops=flops, gates=gates, runtime=self._runtime(training, share))
+        self.rungs.setdefault(training.id, []).append(rung.id)
         return rung.id
+
+    def going_on(self, job: Job) -> Job:
+        """The job; a training goes on from its rungs."""
+        if job.kind != _TRAINING:
+            return job
+        return replace(job, runtime=self._runtime(job, Fraction(1)), flops=job.flops - self._done(job))
+
+    def _rung(self, training: Job, share: Fraction) -> Job:
+        return rung_of(training, share, samples=self.config.samples, evaluation=self.evaluation)
+
+    def _runtime(self, training: Job, share: Fraction) -> dict[str, Any]:
+        """Also rungs that are not in the plan are named: they may be of a run that has stopped more trainings."""
+        below = [self._rung(training, lower).id for lower in reversed(self.config.shares) if lower < share]
+        return {**training.runtime, CONTINUES: below} if below else dict(training.runtime)
+
+    def _done(self, training: Job) -> float:
+        """FLOPs of the training that its rungs take."""
+        return sum(self.jobs[name].flops for name in self.rungs.get(training.id, ()))
 
 
 def with_halving(
@@ -60,59 +78,53 @@ def with_halving(
 
     A group of no more tokenizers than are trained to the end has no rungs.
     """
-    halved = _Halved()
+    halved = _Halved(config=config, evaluation=evaluation)
     trained = [planned for planned in cells if is_trained(planned.cell)]
     for title, candidates in candidate_groups(trained, group=config.group, kind=_TRAINING).items():
-        _add_group(halved, config, candidates, jobs, title=title, evaluation=evaluation)
-    halves = {planned.jobs[_TRAINING] for planned in cells if planned.cell.name in halved.cells}
+        _add_group(halved, candidates, jobs, title=title)
+    trainings = {planned.jobs[_TRAINING] for planned in trained}
+    halves = {planned.jobs[_TRAINING] for planned in trained if planned.cell.name in halved.gates}
     held = below(jobs, lambda job: job.id in halves)
     asked: dict[str, list[tuple[Gate, ...]]] = {}
     result = []
     for planned in cells:
-        gates = halved.cells.get(planned.cell.name, [])
+        gates = tuple(halved.gates.get(planned.cell.name, ()))
         for name in (*planned.jobs.values(), *planned.shared):
             if name in held:
-                asked.setdefault(name, []).append(tuple(gates[-1:]))
+                asked.setdefault(name, []).append(gates[-1:])
         if gates:
             own = tuple(halved.rungs.get(planned.jobs[_TRAINING], ()))
             holds = tuple(kind for kind, name in planned.jobs.items() if name in held)
             shared = {*planned.shared, *own, *(gate.job for gate in gates)}
-            rungs = Rungs(gates=tuple(gates), trained=own, holds=holds)
+            rungs = Rungs(gates=gates, trained=own, holds=holds)
             planned = replace(planned, rungs=rungs, shared=tuple(sorted(shared)))
         result.append(planned)
-    first = {name: job for name, job in jobs.items() if name not in held}
-    last = {name: _going_on(replace(jobs[name], gates=union(of)), halved) for name, of in asked.items()}
-    in_order = {name: last[name] for name in jobs if name in last}
-    return tuple(result), first | halved.jobs | in_order
+    whole = {name: halved.going_on(job) if name in trainings else job for name, job in jobs.items()}
+    first = {name: job for name, job in whole.items() if name not in held}
+    last = {name: replace(job, gates=union(asked[name])) for name, job in whole.items() if name in held}
+    return tuple(result), first | halved.jobs | last
 
 
 def _add_group(
-    halved: _Halved,
-    config: HalvingConfig,
-    candidates: Mapping[str, Sequence[PlannedCell]],
-    jobs: Mapping[str, Job],
-    *,
-    title: str,
-    evaluation: Mapping[str, Any],
+    halved: _Halved, candidates: Mapping[str, Sequence[PlannedCell]], jobs: Mapping[str, Job], *, title: str
 ) -> None:
     """Add a group's rungs, each with the decision behind it, the lowest first."""
-    trainings = {name: _trainings(members, config.seeds) for name, members in candidates.items()}
+    trainings = {name: _trainings(members, halved.config.seeds) for name, members in candidates.items()}
     decision: Job | None = None
-    through: dict[str, Gate] = {}  # by candidate the gate of the rung before
-    before = 0  # how many that lets through
-    for share, limit in config.rungs(len(candidates)):
-        ranked: dict[str, list[str]] = {}
-        for name, own in trainings.items():
-            rungs = [rung_of(jobs[job], share, samples=config.samples, evaluation=evaluation) for job in own]
-            gate = through.get(name)
-            ranked[name] = [halved.add_rung(jobs[job], r, gate) for job, r in zip(own, rungs, strict=True)]
-        decision = _decision(config, ranked, share=share, title=title, before=decision, limit=before)
+    gates: dict[str, tuple[Gate, ...]] = dict.fromkeys(candidates, ())  # of the rung before
+    left = 0  # how many those let through
+    for share, limit in halved.config.rungs(len(candidates)):
+        ranked = {
+            name: sorted(halved.add_rung(jobs[job], share, gates[name]) for job in own)
+            for name, own in trainings.items()
+        }
+        decision = _decision(halved.config, ranked, share=share, title=title, before=decision, limit=left)
         halved.jobs[decision.id] = decision
-        through = {name: Gate(job=decision.id, candidate=name, limit=limit) for name in candidates}
-        before = limit
+        gates = {name: (Gate(job=decision.id, candidate=name, limit=limit),) for name in candidates}
+        left = limit
         for name, members in candidates.items():
             for planned in members:
-                halved.cells.setdefault(planned.cell.name, []).append(through[name])
+                halved.gates.setdefault(planned.cell.name, []).extend(gates[name])
 
 
 def _trainings(cells: Sequence[PlannedCell], seeds: int | None) -> list[str]:
@@ -133,7 +145,7 @@ def _decision(
     """Its key has what ranks, the jobs of each candidate, and who has come so far: the decision `before`, and how many
     that lets through."""
     facts: dict[str, Any] = {"metric": config.metric, "share": str(share)}
-    facts[CANDIDATES] = {name: sorted(of) for name, of in ranked.items()}
+    facts[CANDIDATES] = dict(ranked)
     return Job(
         kind=HALVING,
         config=facts if before is None else facts | {"limit": limit},
@@ -144,12 +156,3 @@ def _decision(
         flops=1e6,
         after=tuple(dict.fromkeys(job for of in ranked.values() for job in of)),
     )
-
-
-def _going_on(job: Job, halved: _Halved) -> Job:
-    """The job; a training goes on from its rungs."""
-    rungs = halved.rungs.get(job.id)
-    if not rungs:
-        return job
-    done = sum(halved.jobs[name].flops for name in rungs)
-    return replace(job, runtime={**job.runtime, CONTINUES: rungs[::-1]}, flops=job.flops - done)

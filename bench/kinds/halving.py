@@ -44,7 +44,7 @@ class HalvingConfig:
             raise ValueError(f"eta is at least 2, got {self.eta}")
         if not 0 < self.min < 1:
             raise ValueError(f"min lies between 0 and 1, got {self.min}")
-        if not self._shares:
+        if not self.shares:
             raise ValueError(f"min is at most 1/eta, which is where the last rung lies, got {self.min}")
         for name in ("best", "seeds"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
@@ -58,7 +58,8 @@ class HalvingConfig:
         return bool(self.metric)
 
     @property
-    def _shares(self) -> tuple[Fraction, ...]:
+    def shares(self) -> tuple[Fraction, ...]:
+        """Where rungs may lie, the lowest first."""
         shares: list[Fraction] = []
         while (share := Fraction(1, self.eta ** (len(shares) + 1))) >= self.min * (1 - 1e-9):
             shares.append(share)
@@ -68,7 +69,7 @@ class HalvingConfig:
         """Of a group of so many tokenizers each rung's share of the training, the lowest first, and how many train on
         from there; rungs that would stop none are left out."""
         result, left = [], candidates
-        for share in self._shares:
+        for share in self.shares:
             limit = max(self.best, left // self.eta)
             if limit < left:
                 result.append((share, limit))

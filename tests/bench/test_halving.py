@@ -1,0 +1,285 @@
+"""Successive halving in a plan and in a run: what waits for whom, what it goes on from, and that all decide alike."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latentbench.bench.catalogue import plan_text
+from latentbench.bench.engines.board import Board, Work, take_part
+from latentbench.bench.engines.interface import EngineSettings
+from latentbench.bench.engines.leases import LeaseEngine
+from latentbench.bench.engines.local import LocalEngine
+from latentbench.bench.footprints import subject
+from latentbench.bench.gates import at_most, forget_partial, left_out
+from latentbench.bench.jobs import Job
+from latentbench.bench.kinds.rung import training_of
+from latentbench.bench.plan import Plan, make_plan
+from latentbench.bench.plan_file import job_from_json, job_to_json
+from latentbench.bench.runner import run_suite
+from latentbench.bench.status import status
+from latentbench.bench.suite import load_suite
+from latentbench.bench.worker_protocol import CONTINUES, RUNG_CHECKPOINT
+from latentbench.results.gates import Gate
+from latentbench.results.record import Record
+from latentbench.results.rows import rows
+from latentbench.results.store import Store
+
+from .test_gates import _server, engine, fake, outcome
+
+__all__ = ["_server"]  # a fixture
+MACHINE_TESTS = pytest.mark.usefixtures("_server")
+
+
+def planned(suite: dict[str, Any], **halving: Any) -> Plan:
+    table = {"halving": {"metric": "psnr", **halving}} if halving else {}
+    return make_plan(load_suite(suite | table), {"shapes": "f"})
+
+
+@pytest.fixture
+def suite(mini: dict[str, Any]) -> dict[str, Any]:
+    """Nine tokenizers that are trained, and one that is not, with two seeds."""
+    grids = [{"recipe": name, "downsample": 4, "width": 8} for name in ("kl-vae", "ae")]
+    tokenizers = [
+        grids[0] | {"grid": {"channels": [1, 2, 3, 4, 6, 8]}},
+        grids[1] | {"grid": {"channels": [2, 4, 8]}},
+        {"recipe": "pca", "channels": 4},
+    ]
+    return mini | {"tokenizers": tokenizers, "seeds": [0, 1], "tasks": ["reconstruction", "generation"]}
+
+
+def of_kind(plan: Plan, kind: str) -> list[Job]:
+    return [job for job in plan.jobs.values() if job.kind == kind]
+
+
+def test_halving_moves_no_key_and_what_waits_comes_behind(suite: dict[str, Any]) -> None:
+    free, halved = planned(suite), planned(suite, eta=3, min=0.1)
+    own = {name for name in halved.jobs if name.startswith(("rung/", "halving/"))}
+    assert halved.jobs.keys() - own == free.jobs.keys()
+    assert Counter(job.kind for job in halved.jobs.values() if job.id in own) == {"rung": 2 * 9 * 2, "halving": 2}
+    place = {name: number for number, name in enumerate(halved.jobs)}
+    for job in halved.jobs.values():
+        assert all(place[needed] < place[job.id] for needed in job.waits), job.title
+    first, second = of_kind(halved, "halving")
+    assert (first.depends, second.depends) == ({}, {"before": first.id})
+    assert len(first.after) == len(second.after) == 18
+    for cell in halved.cells:
+        if cell.cell.recipe == "pca":
+            assert cell.rungs is None
+            assert not any(halved.jobs[name].gates for name in cell.jobs.values()), "a closed form takes no part"
+            continue
+        assert cell.rungs is not None
+        assert [(gate.job, gate.limit) for gate in cell.rungs.gates] == [(first.id, 3), (second.id, 1)]
+        assert set(cell.rungs.holds) == {"tokenizer", "latents", "reconstruction", "prior", "generation"}
+        held = [halved.jobs[cell.jobs[kind]] for kind in cell.rungs.holds]
+        assert all(job.gates == (cell.rungs.gates[-1],) for job in held)
+        low, high = (halved.jobs[name] for name in cell.rungs.trained)
+        assert (low.gates, high.gates) == ((), (cell.rungs.gates[0],))
+        assert {low.id, high.id, first.id, second.id} <= set(cell.shared)
+        assert cell.to_json()["halving"]["trained"] == [low.id, high.id]
+    assert "halving" not in free.cells[0].to_json()
+
+
+def test_a_training_goes_on_from_its_last_rung_and_is_done_once(suite: dict[str, Any]) -> None:
+    free, halved = planned(suite), planned(suite, eta=3, min=0.1)
+    for cell in halved.cells:
+        if cell.rungs is None:
+            continue
+        whole = halved.jobs[cell.jobs["tokenizer"]]
+        low, high = (halved.jobs[name] for name in cell.rungs.trained)
+        assert whole.runtime[CONTINUES] == [high.id, low.id]
+        assert (low.runtime.get(CONTINUES), high.runtime[CONTINUES]) == (None, [low.id])
+        assert [Fraction(rung.config["share"]) for rung in (low, high)] == [Fraction(1, 9), Fraction(1, 3)]
+        assert low.flops + high.flops + whole.flops == pytest.approx(free.jobs[whole.id].flops)
+        assert low.flops == pytest.approx(free.jobs[whole.id].flops / 9)
+        assert training_of(low).id == training_of(high).id == whole.id
+        assert subject(low, halved.jobs) == subject(whole, halved.jobs), "a step takes what a step takes"
+
+
+def test_what_ranks_moves_keys_and_how_many_pass_only_those_behind(suite: dict[str, Any]) -> None:
+    def ids(kind: str, **options: Any) -> list[str]:
+        return [job.id for job in of_kind(planned(suite, **({"eta": 3} | options)), kind)]
+
+    rungs, decisions = ids("rung"), ids("halving")
+    wider = ids("halving", best=2)
+    assert ids("rung", best=2) == rungs
+    assert wider == decisions, "the first lets as many through: 9, 3, 2"
+    widest = ids("halving", best=4)
+    assert widest == decisions[:1], "the second would stop none: 9, 4"
+    assert ids("rung", best=4) == rungs[:18]
+    assert ids("rung", samples=8) != rungs
+    assert ids("halving", metric="ssim")[0] not in decisions
+    assert ids("rung", metric="ssim") == rungs, "a rung has all metrics"
+    assert ids("rung", best=9) == ids("halving", best=9) == [], "all are trained to the end"
+    few = planned(suite, eta=3, best=2, seeds=1)
+    assert len(of_kind(few, "rung")) == len(rungs) / 2
+    for cell in few.cells:
+        if cell.rungs is not None and cell.cell.seed == 1:
+            assert cell.rungs.trained == ()
+            assert few.jobs[cell.jobs["tokenizer"]].gates, "it waits for what the first seed decides"
+
+
+def test_groups_have_equal_facts_and_labels_of_one_tokenizer_compete_once(suite: dict[str, Any]) -> None:
+    plan = planned(suite, eta=2, min=0.5, group=["channels"])
+    groups = {job.title: len(job.config["candidates"]) for job in of_kind(plan, "halving")}
+    assert groups == {f"halving shapes channels={n} after 1/2": 2 for n in (2, 4, 8)}
+    alone = [cell for cell in plan.cells if cell.cell.axes.get("channels") in (1, 3, 6)]
+    assert len(alone) == 6
+    assert all(cell.rungs is None and not plan.jobs[cell.jobs["tokenizer"]].gates for cell in alone)
+    twice = suite | {"tokenizers": [*suite["tokenizers"], suite["tokenizers"][1] | {"label": "again"}]}
+    (decision,) = of_kind(planned(twice, eta=2, min=0.5), "halving")
+    assert len(decision.config["candidates"]) == 9
+
+
+def test_a_plan_says_who_trains_on_and_how_much_runs_at_most(suite: dict[str, Any]) -> None:
+    plan = planned(suite, eta=3)
+    text = plan_text(plan, "text")
+    head = "halving shapes after"
+    assert f"\n{head} 1/9 of the training: the best 3 of 9 tokenizers by psnr are trained on\n" in text
+    assert f"\n{head} 1/3 of the training: the best 1 of 3 tokenizers by psnr are trained on\n" in text
+    most = at_most(plan.jobs)
+    kinds = Counter(job.kind for job in most.values())
+    assert (kinds["rung"], kinds["tokenizer"]) == (18 + 3 * 2, 2 + 2), "the closed form has two seeds as well"
+    assert f"\nso {len(most)} of the jobs run at most" in text
+
+
+def test_jobs_travel_with_what_they_go_on_from(suite: dict[str, Any]) -> None:
+    for job in planned(suite, eta=3).jobs.values():
+        again = job_from_json(json.loads(json.dumps(job_to_json(job))))
+        assert (again.id, again.after, again.gates) == (job.id, job.after, job.gates)
+        assert again.runtime.get(CONTINUES) == job.runtime.get(CONTINUES)
+
+
+def sweep() -> dict[str, Job]:
+    """Four tokenizers in the order a, b, c, d, of which two rungs leave two and then one."""
+    jobs: list[Job] = []
+    gates: dict[str, tuple[Gate, ...]] = dict.fromkeys("abcd", ())
+    for number, (alive, limit) in enumerate((("abcd", 2), ("ab", 1)), start=1):
+        rungs = {name: replace(fake("rung", f"{name}{number}"), gates=gates[name]) for name in "abcd"}
+        told = {name: "stopped before" if name not in alive else "" for name in "abcd"}
+        standings = {
+            name: {"value": None, "place": 1 + alive.index(name) if name in alive else None, "note": "", "stopped": why}
+            for name, why in told.items()
+        }
+        extra = {"by": "psnr", "direction": "higher", "candidates": standings, "doubts": [], "absent": []}
+        extra["rung"] = {"number": number, "share": f"1/{9 // 3 ** (number - 1)}"}
+        after = tuple(rung.id for rung in rungs.values())
+        decision = replace(fake("halving", f"h{number}"), after=after, runtime={"extra": extra})
+        jobs += [*rungs.values(), decision]
+        gates = {name: (Gate(job=decision.id, candidate=name, limit=limit),) for name in "abcd"}
+    for name in "abcd":
+        whole = replace(fake("tokenizer", name), gates=gates[name])
+        jobs += [whole, replace(fake("latents", name, whole), gates=gates[name])]
+    return {job.id: job for job in jobs}
+
+
+ENDS = {
+    **{f"rung {name}1": "finished" for name in "abcd"},
+    **{f"rung {name}2": "finished" if name in "ab" else "left out" for name in "abcd"},
+    **{f"halving h{number}": "finished" for number in (1, 2)},
+    **{f"{kind} {n}": "finished" if n == "a" else "left out" for n in "abcd" for kind in ("tokenizer", "latents")},
+}
+
+
+@MACHINE_TESTS
+def test_the_second_rung_waits_for_the_first_decision(tmp_path: Path) -> None:
+    jobs, store = sweep(), Store(tmp_path / "out")
+    events = [*engine(LocalEngine, store.root).run(jobs)]
+    assert outcome(events, jobs) == ENDS
+    assert {event.message for event in events if event.kind == "left out"} == {
+        "stopped at rung 1: not among the 2 of 4 with the highest psnr after 1/9 of the training",
+        "stopped at rung 2: not the highest psnr of 2 after 1/3 of the training",
+        "stopped before",
+    }
+    order = [jobs[event.job].title for event in events if event.kind in ("started", "finished")]
+    assert order.index("halving h1") < order.index("rung a2") < order.index("halving h2") < order.index("tokenizer a")
+    finished = {name for name, job in jobs.items() if store.load(job.kind, job.key)}
+    todo = {name: job for name, job in jobs.items() if name not in finished}
+    assert {jobs[name].title for name in left_out(todo, finished, store)} == {
+        name for name, end in ENDS.items() if end == "left out"
+    }, "a later run leaves out the same"
+
+
+@pytest.mark.slow
+@MACHINE_TESTS
+def test_machines_and_nodes_decide_alike(tmp_path: Path) -> None:
+    jobs, told = sweep(), list[dict[str, str]]()
+
+    def share() -> None:
+        told.append(outcome([*engine(LeaseEngine, tmp_path / "out").run(jobs)], jobs))
+
+    threads = [threading.Thread(target=share) for _ in range(2)]
+    board = Board(Work(waiting=[*map(job_to_json, jobs.values())], finished=[]))
+    machine = engine(LocalEngine, tmp_path).machine
+    for name in "pq":
+        settings = EngineSettings(store=Store(tmp_path / name), cache=tmp_path / "cache")
+        options = {"host": name}
+        threads.append(threading.Thread(target=take_part, args=(name, board, settings, machine), kwargs=options))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(300)
+    assert [*told, outcome([event for event, _ in board.news()], jobs)] == [ENDS] * 3
+
+
+def test_a_decision_without_what_had_failed_is_made_again_with_all_behind_it(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    decisions = {job.id: job for job in (fake("halving", "h1"), fake("halving", "h2"), fake("halving", "other"))}
+    for job, absent in zip(decisions.values(), (["rung/x"], ["rung/x"], []), strict=True):
+        store.save(Record(kind=job.kind, key=job.key, status="finished", extra={"absent": absent}))
+    assert forget_partial(store, decisions) == [*decisions][:2]
+
+
+def small(mini: dict[str, Any]) -> dict[str, Any]:
+    tokenizer = {"recipe": "ae", "downsample": 4, "width": 8, "grid": {"channels": [1, 2, 4]}}
+    training = {"steps": 14, "batch_size": 8}
+    more = {"tasks": ["reconstruction"], "reconstruction": {"rate": False}, "features": [], "training": training}
+    return mini | {"tokenizers": [tokenizer]} | more
+
+
+def plain(store: Store, job: str) -> dict[str, Any]:
+    """The job's record without what may differ between two runs."""
+    record = store.load(*job.split("/"))
+    assert record is not None
+    return {name: value for name, value in record.to_json().items() if name != "run"}
+
+
+@pytest.mark.slow
+def test_who_survives_is_what_a_plain_run_trains_and_more_train_on_later(
+    mini: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
+    suite = small(mini)
+    halving = {"halving": {"metric": "psnr", "eta": 2, "min": 0.25}}
+    run_suite(suite, out=tmp_path / "plain", engine="inline")
+    first = run_suite(suite | halving, out=tmp_path / "halved", engine="inline")
+    assert (first.failed, first.left_out) == (0, 2 * 2)
+    plain_store, store = Store(tmp_path / "plain"), Store(tmp_path / "halved")
+    by_status: dict[str, list[Any]] = {}
+    for row in rows([store]):
+        by_status.setdefault(row["status"].partition(":")[0], []).append(row)
+    (survivor,), stopped = by_status["finished"], by_status["stopped at rung 1"]
+    assert survivor["axes"] == {"channels": 4}
+    assert len(stopped) == 2
+    for job in survivor.jobs.values():
+        assert json.dumps(plain(store, job)) == json.dumps(plain(plain_store, job)), job
+    rungs = {path.parent.name for path in store.root.glob(f"jobs/rung/*/{RUNG_CHECKPOINT}")}
+    assert len(rungs) == 2, "those of the survivor are used up"
+    assert "stopped at rung 1: not the highest psnr of 3" in next(iter(status(store.root).left_out))
+    halving["halving"]["best"] = 3
+    second = run_suite(suite | halving, out=store.root, engine="inline")
+    assert (second.finished, second.failed, second.left_out) == (2 * 2, 0, 0)
+    for row in rows([store]):
+        assert row["status"] == "finished"
+        for job in row.jobs.values():
+            assert plain(store, job) == plain(plain_store, job)
+        curve = store.job_folder(*row.jobs["tokenizer"].split("/")) / "curve.jsonl"
+        timed = ["samples_per_second" in json.loads(line) for line in curve.read_text().splitlines()]
+        assert timed == [False] * 4 + [True] * 10, "the first quarter's steps were not done again"
