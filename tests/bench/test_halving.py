@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import math
+import sys
 import threading
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 from latentbench.bench.catalogue import plan_text
@@ -20,6 +25,7 @@ from latentbench.bench.engines.local import LocalEngine
 from latentbench.bench.footprints import subject
 from latentbench.bench.gates import at_most, forget_partial, left_out
 from latentbench.bench.jobs import Job
+from latentbench.bench.kinds.halving import HalvingConfig
 from latentbench.bench.kinds.rung import training_of
 from latentbench.bench.plan import Plan, make_plan
 from latentbench.bench.plan_file import job_from_json, job_to_json
@@ -27,7 +33,7 @@ from latentbench.bench.runner import run_suite
 from latentbench.bench.status import status
 from latentbench.bench.suite import load_suite
 from latentbench.bench.worker_protocol import CONTINUES, RUNG_CHECKPOINT
-from latentbench.results.gates import Gate
+from latentbench.results.gates import Gate, places
 from latentbench.results.record import Record
 from latentbench.results.rows import rows
 from latentbench.results.store import Store
@@ -52,7 +58,7 @@ def suite(mini: dict[str, Any]) -> dict[str, Any]:
         grids[1] | {"grid": {"channels": [2, 4, 8]}},
         {"recipe": "pca", "channels": 4},
     ]
-    return mini | {"tokenizers": tokenizers, "seeds": [0, 1], "tasks": ["reconstruction", "generation"]}
+    return mini | {"tokenizers": tokenizers, "seeds": [0, 1], "tasks": ["reconstruction"], "features": []}
 
 
 def of_kind(plan: Plan, kind: str) -> list[Job]:
@@ -60,6 +66,7 @@ def of_kind(plan: Plan, kind: str) -> list[Job]:
 
 
 def test_halving_moves_no_key_and_what_waits_comes_behind(suite: dict[str, Any]) -> None:
+    suite |= {"tasks": ["reconstruction", "generation"]}
     free, halved = planned(suite), planned(suite, eta=3, min=0.1)
     own = {name for name in halved.jobs if name.startswith(("rung/", "halving/"))}
     assert halved.jobs.keys() - own == free.jobs.keys()
@@ -155,6 +162,40 @@ def test_jobs_travel_with_what_they_go_on_from(suite: dict[str, Any]) -> None:
         again = job_from_json(json.loads(json.dumps(job_to_json(job))))
         assert (again.id, again.after, again.gates) == (job.id, job.after, job.gates)
         assert again.runtime.get(CONTINUES) == job.runtime.get(CONTINUES)
+
+
+@pytest.fixture(scope="module")
+def simulator() -> ModuleType:
+    path = Path(__file__).parents[1] / "coverage" / "halving.py"
+    spec = importlib.util.spec_from_file_location("halving_simulation", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["halving_simulation"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_simulation_agrees_with_chance_with_certainty_and_with_the_decision(simulator: ModuleType) -> None:
+    config = HalvingConfig(metric="psnr", eta=3, best=2)
+    assert simulator.label(12, config) == "12 → 4 → 2 at 1/9, 1/3"
+    assert simulator.saved(12, config) == pytest.approx(1 - (12 / 9 + 4 * 2 / 9 + 2 * 2 / 3) / 12)
+    chance = simulator.simulate(0.0, 12, config, sweeps=20_000)
+    assert chance.survived == pytest.approx(1 / 6, abs=4 * math.sqrt(5 / 36 / 20_000))
+    # Of 12 normal values the mean of the greatest is 1.629, of 2 of them 0.564 (Harter 1961).
+    assert chance.regret == pytest.approx(1.629 - 0.564, abs=0.03)
+    sure = simulator.simulate(1.0, 12, config, sweeps=100)
+    assert (sure.survived, sure.regret) == (1.0, 0.0)
+    values = simulator.draws(0.5, 2, 9, 20_000, seed=3)
+    corners = [np.corrcoef(values[i].ravel(), values[-1].ravel())[0, 1] for i in (0, 1)]
+    assert corners == pytest.approx([0.5, math.sqrt(0.5)], abs=0.01)
+    few = values[:-1, :20]
+    for sweep_scores, through in zip(few.swapaxes(0, 1), simulator.surviving(few, [3, 1]), strict=True):
+        left = [*range(9)]
+        for score, limit in zip(sweep_scores, (3, 1), strict=True):
+            ranks = places({str(i): float(score[i]) for i in left}, higher=True)
+            left = [i for i in left if (place := ranks[str(i)]) is not None and place <= limit]
+        assert np.flatnonzero(through).tolist() == left
 
 
 def sweep() -> dict[str, Job]:
