@@ -42,8 +42,8 @@ class HalvingConfig:
     def __post_init__(self) -> None:
         if self.eta < 2:
             raise ValueError(f"eta is at least 2, got {self.eta}")
-        if not 0 < self.min < 1:
-            raise ValueError(f"min lies between 0 and 1, got {self.min}")
+        if not 0.001 <= self.min < 1:
+            raise ValueError(f"min is at least 0.001 and below 1, got {self.min}")
         if not self.shares:
             raise ValueError(f"min is at most 1/eta, which is where the last rung lies, got {self.min}")
         for name in ("best", "seeds"):

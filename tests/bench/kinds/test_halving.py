@@ -46,7 +46,7 @@ def test_rungs(options: dict[str, Any], candidates: int, expected: list[tuple[st
     [
         ({"eta": 3}, r"^suite: halving: needs `metric`, of reconstructions, such as psnr$"),
         ({"metric": "psnr", "eta": 1}, r"^suite: halving.*: eta is at least 2, got 1"),
-        ({"metric": "psnr", "min": 0.0}, r"^suite: halving.*: min lies between 0 and 1, got 0.0"),
+        ({"metric": "psnr", "min": 0.0}, r"^suite: halving.*: min is at least 0.001 and below 1, got 0.0"),
         ({"metric": "psnr", "min": 0.5}, r"^suite: halving.*: min is at most 1/eta, which is where the last rung lies"),
         ({"metric": "psnr", "best": 0}, r"^suite: halving.*: best is at least 1, got 0"),
         ({"metric": "psnr", "seeds": 0}, r"^suite: halving.*: seeds is at least 1, got 0"),
