@@ -17,13 +17,15 @@ from statistics import median
 from typing import Any
 
 from ..results.canonical import compact, pretty
+from ..results.halving import RUNG
 from ..results.record import Record
 from ..results.store import Store, atomic_write
 from .imports import Import
 from .job_files import placed
 from .jobs import Job
+from .kinds.rung import training_of
 
-TRAINING = ("tokenizer", "prior")
+TRAINING = ("tokenizer", "prior", RUNG)
 EVALUATION = ("latents", "reconstruction", "generation")
 
 # What a process takes besides its tensors: torch itself on a CPU, the context with cuBLAS and cuDNN on a GPU.
@@ -84,6 +86,8 @@ def subject(job: Job, jobs: Mapping[str, Job], device: str = "cpu") -> Subject |
     """What is to be measured of `job`, one of `jobs`; None for kinds whose memory is not that of a step."""
     if job.kind not in (*TRAINING, *EVALUATION):
         return None
+    if job.kind == RUNG:
+        job = training_of(job)
     trained = job
     while trained.kind != "tokenizer":
         role = next((role for role in ("tokenizer", "scramble") if role in trained.depends), None)

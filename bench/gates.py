@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..results.display import printable
-from ..results.gates import GATE, SCORE, Gate, is_partial, reason_of_all, union
+from ..results.gates import CANDIDATES, GATE, HALVING, SCORE, Gate, is_partial, reason_of_all, union
 from ..results.record import Record
 from ..results.run_score import FILE as SCORE_FILE
 from ..results.store import Store, atomic_write
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .suite import Suite
 
 PRIOR = "prior"  # the kind that a gate holds back, with all that reads it
+LATENTS = "latents"  # the kind whose job tells tokenizers apart
 
 
 class Gated(Protocol):
@@ -99,7 +100,7 @@ def forget_partial(store: Store, finished: Mapping[str, Job]) -> list[str]:
     their ids."""
     partial = []
     for name, job in finished.items():
-        record = store.load_any(job.kind, job.key) if job.kind == GATE else None
+        record = store.load_any(job.kind, job.key) if job.kind in (GATE, HALVING) else None
         if record is not None and is_partial(record):
             store.discard(record)
             partial.append(name)
@@ -143,11 +144,15 @@ def at_most(jobs: Mapping[str, T]) -> dict[str, T]:
 def descriptions(jobs: Mapping[str, Job]) -> list[str]:
     """A line for each gate of a plan: how many of how many tokenizers pass, by what."""
     limits = {gate.job: gate.limit for job in jobs.values() for gate in job.gates}
-    return [
-        f"{jobs[name].title}: priors for the best {limit} of {len(jobs[name].config['candidates'])} tokenizers by "
-        f"{jobs[name].config.get('by', SCORE)}"
-        for name, limit in limits.items()
-    ]
+    return [_description(jobs[name], limits[name]) for name in jobs if name in limits]
+
+
+def _description(gate: Job, limit: int) -> str:
+    total = len(gate.config[CANDIDATES])
+    if gate.kind == HALVING:
+        best = f"best {limit} of {gate.config.get('limit', total)} tokenizers by {gate.config['metric']}"
+        return f"{gate.title} of the training: the {best} are trained on"
+    return f"{gate.title}: priors for the best {limit} of {total} tokenizers by {gate.config.get('by', SCORE)}"
 
 
 def with_gates(
@@ -158,10 +163,11 @@ def with_gates(
 
     A group of no more candidates than pass has no gate.
     """
-    held = held_back(jobs)
+    held = below(jobs, lambda job: job.kind == PRIOR)
     through: dict[str, Gate] = {}  # by the cell's name
     gates: dict[str, Job] = {}
-    for title, candidates in grouped(config, cells).items():
+    with_prior = [planned for planned in cells if PRIOR in planned.jobs]
+    for title, candidates in candidate_groups(with_prior, group=config.group, kind=LATENTS).items():
         limit = config.limit(len(candidates))
         if limit >= len(candidates):
             continue
@@ -188,44 +194,46 @@ def with_gates(
     return tuple(gated), open_jobs | gates | {name: replace(jobs[name], gates=of) for name, of in own.items()}
 
 
-def held_back(jobs: Mapping[str, Job]) -> set[str]:
-    """The ids of the priors, and of what reads them at whatever distance. `jobs` come after those they depend on."""
+def below(jobs: Mapping[str, Job], is_held: Callable[[Job], bool]) -> set[str]:
+    """The ids of those that are held back, and of what reads them at whatever distance. `jobs` come after those that
+    they depend on."""
     held: set[str] = set()
     for name, job in jobs.items():
-        if job.kind == PRIOR or held & set(job.depends.values()):
+        if is_held(job) or held & set(job.depends.values()):
             held.add(name)
     return held
 
 
-def grouped(
-    config: GateConfig, cells: Iterable[PlannedCell], *, kind: str = PRIOR
+def candidate_groups(
+    cells: Iterable[PlannedCell], *, group: Sequence[str], kind: str
 ) -> dict[str, dict[str, list[PlannedCell]]]:
-    """By the group's title its candidates, by name: the cells of one tokenizer, with all its seeds and priors; of the
-    cells that have a job of the `kind`."""
+    """By the group's title its candidates, by name: the cells of one tokenizer, with all its seeds and priors.
+
+    A group is what one data set, and equal values of the facts in `group`, have in common. Cells that share the job of
+    that `kind` have the same tokenizer, whatever their labels.
+    """
     lines: dict[tuple[str, str, str], list[PlannedCell]] = {}
     for planned in cells:
-        if kind not in planned.jobs:
-            continue
         cell = planned.cell
         axes = {axis: value for axis, value in cell.axes.items() if not is_prior_axis(axis)}
         facts = cell.to_json()
-        group = " ".join([cell.data.label, *(f"{name}={_shown(facts[name])}" for name in config.group)])
-        lines.setdefault((group, cell.label, json.dumps(axes, sort_keys=True, default=str)), []).append(planned)
-    known: dict[tuple[str, str], list[PlannedCell]] = {}  # candidates, by group and each of their latents
-    for (group, _, _), members in lines.items():
-        shared = [known[group, name] for name in sorted(_latents(members)) if (group, name) in known]
+        title = " ".join([cell.data.label, *(f"{name}={_shown(facts[name])}" for name in group)])
+        lines.setdefault((title, cell.label, json.dumps(axes, sort_keys=True, default=str)), []).append(planned)
+    known: dict[tuple[str, str], list[PlannedCell]] = {}  # candidates, by group and each of their jobs
+    for (title, _, _), members in lines.items():
+        shared = [known[title, name] for name in sorted(_of_kind(members, kind)) if (title, name) in known]
         others = {id(other): other for other in shared}.values()  # further labels of the same tokenizer
         candidate = [*itertools.chain(*others), *members]
-        known |= dict.fromkeys(((group, name) for name in _latents(candidate)), candidate)
+        known |= dict.fromkeys(((title, name) for name in _of_kind(candidate, kind)), candidate)
     groups: dict[str, dict[str, list[PlannedCell]]] = {}
-    for (group, _), candidate in known.items():
-        name = hashlib.sha256(" ".join(sorted(_latents(candidate))).encode()).hexdigest()[:12]
-        groups.setdefault(group, {})[name] = candidate
+    for (title, _), candidate in known.items():
+        name = hashlib.sha256(" ".join(sorted(_of_kind(candidate, kind))).encode()).hexdigest()[:12]
+        groups.setdefault(title, {})[name] = candidate
     return groups
 
 
-def _latents(cells: Iterable[PlannedCell]) -> set[str]:
-    return {planned.jobs["latents"] for planned in cells}
+def _of_kind(cells: Iterable[PlannedCell], kind: str) -> set[str]:
+    return {planned.jobs[kind] for planned in cells}
 
 
 def _shown(value: Any) -> str:
@@ -236,7 +244,7 @@ def _measured(members: Iterable[PlannedCell], held: Collection[str]) -> list[dic
     """A candidate's cells, one per latents, with the jobs that are done without priors, as a suite's file has them."""
     by_latents: dict[str, dict[str, Any]] = {}
     for planned in members:
-        facts = by_latents.setdefault(planned.jobs["latents"], planned.to_json() | {"jobs": {}, "prior": None})
+        facts = by_latents.setdefault(planned.jobs[LATENTS], planned.to_json() | {"jobs": {}, "prior": None})
         facts["axes"] = {axis: value for axis, value in facts["axes"].items() if not is_prior_axis(axis)}
         facts["jobs"] |= {kind: name for kind, name in planned.jobs.items() if name not in held}
     return list(by_latents.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,8 @@ from .job_files import FILES, by_place
 from .jobs import Job
 from .rank_processes import Ranks
 from .signals import StopSignal
-from .training import train
+from .training import WHOLE, train
+from .worker_protocol import continue_training
 
 MODEL = "model.safetensors"
 _CLIPS_TRIED = 8  # to see which frames the first latents of a clip hold
@@ -120,7 +122,7 @@ class JobContext:
     @cached_property
     def tokenizer_config(self) -> TokenizerConfig:
         """The configuration of the tokenizer this job is about."""
-        source = self.job if self.job.kind == "tokenizer" else self.record("tokenizer")
+        source = self.record("tokenizer") if "tokenizer" in self.job.depends else self.job
         return TokenizerConfig.from_json(source.config["tokenizer"])
 
     @cached_property
@@ -177,8 +179,12 @@ class JobContext:
             vocoder=self.vocoder,
         )
 
-    def fit(self, model: Trainable, source: Any, config: TrainingConfig, *, seed: int) -> FitReport:
-        """The one training loop, in this job's folder."""
+    def fit(
+        self, model: Trainable, source: Any, config: TrainingConfig, *, seed: int, until: Fraction = WHOLE
+    ) -> FitReport:
+        """The one training loop, in this job's folder; from where an earlier rung of the training has stopped."""
+        if self.ranks.number == 0:
+            continue_training(self.job, self.folder, self.store)
         with self.stop.held(), self.ranks.joined(self.device):
             return train(
                 model,
@@ -191,6 +197,7 @@ class JobContext:
                 stop=self.stop,
                 checkpoint_seconds=self.checkpoint_seconds,
                 divide=self.divide,
+                until=until,
             )
 
     def save(self, model: nn.Module) -> None:
@@ -206,6 +213,11 @@ class JobContext:
     def prior_config(self, config: Mapping[str, Any]) -> PriorConfig:
         """The prior's options as its job's configuration keeps them."""
         return check(priors.get(config["prior"]), config["options"], where="prior")
+
+    def untrained_tokenizer(self) -> TrainableTokenizer:
+        """The tokenizer of this job, which trains it, with its initial weights."""
+        torch.manual_seed(derive_seed(self.seed, "init"))
+        return build(self.tokenizer_config)
 
     def untrained_prior(self, config: Mapping[str, Any]) -> Prior:
         """The prior of a job's configuration with its initial weights."""

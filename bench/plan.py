@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from ..results.gates import GATE
+from ..results.gates import GATE, HALVING
 from .bounds import check_bounds
 from .datasets.labels import class_count
 from .gates import with_gates
 from .grid import cells
+from .halving import with_halving
 from .job_files import FILES, by_content
 from .jobs import Job
 from .kinds import KINDS, kinds
@@ -71,6 +72,10 @@ def make_plan(
         names = [kind.name for kind in kinds()]
         gated, jobs = with_gates(gate, planned, jobs, suite=suite.name, kinds=names)
         return Plan(suite=suite, cells=gated, jobs=jobs, warnings=warnings)
+    halving = suite.options[HALVING]
+    if halving.is_on:
+        halved, jobs = with_halving(halving, planned, jobs, evaluation=suite.evaluation.identity())
+        return Plan(suite=suite, cells=halved, jobs=jobs, warnings=warnings)
     return Plan(suite=suite, cells=tuple(planned), jobs=jobs, warnings=warnings)
 
 

@@ -20,7 +20,7 @@ from ..results.metric import Metric
 from ..results.rows import Row, cell_row, is_number
 from ..results.store import Store
 from .forecast import clock
-from .gates import grouped, held_back
+from .gates import LATENTS, PRIOR, below, candidate_groups
 from .grid import is_prior_axis
 from .kinds import kinds
 from .kinds.gate import GateConfig
@@ -142,12 +142,13 @@ def advise(plan: Plan, file: Path, store: Store, cost: PlanCost, *, best: int, r
     of `stopping.may_stop`. Raises UserError for a file that is no score, one without terms, and a suite that makes no
     latents."""
     score = usable_score(file)
-    groups = grouped(GateConfig(), plan.cells, kind="latents")
+    with_latents = [planned for planned in plan.cells if LATENTS in planned.jobs]
+    groups = candidate_groups(with_latents, group=GateConfig().group, kind=LATENTS)
     if not groups:
         raise UserError(
             f"{plan.suite.where}: tasks make no latents, so that no proxy can be measured: add modelability"
         )
-    reader = _Reader(plan=plan, score=score, store=store, held=held_back(plan.jobs))
+    reader = _Reader(plan=plan, score=score, store=store, held=below(plan.jobs, lambda job: job.kind == PRIOR))
     result = []
     for data, candidates in groups.items():
         read = [(reader.group(members), members) for members in candidates.values()]

@@ -36,7 +36,7 @@ from .planned_cell import PlannedCell
 from .progress import Display, StderrConsole
 from .sinks.feed import Feed, check_sinks
 from .suite import Suite, load_suite
-from .worker_protocol import clean_attempt
+from .worker_protocol import clean_attempt, drop_continued
 
 if TYPE_CHECKING:
     import pandas
@@ -335,6 +335,7 @@ def _tidy(store: Store, finished: Iterable[Job], *, shared: bool) -> None:
         remove_leftovers(store.suite_path("").parent)
     for job in finished:
         clean_attempt(store.job_folder(job.kind, job.key), shared=shared)
+        drop_continued(job, store)
 
 
 def _forget_failures(store: Store, jobs: Iterable[Job]) -> None:

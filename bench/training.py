@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -37,6 +38,8 @@ from .checkpoint import InvalidCheckpoint, check_alike, read_checkpoint, write_c
 from .step_batches import Passes, StepBatches
 from .training_log import TrainingLog
 from .worker_protocol import CHECKPOINT
+
+WHOLE = Fraction(1)  # of a training: all of it
 
 # The training's length when FLOPs are counted: every milestone falls on a step of its own.
 _PROBED_STEPS = 1_000_000
@@ -88,14 +91,17 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     checkpoint_seconds: float = 30.0,
     divide: int = 1,
+    until: Fraction = WHOLE,
 ) -> FitReport:
     """Train `model` on `source`, or go on from `folder`'s checkpoint; leaves it in eval mode with averaged weights.
 
     Writes `checkpoint.safetensors` (model, average, optimiser, position) every `checkpoint_seconds` and when `stop()`
     turns true, and `curve.jsonl` (loss terms, gradient norm, learning rate, samples per second). A checkpoint that is
     damaged or of another training counts as none. `divide` has a batch computed in about that many parts more than
-    `config` says, where `model` allows it (see `micro_batch`). Raises DivergedError, InterruptedTrainingError, and
-    UserError when the folder can't be written.
+    `config` says, where `model` allows it (see `micro_batch`). With `until` below 1 it stops after that share of the
+    steps, rounded up, and leaves the checkpoint from which another call goes on, to the same bits as if it had never
+    stopped: the schedule is that of the whole training. Raises DivergedError, InterruptedTrainingError, and UserError
+    when the folder can't be written.
 
     With `config.devices` above 1 each of so many processes of one group (see `rank_processes`) calls this alike. Rank 0
     alone writes, tells and ends the training; `folder` is the same for all.
@@ -111,14 +117,15 @@ def train(
         if loop.state.steps and not ranks.number():
             loop.save(checkpoint, started)
     model.train()
+    last = math.ceil(until * loop.state.steps)
     if ranks.number():
-        loop.follow()
+        loop.follow(last)
         return loop.report(time.monotonic() - started)
     state = loop.state
     curve = TrainingLog(folder, state.rows)
     saved_at = logged_at = time.monotonic()
     logged_step = state.step
-    while state.step < state.steps:
+    while state.step < last:
         loop.step()
         now = time.monotonic()
         if loop.is_logged():
@@ -126,14 +133,16 @@ def train(
             now = time.monotonic()  # reading the losses has waited for the device
             rate = (state.step - logged_step) * config.batch_size / max(now - logged_at, 1e-9)
             curve.append(row, samples_per_second=rate)
-            progress(state.step, state.steps, f"loss {row['loss']:.4g}")
+            progress(state.step, last, f"loss {row['loss']:.4g}")
             logged_step, logged_at = state.step, now
         asked = stop()
-        if asked or (now - saved_at >= checkpoint_seconds and state.step < state.steps):
+        if asked or (now - saved_at >= checkpoint_seconds and state.step < last):
             loop.save(checkpoint, started)
             saved_at = time.monotonic()
         if asked:
             raise InterruptedTrainingError(f"stopped at step {state.step} of {state.steps}")
+    if until < WHOLE:
+        loop.save(checkpoint, started)
     loop.finish()
     return loop.report(time.monotonic() - started)
 
@@ -219,9 +228,9 @@ class _Loop:
         """Give all ranks rank 0's state: on a GPU, sums in another order make them drift apart by rounding."""
         ranks.broadcast_(self.model.state_dict().values())
 
-    def follow(self) -> None:
-        """The steps of a training that rank 0 leads."""
-        while self.state.step < self.state.steps:
+    def follow(self, last: int) -> None:
+        """The steps of a training that rank 0 leads, up to the `last`."""
+        while self.state.step < last:
             self.step()
 
     def _plan_steps(self) -> None:
@@ -390,9 +399,9 @@ class _Loop:
         """What the training was, of which the last `seconds` were this process's."""
         state = self.state
         return FitReport(
-            steps=state.steps,
-            samples=state.steps * self.config.batch_size,
-            flops=state.steps * state.flops_per_step,
+            steps=state.step,
+            samples=state.step * self.config.batch_size,
+            flops=state.step * state.flops_per_step,
             losses={k: v for k, v in (state.rows[-1] if state.rows else {}).items() if k not in ("step", "lr")},
             curve=tuple(state.rows),
             seconds=state.seconds + seconds,

@@ -47,6 +47,7 @@ from .worker_protocol import (
     ProgressFile,
     WorkerRequest,
     clean_attempt,
+    drop_continued,
     remove_temporaries,
     write_shortage,
 )
@@ -154,6 +155,7 @@ def _attempt(request: WorkerRequest, stop: StopSignal, ranks: Ranks) -> int:
         return UNWRITABLE
     if outcome["status"] == "finished":
         clean_attempt(folder, shared=bool(request.lease))
+        drop_continued(job, store)
     _say(f"{outcome['status']} after {seconds:.1f} s")
     if unwritable:
         return UNWRITABLE

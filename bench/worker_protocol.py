@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..results.store import RECORD, remove_leftovers
+from ..results.errors import UserError
+from ..results.store import RECORD, Store, atomic_file, remove_leftovers
 from .imports import Import
 from .jobs import Job
 
@@ -25,6 +26,8 @@ BROKEN_DEVICE = 78  # an error of the GPU itself; there is no record
 RANK_DIED = 79  # one of the job's further processes has; there is no record
 
 CHECKPOINT = "checkpoint.safetensors"
+RUNG_CHECKPOINT = "rung.safetensors"  # of a training that has stopped at a rung: another job goes on from it
+CONTINUES = "continues"  # in a job's `runtime`: the jobs from whose `RUNG_CHECKPOINT` it goes on, the last one first
 LEASE = "lease-"  # and a number: see `engines.leases`
 # What a pass over samples has collected so far (see `tasks.chunks` and `tasks.encoding`).
 _PARTS = ("chunk-*.safetensors", "*.part")
@@ -111,6 +114,26 @@ def clean_attempt(folder: Path, *, shared: bool = False) -> None:
             (folder / name).unlink(missing_ok=True)
     for part in folder.glob(_PART_FOLDERS):
         shutil.rmtree(part, ignore_errors=True)
+
+
+def continue_training(job: Job, folder: Path, store: Store) -> None:
+    """Put into the job's folder, where it has no checkpoint, that of the last rung of its training. It is a courtesy:
+    without one the training begins anew, and comes to the same bits."""
+    if (folder / CHECKPOINT).exists():
+        return
+    rungs = (store.job_folder(*name.split("/")) for name in job.runtime.get(CONTINUES, ()))
+    for source in (folder / RUNG_CHECKPOINT, *(rung / RUNG_CHECKPOINT for rung in rungs)):
+        if source.exists():
+            with suppress(OSError, UserError), atomic_file(folder / CHECKPOINT) as temporary:
+                shutil.copyfile(source, temporary)
+            return
+
+
+def drop_continued(job: Job, store: Store) -> None:
+    """Remove the checkpoints of the rungs from which the job, which is finished, went on."""
+    for name in job.runtime.get(CONTINUES, ()):
+        with suppress(OSError):
+            (store.job_folder(*name.split("/")) / RUNG_CHECKPOINT).unlink(missing_ok=True)
 
 
 class ProgressFile:

@@ -7,7 +7,7 @@ from typing import Any
 
 from .columns import depends_on_count
 from .groups import Group, Ranking, detail, measurements, protocols_of
-from .notes import ARROWS, doubts_notes, gate_notes, marks_notes, preset_notes, unfinished_notes
+from .notes import ARROWS, doubts_notes, gate_notes, marks_notes, preset_notes, stopped_notes, unfinished_notes
 
 
 def brief_notes(
@@ -32,7 +32,7 @@ def brief_notes(
     if forbidden:
         result.append(f"Without a rank and a best: {', '.join(forbidden)}.")
     of_lines = [*doubts_notes(groups, metrics), *marks_notes(groups), *gate_notes(groups, compared)]
-    return [*result, *of_lines, *unfinished_notes(groups)]
+    return [*result, *of_lines, *stopped_notes(groups, compared), *unfinished_notes(groups)]
 
 
 def footnotes(groups: Sequence[Group], metrics: Sequence[str], forbidden: Mapping[str, str]) -> dict[str, str]:

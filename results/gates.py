@@ -14,9 +14,10 @@ from typing import Any
 from .errors import UserError
 from .record import Record
 
-GATE = "gate"  # the kind of job
+GATE, HALVING = "gate", "halving"  # the kinds of job that decide (the second: see `halving`)
 SCORE = "modelability_score"  # by which a gate ranks that has a fitted score
 CANDIDATES, ABSENT, DOUBTS = "candidates", "absent", "doubts"  # in the record's `extra`
+RUNG_REACHED = "rung"  # likewise, of successive halving: the rung's `number` from 1 on, and the `share` of the training
 NO_PRIOR = "no prior"  # how the status begins of a cell that no gate has let through
 
 
@@ -46,11 +47,18 @@ def passes(record: Record, gate: Gate) -> bool:
 
 
 def reason(record: Record, gate: Gate) -> str:
-    """Why a candidate is not let through: a clause."""
-    by, of = record.extra["by"], len(record.extra[CANDIDATES])
+    """Why a candidate is not let through: a clause; of a training that was stopped at an earlier rung, as it was said
+    there."""
+    standing = _standing(record, gate)
+    if standing["stopped"]:
+        return str(standing["stopped"])
+    by, of = record.extra["by"], sum(not other.get("stopped") for other in record.extra[CANDIDATES].values())
     end = "highest" if record.extra["direction"] == "higher" else "lowest"
     place = f"among the {gate.limit} of {of} with the {end} {by}" if gate.limit > 1 else f"the {end} {by} of {of}"
-    return "; ".join(filter(None, [f"not {place}", _standing(record, gate)["note"], *record.extra[DOUBTS]]))
+    rung, head, tail = record.extra.get(RUNG_REACHED), "", ""
+    if rung is not None:
+        head, tail = f"stopped at rung {rung['number']}: ", f" after {rung['share']} of the training"
+    return head + "; ".join(filter(None, [f"not {place}{tail}", standing["note"], *record.extra[DOUBTS]]))
 
 
 def reason_of_all(records: Mapping[str, Record], gates: Sequence[Gate]) -> str:
@@ -64,7 +72,7 @@ def reason_of_all(records: Mapping[str, Record], gates: Sequence[Gate]) -> str:
 
 def is_partial(record: Record) -> bool:
     """Whether a gate has decided without the results of jobs that had failed: it decides again when these are."""
-    return record.kind == GATE and bool(record.extra.get(ABSENT))
+    return record.kind in (GATE, HALVING) and bool(record.extra.get(ABSENT))
 
 
 def union(of: Iterable[tuple[Gate, ...]]) -> tuple[Gate, ...]:
@@ -76,7 +84,7 @@ def union(of: Iterable[tuple[Gate, ...]]) -> tuple[Gate, ...]:
 def _standing(record: Record, gate: Gate) -> Mapping[str, Any]:
     try:
         standing: Mapping[str, Any] = record.extra[CANDIDATES][gate.candidate]
-        return {"place": standing["place"], "note": standing["note"]}
+        return {"place": standing["place"], "note": standing["note"], "stopped": standing.get("stopped", "")}
     except (KeyError, TypeError):
         raise UserError(
             f"{gate.job}: its record does not rank {gate.candidate}: remove the job's folder, and run the suite again"

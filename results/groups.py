@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from .errors import UserError
 from .gates import NO_PRIOR
+from .halving import STOPPED
 from .metric import NORMAL, Direction, Metric
 from .pairwise import MOST, Comparison, compare
 from .rows import Row, is_number
@@ -49,6 +50,16 @@ class Group:
     def without_prior(self) -> int:
         """Of how many of the cells no prior is trained, since a gate lets none through; all else of them is done."""
         return sum(str(row["status"]).startswith(NO_PRIOR) for row in self.rows)
+
+    @property
+    def stopped(self) -> int:
+        """Of how many of the cells the training was stopped early."""
+        return sum(str(row["status"]).startswith(STOPPED) for row in self.rows)
+
+    @property
+    def settled(self) -> int:
+        """How many of the cells no run does more for: finished, without a prior, or stopped early."""
+        return self.finished + self.without_prior + self.stopped
 
     @property
     def title(self) -> str:

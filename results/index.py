@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json, to_json
 
 from .errors import UserError
-from .gates import ABSENT, CANDIDATES, DOUBTS
+from .gates import ABSENT, CANDIDATES, DOUBTS, RUNG_REACHED
 from .metric import Metric
 from .record import SCHEMA as RECORD_SCHEMA
 from .record import Failure, InvalidRecord, Record
@@ -41,7 +41,7 @@ _SETTLED_NS = 2_000_000_000
 _CONFIG = ("prior",)
 _EXTRA = (
     *("parameters", "flops", "sampler", "preset", "left_out", "counts", "reasons", "contract"),
-    *("by", "direction", CANDIDATES, ABSENT, DOUBTS),  # what a gate has decided
+    *("by", "direction", CANDIDATES, ABSENT, DOUBTS, RUNG_REACHED),  # what a gate has decided
 )
 _RUN = ("seconds", "train_seconds", "samples_per_second", "peak_memory_bytes")
 

@@ -36,6 +36,7 @@ _SPECIAL = {
     "→": r"$\rightarrow$",
     "●": r"$\bullet$",
     "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
     "·": r"$\cdot$",
     "×": r"$\times$",
     "≥": r"$\geq$",

@@ -9,6 +9,7 @@ from typing import Any
 from .comparable import OF_PRIORS
 from .gates import NO_PRIOR
 from .groups import Group, Ranking, detail, direction_of, measurements, protocols_of
+from .halving import STOPPED
 from .pairwise import MOST
 from .statistics import alike
 
@@ -71,6 +72,7 @@ def notes(
     result += doubts_notes(groups, metrics)
     result += marks_notes(groups)
     result += gate_notes(groups, compared)
+    result += stopped_notes(groups, compared)
     result += unfinished_notes(groups)
     return [note for note in result if note]
 
@@ -283,12 +285,29 @@ def gate_notes(groups: Sequence[Group], compared: Ranking | None) -> list[str]:
     return result
 
 
+def stopped_notes(groups: Sequence[Group], compared: Ranking | None) -> list[str]:
+    """Which lines' trainings were stopped early, by reason; and that they are not ranked."""
+    lines: dict[str, list[int]] = {}
+    for number, group in enumerate(groups):
+        for status in dict.fromkeys(str(row["status"]) for row in group.rows):
+            if status.startswith(STOPPED):
+                lines.setdefault(status, []).append(number)
+    result = [f"‡ {_ranges(places)} {why}." for why, places in lines.items()]
+    if len(result) > _FAILURES:
+        result = [*result[:_FAILURES], f"‡ Stopped: {len(result) - _FAILURES} more reasons; --format json has them."]
+    missing = 0 if compared is None else sum(bool(g.stopped) and not g.values(compared.metric) for g in groups)
+    if compared is not None and missing:
+        them = "1 line was" if missing == 1 else f"{missing} lines were"
+        result.append(f"Rank by {compared.metric} is among whole trainings: {them} stopped, and might stand anywhere.")
+    return result
+
+
 def unfinished_notes(groups: Sequence[Group]) -> list[str]:
     """The cells that have not finished, each with its status, the first few."""
     lines = []
     for number, group in enumerate(groups, start=1):
         for row in group.rows:
-            if row["status"] != "finished" and not str(row["status"]).startswith(NO_PRIOR):
+            if row["status"] != "finished" and not str(row["status"]).startswith((NO_PRIOR, STOPPED)):
                 lines.append(f"Not finished: #{number} {group.title}, seed {row['seed']}: {row['status'].rstrip('.')}.")
     if len(lines) > _FAILURES:
         lines = [*lines[:_FAILURES], f"Not finished: {len(lines) - _FAILURES} more cells; --format json has them all."]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from .activity import active_since, started_since
 from .board import board_path, metrics_of, read_board
 from .errors import UserError
-from .gates import GATE, NO_PRIOR, Gate, reason_of_all
+from .gates import GATE, HALVING, NO_PRIOR, Gate, reason_of_all
+from .halving import why_stopped
 from .index import outcomes
 from .metric import Metric
 from .record import Failure, Record
@@ -53,11 +54,11 @@ class Row(Mapping[str, Any]):
     `axes` (by their own names), `protocols` {metric: protocol}, `details` {metric: {direction, unit, n, missing,
     interval, role, shown, compared}} and `jobs`. `status` is "finished", "failed: <job>: <cause>", "running" or
     "queued" while a run works on the folder, "no prior: <why>" where all else is done and a gate lets no prior through,
-    or "missing"; an unfinished cell has what it did measure. `data` has the `counts` and `reasons` of the files that
-    the data set was read from, where its job has recorded them; `failed_job` is the id of the job whose failure the
-    status tells. `marks` are what an adapter's contract job complains of. `files` are those in which jobs kept metrics'
-    values by sample (`samples.read_samples`); `left_out` are distances without each group of samples in turn
-    (`samples.pseudovalues`).
+    "stopped at rung <k>: <why>" where the training was stopped early, or "missing"; an unfinished cell has what it did
+    measure. `data` has the `counts` and `reasons` of the files that the data set was read from, where its job has
+    recorded them; `failed_job` is the id of the job whose failure the status tells. `marks` are what an adapter's
+    contract job complains of. `files` are those in which jobs kept metrics' values by sample (`samples.read_samples`);
+    `left_out` are distances without each group of samples in turn (`samples.pseudovalues`).
     """
 
     columns: Mapping[str, Any]
@@ -139,6 +140,9 @@ def rows(dirs: Iterable[Store | Path | str], *, boards: bool = True) -> list[Row
             row = _row(store, suite["suite"], cell, jobs, records)
             if why := _without_prior(cell, row, records):
                 result.append(replace(row, columns={**row.columns, "status": f"{NO_PRIOR}: {why}"}))
+            elif why := _stopped(cell, row, records):
+                costs = dict.fromkeys(COST)  # of the shared jobs alone
+                result.append(replace(row, columns={**row.columns, **costs, "status": why}))
             else:
                 result.append(_with_status(row, [*jobs, *cell.get("shared", ())], records, store, since))
     return _without_repeats(result)
@@ -306,6 +310,16 @@ def _without_prior(cell: SuiteCell, row: Row, records: Mapping[str, Record]) -> 
     if decided is None or decided.status != "finished" or not still_open or not still_open <= {*facts[GATE]["holds"]}:
         return ""
     return reason_of_all({gate.job: decided}, [gate])
+
+
+def _stopped(cell: SuiteCell, row: Row, records: Mapping[str, Record]) -> str:
+    """Why the cell's training was stopped early, where that is all that keeps it from being finished; else ""."""
+    facts: Mapping[str, Any] = cell
+    done = {kind for kind, job in row.jobs.items() if job in records and records[job].status == "finished"}
+    still_open = row.jobs.keys() - done
+    if HALVING not in facts or not still_open or not still_open <= {*facts[HALVING]["holds"]}:
+        return ""
+    return why_stopped(facts[HALVING], records)
 
 
 def _total(values: Sequence[Any]) -> float | None:

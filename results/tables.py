@@ -240,7 +240,7 @@ def _seeds(groups: Sequence[Group]) -> Built:
     cells = []
     for group in groups:
         total = len(group.rows)
-        done = group.finished + group.without_prior
+        done = group.settled
         cells.append(TableCell(text=str(total) if done == total else f"{done}/{total}", value=done))
     return Column(name="seeds", title="seeds"), cells
 
@@ -270,7 +270,8 @@ def _column(
         doubted = bool(groups[i].doubts(name))
         if estimate is None:
             no_prior = of_priors and groups[i].without_prior
-            cells.append(TableCell(text="withheld" if doubted else "–†" if no_prior else "–"))
+            mark = "–†" if no_prior else "–‡" if groups[i].stopped else "–"
+            cells.append(TableCell(text="withheld" if doubted else mark))
             continue
         text, margin = measured(estimate.value, estimate.half)
         if doubted:

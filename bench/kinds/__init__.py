@@ -19,6 +19,8 @@ KINDS = Registry(
         "encoder": "bench.kinds.encoder:Encoder",
         "vocoder": "bench.kinds.vocoder:VocoderTraining",
         "reference": "bench.kinds.reference:ReferenceFeatures",
+        "rung": "bench.kinds.rung:RungTraining",
+        "halving": "bench.kinds.halving:HalvingJob",
         "tokenizer": "bench.kinds.tokenizer:TokenizerTraining",
         "contract": "bench.kinds.contract:Contract",
         "scramble": "bench.kinds.scramble:Scrambling",

@@ -20,7 +20,7 @@ from .modelability import chosen_proxies
 
 FITTED = "fitted_jobs"  # in a gate's runtime: those of its candidates' jobs that its score was fitted on
 _THIRD = 1 / 3
-_FACTS = (*SPEC, "discrete", "topology")
+FACTS = (*SPEC, "discrete", "topology")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +93,8 @@ class GateJob(JobKind):
         if config.score and config.better:
             raise UserError(f"{where}.better: of a score less is better; leave it out")
         for i, name in enumerate(config.group):
-            if name not in _FACTS:
-                raise unknown("fact of a tokenizer", name, _FACTS, where=f"{where}.group[{i}]")
+            if name not in FACTS:
+                raise unknown("fact of a tokenizer", name, FACTS, where=f"{where}.group[{i}]")
         return config
 
     def check(self, suite: Suite, cells: Sequence[Cell]) -> None:

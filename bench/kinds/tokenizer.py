@@ -53,13 +53,7 @@ class TokenizerTraining(JobKind):
     def run(self, ctx: JobContext) -> JobResult:
         if ctx.tokenizer_config.adapter is not None:
             return _loaded(ctx)
-        import torch
-
-        from ...tokenizers.build import build
-        from ...tokenizers.seeding import derive_seed
-
-        torch.manual_seed(derive_seed(ctx.seed, "init"))
-        model = build(ctx.tokenizer_config)
+        model = ctx.untrained_tokenizer()
         report = ctx.fit(model, ctx.dataset.train, ctx.tokenizer_config.training, seed=ctx.seed)
         ctx.save(model)
         return ctx.trained(model, report)

@@ -38,6 +38,10 @@ _CHOSEN = (
     "{} of them have no prior since a gate let none through: correlations with what it ranks by are too low here, "
     "as its worst are missing."
 )
+_STOPPED = (
+    "The trainings of {} of them were stopped early: correlations with what goes with the score of their rungs are too "
+    "low here, as the worst by it are missing."
+)
 _FACTS = ("elements", "tsr", "positions", "bits_per_sample", "parameters")
 
 
@@ -206,6 +210,7 @@ def _observations(
         predictors.append(Predictor(name=FAMILY_MEAN, direction=direction, baseline=True))
     absent = len(groups) - len(items)
     chosen_by_gate = sum(bool(group.without_prior) for group in groups)
+    stopped = sum(bool(group.stopped) for group in groups)
     return Observations(
         title=_title(groups),
         modality=str(groups[0].modality),
@@ -217,6 +222,7 @@ def _observations(
         notes=(
             *((f"{absent} cells without {outcome} are left out.",) if absent else ()),
             *((_CHOSEN.format(chosen_by_gate),) if chosen_by_gate else ()),
+            *((_STOPPED.format(stopped),) if stopped else ()),
         ),
     )
 

@@ -213,7 +213,7 @@ def _lines(section: Section, place: int) -> list[Line]:
             "label": group.label,
             "recipe": group.recipe,
             "axes": {axis: show(value) for axis, value in group.axes.items()},
-            "seeds": [group.finished + group.without_prior, len(group.rows)],
+            "seeds": [group.settled, len(group.rows)],
             "status": next((s for s in statuses if s != "finished"), "finished"),
             "rank": drawn["rank"].value if "rank" in drawn else None,
             "front": bool(drawn["pareto"].value) if "pareto" in drawn else False,

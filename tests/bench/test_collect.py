@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from latentbench.bench import cli
+from latentbench.bench.worker_protocol import RUNG_CHECKPOINT
 from latentbench.results.record import Failure, Record
 from latentbench.results.store import Store
 
@@ -57,6 +58,13 @@ def test_only_what_nothing_needs_goes(out: Path, capsys: pytest.CaptureFixture[s
     capsys.readouterr()
     assert cli.main(["gc", str(out), "--yes"]) == 0
     assert capsys.readouterr().out == "nothing to free\n"
+
+
+def test_a_training_that_was_stopped_early_can_go_on(out: Path) -> None:
+    stopped = out / "jobs" / "fake" / "done" / RUNG_CHECKPOINT
+    stopped.write_bytes(b"state")
+    assert cli.main(["gc", str(out), "--yes"]) == 0
+    assert stopped.read_bytes() == b"state"
 
 
 @pytest.mark.parametrize(("answer", "removes"), [("", False), ("n\n", False), ("y\n", True)])

@@ -119,14 +119,15 @@ def test_cells_that_differ_in_their_tokenizer_stay_apart(tmp_path: Path, capsys:
     assert f"x of the suite 's' has other jobs in {d} and in {c}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", ["gate", "halving"])
 @pytest.mark.parametrize("swapped", [False, True])
-def test_of_two_gates_the_one_that_knew_of_more_counts(two: tuple[Path, Path, Path], swapped: bool) -> None:
+def test_of_two_gates_the_one_that_knew_of_more_counts(two: tuple[Path, Path, Path], swapped: bool, kind: str) -> None:
     *sources, out = two
     for source, absent in zip(sources, (["modelability/x"], []), strict=True):
         extra = {"absent": absent, "candidates": {"a": {"place": 1 + len(absent), "note": ""}}}
-        Store(source).save(Record(kind="gate", key="g", status="finished", extra=extra))
+        Store(source).save(Record(kind=kind, key="g", status="finished", extra=extra))
     merge(sources[::-1] if swapped else sources, out)
-    record = Store(out).load("gate", "g")
+    record = Store(out).load(kind, "g")
     assert record is not None
     assert record.extra["absent"] == []
 

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from fractions import Fraction
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import MappingProxyType
@@ -18,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from latentbench.bench.kinds import KINDS
-from latentbench.bench.training import _Loop, train
+from latentbench.bench.training import WHOLE, _Loop, train
 from latentbench.results.errors import UserError
 from latentbench.tasks.priors.build import build_prior
 from latentbench.tasks.priors.config import check_supported, priors, rank_coupled
@@ -212,8 +213,8 @@ def test_two_devices_train_a_prior_as_one_does(name: str, pair: Pair) -> None:
     assert_same(pair, _of_prior, name, spec)
 
 
-def _fitted(folder: Path, breaks_at: int | None) -> dict[str, Tensor] | None:
-    """The trained state, or None where the training breaks off at a step."""
+def _fitted(folder: Path, breaks_at: int | None, until: Fraction = WHOLE) -> dict[str, Tensor] | None:
+    """The trained state, after that share of the steps, or None where the training breaks off at a step."""
     signal = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
     make, data = _of_recipe("vq-vae-ema", signal)
     model, after_step = make(), type(make()).after_step
@@ -226,7 +227,8 @@ def _fitted(folder: Path, breaks_at: int | None) -> dict[str, Tensor] | None:
     object.__setattr__(model, "after_step", breaking)
     config = TrainingConfig(steps=6, batch_size=8, devices=2)
     try:
-        train(model, Fixed(data, 8), config, seed=1, folder=folder, device=CPU, checkpoint_seconds=0.0)
+        options: dict[str, Any] = {"folder": folder, "device": CPU, "checkpoint_seconds": 0.0, "until": until}
+        train(model, Fixed(data, 8), config, seed=1, **options)
     except BrokenPipeError:
         return None
     return {name: value.clone() for name, value in model.state_dict().items()}
@@ -234,16 +236,19 @@ def _fitted(folder: Path, breaks_at: int | None) -> dict[str, Tensor] | None:
 
 @pytest.mark.slow
 def test_a_training_of_two_devices_goes_on_to_the_same_bits(pair: Pair, tmp_path: Path) -> None:
-    for name in ("whole", "broken"):
+    for name in ("whole", "broken", "stopped"):
         (tmp_path / name).mkdir()
     whole, follower = pair(_fitted, tmp_path / "whole", None)
     assert pair(_fitted, tmp_path / "broken", 3) == [None, None]
     again, _ = pair(_fitted, tmp_path / "broken", None)
-    assert whole.keys() == again.keys() == follower.keys()
+    assert None not in pair(_fitted, tmp_path / "stopped", None, Fraction(1, 3))
+    later, _ = pair(_fitted, tmp_path / "stopped", None)
+    assert whole.keys() == again.keys() == later.keys() == follower.keys()
     for name, value in whole.items():
         assert torch.equal(again[name], value), name
-    lines = [(tmp_path / name / "curve.jsonl").read_text().splitlines() for name in ("whole", "broken")]
-    assert [len(item) for item in lines] == [6, 6]
+        assert torch.equal(later[name], value), name
+    lines = [(tmp_path / name / "curve.jsonl").read_text().splitlines() for name in ("whole", "broken", "stopped")]
+    assert [len(item) for item in lines] == [6, 6, 6]
 
 
 def _shares() -> dict[str, Any]:

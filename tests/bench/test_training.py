@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 from collections.abc import Callable, Iterable, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +119,39 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(
     assert (report.losses, report.flops, report.steps) == (undisturbed.losses, undisturbed.flops, undisturbed.steps)
     rows = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
     assert [{k: v for k, v in row.items() if k != "samples_per_second"} for row in rows] == list(report.curve)
+
+
+def test_a_training_that_is_stopped_early_goes_on_elsewhere_to_the_same_bits(
+    whole: tuple[Net, FitReport], tmp_path: Path
+) -> None:
+    early = []
+    for share in ("1/9", "1/3"):
+        folder = tmp_path / share.replace("/", "_")
+        folder.mkdir()
+        if early:
+            shutil.copyfile(tmp_path / "1_9" / CHECKPOINT, folder / CHECKPOINT)
+        early.append(fit(Net(), folder, more={"until": Fraction(share)}))
+    assert [(report.steps, report.samples) for report in early] == [(12, 72), (34, 204)]
+    assert early[1].flops == pytest.approx(0.34 * whole[1].flops)
+    shutil.copyfile(tmp_path / "1_3" / CHECKPOINT, tmp_path / CHECKPOINT)
+    model = Net()
+    report = fit(model, tmp_path)
+    for name, value in whole[0].state_dict().items():
+        assert torch.equal(value, model.state_dict()[name]), name
+    assert report.curve == whole[1].curve
+    for part in early:
+        assert part.curve == whole[1].curve[: len(part.curve)], "the schedule is that of the whole training"
+
+
+def test_what_is_stopped_early_has_its_averaged_weights(tmp_path: Path) -> None:
+    model, last = Net(), Net()
+    fit(model, tmp_path, more={"until": Fraction(1, 4)})
+    tensors, facts = read_checkpoint(tmp_path / CHECKPOINT)
+    assert (facts["step"], facts["steps"]) == (25, 100)
+    averages = [tensors[f"average.{i}"] for i, _ in enumerate(last.parameters())]
+    for parameter, average in zip(model.parameters(), averages, strict=True):
+        assert torch.equal(parameter, average)
+    assert not model.training
 
 
 def test_a_checkpoint_every_so_often_changes_nothing(whole: tuple[Net, FitReport], tmp_path: Path) -> None:

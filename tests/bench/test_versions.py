@@ -109,7 +109,9 @@ def further_suites() -> list[dict[str, Any]]:
     loaded = {**rendered, "vocoder": {"kind": "pretrained"}}
     rest = [{"tokenizers": [noisy], **tables} for tables in (measured, read, adapted, rendered, loaded)]
     gated = {"data": [IMAGES], "gate": {"by": "viv"}, "tokenizers": [{"recipe": "pca", "grid": {"channels": [2, 4]}}]}
-    return [{"name": "rest", **tables} for tables in (*rest, controls, gated)]
+    trained = [{"recipe": "ae", "downsample": 4, "width": 8, "grid": {"channels": [2, 4]}}]
+    halved = {"data": [IMAGES], "halving": {"metric": "psnr"}, "tokenizers": trained}
+    return [{"name": "rest", **tables} for tables in (*rest, controls, gated, halved)]
 
 
 def test_every_version_moves_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

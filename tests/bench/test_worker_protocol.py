@@ -8,8 +8,19 @@ from pathlib import Path
 import pytest
 
 from latentbench.bench.jobs import Job
-from latentbench.bench.worker_protocol import ProgressFile, WorkerRequest, clean_attempt, read_progress, start_attempt
-from latentbench.results.store import atomic_file
+from latentbench.bench.worker_protocol import (
+    CHECKPOINT,
+    CONTINUES,
+    RUNG_CHECKPOINT,
+    ProgressFile,
+    WorkerRequest,
+    clean_attempt,
+    continue_training,
+    drop_continued,
+    read_progress,
+    start_attempt,
+)
+from latentbench.results.store import Store, atomic_file
 
 
 def test_an_order_survives_the_pipe(tmp_path: Path) -> None:
@@ -32,6 +43,33 @@ def test_an_order_survives_the_pipe(tmp_path: Path) -> None:
     data["job"]["config"]["a"] = [2]
     with pytest.raises(ValueError, match="is not its job's"):
         WorkerRequest.from_json(data)
+
+
+def test_a_training_goes_on_from_the_last_rung_that_is_there(tmp_path: Path) -> None:
+    store, job = (
+        Store(tmp_path),
+        Job(kind="tokenizer", config={}, versions={}, runtime={CONTINUES: ["rung/2", "rung/1"]}),
+    )
+    folder = store.job_folder(job.kind, job.key)
+    continue_training(job, folder, store)
+    assert not folder.exists(), "it begins anew"
+
+    def begun(name: str) -> bytes:
+        place = folder if name == job.key else store.job_folder("rung", name)
+        place.mkdir(parents=True, exist_ok=True)
+        (place / RUNG_CHECKPOINT).write_text(name)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+        continue_training(job, folder, store)
+        return (folder / CHECKPOINT).read_bytes()
+
+    assert [begun(name) for name in ("1", "2", job.key)] == [b"1", b"2", job.key.encode()]
+    (folder / CHECKPOINT).write_text("own")
+    continue_training(job, folder, store)
+    assert (folder / CHECKPOINT).read_text() == "own", "an attempt that was stopped goes on"
+    clean_attempt(folder)
+    drop_continued(job, store)
+    assert [path.parent for path in tmp_path.rglob("*.safetensors")] == [folder], "its own is for others"
+    drop_continued(job, store)
 
 
 def test_an_attempt_starts_without_the_record_of_the_last(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from latentbench.results.calibration.observations import FAMILY_MEAN
 from latentbench.results.calibration.run_records import MEAN_RANK, read_runs
 from latentbench.results.errors import UserError
+from latentbench.results.record import Record
 from latentbench.results.store import Store
 
 
@@ -44,6 +45,31 @@ def test_an_outcome_by_name_is_taken_as_it_is(runs: Path) -> None:
     assert table.items[0].outcome == pytest.approx((9, 10 - 1.02))
     assert {item.family for item in table.items} == {"2", "4", "8"}
     assert len(table.items) == 6
+
+
+def test_what_is_missing_since_its_training_was_stopped_is_told(runs: Path) -> None:
+    store = Store(runs)
+    (suite,) = store.read_suites()
+    standings = {"a": {"value": 1.0, "place": 2, "note": "", "stopped": ""}}
+    facts = {"by": "psnr", "direction": "higher", "candidates": standings, "absent": [], "doubts": []}
+    extra = facts | {"rung": {"number": 1, "share": "1/3"}}
+    store.save(Record(kind="halving", key="h", status="finished", extra=extra))
+    rungs = {"rungs": [{"job": "halving/h", "candidate": "a", "limit": 1}], "trained": []}
+    cells = []
+    for cell in suite["cells"]:
+        if cell["recipe"] == "pca":
+            for job in cell["jobs"].values():
+                (store.job_folder(*job.split("/")) / "record.json").unlink()
+            cell = {**cell, "shared": ["halving/h"], "halving": {**rungs, "holds": [*cell["jobs"]]}}
+        cells.append(cell)
+    assert not any("stopped" in note for note in read_runs([runs])[0].notes)
+    store.write_suite("demo", cells)
+    table = read_runs([runs])[0]
+    assert len(table.items) == 6
+    assert (
+        "The trainings of 3 of them were stopped early: correlations with what goes with the score of their rungs are "
+        "too low here, as the worst by it are missing." in table.notes
+    )
 
 
 def test_a_table_that_is_too_small_is_told(runs: Path) -> None:

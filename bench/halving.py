@@ -1,0 +1,158 @@
+"""Successive halving: of a group's tokenizers only the best at each rung of their trainings are trained on. Torch-free.
+
+A rung is a job of its own ("rung"), which trains on from the rung before and leaves its checkpoint to whoever follows.
+Behind the trainings of a group a job "halving" ranks them; the next rung, and the whole training with all that reads
+it, carry its `Gate` in their `runtime` and not in their key. So every engine, machine and later run decides alike, and
+a tokenizer that survives is, to the bit, the one that a run without halving trains.
+
+This is the synchronous algorithm, group by group. The asynchronous one (Li et al. 2018, arXiv 1810.05934) lets whoever
+is among the best so far train on: what it trains depends on which job ended first, so that two runs of a suite would
+have different tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Any
+
+from ..results.gates import CANDIDATES, HALVING, Gate, union
+from .gates import below, candidate_groups
+from .jobs import Job
+from .kinds.halving import HalvingConfig, HalvingJob, is_trained
+from .kinds.rung import rung_of
+from .planned_cell import PlannedCell, Rungs
+from .worker_protocol import CONTINUES
+
+_TRAINING = "tokenizer"  # the kind that is trained in rungs
+
+
+@dataclass(kw_only=True)
+class _Halved:
+    """What halving adds to a plan: `jobs` are rungs and decisions in the order of their dependence, `rungs` the ids of
+    those of each training, by its id, and `gates` those of each cell, by its name, the lowest first."""
+
+    config: HalvingConfig
+    evaluation: Mapping[str, Any]
+    jobs: dict[str, Job] = field(default_factory=dict)
+    rungs: dict[str, list[str]] = field(default_factory=dict)
+    gates: dict[str, list[Gate]] = field(default_factory=dict)
+
+    def add_rung(self, training: Job, share: Fraction, gates: tuple[Gate, ...]) -> str:
+        """The id of the rung, which joins the jobs; where it has `gates` it needs one of them."""
+        rung = self._rung(training, share)
+        if rung.id in self.jobs:
+            rung = self.jobs[rung.id]
+            self.jobs[rung.id] = replace(rung, gates=union((rung.gates, gates)))
+            return rung.id
+        flops = rung.flops - self._done(training)
+        self.jobs[rung.id] = replace(rung, flops=flops, gates=gates, runtime=self._runtime(training, share))
+        self.rungs.setdefault(training.id, []).append(rung.id)
+        return rung.id
+
+    def going_on(self, job: Job) -> Job:
+        """The job; a training goes on from its rungs."""
+        if job.kind != _TRAINING:
+            return job
+        return replace(job, runtime=self._runtime(job, Fraction(1)), flops=job.flops - self._done(job))
+
+    def _rung(self, training: Job, share: Fraction) -> Job:
+        return rung_of(training, share, samples=self.config.samples, evaluation=self.evaluation)
+
+    def _runtime(self, training: Job, share: Fraction) -> dict[str, Any]:
+        """Also rungs that are not in the plan are named: they may be of a run that has stopped more trainings."""
+        below = [self._rung(training, lower).id for lower in reversed(self.config.shares) if lower < share]
+        return {**training.runtime, CONTINUES: below} if below else dict(training.runtime)
+
+    def _done(self, training: Job) -> float:
+        """FLOPs of the training that its rungs take."""
+        return sum(self.jobs[name].flops for name in self.rungs.get(training.id, ()))
+
+
+def with_halving(
+    config: HalvingConfig, cells: Sequence[PlannedCell], jobs: Mapping[str, Job], *, evaluation: Mapping[str, Any]
+) -> tuple[tuple[PlannedCell, ...], dict[str, Job]]:
+    """The cells and jobs of a plan with the rungs that `config` asks for: first what needs no such training, then rungs
+    and decisions, then whole trainings and what reads them. `evaluation` is what the suite's holds for keys.
+
+    A group of no more tokenizers than are trained to the end has no rungs.
+    """
+    halved = _Halved(config=config, evaluation=evaluation)
+    trained = [planned for planned in cells if is_trained(planned.cell)]
+    for title, candidates in candidate_groups(trained, group=config.group, kind=_TRAINING).items():
+        _add_group(halved, candidates, jobs, title=title)
+    trainings = {planned.jobs[_TRAINING] for planned in trained}
+    halves = {planned.jobs[_TRAINING] for planned in trained if planned.cell.name in halved.gates}
+    held = below(jobs, lambda job: job.id in halves)
+    asked: dict[str, list[tuple[Gate, ...]]] = {}
+    result = []
+    for planned in cells:
+        gates = tuple(halved.gates.get(planned.cell.name, ()))
+        for name in (*planned.jobs.values(), *planned.shared):
+            if name in held:
+                asked.setdefault(name, []).append(gates[-1:])
+        if gates:
+            own = tuple(halved.rungs.get(planned.jobs[_TRAINING], ()))
+            holds = tuple(kind for kind, name in planned.jobs.items() if name in held)
+            shared = {*planned.shared, *own, *(gate.job for gate in gates)}
+            rungs = Rungs(gates=gates, trained=own, holds=holds)
+            planned = replace(planned, rungs=rungs, shared=tuple(sorted(shared)))
+        result.append(planned)
+    whole = {name: halved.going_on(job) if name in trainings else job for name, job in jobs.items()}
+    first = {name: job for name, job in whole.items() if name not in held}
+    last = {name: replace(job, gates=union(asked[name])) for name, job in whole.items() if name in held}
+    return tuple(result), first | halved.jobs | last
+
+
+def _add_group(
+    halved: _Halved, candidates: Mapping[str, Sequence[PlannedCell]], jobs: Mapping[str, Job], *, title: str
+) -> None:
+    """Add a group's rungs, each with the decision behind it, the lowest first."""
+    trainings = {name: _trainings(members, halved.config.seeds) for name, members in candidates.items()}
+    decision: Job | None = None
+    gates: dict[str, tuple[Gate, ...]] = dict.fromkeys(candidates, ())  # of the rung before
+    left = 0  # how many those let through
+    for share, limit in halved.config.rungs(len(candidates)):
+        ranked = {
+            name: sorted(halved.add_rung(jobs[job], share, gates[name]) for job in own)
+            for name, own in trainings.items()
+        }
+        decision = _decision(halved.config, ranked, share=share, title=title, before=decision, limit=left)
+        halved.jobs[decision.id] = decision
+        gates = {name: (Gate(job=decision.id, candidate=name, limit=limit),) for name in candidates}
+        left = limit
+        for name, members in candidates.items():
+            for planned in members:
+                halved.gates.setdefault(planned.cell.name, []).extend(gates[name])
+
+
+def _trainings(cells: Sequence[PlannedCell], seeds: int | None) -> list[str]:
+    """The jobs that train a candidate, each once, of its first `seeds` seeds."""
+    ordered = sorted(cells, key=lambda planned: planned.cell.seed)
+    return list(dict.fromkeys(planned.jobs[_TRAINING] for planned in ordered))[:seeds]
+
+
+def _decision(
+    config: HalvingConfig,
+    ranked: Mapping[str, Sequence[str]],
+    *,
+    share: Fraction,
+    title: str,
+    before: Job | None,
+    limit: int,
+) -> Job:
+    """Its key has what ranks, the jobs of each candidate, and who has come so far: the decision `before`, and how many
+    that lets through."""
+    facts: dict[str, Any] = {"metric": config.metric, "share": str(share)}
+    facts[CANDIDATES] = dict(ranked)
+    return Job(
+        kind=HALVING,
+        config=facts if before is None else facts | {"limit": limit},
+        versions={f"kind.{HALVING}": HalvingJob.version},
+        depends={} if before is None else {"before": before.id},
+        title=f"{HALVING} {title} after {share}",
+        on_cpu=True,
+        flops=1e6,
+        after=tuple(dict.fromkeys(job for of in ranked.values() for job in of)),
+    )
