@@ -15,16 +15,17 @@ import json
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..results.gates import GATE, SCORE, Gate, is_partial, reason_of_all, union
 from ..results.record import Record
 from ..results.store import Store
 from .engines.interface import Event
-from .grid import is_prior_axis
 from .jobs import Job
-from .kinds.gate import GateConfig, GateJob
-from .planned_cell import PlannedCell
+
+if TYPE_CHECKING:  # a status imports this module, and these take half a second
+    from .kinds.gate import GateConfig
+    from .planned_cell import PlannedCell
 
 PRIOR = "prior"  # the kind that a gate holds back, with all that reads it
 
@@ -178,6 +179,8 @@ def _held_back(jobs: Mapping[str, Job]) -> set[str]:
 
 def _groups(config: GateConfig, cells: Iterable[PlannedCell]) -> dict[str, dict[str, list[PlannedCell]]]:
     """By the group's title its candidates, by name: the cells of one tokenizer, with all its seeds and priors."""
+    from .grid import is_prior_axis
+
     lines: dict[tuple[str, str, str], list[PlannedCell]] = {}
     for planned in cells:
         if PRIOR not in planned.jobs:
@@ -210,6 +213,8 @@ def _shown(value: Any) -> str:
 
 def _measured(members: Iterable[PlannedCell], held: Collection[str]) -> list[dict[str, Any]]:
     """A candidate's cells, one per latents, with the jobs that are done without priors, as a suite's file has them."""
+    from .grid import is_prior_axis
+
     by_latents: dict[str, dict[str, Any]] = {}
     for planned in members:
         facts = by_latents.setdefault(planned.jobs["latents"], planned.to_json() | {"jobs": {}, "prior": None})
@@ -227,6 +232,8 @@ def _gate_job(
     kinds: Sequence[str],
 ) -> Job:
     """Its key has what ranks, and the jobs of each candidate; not how many are let through."""
+    from .kinds.gate import GateJob
+
     of = {name: sorted({job for cell in cells for job in cell["jobs"].values()}) for name, cells in measured.items()}
     return Job(
         kind=GATE,

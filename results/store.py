@@ -26,8 +26,8 @@ from .canonical import pretty
 from .digest import file_digest
 from .errors import UserError
 from .record import InvalidRecord, Record, explain, parse, plain
+from .record_file import RECORD as RECORD
 
-RECORD = "record.json"
 SUITE_SCHEMA = 1
 
 _TEMPORARY = ".latentbench-tmp"
