@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
+from pydantic_core import from_json
+
 from ..results.canonical import compact
 from ..results.errors import UserError
+from ..results.garbage import no_collections
 from ..results.gates import Gate
 from ..results.record import plain
 from ..results.store import Store, atomic_write
@@ -92,6 +95,7 @@ def job_from_json(facts: Mapping[str, Any]) -> Job:
     return job
 
 
+@no_collections()
 def _read(path: Path) -> PlanFile:
     try:
         first, _, lines = path.read_bytes().partition(b"\n")
@@ -99,7 +103,7 @@ def _read(path: Path) -> PlanFile:
         check_schema(facts["schema"])
         if hashlib.sha256(lines).hexdigest() != facts["sha256"]:
             raise ValueError("its digest (sha256) is another: damaged, or changed by hand")
-        shown, *others = map(json.loads, lines.splitlines())
+        shown, *others = from_json(b"[" + b",".join(lines.splitlines()) + b"]", cache_strings="keys")
         data = updated({**facts, "shown": shown, "jobs": others})
         jobs = {}
         for facts in data["jobs"]:

@@ -95,6 +95,22 @@ def test_an_outline_is_the_record_without_what_no_table_needs(store: Store, pars
         assert remembered[job].run == {"seconds": 2.0, "peak_memory_bytes": 7}
 
 
+def test_a_bare_outline_is_the_job_its_status_and_artifacts(store: Store, parsed: list[str]) -> None:
+    failed(store, KEYS[2])
+    artifact_gone(store, KEYS[3])
+    (store.job_folder("prior", KEYS[4]) / RECORD).unlink()
+    parsed.clear()
+    for verify in (False, True):
+        ended = outcomes(store, JOBS, verify=verify, bare=True)
+        assert list(ended) == [job for job in JOBS if job not in (JOBS[3], JOBS[4])]
+        assert ended[JOBS[2]] == Record(kind="prior", key=KEYS[2], status="failed", digests=record("").digests)
+        whole = record(KEYS[0])
+        bare = Record(kind="prior", key=KEYS[0], status="finished", artifacts=whole.artifacts, digests=whole.digests)
+        assert ended[JOBS[0]] == bare
+        assert store.damage(ended[JOBS[0]]) == store.damage(whole)
+    assert set(parsed) <= {KEYS[2]}
+
+
 def failed(store: Store, key: str) -> None:
     store.save(record(key, status="failed", error=Failure(type="E", message="m", where="w"), metrics=(), artifacts={}))
 
