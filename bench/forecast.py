@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import mean
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from ..results.record import Record
-from .hardware import Machine
-from .jobs import Job
+if TYPE_CHECKING:
+    from ..results.record import Record
+    from .hardware import Machine
+    from .jobs import Job
 
 # A CPU core's sustained speed in training, for predictions before anything has run, and a GPU's.
 FLOPS_PER_SECOND = 4e10

@@ -21,17 +21,15 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from ..results.display import printable
 from ..results.gates import CANDIDATES, GATE, HALVING, SCORE, Gate, is_partial, reason_of_all, union
 from ..results.record import Record
-from ..results.run_score import FILE as SCORE_FILE
 from ..results.store import Store, atomic_write
 from .engines.interface import Event
-from .grid import is_prior_axis
 from .jobs import Job
-from .kinds.gate import FITTED, GateConfig, GateJob
-from .planned_cell import PlannedCell
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a status imports this module, and these take half a second
     from rich.console import Console
 
+    from .kinds.gate import GateConfig
+    from .planned_cell import PlannedCell
     from .suite import Suite
 
 PRIOR = "prior"  # the kind that a gate holds back, with all that reads it
@@ -109,6 +107,8 @@ def forget_partial(store: Store, finished: Mapping[str, Job]) -> list[str]:
 
 def keep_score(suite: Suite, store: Store, console: Console) -> None:
     """Leave the score by which the suite's gate ranks in the run's folder, where its tables find it."""
+    from ..results.run_score import FILE as SCORE_FILE
+
     config: GateConfig = suite.options[GATE]
     if not config.score:
         return
@@ -212,6 +212,8 @@ def candidate_groups(
     A group is what one data set, and equal values of the facts in `group`, have in common. Cells that share the job of
     that `kind` have the same tokenizer, whatever their labels.
     """
+    from .grid import is_prior_axis
+
     lines: dict[tuple[str, str, str], list[PlannedCell]] = {}
     for planned in cells:
         cell = planned.cell
@@ -242,6 +244,8 @@ def _shown(value: Any) -> str:
 
 def _measured(members: Iterable[PlannedCell], held: Collection[str]) -> list[dict[str, Any]]:
     """A candidate's cells, one per latents, with the jobs that are done without priors, as a suite's file has them."""
+    from .grid import is_prior_axis
+
     by_latents: dict[str, dict[str, Any]] = {}
     for planned in members:
         facts = by_latents.setdefault(planned.jobs[LATENTS], planned.to_json() | {"jobs": {}, "prior": None})
@@ -259,6 +263,8 @@ def _gate_job(
     kinds: Sequence[str],
 ) -> Job:
     """Its key has what ranks, and the jobs of each candidate; not how many are let through."""
+    from .kinds.gate import FITTED, GateJob
+
     of = {name: sorted({job for cell in cells for job in cell["jobs"].values()}) for name, cells in measured.items()}
     fitted = sorted(config.fitted_jobs().intersection(job for jobs in of.values() for job in jobs))
     return Job(

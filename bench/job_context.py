@@ -248,14 +248,14 @@ class JobContext:
         extra: Mapping[str, Any] | None = None,
     ) -> JobResult:
         """The result of a job that has trained and saved `model`."""
-        facts = {k: list(v) if k == "curve" else v for k, v in asdict(report).items() if k != "seconds"}
+        facts = asdict(report) | {"curve": list(report.curve)}
+        volatile = {"train_seconds": round(facts.pop("seconds"), 3)}
+        volatile |= {"samples_per_second": rate(report.samples, report.seconds)}
+        if layout := facts.pop("memory_format"):
+            volatile["memory_format"] = layout
         parameters = sum(p.numel() for p in model.parameters())
-        seconds = {
-            "train_seconds": round(report.seconds, 3),
-            "samples_per_second": rate(report.samples, report.seconds),
-        }
         extra = {"parameters": parameters, **facts, **(extra or {})}
-        return JobResult(metrics=metrics, extra=extra, artifacts=(MODEL,), run=seconds)
+        return JobResult(metrics=metrics, extra=extra, artifacts=(MODEL,), run=volatile)
 
     def _net(self, name: str) -> FeatureNet:
         if name != "encoder":

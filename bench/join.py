@@ -11,6 +11,7 @@ from rich.console import Console
 
 from ..results.errors import UserError
 from ..results.gates import union
+from ..results.index import outcomes
 from ..results.store import Store
 from .datasets import default_cache
 from .engines.interface import EngineSettings
@@ -60,7 +61,9 @@ def join(
             imports = tuple(dict.fromkeys(item for plan in plans for item in plan.imports))
             repeat_imports(imports)
             jobs = _joined(plans)
-            finished = {name: job for name, job in jobs.items() if store.load(job.kind, job.key) is not None}
+            # Verified, since a network disk may tell an old time of a record, but not an old content.
+            ended = outcomes(store, jobs, verify=True, bare=True)
+            finished = {name: jobs[name] for name, record in ended.items() if record.status == "finished"}
             todo = {name: job for name, job in jobs.items() if name not in finished and name not in settled}
             without_left_out(todo, finished, store, console)
             if not todo:

@@ -1,4 +1,4 @@
-"""A run's plan as a file, for those who join it and those who look in. Torch-free.
+"""A run's plan as a file, for those who join it and those who look in (`bench.plan_overview`). Torch-free.
 
 OUT/plans/<suite>.jsonl: a line of facts with the SHA-256 of the others; one with what is to be shown of all jobs; then
 a line per job.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
@@ -18,22 +18,17 @@ from pydantic_core import from_json
 
 from ..results.canonical import compact
 from ..results.errors import UserError
-from ..results.gates import Gate, union
+from ..results.garbage import no_collections
+from ..results.gates import Gate
 from ..results.record import plain
 from ..results.store import Store, atomic_write
 from .imports import Import
 from .jobs import Job
+from .plan_overview import CURE, PLANS, SCHEMA, check_schema, columns, plan_paths, updated
 
 if TYPE_CHECKING:
     from .engines.interface import EngineSettings
     from .plan import Plan
-
-PLANS = "plans"
-SCHEMA = 1
-
-# Version N's function takes a plan as JSON of schema N - 1 to that of N: the table of facts, in it `shown` (the second
-# line) and, unless only these two were read, `jobs` (the others). Schema 1 is the first.
-UPDATES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 _NUMBERS = ("flops", "step_flops", "memory", "on_cpu", "devices")
 _FIELDS = ("kind", "config", "versions", "depends", "title", "runtime", *_NUMBERS)
@@ -51,27 +46,10 @@ class PlanFile:
     settings: Mapping[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Planned:
-    """What is to be shown of a job; `depends` are the ids of those it needs, `gates` those that hold it back."""
-
-    kind: str
-    key: str
-    title: str
-    flops: float = 0.0
-    depends: tuple[str, ...] = ()
-    gates: tuple[Gate, ...] = ()
-
-    @property
-    def id(self) -> str:
-        """As `Job.id`."""
-        return f"{self.kind}/{self.key}"
-
-
 def write_plan(plan: Plan, engine: str, settings: EngineSettings) -> None:
     """Write the plan. Raises UserError where that is not possible."""
     names = ("checkpoint_seconds", "stall_seconds", "lease_seconds")
-    shown = [_shown(job) for job in plan.jobs.values()]
+    shown = columns([_shown(job) for job in plan.jobs.values()])
     lines = [compact(plain(shown)), *(compact(job_to_json(job)) for job in plan.jobs.values())]
     jobs = "".join(f"{line}\n" for line in lines).encode()
     facts = {
@@ -93,43 +71,7 @@ def _shown(job: Job) -> list[Any]:
 
 def read_plans(store: Store) -> list[PlanFile]:
     """The plans of all suites that were run there. Raises UserError for a damaged one, or one of another version."""
-    return [_read(path) for path in _paths(store)]
-
-
-def read_overview(store: Store) -> dict[str, Planned]:
-    """What is to be shown of the plans' jobs, by id, each after those it needs; read in a moment, its digest unchecked.
-
-    Raises UserError as `read_plans` does.
-    """
-    planned: dict[str, Planned] = {}
-    for path in _paths(store):
-        try:
-            with path.open("rb") as file:
-                facts = json.loads(file.readline())
-                _check_schema(facts["schema"])
-                data = _updated({**facts, "shown": from_json(file.readline())})
-                for kind, key, title, flops, depends, *rest in data["shown"]:
-                    gates = tuple(Gate(**gate) for gate in (rest[0] if rest else ()))
-                    job = Planned(
-                        kind=kind, key=key, title=title, flops=flops or 0.0, depends=tuple(depends), gates=gates
-                    )
-                    known = planned.get(job.id)
-                    planned[job.id] = job if known is None else replace(job, gates=union((known.gates, gates)))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: not a plan: {error}; {_CURE}") from None
-    return planned
-
-
-_CURE = "the same `latentbench run` writes it anew"
-
-
-def _paths(store: Store) -> list[Path]:
-    try:
-        return sorted(path for path in (store.root / PLANS).iterdir() if path.suffix == ".jsonl")
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise UserError(f"cannot read {store.root / PLANS}: {error.strerror or error}") from None
+    return [_read(path) for path in plan_paths(store.root)]
 
 
 def job_to_json(job: Job) -> Any:
@@ -153,28 +95,16 @@ def job_from_json(facts: Mapping[str, Any]) -> Job:
     return job
 
 
-def _updated(data: dict[str, Any]) -> dict[str, Any]:
-    for version in range(data["schema"] + 1, SCHEMA + 1):
-        data = {**UPDATES[version](data), "schema": version}
-    return data
-
-
-def _check_schema(schema: Any) -> None:
-    if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
-        raise ValueError(f"schema {schema!r} is no version number")
-    if schema > SCHEMA:
-        raise ValueError(f"schema {schema} is newer than this version reads (up to {SCHEMA})")
-
-
+@no_collections()
 def _read(path: Path) -> PlanFile:
     try:
         first, _, lines = path.read_bytes().partition(b"\n")
         facts = json.loads(first)
-        _check_schema(facts["schema"])
+        check_schema(facts["schema"])
         if hashlib.sha256(lines).hexdigest() != facts["sha256"]:
             raise ValueError("its digest (sha256) is another: damaged, or changed by hand")
-        shown, *others = map(json.loads, lines.splitlines())
-        data = _updated({**facts, "shown": shown, "jobs": others})
+        shown, *others = from_json(b"[" + b",".join(lines.splitlines()) + b"]", cache_strings="keys")
+        data = updated({**facts, "shown": shown, "jobs": others})
         jobs = {}
         for facts in data["jobs"]:
             job = job_from_json(facts)
@@ -190,4 +120,4 @@ def _read(path: Path) -> PlanFile:
         reason = error.strerror or str(error)
     except (ValueError, KeyError, TypeError) as error:
         reason = str(error)
-    raise UserError(f"{path}: not a plan: {reason}; {_CURE}")
+    raise UserError(f"{path}: not a plan: {reason}; {CURE}")

@@ -18,6 +18,7 @@ from rich.text import Text
 from ..results.activity import LOCK, active, last_log, mark_active
 from ..results.display import printable
 from ..results.errors import UserError, one_line
+from ..results.garbage import no_collections
 from ..results.index import outcomes
 from ..results.store import Store, remove_leftovers
 from ..tokenizers.registry import recorded_lookups
@@ -302,12 +303,13 @@ def _tell_counts(plan: Plan, todo: Mapping[str, Job], store: Store, console: Con
             console.print(Text(f"{printable(label)}: {known.text}"), soft_wrap=True)
 
 
+@no_collections()
 def _intact(store: Store, jobs: Mapping[str, Job], console: Console) -> dict[str, Job]:
     """The jobs that are finished, and whose artifacts are, bit for bit, what their records say.
 
     The records of others are discarded: a damaged one would pass into the numbers of all that read it.
     """
-    ended = outcomes(store, jobs, verify=True)
+    ended = outcomes(store, jobs, verify=True, bare=True)
     finished = {name: record for name, record in ended.items() if record.status == "finished"}
     with console.status("checking what is finished"), ThreadPoolExecutor() as pool:
         damages: dict[str, str | None] = dict.fromkeys(finished)

@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..results.record import explain
 from ..tasks.interface import BatchSource, FitReport
-from ..tokenizers import ranks
+from ..tokenizers import memory_format, ranks
 from ..tokenizers.interface import Trainable
 from ..tokenizers.micro_batch import MicroBatch, divided
 from ..tokenizers.optimisers import AdamW
@@ -204,6 +204,11 @@ class _Loop:
             self.config.precision == "auto" and pays and torch.cuda.is_bf16_supported(including_emulation=False)
         )
         self.autocast = torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bfloat16)
+        layout = memory_format.resolved(self.config.memory_format, self.device, bfloat16=bfloat16)
+        if layout is not None:
+            memory_format.set_format(self.model, layout)
+            like = zip(self.average, self.parameters, strict=False)  # no averages without `ema`
+            self.average = [torch.empty_like(parameter).copy_(value) for value, parameter in like]
 
     def _draw_from(self, *words: str | int) -> None:
         """Seed what is drawn from here on. On a CPU its generator alone: torch's call for all takes 30 times as long
@@ -405,6 +410,7 @@ class _Loop:
             losses={k: v for k, v in (state.rows[-1] if state.rows else {}).items() if k not in ("step", "lr")},
             curve=tuple(state.rows),
             seconds=state.seconds + seconds,
+            memory_format=memory_format.format_of(self.model),
         )
 
     def save(self, path: Path, started: float) -> None:

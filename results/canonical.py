@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+_COMPACT = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
 
 def pretty(data: Any) -> bytes:
     """A file's bytes: sorted keys, two spaces, floats by repr, a newline at the end; odd file names escaped."""
@@ -14,4 +16,4 @@ def pretty(data: Any) -> bytes:
 
 def compact(data: Any) -> str:
     """A line of ASCII with sorted keys and no spaces. Raises ValueError on NaN and infinity, as `pretty` does."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _COMPACT.encode(data)

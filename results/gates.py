@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import UserError
-from .record import Record
+
+if TYPE_CHECKING:
+    from .record import Record
 
 GATE, HALVING = "gate", "halving"  # the kinds of job that decide (the second: see `halving`)
 SCORE = "modelability_score"  # by which a gate ranks that has a fitted score

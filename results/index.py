@@ -1,7 +1,8 @@
 """What tables, a status and a new run ask of a large folder's records, without reading every one each time.
 
 OUT/.index.jsonl remembers how each job ended, and its record's outline: all of it that a table needs. It has three
-lines: versions and the digests of the two others; how jobs ended, which is all that a status reads; the outlines.
+lines: versions and the digests of the two others; how jobs ended, which is all that a status reads (`results.ended`);
+the outlines.
 
 The records alone count. What is remembered of one holds while its file has the times of change, size and inode that it
 had then; whatever is new or differs is read, and a record that is gone is gone. Any reader writes the index anew, whole
@@ -11,26 +12,23 @@ in vain. A damaged index, or one of another version, is as good as none, and it 
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic_core import from_json, to_json
 
+from .ended import INDEX, VERSIONS, Ended, Stamp, State, look, parsed, remembered
 from .errors import UserError
+from .garbage import no_collections as no_collections
 from .gates import ABSENT, CANDIDATES, DOUBTS, RUNG_REACHED
 from .metric import Metric
-from .record import SCHEMA as RECORD_SCHEMA
 from .record import Failure, InvalidRecord, Record
 from .store import RECORD, Store, atomic_file
-
-INDEX = ".index.jsonl"
-SCHEMA = 1
 
 # New records from which on remembering is worth its writing: so many, and this share of all.
 _WORTH, _WORTH_SHARE = 200, 0.02
@@ -45,46 +43,49 @@ _EXTRA = (
 )
 _RUN = ("seconds", "train_seconds", "samples_per_second", "peak_memory_bytes")
 
-_STAMP = 4  # numbers that tell whether a file is the one that was read: the first of what is remembered of a job
 _MEASURED = ("value", "se", "interval")
 _HEAD = tuple(item.name for item in fields(Metric) if item.name not in _MEASURED)
 
 _head_of = attrgetter(*_HEAD)
-_FORM = {"schema": [SCHEMA, RECORD_SCHEMA], "fields": [list(names) for names in (_HEAD, _CONFIG, _EXTRA, _RUN)]}
-
-
-class State(NamedTuple):
-    """How a job ended: "finished", "failed" with its cause, or "damaged"; the `seconds` it took."""
-
-    status: str
-    seconds: float
-    cause: str
+_FORM = VERSIONS | {"fields": [list(names) for names in (_HEAD, _CONFIG, _EXTRA, _RUN)]}
 
 
 def states(store: Store, jobs: Iterable[str]) -> dict[str, State]:
     """The states of those jobs ("kind/key") that have a record; whether their artifacts are there is not looked at."""
     with no_collections():
-        index = _Index(store)
-        index.look(jobs)
-        return {job: State(*ended[_STAMP:]) for job, ended in index.ended.items()}
+        known = remembered(store.root)
+        ended, fresh = look(store.root, jobs, known)
+        read_fresh(store, ended, fresh, known=len(known.jobs))
+        return ended.states()
 
 
-def outlines(store: Store, jobs: Iterable[str], *, verify: bool = False) -> dict[str, Record]:
+def read_fresh(store: Store, ended: Ended, fresh: Sequence[int], *, known: int) -> None:
+    """Read the records at those places of `ended`, and remember them if they are many beside so many that are `known`.
+
+    A caller that has none saves itself the import of this module."""
+    index = _Index(store)
+    index.ended = ended
+    index.read_fresh(fresh, known=known)
+
+
+def outlines(store: Store, jobs: Iterable[str], *, verify: bool = False, bare: bool = False) -> dict[str, Record]:
     """The valid records of the jobs ("kind/key"), finished and failed, their artifacts unchecked, as outlines.
 
-    An outline is equal to the record but for `config`, `extra` and `run`, which lack what no table needs. To `verify`,
-    each file's digest is compared too: a disk may have lost a bit without a word.
+    An outline is equal to the record but for `config`, `extra` and `run`, which lack what no table needs; a `bare` one
+    has the job, the status and the artifacts alone. To `verify`, each file's digest is compared too: a disk may have
+    lost a bit without a word.
     """
     with no_collections():
         index = _Index(store)
-        index.look(jobs, outlined=True, verify=verify)
-        return {job: index.outline(job) for job, ended in index.ended.items() if ended[_STAMP] != "damaged"}
+        index.look(jobs, verify=verify)
+        ended = zip(index.ended.jobs, index.ended.statuses, strict=True)
+        return {job: index.outline(job, status, bare=bare) for job, status in ended if status != "damaged"}
 
 
-def outcomes(store: Store, jobs: Iterable[str], *, verify: bool = False) -> dict[str, Record]:
+def outcomes(store: Store, jobs: Iterable[str], *, verify: bool = False, bare: bool = False) -> dict[str, Record]:
     """The `outlines` of those jobs that have ended as `Store.outcome` says: failed, or with all artifacts in full size;
     others are left out."""
-    known = outlines(store, jobs, verify=verify)
+    known = outlines(store, jobs, verify=verify, bare=bare)
     return {job: record for job, record in known.items() if record.status == "failed" or store.is_complete(record)}
 
 
@@ -112,10 +113,12 @@ class _Outlines:
             None if error is None else vars(error),
         ]
 
-    def unpack(self, job: str, status: Any) -> Record:
+    def unpack(self, job: str, status: Any, *, bare: bool = False) -> Record:
         """The outline of the job's record."""
         kind, _, key = job.partition("/")
         _, metrics, config, extra, run, depends, artifacts, digests, error = self.packed[job]
+        if bare:
+            return Record(kind=kind, key=key, status=status, artifacts=artifacts, digests=digests)
         metrics = tuple(map(self._metric, *(metrics[i::5] for i in range(5)))) if metrics else ()
         return Record(
             kind=kind,
@@ -154,38 +157,31 @@ class _Outlines:
 
 
 class _Index:
-    """What is remembered of a folder, and after `look` what is: `ended` {job: [times, size and inode of the record's
-    file, then its `State`]}."""
+    """What is remembered of a folder's records, and after `look` how those that are there have `ended`."""
 
     def __init__(self, store: Store) -> None:
-        self.ended: dict[str, list[Any]] = {}
+        self.ended = Ended()
         self._store = store
         self._path = store.root / INDEX
-        self._jobs = f"{os.fspath(store.root)}/jobs/"
         self._outlines = _Outlines([], {})
 
-    def look(self, jobs: Iterable[str], *, outlined: bool = False, verify: bool = False) -> None:
-        """See what has become of the jobs; `outlined` where `outline` will be asked for too."""
-        remembered, self._outlines = self._read(outlined=outlined)
-        stat = os.stat
-        fresh = []
-        for job in jobs:
-            try:
-                file = stat(f"{self._jobs}{job}/{RECORD}")
-            except (OSError, ValueError):  # ValueError: a key that no folder can be called by
-                continue
-            stamp = [file.st_mtime_ns, file.st_ctime_ns, file.st_size, file.st_ino]
-            ended = remembered.get(job)
-            if ended is None or ended[:_STAMP] != stamp or (verify and not self._is_same(job)):
-                ended = [*stamp, *self._inspect(job)]
-                fresh.append(job)
-            self.ended[job] = ended
-        if len(fresh) > max(_WORTH, _WORTH_SHARE * len(remembered)):
+    def look(self, jobs: Iterable[str], *, verify: bool = False) -> None:
+        """See what has become of the jobs, so that their outlines can be asked for."""
+        known, self._outlines = self._read()
+        is_same = self._is_same if verify else None
+        self.ended, fresh = look(self._store.root, dict.fromkeys(jobs), known, is_same=is_same)
+        self.read_fresh(fresh, known=len(known.jobs))
+
+    def read_fresh(self, fresh: Sequence[int], *, known: int) -> None:
+        """Read the records at those places of `ended`, and remember them where they are many."""
+        for place in fresh:
+            self.ended.set(place, self._inspect(self.ended.jobs[place]))
+        if len(fresh) > max(_WORTH, _WORTH_SHARE * known):
             self._write(fresh)
 
-    def outline(self, job: str) -> Record:
-        """The record's outline. Raises KeyError for one that is damaged or that `look` has not seen."""
-        return self._outlines.unpack(job, self.ended[job][_STAMP])
+    def outline(self, job: str, status: Any, *, bare: bool) -> Record:
+        """The outline of a record with that status that `look` has seen."""
+        return self._outlines.unpack(job, status, bare=bare)
 
     def _is_same(self, job: str) -> bool:
         """Whether the record's bytes are still those that were read when it was remembered."""
@@ -195,50 +191,63 @@ class _Index:
         except (InvalidRecord, KeyError):
             return False
 
-    def _inspect(self, job: str) -> tuple[str, float, str]:
+    def _inspect(self, job: str) -> State:
         kind, _, key = job.partition("/")
         self._outlines.packed.pop(job, None)
         try:
             content = self._store.read_bytes(kind, key)
             record = Record.from_bytes(content, kind=kind, key=key)
         except InvalidRecord as error:
-            return "damaged", 0.0, str(error)
+            return State("damaged", 0.0, str(error))
         self._outlines.packed[job] = self._outlines.pack(record, hashlib.sha256(content).hexdigest())
         seconds = record.run.get("seconds")
-        return record.status, float(seconds) if isinstance(seconds, int | float) else 0.0, str(record.error or "")
+        seconds = float(seconds) if isinstance(seconds, int | float) else 0.0
+        return State(record.status, seconds, str(record.error or ""))
 
-    def _read(self, *, outlined: bool) -> tuple[dict[str, list[Any]], _Outlines]:
-        """The states, and the outlines if asked for; nothing where there is no index of this version in good order."""
+    def _read(self) -> tuple[Ended, _Outlines]:
+        """How jobs ended, and the outlines; nothing where there is no index of this version in good order."""
         try:
-            with self._path.open("rb") as file:
-                facts = from_json(file.readline())
-                if {name: facts.get(name) for name in _FORM} != _FORM:
-                    return {}, _Outlines([], {})
-                ended = _parsed(file.readline(), facts["sha256"][0])
-                outlines = _parsed(file.readline(), facts["sha256"][1]) if outlined else [[], {}]
-            return ended, _Outlines(*outlines)
+            facts, ended, outlines = self._path.read_bytes().splitlines(keepends=True)
+            head = from_json(facts)
+            if {name: head.get(name) for name in _FORM} != _FORM:
+                return Ended(), _Outlines([], {})
+            return Ended.from_line(ended, head["sha256"][0]), _Outlines(*parsed(outlines, head["sha256"][1]))
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
-            return {}, _Outlines([], {})
+            return Ended(), _Outlines([], {})
 
-    def _write(self, fresh: list[str]) -> None:
+    def _write(self, fresh: Sequence[int]) -> None:
         """Remember the `fresh` ones too, unless they are so young that they might change without a trace, and none that
         are gone. A folder that is not ours to write to has no index."""
-        ended, outlines = self._read(outlined=True)  # again: another may have written meanwhile
-        unseen = [job for job in ended if job not in self.ended]
-        for job in (job for job in unseen if not os.path.exists(f"{self._jobs}{job}/{RECORD}")):
-            del ended[job]
-            outlines.packed.pop(job, None)
+        known, outlines = self._read()  # again: another may have written meanwhile
         with suppress(UserError), atomic_file(self._path) as temporary:
             now = temporary.stat().st_ctime_ns  # by the disk's clock
-            settled = [job for job in fresh if abs(now - self.ended[job][1]) > _SETTLED_NS]
-            settled = [job for job in settled if _is_text([self.ended[job], self._outlines.packed.get(job)])]
+            settled = {self.ended.jobs[place]: self.ended.row(place) for place in fresh if self._is_settled(place, now)}
             for job in settled:
-                ended[job] = self.ended[job]
                 outlines.packed.pop(job, None)
             outlines.adopt(self._outlines, settled)
-            lines = [to_json(ended) + b"\n", to_json([outlines.heads, outlines.packed]) + b"\n"]
+            ended = self._joined(known, settled)
+            for job in known.places().keys() - ended.places().keys():
+                outlines.packed.pop(job, None)
+            lines = [ended.to_line(), to_json([outlines.heads, outlines.packed]) + b"\n"]
             facts = to_json(_FORM | {"sha256": [hashlib.sha256(line).hexdigest() for line in lines]})
             temporary.write_bytes(b"".join([facts + b"\n", *lines]))
+
+    def _is_settled(self, place: int, now: int) -> bool:
+        """Whether the job's record can be remembered: it is not young, and its text is of an encoding that JSON has."""
+        job, stamp, state = self.ended.row(place)
+        return abs(now - stamp[1]) > _SETTLED_NS and _is_text([job, state, self._outlines.packed.get(job)])
+
+    def _joined(self, known: Ended, settled: Mapping[str, tuple[str, Stamp, State]]) -> Ended:
+        """What is known, with what is settled: in the order in which jobs were looked for, which is the next reader's
+        too; then others that are still there."""
+        joined, places, seen = Ended(), known.places(), self.ended.places()
+        for job in self.ended.jobs:
+            if job in settled or job in places:
+                joined.add(*(settled[job] if job in settled else known.row(places[job])))
+        for job in known.jobs:
+            if job not in seen and os.path.exists(f"{self._store.root}/jobs/{job}/{RECORD}"):
+                joined.add(*known.row(places[job]))
+        return joined
 
 
 def _is_text(data: Any) -> bool:
@@ -248,21 +257,3 @@ def _is_text(data: Any) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _parsed(line: bytes, digest: str) -> Any:
-    if hashlib.sha256(line).hexdigest() != digest:
-        raise ValueError("damaged")
-    return from_json(line)
-
-
-@contextmanager
-def no_collections() -> Iterator[None]:
-    """Without the search for cycles among a million new objects that have none: it takes as long as making them."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

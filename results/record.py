@@ -20,8 +20,8 @@ from pydantic_core import from_json, to_json
 from .canonical import pretty
 from .digest import UNSEALED, is_sealed, seal
 from .metric import Metric
+from .record_file import SCHEMA
 
-SCHEMA = 2
 LARGEST = 1e300  # numbers beyond it overflow in sums of squares
 # Bytes with every digit as 0, both signs of an exponent as e, and other bytes but + as blanks.
 _SHAPES = bytes(48 if chr(i) in "0123456789" else 101 if chr(i) in "eE" else 43 if i == 43 else 32 for i in range(256))

@@ -130,7 +130,8 @@ class FitReport:
     """What training took and how it went.
 
     Optimiser steps, samples seen, FLOPs (counted), the last logged losses, the whole logged `curve` (a row per log
-    line: step, lr, loss terms), and `seconds`, the one volatile fact.
+    line: step, lr, loss terms), and the volatile facts: `seconds`, and the `memory_format` of convolutions ("" where
+    there is no choice).
     """
 
     steps: int
@@ -139,6 +140,7 @@ class FitReport:
     losses: Mapping[str, float]
     curve: tuple[Mapping[str, float], ...]
     seconds: float
+    memory_format: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

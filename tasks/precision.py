@@ -13,16 +13,21 @@ from functools import wraps
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..tokenizers.interface import Latents
+from ..tokenizers.memory_format import resolved, set_format
 from .config import Precision
+from .interface import FeatureNet
 
 T = TypeVar("T")
 
 
 def set_precision(evaluated: T, precision: Precision, device: torch.device) -> T:
     """`evaluated`, a tokenizer or a feature net, which from now on computes in `precision` on `device`."""
+    layout = resolved("auto", device, bfloat16=precision != "float32")
+    if layout is not None and isinstance(evaluated, nn.Module) and not isinstance(evaluated, FeatureNet):
+        set_format(evaluated, layout)
     if precision != "float32":
         for name in ("encode", "decode", "forward"):
             if hasattr(evaluated, name):

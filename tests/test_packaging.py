@@ -37,6 +37,9 @@ NAMED = (
 # Modules whose tests are not in a file of the same name, and why: the file that does test them.
 ELSEWHERE = {
     "results/board.py": "results/test_publish.py",  # which writes it
+    "results/ended.py": "results/test_index.py",  # a part of the index
+    "results/garbage.py": "results/test_index.py",  # a switch, of which only the speed is seen
+    "results/record_file.py": "results/test_store.py",  # a name
     "results/board_page.py": "results/test_publish.py",
     "bench/datasets/shared_samples.py": "bench/datasets/test_streamed.py",  # whose samples they are
     "bench/engines/shortage.py": "bench/engines/test_local.py",  # by what the engine does then

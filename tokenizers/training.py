@@ -22,11 +22,15 @@ class TrainingConfig:
     Both of these save memory and give the same numbers to rounding: `micro_batch` is how many samples of a batch, which
     it must divide, are computed at a time, their gradients added up (None: all); with `checkpointing` what a block
     computes inside is computed again for its gradient (Chen et al. 2016, arXiv 1604.06174), a third more work. And so
-    do `devices`, which share each batch evenly, a process on each.
+    do `devices`, which share each batch evenly, a process on each. `memory_format` is the layout of what convolutions
+    of images and clips read, with the same numbers to rounding too: "auto" is on a GPU channels last for bf16 and
+    contiguous for float32, and on a CPU what each part has.
     """
 
     version: ClassVar[int] = 2  # of the training loop: rises when the same options give other numbers
-    identity_defaults: ClassVar[frozenset[str]] = frozenset({"micro_batch", "checkpointing", "devices"})
+    identity_defaults: ClassVar[frozenset[str]] = frozenset(
+        {"micro_batch", "checkpointing", "devices", "memory_format"}
+    )
 
     steps: int = 1000
     flops: float | None = None
@@ -42,6 +46,7 @@ class TrainingConfig:
     micro_batch: int | None = None
     checkpointing: bool = False
     devices: int = 1
+    memory_format: Literal["auto", "channels_last", "contiguous"] = "auto"
 
     def __post_init__(self) -> None:
         for name, low in (("steps", 0), ("batch_size", 1)):

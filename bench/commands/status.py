@@ -29,29 +29,40 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it; returns the exit code: 1 where jobs have failed."""
-    from rich.console import Console
-    from rich.live import Live
-
     from ..status import status, to_json
 
     current = status(arguments.dir)
     if arguments.json:
         print(json.dumps(to_json(current), indent=2))
-    elif not arguments.live:
-        Console().print(_shown(current), soft_wrap=True, highlight=False)
+    elif arguments.live:
+        current = _followed(current, arguments.dir, arguments.every)
     else:
-        with Live(_shown(current), auto_refresh=False) as live:
-            while current.waiting or current.running:
-                time.sleep(arguments.every)
-                current = status(arguments.dir)
-                live.update(_shown(current), refresh=True)
+        print("\n".join(_lines(current)))
     return 1 if current.failed else 0
+
+
+def _followed(current: Status, root: Path, every: float) -> Status:
+    """Show it again and again until all is done, and return the last."""
+    from rich.live import Live
+
+    from ..status import status
+
+    with Live(_shown(current), auto_refresh=False) as live:
+        while current.waiting or current.running:
+            time.sleep(every)
+            current = status(root)
+            live.update(_shown(current), refresh=True)
+    return current
 
 
 def _shown(current: Status) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
+    return Group(*map(Text, _lines(current)))
+
+
+def _lines(current: Status) -> list[str]:
     from ...results.display import printable
     from ...results.errors import one_line
     from ..forecast import clock
@@ -77,4 +88,4 @@ def _shown(current: Status) -> RenderableType:
         lines.append(f"  and {len(current.failed) - _FAILED} more that failed; all of them: --json")
     lines += [f"  left out {count} job{'s' * (count > 1)}: {why}" for why, count in current.left_out.items()]
     indents = ("  " if line.startswith("  ") else "" for line in lines)
-    return Group(*(Text(indent + printable(one_line(line))) for indent, line in zip(indents, lines, strict=True)))
+    return [indent + printable(one_line(line)) for indent, line in zip(indents, lines, strict=True)]

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ...tokenizers.interface import Trainable
 from ...tokenizers.mel import LogMel
+from ...tokenizers.memory_format import Layout, to_channels_last
 from ...tokenizers.spec import Modality, SignalSpec
 from ..interface import BatchSource, FeatureNet, Indices, Split, batches
 from ..memory_mapped import to_device
@@ -26,7 +27,6 @@ from .config import EncoderConfig, encoder_name, stem_kernel
 from .views import CONTRASTIVE, LABELLED, view, wave_view
 
 _CONV: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-_FORMAT = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class LabelledSource(BatchSource):
@@ -80,11 +80,11 @@ class _Trunk(nn.Module):
             nn.init.zeros_(layer.get_parameter("weight"))
         for layer in (self.stem, *self.down, *self.residual):
             nn.init.zeros_(layer.get_parameter("bias"))
-        self.format = _FORMAT[len(shape) + 2]
-        self.to(memory_format=self.format)  # type: ignore[call-overload]
+        self.layout = Layout(len(shape))
+        to_channels_last(self, len(shape))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.stem(x.contiguous(memory_format=self.format)))
+        x = F.relu(self.stem(self.layout(x)))
         for down, residual in zip(self.down, self.residual, strict=True):
             x = F.relu(down(x))
             x = F.relu(x + residual(x))

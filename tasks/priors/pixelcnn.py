@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...tokenizers.interface import Latents
+from ...tokenizers.memory_format import Layout
 from ...tokenizers.recompute import RecomputedBlock
 from ...tokenizers.spec import LatentSpec
 from .code_prior import CodePrior
@@ -49,6 +50,7 @@ class PixelCNNPrior(CodePrior):
         rank, width = len(self.shape), config.width
         self.embedding = CodeEmbedding(self.sizes, width)
         nn.init.normal_(self.embedding.weight, std=1 / math.sqrt(len(self.sizes)))
+        self.layout = Layout(rank)
         self.layers = nn.ModuleList(StackLayer(rank, width, config.kernel) for _ in range(config.layers))
         self.crossings = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(rank))
         self.bias = nn.Parameter(torch.randn(width) * 0.02)
@@ -59,9 +61,7 @@ class PixelCNNPrior(CodePrior):
         """Summaries `[B, N, C]` of what precedes each position, from codes `[B, H, *grid]`."""
         rank = len(self.shape)
         x = self.embedding(codes.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(len(codes), -1, *self.shape)
-        if rank > 1:
-            x = x.contiguous(memory_format=torch.channels_last if rank == 2 else torch.channels_last_3d)
-        stacks = [x] * rank
+        stacks = [self.layout(x)] * rank
         for layer in self.layers:
             stacks = layer(stacks)
         total = self.bias

@@ -15,16 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from ...tokenizers.backbones.attention import Attention
-from ...tokenizers.backbones.conv import conv, group_norm, to_channels_last
+from ...tokenizers.backbones.conv import conv, group_norm
 from ...tokenizers.backbones.patch import depth_to_space
 from ...tokenizers.backbones.stages import Stage
 from ...tokenizers.backbones.time import TimeBlock, TimeEmbedding
+from ...tokenizers.memory_format import Layout, to_channels_last
 from ...tokenizers.recompute import RecomputedBlock
 from ...tokenizers.spec import LatentSpec
 from .diffusion_config import TIME_FEATURES
 from .unet_config import UNetConfig
-
-_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 class UNet(nn.Module):
@@ -60,14 +59,13 @@ class UNet(nn.Module):
         for parameter in last.parameters():
             nn.init.zeros_(parameter)
         self.out = nn.Sequential(group_norm(levels[0].width, groups), nn.SiLU(), last)
+        self.layout = Layout(self.rank)
         to_channels_last(self, self.rank)
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
         """`[B, C, *grid]` and times `[B]` to the shape of x; `condition` `[B, E]` is added to the time's embedding."""
-        if self.rank in _CHANNELS_LAST:
-            x = x.contiguous(memory_format=_CHANNELS_LAST[self.rank])
         embedding = self.time(t, condition)
-        x = self.stem(x)
+        x = self.stem(self.layout(x))
         skips: list[Tensor] = []
         for number, blocks in enumerate(self.levels):
             if number:

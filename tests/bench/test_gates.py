@@ -28,7 +28,8 @@ from latentbench.bench.hardware import Device, Machine
 from latentbench.bench.jobs import Job
 from latentbench.bench.join import _joined
 from latentbench.bench.plan import Plan, make_plan
-from latentbench.bench.plan_file import PlanFile, job_from_json, job_to_json, read_overview, write_plan
+from latentbench.bench.plan_file import PlanFile, job_from_json, job_to_json, write_plan
+from latentbench.bench.plan_overview import read_overview
 from latentbench.bench.runner import run_suite
 from latentbench.bench.status import status
 from latentbench.bench.suite import load_suite
@@ -164,7 +165,7 @@ def test_jobs_travel_with_their_gates(suite: dict[str, Any], tmp_path: Path) -> 
         assert (again.id, again.after, again.gates) == (job.id, job.after, job.gates)
     store = Store(tmp_path)
     write_plan(plan, "leases", EngineSettings(store=store, cache=tmp_path))
-    assert {name: job.gates for name, job in read_overview(store).items()} == {
+    assert {name: job.gates for name, job in read_overview(tmp_path).items()} == {
         name: job.gates for name, job in plan.jobs.items()
     }
 

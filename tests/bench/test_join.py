@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from latentbench.bench import cli, plan_file
+from latentbench.bench import cli, plan_overview
 from latentbench.bench.engines.interface import EngineSettings, Event
 from latentbench.bench.engines.leases import LeaseEngine
 from latentbench.bench.footprints import CONTEXT, Footprint, Footprints
 from latentbench.bench.jobs import Job
 from latentbench.bench.join import join
 from latentbench.bench.plan import make_plan
-from latentbench.bench.plan_file import read_overview, read_plans, write_plan
+from latentbench.bench.plan_file import read_plans, write_plan
+from latentbench.bench.plan_overview import read_overview
 from latentbench.bench.runner import run_suite
 from latentbench.bench.suite import load_suite
 from latentbench.results.errors import UserError
@@ -108,10 +109,10 @@ def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
     [
         (lambda text: text.replace('"memory"', '"memorx"', 1), "its digest"),
         (
-            lambda text: text.replace('"schema":1', '"schema":7', 1),
-            r"schema 7 is newer than this version reads \(up to 1\)",
+            lambda text: text.replace('"schema":2', '"schema":7', 1),
+            r"schema 7 is newer than this version reads \(up to 2\)",
         ),
-        (lambda text: text.replace('"schema":1', '"schema":"1"', 1), "schema '1' is no version number"),
+        (lambda text: text.replace('"schema":2', '"schema":"2"', 1), "schema '2' is no version number"),
         (lambda text: text[:40], "not a plan"),
     ],
 )
@@ -126,26 +127,26 @@ def test_a_damaged_plan_is_one_line(tmp_path: Path, damage: object, reason: str)
 
 
 def test_older_plans_are_brought_up_one_version_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def update_to_2(data: dict[str, Any]) -> dict[str, Any]:
-        assert data["schema"] == 1
-        return {**data, "shown": [[kind, key, "two", *rest] for kind, key, _, *rest in data["shown"]]}
-
     def update_to_3(data: dict[str, Any]) -> dict[str, Any]:
         assert data["schema"] == 2
-        jobs = {"jobs": [{**job, "title": "three"} for job in data["jobs"]]} if "jobs" in data else {}
+        return {**data, "shown": {**data["shown"], "titles": ["three"] * len(data["shown"]["titles"])}}
+
+    def update_to_4(data: dict[str, Any]) -> dict[str, Any]:
+        assert data["schema"] == 3
+        jobs = {"jobs": [{**job, "title": "four"} for job in data["jobs"]]} if "jobs" in data else {}
         return {**data, **jobs, "engine": "local"}
 
     store = Store(tmp_path)
     plan = make_plan(load_suite(SUITE), {"shapes": "abc"})
     write_plan(plan, "leases", EngineSettings(store=store, cache=tmp_path))
-    assert sorted(plan_file.UPDATES) == list(range(2, plan_file.SCHEMA + 1))
-    monkeypatch.setattr(plan_file, "SCHEMA", 3)
-    monkeypatch.setattr(plan_file, "UPDATES", {2: update_to_2, 3: update_to_3})
+    assert sorted(plan_overview.UPDATES) == list(range(2, plan_overview.SCHEMA + 1))
+    monkeypatch.setattr(plan_overview, "SCHEMA", 4)
+    monkeypatch.setattr(plan_overview, "UPDATES", {3: update_to_3, 4: update_to_4})
     (read,) = read_plans(store)
-    assert (read.jobs.keys(), {job.title for job in read.jobs.values()}) == (plan.jobs.keys(), {"three"})
+    assert (read.jobs.keys(), {job.title for job in read.jobs.values()}) == (plan.jobs.keys(), {"four"})
     assert (read.engine, read.suite) == ("local", "shared")
-    overview = read_overview(store)
-    assert (overview.keys(), {job.title for job in overview.values()}) == (plan.jobs.keys(), {"two"})
+    overview = read_overview(tmp_path)
+    assert (overview.keys(), {job.title for job in overview.values()}) == (plan.jobs.keys(), {"three"})
 
 
 def test_what_cannot_be_joined_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,6 +34,7 @@ from latentbench.bench.footprint import LiveBytes, fake_mode, latents, make_fake
 from latentbench.bench.training import _Loop
 from latentbench.tasks.latents import LatentBatch
 from latentbench.tokenizers.interface import Trainable
+from latentbench.tokenizers.memory_format import set_format
 from latentbench.tokenizers.training import TrainingConfig
 
 CUDA = "cuda:0"
@@ -126,6 +127,15 @@ def _formats(x: Tensor, weight: Tensor) -> str:
     return f"{'channels last' if last[0] else 'contiguous'} by {'channels last' if last[1] else 'contiguous'} weights"
 
 
+def _as_cudnn(x: Tensor, weight: Tensor, backend: Any) -> torch.memory_format:
+    """The layout of a convolution's output, by torch's `cudnn_conv_suggest_memory_format`: without CUDA torch takes
+    that of another library."""
+    last = _FORMATS.get(x.ndim)
+    if last and any(item.is_contiguous(memory_format=last) and not item.is_contiguous() for item in (x, weight)):
+        return last
+    return torch.contiguous_format
+
+
 def _place() -> str:
     """The module and function of our code that is running: lines move too often."""
     frame = sys._getframe(1)
@@ -144,6 +154,7 @@ def fake_cuda() -> Iterator[Trace]:
         return tuple(torch.zeros_like(item) for item in ([inputs] if isinstance(inputs, Tensor) else inputs))
 
     with (
+        mock.patch("torch._C._conv_determine_backend_memory_format", _as_cudnn),
         mock.patch("torch.cuda.amp.common.amp_definitely_not_available", return_value=False),
         mock.patch("torch.cuda.is_bf16_supported", return_value=True),
         mock.patch("torch.autograd.grad", grad),
@@ -159,6 +170,7 @@ def traced(make: Callable[[], Trainable], batch: Callable[[str], Any], config: T
     step = int(max(model.schedule_milestones()) * STEPS) + 1
     with fake_cuda() as cuda:
         make_fake(model, CUDA)
+        set_format(model, "channels_last")  # as the training loop does for bfloat16
         item = batch(CUDA)
 
         def losses() -> None:
@@ -218,6 +230,7 @@ def evaluated(make: Callable[[], Any], work: Callable[[Any], Callable[[], Any]])
     model = unallocated(make).eval()
     with fake_cuda() as trace, torch.no_grad():  # inference mode would show operators before they are taken apart
         make_fake(model, CUDA)
+        set_format(model, "contiguous")  # as `set_precision` does for float32
         call = work(model)
         try:
             call()

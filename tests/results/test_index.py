@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from latentbench.results import index
-from latentbench.results.index import INDEX, outcomes, outlines, states
+from latentbench.results.ended import INDEX, SCHEMA, VERSIONS, remembered
+from latentbench.results.index import outcomes, outlines, states
 from latentbench.results.leaderboard import leaderboard
 from latentbench.results.metric import Metric
 from latentbench.results.record import Failure, Record
@@ -92,6 +93,22 @@ def test_an_outline_is_the_record_without_what_no_table_needs(store: Store, pars
         shown = {name: value for name, value in whole.extra.items() if name != "curve"}
         assert repr(sorted(remembered[job].extra.items())) == repr(sorted(shown.items()))
         assert remembered[job].run == {"seconds": 2.0, "peak_memory_bytes": 7}
+
+
+def test_a_bare_outline_is_the_job_its_status_and_artifacts(store: Store, parsed: list[str]) -> None:
+    failed(store, KEYS[2])
+    artifact_gone(store, KEYS[3])
+    (store.job_folder("prior", KEYS[4]) / RECORD).unlink()
+    parsed.clear()
+    for verify in (False, True):
+        ended = outcomes(store, JOBS, verify=verify, bare=True)
+        assert list(ended) == [job for job in JOBS if job not in (JOBS[3], JOBS[4])]
+        assert ended[JOBS[2]] == Record(kind="prior", key=KEYS[2], status="failed", digests=record("").digests)
+        whole = record(KEYS[0])
+        bare = Record(kind="prior", key=KEYS[0], status="finished", artifacts=whole.artifacts, digests=whole.digests)
+        assert ended[JOBS[0]] == bare
+        assert store.damage(ended[JOBS[0]]) == store.damage(whole)
+    assert set(parsed) <= {KEYS[2]}
 
 
 def failed(store: Store, key: str) -> None:
@@ -195,7 +212,7 @@ def test_what_is_young_or_gone_is_not_remembered(
         assert states(store, ["prior/new"])["prior/new"].status == "finished"
         assert parsed == ["new"] * times
     ended = json.loads((store.root / INDEX).read_bytes().splitlines()[1])
-    assert ended.keys() == {*JOBS[1:]}
+    assert {*ended[0]} == {*JOBS[1:]}
 
 
 @pytest.mark.parametrize("line", [0, 1, 2])
@@ -212,10 +229,14 @@ def test_a_damaged_index_is_none(store: Store, parsed: list[str], line: int) -> 
         assert path.read_bytes().splitlines()[1:] == [part.rstrip(b"\n") for part in lines[1:]]
 
 
-def test_an_index_of_another_version_is_none(store: Store, parsed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    before = outcomes(store, JOBS)
-    monkeypatch.setitem(index._FORM, "schema", [index.SCHEMA, 99])
-    assert outcomes(store, JOBS) == before
+@pytest.mark.parametrize("read", [outcomes, states])
+def test_an_index_of_another_version_is_none(
+    store: Store, parsed: list[str], monkeypatch: pytest.MonkeyPatch, read: Callable[[Store, list[str]], Any]
+) -> None:
+    before = read(store, JOBS)
+    for form in (index._FORM, VERSIONS):
+        monkeypatch.setitem(form, "schema", [SCHEMA, 99])
+    assert read(store, JOBS) == before
     assert len(parsed) == len(JOBS)
 
 
@@ -248,6 +269,23 @@ def test_a_folder_that_is_not_ours_has_no_index(store: Store) -> None:
     store.root.chmod(0o500)
     assert len(outcomes(store, JOBS)) == len(JOBS)
     assert not (store.root / INDEX).exists()
+
+
+def test_jobs_are_remembered_in_the_order_in_which_they_are_looked_for(store: Store, parsed: list[str]) -> None:
+    new = [f"prior/new{number}" for number in range(3)]
+    for job in new:
+        store.save(record(job[6:], artifacts={}))
+    order = [new[0], *JOBS[4:], new[2], *JOBS[:4]]
+    assert list(states(store, order)) == order
+    assert remembered(store.root).jobs == order
+    states(store, new)
+    assert remembered(store.root).jobs == [*new, *(job for job in order if job not in new)]
+    parsed.clear()
+    for jobs in (order, [*JOBS[5:], *new], [JOBS[2]], []):  # all that is remembered, or some of it
+        ended = states(store, jobs)
+        assert list(ended) == jobs
+        assert {state[:2] for state in ended.values()} <= {("finished", 2.0)}
+    assert parsed == []
 
 
 def test_folders_without_records(tmp_path: Path) -> None:

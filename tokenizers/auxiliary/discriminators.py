@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
 
 from .. import ranks
+from ..memory_format import Layout, to_channels_last
 
 _CONV: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 _POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 # Widths grow from layer to layer up to this many times the first.
 _WIDEST = 8
@@ -63,7 +63,8 @@ class PatchDiscriminator(Discriminator):
         self.layers = nn.ModuleList(
             _PatchConv(widths[i], widths[i + 1], self.kernel, strides) for i, strides in enumerate(self.strides)
         )
-        _to_channels_last(self, rank)
+        self.layout = Layout(rank)
+        to_channels_last(self, rank)
 
     @property
     def receptive_field(self) -> tuple[int, ...]:
@@ -75,7 +76,7 @@ class PatchDiscriminator(Discriminator):
 
     def forward(self, signal: Tensor) -> Judgement:
         """`[B, C, *signal]` to one map of logits `[B, 1, *patches]`."""
-        x, features = _contiguous(signal), []
+        x, features = self.layout(signal), []
         for layer in self.layers[:-1]:
             x = F.leaky_relu(layer(x), SLOPE)
             features.append(x)
@@ -134,11 +135,12 @@ class StyleDiscriminator(Discriminator):
         self.last = _CONV[rank](inner + 1, inner, 3, padding=1)
         self.dense = nn.Linear(inner * math.prod(sizes), inner)
         self.judge = nn.Linear(inner, 1)
-        _to_channels_last(self, rank)
+        self.layout = Layout(rank)
+        to_channels_last(self, rank)
 
     def forward(self, signal: Tensor) -> Judgement:
         """`[B, C, *signal]` to logits `[B, 1]`."""
-        x, features = F.leaky_relu(self.enter(_contiguous(signal)), SLOPE), []
+        x, features = F.leaky_relu(self.enter(self.layout(signal)), SLOPE), []
         for block in self.blocks:
             x = block(x)
             features.append(x)
@@ -184,7 +186,7 @@ class STFTDiscriminator(Discriminator):
         for window in self.windows:
             hann = torch.hann_window(window)
             self.register_buffer(f"hann{window}", hann / hann.square().sum().sqrt(), persistent=False)
-        _to_channels_last(self, 2)
+        to_channels_last(self, 2)
 
     def forward(self, signal: Tensor) -> Judgement:
         """`[B, C, N]` to a map of logits `[B, 1, T, F / 2^layers]` per window."""
@@ -213,6 +215,8 @@ class STFTDiscriminator(Discriminator):
 class _SpectrumNet(nn.Module):
     """`[B, C, T, F]` to the outputs of its layers, the last of them the logits."""
 
+    own_layout = True  # channels last, always: its weights are computed from others
+
     def __init__(self, channels: int, width: int, layers: int) -> None:
         super().__init__()
         convs = [nn.Conv2d(channels, width, (3, 9), padding=(1, 4))]
@@ -224,7 +228,7 @@ class _SpectrumNet(nn.Module):
         self.layers = nn.ModuleList(weight_norm(conv) for conv in convs)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        x, outputs = _contiguous(x), []
+        x, outputs = x.contiguous(memory_format=torch.channels_last), []
         for layer in self.layers[:-1]:
             x = F.leaky_relu(layer(x), SLOPE)
             outputs.append(x)
@@ -235,14 +239,3 @@ def _fit(window: int, length: int) -> int:
     while window > length:
         window //= 2
     return window
-
-
-def _contiguous(x: Tensor) -> Tensor:
-    rank = x.ndim - 2
-    return x.contiguous(memory_format=_CHANNELS_LAST[rank]) if rank in _CHANNELS_LAST else x
-
-
-def _to_channels_last(module: nn.Module, rank: int) -> None:
-    """Weights of that rank's convolutions in the layout that `_contiguous` gives their inputs."""
-    if rank in _CHANNELS_LAST:
-        module.to(memory_format=_CHANNELS_LAST[rank])  # type: ignore[call-overload]

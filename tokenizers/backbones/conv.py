@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..memory_format import GroupNorm, Layout, to_channels_last
 from ..recompute import RecomputedBlock
 from ..spec import SignalSpec
 from .causal import CausalConv, CausalDepthToSpace, FrameNorm
@@ -21,7 +21,6 @@ from .layers import zero_last_layer
 from .patch import DepthToSpace
 
 _CONV: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 def conv(
@@ -66,14 +65,9 @@ def pointwise(inputs: int, outputs: int, rank: int) -> nn.Module:
     return to_channels_last(conv(inputs, outputs, (1,) * rank), rank)
 
 
-def to_channels_last(module: nn.Module, rank: int) -> nn.Module:
-    """`module` with channels last in memory where convolutions of that rank have such a format."""
-    return module.to(memory_format=_CHANNELS_LAST[rank]) if rank in _CHANNELS_LAST else module  # type: ignore[call-overload]
-
-
 def group_norm(width: int, groups: int, *, by_frame: bool = False) -> nn.GroupNorm:
     """Group norm with the largest number of groups, up to `groups`, that divides `width` evenly."""
-    return (FrameNorm if by_frame else nn.GroupNorm)(math.gcd(width, groups), width, eps=1e-6)
+    return (FrameNorm if by_frame else GroupNorm)(math.gcd(width, groups), width, eps=1e-6)
 
 
 class ResidualBlock(RecomputedBlock):
@@ -108,13 +102,12 @@ class ConvEncoder(nn.Module):
             layers.extend(ResidualBlock(width, self.rank, config) for _ in range(config.blocks))
         layers += [group_norm(width, config.groups, by_frame=config.by_frame), nn.SiLU()]
         self.layers = nn.Sequential(*layers)
+        self.layout = Layout(self.rank)
         to_channels_last(self, self.rank)
 
     def forward(self, signal: Tensor) -> Tensor:
         """`[B, C, *signal]` to `[B, features, *grid]`."""
-        if self.rank in _CHANNELS_LAST:
-            signal = signal.contiguous(memory_format=_CHANNELS_LAST[self.rank])
-        return self.layers(signal)
+        return self.layers(self.layout(signal))
 
 
 class ConvDecoder(nn.Module):

@@ -14,13 +14,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ..backbones.conv import conv, group_norm, to_channels_last
+from ..backbones.conv import conv, group_norm
 from ..backbones.patch import DepthToSpace, depth_to_space, space_to_depth
 from ..backbones.stages import Stage
 from ..backbones.time import TimeBlock, TimeEmbedding, time_features
+from ..memory_format import Layout, to_channels_last
 from .diffusion_config import TIME_FEATURES, FlowDecoderConfig
-
-_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 
 
 class DecoderUNet(nn.Module):
@@ -58,18 +57,17 @@ class DecoderUNet(nn.Module):
         for parameter in last.parameters():
             nn.init.zeros_(parameter)
         self.out = nn.Sequential(group_norm(first, config.groups), nn.SiLU(), last)
+        self.layout = Layout(rank)
         to_channels_last(self, rank)
 
     def forward(self, x: Tensor, condition: Tensor, t: Tensor, step_size: Tensor | None = None) -> Tensor:
         """`x` and `condition` `[B, C, *signal]`, times `t` and step sizes `[B]` to the shape of x."""
         h = space_to_depth(torch.cat([x, condition], dim=1), self.patch)
-        if self.rank in _CHANNELS_LAST:
-            h = h.contiguous(memory_format=_CHANNELS_LAST[self.rank])
         added = None
         if self.step_size is not None and step_size is not None:
             added = self.step_size(time_features(step_size, TIME_FEATURES))
         embedding = self.time(t, added)
-        h = self.stem(h)
+        h = self.stem(self.layout(h))
         skips: list[Tensor] = []
         for number, blocks in enumerate(self.down_blocks):
             if number:

@@ -31,6 +31,8 @@ class LPIPS(nn.Module):
     pixels, which AlexNet's pools can't take, are first scaled up bilinearly until it is 32.
     """
 
+    own_layout = True  # channels last, always
+
     protocol: str
     shift: Tensor
     scale: Tensor

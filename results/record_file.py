@@ -1,0 +1,6 @@
+"""What a record's file is called, and the version of its schema: apart from what reads one, which is slow to import."""
+
+from __future__ import annotations
+
+RECORD = "record.json"
+SCHEMA = 2
