@@ -119,11 +119,13 @@ def look(
     ]
     for i in fresh:
         places[i] = None
-    statuses, seconds, causes = (
-        [unread if place is None else column[place] for place in places]
-        for column, unread in zip((known.statuses, known.seconds, known.causes), UNREAD, strict=True)
-    )
-    return Ended(jobs=present, stamps=stamps, statuses=statuses, seconds=seconds, causes=causes), fresh
+    return Ended(
+        jobs=present,
+        stamps=stamps,
+        statuses=[UNREAD.status if place is None else known.statuses[place] for place in places],
+        seconds=[UNREAD.seconds if place is None else known.seconds[place] for place in places],
+        causes=[UNREAD.cause if place is None else known.causes[place] for place in places],
+    ), fresh
 
 
 def _stamps(root: Path, jobs: Iterable[str]) -> tuple[list[str], list[Stamp]]:

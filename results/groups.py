@@ -72,7 +72,7 @@ class Group:
             numbers = self._values[name] = {}
             for row in self.rows:
                 metric = row.metrics.get(name) if name not in row.columns else None
-                value = row.get(name) if metric is None else metric.value
+                value: Any = row.get(name) if metric is None else metric.value
                 number = type(value) is float or (value is not None and is_number(value))
                 if number and (name not in _TOTALS or row["status"] == "finished"):
                     numbers[row.columns["seed"]] = float(value)
