@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 done, but some cells failed; 2 a mistake that the user can
 from __future__ import annotations
 
 import argparse
+import gc
 import signal
 import sys
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parser(next((word for word in words if not word.startswith("-")), "")).parse_args(words)
         code = int(arguments.action(arguments))
         sys.stdout.flush()  # a closed pipe raises here rather than at exit
+        if argv is None:
+            gc.freeze()  # the process ends: no search for cycles among what it read
         return code
     except UserError as error:
         complain(f"latentbench: {one_line(str(error))}")
