@@ -31,6 +31,8 @@ def example(page: str) -> str:
 
 
 Suite = Callable[..., Path]
+# The shortest run whose workers build one of the parts; with a prior of them: that of a file.
+BRIEF: dict[str, Any] = {"tasks": ["reconstruction"], "features": []}
 
 
 @pytest.fixture
@@ -93,17 +95,17 @@ def test_a_dotted_module_is_known_to_workers(latentbench: Any, tmp_path: Path, p
     script = tmp_path / "script.py"
     script.write_text(
         f"import sys\nsys.path.insert(0, {str(package.parent)!r})\nfrom latentbench.bench import run\n"
-        f"print(len(run({str(suite())!r}, out='out', imports=['my_package.everything'])))\n"
+        f"print(len(run({str(suite(**BRIEF))!r}, out='out', imports=['my_package.everything'])))\n"
     )
     done = latentbench.python(script, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
-    (facts,) = runs(tmp_path / "out", "prior")
+    (facts,) = runs(tmp_path / "out", "tokenizer")
     assert list(facts["imports"]) == ["my_package.everything"]
 
 
 @pytest.mark.slow
 def test_a_script_may_import_itself_for_workers(latentbench: Any, tmp_path: Path, parts: Path, suite: Suite) -> None:
-    path = suite()
+    path = suite(**BRIEF)
     call = "from latentbench.bench import run\n    print(len(run({!r}, out='out', imports={})))\n"
     parts.write_text(parts.read_text() + "\nif __name__ == '__main__':\n    " + call.format(str(path), "[__file__]"))
     done = latentbench.python(parts, cwd=tmp_path)

@@ -31,6 +31,7 @@ SUITE = {
     "data": {"name": "shapes", "modality": "image", "size": 16, "samples": 64, "val": 32},
     "tokenizers": [{"recipe": "vq-vae", "downsample": 4, "codebook_size": 16, "width": 8}],
     "features": ["scattering"],
+    "tasks": ["reconstruction", "generation"],
     "training": {"steps": 4, "batch_size": 8},
     "generation": {"samples": 16},
     "prior": {
@@ -62,7 +63,7 @@ def records(out: Path) -> dict[str, dict[str, object]]:
 @pytest.mark.slow
 def test_records_are_those_of_a_run_alone(tmp_path: Path) -> None:
     lines = ["name = 'shared'", f"data = {toml(SUITE['data'])}", f"tokenizers = {toml(SUITE['tokenizers'])}"]
-    lines += [f"{name} = {toml(SUITE[name])}" for name in ("features", "training", "generation", "prior")]
+    lines += [f"{name} = {toml(SUITE[name])}" for name in ("features", "tasks", "training", "generation", "prior")]
     suite = tmp_path / "shared.toml"
     suite.write_text("\n".join(lines))
     alone, shared = tmp_path / "alone", tmp_path / "shared"
