@@ -170,6 +170,7 @@ def test_processes_that_share_a_job_are_killed_and_interrupted(
 ) -> None:
     mini["tokenizers"], mini["tasks"] = [{"recipe": "vq-vae-ema", "downsample": 4, "width": 8}], ["reconstruction"]
     mini["training"] |= {"steps": 100, "devices": 2}
+    mini["features"] = []  # the one job in question, and what measures it
     suite = write_suite(mini)
     if (os.cpu_count() or 1) < 2:
         pytest.skip("two processes share a job here, and there is one core")
