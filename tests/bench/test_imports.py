@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from latentbench.bench import cli
 from latentbench.bench.engines import local
 from latentbench.bench.imports import load_imports, refuse_unrepeatable, repeat_imports
 from latentbench.bench.runner import run_suite
@@ -70,18 +71,27 @@ def parts(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_file_of_parts_is_known_to_workers(latentbench: Any, tmp_path: Path, parts: Path, suite: Suite) -> None:
+def test_a_file_of_parts_is_known_to_workers(
+    latentbench: Any,
+    tmp_path: Path,
+    parts: Path,
+    suite: Suite,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     path = suite()
     done = latentbench("run", path, "--out", "out", "--import", "my_parts.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (facts,) = runs(tmp_path / "out", "prior")
     assert re.fullmatch("[0-9a-f]{12}", facts["imports"][str(parts)])
-    planned = latentbench("plan", path, "--import", "my_parts.py", cwd=tmp_path)
-    assert "independent" in planned.stdout
-    assert "\n  sign" in latentbench("list", "bottlenecks", "--import", parts).stdout
-    without = latentbench("run", path, "--out", "out", "--set", "prior.name=auto", cwd=tmp_path)
-    assert without.returncode == 2
-    assert without.stderr.startswith(f"latentbench: {path}: tokenizers[0].bottleneck.kind: unknown bottleneck 'sign'; ")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["run", str(path), "--out", "out", "--set", "prior.name=auto"]) == 2
+    error = f"latentbench: {path}: tokenizers[0].bottleneck.kind: unknown bottleneck 'sign'; "
+    assert capsys.readouterr().err.startswith(error)
+    assert cli.main(["plan", str(path), "--import", "my_parts.py"]) == 0
+    assert "independent" in capsys.readouterr().out
+    assert cli.main(["list", "bottlenecks", "--import", str(parts)]) == 0
+    assert "\n  sign" in capsys.readouterr().out
 
 
 @pytest.mark.slow
