@@ -80,6 +80,7 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # three minutes of CPU, in whichever test comes first
 @pytest.mark.parametrize("group", GROUPS)
 def test_all_traces(group: str, traces: dict[str, dict[str, Any]]) -> None:
     now = traces[group]
