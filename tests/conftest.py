@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ import torch
 
 from latentbench.bench.datasets import sources
 from latentbench.bench.engines import engines
+from latentbench.bench.engines.inline import InlineEngine
+from latentbench.bench.jobs import Job
 from latentbench.bench.kinds import KINDS
+from latentbench.bench.worker_protocol import WorkerRequest
 from latentbench.tasks.closed_forms import closed_forms
 from latentbench.tasks.metrics import measures, metrics, scores
 from latentbench.tasks.nets import nets
@@ -100,3 +104,16 @@ def _seeded() -> None:
     torch.manual_seed(0)
     # Tiny tensors: on busy cores a second thread costs far more than it brings.
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _jobs_in_one_thread() -> Iterator[None]:
+    """The same for the jobs of runs in this process, which take all cores: five times as long on busy ones."""
+    request = InlineEngine._request
+
+    def in_one_thread(engine: InlineEngine, job: Job) -> WorkerRequest:
+        return replace(request(engine, job), threads=1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(InlineEngine, "_request", in_one_thread)
+        yield

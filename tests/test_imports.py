@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from importlib.util import resolve_name
 from pathlib import Path
 
@@ -58,10 +59,16 @@ def sources() -> list[tuple[str, Path]]:
 SOURCES = dict(sources())
 
 
+@cache
+def statements(path: Path) -> list[ast.Import | ast.ImportFrom]:
+    """Every import statement of a file, in functions too."""
+    return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
 def imports(module: str, path: Path) -> Iterator[tuple[str, int]]:
     """Names of ours that a module imports, behind `latentbench.`, with the line."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in statements(path):
         if not isinstance(node, ast.ImportFrom) or not node.level:
             continue
         base = resolve_name("." * node.level + (node.module or ""), f"latentbench.{package}")
@@ -93,7 +100,7 @@ def test_our_own_modules_are_imported_relatively() -> None:
     """A bare `tokenizers` is Hugging Face's package: ours is never found by that name."""
     wrong = []
     for path in SOURCES.values():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in statements(path):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
             wrong += [

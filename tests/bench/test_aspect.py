@@ -11,6 +11,12 @@ from latentbench.bench.runner import run_suite
 from latentbench.results.rows import rows
 
 BUDGET = {"steps": 2, "batch_size": 8}
+SMALL: dict[str, Any] = {
+    "maskgit": {"width": 16, "layers": 1, "attention_heads": 2},
+    "mar": {"width": 16, "layers": 1, "attention_heads": 2, "head_layers": 1, "head_steps": 2, "iterations": 3},
+    "pixelcnn": {"width": 8, "layers": 1},
+    "unet": {"width": 8, "attention_heads": 2, "steps": 2},
+}
 EVERYTHING: dict[str, Any] = {
     "tasks": ["reconstruction", "generation", "modelability", "closed_form", "probes"],
     "probes": {"names": ["corrupted_input", "equivariance", "high_frequency", "larger_signals", "permutation"]},
@@ -23,7 +29,7 @@ def run(mini: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
 
     def run(data: dict[str, Any], tokenizers: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
-        prior = {**mini["prior"], "training": BUDGET}
+        prior = {**mini["prior"], **SMALL, "training": BUDGET}
         suite = {**mini, "data": {"samples": 32, "val": 32, **data}, "training": BUDGET, "prior": prior, **more}
         outcome = run_suite({**suite, "tokenizers": tokenizers}, out=tmp_path / "out", engine="inline", devices="cpu")
         table = {row["label"]: row for row in rows([outcome.root])}
@@ -62,11 +68,11 @@ def test_clips_of_17_frames_have_5_latent_frames(run: Any) -> None:
 def test_every_task_and_prior_takes_what_is_no_square(run: Any) -> None:
     small = {"downsample": 8, "width": 8}
     recipes = [
-        {"recipe": "titok", "prior": "maskgit", "label": "tokens"},
+        {"recipe": "titok", "width": 16, "codebook_size": 16, "prior": "maskgit", "label": "tokens"},
         {"recipe": "kl-vae", "channels": 2, **small, "prior": "unet", "label": "unet"},
         {"recipe": "kl-vae", "channels": 2, **small, "prior": "mar", "label": "mar"},
         {"recipe": "vq-vae", "codebook_size": 16, **small, "prior": "pixelcnn", "label": "pixelcnn"},
-        {"recipe": "adaptive-resolution", "label": "adaptive"},
+        {"recipe": "adaptive-resolution", "width": 8, "codebook_size": 16, "label": "adaptive"},
     ]
     table = run({"modality": "image", "size": [24, 40]}, recipes, **EVERYTHING)
     assert all(row["psnr"] > 0 for row in table.values())

@@ -116,6 +116,7 @@ def test_an_error_is_one_inert_line(
         assert len(line) <= len("latentbench: ") + 300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("redirect", [">&-", "2>&-", ">/dev/full", "2>/dev/full", ">&- 2>&-"])
 def test_outputs_that_are_closed_or_full(redirect: str) -> None:
     command = f"{sys.executable} -P -m latentbench.bench.cli list recipes {redirect}"
@@ -125,6 +126,7 @@ def test_outputs_that_are_closed_or_full(redirect: str) -> None:
     assert len(done.stderr.splitlines()) == (redirect == ">/dev/full")
 
 
+@pytest.mark.slow
 def test_an_ascii_terminal_gets_escapes(mini: dict[str, Any], write_suite: Callable[[Any], Path]) -> None:
     mini["data"]["name"] = "\u00e9t\u00e9"
     command = [sys.executable, "-P", "-m", "latentbench.bench.cli", "plan", write_suite(mini)]

@@ -283,13 +283,12 @@ def test_a_run_goes_on_without_anywhere_to_say_so(
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(undisturbed, out)
-    records = list(out.glob("jobs/modelability/*/record.json"))
-    for record in records:
-        record.unlink()
+    record = next(out.glob("jobs/modelability/*/record.json"))
+    record.unlink()
     command = f"{sys.executable} -P -m latentbench.bench.cli run {mini_file} --out {out} {redirect}"
     done = subprocess.run(["sh", "-c", command], check=False, env=latentbench.environment)
     assert done.returncode == 0
-    assert all(record.is_file() for record in records)
+    assert record.is_file()
 
 
 def test_an_interrupt_before_anything_is_imported_is_one_line(in_subprocess: Callable[[str], str]) -> None:
@@ -305,11 +304,10 @@ def test_an_interrupt_before_anything_is_imported_is_one_line(in_subprocess: Cal
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["[/x]", "[/red]"])
-def test_names_that_look_like_markup_on_a_terminal(latentbench: Latentbench, tmp_path: Path, name: str) -> None:
+def test_names_that_look_like_markup_on_a_terminal(latentbench: Latentbench, tmp_path: Path) -> None:
     (tmp_path / "odd.toml").write_text(
-        f'name = "odd"\ntasks = ["reconstruction"]\ndata = {{name = "{name}", size = 16, samples = 64, val = 16}}\n'
-        f'tokenizers = [{{recipe = "pca", label = "{name}", channels = 4}}]\nencoder = {{training = {{steps = 2}}}}\n'
+        'name = "odd"\ntasks = ["reconstruction"]\ndata = {name = "[/x]", size = 16, samples = 64, val = 16}\n'
+        'tokenizers = [{recipe = "pca", label = "[/red]", channels = 4}]\nfeatures = []\n'
     )
     ours, theirs = pty.openpty()
     process = latentbench.start("run", tmp_path / "odd.toml", "--out", tmp_path / "out", stderr=theirs)
@@ -320,9 +318,11 @@ def test_names_that_look_like_markup_on_a_terminal(latentbench: Latentbench, tmp
             shown += block
     os.close(ours)
     assert process.wait(timeout=60) == 0, shown.decode()
-    assert f"finished data {name}".encode() in shown
+    assert b"finished data [/x]" in shown
+    assert b"[/red]" in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_output_that_can_t_encode_degrades(
     latentbench: Latentbench, mini_file: Path, monkeypatch: pytest.MonkeyPatch, encoding: str

@@ -91,7 +91,7 @@ def test_files_are_counted_by_what_became_of_them(sounds: Path, planned: Callabl
 def test_a_run_says_the_same_before_it_trains_and_the_leaderboard_after(sounds: Path, tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=200)
     table = suite(sounds, modality="waveform", sample_rate=8000, seconds=0.256, per_file=2, val=2)
-    run_suite(table, out=tmp_path / "out", console=console)
+    run_suite(table, out=tmp_path / "out", console=console, engine="inline")
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert lines[0].startswith("sounds-waveform-8000: 15 files: 8 used, 6 skipped (5 too short")
     said = leaderboard([tmp_path / "out"])
@@ -129,6 +129,7 @@ def test_a_plan_refuses_sounds_that_are_all_too_short(sounds: Path, planned: Cal
     assert "(the first: " in err
 
 
+@pytest.mark.slow
 def test_a_validation_set_too_small_to_be_measured_is_refused(tmp_path: Path, planned: Callable[..., Any]) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()

@@ -35,7 +35,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
     folder = tmp_path_factory.mktemp("runs") / "equals"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LATENTBENCH_CACHE", str(folder.parent / "cache"))
-        assert run_suite(SUITE, out=folder, jobs_per_device=1).failed == 0
+        assert run_suite(SUITE, out=folder, engine="inline").failed == 0
     return rows([folder])
 
 
@@ -93,7 +93,7 @@ def test_jpeg_at_50_and_51_is_a_tie_in_distance(tmp_path: Path, monkeypatch: pyt
         "tasks": ["reconstruction"],
         "reconstruction": {"rate": False},
     }
-    assert run_suite(suite, out=tmp_path / "run", jobs_per_device=1).failed == 0
+    assert run_suite(suite, out=tmp_path / "run", engine="inline").failed == 0
     groups = aggregate(rows([tmp_path / "run"]))
     assert rank(groups, "rfd_encoder_supervised").ranks == (1, 1)
     estimate = groups[0].estimate("psnr")

@@ -306,6 +306,10 @@ def test_the_command_line_imports_no_torch_and_ends_what_it_starts(
         "data.val=8",
         "prior.training.steps=1",
         "generation.samples=8",
+        'features=["scattering"]',
+        'tasks=["reconstruction", "generation"]',
+        "prior.flow.layers=1",
+        "prior.flow.steps=1",
     ]
     arguments = [part for change in sets for part in ("--set", change)]
     done = latentbench("eval", "python:models.py:Mine", "--size", "16", *arguments, "--out", "out", cwd=tmp_path)

@@ -142,6 +142,7 @@ def test_what_is_kept_for_the_backward_pass_is_what_a_layer_keeps() -> None:
     assert footprint.flops == 2 * 8 * (10 * 20 * 2 + 20 * 5 * 3)
 
 
+@pytest.mark.slow
 def test_flops_are_those_of_the_step_that_is_done() -> None:
     config = resolve("kl-vae", image(16), {"width": 8})
     tokenizer = build(config)

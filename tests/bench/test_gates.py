@@ -229,6 +229,7 @@ def engine(of: type[LocalEngine], out: Path) -> LocalEngine:
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_server")
 def test_more_are_let_through_later_and_nothing_is_done_again(tmp_path: Path) -> None:
     jobs, store = sweep(1), Store(tmp_path / "out")

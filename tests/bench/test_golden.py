@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from latentbench.bench.runner import run_suite
 
 PATH = Path(__file__).parent / "golden.json"
 
@@ -120,10 +122,10 @@ def differences(golden: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 @pytest.mark.slow
 def test_a_number_moves_with_a_version_or_not_at_all(
-    latentbench: Callable[..., Any], write_suite: Callable[[Mapping[str, Any]], Path], tmp_path: Path
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = latentbench("run", write_suite(SUITE), "--out", tmp_path / "out", "--devices", "cpu")
-    assert done.returncode == 0, done.stderr
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(cache))
+    assert run_suite(SUITE, out=tmp_path / "out", engine="inline", devices="cpu").failed == 0
     now = measured(tmp_path / "out")
     assert len({job.split()[1] for job in now}) == len(SUITE["tokenizers"])
     if os.environ.get("LATENTBENCH_UPDATE_GOLDEN"):

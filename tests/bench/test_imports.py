@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from latentbench.bench import cli
 from latentbench.bench.engines import local
 from latentbench.bench.imports import load_imports, refuse_unrepeatable, repeat_imports
 from latentbench.bench.runner import run_suite
@@ -31,6 +32,8 @@ def example(page: str) -> str:
 
 
 Suite = Callable[..., Path]
+# The shortest run whose workers build one of the parts; with a prior of them: that of a file.
+BRIEF: dict[str, Any] = {"tasks": ["reconstruction"], "features": []}
 
 
 @pytest.fixture
@@ -68,18 +71,27 @@ def parts(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_file_of_parts_is_known_to_workers(latentbench: Any, tmp_path: Path, parts: Path, suite: Suite) -> None:
+def test_a_file_of_parts_is_known_to_workers(
+    latentbench: Any,
+    tmp_path: Path,
+    parts: Path,
+    suite: Suite,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     path = suite()
     done = latentbench("run", path, "--out", "out", "--import", "my_parts.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (facts,) = runs(tmp_path / "out", "prior")
     assert re.fullmatch("[0-9a-f]{12}", facts["imports"][str(parts)])
-    planned = latentbench("plan", path, "--import", "my_parts.py", cwd=tmp_path)
-    assert "independent" in planned.stdout
-    assert "\n  sign" in latentbench("list", "bottlenecks", "--import", parts).stdout
-    without = latentbench("run", path, "--out", "out", "--set", "prior.name=auto", cwd=tmp_path)
-    assert without.returncode == 2
-    assert without.stderr.startswith(f"latentbench: {path}: tokenizers[0].bottleneck.kind: unknown bottleneck 'sign'; ")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["run", str(path), "--out", "out", "--set", "prior.name=auto"]) == 2
+    error = f"latentbench: {path}: tokenizers[0].bottleneck.kind: unknown bottleneck 'sign'; "
+    assert capsys.readouterr().err.startswith(error)
+    assert cli.main(["plan", str(path), "--import", "my_parts.py"]) == 0
+    assert "independent" in capsys.readouterr().out
+    assert cli.main(["list", "bottlenecks", "--import", str(parts)]) == 0
+    assert "\n  sign" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -93,17 +105,17 @@ def test_a_dotted_module_is_known_to_workers(latentbench: Any, tmp_path: Path, p
     script = tmp_path / "script.py"
     script.write_text(
         f"import sys\nsys.path.insert(0, {str(package.parent)!r})\nfrom latentbench.bench import run\n"
-        f"print(len(run({str(suite())!r}, out='out', imports=['my_package.everything'])))\n"
+        f"print(len(run({str(suite(**BRIEF))!r}, out='out', imports=['my_package.everything'])))\n"
     )
     done = latentbench.python(script, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
-    (facts,) = runs(tmp_path / "out", "prior")
+    (facts,) = runs(tmp_path / "out", "tokenizer")
     assert list(facts["imports"]) == ["my_package.everything"]
 
 
 @pytest.mark.slow
 def test_a_script_may_import_itself_for_workers(latentbench: Any, tmp_path: Path, parts: Path, suite: Suite) -> None:
-    path = suite()
+    path = suite(**BRIEF)
     call = "from latentbench.bench import run\n    print(len(run({!r}, out='out', imports={})))\n"
     parts.write_text(parts.read_text() + "\nif __name__ == '__main__':\n    " + call.format(str(path), "[__file__]"))
     done = latentbench.python(parts, cwd=tmp_path)

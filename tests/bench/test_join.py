@@ -32,6 +32,7 @@ SUITE = {
     "data": {"name": "shapes", "modality": "image", "size": 16, "samples": 64, "val": 32},
     "tokenizers": [{"recipe": "vq-vae", "downsample": 4, "codebook_size": 16, "width": 8}],
     "features": ["scattering"],
+    "tasks": ["reconstruction", "generation"],
     "training": {"steps": 4, "batch_size": 8},
     "generation": {"samples": 16},
     "prior": {
@@ -61,16 +62,17 @@ def records(out: Path) -> dict[str, dict[str, object]]:
 
 
 @pytest.mark.slow
-def test_records_are_those_of_a_run_alone(tmp_path: Path) -> None:
+def test_records_are_those_of_a_run_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = ["name = 'shared'", f"data = {toml(SUITE['data'])}", f"tokenizers = {toml(SUITE['tokenizers'])}"]
-    lines += [f"{name} = {toml(SUITE[name])}" for name in ("features", "training", "generation", "prior")]
+    lines += [f"{name} = {toml(SUITE[name])}" for name in ("features", "tasks", "training", "generation", "prior")]
     suite = tmp_path / "shared.toml"
     suite.write_text("\n".join(lines))
     alone, shared = tmp_path / "alone", tmp_path / "shared"
     devices = ("--devices", "cpu", "--jobs-per-device", "1")
-    done(command("run", suite, "--out", alone, *devices))
-    told = done(command("run", suite, "--out", shared, "--engine", "leases", "--plan-only"))
-    assert told == f"planned in {shared}; on every machine: latentbench work {shared}\n"
+    assert cli.main(["run", str(suite), "--out", str(alone), "--engine", "inline", "--devices", "cpu"]) == 0
+    capsys.readouterr()
+    assert cli.main(["run", str(suite), "--out", str(shared), "--engine", "leases", "--plan-only"]) == 0
+    assert capsys.readouterr().out == f"planned in {shared}; on every machine: latentbench work {shared}\n"
     assert records(shared) == {}
     machines = [command("work", shared, *devices) for _ in range(2)]
     for machine in machines:

@@ -239,6 +239,7 @@ def test_what_couples_a_batch_may_depend_on_options(make_signal: Callable[..., S
         assert (reason or "").startswith(coupled or "!") == bool(coupled), (recipe, options, reason)
 
 
+@pytest.mark.slow
 def test_a_training_in_parts_is_the_training(make_signal: Callable[..., SignalSpec], tmp_path: Path) -> None:
     signal = make_signal("image", (16, 16))
     torch.manual_seed(5)

@@ -44,7 +44,7 @@ def test_a_run_against_its_own_statistics(tmp_path: Path, monkeypatch: pytest.Mo
     assert (file.net, file.n, file.dim) == ("scattering", 40, 96)
     data = {"size": 16, "samples": 64, "val": 40}
     both = [data, {**data, "name": "file", "reference": str(out)}]
-    outcome = run_suite(suite() | {"data": both}, out=tmp_path / "run", devices="cpu")
+    outcome = run_suite(suite() | {"data": both}, out=tmp_path / "run", devices="cpu", engine="inline")
     assert not outcome.failed
     own, external = (row.metrics for row in rows([outcome.root]))
     assert external["rfd_scattering"].value == pytest.approx(own["rfd_scattering"].value, rel=1e-6)

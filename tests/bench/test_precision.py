@@ -67,8 +67,8 @@ def test_two_precisions_share_no_column(mini: dict[str, Any], tmp_path: Path) ->
     mini |= {"tokenizers": [{"recipe": "kl-vae", "downsample": 4, "tsr": 12, "width": 8}], "features": ["scattering"]}
     mini |= {"training": {"steps": 2, "batch_size": 8}, "tasks": ["reconstruction", "modelability"]}
     low = mini | {"tokenizers": [mini["tokenizers"][0] | {"label": "low"}], "evaluation": {"precision": "bfloat16"}}
-    run_suite(mini, out=tmp_path / "plain", devices="cpu")
-    run_suite(low, out=tmp_path / "low", devices="cpu")
+    run_suite(mini, out=tmp_path / "plain", devices="cpu", engine="inline")
+    run_suite(low, out=tmp_path / "low", devices="cpu", engine="inline")
     (plain,), (low,) = rows([tmp_path / "plain"]), rows([tmp_path / "low"])
     assert plain.jobs["tokenizer"] == low.jobs["tokenizer"]
     for name, metric in low.metrics.items():

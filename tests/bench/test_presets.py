@@ -197,6 +197,7 @@ def test_it_is_in_the_key_and_nothing_else_changes(mine: Path) -> None:
     assert one.depends == two.depends
 
 
+@pytest.mark.slow
 def test_too_few_files_are_refused_by_plan_with_the_counts(
     mine: Path, photos: Callable[[int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -234,9 +235,8 @@ def test_a_run_under_a_preset_says_so(
     from latentbench.bench.runner import run_suite
 
     monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
-    outcome = run_suite(
-        suite(mine, features=[], data={"path": str(photos(6)), "val": 1.0}), out=tmp_path / "run", devices="cpu"
-    )
+    table = suite(mine, features=[], data={"path": str(photos(6)), "val": 1.0})
+    outcome = run_suite(table, out=tmp_path / "run", devices="cpu", engine="inline")
     assert not outcome.failed
     (row,) = rows([outcome.root])
     digest = load_preset(str(mine)).digest

@@ -48,14 +48,16 @@ def random_tensors() -> dict[str, Tensor]:
     return tensors
 
 
-@pytest.fixture(params=["random", "real"])
+@pytest.fixture
 def weights_file(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """One file that both read: as torch-fidelity's strict loader wants it, with a classifier."""
-    if request.param == "random":
-        tensors = random_tensors()
-    else:
+    """One file that both read, as torch-fidelity's strict loader wants it, with a classifier: the real weights, or
+    random ones where those are not on the machine."""
+    try:
         folder: Path = request.getfixturevalue("shared_data")
         tensors = load_file(folder / "weights" / "fid_inception_2015-12-05_nofc.safetensors")
+    except (pytest.skip.Exception, OSError):
+        tensors = random_tensors()
+    else:
         tensors |= {"fc.weight": torch.zeros(1008, 2048), "fc.bias": torch.zeros(1008)}
     path = tmp_path / "weights" / "weights-inception-2015-12-05-6726825d.pth"
     path.parent.mkdir()

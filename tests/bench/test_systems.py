@@ -57,7 +57,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "small"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LATENTBENCH_CACHE", str(folder.parent / "cache"))
-        assert run_suite(TINY, out=folder, jobs_per_device=1).failed == 0
+        assert run_suite(TINY, out=folder, engine="inline").failed == 0
     return folder
 
 
@@ -159,7 +159,7 @@ def test_a_statement_is_concluded_from_the_newest_run_of_its_suite(
     table["data"] |= {"samples": 64, "val": 32}
     (claim,) = table["claims"]
     claim["comparisons"] = [c for c in claim["comparisons"] if c["left"] == "frames"]
-    assert run_suite(table, out=tmp_path / "runs" / "f9", jobs_per_device=1).failed == 0
+    assert run_suite(table, out=tmp_path / "runs" / "f9", engine="inline").failed == 0
     first, *rest = systems._concluded(f9, None, everywhere=False)
     assert first == "video: confirmed (1 seed)"
     assert len(rest) == 3
@@ -174,6 +174,7 @@ def test_its_options_are_for_systems_alone(capsys: pytest.CaptureFixture[str]) -
     assert "latentbench list systems" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_suite_has_every_cell_that_a_claim_compares(plan: Plan) -> None:
     seeds: dict[tuple[str, str], set[int]] = {}
     for planned in plan.cells:

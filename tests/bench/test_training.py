@@ -100,6 +100,21 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Net, FitReport]:
     return model, fit(model, tmp_path_factory.mktemp("whole"))
 
 
+@pytest.fixture
+def stopped(tmp_path: Path, _stopped: Path) -> Path:
+    """The folder of a training that was stopped half-way."""
+    shutil.copytree(_stopped, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def _stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stopped")
+    with pytest.raises(InterruptedTrainingError):
+        fit(Net(), folder, more={"stop": stop_after(50)})
+    return folder
+
+
 @pytest.mark.parametrize("stops", [[1], [2], [37], [99], [100], [5, 1, 60]])
 def test_an_interrupted_training_goes_on_to_the_same_bits(
     whole: tuple[Net, FitReport], tmp_path: Path, stops: list[int]
@@ -212,14 +227,12 @@ def _bit(content: bytes, place: float) -> bytes:
     + [lambda content, place=place: _bit(content, place) for place in (0, 0.05, 0.2, 0.5, 0.6, 0.7, 0.8, 0.9, 0.999)],
 )
 def test_a_damaged_checkpoint_counts_as_none(
-    whole: tuple[Net, FitReport], tmp_path: Path, damage: Callable[[bytes], bytes], capsys: pytest.CaptureFixture[str]
+    whole: tuple[Net, FitReport], stopped: Path, damage: Callable[[bytes], bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(InterruptedTrainingError):
-        fit(Net(), tmp_path, more={"stop": stop_after(50)})
-    path = tmp_path / CHECKPOINT
+    path = stopped / CHECKPOINT
     path.write_bytes(damage(path.read_bytes()))
     model = Net()
-    assert fit(model, tmp_path).curve == whole[1].curve
+    assert fit(model, stopped).curve == whole[1].curve
     said = capsys.readouterr().out
     assert said.startswith(f"{path}: not a checkpoint of this training (")
     assert said.count("\n") == 1
@@ -252,15 +265,13 @@ def _renamed(tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     ],
 )
 def test_a_checkpoint_that_does_not_fit_counts_as_none(
-    whole: tuple[Net, FitReport], tmp_path: Path, change: Callable[..., Any], reason: str, capsys: Any
+    whole: tuple[Net, FitReport], stopped: Path, change: Callable[..., Any], reason: str, capsys: Any
 ) -> None:
-    with pytest.raises(InterruptedTrainingError):
-        fit(Net(), tmp_path, more={"stop": stop_after(50)})
-    tensors, facts = read_checkpoint(tmp_path / CHECKPOINT)
+    tensors, facts = read_checkpoint(stopped / CHECKPOINT)
     change(tensors, facts)
-    write_checkpoint(tmp_path / CHECKPOINT, tensors, facts)  # with the digest of what it holds
+    write_checkpoint(stopped / CHECKPOINT, tensors, facts)  # with the digest of what it holds
     model = Net()
-    assert fit(model, tmp_path).curve == whole[1].curve
+    assert fit(model, stopped).curve == whole[1].curve
     assert re.search(rf"not a checkpoint of this training \(.*{reason}.*\); it starts anew\n$", capsys.readouterr().out)
     assert torch.equal(model.layers[0].weight, whole[0].layers[0].weight)
 

@@ -465,6 +465,7 @@ def test_an_order_that_is_understood_otherwise_is_refused(ordered: WorkerRequest
         worker.work(data)
 
 
+@pytest.mark.slow
 def test_what_jobs_share_is_imported_before_they_are_forked(in_subprocess: Callable[[str], str]) -> None:
     # without a look at a GPU: a process that has touched one can't fork those that use it
     lines = in_subprocess(

@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import pytest
 
 FOLDER = Path(__file__).parent
 TABLE = FOLDER / "traces.json"
+GROUPS = ("recipes", "priors", "others")
 FEW = ("kl-vae", "linear-ae", "ar", "metric psnr", "batch of latents", "batch of mirrored images")
 
 # Places where encoding or decoding waits for the device, and why: whatever else does is a fault.
@@ -28,25 +28,22 @@ WAITING = {
 }
 
 
-def trace(group: str, *names: str) -> dict[str, Any]:
-    """The traces of a group's subjects (all without `names`), made by another process."""
-    command = [sys.executable, "-P", str(FOLDER / "tracing.py"), group, *names]
+def trace(*names: str) -> dict[str, dict[str, Any]]:
+    """By group and name the traces of these subjects (all without `names`), made by another process."""
+    command = [sys.executable, "-P", str(FOLDER / "tracing.py"), *names]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr[-2000:]
-    return dict(json.loads(line) for line in answer.stdout.splitlines())
+    traces: dict[str, dict[str, Any]] = {group: {} for group in GROUPS}
+    for line in answer.stdout.splitlines():
+        group, name, item = json.loads(line)
+        traces[group][name] = item
+    return traces
 
 
 @pytest.fixture(scope="module")
-def traces() -> Callable[[str], dict[str, Any]]:
-    """All traces of a group, made once."""
-    known: dict[str, dict[str, Any]] = {}
-
-    def of(group: str) -> dict[str, Any]:
-        if group not in known:
-            known[group] = trace(group)
-        return known[group]
-
-    return of
+def traces() -> dict[str, dict[str, Any]]:
+    """All traces, made once, one after another."""
+    return trace()
 
 
 def frozen(group: str) -> dict[str, Any]:
@@ -83,9 +80,10 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("group", ["recipes", "priors", "others"])
-def test_all_traces(group: str, traces: Callable[[str], dict[str, Any]]) -> None:
-    now = traces(group)
+@pytest.mark.timeout(1800)  # three minutes of CPU, in whichever test comes first
+@pytest.mark.parametrize("group", GROUPS)
+def test_all_traces(group: str, traces: dict[str, dict[str, Any]]) -> None:
+    now = traces[group]
     if os.environ.get("LATENTBENCH_UPDATE_TRACES"):
         table = json.loads(TABLE.read_text()) if TABLE.exists() else {}
         skipped = {name: table.get(group, {}).get(name, item) for name, item in now.items() if "skipped" in item}
@@ -97,15 +95,14 @@ def test_all_traces(group: str, traces: Callable[[str], dict[str, Any]]) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("group", "names"), [("recipes", FEW[:2]), ("priors", FEW[2:3]), ("others", FEW[3:])])
-def test_a_trace_does_not_depend_on_those_before_it(group: str, names: Sequence[str]) -> None:
-    alone = trace(group, *names)
-    assert alone.keys() == set(names)
-    assert differences(frozen(group), alone) == []
+def test_a_trace_does_not_depend_on_those_before_it() -> None:
+    few = trace(*FEW)
+    assert sorted(name for group in GROUPS for name in few[group]) == sorted(FEW)
+    assert [line for group in GROUPS for line in differences(frozen(group), few[group])] == []
 
 
 def test_the_table_has_no_fault() -> None:
-    for group in ("recipes", "priors", "others"):
+    for group in GROUPS:
         assert faults(frozen(group)) == []
 
 

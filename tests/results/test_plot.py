@@ -98,6 +98,7 @@ def test_one_seed_has_the_interval_within_its_run(folder: Path) -> None:
     assert (estimate.value, estimate.low, estimate.high, estimate.n) == (8.0, 7.0, 9.0, 1)
 
 
+@pytest.mark.slow
 def test_a_svg_has_its_words_as_text(budgets: Path, tmp_path: Path) -> None:
     path = plot(
         [budgets], x="prior_training_flops", y="gfd_encoder", group="label,prior_name", out=tmp_path / "plot.svg"

@@ -60,6 +60,7 @@ def test_codes_of_a_discrete_tokenizer_are_read_too(toys: SimpleNamespace, tmp_p
     assert next(m for m in result.metrics if m.name == "codebook_use").value == pytest.approx(share)
 
 
+@pytest.mark.slow
 def test_every_proxy_works_on_both_kinds(toys: SimpleNamespace, tmp_path: Path) -> None:
     for name, tokenizer in (("continuous", toys.Identity()), ("discrete", toys.Levels())):
         store = stored(toys, tmp_path / name, tokenizer)

@@ -133,7 +133,7 @@ def test_no_scores_is_the_default() -> None:
 @pytest.mark.slow
 def test_a_suite_that_asks_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
-    run_suite(SUITE, out=tmp_path / "out")
+    run_suite(SUITE, out=tmp_path / "out", engine="inline")
     (job,) = (record for record in Store(tmp_path / "out").iterate() if record.kind == "generation")
     metrics, net = {metric.name: metric for metric in job.metrics}, "encoder_supervised"
     assert {f"gfd_{net}", f"precision_{net}", f"coverage_{net}", f"memorised_share_{net}"} <= metrics.keys()

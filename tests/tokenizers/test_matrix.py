@@ -1,6 +1,6 @@
 """Every backbone x bottleneck x decoder in every modality: one training step, or one line that says why not.
 
-What is legal is configured in every modality, and trained in every other one.
+What is legal is configured in every modality, and trained in every third combination of the four: any pair in some.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def test_every_combination_trains_or_says_why_not(
                 wrong.append(f"{case}: should be refused ({reason})")
                 continue
             legal += 1
-            if sum(map(list.index, ORDERS, (modality, backbone, bottleneck, decoder))) % 2:
+            if sum(map(list.index, ORDERS, (modality, backbone, bottleneck, decoder))) % 3:
                 continue
             torch.manual_seed(0)
             tokenizer = build(config)

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -36,7 +37,7 @@ class PythonConfig(AdapterConfig):
         module, _, attribute = self.path.rpartition(":")
         if not module or not attribute:
             raise UserError(f"{where}: expected MODULE:CLASS or FILE.py:CLASS, got {self.path!r}")
-        is_path = module.endswith(".py") or os.sep in module
+        is_path = _is_path(module)
         file = Path(module).expanduser() if is_path else module_file(module)
         if file is None or not file.is_file():
             missing = "no such file" if is_path else "no module of that name on Python's path or below this folder"
@@ -48,11 +49,22 @@ class PythonConfig(AdapterConfig):
         return {"files": files, "target": f"{name}:{attribute}", "weights": "", "options": absolute(self.options)}
 
     def software(self, where: str = "adapter") -> dict[str, str]:
-        top = (self.target or self.path).partition(":")[0].partition(".")[0]
+        module = (self.target or self.path).partition(":")[0]
+        top = "" if _is_path(module) else module.partition(".")[0]
         try:
-            return {name: version(name) for name in packages_distributions().get(top, [])} if top else {}
+            return {name: version(name) for name in _distributions(tuple(sys.path)).get(top, [])} if top else {}
         except PackageNotFoundError:
             return {}
+
+
+def _is_path(module: str) -> bool:
+    return module.endswith(".py") or os.sep in module
+
+
+@lru_cache(maxsize=4)
+def _distributions(path: tuple[str, ...]) -> Mapping[str, list[str]]:
+    """By top-level module the packages on Python's `path`: a second's work, where many are installed."""
+    return packages_distributions()
 
 
 def module_file(module: str) -> Path | None:

@@ -152,6 +152,7 @@ class Mean(Trainable):
         return {"loss": (batch - self.mean).square().mean()}
 
 
+@pytest.mark.slow
 def test_training_resumes_to_the_same_bits(photos: Photos, tmp_path: Path, cache: Path) -> None:
     root = photos(7)
     recipe = TrainingConfig(steps=12, batch_size=3, precision="float32")
@@ -278,13 +279,13 @@ def test_what_was_run_on_archives_is_not_done_again_on_their_folder(
         "encoder": {"width": 8, "training": {"steps": 2, "batch_size": 4}},
         "tasks": ["reconstruction"],
     }
-    done = run_suite(suite, out=tmp_path / "out")
+    done = run_suite(suite, out=tmp_path / "out")  # in workers: theirs decode ahead
     assert (done.before, done.failed, done.skipped) == (0, 0, 0)
     suite["data"] = {"source": "folder", "path": str(root), **data}
-    again = run_suite(suite, out=tmp_path / "out")
+    again = run_suite(suite, out=tmp_path / "out", engine="inline")
     assert (again.before, again.finished) == (done.finished, 0)
     suite["data"]["augment"] = []  # type: ignore[call-overload]
-    other = run_suite(suite, out=tmp_path / "out")
+    other = run_suite(suite, out=tmp_path / "out", engine="inline")
     assert other.finished == 2  # the tokenizer and its reconstruction; data, encoder and reference are those before
 
 

@@ -362,6 +362,7 @@ def test_a_machine_that_stood_still_begins_again(tmp_path: Path, server: Path, m
     assert len(list(tmp_path.glob(f"jobs/{a.id}/log/*"))) == 2
 
 
+@pytest.mark.slow
 def test_a_job_is_not_to_blame_that_ended_because_its_machine_stood_still(
     tmp_path: Path, server: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -383,6 +384,7 @@ def test_a_job_is_not_to_blame_that_ended_because_its_machine_stood_still(
     assert "gave no sign of life for too long" in events[1].message
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work_and_one_may_die(tmp_path: Path, server: Path) -> None:
     out = tmp_path / "out"
     script = tmp_path / "machine.py"

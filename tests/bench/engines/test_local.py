@@ -259,6 +259,7 @@ def test_a_job_that_the_system_ends_for_lack_of_memory_is_tried_alone(
     assert "the system ended it, for memory had run out; next alone" in events[1].message
 
 
+@pytest.mark.slow
 def test_a_device_with_two_errors_in_a_row_gets_no_more_jobs(out: Path) -> None:
     jobs = [job(f"job-{i}", broken=["cuda:1"], seconds=0.05) for i in range(8)]
     local_engine = engine(out)
@@ -324,6 +325,7 @@ def test_a_server_s_death_is_not_its_jobs_fault(out: Path) -> None:
     assert told(events, a)[-4:] == ["started", "retried", "started", "finished"]
 
 
+@pytest.mark.slow
 def test_a_server_that_can_t_live_is_one_line(out: Path, tmp_path: Path) -> None:
     (tmp_path / "broken").touch()
     with pytest.raises(UserError, match=r"^the job server died \(exit status 3\), 3 times in a row; what it printed"):
@@ -362,6 +364,7 @@ def test_a_large_job_has_the_cpu_for_itself(out: Path) -> None:
     assert "threads 8" in log  # all cores of the machine, whatever the number of units
 
 
+@pytest.mark.slow
 def test_closing_stops_the_workers(out: Path) -> None:
     a, b = job("a", seconds=60), job("b", seconds=60)
     running = engine(out).run({a.id: a, b.id: b})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +11,7 @@ from safetensors.torch import load_file
 
 from latentbench.bench.kinds.generation import _check_given
 from latentbench.bench.plan import make_plan
+from latentbench.bench.runner import run_suite
 from latentbench.bench.suite import load_suite
 from latentbench.results.errors import UserError
 from latentbench.results.rows import rows
@@ -74,12 +74,10 @@ def test_what_is_refused_before_anything_is_trained(changes: dict[str, Any], mes
 
 
 @pytest.mark.slow
-def test_a_run_has_columns_of_its_own(
-    latentbench: Any, write_suite: Callable[[Mapping[str, Any]], Path], tmp_path: Path
-) -> None:
+def test_a_run_has_columns_of_its_own(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(cache))
     out = tmp_path / "out"
-    done = latentbench("run", write_suite(SUITE), "--out", out)
-    assert done.returncode == 0, done.stderr
+    assert run_suite(SUITE, out=out, engine="inline", devices="cpu").failed == 0
     free, given = rows([out])
     assert {"flow_loss", "gfd_scattering", "fd_floor_scattering"} <= free.metrics.keys()
     drawn = {name for name in given.metrics if "gfd" in name or "gkd" in name or "loss" in name or "floor" in name}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,8 +12,10 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
+from latentbench.bench import cli
 from latentbench.bench.kinds.micro_prior import MicroPriors
 from latentbench.bench.plan import make_plan
+from latentbench.bench.runner import run_suite
 from latentbench.bench.suite import load_suite
 from latentbench.bench.worker_protocol import clean_attempt
 from latentbench.results.errors import UserError
@@ -134,11 +136,11 @@ def test_what_is_refused(options: dict[str, Any], message: str) -> None:
 
 @pytest.mark.slow
 def test_a_run_and_its_calibration(
-    latentbench: Any, write_suite: Callable[[Mapping[str, Any]], Path], tmp_path: Path
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(cache))
     out = tmp_path / "out"
-    done = latentbench("run", write_suite(SUITE), "--out", out)
-    assert done.returncode == 0, done.stderr
+    assert run_suite(SUITE, out=out, engine="inline", devices="cpu").failed == 0
     flow, _, codes = rows([out])
     own = {name for name in flow.metrics if name.startswith("micro_")}
     assert own == {
@@ -160,9 +162,9 @@ def test_a_run_and_its_calibration(
         assert 0 < shares["micro_gfd_20_scattering"] <= 0.02
         assert 0.05 < shares["micro_gfd_100_scattering"] <= 0.1
         assert not list(Store(out).job_folder(record.kind, record.key).glob("part-*"))
-    done = latentbench("calibrate", out, "--format", "json")
-    assert done.returncode == 0, done.stderr
-    reports = {report["proxy"]: report for report in json.loads(done.stdout)}
+    capsys.readouterr()
+    assert cli.main(["calibrate", str(out), "--format", "json"]) == 0
+    reports = {report["proxy"]: report for report in json.loads(capsys.readouterr().out)}
     assert reports["micro_gfd_20_scattering"]["n"] == 3
     assert reports["micro_gfd_20_scattering"]["share_of_flops"] <= 0.02
     assert reports["micro_gfd_20_scattering"]["seconds"] > 0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from latentbench.bench import cli
+from latentbench.bench.runner import run_suite
 from latentbench.results.rows import rows
 from latentbench.results.store import Store
 
@@ -31,11 +32,11 @@ SUITE: dict[str, Any] = {
 
 @pytest.mark.slow
 def test_reconstructions_are_the_same_to_the_bit_and_generation_is_not(
-    latentbench: Any, write_suite: Callable[[Mapping[str, Any]], Path], tmp_path: Path
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(cache))
     out = tmp_path / "out"
-    done = latentbench("run", write_suite(SUITE), "--out", out)
-    assert done.returncode == 0, done.stderr
+    assert run_suite(SUITE, out=out, engine="inline", devices="cpu").failed == 0
     plain, *scrambled = table = rows([out])
     assert [row["scramble"] for row in table] == SCRAMBLES
     reconstructed = {
@@ -51,6 +52,6 @@ def test_reconstructions_are_the_same_to_the_bit_and_generation_is_not(
     kinds = [record.kind for record in Store(out).iterate()]
     assert kinds.count("tokenizer") == 1
     assert kinds.count("scramble") == len(SCRAMBLES) - 1
-    done = latentbench("calibrate", out, "--outcome", "gfd_encoder_supervised", "--format", "json")
-    assert done.returncode == 0, done.stderr
-    assert "local_correlation" in json.dumps(json.loads(done.stdout))
+    capsys.readouterr()
+    assert cli.main(["calibrate", str(out), "--outcome", "gfd_encoder_supervised", "--format", "json"]) == 0
+    assert "local_correlation" in json.dumps(json.loads(capsys.readouterr().out))

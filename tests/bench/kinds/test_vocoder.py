@@ -102,6 +102,7 @@ def test_a_mistake_is_one_line(table: Any, message: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_a_run_trains_it_once_and_renders_with_it(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LATENTBENCH_CACHE", str(cache))
     small = {**SUITE, "vocoder": {**ISTFT, "frames": 8, "training": {"steps": 2, "batch_size": 2}}, "features": []}
@@ -132,6 +133,7 @@ def hifigan(folder: Path, seed: int = 0) -> dict[str, Any]:
     return {"kind": "pretrained", "path": str(folder), "mel": mel}
 
 
+@pytest.mark.slow
 def test_a_pretrained_one_is_a_job_of_its_weights(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LATENTBENCH_CACHE", str(cache))
     table = hifigan(tmp_path / "one")

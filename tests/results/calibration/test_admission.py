@@ -149,6 +149,7 @@ def test_where_nothing_is_left_the_message_says_why(closed_form: Callable[[float
         read_runs([closed_form(0.5)])
 
 
+@pytest.mark.slow
 def test_the_command_names_the_censored(
     closed_form: Callable[[float], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

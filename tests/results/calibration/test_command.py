@@ -35,6 +35,7 @@ def test_a_pipe_gets_markdown_and_the_pictures_name(file: Path, capsys: pytest.C
     assert picture.is_file()
 
 
+@pytest.mark.slow
 def test_runs(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["calibrate", str(runs), "--format", "text", "--family", "recipe"]) == 0
     out = capsys.readouterr().out

@@ -158,14 +158,19 @@ def test_the_first_grid_of_images() -> None:
     """What docs/calibration.md says of it is what its values give."""
     root = Path(__file__).parents[3]
     page = (root / "docs" / "calibration.md").read_text()
+    names = ("image-small-earned", "image-small")
+    tables = {name: root / "results" / "calibrations" / f"{name}.csv" for name in names}
+    calibrations = {
+        name: calibrate(read_table(path, outcome="log_gfd_scattering", family="family"))
+        for name, path in tables.items()
+    }
     for name, proxy, text, p in (
         ("image-small-earned", "cfd_kronecker_scattering", ".92 [.31, .99], n 9", 0.05),
         ("image-small-earned", "micro_gfd_20_scattering", ".89 [.32, .99]", 0.07),
         ("image-small", "cfd_kronecker_scattering", ".51 [−.30, .89], n 13", 0.90),
         ("image-small", "cfd_stationary_scattering", ".84 [.16, .98], n 13", 0.70),
     ):
-        path = root / "results" / "calibrations" / f"{name}.csv"
-        report = only(calibrate(read_table(path, outcome="log_gfd_scattering", family="family")), proxy)
+        report = only(calibrations[name], proxy)
         correlation = report.correlations["spearman", "overall"]
         assert correlation.low is not None
         assert correlation.high is not None

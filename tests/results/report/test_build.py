@@ -37,6 +37,7 @@ class Links(HTMLParser):
         self.places += [value or "" for name, value in attributes if name in ("src", "href")]
 
 
+@pytest.mark.slow
 def test_everything_that_the_page_names_is_beside_it(page: Path) -> None:
     links = Links()
     links.feed(page.read_text())
@@ -93,6 +94,7 @@ def test_a_small_budget_takes_the_same_share_of_every_tokenizer(folder: Path, tm
     assert len(set(counts)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modality", ["waveform", "image"])
 def test_one_file_keeps_to_its_budget_evenly(folder: Path, tmp_path: Path, modality: str) -> None:
     def written(mib: float) -> list[int]:

@@ -26,6 +26,7 @@ def found(group: Group) -> dict[str, Any]:
     return detail(group, lambda ending, content: f"x.{ending}")
 
 
+@pytest.mark.slow
 def test_values_by_sample_are_those_of_the_first_seeds_file(found: dict[str, Any], group: Group) -> None:
     values = load_file(group.rows[0].files["psnr"])["psnr"]
     one = found["samples"]["psnr"]

@@ -53,6 +53,7 @@ def ask(
     return result
 
 
+@pytest.mark.slow
 def test_the_page_its_scripts_and_its_media_are_given_out(port: int) -> None:
     code, content, headers = ask(port, "/")
     assert code == 200
@@ -106,6 +107,7 @@ def test_nothing_can_be_written(port: int, method: str) -> None:
     assert ask(port, "/index.html", method)[0] == 501
 
 
+@pytest.mark.slow
 def test_a_record_that_comes_changes_the_revision_and_then_the_page(port: int, run: Path) -> None:
     before = json.loads(ask(port, "/progress.json")[1])
     assert (before["cells"], before["finished"], before["active"]) == (11, 10, False)

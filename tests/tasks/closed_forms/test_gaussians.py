@@ -39,6 +39,7 @@ def test_a_product_of_covariances_is_drawn_as_it_is(spec: Spec) -> None:
         torch.testing.assert_close(covariance(got), expected, atol=0.4, rtol=0.1)
 
 
+@pytest.mark.slow
 def test_the_full_covariance_is_no_product(spec: Spec) -> None:
     # One channel smooth, the other white: only the full covariance holds both.
     smooth, white = torch.randn(5000, 1, 1).expand(-1, 1, 4), torch.randn(5000, 1, 4)

@@ -28,6 +28,7 @@ def test_is_the_intercept_of_a_line_over_one_over_n() -> None:
     assert frechet_infinity(x, reference) == pytest.approx(np.polyfit(sizes, values, 1)[1], rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scale", "shift"), [(1.2, 0.1), (1.0, 0.0)])
 def test_gaussians_have_their_true_distance_within_the_interval(scale: float, shift: float) -> None:
     reference, true = exact_reference(), DIM * ((scale - 1) ** 2 + shift**2)

@@ -26,6 +26,7 @@ def test_a_copy_is_at_zero_however_far_from_the_origin() -> None:
     assert indices.tolist() == [7, 8, 9, 10, 11]
 
 
+@pytest.mark.slow
 def test_copies_are_flagged_and_fresh_samples_are_not() -> None:
     train, val, fresh = torch.randn(400, 8), torch.randn(299, 8), torch.randn(300, 8)
     ratio, share, alike = memorisation("net", fresh, train, val, protocol="net")[0]
@@ -89,6 +90,7 @@ def test_intervals_hold_what_fresh_data_give(monkeypatch: pytest.MonkeyPatch) ->
     assert min(hits) >= 51  # 85 %, of intervals meant to hold 95 %
 
 
+@pytest.mark.slow
 def test_same_seed_same_interval_and_bad_input() -> None:
     x, train, val = torch.randn(40, 4), torch.randn(60, 4), torch.randn(30, 4)
     assert memorisation("n", x, train, val, protocol="", seed=3) == memorisation(

@@ -36,6 +36,7 @@ def _compare(tensors: dict[str, Tensor]) -> None:
     assert float((theirs - theirs.mean(0)).norm() / theirs.norm()) > 0.01
 
 
+@pytest.mark.slow
 def test_equals_torchvision(weights_folder: Path) -> None:
     _compare(load_file(weights_folder / "mobilenet_v2_features_imagenet.safetensors"))
 

@@ -102,6 +102,7 @@ def test_random_weights_equal_the_published_graph(random_weights: Callable[..., 
     torch.testing.assert_close(net.tags(ours[None].float())[0].double(), tags, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("weights_folder")
 def test_short_clips_are_looped_and_long_ones_averaged() -> None:
     net = nets.get("musicnn")().load(_signal(16_000), CPU)

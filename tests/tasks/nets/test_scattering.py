@@ -123,6 +123,7 @@ def test_refuses_what_has_no_picture(
         nets.get("scattering").check(make_signal(modality, shape))
 
 
+@pytest.mark.slow
 def test_a_shift_changes_little() -> None:
     """Means over the whole do not know where things are, save at the edges."""
     image = synthetic(8, 3, (64, 64))
@@ -209,6 +210,7 @@ DAMAGE: dict[str, tuple[Callable[[Tensor, float], Tensor], tuple[float, ...]]] =
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_distances_rise_with_damage(kind: str) -> None:
     """A small version of tests/coverage/degradations.py: r and g (from its floor on) at N = 128."""

@@ -255,7 +255,7 @@ def test_it_learns_bytes_of_varying_length(learn) -> None:
     grid = LatentGrid(shape=(limit,), channels=1, codebook_sizes=(256,), topology="sequence", variable=True)
     config = ARConfig(width=32, layers=2, attention_heads=2)
     prior = ARPrior(config, LatentSpec(signal=SIGNAL, grids=(grid,)))
-    learn(prior, lambda n: draw(n)[0], steps=400, lr=5e-3, batch=128)
+    learn(prior, lambda n: draw(n)[0], steps=300, lr=5e-3, batch=96)
     val, bits = draw(3000)
     assert prior.held_out(val)["nll_bits"].mean().item() == pytest.approx(bits.mean().item(), rel=0.02)
     drawn = prior.sample(1000, seed=0, batch_size=500)

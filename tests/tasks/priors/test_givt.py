@@ -49,6 +49,7 @@ def test_the_mixture_is_torchs() -> None:
     torch.testing.assert_close(head.nll(hidden, tokens, torch.ones(5, 3)), -mixture.log_prob(tokens))
 
 
+@pytest.mark.slow
 def test_a_padded_patch_counts_what_is_inside() -> None:
     """A grid of 3 in patches of 2: the fourth value exists in no density."""
     prior = make((3,), patch=(2,))

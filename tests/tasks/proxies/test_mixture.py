@@ -20,6 +20,7 @@ def test_a_gaussian_has_its_entropy() -> None:
     assert metric.value == pytest.approx(NORMAL + math.log(0.6) / 2, abs=0.03)
 
 
+@pytest.mark.slow
 def test_clusters_have_that_of_their_mixture() -> None:
     # Eight far apart: the entropy of a component and of the choice.
     generator = torch.Generator().manual_seed(0)

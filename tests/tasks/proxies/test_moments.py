@@ -57,6 +57,7 @@ def test_one_outlier_shows() -> None:
     assert compute("moments", ProxyInput.of(z))[1].value > 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("amount", [0.0, 0.5])
 def test_scatter_is_no_skewness(amount: float) -> None:
     # A Gaussian and a part of a centred χ²: skewness 2√2 a³ / (1 + a²)^1.5.

@@ -68,6 +68,7 @@ def test_too_few_samples_withhold_it() -> None:
     assert compute("viv_full", ProxyInput.of(torch.randn(300, 4, 16)))[0].value is not None
 
 
+@pytest.mark.slow
 def test_the_interval_holds_the_populations_value() -> None:
     torch.manual_seed(0)
     smooth = torch.linalg.cholesky(0.9 ** (torch.arange(8)[:, None] - torch.arange(8)).abs().double())

@@ -41,6 +41,7 @@ def build(folder: Path, spec: SignalSpec, **options: Any) -> Pretrained:
     return vocoder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("norm", "log"), [("none", "ln"), ("slaney", "log10"), ("slaney", "db")])
 def test_a_spectrogram_of_the_same_filters_is_converted_exactly(
     save_vocoder: Callable[..., Path], norm: str, log: str
@@ -92,6 +93,7 @@ def test_frames_half_a_hop_behind_are_moved_back(
     assert torch.equal(vocoder.render(LogMel(MEL)(WAVES))[1, 1], torch.arange(32.0, 32.0 + 1024))
 
 
+@pytest.mark.slow
 def test_a_net_with_too_short_a_sound_is_refused(save_vocoder: Callable[..., Path]) -> None:
     vocoder = build(save_vocoder("SpeechT5HifiGan"), signal(MEL, 1024), mel=ALIKE)
     vocoder.net.upsampler[1].padding = (8,)
@@ -127,6 +129,7 @@ def test_filters_equal_the_feature_extractor_s() -> None:
     np.testing.assert_allclose(filters(convention), theirs, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_fitted_spectrum_is_near_what_the_vocoder_was_trained_on(
     shared_data: Path, save_vocoder: Callable[..., Path], read_audio: Callable[[Path], tuple[Tensor, int]]
 ) -> None:

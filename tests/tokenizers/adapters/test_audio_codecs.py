@@ -151,6 +151,7 @@ def meta(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[bool], tu
     return save
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_encodec_of_meta_s_package_needs_a_bandwidth(meta: Any, make_signal: MakeSignal) -> None:
     """Without one it takes all 32 codebooks."""

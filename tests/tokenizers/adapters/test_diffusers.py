@@ -76,6 +76,7 @@ def test_flux2_is_scored_on_what_its_prior_sees(save: Save, make_signal: MakeSig
         load(folder, make_signal("image", (18, 16)))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_codes_of_vqmodel_are_what_is_decoded(save: Save, make_signal: MakeSignal) -> None:
     """`encode` of VQModel gives what is before the quantiser: measured through that, it would look continuous."""
@@ -97,6 +98,7 @@ def test_the_codes_of_vqmodel_are_what_is_decoded(save: Save, make_signal: MakeS
     assert tokenizer.spec.bits_per_sample == 64 * 5
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_taesd_is_not_measured_through_its_8_bit_forward(save: Save, make_signal: MakeSignal) -> None:
     signal = make_signal("image", (16, 16))
@@ -132,6 +134,7 @@ def test_kl_of_five_axes_is_summed_over_all_of_them(save: Save, make_signal: Mak
     assert dist.kl().shape != bits.shape
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_clip_of_31_frames_is_refused_and_a_picture_is_a_clip_of_one(save: Save, make_signal: MakeSignal) -> None:
     model, folder = save("AutoencoderKLWan")
@@ -205,6 +208,7 @@ def test_weights_in_half_are_told_and_evaluated_in_float32(save: Save, tmp_path:
     assert load(tmp_path / "half", signal, dtype="native").dtype == torch.float16
 
 
+@pytest.mark.slow
 def test_a_pipeline_s_folder_is_taken_by_its_vae(save: Save, tmp_path: Path, make_signal: MakeSignal) -> None:
     _, folder = save("AutoencoderKL")
     (tmp_path / "pipeline").mkdir()

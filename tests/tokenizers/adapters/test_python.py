@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -273,3 +274,21 @@ def test_a_description_counts_parameters_and_flops(models: Path, make_signal: Ca
     assert description.flops == 2 * 2 * (3 * 16) * 4 * 4
     assert description.latents == "deterministic"
     assert len(description.state) == 16
+
+
+def test_versions_are_those_of_the_classs_package_which_is_looked_up_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+
+    def packages() -> dict[str, list[str]]:
+        looked.append(1)
+        return {"torch": ["torch"], "models": ["torch"]}
+
+    monkeypatch.setattr("latentbench.tokenizers.adapters.python_config.packages_distributions", packages)
+    monkeypatch.syspath_prepend(str(tmp_path))  # another path, for which nothing is known yet
+    for _ in range(2):
+        assert PythonConfig(path="torch.nn:Linear").software() == {"torch": version("torch")}
+        assert PythonConfig(path="nobodys.models:Mine").software() == {}
+        assert PythonConfig(path="models.py:Mine").software() == {}, "a file is of no package, whatever its name"
+    assert len(looked) == 1

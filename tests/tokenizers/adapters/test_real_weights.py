@@ -132,6 +132,7 @@ def test_taef2_gives_kodak_back_as_published(shared_data: Path, tmp_path: Path, 
     assert values == pytest.approx([27.5, 27.8, 30.3], abs=0.15)
 
 
+@pytest.mark.slow
 def test_taef2_is_refused_as_an_autoencodertiny(shared_data: Path, tmp_path: Path) -> None:
     """diffusers' class has no pool: it would leave those weights out, warn, and give other numbers."""
     from diffusers import AutoencoderTiny

@@ -199,6 +199,7 @@ def test_dac_obeys_n_quantizers_and_keeps_its_channel(tmp_path: Path) -> None:
         load("dac", tmp_path, signal, bandwidth=6.0)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_mimi_needs_n_quantizers(tmp_path: Path) -> None:
     signal = sound(810)
@@ -291,6 +292,7 @@ def test_codecs_stand_on_a_board_with_a_grid_of_bandwidths(tmp_path: Path, monke
     quick = {"training": {"steps": 1, "batch_size": 4}, "ar": {"width": 8, "layers": 1, "attention_heads": 1}}
     suite = {"name": "codecs", "data": data, "tokenizers": entries, "features": ["encoder"], "prior": quick}
     suite |= {"encoder": {"width": 8, "training": {"steps": 1, "batch_size": 4}}, "generation": {"samples": 8}}
+    suite["tasks"] = ["reconstruction", "generation"]
     outcome = run_suite(suite, out=tmp_path / "out", engine="inline", devices="cpu")
     table = rows([outcome.root])
     assert [row["status"] for row in table] == ["finished"] * 3

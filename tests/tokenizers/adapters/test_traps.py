@@ -25,6 +25,7 @@ Save = Callable[..., tuple[Any, Path]]
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "frames", "rule"),
     [
@@ -48,6 +49,7 @@ def test_frames_that_a_class_would_cut_are_refused(
     assert f"clips have {rule}" in str(error.value)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_mochi_s_clips_keep_their_length(save: Save, make_signal: MakeSignal) -> None:
     """Its decoder gives six frames per latent frame and drops the first five: 7 in, 2 latent frames, 7 out."""
@@ -77,6 +79,7 @@ def test_a_causal_vidtok_drops_its_own_padding_and_no_frame(save: Save, make_sig
         load(folder, make_signal("video", (20, 16, 16)))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_ltx_is_normalised_by_its_buffers(save: Save, make_signal: MakeSignal) -> None:
     """The numbers are in the weights, not in config.json."""
@@ -108,6 +111,7 @@ def test_ltx_s_decoder_is_told_its_timestep(save: Save, make_signal: MakeSignal)
     assert tokenizer.adapter.tiling() == []
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_noise_in_ltx_s_decoder_is_the_same_every_time(save: Save, make_signal: MakeSignal) -> None:
     signal = make_signal("video", (9, 16, 16))
@@ -152,6 +156,7 @@ def test_cogvideox_scales_latents_whatever_its_image_conditions_do(save: Save, m
     torch.testing.assert_close(load(folder, signal).encode(real(signal, 1)).values, dist.mode() * 1.15258426)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_consistency_decoder_scales_by_itself(save: Save, make_signal: MakeSignal) -> None:
     """Its `decode` multiplies by scaling_factor, so it gets what `encode` gave; priors see the product."""
@@ -164,6 +169,7 @@ def test_the_consistency_decoder_scales_by_itself(save: Save, make_signal: MakeS
     torch.testing.assert_close(tokenizer.decode(latents), expected)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_rae_s_pictures_have_the_size_of_its_decoder(save: Save, make_signal: MakeSignal) -> None:
     """The encoder resizes what it gets (224), and the decoder gives another size (256): that one is asked for."""
@@ -196,6 +202,7 @@ def test_rae_normalises_inside_and_draws_no_noise(save: Save, make_signal: MakeS
     torch.testing.assert_close(values, (bare.encode((x + 1) / 2).latent - 0.5) / 2, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_kl_of_oobleck_is_exact(save: Save, make_signal: MakeSignal) -> None:
     """Its own `kl()` lacks the half, and is a mean over time: its rate would be wrong."""
@@ -209,6 +216,7 @@ def test_kl_of_oobleck_is_exact(save: Save, make_signal: MakeSignal) -> None:
     torch.testing.assert_close(dist.kl() / 2 * 10, exact.mean())
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_sound_of_oobleck_keeps_its_length(save: Save, make_signal: MakeSignal) -> None:
     """It gives multiples of its hop."""
@@ -272,6 +280,7 @@ def test_tiling_that_is_on_is_an_error(save: Save, make_signal: MakeSignal) -> N
     assert any("AutoencoderKLAllegro works in tiles only" in mark for mark in marks)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_taesd_s_latents_are_bounded_by_its_decoder(save: Save, make_signal: MakeSignal) -> None:
     """`decode` clamps by 3 tanh(z / 3) itself: applied once."""
@@ -307,6 +316,7 @@ def test_every_class_has_its_switches_off(save: Save, tiny_diffusers: Mapping[st
         assert not any(module.training for module in tokenizer.modules()), name
 
 
+@pytest.mark.slow
 def test_weights_of_another_architecture_are_refused(save: Save, make_signal: MakeSignal) -> None:
     """The library warns, and goes on without them, or with random ones."""
     from safetensors.torch import load_file, save_file

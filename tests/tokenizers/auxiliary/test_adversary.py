@@ -255,6 +255,7 @@ def test_until_its_start_the_training_is_that_without_it_to_the_bit(
     assert len(moved) >= len(own) - 1  # at first real and fake pull the last bias equally
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [LATE, {**LATE, "net": "style", "paired": True, "r1": 1.0}])
 def test_an_interrupted_training_goes_on_to_the_same_bits(
     options: dict[str, object], image: SignalSpec, sample: Sample, tmp_path: Path
