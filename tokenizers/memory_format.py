@@ -20,15 +20,17 @@ Chosen = Literal["auto", "channels_last", "contiguous"]
 
 
 class Layout(nn.Module):
-    """Gives `[B, C, *grid]` of `rank` axes the layout of the convolutions behind it; others stay as they are."""
+    """Gives `[B, C, *grid]` of `rank` axes the layout of the convolutions behind it; others stay as they are.
 
-    def __init__(self, rank: int) -> None:
+    Until `set_format` decides, that is channels last, or with `channels_last = None` whatever the tensor has."""
+
+    def __init__(self, rank: int, *, channels_last: bool | None = True) -> None:
         super().__init__()
-        self.rank, self.channels_last = rank, True
+        self.rank, self.channels_last = rank, channels_last
 
     def forward(self, x: Tensor) -> Tensor:
         """The same values."""
-        if self.rank not in CHANNELS_LAST:
+        if self.rank not in CHANNELS_LAST or self.channels_last is None:
             return x
         return x.contiguous(memory_format=CHANNELS_LAST[self.rank] if self.channels_last else torch.contiguous_format)
 

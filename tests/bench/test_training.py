@@ -23,6 +23,7 @@ from latentbench.bench.worker_protocol import CHECKPOINT
 from latentbench.results.errors import UserError
 from latentbench.tasks.interface import FitReport
 from latentbench.tokenizers.interface import Trainable
+from latentbench.tokenizers.memory_format import format_of, resolved
 from latentbench.tokenizers.seeding import derive_seed
 from latentbench.tokenizers.training import TrainingConfig
 
@@ -179,16 +180,51 @@ def test_a_checkpoint_every_so_often_changes_nothing(whole: tuple[Net, FitReport
         assert torch.equal(value, again.state_dict()[name])
 
 
+class Conv(Trainable):
+    """A convolution with channels last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(4, 8, 3).to(memory_format=torch.channels_last)
+
+    def losses(self, batch: Tensor, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
+        return {"loss": self.conv(batch.view(-1, 4, 1, 1).expand(-1, 4, 5, 5)).square().mean()}
+
+
+@pytest.mark.parametrize(
+    ("asked", "layout"), [("auto", "channels_last"), ("channels_last", "channels_last"), ("contiguous", "contiguous")]
+)
+def test_convolutions_have_the_layout_that_was_asked_for(tmp_path: Path, asked: str, layout: str) -> None:
+    whole, parts = Conv(), Conv()
+    (tmp_path / "a").mkdir()
+    report = fit(whole, tmp_path / "a", steps=10, memory_format=asked)
+    assert report.memory_format == format_of(whole) == layout
+    with pytest.raises(InterruptedTrainingError):
+        fit(Conv(), tmp_path, steps=10, memory_format=asked, more={"stop": stop_after(4)})
+    assert fit(parts, tmp_path, steps=10, memory_format=asked).memory_format == layout
+    assert torch.equal(whole.conv.weight, parts.conv.weight)
+    usual = Conv()
+    (tmp_path / "b").mkdir()
+    fit(usual, tmp_path / "b", steps=10)
+    torch.testing.assert_close(whole.conv.weight, usual.conv.weight)
+
+
+def test_a_gpus_layout_follows_the_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    def as_on_a_gpu(chosen: str, device: torch.device, *, bfloat16: bool) -> str:
+        asked.append(bfloat16)
+        return resolved("auto", torch.device("cuda:0"), bfloat16=bfloat16) or ""
+
+    monkeypatch.setattr("latentbench.bench.training.memory_format.resolved", as_on_a_gpu)
+    assert fit(Conv(), tmp_path, steps=2, precision="float32").memory_format == "contiguous"
+    (tmp_path / "b").mkdir()
+    assert fit(Conv(), tmp_path / "b", steps=2, precision="bfloat16").memory_format == "channels_last"
+    assert (asked[0], asked[-1]) == (False, True)
+
+
 def test_channels_last_weights_keep_their_layout(tmp_path: Path) -> None:
-    class Conv(Trainable):
-        def __init__(self) -> None:
-            super().__init__()
-            torch.manual_seed(0)
-            self.conv = nn.Conv2d(4, 8, 3).to(memory_format=torch.channels_last)
-
-        def losses(self, batch: Tensor, *, group: str, step: int, steps: int) -> Mapping[str, Tensor]:
-            return {"loss": self.conv(batch.view(-1, 4, 1, 1).expand(-1, 4, 5, 5)).square().mean()}
-
     whole, parts = Conv(), Conv()
     (tmp_path / "a").mkdir()
     fit(whole, tmp_path / "a", steps=10)

@@ -37,12 +37,13 @@ class Net(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         signal = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
-        self.encoder = ConvConfig(width=8).build_encoder(signal, (4, 4))
-        self.theirs = nn.Conv2d(16, 8, 3, padding=1)
+        config = ConvConfig(width=8)
+        self.encoder, self.decoder = config.build_encoder(signal, (4, 4)), config.build_decoder(signal, (4, 4))
+        self.theirs = nn.Conv2d(3, 8, 3, padding=1)
         self.judge = Judge()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.judge(self.theirs(self.encoder(x)))
+        return self.judge(self.theirs(self.decoder(self.encoder(x).contiguous())))
 
 
 class Watch:
@@ -108,8 +109,9 @@ def test_group_norm_keeps_its_inputs_layout_where_torch_does_not(monkeypatch: py
 
 
 def test_a_layout_of_other_ranks_is_none() -> None:
-    sound = torch.randn(2, 5, 3).transpose(1, 2)
+    sound, image = torch.randn(2, 5, 3).transpose(1, 2), torch.randn(2, 3, 4, 4)
     assert Layout(1)(sound) is sound
+    assert Layout(2, channels_last=None)(image) is image
     net = nn.Sequential(nn.Conv1d(3, 4, 3), nn.Linear(4, 4))
     set_format(net, "channels_last")
     assert format_of(net) == ""

@@ -126,8 +126,9 @@ class ConvDecoder(nn.Module):
             layers.append(layer(config, stage.width, outputs * math.prod(stage.stride), (3,) * rank))
             layers.append((CausalDepthToSpace if causal else DepthToSpace)(stage.stride))
         self.layers = nn.Sequential(*layers)
+        self.layout = Layout(rank, channels_last=None)  # on a CPU as it comes from the bottleneck
         to_channels_last(self, rank)
 
     def forward(self, features: Tensor) -> Tensor:
         """`[B, features, *grid]` to `[B, C, *signal]`."""
-        return self.layers(features)
+        return self.layers(self.layout(features))

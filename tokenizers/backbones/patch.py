@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from ..memory_format import Layout
 from ..spec import SignalSpec
 from .patch_config import PatchConfig
 
@@ -36,10 +37,12 @@ class DepthToSpace(nn.Module):
     def __init__(self, factors: Sequence[int]) -> None:
         super().__init__()
         self.factors = tuple(factors)
+        self.layout = Layout(len(self.factors), channels_last=None)
 
     def forward(self, features: Tensor) -> Tensor:
         """`[B, prod(f) * C, *grid]` to `[B, C, *signal]`."""
-        return depth_to_space(features, self.factors)
+        upsampled: Tensor = self.layout(depth_to_space(features, self.factors))
+        return upsampled
 
 
 class PatchEncoder(nn.Module):
