@@ -119,9 +119,11 @@ def look(
     ]
     for i in fresh:
         places[i] = None
+    columns: tuple[list[Any], ...] = (known.statuses, known.seconds, known.causes)
+    values: tuple[Any, ...] = UNREAD
     statuses, seconds, causes = (
         [unread if place is None else column[place] for place in places]
-        for column, unread in zip((known.statuses, known.seconds, known.causes), UNREAD, strict=True)
+        for column, unread in zip(columns, values, strict=True)
     )
     return Ended(jobs=present, stamps=stamps, statuses=statuses, seconds=seconds, causes=causes), fresh
 
