@@ -64,13 +64,13 @@ def status(root: Path) -> Status:
     planned = jobs_of(root)
     ended = _ended(root, planned)
     # All of the jobs have ended when a run has: no set of 100,000 is needed then.
-    has_ended = planned if len(ended.jobs) == len(planned) else set(ended.jobs)
+    has_ended: Container[str] = planned if len(ended.jobs) == len(planned) else set(ended.jobs)
     members = active(root)
     running = _running(root, planned, has_ended)
     by = Counter(ended.statuses)
     causes = zip(ended.jobs, ended.statuses, ended.causes, strict=True)
     failed = {job: cause for job, status, cause in causes if status == "failed"}
-    open_jobs = () if has_ended is planned else planned
+    open_jobs: Iterable[str] = () if has_ended is planned else planned
     waiting = [job for job in open_jobs if job not in has_ended and job not in running]
     skipped = _below(planned, failed, waiting)
     reasons = _left_out(root, {job: planned[job] for job in waiting if job not in skipped}, ended)

@@ -106,6 +106,11 @@ def test_the_table_has_no_fault() -> None:
         assert faults(frozen(group)) == []
 
 
+@pytest.mark.parametrize(("group", "name"), [("recipes", "kl-vae"), ("recipes", "ae"), ("priors", "unet")])
+def test_channels_last_arrives_at_every_convolution(group: str, name: str) -> None:
+    assert frozen(group)[name]["convolutions"].keys() == {"alike"}
+
+
 def test_what_counts_as_a_fault() -> None:
     fine = {"synchronisations": {}, "blocking copies": {}}
     assert faults({"a": fine, "b": {"untraceable": "the host waits for data in tokenizers/mel.py LogMel"}}) == []
