@@ -280,8 +280,8 @@ def _mean(entries: Sequence[Entry]) -> Entry:
     values = {seed: sum(entry.values[seed] for entry in entries) / len(entries) for seed in seeds}
     halves = [(w[1] - w[0]) / 2 for entry in entries if (w := entry.within) is not None]
     within = None
-    if len(values) == 1 and len(halves) == len(entries):
-        (value,), half = values.values(), math.hypot(*halves) / len(entries)
+    if len(set(values.values())) == 1 and len(halves) == len(entries):  # one seed, or seeds that change nothing
+        value, half = next(iter(values.values())), math.hypot(*halves) / len(entries)
         within = (value - half, value + half)
     return Entry(values=values, within=within)
 

@@ -19,10 +19,11 @@ def entry_of(group: Group, metric: str) -> Entry:
     factors = {row["seed"]: factor(row) for row in group.rows}
     entry = group.entry(base)
     values = {seed: value * f for seed, value in entry.values.items() if (f := factors[seed]) is not None}
-    within = entry.within
-    if within is not None and len(values) == 1:
-        f = factors[next(iter(values))] or 0.0
-        within = (within[0] * f, within[1] * f)
+    scales = {factors[seed] for seed in values}
+    within = None
+    if entry.within is not None and len(scales) == 1:  # of one seed, or of seeds that change nothing
+        f = scales.pop() or 0.0
+        within = (entry.within[0] * f, entry.within[1] * f)
     return Entry(values=values, within=within)
 
 

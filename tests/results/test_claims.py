@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from latentbench.results.claims import Claim, ClaimComparison, Finding, conclusions, holds, judge, verdicts
+from latentbench.results.claims import Claim, ClaimComparison, Finding, _mean, conclusions, holds, judge, verdicts
 from latentbench.results.metric import Metric
 from latentbench.results.rows import Row, rows
+from latentbench.results.statistics import Entry
 from latentbench.results.store import Store
 
 LEFT, RIGHT = [25.0, 25.3, 25.1], [20.0, 20.2, 20.4]
@@ -184,3 +185,8 @@ def test_a_claim_that_nothing_tests_is_refused() -> None:
             Claim(id="X", name="x", claim="x", comparisons=comparisons)
     with pytest.raises(ValueError, match="margin: must not be negative"):
         ClaimComparison(metric="psnr", left="fine", relation="above", right="coarse", margin=-1.0)
+
+
+def test_the_mean_of_cells_that_seeds_change_nothing_of_has_their_interval() -> None:
+    entries = [Entry(values={0: x, 1: x}, within=(x - 3.0, x + 3.0)) for x in (10.0, 20.0)]
+    assert _mean(entries).within == pytest.approx((15 - 4.5**0.5, 15 + 4.5**0.5))

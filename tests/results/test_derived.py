@@ -40,3 +40,16 @@ def test_a_metric_times_a_fact_of_its_cell(group: Group) -> None:
 def test_a_base_column_has_no_uncertainty(group: Group) -> None:
     assert entry_of(group, "positions").within == (64.0, 64.0)
     assert entry_of(group, "codebook_perplexity").within == (64.0, 192.0)
+
+
+def test_seeds_that_change_nothing_are_scaled_with_their_interval(
+    tmp_path: Path, add: Callable[..., dict[str, Any]]
+) -> None:
+    """Unscaled, the interval of 16 tokens reached from 128 to 384."""
+    store = Store(tmp_path)
+    metrics = [Metric(name="stream_bits", value=256.0, interval=(128.0, 384.0))]
+    spec = {"elements": 64, "positions": 32, "bits_per_sample": 512.0}
+    cells = [add(store, "a", metrics=metrics, seed=seed, **spec) for seed in (0, 1)]
+    store.write_suite("s", cells)
+    tokens = entry_of(aggregate(rows([store]))[0], "mean_tokens")
+    assert (tokens.values, tokens.within) == ({0: 16.0, 1: 16.0}, (8.0, 24.0))
