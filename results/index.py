@@ -24,7 +24,7 @@ from pydantic_core import from_json, to_json
 
 from .ended import INDEX, VERSIONS, Ended, Stamp, State, look, parsed, remembered
 from .errors import UserError
-from .garbage import no_collections as no_collections
+from .garbage import no_collections
 from .gates import ABSENT, CANDIDATES, DOUBTS, RUNG_REACHED
 from .metric import Metric
 from .record import Failure, InvalidRecord, Record

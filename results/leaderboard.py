@@ -15,8 +15,8 @@ from .display import files_line
 from .errors import UserError, unknown
 from .filters import select
 from .formats import comma_separated, json_rows, markdown
+from .garbage import no_collections
 from .groups import aggregate, best_first, check_protocols, direction_of, split
-from .index import no_collections
 from .latex import latex
 from .page import page
 from .pivot import pivot_table, pivots

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -71,6 +74,23 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data not present: {folder} (set LATENTBENCH_TEST_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def simulation() -> Callable[[str], ModuleType]:
+    """`(name)`: the script of that name in tests/coverage, as a module."""
+
+    def load(name: str) -> ModuleType:
+        path = Path(__file__).parent / "coverage" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(f"{name}_simulation", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture(scope="session")

@@ -76,6 +76,13 @@ class GateConfig:
         return from_json(Path(self.score)).fitted_jobs
 
 
+def check_group(group: Sequence[str], where: str) -> None:
+    """Raises UserError for a name in `group` that is no fact of a tokenizer."""
+    for i, name in enumerate(group):
+        if name not in FACTS:
+            raise unknown("fact of a tokenizer", name, FACTS, where=f"{where}.group[{i}]")
+
+
 class GateJob(JobKind):
     """Its record has each candidate's value and place. It belongs to the cells of a group: see `bench.gates`."""
 
@@ -92,9 +99,7 @@ class GateJob(JobKind):
             raise UserError(f"{where}: share or best, not both")
         if config.score and config.better:
             raise UserError(f"{where}.better: of a score less is better; leave it out")
-        for i, name in enumerate(config.group):
-            if name not in FACTS:
-                raise unknown("fact of a tokenizer", name, FACTS, where=f"{where}.group[{i}]")
+        check_group(config.group, where)
         return config
 
     def check(self, suite: Suite, cells: Sequence[Cell]) -> None:

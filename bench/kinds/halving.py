@@ -17,7 +17,7 @@ from ..datasets.config import signal_spec
 from ..grid import Cell
 from ..suite import Suite
 from .base import JobContext, JobKind
-from .gate import FACTS
+from .gate import check_group
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +87,7 @@ class HalvingJob(JobKind):
         config: HalvingConfig = super().read(table, where)
         if table and not config.is_on:
             raise UserError(f"{where}: needs `metric`, of reconstructions, such as psnr")
-        for i, name in enumerate(config.group):
-            if name not in FACTS:
-                raise unknown("fact of a tokenizer", name, FACTS, where=f"{where}.group[{i}]")
+        check_group(config.group, where)
         return config
 
     def check(self, suite: Suite, cells: Sequence[Cell]) -> None:

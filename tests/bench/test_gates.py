@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -74,15 +73,8 @@ def suite(mini: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def simulator() -> ModuleType:
-    path = Path(__file__).parents[1] / "coverage" / "gates.py"
-    spec = importlib.util.spec_from_file_location("gates_simulation", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["gates_simulation"] = module
-    spec.loader.exec_module(module)
-    return module
+def simulator(simulation: Callable[[str], ModuleType]) -> ModuleType:
+    return simulation("gates")
 
 
 def test_a_gate_moves_no_key_and_comes_between(suite: dict[str, Any]) -> None:

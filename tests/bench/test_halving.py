@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
-import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -158,15 +157,8 @@ def test_jobs_travel_with_what_they_go_on_from(suite: dict[str, Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-def simulator() -> ModuleType:
-    path = Path(__file__).parents[1] / "coverage" / "halving.py"
-    spec = importlib.util.spec_from_file_location("halving_simulation", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["halving_simulation"] = module
-    spec.loader.exec_module(module)
-    return module
+def simulator(simulation: Callable[[str], ModuleType]) -> ModuleType:
+    return simulation("halving")
 
 
 def test_the_simulation_agrees_with_chance_with_certainty_and_with_the_decision(simulator: ModuleType) -> None:

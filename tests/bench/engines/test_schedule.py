@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -20,15 +19,8 @@ from latentbench.results.store import Store
 
 
 @pytest.fixture(scope="module")
-def simulator() -> ModuleType:
-    path = Path(__file__).parents[2] / "coverage" / "scheduling.py"
-    spec = importlib.util.spec_from_file_location("scheduling", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["scheduling"] = module
-    spec.loader.exec_module(module)
-    return module
+def simulator(simulation: Callable[[str], ModuleType]) -> ModuleType:
+    return simulation("scheduling")
 
 
 def cpu(units: int, memory: int = 100) -> Schedule:
