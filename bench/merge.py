@@ -52,7 +52,7 @@ def merge(sources: Sequence[Path], out: Path) -> Merged:
     before a failed one.
 
     Raises ConflictError, before anything is written, where two of them, or what is in `out` already, disagree: two
-    records of one job with other numbers, or a suite's cell with other jobs. Raises UserError for what is no folder,
+    records of one job with other numbers, a suite's cell with other jobs, or a claim with other words. Raises UserError for what is no folder,
     and for a board (`merge_boards` takes those).
     """
     if boards := boards_of(sources):
@@ -121,7 +121,15 @@ def _suites(stores: Sequence[Store]) -> tuple[dict[str, SuiteFile], list[str]]:
             known = merged.setdefault(suite["suite"], {**suite})
             known["kinds"] = [*known["kinds"], *(kind for kind in suite["kinds"] if kind not in known["kinds"])]
             claims = known.get("claims", [])
-            known["claims"] = [*claims, *(claim for claim in suite.get("claims", []) if claim not in claims)]
+            added = [claim for claim in suite.get("claims", []) if claim not in claims]
+            ids = {claim["id"] for claim in claims}
+            conflicts += [
+                f"claim {claim['id']!r} of the suite {suite['suite']!r} is another in {store.root} than in a folder "
+                "before; `latentbench run` of one suite file in both folders writes the same, and trains nothing again"
+                for claim in added
+                if claim["id"] in ids
+            ]
+            known["claims"] = [*claims, *added]
             joined = cells.setdefault(suite["suite"], [])
             conflicts += [
                 f"{cell} of the suite {suite['suite']!r} has other jobs in {where} and in {store.root}"

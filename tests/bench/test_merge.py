@@ -95,6 +95,19 @@ def test_conflicts_are_named_and_nothing_is_written(
     assert not list(c.glob("jobs/*")) + list(c.glob("suites/*"))
 
 
+def test_a_claim_of_two_meanings_is_a_conflict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both would stand in the merged suite, and no command would read it."""
+    for name, metric in (("a", "psnr"), ("b", "ssim"), ("c", "psnr")):
+        job(tmp_path / name, name)
+        Store(tmp_path / name).write_suite("s", [], kinds=["reconstruction"], claims=[{"id": "A7", "metric": metric}])
+    a, b, c = (str(tmp_path / name) for name in "abc")
+    assert cli.main(["merge", a, b, "--out", str(tmp_path / "ab")]) == 2
+    assert f"claim 'A7' of the suite 's' is another in {b} than" in capsys.readouterr().err
+    assert not (tmp_path / "ab").exists()
+    assert cli.main(["merge", a, c, "--out", str(tmp_path / "ac")]) == 0
+    assert [suite["claims"] for suite in Store(tmp_path / "ac").read_suites()] == [[{"id": "A7", "metric": "psnr"}]]
+
+
 def test_cells_that_differ_in_their_tokenizer_stay_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As a run with --extend leaves them: of one name, each with its own tokenizer."""
     facts = {"cell": "x", "dataset": "d", "modality": "image", "recipe": "r", "label": "x", "axes": {}, "seed": 0}
