@@ -52,8 +52,8 @@ def merge(sources: Sequence[Path], out: Path) -> Merged:
     before a failed one.
 
     Raises ConflictError, before anything is written, where two of them, or what is in `out` already, disagree: two
-    records of one job with other numbers, a suite's cell with other jobs, or a claim with other words. Raises UserError for what is no folder,
-    and for a board (`merge_boards` takes those).
+    records of one job with other numbers, a suite's cell with other jobs, or a claim with other words. Raises
+    UserError for what is no folder, and for a board (`merge_boards` takes those).
     """
     if boards := boards_of(sources):
         raise UserError(
