@@ -286,8 +286,11 @@ TEMPORAL: tuple[PairMetricConfig, ...] = (SeamConfig(), InsideConfig(), FlickerC
 class ScoreConfig(Part):
     """What a suite may ask of samples beyond distances, measured on the features of its nets; `builds` a `Score`.
 
-    `only_net` names the one net that it is defined on, `fewest` is how many samples it needs on either side.
+    `only_net` names the one net that it is defined on, `fewest` is how many samples it needs on either side;
+    `reports` are its metrics' names as `tasks.metric_names` has them, None where it does not say.
     """
+
+    reports: ClassVar[tuple[str, ...] | None] = None
 
     only_net: ClassVar[str | None] = None
     fewest: ClassVar[int] = 2
@@ -306,6 +309,7 @@ class ManifoldConfig(ScoreConfig):
     """Precision, recall, density and coverage: how far samples and data reach each other."""
 
     kind = "manifold"
+    reports = ("precision_<net>", "recall_<net>", "density_<net>", "coverage_<net>")
     fewest = 6  # the fifth nearest neighbour, and the sample itself
     builds = "manifold:ManifoldScore"
 
@@ -314,6 +318,7 @@ class MemorisationConfig(ScoreConfig):
     """Whether samples are nearer to the training set than held-out data are."""
 
     kind = "memorisation"
+    reports = ("nearest_train_ratio_<net>", "memorised_share_<net>", "nearest_sample_ratio_<net>")
     version = 2
     builds = "memorisation:MemorisationScore"
 
@@ -322,6 +327,7 @@ class FdInfinityConfig(ScoreConfig):
     """The Fréchet distance extrapolated to infinitely many samples."""
 
     kind = "fd_infinity"
+    reports = ("fd_infinity_<net>", "fid_infinity")
     builds = "extrapolate:FdInfinity"
 
     def unsupported_reason(self, *, samples: int, dims: Mapping[str, int]) -> str | None:
@@ -336,6 +342,7 @@ class InceptionScoreConfig(ScoreConfig):
     """Inception score, for weights that carry their classifier."""
 
     kind = "inception_score"
+    reports = ("inception_score",)
     only_net = "inception"
     builds = "inception_score:InceptionScore"
 
@@ -347,13 +354,17 @@ class InceptionScoreConfig(ScoreConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureConfig(Part):
-    """What tasks compute whenever they can; listed here for its name and version."""
+    """What tasks compute whenever they can; listed here for its name and version. `reports` are its metrics' names as
+    `tasks.metric_names` has them, those of distances without what tells of whom they are."""
+
+    reports: ClassVar[tuple[str, ...]] = ()
 
 
 class CodesConfig(MeasureConfig):
     """Use and entropy of codebooks."""
 
     kind = "codes"
+    reports = ("codebook_use", "codebook_perplexity", "code_bits_per_position", "code_bits_per_sample")
     version = 2
 
 
@@ -361,6 +372,7 @@ class FrechetConfig(MeasureConfig):
     """Fréchet distance of features."""
 
     kind = "frechet"
+    reports = ("fd_<net>", "fid")
     version = 2
 
 
@@ -368,6 +380,7 @@ class KidConfig(MeasureConfig):
     """Kernel distance of features."""
 
     kind = "kid"
+    reports = ("kd_<net>", "kid")
     version = 2
 
 
@@ -381,6 +394,7 @@ class RateConfig(MeasureConfig):
     """Bits of streams, codes and latents, continuous ones by uniform quantisation: the real rate."""
 
     kind = "rate"
+    reports = ("rate_bits", "stream_bits")
     version = 3
 
 
@@ -388,12 +402,14 @@ class ClipPsnrConfig(MeasureConfig):
     """PSNR of the first frame of a clip, and of its worst."""
 
     kind = "clip_psnr"
+    reports = ("psnr_first", "psnr_worst_frame")
 
 
 class PosteriorConfig(MeasureConfig):
     """Active units of a posterior and its KL in bits."""
 
     kind = "posterior"
+    reports = ("kl_bits", "active_units")
 
 
 _METRICS = (PsnrConfig, SsimConfig, SiSdrConfig, StftDistanceConfig, MelDistanceConfig, TemporalErrorConfig)
