@@ -83,7 +83,7 @@ def test_it_asks(out: Path, monkeypatch: pytest.MonkeyPatch, answer: str, remove
 
 
 def test_not_under_a_run(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from latentbench.bench.runner import locked
+    from latentbench.bench.folder_lock import locked
 
     with locked(out):
         assert cli.main(["gc", str(out), "--yes"]) == 2
