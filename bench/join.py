@@ -16,11 +16,12 @@ from ..results.store import Store
 from .datasets import default_cache
 from .engines.interface import EngineSettings
 from .engines.leases import LeaseEngine
+from .folder_lock import locked
 from .imports import Import, repeat_imports
 from .jobs import Job
 from .plan_file import PlanFile, read_plans
 from .progress import StderrConsole
-from .runner import executed, locked, make_cache, sized_for, without_left_out
+from .runner import executed, make_cache, sized_for, without_left_out
 from .sinks.feed import Feed, check_sinks
 
 

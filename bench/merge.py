@@ -13,7 +13,9 @@ from ..results.board import board_path
 from ..results.errors import UserError
 from ..results.gates import is_partial
 from ..results.record import Record
-from ..results.store import Store, SuiteCell, SuiteFile, atomic_file
+from ..results.run_score import FILE as SCORE_FILE
+from ..results.run_score import differing_pairs, score_files
+from ..results.store import Store, SuiteCell, SuiteFile, atomic_file, atomic_write
 
 
 class ConflictError(UserError):
@@ -49,11 +51,11 @@ def boards_of(sources: Sequence[Path]) -> list[Path]:
 
 def merge(sources: Sequence[Path], out: Path) -> Merged:
     """Copy into `out` what `sources` have; of a job that several have done, the first one's record, and a finished one
-    before a failed one.
+    before a failed one; and the `score.json` of those that have one.
 
     Raises ConflictError, before anything is written, where two of them, or what is in `out` already, disagree: two
-    records of one job with other numbers, a suite's cell with other jobs, or a claim with other words. Raises
-    UserError for what is no folder, and for a board (`merge_boards` takes those).
+    records of one job with other numbers, a suite's cell with other jobs, a claim with other words, or two scores.
+    Raises UserError for what is no folder, and for a board (`merge_boards` takes those).
     """
     if boards := boards_of(sources):
         raise UserError(
@@ -68,7 +70,12 @@ def merge(sources: Sequence[Path], out: Path) -> Merged:
     target, merged = Store(out), Merged()
     chosen, conflicts = _records([target, *stores], merged)
     suites, others = _suites([target, *stores])
+    scores = score_files(store.root for store in [target, *stores])
     conflicts += others
+    conflicts += [
+        f"{SCORE_FILE} is another score in {first.parent} and in {other.parent}"
+        for first, other in differing_pairs(scores)
+    ]
     if conflicts:
         raise ConflictError(conflicts)
     for store, record in chosen.values():
@@ -77,6 +84,8 @@ def merge(sources: Sequence[Path], out: Path) -> Merged:
             continue
         _copy(store, record, target)
         merged.copied += 1
+    if scores:
+        atomic_write(target.root / SCORE_FILE, scores[0].read_bytes())
     for name, suite in suites.items():
         cells: list[Any] = list(suite["cells"])
         target.write_suite(name, cells, kinds=suite["kinds"], claims=suite.get("claims", ()))

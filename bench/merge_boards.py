@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ..results.board import BoardRun, board_path, read_board
+from ..results.comparable import SCORE
 from ..results.digest import file_digest
 from ..results.errors import UserError
+from ..results.groups import doubts_column
 from ..results.publish import Versions, free_name, reasons_apart, write_site
 from ..results.rows import Row, is_number, rows
 from ..results.store import atomic_folder
@@ -21,6 +23,8 @@ from .merge import ConflictError
 _MEASURED = ("value", "se", "interval", "n", "missing", "direction", "unit", "protocol")
 # Columns of when and where a job ran.
 _OF_RUN = ("seconds", "train_seconds", "prior_seconds", "sampling_per_second", "peak_memory_bytes")
+
+_DOUBTS = doubts_column(SCORE)
 
 _Cell = tuple[str, str, tuple[tuple[str, str], ...]]  # suite, name, jobs
 
@@ -150,9 +154,9 @@ def _choose(boards: Sequence[_Board]) -> tuple[dict[_Cell, Row], dict[str, str]]
             if _one_record(first, row) and _base(names[first["source"]]) == _base(names[row["source"]]):
                 _unite(first_source, first["source"], row["source"])
             if row["status"] == "finished" and first["status"] != "finished":
-                chosen[cell], origins[cell] = _with_files(row, first), board.path
+                chosen[cell], origins[cell] = _completed(row, first), board.path
             else:
-                chosen[cell] = _with_files(first, row)
+                chosen[cell] = _completed(first, row)
     if conflicts:
         raise ConflictError(conflicts)
     return chosen, first_source
@@ -166,10 +170,15 @@ def _unite(first_source: dict[str, str], one: str, other: str) -> None:
         first_source.update({source: first for source, target in first_source.items() if target in several})
 
 
-def _with_files(row: Row, other: Row) -> Row:
-    """The row, with the files of values by sample that another board has of it too."""
+def _completed(row: Row, other: Row) -> Row:
+    """The row, with the files of values by sample that another board has of it too, and its score where the row has
+    none."""
     files = {**other.files, **row.files}
-    return replace(row, files={name: file for name, file in files.items() if name in row.metrics})
+    row = replace(row, files={name: file for name, file in files.items() if name in row.metrics})
+    if SCORE not in other.metrics or row.get(SCORE) is not None:
+        return row
+    doubts = {_DOUBTS: other.columns[_DOUBTS]} if _DOUBTS in other.columns else {}
+    return replace(row, columns={**row.columns, **doubts}, metrics={**row.metrics, SCORE: other.metrics[SCORE]})
 
 
 def _differing(a: Row, b: Row) -> str:
@@ -179,10 +188,12 @@ def _differing(a: Row, b: Row) -> str:
 
 def _pairs(a: Row, b: Row) -> Iterator[tuple[str, Any, Any]]:
     """What has to be the same in two rows of one cell: its name, and both values. What one of them lacks, and totals,
-    say nothing before both have finished."""
+    say nothing before both have finished; a score that one of them lacks never does, since tables apply it."""
     finished = {a["status"], b["status"]} == {"finished"}
     for name in dict.fromkeys([*a.metrics, *b.metrics]):
         first, second = a.metrics.get(name), b.metrics.get(name)
+        if name == SCORE and (a.get(SCORE) is None or b.get(SCORE) is None):
+            continue
         if first is None or second is None:
             if finished:
                 yield name, first and first.value, second and second.value
@@ -200,7 +211,8 @@ def _pairs(a: Row, b: Row) -> Iterator[tuple[str, Any, Any]]:
 def _one_record(a: Row, b: Row) -> bool:
     """Whether two rows are of the same records, to the seconds that they took: of a run that was published twice.
     A run that did the same jobs elsewhere took other seconds."""
-    return a["status"] == "finished" and {**a.columns, "source": ""} == {**b.columns, "source": ""}
+    differing = {"source": "", _DOUBTS: ""}  # what is published of one record may have other values
+    return a["status"] == "finished" and {**a.columns, **differing} == {**b.columns, **differing}
 
 
 def _base(name: str) -> str:

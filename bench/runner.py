@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
-import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
-from ..results.activity import LOCK, active, last_log, mark_active
+from ..results.activity import last_log
 from ..results.display import printable
 from ..results.errors import UserError, one_line
 from ..results.garbage import no_collections
@@ -26,6 +24,7 @@ from .data_counts import DataCounts, check_counts, count, fingerprints, recorded
 from .datasets import damage_of_cached, default_cache
 from .engines import engines
 from .engines.interface import EXPIRY_SECONDS, Engine, EngineSettings
+from .folder_lock import locked
 from .footprints import Footprints, measured_ratios, sized, subject, worth_measuring
 from .gates import forget_partial, keep_score, left_out
 from .imports import Import, load_imports, refuse_unrepeatable
@@ -92,55 +91,67 @@ def run_suite(
     imported = load_imports(imports)
     loaded = load_suite(suite, sets)
     make_engine = engines.get(engine, where="--engine")
-    root = output_folder(out, loaded)
-    cache, store = default_cache(), Store(root)
-    runner: Engine = make_engine(
-        EngineSettings(
-            store=store,
-            cache=cache,
-            devices=devices,
-            jobs_per_device=jobs_per_device,
-            checkpoint_seconds=checkpoint_seconds,
-            imports=imported,
-            stall_seconds=None if stall_minutes is None else 60 * stall_minutes,
-            lease_seconds=lease_seconds,
-            address=address,
-        )
+    settings = EngineSettings(
+        store=Store(output_folder(out, loaded)),
+        cache=default_cache(),
+        devices=devices,
+        jobs_per_device=jobs_per_device,
+        checkpoint_seconds=checkpoint_seconds,
+        imports=imported,
+        stall_seconds=None if stall_minutes is None else 60 * stall_minutes,
+        lease_seconds=lease_seconds,
+        address=address,
     )
+    runner: Engine = make_engine(settings)
     if plan_only and not runner.shares:
         raise UserError(f"--plan-only: the engine {engine} leaves no work to others; use --engine leases")
     _check(loaded, imported)
     check_sinks(sinks)
-    make_cache(cache)
-    with locked(root, shared=runner.shares):
-        prints = fingerprints(loaded, console, cache)
-        plan = make_plan(loaded, prints)
-        _write_suite(store, plan, extend=extend)
-        keep_score(loaded, store, console)
-        write_plan(plan, engine, runner.settings)
-        runner.finished = _intact(store, plan.jobs, console)
-        for name in forget_partial(store, runner.finished):
-            del runner.finished[name]
-        before = len(runner.finished)
-        todo = {name: job for name, job in plan.jobs.items() if name not in runner.finished}
-        decided = without_left_out(todo, runner.finished, store, console)
-        if not plan_only:
-            runner.check(todo.values())
-            todo = sized_for(runner, todo, plan.jobs, console)
-        if todo:
-            _check_cached(loaded, prints, console, cache)
-            _tell_counts(plan, todo, store, console, cache)
-        for warning in plan.warnings if todo else ():
-            console.print(Text(one_line(f"warning: {warning}")), soft_wrap=True)
-        if runner.shares:
-            _forget_failures(store, todo.values())
-        _tidy(store, runner.finished.values(), shared=runner.shares)
-        feed = Feed(sinks, run=loaded.name, store=store, console=console)
-        display = executed(runner, plan.jobs, {} if plan_only else todo, console, before=before, feed=feed)
-        _tell_skipped(plan, store, console)
+    make_cache(settings.cache)
+    with locked(settings.store.root, shared=runner.shares):
+        return _run_locked(loaded, engine, runner, console, plan_only=plan_only, extend=extend, sinks=sinks)
+
+
+def _run_locked(
+    suite: Suite,
+    engine: str,
+    runner: Engine,
+    console: Console,
+    *,
+    plan_only: bool,
+    extend: bool,
+    sinks: Sequence[str],
+) -> Outcome:
+    """Plan the suite and do what is left of it, in a folder that is locked."""
+    store, cache = runner.settings.store, runner.settings.cache
+    prints = fingerprints(suite, console, cache)
+    plan = make_plan(suite, prints)
+    _write_suite(store, plan, extend=extend)
+    keep_score(suite, store, console)
+    write_plan(plan, engine, runner.settings)
+    runner.finished = _intact(store, plan.jobs, console)
+    for name in forget_partial(store, runner.finished):
+        del runner.finished[name]
+    before = len(runner.finished)
+    todo = {name: job for name, job in plan.jobs.items() if name not in runner.finished}
+    decided = without_left_out(todo, runner.finished, store, console)
+    if not plan_only:
+        runner.check(todo.values())
+        todo = sized_for(runner, todo, plan.jobs, console)
+    if todo:
+        _check_cached(suite, prints, console, cache)
+        _tell_counts(plan, todo, store, console, cache)
+    for warning in plan.warnings if todo else ():
+        console.print(Text(one_line(f"warning: {warning}")), soft_wrap=True)
+    if runner.shares:
+        _forget_failures(store, todo.values())
+    _tidy(store, runner.finished.values(), shared=runner.shares)
+    feed = Feed(sinks, run=suite.name, store=store, console=console)
+    display = executed(runner, plan.jobs, {} if plan_only else todo, console, before=before, feed=feed)
+    _tell_skipped(plan, store, console)
     return Outcome(
-        suite=loaded,
-        root=root,
+        suite=suite,
+        root=store.root,
         before=before,
         finished=display.finished,
         failed=display.failed,
@@ -362,44 +373,3 @@ def _tell_skipped(plan: Plan, store: Store, console: Console) -> None:
                 lines.append(f"  and {len(skipped) - 10} more: see {store.job_folder(job.kind, job.key)}")
             for line in lines:
                 console.print(Text(f"{' ' * (len(line) - len(line.lstrip()))}{printable(line)}"), soft_wrap=True)
-
-
-@contextmanager
-def locked(root: Path, *, shared: bool = False) -> Iterator[None]:
-    """Hold `root` for this run: two runs at once would do the same jobs twice. The kernel frees it however we end.
-
-    Those that share a folder by leases exclude only a run that does not; a disk without locks is one for them.
-    """
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        file = (root / LOCK).open("a")
-    except OSError as error:
-        raise UserError(f"--out {root}: can't be written: {error.strerror}") from None
-    with file:
-        try:
-            _lock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-        except BlockingIOError:
-            raise UserError(f"--out {root}: another run is using it; wait for it or choose another --out") from None
-        except OSError as error:  # a network disk without locks, for one
-            if shared:
-                yield
-                return
-            reason = error.strerror or error
-            raise UserError(f"--out {root}: can't be locked ({reason}); choose an --out on a disk with locks") from None
-        if not shared and (others := active(root)):
-            hosts = ", ".join(sorted({member.host for member in others}))
-            raise UserError(f"--out {root}: {hosts} is working on it; wait, or join with `latentbench work {root}`")
-        mark_active(file)
-        yield
-
-
-def _lock(file: IO[str], kind: int) -> None:
-    """Lock the file. Who only looks whether it is locked holds it for a moment: that is waited for."""
-    for wait in (0.05, 0.2, 0.0):
-        try:
-            return fcntl.flock(file, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not wait:
-                raise
-            time.sleep(wait)
-    return None

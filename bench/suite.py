@@ -22,6 +22,7 @@ from ..tokenizers.options import OPTIONS, RENAMED
 from ..tokenizers.spec import Modality
 from ..tokenizers.training import TrainingConfig
 from ..tokenizers.validation import check, check_distinct, is_file, parse_toml
+from .claim_metrics import check_metrics
 from .datasets import sources
 from .datasets.config import DataConfig
 from .kinds import check_task, kinds
@@ -249,6 +250,9 @@ def _parse(raw: dict[str, Any], where: str, preset: Preset | None) -> Suite:
             _check_seed(seed, f"{where}: data_seeds.{label}")
     entries = tuple(_entry(table, f"{where}: tokenizers[{i}]", labels, tasks) for i, table in enumerate(top.tokenizers))
     options = {kind.name: kind.read(_table(raw, kind.name, where), f"{where}: {kind.name}") for kind in with_options}
+    claims = check_claims(top.claims, where)
+    axes = {axis.replace(".", "_") for entry in entries for axis in entry.grid}
+    check_metrics(claims, modalities={config.modality for config in data}, axes=axes, where=where)
     return Suite(
         name=top.name,
         where=where,
@@ -263,7 +267,7 @@ def _parse(raw: dict[str, Any], where: str, preset: Preset | None) -> Suite:
         training=top.training,
         prior=top.prior,
         options=options,
-        claims=check_claims(top.claims, where),
+        claims=claims,
         protocol=preset,
         evaluation=check(EvaluationConfig, top.evaluation, where=f"{where}: evaluation"),
     )

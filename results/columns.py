@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import get_args
 
-from .comparable import incomparable
+from .comparable import SCORE, incomparable
 from .errors import UserError, unknown
 from .groups import Group, check_protocols, detail, direction_of, protocols_of
 from .metric import Role, Shown
@@ -14,7 +14,7 @@ from .rows import BASE, COST, IDENTITY, SPEC, column_names, metric_names
 
 # In the order of the page: what was stored, how well it came back, what a prior made of it, what explains that.
 _ROLES: tuple[Role, ...] = get_args(Role)
-# A table is read for these, and for what declares no role: two protocols in one table are refused.
+# A table is read for these, for what declares no role and for a score: two protocols in one table are refused.
 _COMPARED: tuple[Role, ...] = ("distortion", "distribution", "generation", "")
 
 
@@ -46,7 +46,7 @@ def rate_of(groups: Sequence[Group]) -> str | None:
 def must_agree(groups: Sequence[Group], metric: str) -> bool:
     """True for metrics that tables are read for: a table with two protocols of one of them is refused. Of others
     (proxies, a prior's losses, use of codes) that nobody asked for, the column is left out."""
-    return role_of(groups, metric) in _COMPARED
+    return role_of(groups, metric) in _COMPARED or metric == SCORE
 
 
 def mixed_metrics(groups: Sequence[Group]) -> list[str]:

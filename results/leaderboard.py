@@ -21,7 +21,7 @@ from .latex import latex
 from .page import page
 from .pivot import pivot_table, pivots
 from .rows import NESTED, Row, column_names, metric_names, rows
-from .run_score import with_score_of
+from .run_score import with_score_of, without_score
 from .statistics import pareto as on_front
 from .store import Store
 from .tables import Notes, Table, tables
@@ -158,7 +158,7 @@ def compare(
     columns: str | Sequence[str] | None = None,
 ) -> list[Table]:
     """Tables of the run in `second` against that in `first`: see `compare.comparison`. Raises UserError."""
-    table = [_selected(rows([folder]), where) for folder in (first, second)]
+    table = [_selected(without_score(rows([folder])), where) for folder in (first, second)]
     return comparison(table[0], table[1], columns)
 
 
@@ -182,7 +182,7 @@ def _notes(named: str | None, usual: Notes) -> Notes:
 
 def _read(dirs: Sequence[Path | str], suite: str | None, score: Path | None, *, is_grid: bool) -> list[Row]:
     table = _of(rows(dirs), suite)
-    return table if is_grid else with_score_of(table, dirs, score)
+    return without_score(table) if is_grid else with_score_of(table, dirs, score)
 
 
 def _of(table: Sequence[Row], suite: str | None) -> list[Row]:

@@ -21,6 +21,7 @@ from .filters import select
 from .groups import aggregate, split
 from .record import Record
 from .rows import Row, rows
+from .run_score import with_scores_of_runs
 from .store import Store, atomic_write
 from .tables import Table, tables
 
@@ -39,14 +40,15 @@ def publish(
 ) -> Path:
     """Write the board of the runs (and boards) in `dirs` into the folder `out` and return its page.
 
-    `where` are filters as `select` takes them: only what meets them is published. With `reports` each run's report
-    stands beside. Raises UserError for folders without a run, damaged files, and a place that can't be written.
+    `where` are filters as `select` takes them: only what meets them is published. Rows of a run with a `score.json` in
+    its folder have `modelability_score`. With `reports` each run's report stands beside. Raises UserError for folders
+    without a run, damaged files, and a place that can't be written.
     """
     place = Path(out)
     if os.path.isdir(place / "suites"):
         raise UserError(f"--out {place}: is the folder of a run; choose another folder")
     places = list({Path(path).resolve(): Path(path) for path in dirs}.values())
-    chosen = select(rows(places), where)
+    chosen = select(with_scores_of_runs(rows(places)), where)
     names, versions, history = _sources(places, chosen)
     if reports:
         _reports(place, names, history, where)

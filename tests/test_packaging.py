@@ -52,6 +52,7 @@ ELSEWHERE = {
     "results/calibration/ranking.py": "results/calibration/test_score_command.py",  # what `score` prints
     "results/calibration/score_file.py": "results/calibration/test_score_command.py",
     "bench/engines/claims.py": "bench/engines/test_leases.py",  # what leases are made of
+    "bench/folder_lock.py": "bench/test_cli.py",  # by what a second run is told
     "bench/planned_cell.py": "bench/test_plan.py",  # as a plan gives it
     "bench/plan_file.py": "bench/test_join.py",  # written by a run, read by who joins it
     "tasks/partial_files.py": "tasks/test_latents.py",  # through the passes that go on
@@ -101,6 +102,8 @@ ELSEWHERE = {
     "tasks/metrics/lpips.py": "tokenizers/losses/test_lpips.py",  # one net, as a loss and as a metric
     "tasks/metrics/balls.py": "tasks/metrics/test_manifold.py",  # what the four scores are counted on
     "tasks/metrics/config.py": "tasks/metrics/test_interface.py",  # descriptions, through what they build
+    "tasks/metrics/pair_config.py": "tasks/metrics/test_interface.py",
+    "tasks/metrics/score_config.py": "tasks/test_scores.py",
     "tasks/nets/config.py": "tasks/nets/test_page.py",  # descriptions, against the page that states them
     "tasks/probes/config.py": "tasks/probes/test_interface.py",
     "tasks/proxies/config.py": "tasks/proxies/test_interface.py",

@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ...results.display import printable
     from ...results.errors import UserError
     from ..collect import remove, waste
-    from ..runner import locked
+    from ..folder_lock import locked
 
     if not arguments.dir.is_dir():
         raise UserError(f"{arguments.dir}: no such folder; expected the --out folder of a run")

@@ -36,8 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _runs(arguments: argparse.Namespace) -> list[str]:
+    from ..folder_lock import locked
     from ..merge import merge
-    from ..runner import locked
 
     with locked(arguments.out):
         merged = merge(arguments.dirs, arguments.out)

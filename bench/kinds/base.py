@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from ...results.record import JobResult
 from ...tasks.priors.config import PriorConfig
 from ...tokenizers.codecs.stream_config import StreamConfig
-from ...tokenizers.spec import LatentSpec
+from ...tokenizers.registry import Registry
+from ...tokenizers.spec import LatentSpec, Modality
 from ...tokenizers.validation import check
 from ..datasets.config import DataConfig
 from ..grid import Cell
@@ -103,6 +104,12 @@ class PlanContext:
         return n, val if isinstance(val, int) else max(1, int(n * min(val or 0.1, 0.2)))
 
 
+def all_reported(registry: Registry) -> tuple[str, ...] | None:
+    """What all parts of the registry report; None where one does not say."""
+    of_parts = [registry.get(name).reports for name in registry]
+    return None if None in of_parts else tuple(name for names in of_parts for name in names)
+
+
 def without_batch(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration without the number of samples that are evaluated at a time."""
     return {name: value for name, value in config.items() if name != "batch_size"}
@@ -171,6 +178,11 @@ class JobKind:
         if "tokenizer" in self.requires and self.name != CONTRACT and at.cell.tokenizer.adapter is not None:
             needed[CONTRACT] = at.need(CONTRACT)
         return needed
+
+    def reports(self, modality: Modality) -> tuple[str, ...] | None:
+        """The names of its metrics of such signals as `tasks.metric_names` has them, which claims are checked against;
+        None where it does not say, as by default a task: then any name may be right."""
+        return () if self.task is None else None
 
     def title(self, at: PlanContext) -> str:
         """What people read of it."""

@@ -9,6 +9,7 @@ from ...results.record import JobResult
 from ...tasks.closed_forms import closed_forms
 from ...tasks.config import ClosedFormTaskConfig
 from ...tasks.metrics.config import measure_versions
+from ...tokenizers.spec import Modality
 from ...tokenizers.validation import check
 from .base import JobContext, JobKind, PlanContext, Price, task_options
 from .reference import external_references, net_versions, references
@@ -48,6 +49,9 @@ class ClosedForm(JobKind):
 
     def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         return ("latentbench.tasks.closed_form",)
+
+    def reports(self, modality: Modality) -> tuple[str, ...] | None:
+        return tuple(f"cfd_{name}_<net>" for name in closed_forms.names())
 
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.closed_form import measure

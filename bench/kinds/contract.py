@@ -8,6 +8,7 @@ from ...results.errors import UserError
 from ...results.metric import Metric
 from ...results.record import JobResult
 from ...tasks.metrics.config import metrics
+from ...tokenizers.spec import Modality
 from .base import CONTRACT, JobContext, JobKind, PlanContext, Price
 
 PROTOCOL = "contract checks that did not pass, on 4 validation samples and 4 of noise; reasons stand in the notes"
@@ -25,6 +26,9 @@ class Contract(JobKind):
     def price(self, at: PlanContext) -> Price:
         forward = at.cell.tokenizer.estimate_flops()
         return Price(flops=forward * 40, step_flops=forward * 4)
+
+    def reports(self, modality: Modality) -> tuple[str, ...] | None:
+        return ("contract", "contract_latent_mean", "contract_latent_std", "native_psnr")
 
     def run(self, ctx: JobContext) -> JobResult:
         """Raises UserError, one line with all reasons, for what would make every number wrong."""

@@ -10,12 +10,14 @@ from ...results.errors import UserError
 from ...results.record import JobResult
 from ...tasks.config import GenerationConfig
 from ...tasks.metrics.config import measure_versions, scores
+from ...tasks.metrics.reported import distance_names
 from ...tasks.nets import nets
 from ...tasks.nets.config import ENCODER
+from ...tokenizers.spec import Modality
 from ..grid import Cell
 from ..presets import marked
 from ..suite import Suite
-from .base import JobContext, JobKind, PlanContext, Price, task_options, without_batch
+from .base import JobContext, JobKind, PlanContext, Price, all_reported, task_options, without_batch
 from .reference import external_references, net_versions, references, serving
 from .vocoder import vocoder_needs, vocoder_versions
 
@@ -80,6 +82,14 @@ class Generation(JobKind):
 
     def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         return ("latentbench.tasks.generation",)
+
+    def reports(self, modality: Modality) -> tuple[str, ...] | None:
+        further = all_reported(scores)
+        if further is None:
+            return None
+        of_samples = (f"g{name}" for name in distance_names())
+        names = (*of_samples, "fd_floor_<net>", "undecodable", *further)
+        return (*names, *(f"given_<n>_{name}" for name in names))
 
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.generation import generate

@@ -12,7 +12,7 @@ from ...tasks.config import MicroPriorTaskConfig
 from ...tasks.metrics.config import measure_versions, metrics
 from ...tasks.priors.config import PriorConfig
 from ...tokenizers.seeding import derive_seed
-from ...tokenizers.spec import LatentSpec
+from ...tokenizers.spec import LatentSpec, Modality
 from ...tokenizers.training import TrainingConfig
 from ...tokenizers.validation import check
 from .base import JobContext, JobKind, PlanContext, Price, without_batch
@@ -66,6 +66,10 @@ class MicroPriors(JobKind):
 
     def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         return ("latentbench.tasks.micro_prior",)
+
+    def reports(self, modality: Modality) -> tuple[str, ...] | None:
+        shares = ("micro_gfd_<n>_<net>", "micro_loss_<n>", "micro_nll_<n>", "micro_law_loss", "micro_law_exponent")
+        return (*shares, "micro_psnr_<n>_<n>", "micro_fd_<n>_<n>_<net>")
 
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.micro_prior import MicroPrior, clean_features, law_metrics, measure

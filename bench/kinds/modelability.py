@@ -8,9 +8,10 @@ from typing import Any
 from ...results.record import JobResult
 from ...tasks.config import ModelabilityConfig
 from ...tasks.proxies import proxies
+from ...tokenizers.spec import Modality
 from ...tokenizers.validation import check
 from ..suite import Suite
-from .base import JobContext, JobKind, PlanContext, Price, task_options
+from .base import JobContext, JobKind, PlanContext, Price, all_reported, task_options
 
 _ALL = ("all",)
 
@@ -40,6 +41,9 @@ class Modelability(JobKind):
 
     def versions(self, at: PlanContext) -> dict[str, int]:
         return super().versions(at) | {f"proxy.{name}": proxies.version(name) for name in chosen_proxies(at.suite)}
+
+    def reports(self, modality: Modality) -> tuple[str, ...] | None:
+        return all_reported(proxies)
 
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.modelability import measure

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...results.record import JobResult
+from ...tasks.priors.config import priors
+from ...tokenizers.spec import Modality
 from ...tokenizers.training import TrainingConfig
-from .base import JobContext, JobKind, PlanContext, Price
+from .base import JobContext, JobKind, PlanContext, Price, all_reported
 
 
 class PriorTraining(JobKind):
@@ -35,6 +37,10 @@ class PriorTraining(JobKind):
 
     def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         return ("latentbench.tasks.generation",)
+
+    def reports(self, modality: Modality) -> tuple[str, ...] | None:
+        names = all_reported(priors)
+        return None if names is None else (*names, *(f"given_<n>_{name}" for name in names))
 
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.generation import held_out

@@ -9,8 +9,9 @@ from ...results.record import JobResult
 from ...tasks.config import ProbesConfig
 from ...tasks.metrics.config import measure_versions, metrics
 from ...tasks.probes import default_probes, probes
+from ...tokenizers.spec import Modality
 from ...tokenizers.validation import check
-from .base import JobContext, JobKind, PlanContext, Price, task_options, without_batch
+from .base import JobContext, JobKind, PlanContext, Price, all_reported, task_options, without_batch
 from .reference import net_versions, references
 
 
@@ -51,6 +52,9 @@ class Probes(JobKind):
 
     def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         return ("latentbench.tasks.probing",)
+
+    def reports(self, modality: Modality) -> tuple[str, ...] | None:
+        return all_reported(probes)
 
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.probes.interface import ProbeInput

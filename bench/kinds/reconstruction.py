@@ -9,6 +9,7 @@ from typing import Any
 from ...results.errors import UserError
 from ...results.record import JobResult
 from ...tasks.config import ReconstructionConfig
+from ...tasks.metric_names import with_point
 from ...tasks.metrics.config import (
     HEARING,
     LPIPS,
@@ -19,6 +20,7 @@ from ...tasks.metrics.config import (
     measure_versions,
     metrics,
 )
+from ...tasks.metrics.reported import distance_names, latent_names, operating_point_names, pair_names, rate_names
 from ...tokenizers import weights
 from ...tokenizers.spec import Modality
 from ..datasets.config import signal_spec
@@ -84,6 +86,13 @@ class Reconstruction(JobKind):
 
     def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         return ("latentbench.tasks.reconstruction",)
+
+    def reports(self, modality: Modality) -> tuple[str, ...] | None:
+        distances = [f"r{name}" for name in distance_names()]
+        rates = rate_names(modality)
+        names = [*pair_names(modality), *distances, *rates, *latent_names()]
+        names += with_point([*operating_point_names(modality), *rates, *distances])
+        return (*names, *(f"{name}_vocoder" for name in names if modality is Modality.SPECTROGRAM))
 
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.reconstruction import reconstruct

@@ -33,6 +33,7 @@ class ARConfig(CodeTransformerOptions, SpaceTimeOptions, FirstFrameOptions):
         "order",
     }
     builds: ClassVar[str | type] = "ar:ARPrior"
+    reports = ("nll_bits", "nll_bits_per_element")
 
     positions: Literal["learned", "rotary"] = "learned"
     order: Literal["raster", "delay"] = "raster"

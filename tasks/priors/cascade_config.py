@@ -22,6 +22,7 @@ class CascadeConfig(FlowConfig):
     kind: ClassVar[str] = "cascade"
     version: ClassVar[int] = 3
     builds: ClassVar[str | type] = "cascade:CascadePrior"
+    reports = ("flow_loss", "base_flow_loss")
 
     factor: int = 4
     augment: float = 0.5

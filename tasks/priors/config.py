@@ -21,8 +21,11 @@ class PriorConfig(Part):
 
     Its `kind` is `name` in a suite's `[prior]`; `builds` names the `Prior`, which is constructed with the configuration
     and the latents' spec. `training` is the training budget. `sizes` are named model sizes: the options that
-    `size = "s"` stands for, so that priors of different kinds are compared at like sizes.
+    `size = "s"` stands for, so that priors of different kinds are compared at like sizes. `reports` are its held-out
+    scores' names as `tasks.metric_names` has them, None where it does not say.
     """
+
+    reports: ClassVar[tuple[str, ...] | None] = None
 
     sizes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 

@@ -35,6 +35,7 @@ class DiffusionPriorConfig(FirstFrameOptions, PatchOptions, LikelihoodOptions):
     """
 
     builds: ClassVar[str | type] = "diffusion:DiffusionPrior"
+    reports = ("diffusion_loss", "nll_ode_bits")
     network: ClassVar[str | type]
     identity_defaults: ClassVar[frozenset[str]] = ClassConditional.identity_defaults | {"condition_frames"}
 

@@ -58,6 +58,7 @@ class FlowConfig(FlowOptions, TokenOptions, LikelihoodOptions, SpaceTimeOptions,
         "likelihood_steps",
     }
     builds: ClassVar[str | type] = "flow:FlowPrior"
+    reports = ("flow_loss", "nll_ode_bits")
 
     def unsupported_reason(self, spec: LatentSpec) -> str | None:
         """One grid or sequence of continuous values, of fixed length and of `patch`'s rank; a clip's, factorised."""

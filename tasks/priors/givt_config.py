@@ -21,6 +21,7 @@ class GIVTConfig(TokenTransformerOptions):
     kind: ClassVar[str] = "givt"
     version: ClassVar[int] = 2
     builds: ClassVar[str | type] = "givt:GIVTPrior"
+    reports = ("nll_density_bits",)
 
     mixtures: int = 16
     min_scale: float = 1e-3

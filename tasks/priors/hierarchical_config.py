@@ -24,6 +24,7 @@ class HierarchicalConfig(CodeTransformerOptions):
     version: ClassVar[int] = 3
     identity_defaults: ClassVar[frozenset[str]] = frozenset()
     builds: ClassVar[str | type] = "hierarchical:HierarchicalPrior"
+    reports = ("nll_bits", "nll_bits_per_element")
 
     positions: Literal["learned", "rotary"] = "learned"
     context_layers: int = 1

@@ -25,6 +25,7 @@ class MARConfig(TokenTransformerOptions):
     kind: ClassVar[str] = "mar"
     version: ClassVar[int] = 3
     builds: ClassVar[str | type] = "mar:MARPrior"
+    reports = ("flow_loss",)
 
     order: Literal["random", "raster"] = "random"
     iterations: int = 16

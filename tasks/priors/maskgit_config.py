@@ -26,6 +26,7 @@ class MaskGITConfig(CodeTransformerOptions, SpaceTimeOptions):
     over_ranks: ClassVar[bool] = True
     identity_defaults: ClassVar[frozenset[str]] = frozenset({"attention"})
     builds: ClassVar[str | type] = "maskgit:MaskGITPrior"
+    reports = ("nll_bound_bits",)
 
     positions: Literal["learned", "rotary"] = "learned"
     steps: int = 8

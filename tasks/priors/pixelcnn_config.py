@@ -24,6 +24,7 @@ class PixelCNNConfig(DepthOptions, SamplingOptions):
     kind: ClassVar[str] = "pixelcnn"
     version: ClassVar[int] = 2
     builds: ClassVar[str | type] = "pixelcnn:PixelCNNPrior"
+    reports = ("nll_bits", "nll_bits_per_element")
     # about the parameters of a transformer's sizes on a grid of two axes
     sizes: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "xs": {"width": 40, "layers": 6},

@@ -23,6 +23,7 @@ class SetARConfig(CodeTransformerOptions):
     version: ClassVar[int] = 1
     identity_defaults: ClassVar[frozenset[str]] = frozenset()
     builds: ClassVar[str | type] = "set_ar:SetARPrior"
+    reports = ("nll_bits", "nll_bits_per_element")
 
     def unsupported_reason(self, spec: LatentSpec) -> str | None:
         """One set of codes."""

@@ -21,6 +21,7 @@ class SetFlowConfig(FlowOptions):
     version: ClassVar[int] = 2
     identity_defaults: ClassVar[frozenset[str]] = frozenset()
     builds: ClassVar[str | type] = "set_flow:SetFlowPrior"
+    reports = ("flow_loss",)
 
     def unsupported_reason(self, spec: LatentSpec) -> str | None:
         """One set of continuous tokens."""

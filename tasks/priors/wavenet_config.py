@@ -24,6 +24,7 @@ class WaveNetConfig(SamplingOptions):
     kind: ClassVar[str] = "wavenet"
     version: ClassVar[int] = 2
     builds: ClassVar[str | type] = "wavenet:WaveNetPrior"
+    reports = ("nll_bits", "nll_bits_per_element")
     sizes: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "xs": {"width": 64, "layers": 14, "cycle": 7},
         "s": {"width": 144, "layers": 20, "cycle": 10},

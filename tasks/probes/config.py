@@ -17,8 +17,11 @@ from ..proxies import proxies
 class ProbeConfig(Part):
     """One group of measurements on a trained tokenizer; `builds` a `Probe`. `shown` is its metrics' in tables.
 
-    One `on_request` is made only where a suite names it.
+    One `on_request` is made only where a suite names it. `reports` are its metrics' names as `tasks.metric_names` has
+    them, None where it does not say.
     """
+
+    reports: ClassVar[tuple[str, ...] | None] = None
 
     shown: ClassVar[Shown] = "asked"
     on_request: ClassVar[bool] = False
@@ -32,6 +35,7 @@ class NormalSamplesConfig(ProbeConfig):
     """`normal_fd_<net>`: Fréchet distance of decode(z), z ~ N(0, I) of the raw latents, to the validation split."""
 
     kind = "normal_samples"
+    reports = ("normal_fd_<net>",)
     builds = "normal_samples:NormalSamples"
 
 
@@ -39,6 +43,7 @@ class CorruptedInputConfig(ProbeConfig):
     """`psnr_corrupted`, and inside the masked patches `psnr_inpainted`, `psnr_mean_fill` and `inpainting_gain`."""
 
     kind = "corrupted_input"
+    reports = ("psnr_corrupted", "psnr_inpainted", "psnr_mean_fill", "inpainting_gain")
     builds = "corrupted_input:CorruptedInput"
 
     def measures_with(self) -> dict[str, int]:
@@ -49,6 +54,7 @@ class LatentNoiseConfig(ProbeConfig):
     """`psnr_noise_10`, `_20`, `_50` (per cent of a deviation) and `noise_slope`, all of decode(z + s σ ε)."""
 
     kind = "latent_noise"
+    reports = ("psnr_noise_<n>", "noise_slope")
     builds = "latent_noise:LatentNoise"
 
 
@@ -56,6 +62,7 @@ class PermutationConfig(ProbeConfig):
     """`permutation_invariance`: the share of samples whose permuted tokens decode to the same bits."""
 
     kind = "permutation"
+    reports = ("permutation_invariance",)
     builds = "permutation:Permutation"
 
 
@@ -64,6 +71,7 @@ class EquivarianceProbeConfig(ProbeConfig):
     and circular shifts by one latent position."""
 
     kind = "equivariance"
+    reports = ("equivariance_error_rotation", "equivariance_error_shift", "equivariance_error", "psnr_equivariant")
     builds = "equivariance:EquivarianceProbe"
 
 
@@ -71,6 +79,7 @@ class LabelProbeConfig(ProbeConfig):
     """`label_accuracy`: of a linear ridge regression from latents to labels; `label_chance`: the commonest class's."""
 
     kind = "label_probe"
+    reports = ("label_accuracy", "label_chance")
     builds = "label_probe:LabelProbe"
 
 
@@ -79,6 +88,7 @@ class HighFrequencyConfig(ProbeConfig):
     signals'; 1 is right, less is blurred."""
 
     kind = "high_frequency"
+    reports = ("high_frequency_ratio",)
     builds = "high_frequency:HighFrequency"
 
     def measures_with(self) -> dict[str, int]:
@@ -89,6 +99,7 @@ class LossesConfig(ProbeConfig):
     """`loss_<term>`: the mean over the validation split of each regression term that is defined on these signals."""
 
     kind = "losses"
+    reports = ("loss_<loss>",)
     builds = "losses:Losses"
 
     def measures_with(self) -> dict[str, int]:
@@ -100,6 +111,7 @@ class GradientIsolationConfig(ProbeConfig):
     reach; `companion_effect`: the largest change of what is decoded once training-only modules are dropped."""
 
     kind = "gradient_isolation"
+    reports = ("encoder_gradient", "companion_effect")
     builds = "gradient_isolation:GradientIsolation"
 
 
@@ -108,6 +120,7 @@ class LargerSignalsConfig(ProbeConfig):
     one by one."""
 
     kind = "larger_signals"
+    reports = ("psnr_larger", "larger_gain")
     builds = "larger_signals:LargerSignals"
     on_request = True
 
@@ -116,6 +129,7 @@ class SpectrumDistanceConfig(ProbeConfig):
     """`psd_kl`: how far the latents' power spectrum is from the signals', KL over 16 bands of relative frequency."""
 
     kind = "spectrum_distance"
+    reports = ("psd_kl",)
     builds = "spectrum_distance:SpectrumDistance"
     on_request = True
 
@@ -125,6 +139,7 @@ class PerturbedDistanceConfig(ProbeConfig):
     validation split of what latents with a prior's small errors decode to, in the mean over three strengths."""
 
     kind = "perturbed_distance"
+    reports = ("latent_noise_fd_<net>", "latent_noise_fd_slope_<net>", "near_codes_fd_<net>")
     builds = "perturbed_distance:PerturbedDistance"
     on_request = True
 
@@ -134,6 +149,7 @@ class FeatureInformationConfig(ProbeConfig):
     the latent, held out."""
 
     kind = "feature_information"
+    reports = ("feature_information_<net>",)
     builds = "feature_information:FeatureInformation"
     on_request = True
 
@@ -142,6 +158,7 @@ class CodeStabilityConfig(ProbeConfig):
     """`code_stability`: the share of a sound's codes that are the same where it begins 2 ms later."""
 
     kind = "code_stability"
+    reports = ("code_stability",)
     builds = "code_stability:CodeStability"
     on_request = True
 

@@ -13,7 +13,10 @@ from ...tokenizers.spec import Topology
 @dataclass(frozen=True, kw_only=True)
 class ProxyConfig(Part):
     """One group of numbers about latents; `builds` a `Proxy`. `topologies` are the latents that it speaks of; one that
-    is not `by_default` is computed where a suite names it."""
+    is not `by_default` is computed where a suite names it. `reports` are its metrics' names as `tasks.metric_names` has
+    them, None where it does not say."""
+
+    reports: ClassVar[tuple[str, ...] | None] = None
 
     topologies: ClassVar[tuple[Topology, ...]] = ("grid", "sequence", "set")
     by_default: ClassVar[bool] = True
@@ -31,6 +34,7 @@ class MomentsConfig(ProxyConfig):
     """`latent_std`, `latent_outlier`, `latent_skewness`, `latent_kurtosis`, `constant_channels`."""
 
     kind = "moments"
+    reports = ("latent_std", "latent_outlier", "latent_skewness", "latent_kurtosis", "constant_channels")
     version = 2
     builds = "moments:Moments"
 
@@ -39,6 +43,7 @@ class ChannelCorrelationConfig(ProxyConfig):
     """`channel_correlation`."""
 
     kind = "channel_correlation"
+    reports = ("channel_correlation",)
     builds = "channels:ChannelCorrelation"
 
 
@@ -46,6 +51,7 @@ class EffectiveRankConfig(ProxyConfig):
     """`effective_rank` and `condition_number`."""
 
     kind = "effective_rank"
+    reports = ("effective_rank", "condition_number")
     builds = "channels:EffectiveRank"
 
 
@@ -53,6 +59,7 @@ class HighFrequencyShareConfig(ProxyConfig):
     """`high_frequency_share_25` and `high_frequency_share_50`."""
 
     kind = "high_frequency_share"
+    reports = ("high_frequency_share_<n>",)
     version = 2
     topologies = ("grid",)
     builds = "spectrum:HighFrequencyShare"
@@ -62,6 +69,7 @@ class LocalCorrelationConfig(ProxyConfig):
     """`local_correlation`."""
 
     kind = "local_correlation"
+    reports = ("local_correlation",)
     version = 2
     topologies = ("grid",)
     builds = "neighbours:LocalCorrelation"
@@ -71,6 +79,7 @@ class VivConfig(ProxyConfig):
     """`viv`, of a covariance taken as a product of channels' and positions'."""
 
     kind = "viv"
+    reports = ("viv",)
     version = 3
     topologies = ("grid", "sequence")
     builds = "viv:Viv"
@@ -81,6 +90,7 @@ class VivFullConfig(ProxyConfig):
     dimension share at any size."""
 
     kind = "viv_full"
+    reports = ("viv_full", "viv_normalised")
     topologies = ("grid", "sequence")
     builds = "viv_full:VivFull"
 
@@ -90,6 +100,7 @@ class CodeUseConfig(ProxyConfig):
     latents."""
 
     kind = "codes"
+    reports = ("codebook_use", "codebook_perplexity", "code_bits_per_position", "code_bits_per_sample")
     version = 2
     builds = "codes:Codes"
 
@@ -98,6 +109,7 @@ class SpectralShapeConfig(ProxyConfig):
     """`spectrum_slope` and `spectral_flatness`."""
 
     kind = "spectral_shape"
+    reports = ("spectrum_slope", "spectral_flatness")
     topologies = ("grid",)
     by_default = False
     builds = "spectral_shape:SpectralShape"
@@ -107,6 +119,7 @@ class SelfSimilarityConfig(ProxyConfig):
     """`self_similarity`: how much more alike near positions are than far ones."""
 
     kind = "self_similarity"
+    reports = ("self_similarity",)
     topologies = ("grid",)
     by_default = False
     builds = "self_similarity:SelfSimilarity"
@@ -116,6 +129,7 @@ class CorrelationDecayConfig(ProxyConfig):
     """`correlation_decay`: how fast positions become unlike with their distance."""
 
     kind = "correlation_decay"
+    reports = ("correlation_decay",)
     topologies = ("grid",)
     by_default = False
     builds = "correlation_decay:CorrelationDecay"
@@ -125,6 +139,7 @@ class PredictabilityConfig(ProxyConfig):
     """`causal_information`: what the causal neighbours of a position tell of it, by a linear fit."""
 
     kind = "predictability"
+    reports = ("causal_information",)
     topologies = ("grid", "sequence")
     by_default = False
     builds = "predictability:Predictability"
@@ -134,6 +149,7 @@ class IntrinsicDimensionConfig(ProxyConfig):
     """`intrinsic_dimension`, by the two nearest neighbours (TwoNN)."""
 
     kind = "intrinsic_dimension"
+    reports = ("intrinsic_dimension",)
     by_default = False
     builds = "intrinsic_dimension:IntrinsicDimension"
 
@@ -142,6 +158,7 @@ class LabelConsistencyConfig(ProxyConfig):
     """`label_consistency_10`: the nearest neighbours' share of a latent's class; none without labels."""
 
     kind = "label_consistency"
+    reports = ("label_consistency_<n>",)
     by_default = False
     builds = "label_consistency:LabelConsistency"
 
@@ -150,6 +167,7 @@ class UniformityConfig(ProxyConfig):
     """`density_variation` and `density_gini`: how evenly latents fill their largest plane."""
 
     kind = "uniformity"
+    reports = ("density_variation", "density_gini")
     by_default = False
     builds = "uniformity:Uniformity"
 
@@ -158,6 +176,7 @@ class MixtureLikelihoodConfig(ProxyConfig):
     """`mixture_nll`: held-out likelihood of the vectors at single positions under a mixture of Gaussians."""
 
     kind = "mixture_likelihood"
+    reports = ("mixture_nll",)
     by_default = False
     builds = "mixture:MixtureLikelihood"
 
@@ -166,6 +185,7 @@ class CodeEntropiesConfig(ProxyConfig):
     """`code_entropy_order_1` to `_3` and `code_mutual_information`; none for continuous latents."""
 
     kind = "code_entropies"
+    reports = ("code_entropy_order_<n>", "code_mutual_information")
     topologies = ("grid", "sequence")
     by_default = False
     builds = "code_entropies:CodeEntropies"
@@ -175,6 +195,7 @@ class CodeCompressionConfig(ProxyConfig):
     """`code_zlib_bits`, `code_back_off_bits` and `code_unique_length`; none for continuous latents."""
 
     kind = "code_compression"
+    reports = ("code_zlib_bits", "code_back_off_bits", "code_unique_length")
     version = 2
     topologies = ("grid", "sequence")
     by_default = False
@@ -185,6 +206,7 @@ class NonlinearPredictabilityConfig(ProxyConfig):
     """`causal_information_mlp`: what the causal neighbours of a position tell of it, by a small network."""
 
     kind = "nonlinear_predictability"
+    reports = ("causal_information_mlp",)
     topologies = ("grid", "sequence")
     by_default = False
     builds = "nonlinear_predictability:NonlinearPredictability"
@@ -194,6 +216,7 @@ class LabelInformationConfig(ProxyConfig):
     """`label_information`: bits of a label that a linear softmax reads from a latent; none without labels."""
 
     kind = "label_information"
+    reports = ("label_information",)
     by_default = False
     builds = "label_information:LabelInformation"
 
@@ -202,6 +225,7 @@ class CodeMixingConfig(ProxyConfig):
     """`code_mixing_bits`: codes by context-tree weighting; none for continuous latents."""
 
     kind = "code_mixing"
+    reports = ("code_mixing_bits",)
     topologies = ("grid", "sequence")
     by_default = False
     builds = "code_mixing:CodeMixing"

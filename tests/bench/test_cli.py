@@ -164,7 +164,7 @@ def test_a_disk_without_locks_is_not_taken_for_another_run(
     def no_locks(*_: Any) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr("latentbench.bench.runner.fcntl.flock", no_locks)
+    monkeypatch.setattr("latentbench.bench.folder_lock.fcntl.flock", no_locks)
     message = mistake("run", mini_file, "--set", "data.source=procedural", "--out", tmp_path)
     cure = "choose an --out on a disk with locks"
     assert message == f"latentbench: --out {tmp_path}: can't be locked (No locks available); {cure}"

@@ -60,6 +60,13 @@ def test_only_what_nothing_needs_goes(out: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == "nothing to free\n"
 
 
+def test_a_finished_trainings_curve_stays(out: Path) -> None:
+    for key in ("done", "unnamed"):
+        (out / "jobs" / "fake" / key / "curve.jsonl").write_text('{"step": 1}\n')
+    assert cli.main(["gc", str(out), "--yes"]) == 0
+    assert [name for name in sorted(files(out)) if name.endswith("curve.jsonl")] == ["done/curve.jsonl"]
+
+
 def test_a_training_that_was_stopped_early_can_go_on(out: Path) -> None:
     stopped = out / "jobs" / "fake" / "done" / RUNG_CHECKPOINT
     stopped.write_bytes(b"state")
@@ -76,7 +83,7 @@ def test_it_asks(out: Path, monkeypatch: pytest.MonkeyPatch, answer: str, remove
 
 
 def test_not_under_a_run(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from latentbench.bench.runner import locked
+    from latentbench.bench.folder_lock import locked
 
     with locked(out):
         assert cli.main(["gc", str(out), "--yes"]) == 2

@@ -145,6 +145,25 @@ def test_of_two_gates_the_one_that_knew_of_more_counts(two: tuple[Path, Path, Pa
     assert record.extra["absent"] == []
 
 
+def test_the_runs_score_goes_along_and_two_are_a_conflict(
+    two: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b, c = two
+    (b / "score.json").write_text("one")
+    assert cli.main(["merge", str(a), str(b), "--out", str(c)]) == 0
+    assert (c / "score.json").read_text() == "one"
+    (a / "score.json").write_text("one")
+    assert cli.main(["merge", str(a), str(b), "--out", str(c)]) == 0
+    (a / "score.json").write_text("other")
+    for out in (c, c.parent / "d"):
+        capsys.readouterr()
+        assert cli.main(["merge", str(a), str(b), "--out", str(out)]) == 2
+        first = c if out == c else a
+        assert f"score.json is another score in {first} and in " in capsys.readouterr().err
+    assert (c / "score.json").read_text() == "one"
+    assert not list((c.parent / "d").glob("jobs/*")) + list((c.parent / "d").glob("*.json"))
+
+
 def test_damaged_records_are_left_out_and_named(
     two: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

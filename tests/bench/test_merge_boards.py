@@ -130,6 +130,40 @@ def test_what_is_not_done_yet_says_nothing_of_what_it_lacks(tmp_path: Path) -> N
     assert "another psnr (21.0, 20.0) in" in refused.value.conflicts[0]
 
 
+def scored(folder: Path, intercept: float) -> Path:
+    term = {"proxy": "psnr", "logarithm": False, "mean": 0.0, "deviation": 1.0, "coefficient": 1.0}
+    skill = {"n": 12, "variance_explained": 0.5, "spearman": {"value": 0.7, "interval": [0.3, 0.9]}}
+    score = {
+        "name": "modelability_score",
+        "version": 1,
+        "outcome": "log gfd",
+        "intercept": intercept,
+        "terms": [term | {"low": 0.0, "high": 25.0}],
+        "domain": {"modalities": ["image"], "rows": 12, "families": 4},
+        "tested": {"families left out": skill, "tables left out": {}},
+        "fitted on": [],
+    }
+    (folder / "score.json").write_text(json.dumps(score))
+    return folder
+
+
+def test_a_score_goes_along_and_two_are_a_conflict(tmp_path: Path) -> None:
+    """A board that was published before the run had one has nothing to say against it."""
+    run = write(tmp_path / "run", {"x": 30.0, "y": 20.0})
+    plain = site(tmp_path, "plain", run)
+    boards = [plain, site(tmp_path, "one", scored(run, 1.0))]
+    for name, sources in (("c", boards), ("d", boards[::-1])):
+        assert merge_boards(sources, tmp_path / name).runs == 1
+        rows = board(tmp_path / name)["rows"]
+        assert [row["metrics"]["modelability_score"]["value"] for row in rows] == [31.0, 21.0]
+        doubts = [row["columns"]["modelability_score_doubts"] for row in rows]
+        assert "outside" in str(doubts[0])
+        assert "outside" not in str(doubts[1])
+    with pytest.raises(ConflictError) as refused:
+        merge_boards([boards[1], site(tmp_path, "two", scored(run, 2.0))], tmp_path / "e")
+    assert "x of the suite 's' has another modelability_score (31.0, 32.0) in" in refused.value.conflicts[0]
+
+
 @pytest.mark.parametrize(
     ("other", "says"),
     [

@@ -20,11 +20,13 @@ class BottleneckConfig(Part):
     A continuous bottleneck needs only `builds`, the module that is constructed with the configuration, the latents'
     `LatentSpec` and `features`, the backbone's channels. `projects` is True for one that maps the backbone's features
     to the latents and back by itself; the others get a 1x1 projection on either side. `tsr_option` names the option
-    that is the number of codes per position, which a TSR decides; None for one whose number is fixed.
+    that is the number of codes per position, which a TSR decides; None for one whose number is fixed. `points` are the
+    names of its module's operating points, `<n>` for a number.
     """
 
     projects: ClassVar[bool] = False
     tsr_option: ClassVar[str | None] = None
+    points: ClassVar[tuple[str, ...]] = ()
 
     @property
     def trained(self) -> bool:

@@ -22,6 +22,7 @@ class RVQConfig(VQConfig):
     batch_coupled: ClassVar[str | None] = "its codebooks follow the counts of a batch"
     over_ranks: ClassVar[bool] = True
     builds: ClassVar[str | type] = "rvq:RVQ"
+    points: ClassVar[tuple[str, ...]] = ("depth_<n>",)
     tsr_option: ClassVar[str | None] = "levels"
 
     levels: int = 4

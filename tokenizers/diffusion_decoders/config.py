@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from ..cost import Cost
 from ..part import Part
 from ..registry import Registry
@@ -11,8 +13,11 @@ from ..spec import SignalSpec
 class DiffusionDecoderConfig(Part):
     """A conditional generative model of the signal, conditioned on the feed-forward decoder's output.
 
-    `build(signal)` gives its module for signals of that specification.
+    `build(signal)` gives its module for signals of that specification. `points` are the names of the tokenizer's
+    operating points with it, `<n>` for a number.
     """
+
+    points: ClassVar[tuple[str, ...]] = ()
 
     def unsupported_reason(self, signal: SignalSpec) -> str | None:
         """Why it can't decode such signals; None where it can."""

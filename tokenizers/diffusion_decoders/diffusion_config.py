@@ -48,6 +48,7 @@ class FlowDecoderConfig(DiffusionDecoderConfig):
     batch_coupled: ClassVar[str | None] = "its residual is scaled by the deviation over the batch"
     over_ranks: ClassVar[bool] = True
     builds = "diffusion:FlowDecoder"
+    points: ClassVar[tuple[str, ...]] = ("steps_<n>",)
 
     width: int = 32
     multipliers: tuple[int, ...] = (1, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ..auxiliary.config import AuxiliaryObjectiveConfig, TokenizerParts
 from ..registry import Registry
@@ -10,7 +11,10 @@ from ..registry import Registry
 
 @dataclass(frozen=True, kw_only=True)
 class RegulariserConfig(AuxiliaryObjectiveConfig):
-    """One regulariser: an auxiliary objective that only shapes the latents."""
+    """One regulariser: an auxiliary objective that only shapes the latents. `points` are the names of its module's
+    operating points, `<n>` for a number."""
+
+    points: ClassVar[tuple[str, ...]] = ()
 
 
 def several_grids(tokenizer: TokenizerParts, reason: str) -> str | None:

@@ -20,6 +20,7 @@ class NestedDropoutConfig(RegulariserConfig):
     """
 
     kind: ClassVar[str] = "nested_dropout"
+    points: ClassVar[tuple[str, ...]] = ("prefix_<n>",)
     version: ClassVar[int] = 1
     builds = "nested_dropout:NestedDropout"
 
