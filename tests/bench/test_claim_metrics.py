@@ -26,6 +26,7 @@ def check(metric: str, modality: str = "image", **more: Any) -> None:
     check_metrics([claim], modalities=[Modality(modality)], axes=["steps"], where="suite")
 
 
+@pytest.mark.slow
 def test_the_claims_of_shipped_suites_pass() -> None:
     folder = Path(suites.__path__[0])
     claiming = [name for name in suite_names() if "[[claims]]" in (folder / f"{name}.toml").read_text()]
