@@ -24,11 +24,11 @@ def check_metrics(claims: Sequence[Claim], *, modalities: Iterable[Modality], ax
         return
     patterns = {modality: reported(modality) for modality in Modality}
     names = {modality: None if of is None else compiled(of) for modality, of in patterns.items()}
-    columns, suites = {*SPEC, *COST, *SCALED, *axes}, frozenset(modalities)
+    columns, of_suite = {*SPEC, *COST, *SCALED, *axes}, frozenset(modalities)
     for i, claim in enumerate(claims):
         for j, comparison in enumerate(claim.comparisons):
             place = f"{where}: claims[{i}].comparisons[{j}]"
-            its = _modalities(comparison, f"{place}.modalities") or suites
+            its = _modalities(comparison, f"{place}.modalities") or of_suite
             for key in ("metric", "right_metric"):
                 metric = getattr(comparison, key)
                 known = {modality for modality, of in names.items() if of is None or of.fullmatch(metric)}

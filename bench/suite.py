@@ -252,6 +252,7 @@ def _parse(raw: dict[str, Any], where: str, preset: Preset | None) -> Suite:
     options = {kind.name: kind.read(_table(raw, kind.name, where), f"{where}: {kind.name}") for kind in with_options}
     claims = check_claims(top.claims, where)
     axes = {axis.replace(".", "_") for entry in entries for axis in entry.grid}
+    axes |= {f"axis_{axis}" for axis in axes}  # where a column of cells is called so already
     check_metrics(claims, modalities={config.modality for config in data}, axes=axes, where=where)
     return Suite(
         name=top.name,

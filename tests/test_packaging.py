@@ -49,6 +49,7 @@ ELSEWHERE = {
     "tokenizers/recompute.py": "bench/test_micro_batch.py",
     "tokenizers/backbones/carry.py": "tokenizers/test_pieces.py",  # what layers carry, through what comes out
     "bench/step_batches.py": "bench/test_training.py",
+    "bench/training_state.py": "bench/test_training.py",  # what its checkpoints hold, through trainings that go on
     "results/calibration/ranking.py": "results/calibration/test_score_command.py",  # what `score` prints
     "results/calibration/score_file.py": "results/calibration/test_score_command.py",
     "bench/engines/claims.py": "bench/engines/test_leases.py",  # what leases are made of

@@ -90,9 +90,10 @@ class Reconstruction(JobKind):
     def reports(self, modality: Modality) -> tuple[str, ...] | None:
         distances = [f"r{name}" for name in distance_names()]
         rates = rate_names(modality)
-        names = [*pair_names(modality), *distances, *rates, *latent_names()]
-        names += with_point([*operating_point_names(modality), *rates, *distances])
-        return (*names, *(f"{name}_vocoder" for name in names if modality is Modality.SPECTROGRAM))
+        compared = [*pair_names(modality), *distances]
+        of_vocoder = [f"{name}_vocoder" for name in compared if modality is Modality.SPECTROGRAM]
+        at_points = with_point([*operating_point_names(modality), *rates, *distances])
+        return (*compared, *of_vocoder, *rates, *latent_names(), *at_points)
 
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.reconstruction import reconstruct

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentbench.bench.training import _Loop, micro_batch, train
+from latentbench.bench.training import _Loop, train
+from latentbench.bench.training_state import micro_batch
 from latentbench.results.errors import UserError
 from latentbench.tasks.latents import LatentBatch
 from latentbench.tasks.priors.build import build_prior

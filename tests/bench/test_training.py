@@ -585,7 +585,7 @@ def test_bfloat16_where_it_is_real_and_pays(
     config = TrainingConfig(precision=precision, batch_size=8, micro_batch=4)
     loop = _Loop(Net(), Numbers(), config, seed=0, device=torch.device(device))
     loop.state.flops_per_step = 2 * flops
-    loop._choose_precision()
+    loop.choose_precision()
     assert loop.autocast is expected
 
 
