@@ -144,7 +144,7 @@ def _table(
     names, left_out = _comparable(lines, names, needed, named=columns is not None and columns != "all")
     check_protocols(lines, [name for name in (*needed, *names) if name in metrics])
     here = key is not None and any(group.mean(key) is not None or group.common(key) is not None for group in lines)
-    groups = Lines(_sorted(lines, key if here else first, reverse=sort is not None and sort.startswith("-")))
+    groups = lines.reordered(_sorted(lines, key if here else first, reverse=sort is not None and sort.startswith("-")))
     if first is not None and first not in names:
         names.append(first)
 

@@ -72,6 +72,17 @@ def test_a_metric_stands_once_for_each_way_it_was_measured(lines: Lines) -> None
     assert lines.ways("nothing") == []
 
 
+def test_another_order_has_its_own_firsts(lines: Lines) -> None:
+    for name in lines.metric_names:
+        lines.ways(name)  # as a table that is sorted afterwards
+    backwards = [*reversed(lines)]
+    again, alone = lines.reordered(backwards), Lines(backwards)
+    for name in lines.metric_names:
+        assert again.ways(name) == alone.ways(name)
+        assert again.estimates(name) == alone.estimates(name)
+    assert again.ways("si_sdr") != lines.ways("si_sdr")
+
+
 def test_axes_have_their_columns(lines: Lines) -> None:
     assert lines.axes == {
         "downsample": "downsample",
