@@ -13,7 +13,8 @@ from .display import brief, measured, printable
 from .errors import UserError, unknown
 from .filters import select
 from .formats import markdown
-from .groups import Group, aggregate, check_protocols, direction_of, split
+from .groups import Group, aggregate, direction_of, split
+from .lines import check_protocols
 from .metric import Direction
 from .notes import ARROWS
 from .rows import metric_names, rows

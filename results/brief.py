@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .columns import depends_on_count
-from .groups import Group, Ranking, detail, measurements, protocols_of
+from .groups import Group, Ranking, detail
+from .lines import as_lines, protocols_of
 from .notes import ARROWS, doubts_notes, gate_notes, marks_notes, preset_notes, stopped_notes, unfinished_notes
 
 
@@ -44,7 +45,7 @@ def footnotes(groups: Sequence[Group], metrics: Sequence[str], forbidden: Mappin
             continue
         protocols = [protocol for protocol in protocols_of(groups, name) if protocol]
         facts = [f"no rank, since {forbidden[name]}"] if name in forbidden else []
-        counts = sorted({metric.n for _, metric in measurements(groups, name)} - {0})
+        counts = sorted({metric.n for _, metric, _ in as_lines(groups).ways(name)} - {0})
         if counts and not depends_on_count(groups, name):  # else the heading has it
             facts.append(f"n = {' to '.join(dict.fromkeys(map(str, (counts[0], counts[-1]))))}")
         facts += [" / ".join(protocols)] if protocols else []  # rates alone have several

@@ -8,9 +8,10 @@ from typing import get_args
 
 from .comparable import SCORE, incomparable
 from .errors import UserError, unknown
-from .groups import Group, check_protocols, detail, direction_of, protocols_of
+from .groups import Group, detail, direction_of
+from .lines import as_lines, check_protocols, protocols_of
 from .metric import Role, Shown
-from .rows import BASE, COST, IDENTITY, SPEC, column_names, metric_names
+from .rows import BASE, COST, IDENTITY, SPEC, column_names
 
 # In the order of the page: what was stored, how well it came back, what a prior made of it, what explains that.
 _ROLES: tuple[Role, ...] = get_args(Role)
@@ -52,7 +53,7 @@ def must_agree(groups: Sequence[Group], metric: str) -> bool:
 def mixed_metrics(groups: Sequence[Group]) -> list[str]:
     """The metrics that keep the lines from standing in one table: measured by several protocols where these must agree
     (rates' may differ)."""
-    names = metric_names(row for group in groups for row in group.rows)
+    names = as_lines(groups).metric_names
     several = (name for name in names if len(protocols_of(groups, name)) > 1)
     return [name for name in several if must_agree(groups, name) and role_of(groups, name) != "rate"]
 
@@ -144,5 +145,5 @@ def _place(groups: Sequence[Group], metric: str) -> tuple[Role, Shown]:
 
 
 def _measured(groups: Sequence[Group]) -> list[str]:
-    names = metric_names(row for group in groups for row in group.rows)
+    names = as_lines(groups).metric_names
     return [name for name in names if any(group.mean(name) is not None for group in groups)]

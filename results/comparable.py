@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .groups import Group, as_lines, detail
+from .groups import Group, detail
+from .lines import as_lines
 from .metric import Role, Scope
 
 SCORE = "modelability_score"  # in deviations from a table's mean: it orders the tokenizers of one table
@@ -47,7 +48,7 @@ def one_training(groups: Sequence[Group], metric: str, roles: Sequence[Role]) ->
     One line with several seeds is enough among three or more: `pairwise.compare` takes the others' spread from it.
     """
     known, valued = detail(groups, metric), as_lines(groups).valued(metric)
-    several = sum(len(group.values(metric)) > 1 for group in valued)
+    several = int((as_lines(groups).numbers(metric)[1].sum(1) > 1).sum())
     if known is None or known.role not in roles or len(valued) < 2 or several > (len(valued) == 2):
         return ""
     if known.role in OF_TOKENIZERS:

@@ -9,8 +9,9 @@ from .columns import known_columns, leads, matching, primary
 from .comparable import incomparable, other_latents
 from .display import brief, measured
 from .errors import UserError
-from .groups import Group, aggregate, detail, direction_of, protocols_of, split
+from .groups import Group, aggregate, detail, direction_of, split
 from .headings import heading, name_of
+from .lines import protocols_of
 from .metric import Direction
 from .notes import ARROWS
 from .rows import Row, metric_names

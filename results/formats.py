@@ -39,8 +39,9 @@ def markdown(tables: Sequence[Table], *, width: int = WIDTH, notes: Notes = "ful
 
 def _markdown_table(table: Table, width: int, notes: Sequence[str]) -> str:
     parts = [f"## {_markdown(table.title)}"]
-    for page in _pages(table, width):
-        texts = [[_markdown_cell(line[i]) for i in page] for line in table.lines]
+    lines = [[*map(_markdown_cell, line)] for line in table.lines]
+    for page in _pages(table, lines, width):
+        texts = [[line[i] for i in page] for line in lines]
         heads = [_markdown(_head(table.columns[i])) for i in page]
         sizes = [max(3, len(head), *(len(line[k]) for line in texts)) for k, head in enumerate(heads)]
         numbers = [table.columns[i].number for i in page]
@@ -91,11 +92,11 @@ def json_rows(rows: Sequence[Row], columns: Sequence[str] | None = None) -> str:
     return json.dumps([{name: row.get(name) for name in names} for row in rows], indent=2, ensure_ascii=False) + "\n"
 
 
-def _pages(table: Table, width: int) -> list[list[int]]:
-    """The indices of the columns of each piece of the table, in order; a further piece repeats the key columns."""
+def _pages(table: Table, lines: Sequence[Sequence[str]], width: int) -> list[list[int]]:
+    """The indices of the columns of each piece of the table, in order, given its cells' texts; a further piece repeats
+    the key columns."""
     sizes = [
-        max(3, len(_head(column)), *(len(_markdown_cell(line[i])) for line in table.lines)) + 3
-        for i, column in enumerate(table.columns)
+        max(3, len(_head(column)), *(len(line[i]) for line in lines)) + 3 for i, column in enumerate(table.columns)
     ]
     return pages_of(table, sizes.__getitem__, width - 1)
 

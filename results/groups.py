@@ -1,9 +1,9 @@
-"""Cells that differ in their seed alone, taken together; and the check that their metrics may be compared."""
+"""Cells that differ in their seed alone, taken together, and ranked."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import repeat
@@ -21,7 +21,7 @@ from .statistics import Difference, Entry, Estimate
 T = TypeVar("T")
 
 # Sums over a cell's jobs, which mean nothing before all have finished.
-_TOTALS = ("flops", "seconds", "train_seconds", "peak_memory_bytes")
+TOTALS = ("flops", "seconds", "train_seconds", "peak_memory_bytes")
 
 _DOUBTS = "_doubts"
 
@@ -74,7 +74,7 @@ class Group:
                 metric = row.metrics.get(name) if name not in row.columns else None
                 value: Any = row.get(name) if metric is None else metric.value
                 number = type(value) is float or (value is not None and is_number(value))
-                if number and (name not in _TOTALS or row["status"] == "finished"):
+                if number and (name not in TOTALS or row["status"] == "finished"):
                     numbers[row.columns["seed"]] = float(value)
         return self._values[name]
 
@@ -89,12 +89,13 @@ class Group:
         return values[0] if all(value == values[0] for value in values) else None
 
     @cached_property
-    def _doubtful(self) -> bool:
+    def doubtful(self) -> bool:
+        """Whether there may be doubts of some of its values."""
         return any(any(map(str.endswith, row.columns, repeat(_DOUBTS))) for row in self.rows)
 
     def doubts(self, metric: str) -> tuple[str, ...]:
         """What its rows say is to be doubted of their values of the metric, or why they have none."""
-        if not self._doubtful:  # asked for by every cell, and hardly ever there
+        if not self.doubtful:  # asked for by every cell, and hardly ever there
             return ()
         column = doubts_column(metric)
         told = [row.columns[column] for row in self.rows if column in row.columns]
@@ -147,43 +148,6 @@ class Group:
         """The metric's mean over the seeds with its 95 % interval; None without a value."""
         entry = self.entry(metric)
         return entry.estimate if entry.values else None
-
-
-class Lines(list[Group]):
-    """The groups of one table, in their order, which must not change any more: what columns and notes ask of all of
-    them again and again is looked up once."""
-
-    def __init__(self, groups: Iterable[Group]) -> None:
-        super().__init__(groups)
-        self._measurements: dict[str, list[tuple[Group, Metric]]] = {}
-        self._protocols: dict[str, dict[str, Group]] = {}
-        self._valued: dict[str, list[Group]] = {}
-
-    def measurements(self, metric: str) -> list[tuple[Group, Metric]]:
-        """As the function of that name."""
-        if metric not in self._measurements:
-            self._measurements[metric] = [(group, one) for group in self for one in group.measured(metric)]
-        return self._measurements[metric]
-
-    def protocols(self, metric: str) -> dict[str, Group]:
-        """As `protocols_of`."""
-        if metric not in self._protocols:
-            first = self._protocols[metric] = {}
-            for group, one in self.measurements(metric):
-                if one.protocol not in first:
-                    first[one.protocol] = group
-        return self._protocols[metric]
-
-    def valued(self, name: str) -> list[Group]:
-        """Those with a number in the column."""
-        if name not in self._valued:
-            self._valued[name] = [group for group in self if group.values(name)]
-        return self._valued[name]
-
-
-def as_lines(groups: Sequence[Group]) -> Lines:
-    """The groups as the lines of a table."""
-    return groups if isinstance(groups, Lines) else Lines(groups)
 
 
 def doubts_column(metric: str) -> str:
@@ -268,38 +232,6 @@ def split(groups: Sequence[Group]) -> list[list[Group]]:
     for group in groups:
         tables.setdefault((group.suite, group.dataset, group.modality), []).append(group)
     return list(tables.values())
-
-
-def measurements(groups: Sequence[Group], metric: str) -> Sequence[tuple[Group, Metric]]:
-    """The metric of every row that has a number in it, with the row's group."""
-    return as_lines(groups).measurements(metric)
-
-
-def protocols_of(groups: Sequence[Group], metric: str) -> dict[str, Group]:
-    """The protocols by which the metric was measured in these groups, each with the first group that has it."""
-    return as_lines(groups).protocols(metric)
-
-
-def check_protocols(groups: Sequence[Group], metrics: Sequence[str]) -> None:
-    """Raises UserError when a metric of one table was measured by two protocols: such values are not comparable.
-
-    Rates are: their protocols say by which estimate each tokenizer's bits are known, which its latents decide.
-    """
-    for metric in metrics:
-        known = detail(groups, metric)
-        protocols = {} if known is not None and known.role == "rate" else protocols_of(groups, metric)
-        if len(protocols) > 1:
-            (first, a), (second, b) = list(protocols.items())[:2]
-            raise UserError(
-                f"{a.suite}, {a.dataset}: {metric} has two protocols, {first!r} ({a.title}) and {second!r} "
-                f"({b.title}), which must not be mixed; keep one with --where 'protocols.{metric}={first}'"
-            )
-
-
-def sample_counts(groups: Sequence[Group], metric: str) -> str:
-    """`@256`: the samples that the metric was measured on, `@250–256` where lines lost some, "" if none are counted."""
-    counts = sorted({measured.n for _, measured in measurements(groups, metric)} - {0})
-    return f"@{'–'.join(dict.fromkeys(map(str, (counts[0], counts[-1]))))}" if counts else ""
 
 
 def detail(groups: Sequence[Group], metric: str) -> Metric | None:

@@ -119,20 +119,21 @@ class _Outlines:
         _, metrics, config, extra, run, depends, artifacts, digests, error = self.packed[job]
         if bare:
             return Record(kind=kind, key=key, status=status, artifacts=artifacts, digests=digests)
-        metrics = tuple(map(self._metric, *(metrics[i::5] for i in range(5)))) if metrics else ()
-        return Record(
+        record = object.__new__(Record)  # as `Metric.of_checked`: in the usual way each field takes a call
+        record.__dict__.update(
             kind=kind,
             key=key,
             status=status,
             config=config,
             depends=tuple(depends),
-            metrics=metrics,
+            metrics=tuple(map(self._metric, *(metrics[i::5] for i in range(5)))) if metrics else (),
             extra=extra,
             artifacts=artifacts,
             digests=digests,
             error=None if error is None else Failure(**error),
             run=run,
         )
+        return record
 
     def adopt(self, others: _Outlines, jobs: Iterable[str]) -> None:
         """Take over the outlines of those of the jobs that `others` have."""
@@ -144,8 +145,9 @@ class _Outlines:
                 self.packed[job] = [digest, metrics, *rest]
 
     def _metric(self, place: int, value: Any, se: Any, low: Any, high: Any) -> Metric:
-        interval = None if low is None else (low, high)
-        return Metric.of_checked(self.heads[place], value=value, se=se, interval=interval)
+        metric = object.__new__(Metric)  # as `of_checked`, but no field can be lacking
+        metric.__dict__.update(self.heads[place], value=value, se=se, interval=None if low is None else (low, high))
+        return metric
 
     def _place(self, head: tuple[Any, ...]) -> int:
         if self._places is None:

@@ -16,8 +16,9 @@ from .errors import UserError, unknown
 from .filters import select
 from .formats import comma_separated, json_rows, markdown
 from .garbage import no_collections
-from .groups import aggregate, best_first, check_protocols, direction_of, split
+from .groups import aggregate, best_first, direction_of, split
 from .latex import latex
+from .lines import check_protocols
 from .page import page
 from .pivot import pivot_table, pivots
 from .rows import NESTED, Row, column_names, metric_names, rows

@@ -8,8 +8,9 @@ from typing import Any
 
 from .comparable import OF_PRIORS
 from .gates import NO_PRIOR
-from .groups import Group, Ranking, detail, direction_of, measurements, protocols_of
+from .groups import Group, Ranking, detail, direction_of
 from .halving import STOPPED
+from .lines import as_lines, protocols_of
 from .pairwise import MOST
 from .statistics import alike
 
@@ -81,7 +82,7 @@ def preset_notes(groups: Sequence[Group]) -> list[str]:
     """Which lines were made under a named protocol."""
     lines: dict[str, list[int]] = {}
     for number, group in enumerate(groups):
-        for name in dict.fromkeys(row["preset"] for row in group.rows if "preset" in row):
+        for name in dict.fromkeys(row.columns["preset"] for row in group.rows if "preset" in row.columns):
             lines.setdefault(name, []).append(number)
     return [
         f"Made under the protocol {name}{'' if len(places) == len(groups) else f': {_ranges(places)}'}."
@@ -93,16 +94,21 @@ def intervals_note(groups: Sequence[Group], metrics: Sequence[str]) -> str:
     """What ± and bold mean in these lines; "" without metrics."""
     if not metrics:
         return ""
-    entries = [entry for g in groups for metric in metrics if (entry := g.entry(metric)).values]
-    counts = {len(entry.values) for entry in entries if not entry.frozen}
+    lines = as_lines(groups)
+    known = [lines.estimates(metric) for metric in metrics]
+    counts = {n for of in known for n, frozen in zip(of.counts, of.frozen, strict=True) if n and not frozen}
     many, one = any(n > 1 for n in counts), 1 in counts
-    both = many and any(entry.sampled for entry in entries if len(entry.values) > 1)
+    both = many and any(
+        of.counts[line] > 1 and lines[line].entry(metric).sampled
+        for metric, of in zip(metrics, known, strict=True)
+        for line in lines.by_sample(metric)
+    )
     where = ["over seeds, and over samples where their values were kept" if both else "over seeds (Student's t)"]
     where = where if many else []
     where += ["within the run where there is one seed" if many else "within the run (one seed)"] if one else []
-    where += ["over samples where seeds change nothing"] if any(entry.frozen for entry in entries) else []
+    where += ["over samples where seeds change nothing"] if any(any(of.frozen) for of in known) else []
     bare = ""
-    if any(entry.estimate.half is None for entry in entries):
+    if any(n and half is None for of in known for n, half in zip(of.counts, of.halves, strict=True)):
         bare = (
             " A value without ± has no interval of its own: it is compared only where other lines have several seeds."
         )
@@ -173,7 +179,8 @@ def _protocols(groups: Sequence[Group], metrics: Sequence[str]) -> list[str]:
     rates: dict[str, list[str]] = {}
     missing = []
     for name in metrics:
-        measured = [metric for _, metric in measurements(groups, name)]
+        ways = as_lines(groups).ways(name)
+        measured = [metric for _, metric, _ in ways]
         if not measured:
             continue
         if measured[0].role == "rate":
@@ -182,7 +189,7 @@ def _protocols(groups: Sequence[Group], metrics: Sequence[str]) -> list[str]:
         counts = sorted({metric.n for metric in measured})
         n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         shared.setdefault((measured[0].protocol, measured[0].unit, n), []).append(name)
-        lost = sum(metric.missing for metric in measured)
+        lost = sum(metric.missing * rows for _, metric, rows in ways)
         if lost:
             missing.append(f"{name} is not defined for {lost} samples, which are left out of it.")
     result = [f"{', '.join(names)}: {estimates}." for estimates, names in rates.items() if estimates]
@@ -197,7 +204,7 @@ def _blind(groups: Sequence[Group], metrics: Sequence[str]) -> list[str]:
     """One note for each thing that some of the metrics hardly see."""
     shared: dict[str, list[str]] = {}
     for name in metrics:
-        for text in dict.fromkeys([metric.blind_to for _, metric in measurements(groups, name) if metric.blind_to]):
+        for text in dict.fromkeys([metric.blind_to for _, metric, _ in as_lines(groups).ways(name) if metric.blind_to]):
             shared.setdefault(text, []).append(name)
     return [f"Nearly blind to {text}: {', '.join(names)}." for text, names in shared.items()]
 
@@ -228,7 +235,7 @@ def _estimates(groups: Sequence[Group], rate: str) -> str:
     """The protocols of a rate, each with its lines where there are several: what a tokenizer's latents allow."""
     lines: dict[str, list[int]] = {}
     for number, group in enumerate(groups):
-        for protocol in protocols_of([group], rate):
+        for protocol in dict.fromkeys(one.protocol for one in group.measured(rate)):
             lines.setdefault(protocol, []).append(number)
     if len(lines) < 2:
         return "".join(lines)
@@ -243,8 +250,8 @@ def doubts_notes(groups: Sequence[Group], metrics: Sequence[str]) -> list[str]:
     result = []
     for name in metrics:
         lines: dict[str, list[int]] = {}
-        for number, group in enumerate(groups):
-            for text in group.doubts(name):
+        for number in as_lines(groups).doubtful:
+            for text in groups[number].doubts(name):
                 lines.setdefault(text, []).append(number)
         told = "; ".join(f"{_ranges(places)}: {text}" for text, places in lines.items())
         if told:

@@ -10,8 +10,9 @@ from .columns import depends_on_count, known_columns, primary
 from .comparable import incomparable
 from .display import measured, show
 from .errors import UserError, unknown
-from .groups import Group, aggregate, best_first, check_protocols, detail, direction_of, sample_counts, split
+from .groups import Group, aggregate, best_first, detail, direction_of, split
 from .headings import heading
+from .lines import check_protocols, sample_counts
 from .metric import Direction
 from .notes import ARROWS, intervals_note, unfinished_notes
 from .pairwise import compare

@@ -9,7 +9,8 @@ from typing import Any
 
 from .columns import mixed_metrics
 from .errors import UserError
-from .groups import Group, aggregate, protocols_of, split
+from .groups import Group, aggregate, split
+from .lines import protocols_of
 from .record import Record
 from .rows import Row, rows
 from .store import Store

@@ -4,40 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from .brief import brief_notes, footnotes
 from .columns import chosen_columns, depends_on_count, front_axes, known_columns, must_agree, primary, role_of
 from .comparable import OF_PRIORS, incomparable
 from .display import brief, compact, measured, show
 from .errors import unknown
-from .groups import (
-    Group,
-    Lines,
-    Ranking,
-    aggregate,
-    best_first,
-    check_protocols,
-    detail,
-    direction_of,
-    protocols_of,
-    rank,
-    sample_counts,
-    split,
-)
+from .groups import Group, Ranking, aggregate, best_first, detail, direction_of, rank, split
 from .headings import heading
+from .lines import Lines, check_protocols, protocols_of, sample_counts
 from .metric import Direction
 from .notes import DOUBT, intervals_note, notes
+from .pairwise import MOST
 from .pairwise import best as best_of
-from .rows import Row, axis_column, is_number, metric_names
+from .rows import Row, is_number
 from .statistics import pareto
 
 # Which notes are told: those of each table in full, or short ones and once how columns were measured, or none.
 Notes = Literal["short", "full", "none"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class TableCell:
+class TableCell(NamedTuple):
     """One cell: what sorts it (`value`), what is read (`text`, and `margin`, the text of `half` an interval, behind a
     ±), and whether it is best."""
 
@@ -150,13 +138,13 @@ def _table(
     names = chosen_columns(lines, columns, known)
     axes = front_axes(lines, front, known)
     key = sort.removeprefix("-") if sort else None
-    metrics = metric_names(row for group in lines for row in group.rows)
+    metrics = lines.metric_names
     first = key if key in metrics and direction_of(lines, key) != "none" else primary(lines)
     needed = [name for name in (*axes, first, key) if name in metrics]
     names, left_out = _comparable(lines, names, needed, named=columns is not None and columns != "all")
     check_protocols(lines, [name for name in (*needed, *names) if name in metrics])
     here = key is not None and any(group.mean(key) is not None or group.common(key) is not None for group in lines)
-    groups = Lines(_sorted(lines, key if here else first, reverse=sort is not None and sort.startswith("-")))
+    groups = lines.reordered(_sorted(lines, key if here else first, reverse=sort is not None and sort.startswith("-")))
     if first is not None and first not in names:
         names.append(first)
 
@@ -245,41 +233,45 @@ def _seeds(groups: Sequence[Group]) -> Built:
     return Column(name="seeds", title="seeds"), cells
 
 
-def _column(
-    groups: Sequence[Group], name: str, direction: Direction, *, is_metric: bool
-) -> tuple[Column, list[TableCell], bool]:
+def _column(groups: Lines, name: str, direction: Direction, *, is_metric: bool) -> tuple[Column, list[TableCell], bool]:
     """The column with its cells, and whether its best could be marked (or needs no mark)."""
     known = detail(groups, name)
     counts = sample_counts(groups, name) if is_metric and depends_on_count(groups, name) else ""
-    own_axis = any(axis_column(axis) == name for group in groups for axis in group.axes)
-    title = name if own_axis else heading(name, unit=known.unit if known is not None else "", counts=counts)
+    title = (
+        name
+        if name in groups.axes.values()
+        else heading(name, unit=known.unit if known is not None else "", counts=counts)
+    )
     column = Column(name=name, title=title, direction=direction)
     if not is_metric:
-        column = replace(column, key=any(name in group.axes for group in groups))
+        column = replace(column, key=name in groups.axes)
         return column, [_base_cell(group, name) for group in groups], True
-    entries = [group.entry(name) for group in groups]
-    estimates = [entry.estimate if entry.values else None for entry in entries]
-    count = sum(estimate is not None for estimate in estimates)
+    known_here = groups.estimates(name)
+    count = sum(value is not None for value in known_here.values)
     marked = direction != "none" and count > 1 and role_of(groups, name) != "rate"  # few bits are no merit alone
-    best = set(best_of(entries, direction) if marked else ())
-    for entry in entries:
-        entry.forget_samples()  # of all columns together they may be gigabytes
-    cells = []
+    best: set[int] = set()
+    if marked and len(groups) <= MOST:
+        best = set(best_of([group.entry(name) for group in groups], direction))
+    for line in groups.by_sample(name):
+        groups[line].entry(name).forget_samples()  # of all columns together they may be gigabytes
     of_priors = known is not None and known.role in OF_PRIORS
-    for i, estimate in enumerate(estimates):
-        doubted = bool(groups[i].doubts(name))
-        if estimate is None:
-            no_prior = of_priors and groups[i].without_prior
-            mark = "–†" if no_prior else "–‡" if groups[i].stopped else "–"
-            cells.append(TableCell(text="withheld" if doubted else mark))
+    doubted = {line for line in groups.doubtful if groups[line].doubts(name)}
+    cells = []
+    for i, (value, half) in enumerate(zip(known_here.values, known_here.halves, strict=True)):
+        if value is None:
+            cells.append(TableCell(text="withheld" if i in doubted else _no_value(groups[i], of_priors=of_priors)))
             continue
-        text, margin = measured(estimate.value, estimate.half)
-        if doubted:
-            text, margin = f"{text}{'±' if margin else ''}{margin}{DOUBT}", ""  # no terminal may shorten it to less
-            cells.append(TableCell(text=text, value=estimate.value, best=i in best))
+        text, margin = measured(value, half)
+        if i in doubted:
+            text = f"{text}{'±' if margin else ''}{margin}{DOUBT}"  # no terminal may shorten it to less
+            cells.append(TableCell(text=text, value=value, best=i in best))
         else:
-            cells.append(TableCell(text=text, margin=margin, value=estimate.value, half=estimate.half, best=i in best))
+            cells.append(TableCell(text, value, margin, half, i in best))
     return column, cells, bool(best) or not marked
+
+
+def _no_value(group: Group, *, of_priors: bool) -> str:
+    return "–†" if of_priors and group.without_prior else "–‡" if group.stopped else "–"
 
 
 def _base_cell(group: Group, name: str) -> TableCell:
@@ -295,12 +287,12 @@ def _base_cell(group: Group, name: str) -> TableCell:
     return TableCell(text=compact(value) if counts else brief(value), value=value)
 
 
-def _axes(groups: Sequence[Group]) -> tuple[list[str], dict[str, Any]]:
+def _axes(groups: Lines) -> tuple[list[str], dict[str, Any]]:
     """The axes whose values differ within the table, and those that are the same for all its lines.
 
     A requested `tsr` is neither: the exact one is a column of its own.
     """
-    names = dict.fromkeys(axis for group in groups for axis in group.axes if axis_column(axis) != "axis_tsr")
+    names = [axis for axis, column in groups.axes.items() if column != "axis_tsr"]
     varying = [axis for axis in names if any(group.axes.get(axis) != groups[0].axes.get(axis) for group in groups)]
     return varying, {axis: groups[0].axes[axis] for axis in names if axis not in varying}
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from ..comparable import SCORE
 from ..errors import UserError, unknown
 from ..filters import select
-from ..groups import Group, aggregate, check_protocols, direction_of, protocols_of, split
+from ..groups import Group, aggregate, direction_of, split
+from ..lines import check_protocols, protocols_of
 from ..metric import Direction
 from ..rows import Row, column_names, is_number, metric_names, rows
 from ..store import Store

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from ..display import measured, show
 from ..errors import UserError
-from ..groups import Group, aggregate, best_first, check_protocols, direction_of, split
+from ..groups import Group, aggregate, best_first, direction_of, split
 from ..headings import name_of
+from ..lines import check_protocols
 from ..rows import Row, axis_column, metric_names
 from ..statistics import Estimate
 from .columns import (

@@ -8,8 +8,9 @@ from ..columns import depends_on_count
 from ..comparable import incomparable
 from ..display import show
 from ..errors import UserError, unknown
-from ..groups import Group, detail, direction_of, measurements, sample_counts
+from ..groups import Group, detail, direction_of
 from ..headings import heading, name_of
+from ..lines import measurements, sample_counts
 from ..notes import ARROWS
 from ..rows import Row, axis_column, column_names, is_number, metric_names
 from ..statistics import Estimate, mean_interval

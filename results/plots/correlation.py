@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from ..columns import default_columns, matching
 from ..errors import UserError
-from ..groups import Group, aggregate, check_protocols, split
+from ..groups import Group, aggregate, split
 from ..headings import name_of
+from ..lines import check_protocols
 from ..rows import Row, column_names, metric_names
 from .columns import check_numbers, protocol_of, title_of
 from .layout import by_panel, figure_of, finish

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from ..columns import primary, rate_of, role_of
 from ..errors import UserError
-from ..groups import Group, aggregate, check_protocols, split
+from ..groups import Group, aggregate, split
+from ..lines import check_protocols
 from ..rows import Row, metric_names
 from ..statistics import Estimate
 from .columns import (

@@ -15,8 +15,9 @@ from ..columns import chosen_columns, depends_on_count, known_columns, leads, ra
 from ..comparable import incomparable
 from ..display import compact, files_line, measured, show
 from ..errors import UserError
-from ..groups import Group, aggregate, detail, direction_of, measurements, sample_counts, split
+from ..groups import Group, aggregate, detail, direction_of, split
 from ..headings import name_of, unit_of
+from ..lines import measurements, sample_counts
 from ..rows import COST, SPEC, Row, axis_column, metric_names
 from ..tables import Table, TableCell, tables
 

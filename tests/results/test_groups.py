@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from latentbench.results.groups import aggregate, check_protocols, direction_of, rank, split
+from latentbench.results.groups import aggregate, direction_of, rank, split
+from latentbench.results.lines import check_protocols
 from latentbench.results.metric import Metric
 from latentbench.results.rows import rows
 from latentbench.results.statistics import mean_interval

@@ -11,8 +11,9 @@ import pytest
 
 from latentbench.bench.presets import load_preset, marked
 from latentbench.results.errors import UserError
-from latentbench.results.groups import aggregate, check_protocols
+from latentbench.results.groups import aggregate
 from latentbench.results.leaderboard import leaderboard
+from latentbench.results.lines import check_protocols
 from latentbench.results.metric import Metric
 from latentbench.results.record import JobResult
 from latentbench.results.rows import rows

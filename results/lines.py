@@ -1,0 +1,210 @@
+"""The lines of one table, and what is asked of all of them: looked up once, and computed for all at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from .errors import UserError
+from .estimates import Estimates, Mask, estimates
+from .groups import TOTALS, Group, detail
+from .metric import NORMAL, Metric
+from .quantiles import Array
+from .rows import Row, axis_column, is_number, metric_names
+
+_how = attrgetter("protocol", "n", "missing", "unit", "blind_to")
+
+
+class Lines(list[Group]):
+    """The groups of one table, in their order, which must not change any more."""
+
+    def __init__(self, groups: Iterable[Group]) -> None:
+        super().__init__(groups)
+        self._unordered: Lines | None = None
+        self._counts: dict[str, Mapping[Any, int]] = {}
+        self._ways: dict[str, list[tuple[Group, Metric, int]]] = {}
+        self._numbers: dict[str, tuple[Array, Mask]] = {}
+        self._estimates: dict[str, Estimates] = {}
+        self._valued: dict[str, list[Group]] = {}
+
+    def reordered(self, groups: Iterable[Group]) -> Lines:
+        """The same groups in another order."""
+        lines = Lines(groups)
+        lines._unordered = self
+        return lines
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """Those of all groups, in order."""
+        return [row for group in self for row in group.rows]
+
+    @cached_property
+    def _group_of_row(self) -> list[Group]:
+        return [group for group in self for _ in group.rows]
+
+    @cached_property
+    def metric_names(self) -> list[str]:
+        """As `rows.metric_names` of all rows."""
+        return metric_names(self.rows)
+
+    @cached_property
+    def _metric_names(self) -> set[str]:
+        return {*self.metric_names}
+
+    @cached_property
+    def _columns(self) -> set[str]:
+        """Those of all rows."""
+        return set().union(*(row.columns for row in self.rows))
+
+    @cached_property
+    def axes(self) -> dict[str, str]:
+        """All axes in the order in which they appear, with their columns."""
+        names = dict.fromkeys(axis for group in self for axis in group.axes)
+        return {axis: axis_column(axis) for axis in names}
+
+    @cached_property
+    def doubtful(self) -> list[int]:
+        """The places of groups of some of whose values there may be doubts."""
+        return [place for place, group in enumerate(self) if group.doubtful]
+
+    @cached_property
+    def _by_sample(self) -> list[int]:
+        """The places of groups with values by sample, of whatever metric."""
+        return [i for i, group in enumerate(self) if any(row.files or row.left_out for row in group.rows)]
+
+    @cached_property
+    def _places(self) -> tuple[Any, Any, int]:
+        """For each row its line and its place in it; the most rows that a line has."""
+        lines = [line for line, group in enumerate(self) for _ in group.rows]
+        places = [place for group in self for place in range(len(group.rows))]
+        return np.array(lines, dtype=np.intp), np.array(places, dtype=np.intp), max(places, default=0) + 1
+
+    def ways(self, metric: str) -> list[tuple[Group, Metric, int]]:
+        """The metric once for each way in which it was measured (protocol, samples, unit), as the first row with a
+        number has it: that row's group, and how many rows there are of the kind."""
+        if metric not in self._ways:
+            counts = self._counts_of(metric)
+            first: dict[Any, tuple[Group, Metric]] = {}
+            for group, row in zip(self._group_of_row, self.rows, strict=True):
+                if len(first) == len(counts):  # nearly always with the first row
+                    break
+                one = row.metrics.get(metric)
+                if one is not None and one.value is not None:
+                    first.setdefault(_how(one), (group, one))
+            self._ways[metric] = [(*first[how], counts[how]) for how in first]
+        return self._ways[metric]
+
+    def _counts_of(self, metric: str) -> Mapping[Any, int]:
+        """How many rows have a number in the metric, by the way in which it was measured."""
+        if self._unordered is not None:
+            return self._unordered._counts_of(metric)
+        if metric not in self._counts:
+            ones = (row.metrics.get(metric) for row in self.rows)
+            self._counts[metric] = Counter(
+                map(_how, [one for one in ones if one is not None and one.value is not None])
+            )
+        return self._counts[metric]
+
+    def numbers(self, name: str) -> tuple[Array, Mask]:
+        """The column's numbers `[lines, seeds]` as `Group.values` has them, and where there are any."""
+        if name not in self._numbers:
+            raw = self._raw(name)
+            there = [type(value) is float or (value is not None and is_number(value)) for value in raw]
+            if name in TOTALS:
+                there = [
+                    known and row.columns["status"] == "finished" for known, row in zip(there, self.rows, strict=True)
+                ]
+            line, place, most = self._places
+            values, present = np.zeros((len(self), most)), np.zeros((len(self), most), dtype=bool)
+            values[line, place] = [float(value) if known else 0.0 for value, known in zip(raw, there, strict=True)]
+            present[line, place] = there
+            self._numbers[name] = values, present
+        return self._numbers[name]
+
+    def _raw(self, name: str) -> list[Any]:
+        """`Row.get` of each row: of a metric, for all of them at once."""
+        if name in self._columns or name not in self._metric_names:
+            return [row.get(name) for row in self.rows]
+        ones = [row.metrics.get(name) for row in self.rows]
+        return [None if one is None else one.value for one in ones]
+
+    def estimates(self, metric: str) -> Estimates:
+        """The estimates as `Group.estimate` has them."""
+        if metric not in self._estimates:
+            values, present = self.numbers(metric)
+            known = self._estimates[metric] = estimates(values, present, self._around(metric, values, present))
+            for line in self.by_sample(metric):
+                if known.counts[line]:
+                    known.set(line, self[line].entry(metric).estimate)
+        return self._estimates[metric]
+
+    def _around(self, metric: str, values: Array, present: Mask) -> Array:
+        """The intervals `[lines, 2]` within the run of each line's first value, where seeds say nothing."""
+        first = present.argmax(1)
+        alike = (~present | (values == values[range(len(self)), first][:, None])).all(1)
+        around = np.full((len(self), 2), np.nan)
+        for line in np.flatnonzero(present.any(1) & alike).tolist():
+            one = self[line].rows[first[line]].metrics.get(metric)
+            if one is not None and one.interval is not None:
+                around[line] = one.interval
+            elif one is not None and one.value is not None and one.se is not None:
+                value = float(one.value)
+                around[line] = value - NORMAL * one.se, value + NORMAL * one.se
+        return around
+
+    def by_sample(self, metric: str) -> list[int]:
+        """The places of groups with values of the metric by sample."""
+        rows_of = ((line, self[line].rows) for line in self._by_sample)
+        return [line for line, rows in rows_of if any(metric in row.files or metric in row.left_out for row in rows)]
+
+    def valued(self, name: str) -> list[Group]:
+        """Those with a number in the column."""
+        if name not in self._valued:
+            has = self.numbers(name)[1].any(1).tolist()
+            self._valued[name] = [group for group, any_ in zip(self, has, strict=True) if any_]
+        return self._valued[name]
+
+
+def as_lines(groups: Sequence[Group]) -> Lines:
+    """The groups as the lines of a table."""
+    return groups if isinstance(groups, Lines) else Lines(groups)
+
+
+def measurements(groups: Sequence[Group], metric: str) -> list[tuple[Group, Metric]]:
+    """The metric of every row that has a number in it, with the row's group."""
+    return [(group, one) for group in groups for one in group.measured(metric)]
+
+
+def protocols_of(groups: Sequence[Group], metric: str) -> dict[str, Group]:
+    """The protocols by which the metric was measured in these groups, each with the first group that has it."""
+    first: dict[str, Group] = {}
+    for group, one, _ in as_lines(groups).ways(metric):
+        first.setdefault(one.protocol, group)
+    return first
+
+
+def check_protocols(groups: Sequence[Group], metrics: Sequence[str]) -> None:
+    """Raises UserError when a metric of one table was measured by two protocols: such values are not comparable.
+
+    Rates are: their protocols say by which estimate each tokenizer's bits are known, which its latents decide.
+    """
+    for metric in metrics:
+        known = detail(groups, metric)
+        protocols = {} if known is not None and known.role == "rate" else protocols_of(groups, metric)
+        if len(protocols) > 1:
+            (first, a), (second, b) = list(protocols.items())[:2]
+            raise UserError(
+                f"{a.suite}, {a.dataset}: {metric} has two protocols, {first!r} ({a.title}) and {second!r} "
+                f"({b.title}), which must not be mixed; keep one with --where 'protocols.{metric}={first}'"
+            )
+
+
+def sample_counts(groups: Sequence[Group], metric: str) -> str:
+    """`@256`: the samples that the metric was measured on, `@250–256` where lines lost some, "" if none are counted."""
+    counts = sorted({measured.n for _, measured, _ in as_lines(groups).ways(metric)} - {0})
+    return f"@{'–'.join(dict.fromkeys(map(str, (counts[0], counts[-1]))))}" if counts else ""
