@@ -16,6 +16,7 @@ from ..results.record import Record
 from ..results.run_score import FILE as SCORE_FILE
 from ..results.run_score import differing_pairs, score_files
 from ..results.store import Store, SuiteCell, SuiteFile, atomic_file, atomic_write
+from .training_log import CURVE
 
 
 class ConflictError(UserError):
@@ -177,10 +178,11 @@ def _join(joined: list[tuple[SuiteCell, Path]], cells: Sequence[SuiteCell], root
 
 
 def _copy(store: Store, record: Record, target: Store) -> None:
-    """A job's artifacts, then its log and configuration, and its record last: what is cut off counts as not done."""
+    """A job's artifacts, then its log, configuration and curve, and its record last: what is cut off counts as not
+    done."""
     source, folder = store.job_folder(record.kind, record.key), target.job_folder(record.kind, record.key)
     logs = [str(path.relative_to(source)) for path in sorted((source / "log").glob("attempt-*.log"))]
-    more = [name for name in ("config.json", *logs) if (source / name).is_file()]
+    more = [name for name in ("config.json", CURVE, *logs) if (source / name).is_file()]
     for name in (*record.artifacts, *more):
         with atomic_file(folder / name) as temporary:
             shutil.copyfile(source / name, temporary)

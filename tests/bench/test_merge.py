@@ -22,6 +22,7 @@ def job(out: Path, key: str, *, psnr: float = 20.0, status: Any = "finished", **
     folder = store.job_folder("reconstruction", key)
     (folder / "log").mkdir(parents=True)
     (folder / "weights").write_bytes(b"w")
+    (folder / "curve.jsonl").write_text('{"step": 1}\n')
     (folder / "log" / "attempt-1.log").write_text(f"of {out.name}")
     store.save(
         Record(
@@ -76,6 +77,7 @@ def test_what_several_have_done_is_one_table(two: tuple[Path, Path, Path], capsy
     assert one is not None
     assert one.run["host"] == "a"
     assert (store.job_folder("reconstruction", "one") / "log" / "attempt-1.log").read_text() == "of a"
+    assert (store.job_folder("reconstruction", "one") / "curve.jsonl").is_file()  # which the report draws
     assert all(store.damage(record) is None for record in store.iterate())
     assert cli.main(["merge", str(a), str(b), "--out", str(c)]) == 0
     assert capsys.readouterr().out == f"0 records copied to {c}, 3 were there already\n"
