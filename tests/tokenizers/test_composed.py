@@ -1,7 +1,7 @@
 """Every recipe in every modality: shapes, gradients, codes and values, determinism, cost.
 
-Shapes are checked for all of both, gradients and cost for every recipe in two modalities, one pair after the other: each
-recipe is tried on a grid of two axes (an image, a spectrogram) and on another, the other pairs in the slow tests.
+Shapes are checked for all of both. Gradients and cost are, of every recipe, for one modality whose grids have two axes
+(an image, a spectrogram) and for one other, in turn; the remaining pairs are slow tests.
 """
 
 from __future__ import annotations
@@ -94,7 +94,9 @@ def test_latents_are_what_the_spec_says(recipe: str, signal: SignalSpec, sample:
         assert torch.equal(tokenizer.decode(Latents(codes=latents.codes, rest=rest)), decoded)
 
 
-@pytest.mark.parametrize(("recipe", "signal"), in_turn([name for name in COMPOSED if name != "pca"]), indirect=["signal"])
+@pytest.mark.parametrize(
+    ("recipe", "signal"), in_turn([name for name in COMPOSED if name != "pca"]), indirect=["signal"]
+)
 def test_one_step_gives_every_parameter_a_finite_gradient(recipe: str, signal: SignalSpec, sample: Sample) -> None:
     signal = fitting(recipe, signal)
     tokenizer, x = build(small(recipe, signal)), sample(signal)
