@@ -150,11 +150,16 @@ def _registries(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(registry, "_entries", dict(registry._entries))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _seeded_when_cuda_starts() -> None:
+    torch.manual_seed(0)
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
-    # `torch.manual_seed` writes down a stack for a CUDA that never starts: two milliseconds a test.
+    # `torch.manual_seed` writes down a stack for a CUDA that has not started: two milliseconds a test.
     torch.default_generator.manual_seed(0)
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(0)
     # Tiny tensors: on busy cores a second thread costs far more than it brings.
     torch.set_num_threads(1)
