@@ -82,7 +82,7 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
     """Every second worker begins at the other end, so that two compile half of the modules each."""
     worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
     if int(worker.removeprefix("gw")) % 2 and not (path / "__init__.py").exists():
-        return _Backwards.from_parent(parent, path=path)  # type: ignore[no-any-return]
+        return _Backwards.from_parent(parent, path=path)
     return None
 
 
