@@ -116,6 +116,27 @@ def _stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def begin(folder: Path) -> tuple[int, dict[str, Tensor]]:
+    """The step and the tensors of the checkpoint that ten steps leave."""
+    with pytest.raises(InterruptedTrainingError):
+        fit(Net(), folder, more={"stop": stop_after(10)})
+    tensors, facts = read_checkpoint(folder / CHECKPOINT)
+    return facts["step"], tensors
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, Tensor]]:
+    """What a new training has come to after ten steps."""
+    return begin(tmp_path_factory.mktemp("begun"))
+
+
+def check_it_began_anew(folder: Path, begun: tuple[int, dict[str, Tensor]]) -> None:
+    step, tensors = begin(folder)
+    assert step == begun[0] < 50
+    assert tensors.keys() == begun[1].keys()
+    assert all(torch.equal(value, begun[1][name]) for name, value in tensors.items())
+
+
 @pytest.mark.parametrize("stops", [[1], [2], [37], [99], [100], [5, 1, 60]])
 def test_an_interrupted_training_goes_on_to_the_same_bits(
     whole: tuple[Net, FitReport], tmp_path: Path, stops: list[int]
@@ -263,15 +284,23 @@ def _bit(content: bytes, place: float) -> bytes:
     + [lambda content, place=place: _bit(content, place) for place in (0, 0.05, 0.2, 0.5, 0.6, 0.7, 0.8, 0.9, 0.999)],
 )
 def test_a_damaged_checkpoint_counts_as_none(
-    whole: tuple[Net, FitReport], stopped: Path, damage: Callable[[bytes], bytes], capsys: pytest.CaptureFixture[str]
+    begun: tuple[int, dict[str, Tensor]],
+    stopped: Path,
+    damage: Callable[[bytes], bytes],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = stopped / CHECKPOINT
     path.write_bytes(damage(path.read_bytes()))
-    model = Net()
-    assert fit(model, stopped).curve == whole[1].curve
+    check_it_began_anew(stopped, begun)
     said = capsys.readouterr().out
     assert said.startswith(f"{path}: not a checkpoint of this training (")
     assert said.count("\n") == 1
+
+
+def test_a_training_that_begins_anew_ends_as_any(whole: tuple[Net, FitReport], stopped: Path) -> None:
+    (stopped / CHECKPOINT).write_bytes(b"")
+    model = Net()
+    assert fit(model, stopped).curve == whole[1].curve
     assert torch.equal(model.layers[0].weight, whole[0].layers[0].weight)
 
 
@@ -301,15 +330,13 @@ def _renamed(tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     ],
 )
 def test_a_checkpoint_that_does_not_fit_counts_as_none(
-    whole: tuple[Net, FitReport], stopped: Path, change: Callable[..., Any], reason: str, capsys: Any
+    begun: tuple[int, dict[str, Tensor]], stopped: Path, change: Callable[..., Any], reason: str, capsys: Any
 ) -> None:
     tensors, facts = read_checkpoint(stopped / CHECKPOINT)
     change(tensors, facts)
     write_checkpoint(stopped / CHECKPOINT, tensors, facts)  # with the digest of what it holds
-    model = Net()
-    assert fit(model, stopped).curve == whole[1].curve
+    check_it_began_anew(stopped, begun)
     assert re.search(rf"not a checkpoint of this training \(.*{reason}.*\); it starts anew\n$", capsys.readouterr().out)
-    assert torch.equal(model.layers[0].weight, whole[0].layers[0].weight)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,15 @@
-"""Every recipe in every modality: shapes, gradients, codes and values, determinism, cost."""
+"""Every recipe in every modality: shapes, gradients, codes and values, determinism, cost.
+
+Shapes are checked for all of both. Gradients and cost are, of every recipe, for one modality whose grids have two axes
+(an image, a spectrogram) and for one other, in turn; the remaining pairs are slow tests.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,6 +27,20 @@ from latentbench.tokenizers.spec import Modality, SignalSpec
 Sample = Callable[..., Tensor]
 # Codecs and recodings have tests of their own.
 COMPOSED = [name for name in recipe_names() if not {"codec", "sequence_coding"} & set(load_recipe(name).table)]
+MODALITIES = ("image", "video", "spectrogram", "waveform")
+
+
+def in_turn(recipes: list[str]) -> list[Any]:
+    """Parameters `recipe, signal`: every recipe with one kind of grid of two axes and one other, the rest slow."""
+    parameters = []
+    for index, recipe in enumerate(recipes):
+        possible = [kind for kind in MODALITIES if kind in load_recipe(recipe).modalities]
+        even, odd = [[kind for kind in possible if kind in group] for group in (MODALITIES[::2], MODALITIES[1::2])]
+        fast = {kinds[(index // (1 + place)) % len(kinds)] for place, kinds in enumerate((even, odd)) if kinds}
+        for kind in possible:
+            marks = () if kind in fast else pytest.mark.slow
+            parameters.append(pytest.param(recipe, kind, marks=marks, id=f"{kind}-{recipe}"))
+    return parameters
 
 
 def fitting(recipe: str, signal: SignalSpec) -> SignalSpec:
@@ -75,7 +94,9 @@ def test_latents_are_what_the_spec_says(recipe: str, signal: SignalSpec, sample:
         assert torch.equal(tokenizer.decode(Latents(codes=latents.codes, rest=rest)), decoded)
 
 
-@pytest.mark.parametrize("recipe", [name for name in COMPOSED if name != "pca"])
+@pytest.mark.parametrize(
+    ("recipe", "signal"), in_turn([name for name in COMPOSED if name != "pca"]), indirect=["signal"]
+)
 def test_one_step_gives_every_parameter_a_finite_gradient(recipe: str, signal: SignalSpec, sample: Sample) -> None:
     signal = fitting(recipe, signal)
     tokenizer, x = build(small(recipe, signal)), sample(signal)
@@ -134,7 +155,7 @@ def test_equal_seeds_give_equal_weights_and_losses(recipe: str, image: SignalSpe
     assert torch.equal(loss, same)
 
 
-@pytest.mark.parametrize("recipe", COMPOSED)
+@pytest.mark.parametrize(("recipe", "signal"), in_turn(COMPOSED), indirect=["signal"])
 def test_cost_as_arithmetic_is_the_cost_as_counted(recipe: str, signal: SignalSpec, sample: Sample) -> None:
     signal = fitting(recipe, signal)
     config = small(recipe, signal)

@@ -71,7 +71,7 @@ def test_any_permutation_decodes_to_the_same_bits(options: dict[str, Any], signa
         key = latents.codes if latents.codes is not None else latents.values
         assert key is not None
         assert torch.equal(arranged(key, order_of(key)), key), "encoding gives the canonical order"
-        for seed in range(4):
+        for seed in range(2):
             order = torch.randperm(11, generator=torch.Generator().manual_seed(seed))
             if latents.codes is not None:
                 codes = shuffled(latents.codes, order)

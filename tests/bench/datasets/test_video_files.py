@@ -78,7 +78,8 @@ def make(tmp_path: Path) -> Make:
     return write
 
 
-@pytest.mark.parametrize("group", ["12", "60", "250"])
+# many groups of pictures in a clip, or one in the whole file; sixty are between them
+@pytest.mark.parametrize("group", ["12", pytest.param("60", marks=pytest.mark.slow), "250"])
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.flv", "a.ts", "a.avi", "a.vob"])
 def test_h264_in_every_container(name: str, group: str, make: Make) -> None:
     path = make(name, g=group)

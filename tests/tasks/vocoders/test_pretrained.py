@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from latentbench.tasks.vocoders.pretrained_config import PUBLISHED, PretrainedCo
 from latentbench.tokenizers.mel import LogMel
 from latentbench.tokenizers.spec import MelSpec, Modality, SignalSpec
 
-pytest.importorskip("transformers")
+pytestmark = pytest.mark.skipif(find_spec("transformers") is None, reason="transformers is not installed")
 MEL = MelSpec(sample_rate=8000, n_mels=24, n_fft=256, hop=64)
 ALIKE = {"n_fft": 256, "f_min": 0.0, "f_max": 4000.0, "scale": "htk", "power": 2, "sample_rate": 8000}
 WAVES = 0.1 * torch.randn(2, 2, 1024, generator=torch.Generator().manual_seed(1))

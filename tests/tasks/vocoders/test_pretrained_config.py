@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from latentbench.tasks.vocoders.pretrained_config import PUBLISHED, PretrainedCo
 from latentbench.tokenizers.spec import MelSpec, Modality, SignalSpec
 from latentbench.tokenizers.validation import check
 
-pytest.importorskip("transformers")
+pytestmark = pytest.mark.skipif(find_spec("transformers") is None, reason="transformers is not installed")
 OWN = {"n_fft": 256, "f_min": 0.0, "f_max": 4000.0}
 ALIKE = {**OWN, "scale": "htk", "power": 2}
 
