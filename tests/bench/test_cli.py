@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -243,17 +244,22 @@ def test_records_tell_what_training_and_sampling_cost(undisturbed: Path) -> None
 
 
 @pytest.mark.slow
-def test_failed_cells_are_told_and_the_others_finish(latentbench: Latentbench, mini_file: Path, tmp_path: Path) -> None:
-    short = ["--set", 'tasks=["modelability"]', "--set", "training.steps=10"]
-    done = latentbench("run", mini_file, *short, "--set", "tokenizers.0.training.lr=1e30", "--out", tmp_path)
-    assert done.returncode == 1
-    assert "failed tokenizer shapes kl-vae seed=0: DivergedError: " in done.stderr
-    assert "skipped latents shapes kl-vae seed=0: tokenizer/" in done.stderr
-    assert "finished modelability shapes vq-vae seed=0" in done.stderr
-    last = done.stderr.splitlines()[-1]
+def test_failed_cells_are_told_and_the_others_finish(
+    cache: Path, mini_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(cache))
+    monkeypatch.setenv("COLUMNS", "200")
+    short = ["--set", 'tasks=["modelability"]', "--set", "training.steps=10", "--engine", "inline"]
+    diverging = ["--set", "tokenizers.0.training.lr=1e30", "--out", str(tmp_path)]
+    assert cli.main(["run", str(mini_file), *short, *diverging]) == 1
+    told, said = capsys.readouterr()
+    assert "failed tokenizer shapes kl-vae seed=0: DivergedError: " in said
+    assert "skipped latents shapes kl-vae seed=0: tokenizer/" in said
+    assert "finished modelability shapes vq-vae seed=0" in said
+    last = said.splitlines()[-1]
     assert last.startswith("latentbench: 1 job failed and 2 that need them were skipped; logs: ")
-    assert "Traceback" not in done.stderr
-    assert "vq-vae" in done.stdout
+    assert "Traceback" not in said
+    assert "vq-vae" in told
 
 
 @pytest.mark.slow
@@ -304,22 +310,33 @@ def test_an_interrupt_before_anything_is_imported_is_one_line(in_subprocess: Cal
 
 
 @pytest.mark.slow
-def test_names_that_look_like_markup_on_a_terminal(latentbench: Latentbench, tmp_path: Path) -> None:
+def test_names_that_look_like_markup_on_a_terminal(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(cache))
     (tmp_path / "odd.toml").write_text(
         'name = "odd"\ntasks = ["reconstruction"]\ndata = {name = "[/x]", size = 16, samples = 64, val = 16}\n'
         'tokenizers = [{recipe = "pca", label = "[/red]", channels = 4}]\nfeatures = []\n'
     )
     ours, theirs = pty.openpty()
-    process = latentbench.start("run", tmp_path / "odd.toml", "--out", tmp_path / "out", stderr=theirs)
-    os.close(theirs)
-    shown = b""
-    with suppress(OSError):  # the end of a terminal
-        while block := os.read(ours, 65536):
-            shown += block
+    with ThreadPoolExecutor(1) as reader:  # a terminal takes a few lines only before they are read
+        reading = reader.submit(read_to_the_end, ours)
+        with os.fdopen(theirs, "w") as terminal, monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", terminal)
+            code = cli.main(["run", str(tmp_path / "odd.toml"), "--out", str(tmp_path / "out"), "--engine", "inline"])
+        shown = reading.result(60)
     os.close(ours)
-    assert process.wait(timeout=60) == 0, shown.decode()
+    assert code == 0, shown.decode()
     assert b"finished data [/x]" in shown
     assert b"[/red]" in shown
+
+
+def read_to_the_end(terminal: int) -> bytes:
+    shown = b""
+    with suppress(OSError):  # the end of a terminal
+        while block := os.read(terminal, 65536):
+            shown += block
+    return shown
 
 
 @pytest.mark.slow

@@ -37,7 +37,7 @@ from latentbench.results.record import Failure, Record
 from latentbench.results.rows import rows
 from latentbench.results.store import Store
 
-# A server whose workers need no torch: a gate's record is what its job says.
+# A server that imports no torch, as its workers need none: a gate's record is what its job says.
 SERVER = """
 from latentbench.bench import worker
 from latentbench.bench.engines import server
@@ -56,6 +56,7 @@ def work(data):
     return 1 if fails else 0
 
 worker.preload = lambda: None
+worker.preload_for = lambda *_: None
 worker.work = work
 server.main()
 """

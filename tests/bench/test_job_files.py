@@ -204,7 +204,8 @@ def test_a_model_of_ones_own_is_redone_when_its_weights_change_alone(
             "features": [],
         }
         console = Console(file=io.StringIO())
-        outcome = run_suite(table, out=tmp_path / "out", imports=[str(module)], console=console)
+        options: dict[str, Any] = {"imports": [str(module)], "console": console, "engine": "inline"}
+        outcome = run_suite(table, out=tmp_path / "out", **options)
         (row,) = (row for row in rows([outcome.root]) if row["suite"] == "own")
         return outcome.finished, outcome.failed, row["psnr"]
 
