@@ -165,8 +165,7 @@ class Lines(list[Group]):
     def valued(self, name: str) -> list[Group]:
         """Those with a number in the column."""
         if name not in self._valued:
-            has = self.numbers(name)[1].any(1).tolist()
-            self._valued[name] = [group for group, any_ in zip(self, has, strict=True) if any_]
+            self._valued[name] = [self[line] for line in np.flatnonzero(self.numbers(name)[1].any(1)).tolist()]
         return self._valued[name]
 
 

@@ -73,26 +73,6 @@ def pytest_configure() -> None:
     sys.dont_write_bytecode = False
 
 
-class _Backwards(pytest.Dir):
-    def collect(self) -> list[pytest.Item | pytest.Collector]:
-        return list(super().collect())[::-1]
-
-
-def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """Every second worker begins at the other end, so that two compile half of the modules each."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
-    if int(worker.removeprefix("gw")) % 2 and not (path / "__init__.py").exists():
-        return _Backwards.from_parent(parent, path=path)
-    return None
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Workers have to agree on the order."""
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: item.path.parts)
-
-
 def pytest_collection_finish() -> None:
     """A million objects of libraries and tests stay to the end: collections need not look at them."""
     gc.freeze()
