@@ -366,6 +366,10 @@ def _rate_distortion(argv: list[str]) -> None:
 
 RULES: list[tuple[str, Callable[[list[str]], None]]] = [
     (r"latentbench (leaderboard|bd-rate|plot) runs/rate-distortion\b", _rate_distortion),
+    (
+        r"latentbench plot runs/latent-vs-signal\b",
+        lambda argv: _as_is([argv[0], "runs/quickstart", *argv[2:], "--where", "modality=image"]),
+    ),
     (r"latentbench \w+ (runs/)?(tutorial|beeps|moving|mine)\b", _tutorial),
     (r"latentbench check python:mine\.py:", _as_is),
     (r"latentbench (leaderboard runs/candidates|plan \S+) --score ", _scored),
