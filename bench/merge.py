@@ -126,19 +126,22 @@ def _suites(stores: Sequence[Store]) -> tuple[dict[str, SuiteFile], list[str]]:
     merged: dict[str, SuiteFile] = {}
     conflicts = []
     cells: dict[str, list[tuple[SuiteCell, Path]]] = {}
+    claimed: dict[str, dict[str, Path]] = {}  # the first folder with each claim
     for store in stores:
         for suite in store.read_suites():
             known = merged.setdefault(suite["suite"], {**suite})
             known["kinds"] = [*known["kinds"], *(kind for kind in suite["kinds"] if kind not in known["kinds"])]
             claims = known.get("claims", [])
             added = [claim for claim in suite.get("claims", []) if claim not in claims]
-            ids = {claim["id"] for claim in claims}
+            first = claimed.setdefault(suite["suite"], {})
             conflicts += [
-                f"claim {claim['id']!r} of the suite {suite['suite']!r} is another in {store.root} than in a folder "
-                "before; `latentbench run` of one suite file in both folders writes the same, and trains nothing again"
+                f"claim {claim['id']!r} of the suite {suite['suite']!r} is another in {first[claim['id']]} and in "
+                f"{store.root}; `latentbench run` of one suite file in both folders writes the same claims"
                 for claim in added
-                if claim["id"] in ids
+                if claim["id"] in first
             ]
+            for claim in suite.get("claims", []):
+                first.setdefault(claim["id"], store.root)
             known["claims"] = [*claims, *added]
             joined = cells.setdefault(suite["suite"], [])
             conflicts += [

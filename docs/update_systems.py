@@ -76,5 +76,6 @@ def _seeds(lines: list[str]) -> int:
 if __name__ == "__main__":
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs")
     head, content, tail = block(PAGE.read_text())
-    PAGE.write_text(f"{head}{BEGIN}\n{merged(content, systems_markdown(folder))}\n{END}{tail}")
+    table = systems_markdown(folder).replace(f"{folder}/", "runs/")  # a page is read elsewhere than where it was made
+    PAGE.write_text(f"{head}{BEGIN}\n{merged(content, table)}\n{END}{tail}")
     print(f"{PAGE}: from {folder}")

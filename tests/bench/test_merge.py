@@ -104,7 +104,7 @@ def test_a_claim_of_two_meanings_is_a_conflict(tmp_path: Path, capsys: pytest.Ca
         Store(tmp_path / name).write_suite("s", [], kinds=["reconstruction"], claims=[{"id": "A7", "metric": metric}])
     a, b, c = (str(tmp_path / name) for name in "abc")
     assert cli.main(["merge", a, b, "--out", str(tmp_path / "ab")]) == 2
-    assert f"claim 'A7' of the suite 's' is another in {b} than" in capsys.readouterr().err
+    assert f"claim 'A7' of the suite 's' is another in {a} and in {b}" in capsys.readouterr().err
     assert not list((tmp_path / "ab").glob("*/*"))
     assert cli.main(["merge", a, c, "--out", str(tmp_path / "ac")]) == 0
     assert [suite["claims"] for suite in Store(tmp_path / "ac").read_suites()] == [[{"id": "A7", "metric": "psnr"}]]
