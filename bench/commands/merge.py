@@ -20,7 +20,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it; returns the exit code: 1 where damaged records, or values by sample, were left out."""
-    from ...results.errors import one_line
+    from ...results.errors import LONGEST, one_line
     from ..console import complain
     from ..merge import ConflictError, boards_of
 
@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
         damaged = _boards(arguments) if boards_of(arguments.dirs) else _runs(arguments)
     except ConflictError as error:
         for line in error.conflicts:
-            complain(one_line(f"conflict: {line}"))
+            complain(one_line(f"conflict: {line}", limit=4 * LONGEST))  # it names two folders
         raise
     for line in damaged:
         complain(one_line(f"left out, damaged: {line}"))

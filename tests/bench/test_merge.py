@@ -99,10 +99,11 @@ def test_conflicts_are_named_and_nothing_is_written(
 
 def test_a_claim_of_two_meanings_is_a_conflict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Both would stand in the merged suite, and no command would read it."""
+    folder = tmp_path / ("x" * 120)  # both folders are named in full, long as their names are
     for name, metric in (("a", "psnr"), ("b", "ssim"), ("c", "psnr")):
-        job(tmp_path / name, name)
-        Store(tmp_path / name).write_suite("s", [], kinds=["reconstruction"], claims=[{"id": "A7", "metric": metric}])
-    a, b, c = (str(tmp_path / name) for name in "abc")
+        job(folder / name, name)
+        Store(folder / name).write_suite("s", [], kinds=["reconstruction"], claims=[{"id": "A7", "metric": metric}])
+    a, b, c = (str(folder / name) for name in "abc")
     assert cli.main(["merge", a, b, "--out", str(tmp_path / "ab")]) == 2
     assert f"claim 'A7' of the suite 's' is another in {a} and in {b}" in capsys.readouterr().err
     assert not list((tmp_path / "ab").glob("*/*"))
