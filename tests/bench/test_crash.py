@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +137,15 @@ def test_killed_again_and_again(latentbench: Any, mini_file: Path, undisturbed: 
     assert_same(tmp_path, undisturbed)
 
 
+@pytest.fixture
+def hangups_heard() -> Iterator[None]:
+    """What the tests start hears SIGHUP, even where they themselves run under `nohup`, which has it ignored."""
+    handler = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, handler)
+
+
+@pytest.mark.usefixtures("hangups_heard")
 def test_interrupted_by_hand(latentbench: Any, mini_file: Path, undisturbed: Path, tmp_path: Path) -> None:
     def five_times(run: Run) -> None:
         for _ in range(5):
