@@ -15,6 +15,7 @@ process, shared with whatever else the caller forks, and its death looks like th
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import faulthandler
 import gc
@@ -179,3 +180,9 @@ def _emit(event: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     main()
+    # What ends the process here is done; to take torch apart, module by module, would have the command wait for it.
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(0)
