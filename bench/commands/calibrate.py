@@ -60,6 +60,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
     where_option(command)
     command.add_argument("--format", choices=("text", "md", "json"), help="default: text on a terminal, else md")
     command.add_argument(
+        "--table",
+        metavar="FILE.csv",
+        type=Path,
+        help="of runs: write all values of one data set's tokenizers, a line for each seed, to calibrate again from",
+    )
+    command.add_argument(
         "--plot",
         metavar="FILE",
         type=Path,
@@ -75,6 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
     from ...results.calibration.picture import draw
     from ...results.calibration.text import markdown, terminal, to_json
 
+    if arguments.table is not None:
+        return _write_table(arguments)
     if arguments.fit_score is not None:
         return _fit_score(arguments)
     names = (*_OPTIONS, "pairs")
@@ -91,6 +99,21 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(markdown(result) for result in results), end="")
     for path in pictures:
         print(path)
+    return 0
+
+
+def _write_table(arguments: argparse.Namespace) -> int:
+    from ...results.calibration.table_writer import write_table
+    from ...results.errors import UserError
+
+    if any(path.suffix.lower() == ".csv" for path in arguments.sources):
+        raise UserError("--table writes the values of runs: give their folders, not a CSV")
+    others = {"--fit-score": arguments.fit_score, "--plot": arguments.plot, "--format": arguments.format}
+    if extra := [option for option, value in others.items() if value is not None]:
+        raise UserError(f"--table writes values, and nothing else: leave out {', '.join(extra)}")
+    names = ("outcome", "family", "proxies", "baselines", "where")
+    written = write_table(arguments.table, arguments.sources, **{name: getattr(arguments, name) for name in names})
+    print(f"{written.path}: {written.lines} lines; `latentbench calibrate` reads them as it does the runs")
     return 0
 
 

@@ -62,8 +62,6 @@ def observations(
     if files and folders:
         raise UserError(f"{files[0]}: give folders of runs or CSV files, not both")
     if files:
-        if where:
-            raise UserError("--where is for folders of runs; a CSV file holds what it is to hold")
         tables = [
             read_table(
                 path,
@@ -75,6 +73,7 @@ def observations(
                 fixed=fixed,
                 higher=higher,
                 lower=lower,
+                where=where,
             )
             for path in files
         ]

@@ -39,7 +39,7 @@ DULL = (
 # Bits that a model of the codes needs, which does cost thought: not dull, whatever `*bits*` says.
 MODELLED = ("code_zlib_bits", "code_back_off_bits", "code_mixing_bits")
 # What is an outcome itself, and so predicts nothing.
-OUTCOMES = ("gfid*", "gfd_*", "gkd_*", "gkid*", "gfad*", "gfvd*", "mean_rank")
+OUTCOMES = ("gfid*", "gfd_*", "log_gfd_*", "gkd_*", "gkid*", "gfad*", "gfvd*", "mean_rank")
 FAMILY_MEAN = "family_mean"
 
 

@@ -30,6 +30,7 @@ from .observations import (
 
 MEAN_RANK = "mean_rank"
 BEST = "cfd_best_"
+_FLOOR = "fd_floor_"
 # Rate and distortion, the first of each that a table has: what partial correlations hold fixed.
 _RATE = ("real_bits", "bits_per_sample", "elements")
 _DISTORTION = ("psnr", "si_sdr", "mel_distance", "mel_spectrogram_distance")
@@ -95,7 +96,7 @@ def observe(
     for groups in split(aggregate(table)):
         names = [outcome] if outcome is not None else _outcomes(groups)
         if not names:
-            skipped.append(f"No table of {_title(groups)}: no cell has a gFD.")
+            skipped.append(f"No table of {title_of(groups)}: no cell has a gFD.")
         for name in names:
             parts = (BITS, PSNR) if name == BITS_AT_EQUAL_PSNR else (name,)
             present = metric_names(row for group in groups for row in group.rows)
@@ -125,10 +126,10 @@ def _skipped(groups: Sequence[Group], outcome: str, count: int, judged: Admissio
     """The note on a table that is too small."""
     left = f" ({len(judged.censored)} more are censored: --admit all takes them)" if judged.censored else ""
     have = f"{count} cell has" if count == 1 else f"{count} cells have"
-    return f"No table of {_title(groups)} by {outcome}: {have} it{left}, and a calibration needs three."
+    return f"No table of {title_of(groups)} by {outcome}: {have} it{left}, and a calibration needs three."
 
 
-def _title(groups: Sequence[Group]) -> str:
+def title_of(groups: Sequence[Group]) -> str:
     return f"{groups[0].suite} · {groups[0].dataset} ({groups[0].modality})"
 
 
@@ -141,7 +142,7 @@ def _outcomes(groups: Sequence[Group]) -> list[str]:
 
 
 def _admission(groups: Sequence[Group], outcome: str, admit: str) -> Admission:
-    nets = _nets(groups) if outcome == MEAN_RANK else [outcome]
+    nets = outcome_nets(groups) if outcome == MEAN_RANK else [outcome]
     if admit == "all" or not all(is_trained_distance(name) for name in nets):
         return Admission(admitted=tuple(groups), censored=(), untested=0)
     return admission(groups, nets)
@@ -182,6 +183,7 @@ def _observations(
         n for n in columns if n in _FACTS or _about_latents(groups, n) or matches(n, named) or _is_distortion(groups, n)
     ]
     best = [closed_form_values(group) if outcomes else {} for group, outcomes in zip(groups, by_seed, strict=True)]
+    pool = [name for name in pool if not name.startswith(_FLOOR)]  # the data's own
     pool += dict.fromkeys(name for values in best for name in values)
     chosen, dull = choose(pool, proxies, baselines, where="records")
     fixed = list(fixed) or [
@@ -197,7 +199,7 @@ def _observations(
         items.append(
             Observation(
                 name=cell_name(group),
-                family=_family(group, family),
+                family=family_of(group, family),
                 outcome=results,
                 values=values,
                 jobs=_tokenizer_jobs(group),
@@ -213,7 +215,7 @@ def _observations(
     chosen_by_gate = sum(bool(group.without_prior) for group in groups)
     stopped = sum(bool(group.stopped) for group in groups)
     return Observations(
-        title=_title(groups),
+        title=title_of(groups),
         modality=str(groups[0].modality),
         outcome=f"log {outcome}" if logarithm else outcome,
         direction=direction,
@@ -281,9 +283,9 @@ def _by_seed(groups: Sequence[Group], outcome: str) -> list[dict[int, float]]:
     return [dict(group.values(outcome)) for group in groups]
 
 
-def _mean_ranks(groups: Sequence[Group]) -> list[dict[int, float]]:
+def mean_ranks(groups: Sequence[Group]) -> list[dict[int, float]]:
     """By cell and seed the mean over gFD nets of its rank (mid-ranks) among the cells that have the seed."""
-    nets = _nets(groups)
+    nets = outcome_nets(groups)
     result: list[dict[int, float]] = [{} for _ in groups]
     values = {net: [group.values(net) for group in groups] for net in nets}
     for seed in sorted({seed for group in groups for row in group.rows if (seed := row["seed"]) is not None}):
@@ -298,7 +300,7 @@ def _mean_ranks(groups: Sequence[Group]) -> list[dict[int, float]]:
     return result
 
 
-def _nets(groups: Sequence[Group]) -> list[str]:
+def outcome_nets(groups: Sequence[Group]) -> list[str]:
     """The gFDs of all nets."""
     return [name for name in metric_names(r for g in groups for r in g.rows) if matches(name, ("gfd_*",))]
 
@@ -309,7 +311,7 @@ def cell_name(group: Group) -> str:
     return f"{group.label} ({axes})" if axes else group.label
 
 
-def _family(group: Group, column: str | None) -> str:
+def family_of(group: Group, column: str | None) -> str:
     return group.label if column is None else str(group.common(column))
 
 
@@ -341,6 +343,6 @@ def _with_cost(groups: Sequence[Group], predictors: Iterable[Predictor]) -> list
 
 # Outcomes that are made here of what records hold.
 DERIVED: dict[str, Callable[[Sequence[Group]], list[dict[int, float]]]] = {
-    MEAN_RANK: _mean_ranks,
+    MEAN_RANK: mean_ranks,
     BITS_AT_EQUAL_PSNR: bits_at_equal_psnr,
 }

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..display import printable
 from ..errors import UserError, unknown
+from ..filters import select_lines
 from ..metric import Direction
 from .observations import (
     FAMILY_MEAN,
@@ -18,11 +20,13 @@ from .observations import (
     Predictor,
     choose,
     is_outcome,
+    matches,
     with_family_mean,
 )
 
 _NAMES = ("tokenizer", "name", "label", "model", "recipe")
 _SEED = "seed"
+PREAMBLE = re.compile(r"#[ \t]*(outcome|family|given|higher|lower):([^\r\n]*)(?:\r?\n|$)")
 _LARGEST = 256 * 2**20  # bytes; a table of tokenizers has a few thousand lines
 
 
@@ -37,18 +41,24 @@ def read_table(
     fixed: Sequence[str] = (),
     higher: Sequence[str] = (),
     lower: Sequence[str] = (),
+    where: Sequence[str] = (),
 ) -> Observations:
-    """The observations of a CSV file with a header.
+    """The observations of a CSV file with a header, of the lines that meet every filter of `where` (`filters.select`).
 
     `outcome` is the column to predict; `family` the column of families (none: every tokenizer is its own). A column
     `seed` makes several lines of one tokenizer its seeds. `proxies` and `baselines` are names or patterns; without
     them all columns of numbers but outcomes are taken, those of rate, distortion, size and date as baselines. `fixed`
     are the columns that partial correlations hold fixed. `higher` and `lower` name the predictors of which that way is
-    said to be better.
+    said to be better. What none of these says the file may: lines before its header such as `# lower: viv, rfd_*` (or
+    `outcome`, `family`, `given`, `higher`), as `table_writer` leaves them.
 
     Raises UserError for a file that is no such table, an unknown column, text in a column of numbers.
     """
-    header, lines = _read(path)
+    header, lines, said = _read(path)
+    lines = _chosen(path, header, lines, where)
+    outcome, family = outcome or said.get("outcome"), family or said.get("family")
+    fixed = fixed or [name for name in _listed(said, "given") if name != outcome]
+    ways = _ways(said, header, higher=higher, lower=lower)
     if outcome is None:
         known = ", ".join(name for name in header if is_outcome(name)) or ", ".join(header)
         raise UserError(f"{path}: --outcome: name the column to predict; the file has {printable(known)}")
@@ -73,9 +83,6 @@ def read_table(
     notes = [f"{dropped} lines without {outcome} are left out."] if dropped else []
     if others:
         notes.append(f"Outcomes themselves, so no predictors: {', '.join(map(printable, others))}.")
-    ways: dict[str, Direction] = {}
-    ways.update(dict.fromkeys(higher, "higher"))
-    ways.update(dict.fromkeys(lower, "lower"))
     known_predictors = [
         *(Predictor(name=name, direction=ways.get(name, "none")) for name in chosen),
         *(Predictor(name=name, direction=ways.get(name, "none"), baseline=True) for name in dull),
@@ -93,7 +100,31 @@ def read_table(
     )
 
 
-def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+def _ways(
+    said: Mapping[str, str], header: Sequence[str], *, higher: Sequence[str], lower: Sequence[str]
+) -> dict[str, Direction]:
+    """Which way is better, by column: as the file says, and over that as the caller does."""
+    ways: dict[str, Direction] = {}
+    for names, direction in ((_listed(said, "higher"), "higher"), (_listed(said, "lower"), "lower")):
+        ways.update({name: direction for name in header if matches(name, names)})  # type: ignore[misc]
+    ways.update(dict.fromkeys(higher, "higher"))
+    ways.update(dict.fromkeys(lower, "lower"))
+    return ways
+
+
+def _listed(said: Mapping[str, str], name: str) -> list[str]:
+    return [word.strip() for word in said.get(name, "").split(",") if word.strip()]
+
+
+def _preamble(text: str) -> tuple[dict[str, str], str]:
+    """What the lines before the header say, by name, and the rest."""
+    said: dict[str, str] = {}
+    while match := PREAMBLE.match(text):
+        said[match[1]], text = match[2].strip(), text[match.end() :]
+    return said, text
+
+
+def _read(path: Path) -> tuple[list[str], list[Mapping[str, str]], dict[str, str]]:
     try:
         if path.stat().st_size > _LARGEST:
             raise UserError(f"{path}: larger than 256 MiB; a calibration's table has one line per tokenizer")
@@ -102,6 +133,7 @@ def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         raise UserError(f"{path}: not a CSV in UTF-8 (byte {error.start})") from None
     except OSError as error:
         raise UserError(f"{path}: cannot read: {error.strerror}") from None
+    said, text = _preamble(text)
     try:
         rows = [row for row in csv.reader(io.StringIO(text), strict=True) if any(cell.strip() for cell in row)]
     except csv.Error as error:
@@ -115,7 +147,16 @@ def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     for number, row in enumerate(rows[1:], 2):
         if len(row) != len(header):
             raise UserError(f"{path}: line {number} has {len(row)} cells, and the header {len(header)}")
-    return header, [dict(zip(header, (cell.strip() for cell in row), strict=True)) for row in rows[1:]]
+    return header, [dict(zip(header, (cell.strip() for cell in row), strict=True)) for row in rows[1:]], said
+
+
+def _chosen(
+    path: Path, header: Sequence[str], lines: Sequence[Mapping[str, str]], where: Sequence[str]
+) -> list[Mapping[str, str]]:
+    try:
+        return select_lines(header, lines, where)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def _number(text: str) -> float | None:
@@ -126,7 +167,7 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) and abs(value) < 1e300 else None
 
 
-def _is_numeric(lines: Sequence[dict[str, str]], name: str) -> bool:
+def _is_numeric(lines: Sequence[Mapping[str, str]], name: str) -> bool:
     """A column of which every filled cell is a number (NaN and infinity count as not published), and one is."""
     filled = [line[name] for line in lines if line[name]]
     words = {"nan", "inf", "-inf", "+inf", "infinity", "na", "n/a", "-"}
@@ -137,7 +178,7 @@ def _is_numeric(lines: Sequence[dict[str, str]], name: str) -> bool:
 
 def _items(
     path: Path,
-    lines: Sequence[dict[str, str]],
+    lines: Sequence[Mapping[str, str]],
     outcome: str,
     family: str | None,
     label: str | None,
@@ -145,7 +186,7 @@ def _items(
 ) -> tuple[list[Observation], int]:
     """The observations, and how many lines have no outcome. Lines of one name are one tokenizer's seeds if there is a
     column `seed`. Raises UserError for a name that stands in two lines without one."""
-    by_name: dict[str, list[dict[str, str]]] = {}
+    by_name: dict[str, list[Mapping[str, str]]] = {}
     dropped = 0
     for number, line in enumerate(lines, 2):
         if _number(line[outcome]) is None:

@@ -47,7 +47,7 @@ def test_runs(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "message"),
     [
         (["t.csv"], "--outcome: name the column"),
-        (["t.csv", "--outcome", "gfid", "--where", "a=1"], "--where is for folders"),
+        (["t.csv", "--outcome", "gfid", "--where", "a=1"], "t.csv: filter 'a=1': unknown column 'a'"),
         (["t.csv", "runs", "--outcome", "gfid"], "folders of runs or CSV files, not both"),
         (["none"], "none: no such folder"),
         (["t.csv", "--outcome", "gfid", "--proxies", "a,,b"], "expected names with commas"),
