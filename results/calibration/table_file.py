@@ -26,7 +26,7 @@ from .observations import (
 
 _NAMES = ("tokenizer", "name", "label", "model", "recipe")
 _SEED = "seed"
-PREAMBLE = re.compile(r"#[ \t]*(outcome|family|given|higher|lower):([^\r\n]*)(?:\r?\n|$)")
+PREAMBLE = re.compile(r"#[ \t]*(outcome|family|given|higher|lower|seconds|share_of_flops):([^\r\n]*)(?:\r?\n|$)")
 _LARGEST = 256 * 2**20  # bytes; a table of tokenizers has a few thousand lines
 
 
@@ -50,7 +50,8 @@ def read_table(
     them all columns of numbers but outcomes are taken, those of rate, distortion, size and date as baselines. `fixed`
     are the columns that partial correlations hold fixed. `higher` and `lower` name the predictors of which that way is
     said to be better. What none of these says the file may: lines before its header such as `# lower: viv, rfd_*` (or
-    `outcome`, `family`, `given`, `higher`), as `table_writer` leaves them.
+    `outcome`, `family`, `given`, `higher`, and what proxies cost: `seconds`, `share_of_flops`, as `viv=0.2`), as
+    `table_writer` leaves them.
 
     Raises UserError for a file that is no such table, an unknown column, text in a column of numbers.
     """
@@ -83,8 +84,17 @@ def read_table(
     notes = [f"{dropped} lines without {outcome} are left out."] if dropped else []
     if others:
         notes.append(f"Outcomes themselves, so no predictors: {', '.join(map(printable, others))}.")
+    seconds, flops = _costs(said, "seconds"), _costs(said, "share_of_flops")
     known_predictors = [
-        *(Predictor(name=name, direction=ways.get(name, "none")) for name in chosen),
+        *(
+            Predictor(
+                name=name,
+                direction=ways.get(name, "none"),
+                seconds=seconds.get(name),
+                share_of_flops=flops.get(name),
+            )
+            for name in chosen
+        ),
         *(Predictor(name=name, direction=ways.get(name, "none"), baseline=True) for name in dull),
     ]
     if with_family_mean(items):
@@ -114,6 +124,11 @@ def _ways(
 
 def _listed(said: Mapping[str, str], name: str) -> list[str]:
     return [word.strip() for word in said.get(name, "").split(",") if word.strip()]
+
+
+def _costs(said: Mapping[str, str], name: str) -> dict[str, float]:
+    pairs = (word.rpartition("=") for word in _listed(said, name))
+    return {column.strip(): value for column, _, text in pairs if (value := _number(text)) is not None}
 
 
 def _preamble(text: str) -> tuple[dict[str, str], str]:

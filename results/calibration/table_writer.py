@@ -108,10 +108,15 @@ def _text(value: float | None) -> str:
 
 
 def _preamble(observed: Observations, columns: Sequence[str]) -> str:
-    """What `read_table` takes as the file's own word: outcome, family, what is held fixed, which way is better."""
-    said = {"outcome": observed.outcome.replace("log ", "log_"), "family": "family", "given": ", ".join(observed.fixed)}
+    """What `read_table` takes as the file's own word: outcome, family, what is held fixed, which way is better, and
+    what proxies cost."""
+    outcome = observed.outcome.replace("log ", "log_")
+    outcome = f"log_{outcome}" if is_trained_distance(outcome) else outcome
+    said = {"outcome": outcome, "family": "family", "given": ", ".join(observed.fixed)}
+    proxies = [p for p in observed.predictors if p.name in columns]
     for direction in ("higher", "lower"):
-        said[direction] = ", ".join(
-            p.name for p in observed.predictors if p.direction == direction and p.name in columns
-        )
+        said[direction] = ", ".join(p.name for p in proxies if p.direction == direction)
+    for name in ("seconds", "share_of_flops"):
+        costs = {p.name: getattr(p, name) for p in proxies}
+        said[name] = ", ".join(f"{column}={_text(cost)}" for column, cost in costs.items() if cost is not None)
     return "".join(f"# {name}: {words}\n" for name, words in said.items() if words)

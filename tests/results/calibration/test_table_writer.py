@@ -26,6 +26,8 @@ def test_the_file_calibrates_as_its_runs_do(runs: Path, tmp_path: Path) -> None:
             other = ours[report.predictor.name]
             assert (other.n, other.predictor.baseline) == (report.n, report.predictor.baseline)
             assert other.predictor.direction == report.predictor.direction or report.predictor.baseline
+            assert other.predictor.seconds == pytest.approx(report.predictor.seconds)
+            assert other.predictor.share_of_flops == pytest.approx(report.predictor.share_of_flops)
             for level, value in report.correlations.items():
                 assert other.correlations[level].value == pytest.approx(value.value, abs=1e-6)
 

@@ -1,0 +1,240 @@
+"""Fill docs/calibration.md from the grids in results/calibrations: `python docs/update_calibration.py`.
+
+A grid is a CSV that `latentbench calibrate RUN --table FILE.csv` wrote; its block of the page has its name. A block
+has the best proxies and dullest baselines by each net, the score of families left out with its picture
+(docs/calibration-<grid>.svg), and which proxies see each scramble.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from latentbench.results.calibration.observations import FAMILY_MEAN, Observations
+from latentbench.results.calibration.predicted import draw_predicted
+from latentbench.results.calibration.report import Calibration, ProxyReport, calibrate
+from latentbench.results.calibration.score import Score, fit_score
+from latentbench.results.calibration.table_file import PREAMBLE, read_table
+from latentbench.results.calibration.text import shown
+from latentbench.results.quantiles import student
+
+PAGE = Path(__file__).with_name("calibration.md")
+GRIDS = Path(__file__).parents[1] / "results" / "calibrations"
+BEST, DULL = 8, 3  # lines of a table: proxies and baselines with the largest |ρ|
+ALWAYS = ("viv", "cfd_best_scattering", "micro_gfd_20_scattering")
+SCRAMBLED, SCRAMBLE = "scrambled", "scramble="
+_LEAST = 8  # tokenizers whose prior earned its outcome, below which all are taken
+
+Lines = Sequence[Mapping[str, str]]
+
+
+def grids() -> list[Path]:
+    """The CSVs that say how they were calibrated."""
+    return [path for path in sorted(GRIDS.glob("*.csv")) if path.read_text().startswith("#")]
+
+
+def block(path: Path, pictures: Path) -> str:
+    """What the page says of one grid, as Markdown; the picture is drawn into the folder `pictures`."""
+    lines = read_lines(path)
+    outcomes = [name for name in lines[0] if name.startswith("log_gfd_")]
+    tables = {name: _observations(path, lines, name) for name in outcomes}
+    calibrations = {name: calibrate(table) for name, (table, _) in tables.items()}
+    picture = f"calibration-{path.stem}.svg"
+    leading = "log_gfd_scattering"
+    score = fit_score([tables[leading][0]], terms=2, least=1)
+    draw_predicted(score, [tables[leading][0]], pictures / picture)
+    said = [_counted(name, tables[name][0], tables[name][1], calibrations[name], lines) for name in outcomes]
+    return "\n".join(
+        [
+            *said,
+            "",
+            *_table(calibrations, leading),
+            "",
+            *_scored(score, picture),
+            "",
+            *_controls(lines, leading, tables[leading][0]),
+        ]
+    )
+
+
+def read_lines(path: Path) -> list[dict[str, str]]:
+    """The lines of a grid's CSV, by column."""
+    text = path.read_text()
+    while match := PREAMBLE.match(text):
+        text = text[match.end() :]
+    return list(csv.DictReader(text.splitlines()))
+
+
+def _observations(path: Path, lines: Lines, outcome: str) -> tuple[Observations, bool]:
+    """What is calibrated with an outcome, and whether it is only those tokenizers whose prior earned it."""
+    column = f"earned_{outcome.removeprefix('log_')}"
+    earned = len({line["name"] for line in lines if line[column] == "yes"})
+    chosen = [f"{column}=yes"] if earned >= _LEAST else []
+    return read_table(path, outcome=outcome, where=chosen), bool(chosen)
+
+
+def _net(outcome: str) -> str:
+    return outcome.removeprefix("log_gfd_")
+
+
+def _counted(outcome: str, table: Observations, earned: bool, calibration: Calibration, lines: Lines) -> str:
+    every = len({line["name"] for line in lines})
+    limit = calibration.ceilings.get(("spearman", "overall"))
+    ceiling = "" if limit is None else f"; a proxy free of noise could reach {_short(limit.attainable)}"
+    seeds = len({line["seed"] for line in lines})
+    families = len({line["family"] for line in lines})
+    share = (
+        f"the {len(table.items)} whose prior earned its outcome"
+        if earned
+        else f"all, since too few priors clearly beat those in closed form ({_passed(outcome, lines)} of {every})"
+    )
+    return (
+        f"- By `{_net(outcome)}`: of {every} tokenizers of {families} families, {seeds} seeds each, {share}{ceiling}."
+    )
+
+
+def _passed(outcome: str, lines: Lines) -> int:
+    column = f"earned_{outcome.removeprefix('log_')}"
+    return len({line["name"] for line in lines if line[column] == "yes"})
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}".replace("0.", ".")
+
+
+def _table(calibrations: Mapping[str, Calibration], leading: str) -> list[str]:
+    reports = {
+        name: {report.predictor.name: report for report in calibration.proxies}
+        for name, calibration in calibrations.items()
+    }
+    names = _listed(calibrations[leading])
+    heads = ["what"]
+    for outcome in calibrations:
+        heads += [f"ρ by `{_net(outcome)}`", "p"]
+    heads += ["within families", "across", "over dull", "cost"]
+    rows = [heads, ["---", *["---:"] * (len(heads) - 1)]]
+    for name in names:
+        report = reports[leading][name]
+        row = [f"*`{name}`*, dull" if report.predictor.baseline else f"`{name}`"]
+        for outcome in calibrations:
+            row += _coefficient(reports[outcome].get(name), calibrations[outcome])
+        correlations = report.correlations
+        row += [shown(correlations.get(("spearman", level))) for level in ("within", "across")]
+        rows.append([*row, shown(report.gain), _cost(report)])
+    return [f"| {' | '.join(row)} |" for row in rows]
+
+
+def _cost(report: ProxyReport) -> str:
+    seconds, share = report.predictor.seconds, report.predictor.share_of_flops
+    parts = [] if seconds is None else [f"{seconds:.2g} s"]
+    return ", ".join([*parts, *([] if share is None else [f"{share:.1%} of the prior's FLOPs"])])
+
+
+def _coefficient(report: ProxyReport | None, calibration: Calibration) -> list[str]:
+    overall = None if report is None else report.correlations.get(("spearman", "overall"))
+    if report is None or overall is None:
+        return ["", ""]
+    few = "" if report.n == len(calibration.observations.items) else f", n {report.n}"
+    p = report.p.get("overall")
+    return [shown(overall) + few, "" if p is None else f"{p:.2f}".replace("0.", ".")]
+
+
+def _listed(calibration: Calibration) -> list[str]:
+    """The proxies with the largest |ρ| of those that most tokenizers have, `ALWAYS`, and the best baselines."""
+    most = 0.6 * len(calibration.observations.items)
+    wide = [r for r in calibration.proxies if r.n >= most and r.predictor.name != FAMILY_MEAN]
+    proxies = [r.predictor.name for r in wide if not r.predictor.baseline]
+    dull = [r.predictor.name for r in wide if r.predictor.baseline]
+    present = {r.predictor.name for r in calibration.proxies}
+    more = [name for name in ALWAYS if name in present and name not in proxies[:BEST]]
+    return [*proxies[:BEST], *more, *dull[:DULL]]
+
+
+def _scored(score: Score, picture: str) -> list[str]:
+    terms = ", ".join(f"`{term.proxy}`" for term in score.terms)
+    skill = score.families
+    verdict = "It has skill" if score.has_skill else "No skill is shown"
+    said = (
+        f"A score of {terms}, each family predicted by a fit that has not seen it, explains "
+        f"{skill.explained:.0%} of the variance; its ρ is {shown(skill.spearman)}. {verdict} on families that it was "
+        "not fitted on."
+    )
+    return [
+        said,
+        "",
+        f"![Measured over predicted Fréchet distance of samples, a mark for each tokenizer]({picture})",
+    ]
+
+
+def _controls(lines: Lines, outcome: str, table: Observations) -> list[str]:
+    """Of each scramble: what it does to generation, and which proxies move with it, by Student's t over seeds."""
+    twin = "kl-vae (bottleneck.beta=0.001)"
+    scrambled = sorted({line["name"] for line in lines if SCRAMBLE in line["name"]})
+    proxies = [p for p in table.predictors if not p.baseline and p.direction in ("higher", "lower")]
+    rows = ["| scramble | gFD, times | proxies that see it | that take it for better |", "| --- | ---: | --- | --- |"]
+    for name in scrambled:
+        moved = _difference(lines, outcome, name, twin)
+        if moved is None:
+            continue
+        change, t = moved
+        sees, wrong = [], []
+        for proxy in proxies:
+            other = _difference(lines, proxy.name, name, twin)
+            if other is None or abs(other[1]) < 1:
+                continue
+            worse = (other[0] > 0) == (proxy.direction == "lower")
+            (sees if worse == (change > 0) else wrong).append(f"`{proxy.name}`")
+        kind = name.partition(SCRAMBLE)[2].rstrip(")")
+        sure = "" if abs(t) >= 1 else " (not certain)"
+        rows.append(f"| `{kind}` | {math.exp(change):.2f}{sure} | {_few(sees)} | {_few(wrong)} |")
+    return rows
+
+
+def _few(names: Sequence[str]) -> str:
+    return f"{len(names)}: " + ", ".join(names) if names else "none"
+
+
+def _difference(lines: Lines, column: str, name: str, twin: str) -> tuple[float, float] | None:
+    """How much more the tokenizer has than its twin, and that over half of its 95 % interval (Student's t over seeds,
+    one variance for all tokenizers); None where it is not known."""
+    by_name: dict[str, list[float]] = {}
+    for line in lines:
+        if line[column]:
+            by_name.setdefault(line["name"], []).append(float(line[column]))
+    spread = [np.array(values) for values in by_name.values() if len(values) > 1]
+    if name not in by_name or twin not in by_name or not spread:
+        return None
+    freedom = sum(len(values) - 1 for values in spread)
+    variance = sum(float(((values - values.mean()) ** 2).sum()) for values in spread) / freedom
+    own, other = by_name[name], by_name[twin]
+    half = student(freedom) * math.sqrt(variance * (1 / len(own) + 1 / len(other)))
+    change = math.fsum(own) / len(own) - math.fsum(other) / len(other)
+    return change, change / half if half else 0.0
+
+
+def replaced(page: str, name: str, content: str) -> str:
+    """`page` with `content` in the block called `name`. Raises ValueError unless there is one such block."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
+        raise ValueError(f"{PAGE.name} needs one {begin} before one {end}")
+    head, _, rest = page.partition(begin)
+    return f"{head}{begin}\n{content}\n{end}{rest.partition(end)[2]}"
+
+
+def main(folder: Path = PAGE.parent) -> None:
+    """Fill every block."""
+    page = PAGE.read_text()
+    for path in grids():
+        page = replaced(page, path.stem, block(path, folder))
+    PAGE.write_text(page)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        sys.exit("update_calibration.py takes no words")
+    main()
