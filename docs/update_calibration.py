@@ -42,13 +42,13 @@ def block(path: Path, pictures: Path) -> str:
     """What the page says of one grid, as Markdown; the picture is drawn into the folder `pictures`."""
     lines = read_lines(path)
     outcomes = [name for name in lines[0] if name.startswith("log_gfd_")]
-    tables = {name: _observations(path, lines, name) for name in outcomes}
+    tables = {name: observed(path, lines, name) for name in outcomes}
     calibrations = {name: calibrate(table) for name, (table, _) in tables.items()}
     picture = f"calibration-{path.stem}.svg"
     leading = "log_gfd_scattering"
     score = fit_score([tables[leading][0]], terms=2, least=1)
     draw_predicted(score, [tables[leading][0]], pictures / picture)
-    said = [_counted(name, tables[name][0], tables[name][1], calibrations[name], lines) for name in outcomes]
+    said = [counted(name, tables[name][0], tables[name][1], calibrations[name], lines) for name in outcomes]
     return "\n".join(
         [
             *said,
@@ -57,7 +57,7 @@ def block(path: Path, pictures: Path) -> str:
             "",
             *_scored(score, picture),
             "",
-            *_controls(lines, leading, tables[leading][0]),
+            *controls(lines, leading, tables[leading][0]),
         ]
     )
 
@@ -70,7 +70,7 @@ def read_lines(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()))
 
 
-def _observations(path: Path, lines: Lines, outcome: str) -> tuple[Observations, bool]:
+def observed(path: Path, lines: Lines, outcome: str) -> tuple[Observations, bool]:
     """What is calibrated with an outcome, and whether it is only those tokenizers whose prior earned it."""
     column = f"earned_{outcome.removeprefix('log_')}"
     earned = len({line["name"] for line in lines if line[column] == "yes"})
@@ -82,7 +82,7 @@ def _net(outcome: str) -> str:
     return outcome.removeprefix("log_gfd_")
 
 
-def _counted(outcome: str, table: Observations, earned: bool, calibration: Calibration, lines: Lines) -> str:
+def counted(outcome: str, table: Observations, earned: bool, calibration: Calibration, lines: Lines) -> str:
     every = len({line["name"] for line in lines})
     limit = calibration.ceilings.get(("spearman", "overall"))
     ceiling = "" if limit is None else f"; a proxy free of noise could reach {_short(limit.attainable)}"
@@ -141,7 +141,7 @@ def _coefficient(report: ProxyReport | None, calibration: Calibration) -> list[s
         return ["", ""]
     few = "" if report.n == len(calibration.observations.items) else f", n {report.n}"
     p = report.p.get("overall")
-    return [shown(overall) + few, "" if p is None else f"{p:.2f}".replace("0.", ".")]
+    return [shown(overall) + few, "" if p is None else _short(p) if p >= 0.005 else "< .01"]
 
 
 def _listed(calibration: Calibration) -> list[str]:
@@ -171,7 +171,7 @@ def _scored(score: Score, picture: str) -> list[str]:
     ]
 
 
-def _controls(lines: Lines, outcome: str, table: Observations) -> list[str]:
+def controls(lines: Lines, outcome: str, table: Observations) -> list[str]:
     """Of each scramble: what it does to generation, and which proxies move with it, by Student's t over seeds."""
     twin = "kl-vae (bottleneck.beta=0.001)"
     scrambled = sorted({line["name"] for line in lines if SCRAMBLE in line["name"]})

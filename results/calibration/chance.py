@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+from scipy.special import stdtr
 
 from .correlation import Array
 from .levels import Level, Rows, level_coefficient, level_coefficients
@@ -15,9 +16,10 @@ def corrected_p(level: Level, tried: Mapping[str, Rows], draws: int = 2000, seed
     """The two-sided p of each proxy's Spearman coefficient at a level, corrected for the number of proxies tried.
 
     The outcome is permuted, of all rows in one way for all proxies: means change places between families, and what is
-    left does between the rows of a family. p is the share of permutations in which the *largest* of all proxies'
-    statistics reaches the proxy's own (maxT; Westfall & Young 1993), with the statistic √(n − 2) r / √(1 − r²), so
-    that proxies with fewer rows have no advantage. Proxies without a coefficient at the level have none.
+    left does between the rows of a family. p is the share of permutations in which the *best* of all proxies does as
+    well as this one (Westfall & Young 1993), by the p that Student's t would give each coefficient among as many
+    independent rows, and never below the chance of a perfect order: three rows are in one a third of the time, and
+    say nothing against a proxy that all rows have. Proxies without a coefficient at the level have none.
 
     `tried` are the proxies' rows, all out of one table: a row is known by its index in `Rows.place`.
     """
@@ -27,27 +29,33 @@ def corrected_p(level: Level, tried: Mapping[str, Rows], draws: int = 2000, seed
     outcome, family = _table(rows)
     permuted = _permuted(outcome, family, draws, np.random.default_rng(seed))
     own: dict[str, float] = {}
-    largest = np.zeros(draws)
+    best = np.ones(draws)
     for name, part in tried.items():
         if not len(part):
             continue
         own_value = level_coefficient(level, "spearman", part)
         if math.isnan(own_value):
             continue
-        own[name] = float(_statistic(np.array([own_value]), len(part))[0])
+        own[name] = float(_nominal(level, np.array([own_value]), part)[0])
         chance = np.empty(draws)
         for start in range(0, draws, 500):
             y = permuted[start : start + 500, part.place]
             chance[start : start + 500] = level_coefficients(
                 level, "spearman", part.x, y, np.ones((len(y), len(part))), part.family
             )
-        largest = np.fmax(largest, _statistic(chance, len(part)))
-    return {name: (1 + int((largest >= value - 1e-12).sum())) / (1 + draws) for name, value in own.items()}
+        best = np.fmin(best, _nominal(level, chance, part))
+    return {name: (1 + int((best <= value * (1 + 1e-9)).sum())) / (1 + draws) for name, value in own.items()}
 
 
-def _statistic(values: Array, n: int) -> Array:
-    magnitude = np.minimum(np.abs(values), 1 - 1e-9)
-    return np.asarray(math.sqrt(max(n - 2, 1)) * magnitude / np.sqrt(1 - magnitude * magnitude))
+def _nominal(level: Level, values: Array, rows: Rows) -> Array:
+    """The two-sided p of coefficients, as if rows were independent; NaN for one that is none."""
+    sizes = np.unique(rows.family, return_counts=True)[1]
+    n = {"overall": len(rows), "across": len(sizes), "within": int((sizes - 1).sum()) + 1}[level]
+    orders = {"overall": [len(rows)], "across": [len(sizes)], "within": [size for size in sizes if size > 2]}[level]
+    perfect = 2 * math.exp(-sum(math.lgamma(size + 1) for size in orders))  # the chance of one order or its reverse
+    magnitude = np.minimum(np.abs(values), 1 - 1e-12)
+    t = math.sqrt(max(n - 2, 1)) * magnitude / np.sqrt(1 - magnitude * magnitude)
+    return np.asarray(np.maximum(2 * stdtr(max(n - 2, 1), -t), perfect))
 
 
 def _table(rows: list[Rows]) -> tuple[Array, Array]:

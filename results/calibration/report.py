@@ -62,7 +62,7 @@ class ProxyReport:
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
     """All proxies of a table, the best first; the ceilings that the outcome's own noise sets; and the name of the
-    baseline with the largest |ρ|, where one has any."""
+    baseline with the largest |ρ| of those that most tokenizers have (of all, where there is none), if one has any."""
 
     observations: Observations
     ceilings: Mapping[tuple[Kind, Level], Ceiling]
@@ -82,7 +82,8 @@ def calibrate(observations: Observations, *, draws: int = DRAWS, seed: int = 0) 
     levels: Sequence[Level] = LEVELS if observations.families > 1 else ("overall",)
     p_values = {level: corrected_p(level, tried, seed=seed) for level in levels}
     dull = [predictor.name for predictor in observations.predictors if predictor.baseline]
-    dullest = max(dull, key=lambda name: _magnitude(everything[name]), default=None)
+    most = [name for name in dull if len(everything[name]) > len(observations.items) / 2]
+    dullest = max(most or dull, key=lambda name: _magnitude(everything[name]), default=None)
     reports = [
         _report(observations, predictor, everything, levels, p_values, dullest, draws, seed)
         for predictor in observations.predictors

@@ -1,0 +1,52 @@
+"""docs/calibration.md says what the grids in results/calibrations give."""
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from latentbench.results.calibration.report import calibrate
+from latentbench.results.calibration.text import shown
+
+ROOT = Path(__file__).parents[1]
+LEADING = "log_gfd_scattering"
+PROXIES = ("viv", "cfd_best_scattering", "micro_gfd_20_scattering")
+
+
+@pytest.fixture(scope="module")
+def update() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("update_calibration", ROOT / "docs" / "update_calibration.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_the_page_says_is_what_the_values_give(update: ModuleType) -> None:
+    """Of three proxies; all of them, with p, take a minute: python docs/update_calibration.py."""
+    page = (ROOT / "docs" / "calibration.md").read_text()
+    assert update.grids()
+    for path in update.grids():
+        lines = update.read_lines(path)
+        table, earned = update.observed(path, lines, LEADING)
+        few = replace(table, predictors=tuple(p for p in table.predictors if p.name in PROXIES))
+        calibration = calibrate(few)
+        block = page.partition(f"<!-- {path.stem}:begin -->")[2].partition(f"<!-- {path.stem}:end -->")[0].splitlines()
+        assert update.counted(LEADING, table, earned, calibration, lines) in block
+        assert [report.predictor.name for report in calibration.proxies if report.n] != []
+        for report in calibration.proxies:
+            (line,) = (line for line in block if line.startswith(f"| `{report.predictor.name}` | "))
+            for level in ("overall", "within", "across"):
+                assert f"| {shown(report.correlations['spearman', level])}" in line
+        assert [line for line in update.controls(lines, LEADING, table) if line not in block] == []
+        assert (ROOT / "docs" / f"calibration-{path.stem}.svg").is_file()
+
+
+def test_a_block_that_is_missing(update: ModuleType) -> None:
+    page = "<!-- a:begin -->\nold\n<!-- a:end -->\n"
+    assert update.replaced(page, "a", "new") == "<!-- a:begin -->\nnew\n<!-- a:end -->\n"
+    with pytest.raises(ValueError, match="needs one <!-- b:begin -->"):
+        update.replaced(page, "b", "new")
