@@ -19,7 +19,7 @@ from .record_file import RECORD
 from .record_file import SCHEMA as RECORD_SCHEMA
 
 INDEX = ".index.jsonl"
-SCHEMA = 2
+SCHEMA = 3
 
 VERSIONS = {"schema": [SCHEMA, RECORD_SCHEMA]}  # of the index: in its first line
 _CHUNK = 1 << 20  # bytes that are read at once: lines are long
