@@ -72,6 +72,11 @@ class Metrics(Mapping[str, Metric]):
         """The value of one that is there."""
         return self.numbers[self.heads[name][0]]
 
+    def numbers_of(self, name: str) -> Sequence[Any]:
+        """Those of one that is there."""
+        at = self.heads[name][0]
+        return self.numbers[at : at + NUMBERS]
+
     def __getitem__(self, name: str) -> Metric:
         at, head = self.heads[name]
         return _metric(head, self.numbers, at)
