@@ -23,6 +23,7 @@ _SUMS: Mapping[str, tuple[str, str, tuple[str, ...], bool]] = {
     "peak_memory_bytes": ("run", "peak_memory_bytes", (), False),
 }
 COST = (*_SUMS,)
+_NUMBER = int, float
 
 
 @cache
@@ -44,7 +45,7 @@ def costs(records: Mapping[str, Record]) -> dict[str, float | None]:
         if record.status == "finished":
             for name, table, fact in _sums_of(record.kind, job in shared):
                 value = getattr(record, table).get(fact)
-                if isinstance(value, int | float):
+                if isinstance(value, _NUMBER):
                     numbers[name].append(value)
     peaks = numbers.pop("peak_memory_bytes")
     totals = {name: sum(values) if values else None for name, values in numbers.items()}

@@ -132,7 +132,8 @@ class Lines(list[Group]):
                 lines, order = self._unordered
                 values, present = (of_lines[order] for of_lines in lines.numbers(name))
             else:
-                raw = self._base(name) if name in self._columns else self._metric(name)
+                is_metric = name not in self._columns and name in self.metric_names
+                raw = self._metric(name) if is_metric else self._base(name)
                 line, place, most = self._places
                 values, present = np.zeros((len(self), most)), np.zeros((len(self), most), dtype=bool)
                 present[line, place] = there = ~np.isnan(raw)

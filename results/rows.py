@@ -289,10 +289,9 @@ class _Rows:
     ) -> tuple[Metrics, dict[str, Path], dict[str, Sequence[float]]]:
         """The records' metrics by name, the files with their values by sample, and distances without groups of them."""
         parts = [Measured.of(record.metrics) for record in records]
-        key = (*columns, *((record.kind, id(part.heads)) for record, part in zip(records, parts, strict=True)))
+        key = (*columns, *[record.kind for record in records], *[id(part.heads) for part in parts])
         if key not in self._named:
-            of_kinds = [(record.kind, part.heads) for record, part in zip(records, parts, strict=True)]
-            self._named[key] = _named(of_kinds, columns)
+            self._named[key] = _named([(r.kind, part.heads) for r, part in zip(records, parts, strict=True)], columns)
         heads, names = self._named[key]
         files: dict[str, Path] = {}
         left_out: dict[str, Sequence[float]] = {}
