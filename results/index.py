@@ -70,24 +70,23 @@ def read_fresh(store: Store, ended: Ended, fresh: Sequence[int], *, known: int) 
     index.read_fresh(fresh, known=known)
 
 
-def outlines(store: Store, jobs: Iterable[str], *, verify: bool = False, bare: bool = False) -> dict[str, Record]:
+def outlines(store: Store, jobs: Iterable[str], *, verify: bool = False) -> dict[str, Record]:
     """The valid records of the jobs ("kind/key"), finished and failed, their artifacts unchecked, as outlines.
 
-    An outline is equal to the record but for `config`, `extra` and `run`, which lack what no table needs; a `bare` one
-    has the job, the status and the artifacts alone. To `verify`, each file's digest is compared too: a disk may have
-    lost a bit without a word.
+    An outline is equal to the record but for `config`, `extra` and `run`, which lack what no table needs. To `verify`,
+    each file's digest is compared too: a disk may have lost a bit without a word.
     """
     with no_collections():
         index = _Index(store)
         index.look(jobs, verify=verify)
         ended = zip(index.ended.jobs, index.ended.statuses, strict=True)
-        return {job: index.outline(job, status, bare=bare) for job, status in ended if status != "damaged"}
+        return {job: index.outline(job, status) for job, status in ended if status != "damaged"}
 
 
-def outcomes(store: Store, jobs: Iterable[str], *, verify: bool = False, bare: bool = False) -> dict[str, Record]:
+def outcomes(store: Store, jobs: Iterable[str], *, verify: bool = False) -> dict[str, Record]:
     """The `outlines` of those jobs that have ended as `Store.outcome` says: failed, or with all artifacts in full size;
     others are left out."""
-    known = outlines(store, jobs, verify=verify, bare=bare)
+    known = outlines(store, jobs, verify=verify)
     return {job: record for job, record in known.items() if record.status == "failed" or store.is_complete(record)}
 
 
@@ -126,12 +125,10 @@ class _Outlines:
             None if error is None else vars(error),
         ]
 
-    def unpack(self, job: str, status: Any, *, bare: bool = False) -> Record:
+    def unpack(self, job: str, status: Any) -> Record:
         """The outline of the job's record."""
         kind, _, key = job.partition("/")
         _, layout, numbers, config, extra, run, depends, artifacts, digests, error = self.packed[job]
-        if bare:
-            return Record(kind=kind, key=key, status=status, artifacts=artifacts, digests=digests)
         record = object.__new__(Record)  # as `Metric.of_checked`: in the usual way each field takes a call
         facts = {
             "kind": kind,
@@ -205,15 +202,15 @@ class _Index:
         if len(fresh) > max(_WORTH, _WORTH_SHARE * known):
             self._write(fresh)
 
-    def outline(self, job: str, status: Any, *, bare: bool) -> Record:
+    def outline(self, job: str, status: Any) -> Record:
         """The outline of a record with that status that `look` has seen."""
-        return self._outlines.unpack(job, status, bare=bare)
+        return self._outlines.unpack(job, status)
 
-    def _is_same(self, job: str) -> bool:
-        """Whether the record's bytes are still those that were read when it was remembered."""
+    def _is_same(self, job: str, size: int) -> bool:
+        """Whether the record's bytes, so many, are still those that were read when it was remembered."""
         try:
             digest = self._outlines.packed[job][0]
-            return bool(digest == hashlib.sha256(self._store.read_bytes(*job.split("/", 1))).hexdigest())
+            return bool(digest == hashlib.sha256(self._store.read_bytes(*job.split("/", 1), size=size)).hexdigest())
         except (InvalidRecord, KeyError):
             return False
 
