@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -235,6 +236,24 @@ def test_an_index_of_another_version_is_none(
         monkeypatch.setitem(form, "schema", [SCHEMA, 99])
     assert read(store, JOBS) == before
     assert len(parsed) == len(JOBS)
+
+
+def test_an_index_of_the_last_version_is_written_anew(store: Store, parsed: list[str]) -> None:
+    path, before = store.root / INDEX, outcomes(store, JOBS)
+    content = path.read_bytes()
+    facts, ended, outlines_line = content.splitlines()
+    heads, _, packed = json.loads(outlines_line)
+    for outline in packed.values():  # until version 2 each metric's place stood before its numbers
+        numbers = outline.pop(2)
+        outline[1] = [item for i in range(0, len(numbers), 4) for item in (i // 4, *numbers[i : i + 4])]
+    old = json.dumps([heads, packed]).encode()
+    digests = [hashlib.sha256(line + b"\n").hexdigest() for line in (ended, old)]
+    head = json.dumps({**json.loads(facts), "schema": [2, VERSIONS["schema"][1]], "sha256": digests}).encode()
+    path.write_bytes(b"\n".join([head, ended, old]) + b"\n")
+    parsed.clear()
+    assert outcomes(store, JOBS) == before
+    assert len(parsed) == len(JOBS)
+    assert path.read_bytes() == content
 
 
 def test_a_bit_that_the_disk_lost_is_noticed_by_who_verifies(store: Store) -> None:
