@@ -130,7 +130,8 @@ class Lines(list[Group]):
         if name not in self._numbers:
             if self._unordered is not None:
                 lines, order = self._unordered
-                values, present = (of_lines[order] for of_lines in lines.numbers(name))
+                values, present = lines.numbers(name)
+                values, present = values[order], present[order]
             else:
                 is_metric = name not in self._columns and name in self.metric_names
                 raw = self._metric(name) if is_metric else self._base(name)
