@@ -14,6 +14,7 @@ from ..results.comparable import SCORE
 from ..results.digest import file_digest
 from ..results.errors import UserError
 from ..results.groups import doubts_column
+from ..results.metrics import Metrics
 from ..results.publish import Versions, free_name, reasons_apart, write_site
 from ..results.rows import Row, is_number, rows
 from ..results.store import atomic_folder
@@ -178,7 +179,9 @@ def _completed(row: Row, other: Row) -> Row:
     if SCORE not in other.metrics or row.get(SCORE) is not None:
         return row
     doubts = {_DOUBTS: other.columns[_DOUBTS]} if _DOUBTS in other.columns else {}
-    return replace(row, columns={**row.columns, **doubts}, metrics={**row.metrics, SCORE: other.metrics[SCORE]})
+    return replace(
+        row, columns={**row.columns, **doubts}, metrics=Metrics.of({**row.metrics, SCORE: other.metrics[SCORE]})
+    )
 
 
 def _differing(a: Row, b: Row) -> str:

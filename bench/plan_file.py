@@ -103,7 +103,7 @@ def _read(path: Path) -> PlanFile:
         check_schema(facts["schema"])
         if hashlib.sha256(lines).hexdigest() != facts["sha256"]:
             raise ValueError("its digest (sha256) is another: damaged, or changed by hand")
-        shown, *others = from_json(b"[" + b",".join(lines.splitlines()) + b"]", cache_strings="keys")
+        shown, *others = from_json(b"".join((b"[", lines[:-1].replace(b"\n", b","), b"]")), cache_strings="keys")
         data = updated({**facts, "shown": shown, "jobs": others})
         jobs = {}
         for facts in data["jobs"]:

@@ -320,7 +320,7 @@ def _intact(store: Store, jobs: Mapping[str, Job], console: Console) -> dict[str
 
     The records of others are discarded: a damaged one would pass into the numbers of all that read it.
     """
-    ended = outcomes(store, jobs, verify=True, bare=True)
+    ended = outcomes(store, jobs, verify=True)
     finished = {name: record for name, record in ended.items() if record.status == "finished"}
     with console.status("checking what is finished"), ThreadPoolExecutor() as pool:
         damages: dict[str, str | None] = dict.fromkeys(finished)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-_COMPACT = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+_COMPACT = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, check_circular=False)
 
 
 def pretty(data: Any) -> bytes:

@@ -22,10 +22,10 @@ _COMPARED: tuple[Role, ...] = ("distortion", "distribution", "generation", "")
 def default_columns(groups: Sequence[Group]) -> list[str]:
     """The columns of a table in print: TSR, elements, the real rate, parameters and seconds; then the metrics that are
     not for those who ask, by role. Nominal bits are an upper bound that may be far off: they are for those who ask."""
-    metrics = _by_role(groups)
+    metrics, lines = _by_role(groups), as_lines(groups)
     stored = [name for name in metrics if role_of(groups, name) == "rate"]
     names = dict.fromkeys(["tsr", "elements", *stored, "parameters", "seconds", *metrics])
-    return [name for name in names if any(group.mean(name) is not None for group in groups)]
+    return [name for name in names if lines.has(name)]
 
 
 def role_of(groups: Sequence[Group], metric: str) -> Role:
@@ -71,9 +71,9 @@ def chosen_columns(groups: Sequence[Group], columns: str | Sequence[str] | None,
     """
     if columns is None:
         return default_columns(groups)
-    present = _measured(groups)
+    present, lines = _measured(groups), as_lines(groups)
     if columns == "all":
-        return [name for name in (*SPEC, *present, *COST) if any(group.mean(name) is not None for group in groups)]
+        return [name for name in (*SPEC, *present, *COST) if lines.has(name)]
     flat = {name for name in BASE if name not in IDENTITY}
     return [name for name in matching(columns, known) if name in present or name in flat]
 
@@ -145,5 +145,5 @@ def _place(groups: Sequence[Group], metric: str) -> tuple[Role, Shown]:
 
 
 def _measured(groups: Sequence[Group]) -> list[str]:
-    names = as_lines(groups).metric_names
-    return [name for name in names if any(group.mean(name) is not None for group in groups)]
+    lines = as_lines(groups)
+    return [name for name in lines.metric_names if lines.has(name)]

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+_FIXED = [f"%.{decimals}f" for decimals in range(7)]
+
 
 def measured(value: float, half: float | None, *, digits: int = 2) -> tuple[str, str]:
     """Value and half-width as text, to so many digits of the half-width; the value alone to four digits without one."""
@@ -13,11 +15,11 @@ def measured(value: float, half: float | None, *, digits: int = 2) -> tuple[str,
         return brief(value), ""
     if half == 0:
         return brief(value), "0"
+    rounded = f"{half:.{digits - 1}e}"  # 0.0999 to one digit is 1e-01
     if abs(value) >= 1e6 or max(abs(value), half) < 1e-4:
-        return f"{value:.3e}", f"{half:.{digits - 1}e}"
-    rounded = float(f"{half:.{digits - 1}e}")  # 0.0999 to one digit is 0.1
-    decimals = min(max(0, digits - 1 - math.floor(math.log10(rounded))), 6)
-    return f"{value:.{decimals}f}", f"{half:.{decimals}f}"
+        return f"{value:.3e}", rounded
+    fixed = _FIXED[min(max(0, digits - 1 - int(rounded.partition("e")[2])), 6)]
+    return fixed % value, fixed % half
 
 
 def brief(value: float) -> str:

@@ -19,7 +19,7 @@ from .record_file import RECORD
 from .record_file import SCHEMA as RECORD_SCHEMA
 
 INDEX = ".index.jsonl"
-SCHEMA = 2
+SCHEMA = 3
 
 VERSIONS = {"schema": [SCHEMA, RECORD_SCHEMA]}  # of the index: in its first line
 _CHUNK = 1 << 20  # bytes that are read at once: lines are long
@@ -102,11 +102,12 @@ def remembered(root: Path) -> Ended:
 
 
 def look(
-    root: Path, jobs: Iterable[str], known: Ended, *, is_same: Callable[[str], bool] | None = None
+    root: Path, jobs: Iterable[str], known: Ended, *, is_same: Callable[[str, int], bool] | None = None
 ) -> tuple[Ended, list[int]]:
     """Those of the `jobs` that have a record, in their order, and the places of those of them that are `UNREAD`.
 
-    The others ended as is `known`, since their files' stamps are the same; and `is_same`, where given, says so too.
+    The others ended as is `known`, since their files' stamps are the same; and `is_same`, where given, says so too of a
+    job and its file's size.
     """
     present, stamps = _stamps(root, jobs)
     if present == known.jobs and is_same is None and all(map(eq, stamps, known.stamps)):
@@ -115,7 +116,7 @@ def look(
     fresh = [
         i
         for i, (job, stamp, place) in enumerate(zip(present, stamps, places, strict=True))
-        if place is None or known.stamps[place] != stamp or (is_same is not None and not is_same(job))
+        if place is None or known.stamps[place] != stamp or (is_same is not None and not is_same(job, stamp[2]))
     ]
     for i in fresh:
         places[i] = None

@@ -7,7 +7,6 @@ Shape legend: k lines, S the most seeds that a line has.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +67,25 @@ def estimates(values: Array, present: Mask, around: Array) -> Estimates:
 
 
 def _sums(rows: Array) -> Array:
-    """The sum of each row, rounded once, as `statistics.mean_error` has it."""
-    lists: Sequence[Sequence[float]] = rows.tolist()
-    return np.array([math.fsum(row) for row in lists])
+    """The sum of each row, rounded once, as `statistics.mean_error` has it.
+
+    Each addition's error is known exactly (Knuth's TwoSum); where the errors add up without one, the sum and they make
+    the exact sum. Of few rows that is not so.
+    """
+    total, error = rows[:, 0], np.zeros(len(rows))
+    exact = np.ones(len(rows), dtype=bool)
+    for column in rows.T[1:]:
+        total, lost = _two_sum(total, column)
+        error, left = _two_sum(error, lost)
+        exact &= left == 0
+    sums: Array = total + error
+    others = np.flatnonzero(~exact)
+    sums[others] = [math.fsum(row) for row in rows[others].tolist()]
+    return sums
+
+
+def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
+    """The sums, and what their rounding lost; NaN where one is too large."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)

@@ -58,7 +58,7 @@ def _bullets(notes: Sequence[str]) -> str:
 
 
 def _line(cells: Sequence[str], sizes: Sequence[int], numbers: Sequence[bool]) -> str:
-    padded = (c.rjust(n) if right else c.ljust(n) for c, n, right in zip(cells, sizes, numbers, strict=True))
+    padded = [c.rjust(n) if right else c.ljust(n) for c, n, right in zip(cells, sizes, numbers, strict=True)]
     return f"| {' | '.join(padded)} |"
 
 
@@ -113,10 +113,13 @@ def _markdown_cell(cell: TableCell) -> str:
 
 # What would make a link, a picture, code, emphasis, a mention, a comment or an element of a name.
 _MARKDOWN = re.compile(r"[\\`*_\[\]<>|~@!#&]")
+_PLAIN = re.compile(r"[0-9A-Za-z.+-]+").fullmatch  # as nearly all cells are: nothing to be escaped
 
 
 def _markdown(text: str) -> str:
     """Text that can neither leave its cell nor be taken for Markdown or HTML."""
+    if _PLAIN(text):
+        return text
     # An underscore inside a word, as in a column's name, is none in GitHub's Markdown.
     return _MARKDOWN.sub(_escaped, printable(text))
 

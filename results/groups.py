@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import repeat
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from .errors import UserError
@@ -19,6 +19,8 @@ from .samples import Samples, pseudovalues, read_samples
 from .statistics import Difference, Entry, Estimate
 
 T = TypeVar("T")
+
+_parts = itemgetter("suite", "dataset", "modality", "recipe")
 
 # Sums over a cell's jobs, which mean nothing before all have finished.
 TOTALS = ("flops", "seconds", "train_seconds", "peak_memory_bytes")
@@ -71,8 +73,7 @@ class Group:
         if name not in self._values:  # asked for many times in a table
             numbers = self._values[name] = {}
             for row in self.rows:
-                metric = row.metrics.get(name) if name not in row.columns else None
-                value: Any = row.get(name) if metric is None else metric.value
+                value = row.get(name)
                 number = type(value) is float or (value is not None and is_number(value))
                 if number and (name not in TOTALS or row["status"] == "finished"):
                     numbers[row.columns["seed"]] = float(value)
@@ -91,7 +92,7 @@ class Group:
     @cached_property
     def doubtful(self) -> bool:
         """Whether there may be doubts of some of its values."""
-        return any(any(map(str.endswith, row.columns, repeat(_DOUBTS))) for row in self.rows)
+        return any(any(map(is_doubts, row.columns)) for row in self.rows)
 
     def doubts(self, metric: str) -> tuple[str, ...]:
         """What its rows say is to be doubted of their values of the metric, or why they have none."""
@@ -155,6 +156,11 @@ def doubts_column(metric: str) -> str:
     return f"{metric}{_DOUBTS}"
 
 
+def is_doubts(column: str) -> bool:
+    """Whether it is a `doubts_column`."""
+    return column.endswith(_DOUBTS)
+
+
 def aggregate(rows: Sequence[Row]) -> list[Group]:
     """The rows grouped over seeds, in the order of their first cells.
 
@@ -163,11 +169,12 @@ def aggregate(rows: Sequence[Row]) -> list[Group]:
     """
     groups: dict[tuple[str, ...], dict[int, Row]] = {}
     for row in rows:
-        parts = [row[name] for name in ("suite", "dataset", "modality", "recipe")]
-        axes = json.dumps(row["axes"], sort_keys=True)
-        label, copy = row["label"], 1
-        while row["seed"] in groups.setdefault((*parts, label, axes), {}):
-            other = groups[*parts, label, axes][row["seed"]]
+        facts = row.columns
+        parts = _parts(facts)
+        axes = json.dumps(row.axes, sort_keys=True)
+        label, copy = facts["label"], 1
+        while facts["seed"] in groups.setdefault((*parts, label, axes), {}):
+            other = groups[*parts, label, axes][facts["seed"]]
             if other["source"] != row["source"]:
                 raise UserError(
                     f"{row['cell']} of {row['suite']!r} is in {other['source']} and in {row['source']} with "
@@ -175,7 +182,7 @@ def aggregate(rows: Sequence[Row]) -> list[Group]:
                 )
             copy += 1
             label = f"{row['label']} #{copy}"
-        groups[*parts, label, axes][row["seed"]] = row
+        groups[*parts, label, axes][facts["seed"]] = row
     result = []
     for (suite, dataset, modality, recipe, label, _), by_seed in groups.items():
         members = tuple(by_seed[seed] for seed in sorted(by_seed))
@@ -186,7 +193,7 @@ def aggregate(rows: Sequence[Row]) -> list[Group]:
                 modality=modality,
                 recipe=recipe,
                 label=label,
-                axes=members[0]["axes"],
+                axes=members[0].axes,
                 rows=members,
             )
         )

@@ -17,6 +17,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
+from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
@@ -27,6 +28,7 @@ from .errors import UserError
 from .garbage import no_collections
 from .gates import ABSENT, CANDIDATES, DOUBTS, RUNG_REACHED
 from .metric import Metric
+from .metrics import Measured, numbers_of
 from .record import Failure, InvalidRecord, Record
 from .store import RECORD, Store, atomic_file
 
@@ -68,44 +70,54 @@ def read_fresh(store: Store, ended: Ended, fresh: Sequence[int], *, known: int) 
     index.read_fresh(fresh, known=known)
 
 
-def outlines(store: Store, jobs: Iterable[str], *, verify: bool = False, bare: bool = False) -> dict[str, Record]:
+def outlines(store: Store, jobs: Iterable[str], *, verify: bool = False) -> dict[str, Record]:
     """The valid records of the jobs ("kind/key"), finished and failed, their artifacts unchecked, as outlines.
 
-    An outline is equal to the record but for `config`, `extra` and `run`, which lack what no table needs; a `bare` one
-    has the job, the status and the artifacts alone. To `verify`, each file's digest is compared too: a disk may have
-    lost a bit without a word.
+    An outline is equal to the record but for `config`, `extra` and `run`, which lack what no table needs. To `verify`,
+    each file's digest is compared too: a disk may have lost a bit without a word.
     """
     with no_collections():
         index = _Index(store)
         index.look(jobs, verify=verify)
         ended = zip(index.ended.jobs, index.ended.statuses, strict=True)
-        return {job: index.outline(job, status, bare=bare) for job, status in ended if status != "damaged"}
+        return {job: index.outline(job, status) for job, status in ended if status != "damaged"}
 
 
-def outcomes(store: Store, jobs: Iterable[str], *, verify: bool = False, bare: bool = False) -> dict[str, Record]:
+def outcomes(store: Store, jobs: Iterable[str], *, verify: bool = False) -> dict[str, Record]:
     """The `outlines` of those jobs that have ended as `Store.outcome` says: failed, or with all artifacts in full size;
     others are left out."""
-    known = outlines(store, jobs, verify=verify, bare=bare)
+    known = outlines(store, jobs, verify=verify)
     return {job: record for job, record in known.items() if record.status == "failed" or store.is_complete(record)}
 
 
 class _Outlines:
-    """Records' outlines, packed: `packed` {job: [the file's digest, ...]}, and in `heads` what their metrics share."""
+    """Records' outlines, packed: `packed` {job: [the file's digest, ...]}. What metrics are, apart from their numbers,
+    stands once: as `heads`, and in `layouts` the places of those that a record has."""
 
-    def __init__(self, heads: list[dict[str, Any]], packed: dict[str, list[Any]]) -> None:
-        self.heads, self.packed = heads, packed
-        self._places: dict[tuple[Any, ...], int] | None = None
+    def __init__(
+        self,
+        heads: Iterable[Mapping[str, Any]] = (),
+        layouts: Iterable[Sequence[int]] = (),
+        packed: dict[str, list[Any]] | None = None,
+    ) -> None:
+        self.packed = packed if packed is not None else {}
+        self._heads = [Metric.of_checked(head, value=None) for head in heads]
+        self._layouts = [[self._heads[place] for place in layout] for layout in layouts]
+
+    def to_line(self) -> bytes:
+        """A line of the index."""
+        heads = [dict(zip(_HEAD, _head_of(head), strict=True)) for head in self._heads]
+        layouts = [[self._places[_head_of(head)] for head in layout] for layout in self._layouts]
+        return to_json([heads, layouts, self.packed]) + b"\n"
 
     def pack(self, record: Record, digest: str) -> list[Any]:
         """Plain data of the record's outline."""
-        metrics: list[Any] = []
-        for metric in record.metrics:
-            metrics += (self._place(_head_of(metric)), metric.value, metric.se, *(metric.interval or (None, None)))
         tables = ((record.config, _CONFIG), (record.extra, _EXTRA), (record.run, _RUN))
         error = record.error
         return [
             digest,
-            metrics,
+            self._layout(record.metrics),
+            numbers_of(record.metrics),
             *({name: table[name] for name in names if name in table} for table, names in tables),
             list(record.depends),
             dict(record.artifacts),
@@ -113,49 +125,58 @@ class _Outlines:
             None if error is None else vars(error),
         ]
 
-    def unpack(self, job: str, status: Any, *, bare: bool = False) -> Record:
+    def unpack(self, job: str, status: Any) -> Record:
         """The outline of the job's record."""
         kind, _, key = job.partition("/")
-        _, metrics, config, extra, run, depends, artifacts, digests, error = self.packed[job]
-        if bare:
-            return Record(kind=kind, key=key, status=status, artifacts=artifacts, digests=digests)
+        _, layout, numbers, config, extra, run, depends, artifacts, digests, error = self.packed[job]
         record = object.__new__(Record)  # as `Metric.of_checked`: in the usual way each field takes a call
-        record.__dict__.update(
-            kind=kind,
-            key=key,
-            status=status,
-            config=config,
-            depends=tuple(depends),
-            metrics=tuple(map(self._metric, *(metrics[i::5] for i in range(5)))) if metrics else (),
-            extra=extra,
-            artifacts=artifacts,
-            digests=digests,
-            error=None if error is None else Failure(**error),
-            run=run,
-        )
+        facts = {
+            "kind": kind,
+            "key": key,
+            "status": status,
+            "config": config,
+            "depends": tuple(depends),
+            "metrics": Measured(self._layouts[layout], numbers),
+            "extra": extra,
+            "artifacts": artifacts,
+            "digests": digests,
+            "error": None if error is None else Failure(**error),
+            "run": run,
+        }
+        object.__setattr__(record, "__dict__", facts)
         return record
 
     def adopt(self, others: _Outlines, jobs: Iterable[str]) -> None:
         """Take over the outlines of those of the jobs that `others` have."""
-        places = [self._place(tuple(head.values())) for head in others.heads]
+        layouts = [self._layout(layout) for layout in others._layouts]
         for job in jobs:
             if job in others.packed:
-                digest, metrics, *rest = others.packed[job]
-                metrics = [places[item] if i % 5 == 0 else item for i, item in enumerate(metrics)]
-                self.packed[job] = [digest, metrics, *rest]
+                digest, layout, *rest = others.packed[job]
+                self.packed[job] = [digest, layouts[layout], *rest]
 
-    def _metric(self, place: int, value: Any, se: Any, low: Any, high: Any) -> Metric:
-        metric = object.__new__(Metric)  # as `of_checked`, but no field can be lacking
-        metric.__dict__.update(self.heads[place], value=value, se=se, interval=None if low is None else (low, high))
-        return metric
+    def _layout(self, metrics: Iterable[Metric]) -> int:
+        """Where it stands what these metrics are."""
+        places = tuple(map(self._place, metrics))
+        layout = self._layout_places.setdefault(places, len(self._layouts))
+        if layout == len(self._layouts):
+            self._layouts.append([self._heads[place] for place in places])
+        return layout
 
-    def _place(self, head: tuple[Any, ...]) -> int:
-        if self._places is None:
-            self._places = {tuple(known.values()): place for place, known in enumerate(self.heads)}
-        place = self._places.setdefault(head, len(self.heads))
-        if place == len(self.heads):
-            self.heads.append(dict(zip(_HEAD, head, strict=True)))
+    def _place(self, metric: Metric) -> int:
+        head = _head_of(metric)
+        place = self._places.setdefault(head, len(self._heads))
+        if place == len(self._heads):
+            self._heads.append(Metric.of_checked(dict(zip(_HEAD, head, strict=True)), value=None))
         return place
+
+    @cached_property
+    def _places(self) -> dict[tuple[Any, ...], int]:
+        return {_head_of(head): place for place, head in enumerate(self._heads)}
+
+    @cached_property
+    def _layout_places(self) -> dict[tuple[int, ...], int]:
+        of_head = self._places
+        return {tuple(of_head[_head_of(head)] for head in heads): place for place, heads in enumerate(self._layouts)}
 
 
 class _Index:
@@ -165,7 +186,7 @@ class _Index:
         self.ended = Ended()
         self._store = store
         self._path = store.root / INDEX
-        self._outlines = _Outlines([], {})
+        self._outlines = _Outlines()
 
     def look(self, jobs: Iterable[str], *, verify: bool = False) -> None:
         """See what has become of the jobs, so that their outlines can be asked for."""
@@ -181,15 +202,15 @@ class _Index:
         if len(fresh) > max(_WORTH, _WORTH_SHARE * known):
             self._write(fresh)
 
-    def outline(self, job: str, status: Any, *, bare: bool) -> Record:
+    def outline(self, job: str, status: Any) -> Record:
         """The outline of a record with that status that `look` has seen."""
-        return self._outlines.unpack(job, status, bare=bare)
+        return self._outlines.unpack(job, status)
 
-    def _is_same(self, job: str) -> bool:
-        """Whether the record's bytes are still those that were read when it was remembered."""
+    def _is_same(self, job: str, size: int) -> bool:
+        """Whether the record's bytes, so many, are still those that were read when it was remembered."""
         try:
             digest = self._outlines.packed[job][0]
-            return bool(digest == hashlib.sha256(self._store.read_bytes(*job.split("/", 1))).hexdigest())
+            return bool(digest == hashlib.sha256(self._store.read_bytes(*job.split("/", 1), size=size)).hexdigest())
         except (InvalidRecord, KeyError):
             return False
 
@@ -212,10 +233,10 @@ class _Index:
             facts, ended, outlines = self._path.read_bytes().splitlines(keepends=True)
             head = from_json(facts)
             if {name: head.get(name) for name in _FORM} != _FORM:
-                return Ended(), _Outlines([], {})
+                return Ended(), _Outlines()
             return Ended.from_line(ended, head["sha256"][0]), _Outlines(*parsed(outlines, head["sha256"][1]))
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
-            return Ended(), _Outlines([], {})
+            return Ended(), _Outlines()
 
     def _write(self, fresh: Sequence[int]) -> None:
         """Remember the `fresh` ones too, unless they are so young that they might change without a trace, and none that
@@ -230,7 +251,7 @@ class _Index:
             ended = self._joined(known, settled)
             for job in known.places().keys() - ended.places().keys():
                 outlines.packed.pop(job, None)
-            lines = [ended.to_line(), to_json([outlines.heads, outlines.packed]) + b"\n"]
+            lines = [ended.to_line(), outlines.to_line()]
             facts = to_json(_FORM | {"sha256": [hashlib.sha256(line).hexdigest() for line in lines]})
             temporary.write_bytes(b"".join([facts + b"\n", *lines]))
 

@@ -9,13 +9,17 @@ from operator import attrgetter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .errors import UserError
 from .estimates import Estimates, Mask, estimates
-from .groups import TOTALS, Group, detail
+from .groups import TOTALS, Group, detail, is_doubts
 from .metric import NORMAL, Metric
+from .metrics import Heads
 from .quantiles import Array
 from .rows import Row, axis_column, is_number, metric_names
+
+Places = NDArray[np.intp]
 
 _how = attrgetter("protocol", "n", "missing", "unit", "blind_to")
 
@@ -25,7 +29,7 @@ class Lines(list[Group]):
 
     def __init__(self, groups: Iterable[Group]) -> None:
         super().__init__(groups)
-        self._unordered: Lines | None = None
+        self._unordered: tuple[Lines, Places] | None = None
         self._counts: dict[str, Mapping[Any, int]] = {}
         self._ways: dict[str, list[tuple[Group, Metric, int]]] = {}
         self._numbers: dict[str, tuple[Array, Mask]] = {}
@@ -35,7 +39,8 @@ class Lines(list[Group]):
     def reordered(self, groups: Iterable[Group]) -> Lines:
         """The same groups in another order."""
         lines = Lines(groups)
-        lines._unordered = self
+        places = {id(group): place for place, group in enumerate(self)}
+        lines._unordered = self, np.array([places[id(group)] for group in lines], dtype=np.intp)
         return lines
 
     @cached_property
@@ -53,8 +58,16 @@ class Lines(list[Group]):
         return metric_names(self.rows)
 
     @cached_property
-    def _metric_names(self) -> set[str]:
-        return {*self.metric_names}
+    def _alike(self) -> list[tuple[Heads, Places, Array]]:
+        """What rows measure that measure the same, their places, and the numbers `[rows, 4 per metric]` (NaN: none)."""
+        alike: dict[int, list[int]] = {}
+        for place, row in enumerate(self.rows):
+            alike.setdefault(id(row.metrics.heads), []).append(place)
+        metrics = [(places, [self.rows[place].metrics for place in places]) for places in alike.values()]
+        return [
+            (ms[0].heads, np.array(places, dtype=np.intp), np.array([m.numbers for m in ms], dtype=float))
+            for places, ms in metrics
+        ]
 
     @cached_property
     def _columns(self) -> set[str]:
@@ -70,6 +83,8 @@ class Lines(list[Group]):
     @cached_property
     def doubtful(self) -> list[int]:
         """The places of groups of some of whose values there may be doubts."""
+        if not any(map(is_doubts, self._columns)):
+            return []
         return [place for place, group in enumerate(self) if group.doubtful]
 
     @cached_property
@@ -102,36 +117,52 @@ class Lines(list[Group]):
     def _counts_of(self, metric: str) -> Mapping[Any, int]:
         """How many rows have a number in the metric, by the way in which it was measured."""
         if self._unordered is not None:
-            return self._unordered._counts_of(metric)
+            return self._unordered[0]._counts_of(metric)
         if metric not in self._counts:
-            ones = (row.metrics.get(metric) for row in self.rows)
-            self._counts[metric] = Counter(
-                map(_how, [one for one in ones if one is not None and one.value is not None])
-            )
+            counts = self._counts[metric] = Counter[Any]()
+            for heads, _, numbers in self._alike:
+                if metric in heads and (valued := int((~np.isnan(numbers[:, heads[metric][0]])).sum())):
+                    counts[_how(heads[metric][1])] += valued
         return self._counts[metric]
 
     def numbers(self, name: str) -> tuple[Array, Mask]:
         """The column's numbers `[lines, seeds]` as `Group.values` has them, and where there are any."""
         if name not in self._numbers:
-            raw = self._raw(name)
-            there = [type(value) is float or (value is not None and is_number(value)) for value in raw]
-            if name in TOTALS:
-                there = [
-                    known and row.columns["status"] == "finished" for known, row in zip(there, self.rows, strict=True)
-                ]
-            line, place, most = self._places
-            values, present = np.zeros((len(self), most)), np.zeros((len(self), most), dtype=bool)
-            values[line, place] = [float(value) if known else 0.0 for value, known in zip(raw, there, strict=True)]
-            present[line, place] = there
+            if self._unordered is not None:
+                lines, order = self._unordered
+                values, present = lines.numbers(name)
+                values, present = values[order], present[order]
+            else:
+                is_metric = name not in self._columns and name in self.metric_names
+                raw = self._metric(name) if is_metric else self._base(name)
+                line, place, most = self._places
+                values, present = np.zeros((len(self), most)), np.zeros((len(self), most), dtype=bool)
+                present[line, place] = there = ~np.isnan(raw)
+                values[line, place] = np.where(there, raw, 0.0)
             self._numbers[name] = values, present
         return self._numbers[name]
 
-    def _raw(self, name: str) -> list[Any]:
-        """`Row.get` of each row: of a metric, for all of them at once."""
-        if name in self._columns or name not in self._metric_names:
-            return [row.get(name) for row in self.rows]
-        ones = [row.metrics.get(name) for row in self.rows]
-        return [None if one is None else one.value for one in ones]
+    def _base(self, name: str) -> Array:
+        """The number that each row has in the column, NaN where it has none that counts."""
+        raw = [row.get(name) for row in self.rows]
+        if name in TOTALS:
+            raw = [
+                value if row.columns["status"] == "finished" else None
+                for value, row in zip(raw, self.rows, strict=True)
+            ]
+        return np.array([float(value) if is_number(value) else np.nan for value in raw])
+
+    def _metric(self, name: str) -> Array:
+        """As `_base`, of a metric."""
+        raw = np.full(len(self.rows), np.nan)
+        for heads, places, numbers in self._alike:
+            if name in heads:
+                raw[places] = numbers[:, heads[name][0]]
+        return raw
+
+    def has(self, name: str) -> bool:
+        """Whether there is a number in the column."""
+        return bool(self.numbers(name)[1].any())
 
     def estimates(self, metric: str) -> Estimates:
         """The estimates as `Group.estimate` has them."""
@@ -149,12 +180,14 @@ class Lines(list[Group]):
         alike = (~present | (values == values[range(len(self)), first][:, None])).all(1)
         around = np.full((len(self), 2), np.nan)
         for line in np.flatnonzero(present.any(1) & alike).tolist():
-            one = self[line].rows[first[line]].metrics.get(metric)
-            if one is not None and one.interval is not None:
-                around[line] = one.interval
-            elif one is not None and one.value is not None and one.se is not None:
-                value = float(one.value)
-                around[line] = value - NORMAL * one.se, value + NORMAL * one.se
+            own = self[line].rows[first[line]].metrics
+            if metric not in own:
+                continue
+            value, se, low, high = own.numbers_of(metric)
+            if low is not None:
+                around[line] = low, high
+            elif value is not None and se is not None:
+                around[line] = float(value) - NORMAL * se, float(value) + NORMAL * se
         return around
 
     def by_sample(self, metric: str) -> list[int]:

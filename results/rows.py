@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .activity import active_since, started_since
 from .board import board_path, metrics_of, read_board
+from .costs import COST as COST
+from .costs import costs
 from .errors import UserError
 from .gates import GATE, HALVING, NO_PRIOR, Gate, reason_of_all
 from .halving import why_stopped
 from .index import outcomes
 from .metric import Metric
+from .metrics import NUMBERS, Heads, Measured, Metrics
 from .record import Failure, Record
 from .samples import LEFT_OUT, VALUES
 from .store import Store, SuiteCell
@@ -24,23 +29,12 @@ if TYPE_CHECKING:
 
 RATE = ("tsr", "tsr_input", "elements", "positions", "bits_per_sample", "bits_per_element", "bitrate")
 SPEC = ("downsample", "channels", *RATE)
-COST = (
-    "parameters",
-    "prior_parameters",
-    "flops",
-    "tokenizer_flops",
-    "prior_flops",
-    "seconds",
-    "train_seconds",
-    "prior_seconds",
-    "sampling_per_second",
-    "peak_memory_bytes",
-)
 IDENTITY = ("source", "suite", "cell", "dataset", "modality", "recipe", "label", "seed", "status")
 BASE = (*IDENTITY, *SPEC, "discrete", "topology", "prior", "sampler", *COST)
 # The columns that are no single value; they close the row.
 NESTED = ("axes", "protocols", "details", "jobs")
 
+_FACTS = (*SPEC, "discrete", "topology")  # those of a cell itself
 # Axes that every cell has a value of, given or solved for.
 _RESOLVED = ("downsample", "channels")
 
@@ -63,7 +57,7 @@ class Row(Mapping[str, Any]):
 
     columns: Mapping[str, Any]
     axes: Mapping[str, Any]
-    metrics: Mapping[str, Metric]
+    metrics: Metrics
     jobs: Mapping[str, str]
     data: Mapping[str, Any] = field(default_factory=dict)
     marks: tuple[str, ...] = ()
@@ -74,8 +68,8 @@ class Row(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name in self.columns:
             return self.columns[name]
-        if name in self.metrics:
-            return self.metrics[name].value
+        if name in self.metrics.heads:
+            return self.metrics.value(name)
         if name.endswith("_se") and name[:-3] in self.metrics:
             return self.metrics[name[:-3]].se
         if name in ("axes", "jobs"):
@@ -90,8 +84,8 @@ class Row(Mapping[str, Any]):
         """As of any mapping, but without an exception for each column that is missing: there may be a million."""
         if name in self.columns:
             return self.columns[name]
-        if name in self.metrics:
-            return self.metrics[name].value
+        if name in self.metrics.heads:
+            return self.metrics.value(name)
         try:
             return self[name] if name.endswith("_se") or name in NESTED else default
         except KeyError:
@@ -132,19 +126,11 @@ def rows(dirs: Iterable[Store | Path | str], *, boards: bool = True) -> list[Row
         suites = store.read_suites()
         if not suites:
             raise UserError(f"{store.root}: no suite was run here (no suites/*.json); give the --out folder of a run")
-        cells = [(suite, cell, _jobs(cell, suite["kinds"])) for suite in suites for cell in suite["cells"]]
+        cells = [(suite["suite"], *one) for suite in suites for one in _with_jobs(suite["cells"], suite["kinds"])]
         needed = dict.fromkeys(job for _, cell, jobs in cells for job in (*jobs, *cell.get("shared", ())))
-        records = outcomes(store, needed)
+        of_cell = _Rows(store, outcomes(store, needed))
         since = active_since(store.root)
-        for suite, cell, jobs in cells:
-            row = _row(store, suite["suite"], cell, jobs, records)
-            if why := _without_prior(cell, row, records):
-                result.append(replace(row, columns={**row.columns, "status": f"{NO_PRIOR}: {why}"}))
-            elif why := _stopped(cell, row, records):
-                costs = dict.fromkeys(COST)  # of the shared jobs alone
-                result.append(replace(row, columns={**row.columns, **costs, "status": why}))
-            else:
-                result.append(_with_status(row, [*jobs, *cell.get("shared", ())], records, store, since))
+        result += [of_cell.ended(suite, cell, jobs, since) for suite, cell, jobs in cells]
     return _without_repeats(result)
 
 
@@ -159,7 +145,7 @@ def _of_board(path: Path) -> list[Row]:
             Row(
                 columns=columns | {"source": f"{path}:{columns['source']}"},
                 axes=row["axes"],
-                metrics=metrics_of(row, path),
+                metrics=Metrics.of(metrics_of(row, path)),
                 jobs=row["jobs"],
                 data=row["data"],
                 marks=tuple(row["marks"]),
@@ -181,7 +167,9 @@ def frame(table: Sequence[Row]) -> pandas.DataFrame:
 
 def column_names(table: Sequence[Row]) -> list[str]:
     """The flat columns of the rows together: identity, axes, spec, cost, then metrics; in one stable order."""
-    flat = dict.fromkeys(name for row in table for name in row.columns)
+    flat: dict[str, Any] = {}
+    for row in table:
+        flat |= row.columns  # a million of them take no time so
     measured = dict.fromkeys(name for metric in metric_names(table) for name in (metric, f"{metric}_se"))
     axes = [name for name in flat if name not in BASE and name not in measured]
     return [*IDENTITY, *axes, *BASE[len(IDENTITY) :], *measured] if table else list(BASE)
@@ -190,11 +178,12 @@ def column_names(table: Sequence[Row]) -> list[str]:
 def metric_names(table: Iterable[Row]) -> list[str]:
     """The metrics of the rows together, in the order in which they first appear."""
     names: dict[str, Any] = {}
-    for row in table:
-        names |= row.metrics  # a million of them take no time so
+    for heads in {id(row.metrics.heads): row.metrics.heads for row in table}.values():
+        names |= heads
     return [*names]
 
 
+@cache
 def axis_column(axis: str) -> str:
     """The column of a grid axis: `train.steps` is `train_steps`; `tsr` is `axis_tsr`, since `tsr` is the exact one."""
     name = axis.replace(".", "_").replace("-", "_")
@@ -203,135 +192,161 @@ def axis_column(axis: str) -> str:
     return f"axis_{name}" if name in BASE or name in NESTED else name
 
 
-def _jobs(cell: SuiteCell, kinds: Sequence[str]) -> list[str]:
-    """The cell's jobs in the order of their kinds, which is that of dependence; others after them, by name."""
+def _with_jobs(cells: Iterable[SuiteCell], kinds: Sequence[str]) -> Iterator[tuple[SuiteCell, list[str]]]:
+    """Each cell with its jobs in the order of their kinds, which is that of dependence; others after them, by name."""
     order = {kind: place for place, kind in enumerate(kinds)}
-    return sorted(set(cell["jobs"].values()), key=lambda job: (order.get(job.split("/")[0], len(order)), job))
+
+    def place_of(job: str) -> tuple[int, str]:
+        return order.get(job.partition("/")[0], len(order)), job
+
+    for cell in cells:
+        yield cell, sorted({*cell["jobs"].values()}, key=place_of)
 
 
 def cell_row(store: Store, suite: str, cell: SuiteCell, kinds: Sequence[str]) -> Row:
     """The row of one cell, from the records that the jobs which it names have now, artifacts unchecked; its status is
     left open. `kinds` are in the order in which they depend on each other.
     """
-    jobs = _jobs(cell, kinds)
+    ((_, jobs),) = _with_jobs([cell], kinds)
     known = {job: record for job in jobs if (record := store.load_any(*job.split("/"))) is not None}
-    return _row(store, suite, cell, jobs, known)
+    return _Rows(store, known).row(suite, cell, jobs)
 
 
-def _row(store: Store, suite: str, cell: SuiteCell, jobs: Sequence[str], records: Mapping[str, Record]) -> Row:
-    known = [records[job] for job in jobs if job in records]
-    finished = [record for record in known if record.status == "finished"]
-    # What the tokenizer itself was made from (the data set) is shared by many cells: its cost is no cell's own.
-    shared = {job for record in known if record.kind == "tokenizer" for job in record.depends}
-    own = [record for record in finished if f"{record.kind}/{record.key}" not in shared]
-    fitted = [record for record in own if record.kind in ("tokenizer", "prior")]
-    axes = cell["axes"]
-    facts: Mapping[str, Any] = cell
-    row: dict[str, Any] = {"source": str(store.root), "suite": suite, **{name: facts[name] for name in IDENTITY[2:-1]}}
-    row["label"] = cell["label"] or cell["recipe"]
-    row["status"] = "missing"
-    named = {axis_column(axis): value for axis, value in axes.items()}
-    row |= {name: value for name, value in named.items() if name not in _RESOLVED}
-    row |= {name: facts.get(name, named.get(name)) for name in (*SPEC, "discrete", "topology")}
-    trained = next((str(r.config["prior"]) for r in finished if r.kind == "prior" and "prior" in r.config), None)
-    row["prior"] = trained or facts.get("prior")
-    row["sampler"] = next((str(r.extra["sampler"]) for r in finished if "sampler" in r.extra), None)
-    row["parameters"] = _total([r.extra.get("parameters") for r in finished if r.kind == "tokenizer"])
-    row["prior_parameters"] = _total([r.extra.get("parameters") for r in finished if r.kind == "prior"])
-    row["flops"] = _total([r.extra.get("flops") for r in own])
-    row["tokenizer_flops"] = _total([r.extra.get("flops") for r in own if r.kind == "tokenizer"])
-    row["prior_flops"] = _total([r.extra.get("flops") for r in own if r.kind == "prior"])
-    row["seconds"] = _total([r.run.get("seconds") for r in own])
-    row["train_seconds"] = _total([r.run.get("seconds") for r in fitted])
-    row["prior_seconds"] = _total([r.run.get("train_seconds") for r in own if r.kind == "prior"])
-    row["sampling_per_second"] = _total([r.run.get("samples_per_second") for r in own if r.kind == "generation"])
-    presets = [r.extra["preset"]["name"] for r in finished if isinstance(r.extra.get("preset"), dict)]
-    if presets:
-        row["preset"] = ", ".join(dict.fromkeys(map(str, presets)))
-    peaks = [p for r in own if isinstance(p := r.run.get("peak_memory_bytes"), int | float)]
-    row["peak_memory_bytes"] = max(peaks, default=None)
-    metrics: dict[str, Metric] = {}
-    files: dict[str, Path] = {}
-    left_out: dict[str, Sequence[float]] = {}
-    for record in finished:
-        values = store.job_folder(record.kind, record.key) / VALUES if VALUES in record.artifacts else None
-        by_metric = record.extra.get(LEFT_OUT, {})
-        for metric in record.metrics:
+class _Rows:
+    """Rows of cells, from the records of their jobs, artifacts unchecked."""
+
+    def __init__(self, store: Store, records: Mapping[str, Record]) -> None:
+        self._store, self._records, self._source = store, records, str(store.root)
+        self._named: dict[Any, tuple[Heads, list[list[str]]]] = {}
+
+    def row(
+        self,
+        suite: str,
+        cell: SuiteCell,
+        jobs: Sequence[str],
+        *,
+        status: str = "missing",
+        failed_job: str = "",
+        is_stopped: bool = False,
+    ) -> Row:
+        """The cell's row with that status."""
+        known = {job: self._records[job] for job in jobs if job in self._records}
+        finished = [record for record in known.values() if record.status == "finished"]
+        axes = cell["axes"]
+        facts: Mapping[str, Any] = cell
+        row: dict[str, Any] = {"source": self._source, "suite": suite}
+        row |= {name: facts[name] for name in IDENTITY[2:-1]}
+        row["label"] = cell["label"] or cell["recipe"]
+        row["status"] = status
+        named = {axis_column(axis): value for axis, value in axes.items()}
+        row |= {name: value for name, value in named.items() if name not in _RESOLVED}
+        row |= {name: facts.get(name, named.get(name)) for name in _FACTS}
+        trained = next((str(r.config["prior"]) for r in finished if r.kind == "prior" and "prior" in r.config), None)
+        row["prior"] = trained or facts.get("prior")
+        row["sampler"] = next((str(r.extra["sampler"]) for r in finished if "sampler" in r.extra), None)
+        row |= dict.fromkeys(COST) if is_stopped else costs(known)  # else of the shared jobs alone
+        presets = [r.extra["preset"]["name"] for r in finished if isinstance(r.extra.get("preset"), dict)]
+        if presets:
+            row["preset"] = ", ".join(dict.fromkeys(map(str, presets)))
+        metrics, files, left_out = self._measured([record for record in finished if record.metrics], row)
+        data = next((r.extra for r in finished if r.kind == "data" and isinstance(r.extra.get("counts"), dict)), {})
+        marks = next((r.extra["contract"]["marks"] for r in finished if "contract" in r.extra), ())
+        return Row(
+            columns=row,
+            axes=dict(axes),
+            metrics=metrics,
+            jobs=dict(cell["jobs"]),
+            data={name: data[name] for name in ("counts", "reasons") if name in data},
+            marks=tuple(map(str, marks)),
+            failed_job=failed_job,
+            files=files,
+            left_out=left_out,
+        )
+
+    def ended(self, suite: str, cell: SuiteCell, jobs: Sequence[str], since: float | None) -> Row:
+        """The cell's row with its status, of all jobs that it needs; `since` when a run is working on the folder."""
+        records = self._records
+        open_jobs = {k: j for k, j in cell["jobs"].items() if j not in records or records[j].status != "finished"}
+        if cell["jobs"] and not open_jobs:
+            return self.row(suite, cell, jobs, status="finished")
+        if why := _without_prior(cell, open_jobs.keys(), records):
+            return self.row(suite, cell, jobs, status=f"{NO_PRIOR}: {why}")
+        if why := _stopped(cell, open_jobs.keys(), records):
+            return self.row(suite, cell, jobs, status=why, is_stopped=True)
+        needed = [*jobs, *cell.get("shared", ())]
+        for job in needed:
+            if job in records and (failed := records[job]).status == "failed":
+                cause = f"failed: {failed.kind}: {failed.error or Failure(type='Error', message='')}"
+                return self.row(suite, cell, jobs, status=cause, failed_job=job)
+        status = "missing"
+        if since is not None:
+            pending = [self._store.job_folder(*job.split("/")) for job in needed if job not in records]
+            status = "running" if any(started_since(folder, since) for folder in pending) else "queued"
+        return self.row(suite, cell, jobs, status=status)
+
+    def _measured(
+        self, records: Sequence[Record], columns: Mapping[str, Any]
+    ) -> tuple[Metrics, dict[str, Path], dict[str, Sequence[float]]]:
+        """The records' metrics by name, the files with their values by sample, and distances without groups of them."""
+        parts = [Measured.of(record.metrics) for record in records]
+        key = (*columns, *[record.kind for record in records], *[id(part.heads) for part in parts])
+        if key not in self._named:
+            self._named[key] = _named([(r.kind, part.heads) for r, part in zip(records, parts, strict=True)], columns)
+        heads, names = self._named[key]
+        files: dict[str, Path] = {}
+        left_out: dict[str, Sequence[float]] = {}
+        for record, part, own in zip(records, parts, names, strict=True):
+            if VALUES in record.artifacts:
+                files |= dict.fromkeys(own, self._store.job_folder(record.kind, record.key) / VALUES)
+            if by_metric := record.extra.get(LEFT_OUT):
+                named = zip(own, part.heads, strict=True)
+                left_out |= {name: by_metric[metric.name] for name, metric in named if metric.name in by_metric}
+        return Metrics(heads, [*chain.from_iterable(part.numbers for part in parts)]), files, left_out
+
+
+def _named(parts: Iterable[tuple[str, Sequence[Metric]]], columns: Container[str]) -> tuple[Heads, list[list[str]]]:
+    """The row's metrics by name, from those of records of some kinds, and the names of each record's."""
+    heads: dict[str, tuple[int, Metric]] = {}
+    names: list[list[str]] = []
+    at = 0
+    for kind, metrics in parts:
+        names.append([])
+        for metric in metrics:
             # Two jobs' metrics of one name stay apart, and none hides a column of the row.
-            taken = metric.name in row or metric.name in metrics or metric.name in NESTED
-            name = f"{record.kind}_{metric.name}" if taken else metric.name
-            metrics[name] = replace(metric, shown="asked") if taken else metric  # one of two is enough unless told
-            if values is not None:
-                files[name] = values
-            if metric.name in by_metric:
-                left_out[name] = by_metric[metric.name]
-    data = next((r.extra for r in finished if r.kind == "data" and isinstance(r.extra.get("counts"), dict)), {})
-    data = {name: data[name] for name in ("counts", "reasons") if name in data}
-    marks = next((r.extra["contract"]["marks"] for r in finished if "contract" in r.extra), ())
-    return Row(
-        columns=row,
-        axes=dict(axes),
-        metrics=metrics,
-        jobs=dict(cell["jobs"]),
-        files=files,
-        left_out=left_out,
-        data=data,
-        marks=tuple(map(str, marks)),
-    )
+            taken = metric.name in columns or metric.name in heads or metric.name in NESTED
+            name = f"{kind}_{metric.name}" if taken else metric.name
+            heads[name] = (at, replace(metric, shown="asked") if taken else metric)  # one is enough unless told
+            names[-1].append(name)
+            at += NUMBERS
+    return heads, names
 
 
-def _with_status(
-    row: Row, needed: Sequence[str], records: Mapping[str, Record], store: Store, since: float | None
-) -> Row:
-    """The row with its status, of all jobs that the cell needs; `since` when a run is working on the folder."""
-    open_jobs = [job for job in row.jobs.values() if job not in records or records[job].status != "finished"]
-    if row.jobs and not open_jobs:
-        return replace(row, columns={**row.columns, "status": "finished"})
-    for record in (records[job] for job in needed if job in records):
-        if record.status == "failed":
-            cause = f"failed: {record.kind}: {record.error or Failure(type='Error', message='')}"
-            return replace(row, columns={**row.columns, "status": cause}, failed_job=f"{record.kind}/{record.key}")
-    status = "missing"
-    if since is not None:
-        pending = [store.job_folder(*job.split("/")) for job in needed if job not in records]
-        status = "running" if any(started_since(folder, since) for folder in pending) else "queued"
-    return replace(row, columns={**row.columns, "status": status})
-
-
-def _without_prior(cell: SuiteCell, row: Row, records: Mapping[str, Record]) -> str:
-    """Why no prior of the cell is trained, where all else that it needs is done; else ""."""
+def _without_prior(cell: SuiteCell, still_open: Set[str], records: Mapping[str, Record]) -> str:
+    """Why no prior of the cell is trained, where all else that it needs is done; else "". `still_open` are the kinds of
+    its jobs that have not finished."""
     facts: Mapping[str, Any] = cell
     if GATE not in facts:
         return ""
     gate = Gate(**{name: facts[GATE][name] for name in ("job", "candidate", "limit")})
     decided = records.get(gate.job)
-    done = {kind for kind, job in row.jobs.items() if job in records and records[job].status == "finished"}
-    still_open = row.jobs.keys() - done
     if decided is None or decided.status != "finished" or not still_open or not still_open <= {*facts[GATE]["holds"]}:
         return ""
     return reason_of_all({gate.job: decided}, [gate])
 
 
-def _stopped(cell: SuiteCell, row: Row, records: Mapping[str, Record]) -> str:
+def _stopped(cell: SuiteCell, still_open: Set[str], records: Mapping[str, Record]) -> str:
     """Why the cell's training was stopped early, where that is all that keeps it from being finished; else ""."""
     facts: Mapping[str, Any] = cell
-    done = {kind for kind, job in row.jobs.items() if job in records and records[job].status == "finished"}
-    still_open = row.jobs.keys() - done
     if HALVING not in facts or not still_open or not still_open <= {*facts[HALVING]["holds"]}:
         return ""
     return why_stopped(facts[HALVING], records)
-
-
-def _total(values: Sequence[Any]) -> float | None:
-    numbers = [value for value in values if isinstance(value, int | float)]
-    return sum(numbers) if numbers else None
 
 
 def _without_repeats(table: list[Row]) -> list[Row]:
     """The same cell with the same jobs read from two folders is one row; a finished one goes before another."""
     unique: dict[tuple[Any, ...], Row] = {}
     for row in table:
-        key = (row["suite"], row["cell"], tuple(sorted(row.jobs.items())))
+        key = (row["suite"], row["cell"], frozenset(row.jobs.items()))
         if key not in unique or (row["status"] == "finished" and unique[key]["status"] != "finished"):
             unique[key] = row
     return list(unique.values())

@@ -10,6 +10,7 @@ from pathlib import Path
 from .comparable import SCORE
 from .errors import UserError
 from .groups import doubts_column
+from .metrics import Metrics
 from .rows import Row
 
 FILE = "score.json"
@@ -86,4 +87,6 @@ def _content(file: Path) -> bytes:
 
 def _without(row: Row) -> Row:
     columns = {name: value for name, value in row.columns.items() if name != doubts_column(SCORE)}
-    return replace(row, columns=columns, metrics={name: one for name, one in row.metrics.items() if name != SCORE})
+    return replace(
+        row, columns=columns, metrics=Metrics.of({name: one for name, one in row.metrics.items() if name != SCORE})
+    )

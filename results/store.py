@@ -220,13 +220,17 @@ class Store:
         """As `load_any`, but raises InvalidRecord with the reason why there is no valid record."""
         return Record.from_bytes(self.read_bytes(kind, key), kind=kind, key=key)
 
-    def read_bytes(self, kind: str, key: str) -> bytes:
-        """What stands in the job's record. Raises InvalidRecord where there is none that can be read."""
+    def read_bytes(self, kind: str, key: str, *, size: int | None = None) -> bytes:
+        """What stands in the job's record, which is read in one go where it has the `size` that it should have. Raises
+        InvalidRecord where there is none that can be read."""
         try:
             # No objects of paths and files, which take longer than the reading: there may be 100,000 records.
             file = os.open(f"{self._jobs}/{kind}/{key}/{RECORD}", os.O_RDONLY)
             try:
-                return b"".join(iter(lambda: os.read(file, _CHUNK), b""))
+                content = os.read(file, (size or _CHUNK) + 1)
+                while len(content) != size and (more := os.read(file, _CHUNK)):
+                    content += more
+                return content
             finally:
                 os.close(file)
         except (OSError, ValueError) as error:  # ValueError: a key that no folder can be called by

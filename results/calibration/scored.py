@@ -12,6 +12,7 @@ from ..comparable import SCORE
 from ..errors import UserError
 from ..groups import doubts_column
 from ..metric import NORMAL, Metric
+from ..metrics import Metrics
 from ..rows import Row, is_number
 from .admission import best_closed_forms
 from .run_records import BEST, tokenizer_job
@@ -105,7 +106,7 @@ def _scored(row: Row, score: Score, protocol: str) -> Row:
         compared="table",
     )
     columns = {**row.columns, doubts_column(SCORE): "; ".join(doubts) or None}
-    return replace(row, columns=columns, metrics={**row.metrics, SCORE: metric})
+    return replace(row, columns=columns, metrics=Metrics.of({**row.metrics, SCORE: metric}))
 
 
 def _line(row: Row) -> tuple[str, ...]:
@@ -117,7 +118,7 @@ def _line(row: Row) -> tuple[str, ...]:
 def _withheld(row: Row, reasons: str) -> Row:
     metric = replace(row.metrics[SCORE], value=None, se=None, interval=None)
     columns = {**row.columns, doubts_column(SCORE): reasons}
-    return replace(row, columns=columns, metrics={**row.metrics, SCORE: metric})
+    return replace(row, columns=columns, metrics=Metrics.of({**row.metrics, SCORE: metric}))
 
 
 def _half(terms: Sequence[Term], used: dict[str, Metric]) -> float | None:

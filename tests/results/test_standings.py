@@ -11,6 +11,7 @@ from latentbench.results.calibration.score import Score, Skill, Term
 from latentbench.results.errors import UserError
 from latentbench.results.groups import Group
 from latentbench.results.metric import Metric
+from latentbench.results.metrics import Metrics
 from latentbench.results.rows import Row
 from latentbench.results.standings import standings
 
@@ -25,7 +26,7 @@ def group(name: str, *values: float | None, **spec: Any) -> Group:
         psnr = Metric(name="psnr", value=-(value or 0.0), direction="higher", role="distortion")
         metrics = {"viv": metric, "psnr": psnr, "bare": Metric(name="bare", value=value)}
         columns = {"seed": seed, "status": "missing", **SPEC, **spec}
-        rows.append(Row(columns=columns, axes={}, metrics=metrics, jobs={}))
+        rows.append(Row(columns=columns, axes={}, metrics=Metrics.of(metrics), jobs={}))
     return Group(suite="s", dataset="d", modality="image", recipe="r", label=name, axes={}, rows=tuple(rows))
 
 

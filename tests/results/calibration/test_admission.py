@@ -16,6 +16,7 @@ from latentbench.results.calibration.run_records import read_runs
 from latentbench.results.errors import UserError
 from latentbench.results.groups import Group
 from latentbench.results.metric import Metric
+from latentbench.results.metrics import Metrics
 from latentbench.results.record import Record
 from latentbench.results.rows import Row
 from latentbench.results.store import Store
@@ -26,7 +27,9 @@ def distance(name: str, value: float | None, se: float | None = 1.0) -> Metric:
 
 
 def group(*seeds: tuple[Metric, ...]) -> Group:
-    rows = tuple(Row(columns={}, axes={}, metrics={m.name: m for m in metrics}, jobs={}) for metrics in seeds)
+    rows = tuple(
+        Row(columns={}, axes={}, metrics=Metrics.of({m.name: m for m in metrics}), jobs={}) for metrics in seeds
+    )
     return Group(suite="", dataset="", modality="", recipe="", label="", axes={}, rows=rows)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from latentbench.results.headings import name_of
 from latentbench.results.metric import Metric
+from latentbench.results.metrics import Metrics
 from latentbench.results.report.model import line_id, model
 from latentbench.results.rows import Row, rows
 from latentbench.results.tables import tables
@@ -82,7 +83,7 @@ def test_each_line_has_the_protocol_of_its_own_measurement(table: list[Row]) -> 
 def test_two_protocols_leave_a_section_without_ranks_and_say_so(table: list[Row]) -> None:
     def other(row: Row) -> Row:
         psnr: Metric = replace(row.metrics["psnr"], protocol="another")
-        return replace(row, metrics={**row.metrics, "psnr": psnr})
+        return replace(row, metrics=Metrics.of({**row.metrics, "psnr": psnr}))
 
     images = [row for row in table if row["modality"] == "image" and "psnr" in row.metrics]
     mixed = [other(row) if row["recipe"] == "vq-vae" else row for row in images]
