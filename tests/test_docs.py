@@ -238,8 +238,7 @@ def _set_up(argv: list[str]) -> None:
     assert argv[:4] == ["python3", "-m", "venv", ".venv"]
     chosen = argv[argv.index("-c") + 1]
     assert (ROOT / chosen).is_file()
-    assert argv[-2:] == ["run", "quickstart"]
-    assert cli.main(["plan", "quickstart"]) == 0
+    assert argv[-2:] == ["run", "quickstart"]  # which another command of the page plans
 
 
 def _shared(argv: list[str]) -> None:
@@ -371,9 +370,10 @@ RULES: list[tuple[str, Callable[[list[str]], None]]] = [
         lambda argv: _as_is([argv[0], "runs/quickstart", *argv[2:], "--where", "modality=image"]),
     ),
     (r"latentbench \w+ (runs/)?(tutorial|beeps|moving|mine)\b", _tutorial),
-    (r"latentbench check python:mine\.py:", _as_is),
+    (r"latentbench check python:mine\.py:", lambda argv: _as_is([*argv, "--engine", "inline"])),
     (r"latentbench (leaderboard runs/candidates|plan \S+) --score ", _scored),
-    (r"latentbench (plan|leaderboard|plot|gallery|list|doctor|statistics|publish|merge)\b", _as_is),
+    (r"latentbench (plan|leaderboard|plot|gallery|list|statistics|publish|merge)\b", _as_is),
+    (r"latentbench doctor$", lambda argv: cli._parser().parse_args(argv)),  # tests/bench/test_doctor.py runs it
     (r"latentbench report\b", _reported),
     (r"latentbench calibrate \S+\.csv ", _calibrated),
     (r"latentbench calibrate runs/\S+", _calibrated_runs),
@@ -385,6 +385,7 @@ RULES: list[tuple[str, Callable[[list[str]], None]]] = [
     (r"latentbench run quickstart --engine ray ", lambda argv: cli._parser().parse_args(argv)),
     (r"latentbench run photos\.toml$", _one_step),
     (r"latentbench run quickstart$", lambda argv: _as_is(["plan", "quickstart"])),
+    (r"latentbench run systems$", lambda argv: load_suite(argv[1])),  # tests/bench/test_systems.py plans it
     (r"latentbench run \S+", _planned),
     (r"python3 -m venv \.venv && \.venv/bin/pip install ", _set_up),
     (r"\.venv/bin/pip install tox ", _tox),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import fcntl
 import os
 import subprocess
 import sys
@@ -15,8 +16,11 @@ import pytest
 import torch
 
 from latentbench.bench.datasets import open_dataset
+from latentbench.bench.engines import client
 from latentbench.bench.suite import load_suite
 from latentbench.tasks.metrics.psnr import psnr
+
+from .forked_server import Forker
 
 _MINI: dict[str, Any] = {
     "name": "mini",
@@ -34,6 +38,7 @@ _MINI: dict[str, Any] = {
         "ar": {"width": 16, "layers": 1, "attention_heads": 2},
     },
     "generation": {"samples": 32},
+    "modelability": {"proxies": ["viv", "codes", "local_correlation"]},  # tests/tasks/proxies measures by all
 }
 
 
@@ -135,10 +140,16 @@ def latentbench(cache: Path) -> Iterator[Commands]:
 
 @pytest.fixture(scope="session")
 def undisturbed(latentbench: Commands, mini_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output folder of a run of the small suite that nothing has disturbed."""
-    out = tmp_path_factory.mktemp("undisturbed")
-    done = latentbench("run", mini_file, "--out", out)
-    assert done.returncode == 0, done.stderr
+    """The output folder of a run of the small suite that nothing has disturbed: one for all of xdist's workers."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    out, unfinished = folder / "undisturbed", folder / "unfinished"
+    with (folder / "undisturbed.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not out.exists():
+            done = latentbench("run", mini_file, "--out", unfinished)
+            assert done.returncode == 0, done.stderr
+            unfinished.rename(out)
     return out
 
 
@@ -148,6 +159,19 @@ def mean_image_psnr(cache: Path, mini_file: Path) -> float:
     data = open_dataset(load_suite(str(mini_file)).data[0], cache=cache)
     train, val = (s.batch(np.arange(len(s)), torch.device("cpu")) for s in (data.train, data.val))
     return float(psnr(train.mean(0).expand_as(val), val, data_range=2.0).mean())
+
+
+@pytest.fixture(scope="session")
+def _forker() -> Iterator[Forker]:
+    forker = Forker()
+    yield forker
+    forker.close()
+
+
+@pytest.fixture
+def fork_servers(_forker: Forker, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """`(script)`: engines of this process start that job server, which needs no torch, by a fork."""
+    return lambda script: monkeypatch.setattr(client, "subprocess", _forker.as_subprocess(script))
 
 
 @pytest.fixture

@@ -201,7 +201,12 @@ def test_a_reader_that_has_seen_enough(latentbench: Latentbench) -> None:
 
 @pytest.mark.slow
 def test_a_run_prints_its_leaderboard_and_so_does_the_command(
-    latentbench: Latentbench, undisturbed: Path, mini_file: Path, tmp_path: Path, mean_image_psnr: float
+    latentbench: Latentbench,
+    undisturbed: Path,
+    mini_file: Path,
+    tmp_path: Path,
+    mean_image_psnr: float,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(undisturbed, out)
@@ -212,7 +217,8 @@ def test_a_run_prints_its_leaderboard_and_so_does_the_command(
     assert f"records: {out}; this table again: latentbench leaderboard {out}" in done.stdout
     again = latentbench("leaderboard", out)
     assert done.stdout.startswith(again.stdout.rstrip())
-    rows = json.loads(latentbench("leaderboard", out, "--format", "json").stdout)
+    assert cli.main(["leaderboard", str(out), "--format", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
     rows = rows["rows"] if isinstance(rows, dict) else rows
     gain = {row["recipe"]: row["psnr"] - mean_image_psnr for row in rows}
     assert gain.keys() == {"kl-vae", "vq-vae"}
@@ -290,7 +296,8 @@ def test_a_run_goes_on_without_anywhere_to_say_so(
     out = tmp_path / "out"
     shutil.copytree(undisturbed, out)
     record = next(out.glob("jobs/modelability/*/record.json"))
-    record.unlink()
+    if redirect == ">&- 2>&-":  # what workers start from; without anything to do, this process alone has a say
+        record.unlink()
     command = f"{sys.executable} -P -m latentbench.bench.cli run {mini_file} --out {out} {redirect}"
     done = subprocess.run(["sh", "-c", command], check=False, env=latentbench.environment)
     assert done.returncode == 0
@@ -340,7 +347,7 @@ def read_to_the_end(terminal: int) -> bytes:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_output_that_can_t_encode_degrades(
     latentbench: Latentbench, mini_file: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
 ) -> None:

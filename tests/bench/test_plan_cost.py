@@ -72,16 +72,18 @@ def test_a_plan_says_what_has_too_few_devices(tmp_path: Path, mini: dict[str, An
 
 @pytest.mark.slow
 def test_plan_measures_without_torch_in_its_own_process(
-    tmp_path: Path, mini_file: Path, in_subprocess: Callable[[str], str]
+    tmp_path: Path, mini: dict[str, Any], as_toml: Callable[[Any], str], in_subprocess: Callable[[str], str]
 ) -> None:
     (tmp_path / "out").mkdir()
+    suite = tmp_path / "mini.toml"
+    suite.write_text(as_toml(mini | {"tokenizers": mini["tokenizers"][:1], "tasks": ["generation"]}))
     code = (
         "import sys; from latentbench.bench import cli\n"
-        f"code = cli.main(['plan', {str(mini_file)!r}, '--measure', '--out', {str(tmp_path / 'out')!r},"
+        f"code = cli.main(['plan', {str(suite)!r}, '--measure', '--out', {str(tmp_path / 'out')!r},"
         " '--devices', 'cpu', '--format', 'json'])\n"
         "assert code == 0 and 'torch' not in sys.modules"
     )
     answer = json.loads(in_subprocess(code))
-    assert answer["cost"]["footprints_measured"] == 10  # training, and four passes, of two cells
+    assert answer["cost"]["footprints_measured"] == 4  # training, and three passes
     assert all(4e8 < row["memory_bytes"] < 6e8 for row in answer["cells"])
-    assert len(Footprints(tmp_path / "out").known) == 6  # two of each: tokenizer, prior, evaluation
+    assert len(Footprints(tmp_path / "out").known) == 3  # tokenizer, prior, evaluation

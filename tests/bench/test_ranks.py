@@ -141,17 +141,47 @@ def _of_recipe(recipe: str, signal: SignalSpec) -> tuple[Callable[[], Trainable]
 
 
 CHEAP = ("kl-vae", "vq-vae-ema", "lfq")
+# Made of parts that those tried have (see below); test_micro_batch.py divides the batch of these too.
+ALIKE = {
+    *("ae", "aligned-vae", "causal-video-vae", "eq-vae", "flowmo", "framewise-vae", "l-detok", "nested-dropout"),
+    *("prior-in-the-loop", "se-vae", "token-set", "video-fsq", "vit-vae", "vq-vae", "vq-vae-bpe", "vq-vae-entropy"),
+}
+# Tried with a narrower adversary, among the options below.
+NARROW = ("dac", "encodec", "stable-audio-vae", "vqgan")
+TRIED = [name for name in TRAINED if name not in (*ALIKE, *NARROW)]
+
+
+def _signal(recipe: str, make_signal: Callable[..., SignalSpec]) -> SignalSpec:
+    known = next(item for item in RECIPES if item.name == recipe).modalities
+    modality = next(name for name in SHAPES if name in known)
+    return make_signal(modality, (4, 16, 16) if recipe == "video-vae" else SHAPES[modality])
+
+
+def _parts(recipe: str, signal: SignalSpec) -> set[tuple[str, str]]:
+    """The parts of a recipe's tokenizer that may couple the samples of a batch, by slot."""
+    table = resolve(recipe, signal, _small(recipe)).to_json()
+    slots = ("losses", "regularisers", "auxiliary")
+    parts = {(slot, part["kind"]) for slot in slots for part in table.get(slot) or ()}
+    return parts | {
+        (slot, table[slot]["kind"]) for slot in ("backbone", "bottleneck", "diffusion_decoder") if table.get(slot)
+    }
+
+
+def test_every_part_of_a_recipe_is_tried(make_signal: Callable[..., SignalSpec]) -> None:
+    parts = {name: _parts(name, _signal(name, make_signal)) for name in TRAINED}
+    assert parts.keys() >= ALIKE
+    tried = set[tuple[str, str]]().union(*(parts[name] for name in (*TRIED, *NARROW)))
+    assert {name: own - tried for name, own in parts.items() if own - tried} == {}
+    assert len(tried) > 30
 
 
 @pytest.mark.parametrize(
-    "recipe", [name if name in CHEAP else pytest.param(name, marks=pytest.mark.slow) for name in TRAINED]
+    "recipe", [name if name in CHEAP else pytest.param(name, marks=pytest.mark.slow) for name in TRIED]
 )
 def test_two_devices_train_a_recipe_as_one_does_or_say_why_not(
     recipe: str, make_signal: Callable[..., SignalSpec], pair: Pair
 ) -> None:
-    known = next(item for item in RECIPES if item.name == recipe).modalities
-    modality = next(name for name in SHAPES if name in known)
-    signal = make_signal(modality, (4, 16, 16) if recipe == "video-vae" else SHAPES[modality])
+    signal = _signal(recipe, make_signal)
     if resolve(recipe, signal, _small(recipe)).rank_coupled is None:
         return assert_same(pair, _of_recipe, recipe, signal)
     with pytest.raises(UserError, match=r"training\.devices: several devices can't share a batch here \(diffusion: in"):
@@ -181,12 +211,13 @@ def _with_options(
         ("eq-vae", {"regularisers": {"equivariance": {"match": "latent", "probability": 0.9, "guard": 1.0}}}),
         ("semantic-vq", {"auxiliary": {"self_supervised": {"share": 0.9}}}),
         ("va-vae", {"regularisers": {"alignment": {"adaptive": True}}}),
+        *((recipe, {"auxiliary": {"adversary": {"width": 4}}}) for recipe in NARROW),
     ],
 )
 def test_two_devices_train_with_options_as_one_does(
     recipe: str, options: dict[str, Any], make_signal: Callable[..., SignalSpec], pair: Pair
 ) -> None:
-    assert_same(pair, _with_options, recipe, make_signal("image", (16, 16)), options)
+    assert_same(pair, _with_options, recipe, _signal(recipe, make_signal), options)
 
 
 def _of_prior(name: str, spec: LatentSpec) -> tuple[Callable[[], Trainable], Any]:

@@ -37,9 +37,9 @@ def out(undisturbed: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(undisturbed, tmp_path / "out"))
 
 
-def quietly(suite: Path | dict[str, Any], out: Path) -> tuple[Outcome, str]:
+def quietly(suite: Path | dict[str, Any], out: Path, engine: str = "local") -> tuple[Outcome, str]:
     console = Console(file=io.StringIO(), width=200)
-    return run_suite(suite, out=out, console=console), console.file.getvalue()  # type: ignore[attr-defined]
+    return run_suite(suite, out=out, console=console, engine=engine), console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def record(out: Path, kind: str) -> Path:
@@ -107,7 +107,7 @@ def test_a_flipped_bit_is_noticed_and_its_job_done_again(mini_file: Path, undist
         content_ = bytearray(artifact.read_bytes())
         content_[len(content_) * 2 // 3] ^= 4
         artifact.write_bytes(content_)
-    outcome, said = quietly(mini_file, out)
+    outcome, said = quietly(mini_file, out, "inline")
     assert (outcome.before, outcome.finished, outcome.failed) == (16 - 2 - 4, 2 + 4, 0)
     assert said.count("has another digest than its record says; it is done again\n") == 4
     for artifact in artifacts:

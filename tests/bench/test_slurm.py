@@ -27,7 +27,7 @@ SUITE: dict[str, Any] = {
     "data": {"name": "shapes", "modality": "image", "size": 16, "samples": 64, "val": 32},
     "tokenizers": [{"recipe": "pca", "downsample": 4, "grid": {"tsr": [3, 6, 12]}}],
     "tasks": ["reconstruction"],
-    "features": ["scattering"],
+    "features": [],
 }
 
 

@@ -162,11 +162,11 @@ def test_samples_are_paired() -> None:
 @pytest.mark.parametrize(("samples", "seeds"), [(48, 1), (64, 3)])
 def test_ninety_five_in_a_hundred_intervals_hold_the_truth(samples: int, seeds: int) -> None:
     rng = np.random.default_rng(samples)
-    results = [of_draw(drawn(rng, samples=samples, seeds=seeds)) for _ in range(120)]
+    results = [of_draw(drawn(rng, samples=samples, seeds=seeds)) for _ in range(60)]
     assert all(r.low is not None and r.high is not None for r in results)
     share = np.mean([r.low <= -20.0 <= r.high for r in results])  # type: ignore[operator]
-    # two standard errors of 95 % over 120 draws are 4 %; three seeds can't say how little they do
-    assert 0.90 <= share <= (0.99 if seeds == 1 else 1.0)
+    # two standard errors of 95 % over 60 draws are 6 %; three seeds can't say how little they do
+    assert 0.89 <= share <= (0.99 if seeds == 1 else 1.0)
 
 
 def test_without_values_by_sample_seeds_alone_speak() -> None:

@@ -40,16 +40,21 @@ def test_decoded_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_two_processes_decode_once(cache: Path) -> None:
     code = (
-        "import sys, time; import latentbench.bench.datasets.procedural as p; original = p.parts\n"
-        "def slow(*a):\n    time.sleep(0.3); print('made', flush=True); return original(*a)\n"
+        "import os, time; import latentbench.bench.datasets.procedural as p; original = p.parts\n"
+        "def slow(*a):\n    time.sleep(0.3); print(f'{os.getpid()} decodes', flush=True); return original(*a)\n"
         "p.parts = slow\n"
         "from pathlib import Path; from latentbench.bench.datasets import DataConfig, open_dataset\n"
-        f"open_dataset(DataConfig(samples=50, val=10, size=16), cache=Path({str(cache)!r}))"
+        "child = os.fork()\n"  # after the imports, which take longer than all else
+        f"open_dataset(DataConfig(samples=50, val=10, size=16), cache=Path({str(cache)!r}))\n"
+        "print('opened', flush=True)\n"
+        "assert child == 0 or os.waitpid(child, 0)[1] == 0"
     )
-    workers = [subprocess.Popen([sys.executable, "-P", "-c", code], stdout=subprocess.PIPE, text=True) for _ in "ab"]
-    outputs = [worker.communicate(timeout=120)[0] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0]
-    assert sorted(output.count("made") for output in outputs) == [0, 2]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], stdout=subprocess.PIPE, text=True, check=True, timeout=120
+    )
+    lines = done.stdout.splitlines()
+    decoders = [line for line in lines if line.endswith(" decodes")]
+    assert (len(decoders), len(set(decoders)), lines.count("opened")) == (2, 1, 2)
 
 
 def test_least_recently_used_goes_first(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from latentbench.bench.datasets import DataConfig, fingerprint, open_dataset
+from latentbench.bench.datasets import DataConfig, file_table, fingerprint, open_dataset
 from latentbench.bench.datasets.cached import CachedDataset
 from latentbench.bench.datasets.decode_ahead import Decoders
 from latentbench.bench.datasets.file_table import FileTable
@@ -210,25 +210,26 @@ def test_a_set_too_large_for_the_cache_is_told_before_decoding(
 
 
 @pytest.mark.slow
-def test_hashing_goes_on_where_it_was_killed(photos: Photos, tmp_path: Path, cache: Path) -> None:
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_hashing_goes_on_where_it_was_killed(photos: Photos, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = photos(6)
     os.utime(root)
-    code = """
-import os, signal, sys
-from pathlib import Path
-from latentbench.bench.datasets import file_table
-from latentbench.bench.datasets.decode_ahead import Decoders
-from latentbench.bench.datasets.file_table import FileTable
-file_table._SETTLED_NS = -1_000_000_000
-file_table._BATCH, file_table._COMMIT_SECONDS = 2, 0.0
-def progress(done, total, message):
-    if done == 4:
-        os.kill(os.getpid(), signal.SIGKILL)
-with FileTable(Path(sys.argv[1]), Path(sys.argv[2])) as table:
-    table.add_files(sorted(os.listdir(sys.argv[2])), progress)
-"""
-    killed = subprocess.run([sys.executable, "-P", "-c", code, str(cache), str(root)], check=False)
-    assert killed.returncode == -signal.SIGKILL
+    monkeypatch.setattr(file_table, "_SETTLED_NS", -1_000_000_000)
+    monkeypatch.setattr(file_table, "_BATCH", 2)
+    monkeypatch.setattr(file_table, "_COMMIT_SECONDS", 0.0)
+
+    def killed_at_four(done: int, *_: object) -> None:
+        if done == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    pid = os.fork()  # with everything imported
+    if pid == 0:
+        try:
+            with FileTable(cache, root) as table:
+                table.add_files(sorted(os.listdir(root)), killed_at_four)
+        finally:
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     with FileTable(cache, root) as table:
         assert table._number("SELECT count(*) FROM known") == 4
         table.add_files(sorted(os.listdir(root)), silent)

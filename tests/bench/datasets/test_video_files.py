@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -19,6 +20,7 @@ from latentbench.tokenizers.spec import Modality
 _BARS = 8
 _FRAMES = 120
 Make = Callable[..., Path]
+_ENCODED: dict[Any, bytes] = {}  # files that several tests read, each encoded once
 
 
 def picture(number: int, side: int = 64) -> np.ndarray:
@@ -58,6 +60,10 @@ def make(tmp_path: Path) -> Make:
         **options: str,
     ) -> Path:
         path = tmp_path / name
+        key = (path.suffix, codec, frames, rate, form, str(muxer), str(sorted(options.items())))
+        if key in _ENCODED:
+            path.write_bytes(_ENCODED[key])
+            return path
         with av.open(str(path), "w", format=form, options=muxer or {}) as container:
             stream = container.add_stream(codec, rate=rate)
             stream.height = stream.width = 64
@@ -73,6 +79,7 @@ def make(tmp_path: Path) -> Make:
                 frame.pts, frame.time_base = k, 1 / Fraction(rate)
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
+        _ENCODED[key] = path.read_bytes()
         return path
 
     return write

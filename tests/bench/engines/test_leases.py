@@ -17,7 +17,6 @@ import pytest
 
 from latentbench.bench.engines import engines, local
 from latentbench.bench.engines import leases as leases_module
-from latentbench.bench.engines.client import Server
 from latentbench.bench.engines.interface import EngineSettings, Event
 from latentbench.bench.engines.leases import MOST_LEASES, LeaseClaims, LeaseEngine, LeaseLostError, leases
 from latentbench.bench.hardware import Device, Machine
@@ -330,10 +329,10 @@ def test_a_folder_that_cannot_be_read_is_one_line(tmp_path: Path, monkeypatch: p
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def server(tmp_path: Path, fork_servers: Callable[[str], None]) -> Path:
     script = tmp_path / "server.py"
     script.write_text(SERVER)
-    monkeypatch.setattr(Server, "command", (sys.executable, "-P", str(script)))
+    fork_servers(SERVER)
     return script
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -18,6 +19,7 @@ from latentbench.bench.plan import make_plan
 from latentbench.bench.runner import run_suite
 from latentbench.bench.suite import load_suite
 from latentbench.bench.worker_protocol import clean_attempt
+from latentbench.results.calibration.chance import corrected_p
 from latentbench.results.errors import UserError
 from latentbench.results.record import JobResult
 from latentbench.results.rows import rows
@@ -43,7 +45,7 @@ SUITE: dict[str, Any] = {
     "features": ["scattering"],
     "training": {"steps": 10, "batch_size": 8},
     "prior": {
-        "training": {"steps": 200, "batch_size": 8},
+        "training": {"steps": 100, "batch_size": 8},
         "flow": {"width": 16, "layers": 1, "attention_heads": 2, "steps": 2},
         "ar": {"width": 16, "layers": 1, "attention_heads": 2},
     },
@@ -62,7 +64,7 @@ def test_what_moves_its_key() -> None:
     assert len(before) == 3
     assert keys({**SUITE, "micro_prior": SUITE["micro_prior"] | {"batch_size": 7}}) == before
     assert not keys({**SUITE, "micro_prior": SUITE["micro_prior"] | {"levels": [0.25]}}) & before
-    assert not keys({**SUITE, "prior": SUITE["prior"] | {"training": {"steps": 201, "batch_size": 8}}}) & before
+    assert not keys({**SUITE, "prior": SUITE["prior"] | {"training": {"steps": 101, "batch_size": 8}}}) & before
     assert keys({**SUITE, "micro_prior": {}}, "prior") == keys(SUITE, "prior")
 
 
@@ -163,6 +165,7 @@ def test_a_run_and_its_calibration(
         assert 0.05 < shares["micro_gfd_100_scattering"] <= 0.1
         assert not list(Store(out).job_folder(record.kind, record.key).glob("part-*"))
     capsys.readouterr()
+    monkeypatch.setattr("latentbench.results.calibration.report.corrected_p", partial(corrected_p, draws=20))
     assert cli.main(["calibrate", str(out), "--format", "json"]) == 0
     reports = {report["proxy"]: report for report in json.loads(capsys.readouterr().out)}
     assert reports["micro_gfd_20_scattering"]["n"] == 3

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from latentbench.bench import cli
 from latentbench.results.record import Record
 from latentbench.results.store import Store
 
@@ -16,16 +17,23 @@ PAGE = Path(__file__).parents[3] / "docs" / "kinds.md"
 
 
 @pytest.mark.slow
-def test_the_example_runs_in_workers(
-    latentbench: Any, mini: dict[str, Any], write_suite: Callable[[Mapping[str, Any]], Path], tmp_path: Path
+def test_the_example_runs(
+    cache: Path,
+    mini: dict[str, Any],
+    write_suite: Callable[[Mapping[str, Any]], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """In this process: that workers know what a run imports is tests/bench/test_imports.py's."""
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(cache))
     code = re.findall(r"```python\n(# round_trip\.py\n.*?)```", PAGE.read_text(), re.DOTALL)[0]
     assert len([line for line in code.splitlines() if line.strip()]) < 40
     (tmp_path / "round_trip.py").write_text(code)
     suite = write_suite(mini | {"tasks": ["round_trip"], "round_trip": {"samples": 8}})
     out = tmp_path / "out"
-    done = latentbench("run", suite, "--import", tmp_path / "round_trip.py", "--out", out)
-    assert done.returncode == 0, done.stderr
+    imported = ["--import", str(tmp_path / "round_trip.py")]
+    assert cli.main(["run", str(suite), *imported, "--out", str(out), "--engine", "inline"]) == 0
     records: list[Record] = [record for record in Store(out).iterate() if record.kind == "round_trip"]
     assert len(records) == 2
     for record in records:
@@ -33,7 +41,9 @@ def test_the_example_runs_in_workers(
         assert (metric.name, metric.n) == ("psnr_round_trip", 8)
         assert metric.value is not None
         assert metric.value > 10
-    assert "psnr_round_trip" in latentbench("leaderboard", out, "--columns", "psnr_round_trip").stdout
+    capsys.readouterr()
+    assert cli.main(["leaderboard", str(out), "--columns", "psnr_round_trip"]) == 0
+    assert "psnr_round_trip" in capsys.readouterr().out
 
 
 def test_every_kind_is_on_the_page() -> None:

@@ -85,8 +85,8 @@ def test_rows_are_drawn_where_families_are_few() -> None:
 @pytest.mark.slow
 def test_intervals_of_comparisons_cover() -> None:
     """The gain over the best baseline, and the partial coefficient, at eight families of four rows."""
-    shares = runpy.run_path(str(BENCH))["coverage_of_comparisons"](8, 4, 1.0, 1.0, draws=25, resamples=80)
-    assert min(shares.values()) >= 0.8  # 25 draws of .95 lie above it 99.3 % of the time
+    shares = runpy.run_path(str(BENCH))["coverage_of_comparisons"](8, 4, 1.0, 1.0, draws=12, resamples=60)
+    assert min(shares.values()) >= 0.75  # 12 draws of .95 lie above it 99.8 % of the time, of .5 in 7 %
 
 
 @pytest.mark.slow
@@ -94,8 +94,8 @@ def test_intervals_cover() -> None:
     """The bench's settings, small: eight families of four rows, two seeds."""
     coverage = runpy.run_path(str(BENCH))["coverage"]
     setting = {"families": 8, "members": 4, "seeds": 2, "between": -0.5, "within": 0.9}
-    results = coverage(draws=60, resamples=60, repeats=3, **setting)
+    results = coverage(draws=40, resamples=60, repeats=2, **setting)
     assert set(results) == {(level, kind) for level in LEVELS for kind in ("spearman", "kendall", "pearson")}
     for key, (share, width) in results.items():
-        assert share >= 0.87, key  # 60 draws of .95 lie above it 99.6 % of the time
+        assert share >= 0.85, key  # 40 draws of .95 lie above it 99.7 % of the time
         assert 0.1 < width < 1.9, key

@@ -68,20 +68,20 @@ def test_noise_has_no_skill_on_families_left_out() -> None:
     """Of fits on noise the variance explained on left-out families is not above nothing in the mean, and the interval
     of the rank correlation lies above zero about as often as it may."""
     explained, above = [], []
-    for seed in range(24):
+    for seed in range(12):
         score = fit_score([table(np.random.default_rng(seed), weight=0, proxies=8)])
         explained.append(score.families.explained)
         ranks = score.families.spearman
         above.append(ranks is not None and ranks.low is not None and ranks.low > 0)
     assert np.mean(explained) < 0.02
-    assert np.mean(above) <= 2 / 24
+    assert np.mean(above) <= 1 / 12
 
 
 @pytest.mark.slow
 def test_noise_that_families_share_takes_no_proxy() -> None:
     """Three rows of a family that hardly differ are one row, not three."""
-    fits = [fit_score([table(np.random.default_rng(seed), weight=0, shared=0.95)]) for seed in range(20)]
-    assert sum(bool(score.terms) for score in fits) <= 3
+    fits = [fit_score([table(np.random.default_rng(seed), weight=0, shared=0.95)]) for seed in range(10)]
+    assert sum(bool(score.terms) for score in fits) <= 1
     assert np.mean([score.families.explained for score in fits]) > -0.1
 
 

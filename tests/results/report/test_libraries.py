@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from importlib.util import find_spec
 
 import pytest
 
 from latentbench.results.errors import UserError
 from latentbench.results.report import libraries
 
-pytest.importorskip("plotly")
-pytest.importorskip("itables")
+missing = [name for name in ("plotly", "itables") if find_spec(name) is None]
+pytestmark = pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
 
 
 def test_a_module_becomes_a_script_whose_exports_are_properties() -> None:

@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,12 @@ import pytest
 
 from latentbench.results.report.build import report
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="the page's tests need playwright: pip install playwright")
-pytest.importorskip("plotly")
-pytest.importorskip("itables")
+MISSING = [name for name in ("playwright", "plotly", "itables") if find_spec(name) is None]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = next((path for name in BROWSERS if (path := shutil.which(name))), None)
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.skipif(bool(MISSING), reason=f"the page's tests need: pip install {' '.join(MISSING)}"),
     pytest.mark.skipif(CHROMIUM is None, reason=f"the page's tests need one of {', '.join(BROWSERS)}"),
 ]
 
@@ -51,7 +51,9 @@ MOVE = """([name, value]) => {
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as play:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()

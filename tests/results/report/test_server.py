@@ -8,6 +8,7 @@ import os
 import socket
 import threading
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,9 @@ from latentbench.results.report.server import Live, allowed, server
 
 from .conftest import write_run
 
-pytest.importorskip("plotly")
-pytest.importorskip("itables")
+# Only looked for: itables brings pandas, which takes seconds to import.
+missing = [name for name in ("plotly", "itables") if find_spec(name) is None]
+pytestmark = pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}")
 
 
 @pytest.fixture(scope="module")
