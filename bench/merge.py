@@ -185,7 +185,7 @@ def _copy_all(copied: Sequence[tuple[Store, Record]], target: Store) -> None:
     """Copy jobs, some at once: nearly all of a copy's time is the disk's for its flushes, which it takes together."""
     pool = ThreadPoolExecutor(_COPIES)
     try:
-        deque(pool.map(lambda job: _copy(*job, target), copied), maxlen=0)
+        deque(pool.map(lambda job: _copy(job[0], job[1], target), copied), maxlen=0)
     finally:  # where one can't be written, or at Ctrl-C, none is begun any more
         pool.shutdown(cancel_futures=True)
 
