@@ -57,7 +57,7 @@ class Run:
     def until_training(self, kind: str) -> bool:
         """Wait for a job of that kind to be on its way through its steps."""
         return self.until(
-            lambda: self.workers and any((p.parent / "curve.jsonl").exists() for p in checkpoints(self.out, kind))
+            lambda: any((p.parent / "curve.jsonl").exists() for p in checkpoints(self.out, kind)) and self.workers
         )
 
     def end(self) -> tuple[int, str]:
@@ -214,7 +214,3 @@ def test_processes_that_share_a_job_are_killed_and_interrupted(
     done = latentbench("run", suite, "--out", tmp_path / "undisturbed")
     assert done.returncode == 0, done.stderr
     assert_same(tmp_path / "out", tmp_path / "undisturbed")
-
-    # three of the machine's devices are one line, before anything starts
-    too_many = latentbench("run", suite, "--out", tmp_path / "none", "--set", "training.devices=8", "--devices", "cpu")
-    assert (too_many.returncode, "training.devices = 8, and this run has" in too_many.stderr) == (2, True)

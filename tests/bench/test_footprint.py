@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,15 +13,14 @@ from torch.profiler import ProfilerActivity, profile
 
 from latentbench.bench.flops import counter
 from latentbench.bench.footprint import evaluation_footprint, latents, measured, signals, training_footprint
-from latentbench.bench.footprints import Footprint, Footprints, Subject, subject
+from latentbench.bench.footprints import Footprint, Footprints, Subject
 from latentbench.bench.imports import load_imports
-from latentbench.bench.plan import make_plan
-from latentbench.bench.suite import load_suite
 from latentbench.tasks.priors.build import build_prior
 from latentbench.tasks.priors.config import priors
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.interface import Trainable
+from latentbench.tokenizers.optimisers import AdamW
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.spec import Modality, SignalSpec
 from latentbench.tokenizers.training import TrainingConfig
@@ -64,10 +62,13 @@ def subjects() -> dict[str, Subject]:
 
 
 @pytest.fixture(scope="module")
-def table() -> Footprints:
-    """All of them, measured as a run does it: in another process."""
-    footprints = Footprints(None)
-    assert len(list(footprints.measure(subjects().values()))) == 10
+def table(tmp_path_factory: pytest.TempPathFactory) -> Footprints:
+    """All of them, measured as a run does it: in another process, where what imports print is no footprint."""
+    loud = tmp_path_factory.mktemp("imports") / "loud.py"
+    loud.write_text("import os\nprint('loud')\nos.write(1, b'louder\\n')\n")
+    footprints, items = Footprints(None), subjects().values()
+    assert len(list(footprints.measure(items, load_imports([str(loud)])))) == 10
+    assert footprints.known.keys() == {item.key for item in items}
     assert not footprints.reasons
     return footprints
 
@@ -101,7 +102,7 @@ def two_steps(subject: Subject) -> None:
         trained = build(tokenizer).train()
         item = signals(tokenizer.spec, tokenizer.training.batch_size)
     groups = {name: params for name, params in trained.param_groups().items() if params}
-    optimisers = {name: torch.optim.AdamW(params, fused=True) for name, params in groups.items()}
+    optimisers = {name: AdamW(params, fused=True) for name, params in groups.items()}
     average = [p.detach().clone() for params in groups.values() for p in params]
     for step in (98, 99):
         for name, params in groups.items():
@@ -177,21 +178,6 @@ def test_an_evaluation_keeps_nothing() -> None:
     assert evaluation.states < training.states / 3
     assert evaluation.step < training.step / 2
     assert evaluation.step == pytest.approx(evaluation_footprint(lambda: build(config), 32).step / 2, rel=0.01)
-
-
-@pytest.mark.slow
-def test_what_imports_print_is_no_footprint(tmp_path: Path) -> None:
-    (tmp_path / "loud.py").write_text("import os\nprint('loud')\nos.write(1, b'louder\\n')\n")
-    plan = make_plan(
-        load_suite({"name": "loud", "data": {"size": 16}, "tokenizers": [{"recipe": "pca", "channels": 4}]}), {}
-    )
-    (job,) = (job for job in plan.jobs.values() if job.kind == "tokenizer")
-    item = subject(job, plan.jobs)
-    assert item is not None
-    table = Footprints(None)
-    assert list(table.measure([item], load_imports([str(tmp_path / "loud.py")]))) == [item]
-    assert table.reasons == {}
-    assert table.known.keys() == {item.key}
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ CPU = torch.device("cpu")
 RECIPES = [load_recipe(name) for name in recipe_names()]
 TRAINED = [recipe.name for recipe in RECIPES if "codec" not in recipe.table and recipe.name != "pca"]
 SHAPES = {"image": (16, 16), "spectrogram": (16, 16), "waveform": (1024,), "video": (5, 16, 16)}
+CHECKPOINTING, PARTS = {"checkpointing": True}, {"micro_batch": 2}
 OPTIONS: dict[str, Any] = {"training": {"batch_size": 8, "steps": 10, "warmup": 0.0}}
 
 
@@ -72,17 +74,19 @@ def gradients(model: Trainable, data: Any, **options: Any) -> tuple[dict[str, Te
     return found, {name: value.clone() for name, value in loop.sums.items()}, torch.get_rng_state()
 
 
-def assert_same(make: Callable[[], Trainable], data: Any, **options: Any) -> None:
-    whole, losses, state = gradients(make(), data)
-    again, parts, after = gradients(make(), data, **options)
-    assert whole.keys() == again.keys()
-    assert losses["loss"].item() == pytest.approx(parts["loss"].item(), rel=1e-5, abs=1e-6)
-    assert torch.equal(state, after)
+def assert_same(model: Trainable, data: Any, *ways: dict[str, Any]) -> None:
+    """A step in each of these ways has the gradients of a plain one."""
+    whole, losses, state = gradients(deepcopy(model), data)
     scale = max(float(g.abs().max()) for g in whole.values())
-    for name, gradient in whole.items():
-        torch.testing.assert_close(
-            again[name], gradient, rtol=1e-3, atol=1e-5 * scale, msg=lambda m, n=name: f"{n}: {m}"
-        )
+    for way in ways:
+        again, parts, after = gradients(deepcopy(model), data, **way)
+        assert whole.keys() == again.keys()
+        assert losses["loss"].item() == pytest.approx(parts["loss"].item(), rel=1e-5, abs=1e-6)
+        assert torch.equal(state, after)
+        for name, gradient in whole.items():
+            torch.testing.assert_close(
+                again[name], gradient, rtol=1e-3, atol=1e-5 * scale, msg=lambda m, n=f"{name}, {way}": f"{n}: {m}"
+            )
 
 
 def perturbed(model: Trainable) -> Trainable:
@@ -118,16 +122,15 @@ def test_a_recipe_gives_the_same_gradients_in_parts_or_says_why_not(
     known = load_recipe(recipe).modalities
     modality = next(name for name in SHAPES if name in known)
     signal = make_signal(modality, (4, 16, 16) if recipe == "video-vae" else SHAPES[modality])
-    make = tokenizer(recipe, signal)
-    model = make()
+    model = tokenizer(recipe, signal)()
     data = torch.rand(8, signal.channels, *signal.shape) * 2 - 1
     if model.batch_coupled is not None:
         with pytest.raises(UserError, match=r"training\.micro_batch: a batch can't be divided here"):
             resolve(recipe, signal, {**_small(recipe), "training": {"batch_size": 8, "micro_batch": 4}})
         assert micro_batch(model, TrainingConfig(batch_size=8), 4) == 8
+        assert_same(model, data, CHECKPOINTING)
     else:
-        assert_same(make, data, micro_batch=2)
-    assert_same(make, data, checkpointing=True)
+        assert_same(model, data, CHECKPOINTING, PARTS)
 
 
 SIGNAL = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 16))
@@ -157,18 +160,14 @@ def test_a_prior_gives_the_same_gradients_in_parts_or_says_why_not(name: str) ->
     small |= {key: 2 for key in ("layers", "attention_heads") if hasattr(config, key)}
     with_small = replace(config, **small, training=replace(config.training, batch_size=8))
 
-    def make() -> Trainable:
-        torch.manual_seed(3)
-        return perturbed(build_prior(with_small, spec))
-
-    data = latents(spec)
+    model, data = perturbed(build_prior(with_small, spec)), latents(spec)
     if batch_coupled(config, spec) is not None:
         divided_ = replace(with_small, training=replace(with_small.training, micro_batch=4))
         with pytest.raises(UserError, match=r"training\.micro_batch: a batch can't be divided here"):
             check_supported(divided_, spec)
+        assert_same(model, data, CHECKPOINTING)
     else:
-        assert_same(make, data, micro_batch=2)
-    assert_same(make, data, checkpointing=True)
+        assert_same(model, data, CHECKPOINTING, PARTS)
 
 
 _GRIDS = (

@@ -47,7 +47,14 @@ SIGNALS = {
 }
 _SIGNALS = SIGNALS | {"clip": replace(SIGNALS["video"], shape=(9, 32, 32))}  # the shortest that nets take
 # Recipes in a second modality, where other layers serve it.
-_FURTHER = (("kl-vae", "even video"), ("kl-vae", "waveform"), ("vqgan", "waveform"))
+_FURTHER = (("kl-vae", "even video"), ("kl-vae", "waveform"))
+# Fewer of what is there several times over, each time by the same code: a trace's time goes by operators.
+_FEWER: dict[str, dict[str, Any]] = {
+    "dac": {"bottleneck": {"levels": 2}, "auxiliary": {"adversary": {"windows": [512, 256]}}},
+    "encodec": {"bottleneck": {"levels": 2}, "auxiliary": {"adversary": {"windows": [512, 256]}}},
+    "stable-audio-vae": {"auxiliary": {"adversary": {"windows": [512, 256]}}},
+    "flowmo": {"diffusion_decoder": {"seek_steps": 2, "steps": 2}},
+}
 _EVEN = ("video-vae", "kl-vae")  # that can't have 1 + 4k frames
 
 
@@ -69,7 +76,7 @@ def _title(name: str, kind: str) -> str:
 
 def _recipe(name: str, kind: str) -> Callable[[], dict[str, Any]]:
     def trace() -> dict[str, Any]:
-        config = resolve(name, SIGNALS[kind], {})
+        config = resolve(name, SIGNALS[kind], _FEWER.get(name, {}))
         batch = signal_batch(config.spec)
         step = traced(lambda: build(config), batch, config.training)
         return step | {"evaluation": evaluated(lambda: build(config), _there_and_back(batch))}

@@ -1,7 +1,8 @@
 """What the real code would do on a GPU, traced on tensors that hold no data (FakeTensorMode, device cuda:0).
 
-`python -P tests/gpu/tracing.py [NAME...]` writes a line of JSON per subject (its group, its name, its trace); tests
-read it from a process of its own, since tables that parts keep for later are fake ones in a process that traces.
+`python -P tests/gpu/tracing.py [--backwards] [NAME...]` writes a line of JSON per subject (its group, its name, its
+trace), the last subject first with `--backwards`; tests read it from a process of its own, since tables that parts keep
+for later are fake ones in a process that traces.
 
 torch's engine refuses a backward pass on fake CUDA tensors without a driver. So a step is traced twice: its losses on
 fake CUDA tensors under bfloat16 autocast (devices, synchronisations, copies, memory formats), and the whole step of the
@@ -290,15 +291,16 @@ def _filters(window: int, bins: int, rate: float) -> Tensor:
 
 
 def main() -> None:
-    """Write what the command line names."""
+    """Write what the command line names; without a name, everything."""
     import subjects
 
     torch.set_num_threads(1)
+    names = {argument for argument in sys.argv[1:] if argument != "--backwards"}
+    items = [(group, name, trace) for group, every in subjects.ALL.items() for name, trace in every().items()]
     with mock.patch("latentbench.tokenizers.losses.mel_scales.slaney_filters", _filters):
-        for group, every in subjects.ALL.items():
-            for name, trace in every().items():
-                if not sys.argv[1:] or name in sys.argv[1:]:
-                    print(json.dumps([group, name, _answer(trace)]), flush=True)
+        for group, name, trace in reversed(items) if "--backwards" in sys.argv else items:
+            if not names or name in names:
+                print(json.dumps([group, name, _answer(trace)]), flush=True)
 
 
 def _answer(trace: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Every backbone x bottleneck x decoder in every modality: one training step, or one line that says why not.
 
-What is legal is configured in every modality, and trained in every third combination of the four: any pair in some.
+What is legal is configured in every modality; so many combinations are trained that any two that can meet do in one.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -54,7 +55,6 @@ BOTTLENECK: dict[str, dict[str, Any]] = {
     "soft_vq": {"codebook_size": 8},
 }
 DECODERS: dict[str, dict[str, Any] | None] = {"its own": None, **HALVES, "diffusion": {"kind": "diffusion"}}
-ORDERS = [list(parts) for parts in (SHAPES, HALVES, BOTTLENECK, DECODERS)]
 
 
 def options(modality: str, backbone: str, bottleneck: str, decoder: str) -> dict[str, Any]:
@@ -93,6 +93,27 @@ def refused(modality: str, backbone: str, bottleneck: str, decoder: str) -> str:
     if bottleneck == "vq_vae_2" and topology(backbone, backbone) == "set":
         return "a hierarchy of grids needs an order"
     return ""
+
+
+def meetings(case: tuple[str, ...]) -> set[Any]:
+    """The pairs of parts that a combination has, by place."""
+    return set(itertools.combinations(enumerate(case), 2))
+
+
+def covering() -> set[tuple[str, ...]]:
+    """Legal combinations that have every pair that any legal one has, first those that bring most new pairs."""
+    legal = [case for case in itertools.product(SHAPES, HALVES, BOTTLENECK, DECODERS) if not refused(*case)]
+    chosen: set[tuple[str, ...]] = set()
+    missing = set().union(*map(meetings, legal))
+    for at_least in (6, 5, 4, 3, 2, 1):
+        for case in legal:
+            if len(missing & meetings(case)) >= at_least:
+                chosen.add(case)
+                missing -= meetings(case)
+    return chosen
+
+
+TRAINED = covering()
 
 
 def frozen(name: str, backbone: str, bottleneck: str, decoder: str) -> bool:
@@ -155,7 +176,7 @@ def test_every_combination_trains_or_says_why_not(
                 wrong.append(f"{case}: should be refused ({reason})")
                 continue
             legal += 1
-            if sum(map(list.index, ORDERS, (modality, backbone, bottleneck, decoder))) % 3:
+            if (modality, backbone, bottleneck, decoder) not in TRAINED:
                 continue
             torch.manual_seed(0)
             tokenizer = build(config)

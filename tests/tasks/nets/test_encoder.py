@@ -15,6 +15,7 @@ from latentbench.tasks.features import collect
 from latentbench.tasks.interface import Indices, Split, batches
 from latentbench.tasks.nets.config import EncoderConfig, encoder_name
 from latentbench.tasks.nets.encoder import EncoderTrainer, LabelledSource, contrast_logits
+from latentbench.tokenizers.optimisers import AdamW
 from latentbench.tokenizers.spec import Modality, SignalSpec
 from latentbench.tokenizers.validation import check
 
@@ -61,7 +62,7 @@ class Toys:
 
 def _train(model: EncoderTrainer, split: Split, steps: int, batch: int = 32) -> None:
     config = model.config.training
-    optimiser = torch.optim.AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    optimiser = AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
     source = LabelledSource(split)
     for step in range(steps):
         picked = torch.randint(0, len(source), (batch,)).numpy()

@@ -215,7 +215,7 @@ def test_ours_agrees_with_torch_fidelitys_inception(install: Callable[[str, Shap
     """The reason why our faster Inception is the default: rFID within 1e-3 of theirs, here with random weights."""
     install("inception", {k: v for k, v in inception().items() if not k.startswith("fc.")})
     mine, theirs = (nets.get(name)().load(IMAGES, CPU) for name in ("inception", "fidelity:inception-v3-compat"))
-    _, signal = pictures(6)
+    _, signal = pictures(3)
     damaged = (signal + 0.2 * torch.randn(signal.shape)).clamp(-1, 1)
     with torch.inference_mode():
         ours, others = ((net(signal), net(damaged)) for net in (mine, theirs))

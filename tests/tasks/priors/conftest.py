@@ -1,8 +1,10 @@
-"""What the tests of several discrete priors share."""
+"""What the tests of several priors share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +12,8 @@ from torch import Tensor
 
 from latentbench.tasks.latents import LatentBatch
 from latentbench.tasks.priors.interface import Prior
+from latentbench.tokenizers.interface import Latents
+from latentbench.tokenizers.optimisers import AdamW
 
 Learn = Callable[..., None]
 
@@ -27,20 +31,44 @@ def assert_frequencies() -> Callable[[Tensor, Tensor, Tensor], None]:
     return check
 
 
+def rows(item: Any, at: slice) -> Any:
+    """These samples of a batch."""
+    if isinstance(item, LatentBatch | Latents):
+        return replace(item, **{field.name: rows(getattr(item, field.name), at) for field in fields(item)})
+    if isinstance(item, tuple):
+        return tuple(rows(part, at) for part in item)
+    return item[at] if isinstance(item, Tensor) else item
+
+
 @pytest.fixture
 def learn() -> Learn:
-    """Train a prior for some steps on batches from `draw(n)`: warm-up, linear decay, clipping, AdamW."""
+    """Train a prior for some steps on one batch from `draw(n)` a step, all drawn at once: warm-up, linear decay,
+    clipping, AdamW. With `decay` it is left with the exponential average of its parameters."""
 
-    def run(prior: Prior, draw: Callable[[int], LatentBatch], *, steps: int, lr: float, batch: int = 64) -> None:
-        optimizer = torch.optim.AdamW(prior.parameters(), lr=lr, betas=(0.9, 0.95))
-        prior.train()
+    def run(
+        prior: Prior,
+        draw: Callable[[int], LatentBatch],
+        *,
+        steps: int,
+        lr: float,
+        batch: int = 64,
+        decay: float = 0.0,
+    ) -> None:
+        parameters = list(prior.train().parameters())
+        optimizer = AdamW(parameters, lr=lr, betas=(0.9, 0.95), fused=True)
+        average = [parameter.detach().clone() for parameter in parameters]
+        data = draw(steps * batch)
         for step in range(steps):
-            for group in optimizer.param_groups:
-                group["lr"] = lr * min(1, (step + 1) / 15) * (1 - step / steps)
+            optimizer.param_groups[0]["lr"] = lr * min(1, (step + 1) / 15) * (1 - step / steps)
             optimizer.zero_grad()
-            prior.losses(draw(batch), group="model", step=step, steps=steps)["loss"].backward()
-            torch.nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
+            item = rows(data, slice(step * batch, (step + 1) * batch))
+            prior.losses(item, group="model", step=step, steps=steps)["loss"].backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
+            with torch.no_grad():
+                torch._foreach_lerp_(average, parameters, 1 - decay)
+        with torch.no_grad():
+            torch._foreach_copy_(parameters, average)
         prior.eval()
 
     return run

@@ -18,6 +18,7 @@ from latentbench.tasks.priors.flow import (
 )
 from latentbench.tasks.priors.flow_config import FlowConfig
 from latentbench.tokenizers.interface import Latents
+from latentbench.tokenizers.optimisers import AdamW
 from latentbench.tokenizers.spec import LatentGrid, LatentSpec, Modality, SignalSpec
 
 SIGNAL = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(32, 32))
@@ -104,7 +105,7 @@ def test_every_rank_trains_and_samples(shape: tuple[int, ...]) -> None:
     batch = LatentBatch(latents=Latents(values=pattern + 0.2 * torch.randn(16, 3, *shape)))
     before = prior.sample(8, seed=0).values
     assert before.shape == (8, 3, *shape)
-    optimizer = torch.optim.AdamW(prior.parameters(), lr=1e-2)
+    optimizer = AdamW(prior.parameters(), lr=1e-2)
     for step in range(25):
         optimizer.zero_grad()
         prior.losses(batch, group="model", step=step, steps=25)["loss"].backward()
@@ -147,22 +148,14 @@ def test_the_held_out_loss_estimates_the_objective() -> None:
 
 
 @pytest.mark.slow
-def test_it_learns_a_mixture() -> None:
+def test_it_learns_a_mixture(learn) -> None:
     def draw(n: int) -> Tensor:
         centre = torch.where(torch.rand(n) < 0.3, -1.2, 0.8)
         mixing = torch.tensor([[0.5, 0.0], [-0.3, 0.2]])
         return (centre[:, None] * torch.tensor([1.0, 0.5]) + torch.randn(n, 2) @ mixing.T)[:, :, None]
 
-    prior = make((1,), channels=2, width=64, layers=2, steps=50)
-    optimizer = torch.optim.AdamW(prior.parameters(), lr=2e-3)
-    steps = 400
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * (1 - step / steps)
-        batch = LatentBatch(latents=Latents(values=draw(256)))
-        optimizer.zero_grad()
-        prior.losses(batch, group="model", step=step, steps=steps)["loss"].backward()
-        optimizer.step()
+    prior = make((1,), channels=2, width=64, layers=2, steps=25)
+    learn(prior, lambda n: LatentBatch(latents=Latents(values=draw(n))), steps=150, lr=3e-3, batch=256, decay=0.9)
     truth, samples = draw(100000)[:, :, 0], prior.eval().sample(1500, seed=0, batch_size=1500).values[:, :, 0]
     torch.testing.assert_close(samples.mean(0), truth.mean(0), atol=0.08, rtol=0)
     torch.testing.assert_close(samples.T.cov(), truth.T.cov(), atol=0.08, rtol=0)

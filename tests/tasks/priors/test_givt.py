@@ -99,7 +99,7 @@ def test_temperature_narrows() -> None:
 
 
 @pytest.mark.slow
-def test_it_reaches_the_entropy_of_a_switching_source() -> None:
+def test_it_reaches_the_entropy_of_a_switching_source(learn) -> None:
     """An autoregressive source whose noise has two bumps: entropy rate by numerical integration."""
 
     def draw(n: int) -> Tensor:
@@ -118,16 +118,7 @@ def test_it_reaches_the_entropy_of_a_switching_source() -> None:
     entropy = -6 * float((density * (density + 1e-300).log2()).sum()) * 12 / 20000
     spec = LatentSpec(signal=SIGNAL, grids=(LatentGrid(shape=(6,), channels=1),))
     prior = GIVTPrior(GIVTConfig(width=48, layers=2, attention_heads=2, mixtures=4), spec)
-    optimizer = torch.optim.AdamW(prior.parameters(), lr=3e-3, betas=(0.9, 0.95))
-    steps = 250
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = 3e-3 * min(1, (step + 1) / 20) * (1 - step / steps)
-        optimizer.zero_grad()
-        batch = LatentBatch(latents=Latents(values=draw(256)))
-        prior.losses(batch, group="model", step=step, steps=steps)["loss"].backward()
-        torch.nn.utils.clip_grad_norm_(prior.parameters(), 1.0)
-        optimizer.step()
+    learn(prior, lambda n: LatentBatch(latents=Latents(values=draw(n))), steps=120, lr=5e-3, batch=256)
     held_out = draw(20000)
     assert entropy > 5
     assert bits(prior, held_out).mean().item() == pytest.approx(entropy, rel=0.02)

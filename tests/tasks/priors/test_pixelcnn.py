@@ -141,6 +141,6 @@ def test_it_reaches_the_entropy_of_a_field(learn) -> None:
 
     grid = LatentGrid(shape=(5, 5), channels=4, codebook_sizes=(3,))
     prior = PixelCNNPrior(PixelCNNConfig(width=24, layers=3, kernel=3), LatentSpec(signal=SIGNAL, grids=(grid,)))
-    learn(prior, lambda n: batch_of(field(n)[0]), steps=250, lr=5e-3)
+    learn(prior, lambda n: batch_of(field(n)[0]), steps=120, lr=8e-3)
     codes, bits = field(2000)
     assert prior.held_out(batch_of(codes))["nll_bits"].mean().item() == pytest.approx(bits.mean().item(), rel=0.02)

@@ -109,7 +109,7 @@ def test_it_reaches_the_entropy_of_a_toy_distribution_of_multisets(learn) -> Non
     grid = LatentGrid(shape=(5,), channels=4, codebook_sizes=(6,), topology="set")
     config = SetARConfig(width=32, layers=2, attention_heads=2)
     prior = SetARPrior(config, LatentSpec(signal=SIGNAL, grids=(grid,)))
-    learn(prior, draw, steps=250, lr=4e-3, batch=128)
+    learn(prior, draw, steps=150, lr=6e-3, batch=128)
     # over all multisets with their true weights: no sampling noise
     cross = (likelihood.exp() * bits(prior, everything[:, None])).sum().item()
     assert entropy <= cross + 1e-6

@@ -91,7 +91,7 @@ def test_flops_and_bad_options() -> None:
 
 
 @pytest.mark.slow
-def test_it_reaches_the_entropy_of_a_second_order_source() -> None:
+def test_it_reaches_the_entropy_of_a_second_order_source(learn) -> None:
     """The sum modulo 4 of the two codes before, changed with probability 0.2 to one of the other three."""
 
     def draw(n: int) -> torch.Tensor:
@@ -103,13 +103,6 @@ def test_it_reaches_the_entropy_of_a_second_order_source() -> None:
 
     each = -0.8 * torch.tensor(0.8).log2() - 0.2 * torch.tensor(0.2 / 3).log2()
     entropy = 2 * 2 + 14 * each.item()
-    prior = make(16, (4,), width=32).train()
-    optimizer = torch.optim.AdamW(prior.parameters(), lr=5e-3, betas=(0.9, 0.95))
-    steps = 200
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = 5e-3 * min(1, (step + 1) / 15) * (1 - step / steps)
-        optimizer.zero_grad()
-        prior.losses(batch_of(draw(128)), group="model", step=step, steps=steps)["loss"].backward()
-        optimizer.step()
+    prior = make(16, (4,), width=32)
+    learn(prior, lambda n: batch_of(draw(n)), steps=120, lr=8e-3, batch=96)
     assert prior.held_out(batch_of(draw(4000)))["nll_bits"].mean().item() == pytest.approx(entropy, rel=0.02)

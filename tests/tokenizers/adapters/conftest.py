@@ -264,6 +264,17 @@ def tiny_diffusers() -> Mapping[str, Tiny]:
 
 
 @pytest.fixture
+def probed_for_real(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Descriptions come from a real pass: a tiny model's takes milliseconds, on fake tensors more than a second."""
+    from latentbench.tokenizers.adapters import probe
+
+    def run(tokenizer: Any, signal: Any) -> Any:
+        return probe._through(tokenizer, signal, torch.zeros(1, signal.channels, *signal.shape))
+
+    monkeypatch.setattr(probe, "_run", run)
+
+
+@pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str, Mapping[str, str]], Path]]:
     """A function that writes a package beside the metadata of an installed distribution, and gives its folder."""
     names: list[str] = []

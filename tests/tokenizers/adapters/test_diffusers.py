@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,10 @@ from latentbench.tokenizers.spec import SignalSpec
 MakeSignal = Callable[..., SignalSpec]
 Save = Callable[..., tuple[Any, Path]]
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning"),
+    pytest.mark.usefixtures("probed_for_real"),
+]
 
 
 def load(folder: Path, signal: SignalSpec, **options: Any) -> AdapterTokenizer:
@@ -292,36 +296,58 @@ def test_a_name_of_the_hub_is_fetched_once_it_is_allowed(
     assert not config.allow_download
 
 
+BOARD = ("VQModel", "AutoencoderOobleck", "AutoencoderKLMagvit")  # codes, a sound, a clip
+
+
 @pytest.mark.slow
 @torch.no_grad()
-def test_every_class_stands_on_the_board(
+def test_every_class_has_its_rate_and_gives_back_what_it_got(
+    save: Save, make_signal: MakeSignal, tiny_diffusers: Mapping[str, Any]
+) -> None:
+    for name, tiny in tiny_diffusers.items():
+        signal = make_signal(*tiny.signal)
+        tokenizer = load(save(name)[1], signal)
+        tsr, bits = _rate(tiny)
+        assert tokenizer.spec.tsr == pytest.approx(tsr), name
+        assert tokenizer.spec.bits_per_sample == bits, name
+        x = real(signal, 1)
+        decoded = tokenizer.decode(tokenizer.encode(x))
+        assert decoded.shape == x.shape, name
+        assert decoded.isfinite().all(), name
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_unlike_classes_stand_on_the_board(
     save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_diffusers: Mapping[str, Any]
 ) -> None:
-    """Each loads, keeps its contract or is marked, and is a row with the right TSR, bits and shape."""
+    """Each is a row with the right TSR, bits and shape, and what its contract says."""
     from latentbench.bench.runner import run_suite
     from latentbench.results.rows import rows
 
     monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
-    data: dict[tuple[Any, ...], dict[str, Any]] = {}
-    tokenizers = []
-    for name, tiny in tiny_diffusers.items():
+    data, tokenizers = [], []
+    for name in BOARD:
         _, folder = save(name)
-        table = data.setdefault(tiny.signal, _data(tiny))
-        tokenizers.append({"adapter": "diffusers", "path": str(folder), "label": name, "data": [table["name"]]})
-    suite = {"name": "all", "data": list(data.values()), "tokenizers": tokenizers, "tasks": ["reconstruction"]}
+        data.append(_data(tiny_diffusers[name]))
+        tokenizers.append({"adapter": "diffusers", "path": str(folder), "label": name, "data": [data[-1]["name"]]})
+    suite = {"name": "all", "data": data, "tokenizers": tokenizers, "tasks": ["reconstruction"]}
     outcome = run_suite({**suite, "features": []}, out=tmp_path / "out", engine="inline", devices="cpu")
     by_label = {row["label"]: row for row in rows([outcome.root])}
     assert {row["status"] for row in by_label.values()} == {"finished"}
-    for name, tiny in tiny_diffusers.items():
-        channels, grid, books = tiny.latents[0], tiny.latents[1], tiny.codebooks
-        positions = int(torch.tensor(grid).prod())
-        elements = positions * (len(books) or channels)
-        signal = int(torch.tensor(tiny.signal[1]).prod()) * (1 if tiny.signal[0] == "waveform" else 3)
-        row = by_label[name]
-        assert row["tsr"] == pytest.approx(signal / elements), name
-        assert row["bits_per_sample"] == positions * (5 if books else 32 * channels), name
+    for name in BOARD:
+        row, tiny = by_label[name], tiny_diffusers[name]
+        assert (row["tsr"], row["bits_per_sample"]) == (pytest.approx(_rate(tiny)[0]), _rate(tiny)[1]), name
         assert row["contract"] is not None, name
         assert row["psnr"] is not None or tiny.signal[0] == "waveform", name
+
+
+def _rate(tiny: Any) -> tuple[float, int]:
+    """The TSR, and the bits per sample."""
+    channels, grid = tiny.latents
+    elements = math.prod(grid) * (len(tiny.codebooks) or channels)
+    signal = math.prod(tiny.signal[1]) * (1 if tiny.signal[0] == "waveform" else 3)
+    return signal / elements, math.prod(grid) * (5 if tiny.codebooks else 32 * channels)
 
 
 def _data(tiny: Any) -> dict[str, Any]:

@@ -22,7 +22,10 @@ from .test_diffusers import load, real
 MakeSignal = Callable[..., SignalSpec]
 Save = Callable[..., tuple[Any, Path]]
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning"),
+    pytest.mark.usefixtures("probed_for_real"),
+]
 
 
 @pytest.mark.slow
@@ -270,13 +273,13 @@ def test_tiling_that_is_on_is_an_error(save: Save, make_signal: MakeSignal) -> N
     signal = make_signal("image", (16, 16))
     tokenizer = load(save("AutoencoderKL")[1], signal)
     model: Any = tokenizer.adapter.modules()[0]
-    assert failures(check_contract(tokenizer, real(signal, 4))[0], "error") == []
+    assert failures(check_contract(tokenizer, real(signal))[0], "error") == []
     model.enable_tiling()
-    errors = failures(check_contract(tokenizer, real(signal, 4))[0], "error")
+    errors = failures(check_contract(tokenizer, real(signal))[0], "error")
     assert errors == ["is on, and changes numbers: use_tiling"]
     clip = make_signal("video", (24, 16, 16))
     tiled = load(save("AutoencoderKLAllegro")[1], clip)
-    marks = failures(check_contract(tiled, real(clip, 4))[0], "marked")
+    marks = failures(check_contract(tiled, real(clip))[0], "marked")
     assert any("AutoencoderKLAllegro works in tiles only" in mark for mark in marks)
 
 

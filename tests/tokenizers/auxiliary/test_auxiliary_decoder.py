@@ -15,6 +15,7 @@ from latentbench.tokenizers.auxiliary.auxiliary_decoder import AuxiliaryDecoder
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.config import TokenizerConfig
+from latentbench.tokenizers.optimisers import AdamW
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.spec import SignalSpec
 
@@ -133,7 +134,7 @@ def test_it_reads_what_the_decoder_reads(image: SignalSpec, sample: Sample, obse
 def test_dropping_it_changes_no_output(signal: SignalSpec, sample: Sample) -> None:
     tokenizer, x = tokenizer_with(signal, {}, "kl-vae", width=8), sample(signal)
     tokenizer.on_train_start([x])
-    optimiser = torch.optim.AdamW(tokenizer.param_groups()["model"], lr=1e-2)
+    optimiser = AdamW(tokenizer.param_groups()["model"], lr=1e-2)
     for step in range(3):
         optimiser.zero_grad()
         tokenizer.losses(x, group="model", step=step, steps=3)["loss"].backward()

@@ -15,6 +15,7 @@ from latentbench.results.errors import UserError
 from latentbench.tokenizers.backbones.frozen import FrozenEncoder
 from latentbench.tokenizers.backbones.frozen_config import FrozenConfig
 from latentbench.tokenizers.build import build
+from latentbench.tokenizers.optimisers import Adam
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.spec import Modality, SignalSpec
 from latentbench.tokenizers.targets import OrientedGradients
@@ -37,7 +38,7 @@ def test_training_moves_the_decoder_and_no_latent() -> None:
     tokenizer, x = build(resolve("rae", SOUND, {})), torch.randn(4, 1, 1024)
     tokenizer.on_train_start([x])
     before = tokenizer.encode(x).values
-    optimiser = torch.optim.Adam(tokenizer.param_groups()["model"], lr=1e-2)
+    optimiser = Adam(tokenizer.param_groups()["model"], lr=1e-2)
     tokenizer.train().losses(x, group="model", step=0, steps=2)["loss"].backward()
     optimiser.step()
     assert torch.equal(tokenizer.eval().encode(x).values, before)

@@ -8,6 +8,7 @@ from latentbench.tokenizers.backbones.conv_config import ConvConfig
 from latentbench.tokenizers.backbones.patch import space_to_depth
 from latentbench.tokenizers.backbones.shortcut import LinearShortcut
 from latentbench.tokenizers.build import build
+from latentbench.tokenizers.optimisers import Adam
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.spec import Modality, SignalSpec
 
@@ -76,7 +77,7 @@ def test_it_can_be_turned_off_and_then_costs_nothing() -> None:
 def test_gradients_reach_both_halves_after_a_step(images: Tensor) -> None:
     model = build(resolve("ae", IMAGE, {"downsample": 4, "width": 8}))
     model.on_train_start([images])
-    optimiser = torch.optim.SGD(model.parameters(), lr=1e-2)
+    optimiser = Adam(model.parameters(), lr=1e-3)
     for step in range(3):
         optimiser.zero_grad()
         model.losses(images, group="model", step=step, steps=3)["loss"].backward()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from latentbench.tokenizers.bottlenecks.linear import principal_components
 from latentbench.tokenizers.build import build
+from latentbench.tokenizers.optimisers import AdamW
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.spec import Modality, SignalSpec
 
@@ -67,7 +68,7 @@ def test_the_trained_linear_autoencoder_reaches_pca_within_one_percent() -> None
     config = resolve("linear-ae", IMAGE, options)
     trained = build(config)
     training = config.training
-    optimiser = torch.optim.AdamW(trained.parameters(), lr=training.lr, betas=training.betas, weight_decay=0.0)
+    optimiser = AdamW(trained.parameters(), lr=training.lr, betas=training.betas, weight_decay=0.0)
     steps = training.steps
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for step in range(steps):

@@ -12,6 +12,7 @@ from latentbench.results.errors import UserError
 from latentbench.tasks.probes.equivariance import equivariance_error
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.composed import ComposedTokenizer
+from latentbench.tokenizers.optimisers import Adam
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.regularisers.equivariance import Equivariance
 from latentbench.tokenizers.regularisers.equivariance_config import EquivarianceConfig
@@ -80,7 +81,7 @@ def test_the_latent_match_collapses_the_latents_without_its_guard(discs: tuple[T
         # A suite can't ask for it: `unsupported_reason` refuses a latent match without a guard.
         regulariser = EquivarianceConfig(weight=100.0, match="latent", guard=guard, probability=1.0)
         tokenizer.auxiliary_objectives["equivariance"] = Equivariance(regulariser, config)
-        optimiser = torch.optim.Adam(tokenizer.parameters(), lr=5e-3)
+        optimiser = Adam(tokenizer.parameters(), lr=5e-3, fused=True)
         for step in range(60):
             batch = discs[0][torch.randint(512, (16,))]
             optimiser.zero_grad()
