@@ -31,7 +31,7 @@ DULL = (
     "rkd_*",
     "rfad*",
     "rfvd*",
-    "si_sdr",
+    "si_sdr*",
     "*mel_distance",
     "*stft_distance",
     "released",
