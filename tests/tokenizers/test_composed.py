@@ -21,6 +21,7 @@ from latentbench.tokenizers.build import build
 from latentbench.tokenizers.composed import with_noise
 from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.interface import Latents
+from latentbench.tokenizers.optimisers import AdamW
 from latentbench.tokenizers.recipe import load_recipe, recipe_names, resolve
 from latentbench.tokenizers.spec import Modality, SignalSpec
 
@@ -181,7 +182,7 @@ def test_another_decoder(image: SignalSpec, sample: Sample) -> None:
     tokenizer, x = build(config), sample(image)
     assert tokenizer.decode(tokenizer.encode(x)).shape == x.shape
     assert config.estimate_parameters() == sum(p.numel() for p in tokenizer.parameters())
-    optimizer, losses = torch.optim.AdamW(tokenizer.parameters(), lr=1e-2), []
+    optimizer, losses = AdamW(tokenizer.parameters(), lr=1e-2), []
     for step in range(30):
         optimizer.zero_grad()
         losses.append(tokenizer.losses(x, group="model", step=step, steps=30)["loss"])

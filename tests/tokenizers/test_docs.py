@@ -22,6 +22,7 @@ from latentbench.tokenizers.corruptions.config import CORRUPTIONS
 from latentbench.tokenizers.diffusion_decoders.config import DIFFUSION_DECODERS
 from latentbench.tokenizers.interface import Latents
 from latentbench.tokenizers.losses.config import LOSSES
+from latentbench.tokenizers.optimisers import Adam
 from latentbench.tokenizers.recipe import load_recipe, recipe_names, resolve
 from latentbench.tokenizers.regularisers.config import REGULARISERS
 from latentbench.tokenizers.scrambles.config import SCRAMBLES
@@ -57,7 +58,7 @@ def test_the_added_backbone_works_in_every_modality(signal: SignalSpec) -> None:
     tokenizer = build(config)
     assert sum(p.numel() for p in tokenizer.parameters()) == config.estimate_parameters()
     x = draw(signal)
-    optimiser = torch.optim.Adam(tokenizer.param_groups()["model"], lr=1e-2)
+    optimiser = Adam(tokenizer.param_groups()["model"], lr=1e-2)
     before = tokenizer.losses(x, group="model", step=0, steps=2)
     before["loss"].backward()
     assert all(p.grad is not None for p in tokenizer.parameters())

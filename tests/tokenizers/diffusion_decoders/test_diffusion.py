@@ -19,6 +19,7 @@ from latentbench.tokenizers.composed import ComposedTokenizer
 from latentbench.tokenizers.diffusion_decoders.diffusion import FlowDecoder, integrate
 from latentbench.tokenizers.diffusion_decoders.diffusion_config import FlowDecoderConfig
 from latentbench.tokenizers.interface import Latents
+from latentbench.tokenizers.optimisers import AdamW
 from latentbench.tokenizers.recipe import resolve
 from latentbench.tokenizers.spec import Modality, SignalSpec
 
@@ -318,7 +319,7 @@ def test_a_student_comes_closer_to_many_steps_than_the_flow_in_as_few() -> None:
     assert isinstance(flow_decoder, FlowDecoder)
     (images, held_out), steps = (0.5 * torch.randn(576, 2, 8, 8)).split([512, 64]), 100
     tokenizer.on_train_start(images.split(64))
-    optimiser = torch.optim.AdamW(tokenizer.param_groups()["model"], lr=3e-3)
+    optimiser = AdamW(tokenizer.param_groups()["model"], lr=3e-3)
     for step in range(steps):
         batch = images[torch.randint(len(images), (16,))]
         optimiser.zero_grad()
