@@ -119,6 +119,7 @@ def test_how_many_pass_moves_no_key_and_what_ranks_does(suite: dict[str, Any]) -
     def gates(**options: Any) -> set[str]:
         return {name for name in planned(suite, **options).jobs if name.startswith("gate/")}
 
+    suite["modelability"] = {"proxies": ["viv", "effective_rank"]}
     narrow = gates(by="viv")
     assert narrow == gates(by="viv", share=0.8) == gates(by="viv", best=1)
     assert narrow != gates(by="effective_rank", better="lower") != gates(by="effective_rank", better="higher")

@@ -18,6 +18,7 @@ from latentbench.bench.suite import load_suite, suite_names
 from latentbench.bench.systems import HEAD, claims_of, last_run, systems_markdown, systems_text
 from latentbench.results.claims import Finding
 from latentbench.results.errors import UserError
+from latentbench.results.metrics import Metrics
 from latentbench.results.rows import rows
 from latentbench.results.store import Store
 from latentbench.tasks.priors.config import priors
@@ -123,7 +124,7 @@ def test_priors_and_suites_have_their_last_result(
     value = mini.metrics["gfd_encoder_supervised"].value
     assert line == f"image: gfd_encoder_supervised {value:.4g} (ar on vq-vae)"
     other = replace(mini.metrics["gfd_encoder_supervised"], name="gfd_other", value=value / 2)
-    both = replace(mini, metrics={**mini.metrics, "gfd_other": other})
+    both = replace(mini, metrics=Metrics.of({**mini.metrics, "gfd_other": other}))
     assert systems._generated(c2, [both]) == [line], "a smaller number of a net that does not lead is no better result"
     assert systems._finished(("mini",), undisturbed) == [
         f"mini: 2 of 2 cells finished: latentbench leaderboard {undisturbed}"

@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from latentbench.results.groups import Group, aggregate
+from latentbench.results.metrics import Metrics
 from latentbench.results.report.detail import columns_of, detail, log_tail, read_curve, versions_of
 from latentbench.results.rows import rows
 
@@ -38,7 +39,9 @@ def test_values_by_sample_are_those_of_the_first_seeds_file(found: dict[str, Any
 
 
 def test_samples_and_points_are_of_a_seed_that_was_reconstructed(group: Group) -> None:
-    waiting = dataclasses.replace(group.rows[0], jobs={"reconstruction": "reconstruction/absent"}, metrics={}, files={})
+    waiting = dataclasses.replace(
+        group.rows[0], jobs={"reconstruction": "reconstruction/absent"}, metrics=Metrics.of({}), files={}
+    )
     late = detail(dataclasses.replace(group, rows=(waiting, *group.rows[1:])), lambda ending, content: "")
     assert late["samples"]["psnr"]["n"] == 48
     assert [point["point"] for point in late["points"]] == ["2", "full"]
