@@ -138,14 +138,17 @@ def test_killed_again_and_again(latentbench: Any, mini_file: Path, undisturbed: 
 
 
 @pytest.fixture
-def hangups_heard() -> Iterator[None]:
-    """What the tests start hears SIGHUP, even where they themselves run under `nohup`, which has it ignored."""
-    handler = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+def signals_heard() -> Iterator[None]:
+    """What the tests start hears Ctrl-C and the terminal's end, even where the tests themselves do not: `nohup` has
+    SIGHUP ignored, a shell's `&` in a script SIGINT."""
+    handlers = {signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     yield
-    signal.signal(signal.SIGHUP, handler)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
-@pytest.mark.usefixtures("hangups_heard")
+@pytest.mark.usefixtures("signals_heard")
 def test_interrupted_by_hand(latentbench: Any, mini_file: Path, undisturbed: Path, tmp_path: Path) -> None:
     def five_times(run: Run) -> None:
         for _ in range(5):

@@ -41,12 +41,12 @@ def test_decoded_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_two_processes_decode_once(cache: Path) -> None:
     code = (
         "import os, time; import latentbench.bench.datasets.procedural as p; original = p.parts\n"
-        "def slow(*a):\n    time.sleep(0.3); print(f'{os.getpid()} decodes', flush=True); return original(*a)\n"
+        "def slow(*a):\n    time.sleep(0.3); os.write(1, f'{os.getpid()} decodes\\n'.encode()); return original(*a)\n"
         "p.parts = slow\n"
         "from pathlib import Path; from latentbench.bench.datasets import DataConfig, open_dataset\n"
         "child = os.fork()\n"  # after the imports, which take longer than all else
         f"open_dataset(DataConfig(samples=50, val=10, size=16), cache=Path({str(cache)!r}))\n"
-        "print('opened', flush=True)\n"
+        "os.write(1, b'opened\\n')\n"  # at once, or two processes' lines may mix
         "assert child == 0 or os.waitpid(child, 0)[1] == 0"
     )
     done = subprocess.run(
