@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -58,10 +59,12 @@ def _serve(commands: Connection, store: str) -> None:
     _join(1, store)
     while True:
         function, args = commands.recv()
+        faulthandler.dump_traceback_later(_SECONDS / 2)  # where it hangs, if it does, before the others give it up
         try:
             commands.send((function(*args), None))
         except BaseException:
             commands.send((None, traceback.format_exc()))
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _join(rank: int, store: str) -> None:
