@@ -56,6 +56,8 @@ _SECONDS = 60.0
 
 def _serve(commands: Connection, store: str) -> None:
     torch.set_num_threads(1)
+    trained(*_of_recipe("kl-vae", SIGNAL), devices=1)  # by itself: it may have been forked from a thread's middle
+    commands.send("ready")
     _join(1, store)
     while True:
         function, args = commands.recv()
@@ -76,11 +78,19 @@ def _join(rank: int, store: str) -> None:
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Calls a function of this module in two processes of a group; returns both results."""
     store = str(tmp_path_factory.mktemp("pair") / "store")
-    torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # imports for 2 s, which the other process shares
+    trained(*_of_recipe("kl-vae", SIGNAL), devices=1)  # imports for some seconds, which the other process shares
     context = multiprocessing.get_context("fork")
-    ours, theirs = context.Pipe()
-    other = context.Process(target=_serve, args=(theirs, store), daemon=True)
-    other.start()
+    for _ in range(3):  # a lock that a thread of another test holds is never free in a fork
+        ours, theirs = context.Pipe()
+        other = context.Process(target=_serve, args=(theirs, store), daemon=True)
+        other.start()
+        if ours.poll(_SECONDS / 2):
+            assert ours.recv() == "ready"
+            break
+        other.kill()
+        other.join()
+    else:
+        pytest.fail("none of three forked processes trains")
     _join(0, store)
 
     def call(function: Callable[..., Any], *args: Any) -> list[Any]:
