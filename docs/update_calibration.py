@@ -27,7 +27,7 @@ PAGE = Path(__file__).with_name("calibration.md")
 GRIDS = Path(__file__).parents[1] / "results" / "calibrations"
 BEST, DULL = 8, 3  # lines of a table: proxies and baselines with the largest |ρ|
 ALWAYS = ("viv", "cfd_best_scattering", "micro_gfd_20_scattering")
-SCRAMBLED, SCRAMBLE = "scrambled", "scramble="
+TWIN, SCRAMBLE = "kl-vae (bottleneck.beta=0.001)", "scramble="
 _LEAST = 8  # tokenizers whose prior earned its outcome, below which all are taken
 
 Lines = Sequence[Mapping[str, str]]
@@ -72,10 +72,12 @@ def read_lines(path: Path) -> list[dict[str, str]]:
 
 def observed(path: Path, lines: Lines, outcome: str) -> tuple[Observations, bool]:
     """What is calibrated with an outcome, and whether it is only those tokenizers whose prior earned it."""
-    column = f"earned_{outcome.removeprefix('log_')}"
-    earned = len({line["name"] for line in lines if line[column] == "yes"})
-    chosen = [f"{column}=yes"] if earned >= _LEAST else []
+    chosen = [f"{_earned(outcome)}=yes"] if _passed(outcome, lines) >= _LEAST else []
     return read_table(path, outcome=outcome, where=chosen), bool(chosen)
+
+
+def _earned(outcome: str) -> str:
+    return f"earned_{outcome.removeprefix('log_')}"
 
 
 def _net(outcome: str) -> str:
@@ -99,12 +101,11 @@ def counted(outcome: str, table: Observations, earned: bool, calibration: Calibr
 
 
 def _passed(outcome: str, lines: Lines) -> int:
-    column = f"earned_{outcome.removeprefix('log_')}"
-    return len({line["name"] for line in lines if line[column] == "yes"})
+    return len({line["name"] for line in lines if line[_earned(outcome)] == "yes"})
 
 
 def _short(value: float) -> str:
-    return f"{value:.2f}".replace("0.", ".")
+    return f"{value:.2f}".removeprefix("0")
 
 
 def _table(calibrations: Mapping[str, Calibration], leading: str) -> list[str]:
@@ -172,26 +173,24 @@ def _scored(score: Score, picture: str) -> list[str]:
 
 
 def controls(lines: Lines, outcome: str, table: Observations) -> list[str]:
-    """Of each scramble: what it does to generation, and which proxies move with it, by Student's t over seeds."""
-    twin = "kl-vae (bottleneck.beta=0.001)"
+    """Of each scramble: what it does to generation, and which proxies say that it makes latents worse or better, each
+    by Student's t over seeds."""
     scrambled = sorted({line["name"] for line in lines if SCRAMBLE in line["name"]})
     proxies = [p for p in table.predictors if not p.baseline and p.direction in ("higher", "lower")]
-    rows = ["| scramble | gFD, times | proxies that see it | that take it for better |", "| --- | ---: | --- | --- |"]
+    rows = ["| scramble | gFD, times | proxies that say worse | that say better |", "| --- | ---: | --- | --- |"]
     for name in scrambled:
-        moved = _difference(lines, outcome, name, twin)
+        moved = _difference(lines, outcome, name)
         if moved is None:
             continue
         change, t = moved
-        sees, wrong = [], []
+        worse, better = [], []
         for proxy in proxies:
-            other = _difference(lines, proxy.name, name, twin)
-            if other is None or abs(other[1]) < 1:
-                continue
-            worse = (other[0] > 0) == (proxy.direction == "lower")
-            (sees if worse == (change > 0) else wrong).append(f"`{proxy.name}`")
+            other = _difference(lines, proxy.name, name)
+            if other is not None and abs(other[1]) >= 1:
+                (worse if (other[0] > 0) == (proxy.direction == "lower") else better).append(f"`{proxy.name}`")
         kind = name.partition(SCRAMBLE)[2].rstrip(")")
         sure = "" if abs(t) >= 1 else " (not certain)"
-        rows.append(f"| `{kind}` | {math.exp(change):.2f}{sure} | {_few(sees)} | {_few(wrong)} |")
+        rows.append(f"| `{kind}` | {math.exp(change):.2f}{sure} | {_few(worse)} | {_few(better)} |")
     return rows
 
 
@@ -199,7 +198,7 @@ def _few(names: Sequence[str]) -> str:
     return f"{len(names)}: " + ", ".join(names) if names else "none"
 
 
-def _difference(lines: Lines, column: str, name: str, twin: str) -> tuple[float, float] | None:
+def _difference(lines: Lines, column: str, name: str) -> tuple[float, float] | None:
     """How much more the tokenizer has than its twin, and that over half of its 95 % interval (Student's t over seeds,
     one variance for all tokenizers); None where it is not known."""
     by_name: dict[str, list[float]] = {}
@@ -207,11 +206,11 @@ def _difference(lines: Lines, column: str, name: str, twin: str) -> tuple[float,
         if line[column]:
             by_name.setdefault(line["name"], []).append(float(line[column]))
     spread = [np.array(values) for values in by_name.values() if len(values) > 1]
-    if name not in by_name or twin not in by_name or not spread:
+    if name not in by_name or TWIN not in by_name or not spread:
         return None
     freedom = sum(len(values) - 1 for values in spread)
     variance = sum(float(((values - values.mean()) ** 2).sum()) for values in spread) / freedom
-    own, other = by_name[name], by_name[twin]
+    own, other = by_name[name], by_name[TWIN]
     half = student(freedom) * math.sqrt(variance * (1 / len(own) + 1 / len(other)))
     change = math.fsum(own) / len(own) - math.fsum(other) / len(other)
     return change, change / half if half else 0.0

@@ -112,8 +112,8 @@ def _write_table(arguments: argparse.Namespace) -> int:
     if extra := [option for option, value in others.items() if value is not None]:
         raise UserError(f"--table writes values, and nothing else: leave out {', '.join(extra)}")
     names = ("outcome", "family", "proxies", "baselines", "where")
-    written = write_table(arguments.table, arguments.sources, **{name: getattr(arguments, name) for name in names})
-    print(f"{written.path}: {written.lines} lines; `latentbench calibrate` reads them as it does the runs")
+    lines = write_table(arguments.table, arguments.sources, **{name: getattr(arguments, name) for name in names})
+    print(f"{arguments.table}: {lines} lines; `latentbench calibrate` reads them as it does the runs")
     return 0
 
 

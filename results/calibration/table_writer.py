@@ -6,7 +6,6 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
@@ -21,14 +20,6 @@ from .run_records import BEST, MEAN_RANK, cell_name, family_of, mean_ranks, obse
 _DIGITS = 7
 
 
-@dataclass(frozen=True, kw_only=True)
-class Written:
-    """The file, and how many lines it has below its header."""
-
-    path: Path
-    lines: int
-
-
 def write_table(
     path: Path,
     dirs: Sequence[Path],
@@ -38,8 +29,10 @@ def write_table(
     proxies: Sequence[str] | None = None,
     baselines: Sequence[str] | None = None,
     where: Sequence[str] = (),
-) -> Written:
+) -> int:
     """Write the values of one data set's tokenizers to `path`, all of them, those of censored ones too.
+
+    Returns how many lines there are below the header.
 
     Columns: `name`, `family`, `seed`; `earned_<gfd>`, whether the tokenizer's priors earned their outcome by that
     distance (see `admission`; empty where nothing tells); `log_<gfd>` of each net, `mean_rank` where there are several,
@@ -74,7 +67,7 @@ def write_table(
     writer.writeheader()
     writer.writerows(lines)
     atomic_write(path, file.getvalue().encode())
-    return Written(path=path, lines=len(lines))
+    return len(lines)
 
 
 def _earned(groups: Sequence[Group], name: str) -> dict[int, str]:

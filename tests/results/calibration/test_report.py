@@ -1,5 +1,6 @@
 """Order, regret, gain and directions of proxies, by hand; and the published board."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,17 @@ def only(calibration: Calibration, name: str) -> ProxyReport:
 
 
 ONE_SEED = [(1.0,), (2.0,), (3.0,), (4.0,), (5.0,), (6.0,)]
+
+
+def test_a_baseline_that_few_tokenizers_have_is_no_rival() -> None:
+    """In a perfect order by three tokenizers of six, while all six have the other."""
+    predictors = (*(Predictor(name=name, baseline=True) for name in ("few", "all")), Predictor(name="proxy"))
+    table = observations(ONE_SEED, {"all": [2.0, 1, 4, 3, 6, 5], "proxy": [1.0, 2, 3, 4, 5, 6]}, predictors=predictors)
+    items = [replace(item, values={**item.values, "few": item.mean}) for item in table.items[:3]]
+    result = calibrate(replace(table, items=(*items, *table.items[3:])), draws=50)
+    assert only(result, "few").correlations["spearman", "overall"].value == 1
+    assert result.dullest == "all"
+    assert only(result, "proxy").gain is not None
 
 
 def test_a_proxy_that_is_declared_to_rise_with_quality() -> None:

@@ -16,7 +16,7 @@ from latentbench.results.store import Store
 
 def test_the_file_calibrates_as_its_runs_do(runs: Path, tmp_path: Path) -> None:
     path = tmp_path / "values.csv"
-    assert write_table(path, [runs]).lines == 18
+    assert write_table(path, [runs]) == 18
     for number, outcome in enumerate(("log_gfd_scattering", "mean_rank")):
         runs_own = calibrate(read_runs([runs], admit="all")[number], draws=50)
         from_file = calibrate(read_table(path, outcome=outcome), draws=50)
