@@ -114,7 +114,8 @@ class MicroPriorTaskConfig:
     """A cell's prior trained from the start at each of `shares` of its compute, in batches of `training_batch_size`.
 
     `samples` of each are scored against which split, as generation's are. `levels` are shares of noise in held-out
-    latents, of which the first `held_out` (0: all) are denoised in one step and decoded.
+    latents, of which the first `held_out` (0: all) are denoised in one step and decoded. `features` names those of the
+    suite's nets that judge (empty: all).
     """
 
     shares: tuple[float, ...] = (0.005, 0.01, 0.02)
@@ -125,6 +126,7 @@ class MicroPriorTaskConfig:
     batch_size: int = 64
     reference: Literal["train", "val"] = "val"
     vocoder_iterations: int = 32
+    features: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("shares", "levels"):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...results.errors import UserError
+from ...results.errors import UserError, unknown
 from ...results.record import JobResult
 from ...tasks.config import MicroPriorTaskConfig
 from ...tasks.metrics.config import measure_versions, metrics
@@ -15,8 +15,10 @@ from ...tokenizers.seeding import derive_seed
 from ...tokenizers.spec import LatentSpec, Modality
 from ...tokenizers.training import TrainingConfig
 from ...tokenizers.validation import check
+from ..grid import Cell
+from ..suite import Suite
 from .base import JobContext, JobKind, PlanContext, Price, without_batch
-from .reference import external_references, net_versions, references
+from .reference import external_references, net_versions, references, serving
 from .vocoder import vocoder_needs, vocoder_versions
 
 
@@ -28,6 +30,13 @@ class MicroPriors(JobKind):
     evaluates = True
     requires = ("data", "tokenizer", "latents")
 
+    def check(self, suite: Suite, cells: Sequence[Cell]) -> None:
+        """Refuse nets that the suite does not have."""
+        known = {*suite.features, *(name for data in suite.data for name in serving(suite, data))}
+        for i, name in enumerate(suite.options[self.name].features):
+            if name not in known:
+                raise unknown("net of the suite", name, known, where=f"{suite.where}: {self.name}.features[{i}]")
+
     def config(self, at: PlanContext) -> dict[str, Any]:
         if getattr(at.prior, "condition_frames", 0):
             raise UserError(
@@ -35,20 +44,24 @@ class MicroPriors(JobKind):
                 "given ones: take condition_frames = 0, or leave micro_prior out"
             )
         prior = {"prior": at.prior.kind, "options": at.prior.identity(), "seed": at.cell.seed}
-        return {"measured": without_batch(super().config(at))} | prior
+        measured = without_batch(super().config(at))
+        del measured["features"]  # `needs` says which nets these are
+        return {"measured": measured} | prior
 
     def runtime(self, at: PlanContext) -> dict[str, Any]:
         return {"batch_size": at.suite.options[self.name].batch_size}
 
     def versions(self, at: PlanContext) -> dict[str, int]:
+        among = at.suite.options[self.name].features
         own = {"training": TrainingConfig.version, f"prior.{at.prior.kind}": at.prior.version}
         own |= {"metric.psnr": metrics.version("psnr")}
         measures = measure_versions("frechet", "kid")
-        return super().versions(at) | own | measures | net_versions(at) | vocoder_versions(at)
+        return super().versions(at) | own | measures | net_versions(at, among) | vocoder_versions(at)
 
     def needs(self, at: PlanContext) -> dict[str, str]:
         options: MicroPriorTaskConfig = at.suite.options[self.name]
-        own = references(at, options.reference) | external_references(at)
+        own = references(at, options.reference, among=options.features)
+        own |= external_references(at, options.features)
         return super().needs(at) | own | vocoder_needs(at)
 
     def title(self, at: PlanContext) -> str:

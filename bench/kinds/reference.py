@@ -107,10 +107,10 @@ class Waveforms:
         return self.split.sources(indices, device)
 
 
-def serving(suite: Suite, data: DataConfig) -> list[str]:
-    """The suite's nets that have features for the data set, in the suite's order."""
+def serving(suite: Suite, data: DataConfig, among: Sequence[str] = ()) -> list[str]:
+    """The suite's nets that have features for the data set, in the suite's order; of those `among`, if any are."""
     names: list[str] = []
-    for name in suite.features:
+    for name in among or suite.features:
         if name == PRETRAINED:
             names += pretrained(signal_spec(data))
         elif name == ENCODER or data.modality in nets.get(name).modalities:
@@ -118,32 +118,32 @@ def serving(suite: Suite, data: DataConfig) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def net_versions(at: PlanContext) -> dict[str, int]:
+def net_versions(at: PlanContext, among: Sequence[str] = ()) -> dict[str, int]:
     """Versions of the nets that serve the data set."""
     return {
         f"net.{name}": EncoderConfig.version if name == ENCODER else nets.version(name)
-        for name in serving(at.suite, at.data)
+        for name in serving(at.suite, at.data, among)
     }
 
 
-def references(at: PlanContext, split: str, prefix: str = "") -> dict[str, str]:
+def references(at: PlanContext, split: str, prefix: str = "", among: Sequence[str] = ()) -> dict[str, str]:
     """The jobs with a split's features by role, `reference.<net>`, and the encoder that they may need.
 
     With a `prefix` the roles are `<prefix>reference.<net>`, and the encoder is left to whoever needs the others.
     """
-    jobs = {"encoder": at.need("encoder")} if ENCODER in at.suite.features and not prefix else {}
-    return jobs | {
-        f"{prefix}reference.{name}": at.need("reference", net=name, split=split) for name in serving(at.suite, at.data)
-    }
+    names = serving(at.suite, at.data, among)
+    jobs = {"encoder": at.need("encoder")} if ENCODER in names and not prefix else {}
+    return jobs | {f"{prefix}reference.{name}": at.need("reference", net=name, split=split) for name in names}
 
 
-def external_references(at: PlanContext) -> dict[str, str]:
+def external_references(at: PlanContext, among: Sequence[str] = ()) -> dict[str, str]:
     """The jobs with what a file has for the nets that it serves, by role: `external_reference.<net>`."""
     if at.data.reference is None:
         return {}
     return {
         f"{EXTERNAL}_reference.{name}": at.need("reference", net=name, split=EXTERNAL)
         for name in _served(StatisticsFile.inspect(at.data.reference), at.suite, at.data)
+        if name in serving(at.suite, at.data, among)
     }
 
 

@@ -68,6 +68,20 @@ def test_what_moves_its_key() -> None:
     assert keys({**SUITE, "micro_prior": {}}, "prior") == keys(SUITE, "prior")
 
 
+def test_some_of_the_suite_s_nets_may_judge_it() -> None:
+    def planned(**micro: Any) -> list[set[str]]:
+        suite = {**SUITE, "features": ["scattering", "encoder"], "micro_prior": SUITE["micro_prior"] | micro}
+        jobs = make_plan(load_suite(suite), {"shapes": "f"}).jobs.values()
+        return [{r for r in job.depends if "reference" in r} for job in jobs if job.kind == "micro_prior"]
+
+    assert planned() == 3 * [{"reference.scattering", "reference.encoder"}]
+    assert planned(features=["scattering"]) == 3 * [{"reference.scattering"}]
+    alone = {**SUITE, "micro_prior": SUITE["micro_prior"] | {"features": ["scattering"]}}
+    assert keys(alone) == keys(SUITE)  # the same jobs, however they are asked for
+    with pytest.raises(UserError, match=r"micro_prior.features\[0\]: unknown net of the suite 'scatering'.*scattering"):
+        planned(features=["scatering"])
+
+
 def test_its_key_has_all_versions_it_measures_with() -> None:
     plan = make_plan(load_suite(SUITE), {"shapes": "f"})
     versions = [set(job.versions) for job in plan.jobs.values() if job.kind == "micro_prior"]
