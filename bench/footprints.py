@@ -178,7 +178,10 @@ def sized(
             flops = job.flops
             if job.kind in TRAINING and job.step_flops > 0 and footprint.flops > 0:
                 flops *= footprint.flops / (job.step_flops * job.devices)
-            job = replace(job, memory=int(footprint.memory(device) * ratio), flops=flops)
+            memory = int(footprint.memory(device) * ratio)
+            if job.kind in EVALUATION:  # beside the batch of the footprint: what the nets take that judge it
+                memory = max(memory, job.memory)
+            job = replace(job, memory=memory, flops=flops)
         result[name] = job
     return result
 

@@ -24,7 +24,7 @@ def collect(net: FeatureNet, batches: Iterable[Tensor]) -> Tensor:
     with torch.inference_mode():
         for batch in batches:
             with computing_in("float32", batch.device):
-                rows.add({"features": net(batch).float()})
+                rows.add({"features": net.features(batch)})
     return rows.joined().get("features", torch.zeros(0, net.dim))
 
 
@@ -52,7 +52,7 @@ def write_features(
         for number, indices in enumerate(slices(split, total, batch_size, start=files.done), start=1):
             batch = split.batch(indices, device)
             with computing_in("float32", device):
-                rows.add({".npy": net(batch).float()})
+                rows.add({".npy": net.features(batch)})
             done = int(indices[-1]) + 1
             if device.type == "cpu" or number % FETCHED == 0 or done == total:
                 files.append({".npy": rows.joined()[".npy"].numpy()})

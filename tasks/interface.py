@@ -111,7 +111,8 @@ class FeatureNet(nn.Module):
 
     `name` stands in the metric's name (`rfd_<name>`); `dim` is the feature's length; `reads` says whether it takes the
     modality's own signal or, for audio nets on spectrograms, the waveform; `protocol` is one line on input size,
-    resize, layer and weights; `blind_to` says in a few words what its distances hardly see, for the notes of tables.
+    resize, layer and weights; `blind_to` says in a few words what its distances hardly see, for the notes of tables;
+    `at_once` is how many signals `features` gives it at a time, None for all.
     """
 
     name: str
@@ -119,10 +120,15 @@ class FeatureNet(nn.Module):
     reads: Literal["signal", "waveform"] = "signal"
     protocol: str
     blind_to: str = ""
+    at_once: int | None = None
 
     @abstractmethod
     def forward(self, signal: Tensor) -> Tensor:
         """`[B, C, *shape]` in [-1, 1] to features `[B, dim]` float32."""
+
+    def features(self, signal: Tensor) -> Tensor:
+        """As `forward`, in parts whose activations fit memory: what a batch for tokenizers is may be large for it."""
+        return torch.cat([self(part).float() for part in signal.split(self.at_once or max(len(signal), 1))])
 
 
 @dataclass(frozen=True, kw_only=True)

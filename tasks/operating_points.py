@@ -59,7 +59,7 @@ class OperatingPoints:
             for metric in self.metrics:
                 rows[f"{metric.config.kind}@{point}"] = metric.values(decoded, target, self.signal).double()
             for name, net in self.nets.items():
-                rows[f"features {name}@{point}"] = net(decoded).float()
+                rows[f"features {name}@{point}"] = net.features(decoded)
         return full, rows
 
     def state(self) -> dict[str, Tensor]:

@@ -140,7 +140,7 @@ def reconstruct(
 @torch.inference_mode()
 def net_features(net: FeatureNet, decoded: Tensor, rendered: Tensor) -> Tensor:
     """Features of a batch: of the waveform for a net that reads waveforms, else of the signal."""
-    return net(rendered if net.reads == "waveform" else decoded).float()
+    return net.features(rendered if net.reads == "waveform" else decoded)
 
 
 def _of_grids(histograms: Sequence[Sequence[CodeHistogram]]) -> list[Metric]:

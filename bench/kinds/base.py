@@ -28,6 +28,9 @@ else:
 CONTRACT = "contract"  # the kind that checks an adapter's tokenizer before anything reads it
 
 
+SMALL = 500_000_000  # bytes of a job about whose memory nothing is known
+
+
 @dataclass(frozen=True, kw_only=True)
 class Price:
     """What a job is expected to take: FLOPs in all, and on each of its `devices` FLOPs of one optimiser step or batch,
@@ -35,7 +38,7 @@ class Price:
 
     flops: float = 1e9
     step_flops: float = 0.0
-    memory: int = 500_000_000
+    memory: int = SMALL
     on_cpu: bool = False
     devices: int = 1
 

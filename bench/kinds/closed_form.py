@@ -12,7 +12,7 @@ from ...tasks.metrics.config import measure_versions
 from ...tokenizers.spec import Modality
 from ...tokenizers.validation import check
 from .base import JobContext, JobKind, PlanContext, Price, task_options
-from .reference import external_references, net_versions, references
+from .reference import external_references, judging_flops, judging_memory, net_versions, references
 from .vocoder import vocoder_needs, vocoder_versions
 
 
@@ -45,7 +45,12 @@ class ClosedForm(JobKind):
     def price(self, at: PlanContext) -> Price:
         options: ClosedFormTaskConfig = at.suite.options[self.name]
         decoding = at.cell.tokenizer.estimate_flops() / 2
-        return Price(flops=decoding * options.samples * len(_names(at)), step_flops=decoding * options.batch_size)
+        drawn = options.samples * len(_names(at))
+        return Price(
+            flops=(decoding + judging_flops(at)) * drawn,
+            step_flops=decoding * options.batch_size,
+            memory=judging_memory(at, options.batch_size),
+        )
 
     def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         return ("latentbench.tasks.closed_form",)

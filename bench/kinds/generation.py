@@ -18,7 +18,7 @@ from ..grid import Cell
 from ..presets import marked
 from ..suite import Suite
 from .base import JobContext, JobKind, PlanContext, Price, all_reported, task_options, without_batch
-from .reference import external_references, net_versions, references, serving
+from .reference import external_references, judging_flops, judging_memory, net_versions, references, serving
 from .vocoder import vocoder_needs, vocoder_versions
 
 
@@ -76,8 +76,9 @@ class Generation(JobKind):
         options: GenerationConfig = at.suite.options[self.name]
         decoding = at.cell.tokenizer.estimate_flops() / 2
         return Price(
-            flops=(at.prior.sampling_flops(at.spec) + decoding) * options.samples,
+            flops=(at.prior.sampling_flops(at.spec) + decoding + judging_flops(at)) * options.samples,
             step_flops=at.prior.forward_flops(at.spec) * options.batch_size,
+            memory=judging_memory(at, options.batch_size),
         )
 
     def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from ...tokenizers.validation import check
 from ..grid import Cell
 from ..suite import Suite
 from .base import JobContext, JobKind, PlanContext, Price, without_batch
-from .reference import external_references, net_versions, references, serving
+from .reference import external_references, judging_flops, judging_memory, net_versions, references, serving
 from .vocoder import vocoder_needs, vocoder_versions
 
 
@@ -71,10 +71,13 @@ class MicroPriors(JobKind):
         options: MicroPriorTaskConfig = at.suite.options[self.name]
         trained = sum(options.shares) * full_flops(at.prior, at.spec)
         decoding = at.cell.tokenizer.estimate_flops() / 2
-        drawn = options.samples * (at.prior.sampling_flops(at.spec) + decoding)
+        judged = decoding + judging_flops(at, options.features)
+        drawn = options.samples * (at.prior.sampling_flops(at.spec) + judged)
+        denoised = (options.held_out or at.counts[1]) * judged * len(options.levels)
         return Price(
-            flops=trained + len(options.shares) * drawn,
+            flops=trained + len(options.shares) * (drawn + denoised),
             step_flops=3 * at.prior.forward_flops(at.spec) * options.training_batch_size,
+            memory=judging_memory(at, options.batch_size, options.features),
         )
 
     def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ from ..grid import Cell
 from ..presets import marked
 from ..suite import Suite
 from .base import JobContext, JobKind, PlanContext, Price, task_options, without_batch
-from .reference import external_references, net_versions, references
+from .reference import external_references, judging_flops, judging_memory, net_versions, references
 from .vocoder import vocoder_needs, vocoder_versions
 
 
@@ -82,7 +82,10 @@ class Reconstruction(JobKind):
     def price(self, at: PlanContext) -> Price:
         options: ReconstructionConfig = at.suite.options[self.name]
         forward, (_, n_val) = at.cell.tokenizer.estimate_flops(), at.counts
-        return Price(flops=forward * n_val * (8 if options.rate else 1), step_flops=forward * options.batch_size)
+        judged = min(n_val, options.samples or n_val) * judging_flops(at)
+        whole = forward * n_val * (8 if options.rate else 1)
+        memory = judging_memory(at, options.batch_size)
+        return Price(flops=whole + judged, step_flops=forward * options.batch_size, memory=memory)
 
     def imports(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         return ("latentbench.tasks.reconstruction",)

@@ -16,7 +16,9 @@ from ...tokenizers.validation import check_distinct
 from ..datasets.config import DataConfig, signal_spec
 from ..grid import Cell
 from ..suite import Suite
-from .base import JobContext, JobKind, PlanContext
+from .base import SMALL, JobContext, JobKind, PlanContext, Price
+
+_BATCH = 64  # a context's `batch_size`
 
 
 class ReferenceFeatures(JobKind):
@@ -61,6 +63,14 @@ class ReferenceFeatures(JobKind):
     def needs(self, at: PlanContext) -> dict[str, str]:
         data = {"data": at.need("data")}
         return data | {"encoder": at.need("encoder")} if at.choice["net"] == ENCODER else data
+
+    def price(self, at: PlanContext) -> Price:
+        if at.choice["split"] == EXTERNAL:
+            return Price()
+        count = at.counts[0 if at.choice["split"] == "train" else 1]
+        net = [at.choice["net"]]
+        memory = judging_memory(at, _BATCH, net)
+        return Price(flops=1e9 + count * judging_flops(at, net), memory=memory)
 
     def run(self, ctx: JobContext) -> JobResult:
         from ...tasks.distances import FEATURES, REFERENCE, Reference, mapped_features
@@ -116,6 +126,20 @@ def serving(suite: Suite, data: DataConfig, among: Sequence[str] = ()) -> list[s
         elif name == ENCODER or data.modality in nets.get(name).modalities:
             names.append(name)
     return list(dict.fromkeys(names))
+
+
+def judging_flops(at: PlanContext, among: Sequence[str] = ()) -> float:
+    """FLOPs of the features of one signal under the nets that serve the data set."""
+    signal = signal_spec(at.data)
+    return sum(nets.get(name).estimate_flops(signal) for name in serving(at.suite, at.data, among) if name != ENCODER)
+
+
+def judging_memory(at: PlanContext, batch_size: int, among: Sequence[str] = ()) -> int:
+    """Bytes of a job that judges batches of so many: what is known of none, and the activations of the largest net."""
+    signal = signal_spec(at.data)
+    configs = [nets.get(name) for name in serving(at.suite, at.data, among) if name != ENCODER]
+    sizes = (min(batch_size, net.at_once(signal) or 0) * net.unit_bytes * net.units(signal) for net in configs)
+    return SMALL + int(max(sizes, default=0))
 
 
 def net_versions(at: PlanContext, among: Sequence[str] = ()) -> dict[str, int]:

@@ -14,6 +14,8 @@ from ...tokenizers.registry import Registry
 from ...tokenizers.spec import MelSpec, Modality, SignalSpec
 from ...tokenizers.training import TrainingConfig
 
+_BYTES_AT_ONCE = 5e8
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetConfig(Part):
@@ -23,7 +25,8 @@ class NetConfig(Part):
     own signal or, for audio nets on spectrograms, the waveform; `weights` is what it needs (a key of
     `tokenizers.weights.known`, or None); `dim` is the length of its features; `protocol` one line on input and layer,
     to which the loaded net adds which weights and what they met; `blind_to` what its distances hardly see, as
-    docs/which-distances-rank.md has measured it.
+    docs/which-distances-rank.md has measured it. `unit_flops` and `unit_bytes` are what one picture takes, or one frame
+    or patch of time, of which a signal has `units`: FLOPs, and the most memory of activations.
     """
 
     modalities: ClassVar[tuple[Modality, ...]]
@@ -32,6 +35,24 @@ class NetConfig(Part):
     dim: ClassVar[int]
     protocol: ClassVar[str]
     blind_to: ClassVar[str] = ""
+    unit_flops: ClassVar[float] = 0.0
+    unit_bytes: ClassVar[float] = 0.0
+
+    @classmethod
+    def units(cls, signal: SignalSpec) -> float:
+        """How many pictures, frames or patches of time it sees of a signal."""
+        return 1.0
+
+    @classmethod
+    def estimate_flops(cls, signal: SignalSpec) -> float:
+        """FLOPs of one signal's features."""
+        return cls.unit_flops * cls.units(signal)
+
+    @classmethod
+    def at_once(cls, signal: SignalSpec) -> int | None:
+        """How many signals it takes at a time, so that memory is bounded whatever the batch; None: all there are."""
+        each = cls.unit_bytes * cls.units(signal)
+        return max(1, int(_BYTES_AT_ONCE / each)) if each else None
 
     @classmethod
     def unsupported_reason(cls, signal: SignalSpec) -> str | None:
@@ -95,6 +116,7 @@ class InceptionConfig(NetConfig):
     protocol = "TF-ported InceptionV3 2015-12-05, pool 2048-d; uint8 rounded and clamped; TF1 bilinear resize to 299"
     blind_to = "mild colour casts"
     builds = "inception:InceptionNet"
+    unit_flops, unit_bytes = 1.14e10, 1.7e7
 
 
 SPATIAL_CHANNELS = 7
@@ -112,6 +134,7 @@ class InceptionSpatialConfig(NetConfig):
         "clamped; TF1 bilinear resize to 299"
     )
     builds = "inception:InceptionSpatialNet"
+    unit_flops, unit_bytes = 7.23e9, 1.7e7
 
 
 class MobileNetV2Config(NetConfig):
@@ -124,6 +147,7 @@ class MobileNetV2Config(NetConfig):
     protocol = "ImageNet MobileNetV2, mean-pooled 1280-d; uint8 rounded and clamped; antialiased bilinear resize to 224"
     blind_to = "mild colour casts"
     builds = "mobilenet_v2:MobileNetV2Net"
+    unit_flops, unit_bytes = 5.99e8, 7.43e6
 
 
 class YamnetConfig(NetConfig):
@@ -140,6 +164,11 @@ class YamnetConfig(NetConfig):
     )
     blind_to = "how strongly speech is low-passed (.6 of the band is no nearer than .4)"
     builds = "yamnet:YamnetNet"
+    unit_flops, unit_bytes = 1.4e8, 1e6
+
+    @classmethod
+    def units(cls, signal: SignalSpec) -> float:
+        return 1.0 + math.ceil(max((signal.seconds or 0) - 0.96, 0) / 0.48)
 
 
 class MusicnnConfig(NetConfig):
@@ -156,6 +185,11 @@ class MusicnnConfig(NetConfig):
     )
     blind_to = "faint noise (40 dB under speech) and mild compression (Opus at 24 to 10 kbit/s)"
     builds = "musicnn:MusicnnNet"
+    unit_flops, unit_bytes = 2.81e9, 4.3e7
+
+    @classmethod
+    def units(cls, signal: SignalSpec) -> float:
+        return max(1.0, (signal.seconds or 0) // 3)
 
 
 class I3DConfig(NetConfig):
@@ -171,6 +205,11 @@ class I3DConfig(NetConfig):
     )
     blind_to = "with few clips: a blur of half a pixel, two swapped frames"
     builds = "i3d:I3DNet"
+    unit_flops, unit_bytes = 4.02e9, 5.5e6
+
+    @classmethod
+    def units(cls, signal: SignalSpec) -> float:
+        return float(max(signal.shape[0], 9))
 
 
 class ScatteringConfig(NetConfig):
@@ -188,6 +227,11 @@ class ScatteringConfig(NetConfig):
         "what is depicted or said: it sees texture, colour and contrast, and little of mild colour casts or codecs"
     )
     builds = "scattering:ScatteringNet"
+    unit_flops, unit_bytes = 6e3, 600.0  # of a pixel of a frame
+
+    @classmethod
+    def units(cls, signal: SignalSpec) -> float:
+        return float(math.prod(picture_shape(signal)))
 
     @classmethod
     def unsupported_reason(cls, signal: SignalSpec) -> str | None:

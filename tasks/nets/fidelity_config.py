@@ -40,6 +40,7 @@ class DinoV2SmallConfig(_DinoV2Config):
     kind = "fidelity:dinov2-vit-s-14"
     weights = "dinov2_vits14"
     dim = 384
+    unit_flops, unit_bytes = 1.23e10, 6e6
     protocol = f"torch-fidelity's dinov2-vit-s-14, class token 384-d; {_RESIZED} 224"
 
 
@@ -49,6 +50,7 @@ class DinoV2BaseConfig(_DinoV2Config):
     kind = "fidelity:dinov2-vit-b-14"
     weights = "dinov2_vitb14"
     dim = 768
+    unit_flops, unit_bytes = 4.63e10, 1.2e7
     protocol = f"torch-fidelity's dinov2-vit-b-14, class token 768-d; {_RESIZED} 224"
 
 
@@ -58,6 +60,7 @@ class DinoV2LargeConfig(_DinoV2Config):
     kind = "fidelity:dinov2-vit-l-14"
     weights = "dinov2_vitl14"
     dim = 1024
+    unit_flops, unit_bytes = 1.62e11, 1.6e7
     protocol = f"torch-fidelity's dinov2-vit-l-14, class token 1024-d; {_RESIZED} 224"
 
 
@@ -76,6 +79,7 @@ class ClipBase32Config(_ClipConfig):
     kind = "fidelity:clip-vit-b-32"
     weights = "clip_vit_b_32"
     dim = 512
+    unit_flops, unit_bytes = 8.8e9, 2e6
     protocol = f"torch-fidelity's clip-vit-b-32, image embedding 512-d; {_RESIZED} 224"
 
 
@@ -85,6 +89,7 @@ class ClipLarge14Config(_ClipConfig):
     kind = "fidelity:clip-vit-l-14"
     weights = "clip_vit_l_14"
     dim = 768
+    unit_flops, unit_bytes = 1.62e11, 1.6e7
     protocol = f"torch-fidelity's clip-vit-l-14, image embedding 768-d; {_RESIZED} 224"
 
 
@@ -95,6 +100,7 @@ class InceptionCompatConfig(FidelityConfig):
     weights = "inception"
     layer, family = "2048", "inception"
     dim = 2048
+    unit_flops, unit_bytes = 1.14e10, 1.7e7
     protocol = f"torch-fidelity's inception-v3-compat, pool 2048-d; {_RESIZED} 299"
 
 
@@ -105,4 +111,5 @@ class Vgg16Config(FidelityConfig):
     weights = "vgg16"
     layer, family = "fc2_relu", "vgg16"
     dim = 4096
+    unit_flops, unit_bytes = 3.09e10, 2.6e7
     protocol = f"torch-fidelity's vgg16, second fully connected layer after its ReLU 4096-d; {_RESIZED} 224"

@@ -21,7 +21,7 @@ class FrozenNet(FeatureNet):
         super().__init__()
         self.name, self.dim, self.reads = config.kind, config.dim, config.reads
         self.protocol = config.protocol + note
-        self.blind_to = config.blind_to
+        self.blind_to, self.at_once = config.blind_to, config.at_once(signal)
 
 
 def fold_batch_norm(

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from latentbench.bench.datasets.config import signal_spec
+from latentbench.bench.jobs import Job
 from latentbench.bench.kinds.reference import serving
 from latentbench.bench.plan import make_plan
 from latentbench.bench.suite import load_suite
 from latentbench.results.errors import UserError
+from latentbench.tasks.nets.config import I3DConfig
 from latentbench.tokenizers import weights
 
 IMAGES = {"name": "images", "size": 16}
@@ -61,3 +64,29 @@ def test_a_signal_too_small_for_the_scattering_is_refused_with_the_cure(folder: 
     with pytest.raises(UserError, match=r"suite: features: .*at least 4 positions .*; 'encoder' serves any signal$"):
         make_plan(load_suite(tiny), {})
     make_plan(load_suite(tiny | {"features": ["encoder"]}), {})
+
+
+def test_what_judges_is_paid_for(folder: Path) -> None:
+    """I3D takes more of a job than a small tokenizer or prior does, in FLOPs and in memory; both are bounded."""
+
+    def planned(**options: Any) -> dict[str, Job]:
+        suite = {
+            "name": "s",
+            "data": CLIPS,
+            "tokenizers": [{"recipe": "pca", "downsample": 4, "channels": 4}],
+            "tasks": ["reconstruction", "generation", "closed_form", "micro_prior"],
+            "reconstruction": {"samples": 100},
+            "closed_form": {"priors": ["gaussian", "stationary"], "samples": 50},
+            "micro_prior": {"shares": [0.01], "levels": [0.5], "samples": 20, "held_out": 30} | options,
+        }
+        return {job.kind: job for job in make_plan(load_suite(suite), {}).jobs.values() if job.kind != "reference"}
+
+    before = planned()
+    (folder / weights.known["i3d"].filenames[0]).touch()
+    data = load_suite({"name": "s", "data": CLIPS, "tokenizers": [{"recipe": "pca"}]}).data[0]
+    after, each = planned(), I3DConfig.estimate_flops(signal_spec(data))
+    judged = {"reconstruction": 100, "generation": 256, "closed_form": 100, "micro_prior": 50}
+    for kind, count in judged.items():
+        assert after[kind].flops - before[kind].flops == pytest.approx(count * each)
+        assert 4e8 < after[kind].memory - before[kind].memory < 5e8
+    assert planned(features=["scattering"])["micro_prior"].flops == before["micro_prior"].flops
