@@ -211,7 +211,10 @@ def _protocol(tables: Sequence[Observations], proxy: str) -> str:
 
 
 def together(tables: Sequence[Observations]) -> ScoreTable:
-    """The rows of all tables with the proxies that all of them have. Raises UserError where there is none."""
+    """The rows of all tables with the proxies that all of them have. Raises UserError where there is none.
+
+    Proxies are moved to one mean, as outcomes are: what a table's signals have in common says nothing of its tokenizers.
+    """
     names = [p.name for p in tables[0].predictors if not p.baseline]
     items = [(number, table, item) for number, table in enumerate(tables) for item in table.items]
     names = [name for name in names if all(name in item.values for _, _, item in items)]
@@ -221,6 +224,8 @@ def together(tables: Sequence[Observations]) -> ScoreTable:
     if not names:
         raise UserError("a score needs a proxy that all tokenizers have and that varies")
     logarithm = np.asarray((raw > 0).all(0), dtype=np.bool_)
+    x = np.where(logarithm, np.log(np.where(raw > 0, raw, 1)), raw)
+    everywhere = x.mean(0)
     y, outcomes = np.empty(len(items)), []
     number = np.array([n for n, _, _ in items], dtype=np.intp)
     for n, table in enumerate(tables):
@@ -228,6 +233,7 @@ def together(tables: Sequence[Observations]) -> ScoreTable:
         means = np.array([item.mean for item in table.items])
         sign = -1.0 if table.direction == "higher" else 1.0
         deviation = float(means.std()) or 1.0
+        x[part] += everywhere - x[part].mean(0)
         y[part] = sign * (means - means.mean()) / deviation
         outcomes += [sign * (np.array(item.outcome) - means.mean()) / deviation for item in table.items]
     keys = [(item.family if table.families > 1 else item.name) for _, table, item in items]
@@ -236,7 +242,7 @@ def together(tables: Sequence[Observations]) -> ScoreTable:
         names=tuple(names),
         logarithm=logarithm,
         raw=raw,
-        x=np.where(logarithm, np.log(np.where(raw > 0, raw, 1)), raw),
+        x=x,
         y=y,
         outcomes=tuple(outcomes),
         family=np.array([labels[key] for key in keys], dtype=np.intp),

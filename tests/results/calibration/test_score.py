@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,6 +95,19 @@ def test_a_table_left_out() -> None:
     other = fit_score([table(rng, weight=3), table(rng, weight=-3, modality="video")])
     assert all(skill.spearman is None or skill.spearman.value < -0.5 for skill in other.tables.values())
     assert all(skill.explained < 0 for skill in other.tables.values())
+
+
+def test_what_tables_differ_in_is_no_evidence() -> None:
+    """Another modality has other values of every proxy, in which no tokenizer differs from another."""
+    first, second = (table(np.random.default_rng(seed), weight=3) for seed in (5, 6))
+    moved = [replace(item, values={name: v + 40 for name, v in item.values.items()}) for item in second.items]
+    near, far = fit_score([first, second]), fit_score([first, replace(second, items=tuple(moved))])
+    assert {term.proxy for term in far.terms} == {"p0", "p1"}
+    assert far.families.explained == pytest.approx(near.families.explained)
+    assert [skill.explained for skill in far.tables.values()] == pytest.approx(
+        [skill.explained for skill in near.tables.values()]
+    )
+    assert far.families.explained > 0.8
 
 
 def test_outside_its_domain_a_score_is_doubted_and_then_withheld() -> None:
