@@ -2,7 +2,7 @@
 
 A grid is a CSV that `latentbench calibrate RUN --table FILE.csv` wrote; its block of the page has its name. A block
 has the best proxies and dullest baselines by each net, the score of families left out with its picture
-(docs/calibration-<grid>.svg), and which proxies see each scramble.
+(docs/calibration-<grid>.svg), and which proxies see each scramble. The block `together` has the score of all grids.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import csv
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,8 @@ GRIDS = Path(__file__).parents[1] / "results" / "calibrations"
 BEST, DULL = 8, 3  # lines of a table: proxies and baselines with the largest |ρ|
 ALWAYS = ("viv", "cfd_best_scattering", "micro_gfd_20_scattering")
 TWIN, SCRAMBLE = "kl-vae (bottleneck.beta=0.001)", "scramble="
+LEADING = "log_gfd_scattering"
+TOGETHER = "together"
 _LEAST = 8  # tokenizers whose prior earned its outcome, below which all are taken
 
 Lines = Sequence[Mapping[str, str]]
@@ -45,21 +48,31 @@ def block(path: Path, pictures: Path) -> str:
     tables = {name: observed(path, lines, name) for name in outcomes}
     calibrations = {name: calibrate(table) for name, (table, _) in tables.items()}
     picture = f"calibration-{path.stem}.svg"
-    leading = "log_gfd_scattering"
-    score = fit_score([tables[leading][0]], terms=2, least=1)
-    draw_predicted(score, [tables[leading][0]], pictures / picture)
+    score = fit_score([tables[LEADING][0]], terms=2, least=1)
+    draw_predicted(score, [tables[LEADING][0]], pictures / picture)
     said = [counted(name, tables[name][0], tables[name][1], calibrations[name], lines) for name in outcomes]
     return "\n".join(
         [
             *said,
             "",
-            *_table(calibrations, leading),
+            *_table(calibrations, LEADING),
             "",
             *_scored(score, picture),
             "",
-            *controls(lines, leading, tables[leading][0]),
+            *controls(lines, LEADING, tables[LEADING][0]),
         ]
     )
+
+
+def together(paths: Sequence[Path], pictures: Path) -> str:
+    """What the page says of one score for all grids, as Markdown; the picture is drawn into the folder `pictures`."""
+    tables = [replace(observed(path, read_lines(path), LEADING)[0], title=path.stem) for path in paths]
+    score = fit_score(tables, terms=2, least=1)
+    picture = f"calibration-{TOGETHER}.svg"
+    draw_predicted(score, tables, pictures / picture)
+    rows = ["| grid left out | variance explained | ρ |", "| --- | ---: | ---: |"]
+    rows += [f"| {name} | {skill.explained:.0%} | {shown(skill.spearman)} |" for name, skill in score.tables.items()]
+    return "\n".join([*_scored(score, picture), "", *rows])
 
 
 def read_lines(path: Path) -> list[dict[str, str]]:
@@ -230,6 +243,7 @@ def main(folder: Path = PAGE.parent) -> None:
     page = PAGE.read_text()
     for path in grids():
         page = replaced(page, path.stem, block(path, folder))
+    page = replaced(page, TOGETHER, together(grids(), folder))
     PAGE.write_text(page)
 
 

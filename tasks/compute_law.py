@@ -18,12 +18,13 @@ LEAST_POINTS = 5
 @dataclass(frozen=True, kw_only=True)
 class ComputeLaw:
     """The floor a, and b and c of b (C / unit)^-c, unit being the largest compute that was fitted; where b is 0, any c
-    fits."""
+    fits. `is_certain` is False where c ends the range that was tried: then the points don't tell it."""
 
     floor: float
     scale: float
     exponent: float
     unit: float
+    is_certain: bool = True
 
     def at(self, compute: float) -> float:
         """The loss expected at a compute."""
@@ -43,4 +44,10 @@ def fit_law(compute: Sequence[float], losses: Sequence[float]) -> ComputeLaw | N
     errors = ((rest - scale[:, None] * centred) ** 2).sum(1)
     best = int(errors.argmin())
     floor = float(y.mean() - scale[best] * basis[best].mean())
-    return ComputeLaw(floor=floor, scale=float(scale[best]), exponent=float(_EXPONENTS[best]), unit=unit)
+    return ComputeLaw(
+        floor=floor,
+        scale=float(scale[best]),
+        exponent=float(_EXPONENTS[best]),
+        unit=unit,
+        is_certain=bool(scale[best] > 0 and 0 < best < len(_EXPONENTS) - 1),
+    )

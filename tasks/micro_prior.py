@@ -144,7 +144,7 @@ def one_step(
 
 def law_metrics(micro: MicroPrior, full_flops: float) -> tuple[Metric, ...]:
     """`micro_law_loss`, the training loss that the micro-prior's curve promises at `full_flops`, and
-    `micro_law_exponent`; None where the curve is too short."""
+    `micro_law_exponent`; None where the curve is too short, or does not tell."""
     rows = [row for row in micro.report.curve if "loss" in row]
     per_step = micro.report.flops / max(micro.report.steps, 1)
     steps = [0.0, *(float(row["step"]) for row in rows)]
@@ -153,7 +153,7 @@ def law_metrics(micro: MicroPrior, full_flops: float) -> tuple[Metric, ...]:
     law = fit_law(middles, [float(row["loss"]) for row in rows])
     line = f"L = a + b C^-c, fitted to the training curve at {micro.share:.1%} of the compute"
     loss = None if law is None else law.at(full_flops)
-    exponent = None if law is None or law.scale == 0 else law.exponent
+    exponent = law.exponent if law is not None and law.is_certain else None
     return (
         _metric("micro_law_loss", loss, len(rows), line + ", at all of it"),
         _metric("micro_law_exponent", exponent, len(rows), f"c of {line}", direction="none"),

@@ -25,7 +25,7 @@ from .vocoder import vocoder_needs, vocoder_versions
 class MicroPriors(JobKind):
     """The matched prior trained from the start at each share; its versions are the prior's and the training loop's."""
 
-    name, order, version, task = "micro_prior", 96, 2, "on request"
+    name, order, version, task = "micro_prior", 96, 3, "on request"
     options = MicroPriorTaskConfig
     evaluates = True
     requires = ("data", "tokenizer", "latents")

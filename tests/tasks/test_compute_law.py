@@ -38,3 +38,12 @@ def test_a_curve_that_rises_promises_its_mean() -> None:
 @pytest.mark.parametrize("losses", [[1, 2, 3, 4], [1, 2, float("nan"), 4, 5]])
 def test_what_has_no_law(losses: list[float]) -> None:
     assert fit_law(range(1, len(losses) + 1), losses) is None
+
+
+def test_an_exponent_that_the_points_do_not_tell() -> None:
+    """A curve straight in log C, as of the beginning of a training, is fitted best by the flattest law there is."""
+    law = fit_law(COMPUTE, 3 - 0.1 * np.log(COMPUTE / 1e9))
+    assert law is not None
+    assert not law.is_certain
+    assert law.at(2e11) == pytest.approx(3 - 0.1 * np.log(200), abs=0.1)
+    assert fit_law(COMPUTE, 1 + (COMPUTE / 1e9) ** -0.5).is_certain  # type: ignore[union-attr]
