@@ -45,6 +45,12 @@ def test_what_the_page_says_is_what_the_values_give(update: ModuleType) -> None:
         assert (ROOT / "docs" / f"calibration-{path.stem}.svg").is_file()
 
 
+@pytest.mark.slow
+def test_the_score_of_all_grids_is_what_the_values_give(update: ModuleType, tmp_path: Path) -> None:
+    block = (ROOT / "docs" / "calibration.md").read_text().partition("<!-- together:begin -->\n")[2]
+    assert block.partition("\n<!-- together:end -->")[0] == update.together(update.grids(), tmp_path)
+
+
 def test_a_block_that_is_missing(update: ModuleType) -> None:
     page = "<!-- a:begin -->\nold\n<!-- a:end -->\n"
     assert update.replaced(page, "a", "new") == "<!-- a:begin -->\nnew\n<!-- a:end -->\n"

@@ -213,7 +213,7 @@ def _protocol(tables: Sequence[Observations], proxy: str) -> str:
 def together(tables: Sequence[Observations]) -> ScoreTable:
     """The rows of all tables with the proxies that all of them have. Raises UserError where there is none.
 
-    Proxies are moved to one mean, as outcomes are: what a table's signals have in common says nothing of its tokenizers.
+    Proxies are moved to one mean, as outcomes are: what a table's signals have in common tells no tokenizers apart.
     """
     names = [p.name for p in tables[0].predictors if not p.baseline]
     items = [(number, table, item) for number, table in enumerate(tables) for item in table.items]
