@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from latentbench.results.calibration.report import calibrate
@@ -49,6 +50,23 @@ def test_what_the_page_says_is_what_the_values_give(update: ModuleType) -> None:
 def test_the_score_of_all_grids_is_what_the_values_give(update: ModuleType, tmp_path: Path) -> None:
     block = (ROOT / "docs" / "calibration.md").read_text().partition("<!-- together:begin -->\n")[2]
     assert block.partition("\n<!-- together:end -->")[0] == update.together(update.grids(), tmp_path)
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.5])
+def test_how_often_a_scramble_without_effect_is_called_certain(update: ModuleType, spread: float) -> None:
+    """About one time in twenty, also where the variances over seeds of tokenizers differ twentyfold."""
+    rng = np.random.default_rng(0)
+    names = [update.TWIN, "scrambled (scramble=positions)", *(f"other {i}" for i in range(28))]
+    certain = []
+    for _ in range(1000):
+        deviations = np.exp(0.5 * spread * rng.standard_normal(len(names)))
+        lines = [
+            {"name": name, "value": repr(float(deviation * noise))}
+            for name, deviation in zip(names, deviations, strict=True)
+            for noise in rng.standard_normal(2)
+        ]
+        certain.append(abs(update._difference(lines, "value", names[1])[1]) >= 1)
+    assert 0.03 < np.mean(certain) < 0.09
 
 
 def test_a_block_that_is_missing(update: ModuleType) -> None:
