@@ -1,8 +1,10 @@
-"""Fill docs/calibration.md from the grids in results/calibrations: `python docs/update_calibration.py`.
+"""Fill docs/calibration.md from the grids in results/calibrations, and a block of README.md:
+`python docs/update_calibration.py`.
 
 A grid is a CSV that `latentbench calibrate RUN --table FILE.csv` wrote; its block of the page has its name. A block
 has the best proxies and dullest baselines by each net, the score of families left out with its picture
-(docs/calibration-<grid>.svg), and which proxies see each scramble. The block `together` has the score of all grids.
+(docs/calibration-<grid>.svg), and which proxies see each scramble. The block `together` has the score of all grids,
+whose picture is README's, where `predicted` says what it shows.
 """
 
 from __future__ import annotations
@@ -25,12 +27,13 @@ from latentbench.results.calibration.text import shown
 from latentbench.results.quantiles import student
 
 PAGE = Path(__file__).with_name("calibration.md")
+README = PAGE.parents[1] / "README.md"
 GRIDS = Path(__file__).parents[1] / "results" / "calibrations"
 BEST, DULL = 8, 3  # lines of a table: proxies and baselines with the largest |ρ|
 ALWAYS = ("viv", "cfd_best_scattering", "micro_gfd_20_scattering")
 TWIN, SCRAMBLE = "kl-vae (bottleneck.beta=0.001)", "scramble="
 LEADING = "log_gfd_scattering"
-TOGETHER = "together"
+TOGETHER, PREDICTED = "together", "calibration-together.svg"
 _LEAST = 8  # tokenizers whose prior earned its outcome, below which all are taken
 
 Lines = Sequence[Mapping[str, str]]
@@ -64,15 +67,35 @@ def block(path: Path, pictures: Path) -> str:
     )
 
 
-def together(paths: Sequence[Path], pictures: Path) -> str:
-    """What the page says of one score for all grids, as Markdown; the picture is drawn into the folder `pictures`."""
+def fitted_together(paths: Sequence[Path], pictures: Path) -> Score:
+    """One score for all grids; its picture is drawn into the folder `pictures`."""
     tables = [replace(observed(path, read_lines(path), LEADING)[0], title=path.stem) for path in paths]
     score = fit_score(tables, terms=2, least=1)
-    picture = f"calibration-{TOGETHER}.svg"
-    draw_predicted(score, tables, pictures / picture)
+    draw_predicted(score, tables, pictures / PREDICTED)
+    return score
+
+
+def together(score: Score) -> str:
+    """What the page says of it, as Markdown."""
     rows = ["| grid left out | variance explained | ρ |", "| --- | ---: | ---: |"]
     rows += [f"| {name} | {skill.explained:.0%} | {shown(skill.spearman)} |" for name, skill in score.tables.items()]
-    return "\n".join([*_scored(score, picture), "", *rows])
+    return "\n".join([*_scored(score, PREDICTED), "", *rows])
+
+
+def predicted(score: Score) -> str:
+    """What README says of it, as Markdown."""
+    terms = " and ".join(f"`{term.proxy}`" for term in score.terms)
+    others = ", ".join(f"{name}s {shown(skill.spearman)}" for name, skill in score.tables.items())
+    return (
+        f"![Measured over predicted Fréchet distance of samples, a mark for each tokenizer](docs/{PREDICTED})\n\n"
+        "*Can one tell how well a prior will generate without training it?* Each mark is a tokenizer of small real "
+        f"signals whose prior earned its number, {score.rows} of {score.family_count} families. Up: how far from the "
+        "data a prior trained on its latents generates (lower is better; bars: 95 % over seeds). Across: what a score "
+        f"says that was fitted to the *other* families, by the best cheap numbers there ({terms}). On the dashed line "
+        f"it would be right. Rank correlation {shown(score.families.spearman)}; fitted to the other kinds of signals "
+        f"alone: {others}. That is not enough to choose by: [what was measured, and where it "
+        "fails](docs/calibration.md)."
+    )
 
 
 def read_lines(path: Path) -> list[dict[str, str]]:
@@ -233,7 +256,7 @@ def replaced(page: str, name: str, content: str) -> str:
     """`page` with `content` in the block called `name`. Raises ValueError unless there is one such block."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
-        raise ValueError(f"{PAGE.name} needs one {begin} before one {end}")
+        raise ValueError(f"the page needs one {begin} before one {end}")
     head, _, rest = page.partition(begin)
     return f"{head}{begin}\n{content}\n{end}{rest.partition(end)[2]}"
 
@@ -243,8 +266,9 @@ def main(folder: Path = PAGE.parent) -> None:
     page = PAGE.read_text()
     for path in grids():
         page = replaced(page, path.stem, block(path, folder))
-    page = replaced(page, TOGETHER, together(grids(), folder))
-    PAGE.write_text(page)
+    score = fitted_together(grids(), folder)
+    PAGE.write_text(replaced(page, TOGETHER, together(score)))
+    README.write_text(replaced(README.read_text(), "predicted", predicted(score)))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
 """Fill the marked blocks of README.md from what there is: `python docs/update_readme.py [runs/quickstart]`.
 
-`systems` lists the recipes and priors that are shipped, `predicted` has a plot of a calibration in the repository
-(docs/predicted.svg) and what it shows. Where the folder of a finished run of the quickstart exists, three blocks and
-two pictures are made from it: `hero` has a plot of its images (docs/quickstart.svg) and what it shows, `pictures`
-originals, reconstructions and samples (docs/quickstart.png), `quickstart` the tables without their notes.
+`systems` lists the recipes and priors that are shipped; `predicted` is update_calibration.py's. Where the folder of a
+finished run of the quickstart exists, three blocks and two pictures are made from it: `hero` has a plot of its images
+(docs/quickstart.svg) and what it shows, `pictures` originals, reconstructions and samples (docs/quickstart.png),
+`quickstart` the tables without their notes.
 """
 
 from __future__ import annotations
 
-import csv
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -19,11 +18,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from latentbench.bench.suite import load_suite
-from latentbench.results.calibration.command import observations
-from latentbench.results.calibration.predicted import draw_predicted
-from latentbench.results.calibration.reliability import ceiling
-from latentbench.results.calibration.score import fit_score
-from latentbench.results.calibration.text import shown
 from latentbench.results.gallery import png, sheet, signals
 from latentbench.results.leaderboard import leaderboard
 from latentbench.results.plot import plot
@@ -36,8 +30,7 @@ from latentbench.tokenizers.spec import Modality
 README = Path(__file__).parents[1] / "README.md"
 # A table shows those of them that the records have.
 COLUMNS = ("tsr", "real_bits_per_*", "real_kbits_*", "psnr", "si_sdr", "rfd_*", "gfd_*", "viv", "seconds")
-PLOT, PICTURES, PREDICTED = "docs/quickstart.svg", "docs/quickstart.png", "docs/predicted.svg"
-GRID = Path(__file__).parents[1] / "results" / "calibrations" / "image-small.csv"
+PLOT, PICTURES = "docs/quickstart.svg", "docs/quickstart.png"
 DISTANCE, FLOOR = "gfd_scattering", "fd_floor_scattering"
 
 
@@ -55,29 +48,6 @@ def systems() -> str:
         title = re.split(r"[,.:]( |$)", re.sub(r" \(.*?\)|`", "", summary))[0]
         rows.append(f"| `{name}` | {title} |  | [prior](docs/priors.md) |")
     return "\n".join(["| recipe or prior | what it is | modalities | system |", "| --- | --- | --- | --- |", *rows])
-
-
-def predicted() -> str:
-    """The plot of predicted against measured generation in the calibration of images, drawn anew, as Markdown with what
-    it shows: as docs/calibration.md has the command."""
-    (table,) = observations([GRID], outcome="log_gfd_scattering", family="family")
-    score = fit_score([table], terms=1, least=1)
-    draw_predicted(score, [table], README.parent / PREDICTED)
-    limit, (term,) = ceiling("overall", "spearman", table.complete()), score.terms
-    allowed = "" if limit is None else f", where the outcome's noise allows {limit.attainable:.2f}".replace("0.", ".")
-    with GRID.open() as file:
-        censored = {line["name"] for line in csv.DictReader(file) if line["earned"] == "no"}
-    hold = "It holds" if score.has_skill else "That is not enough to choose by"
-    return (
-        f"![Measured over predicted Fréchet distance of samples, a mark for each tokenizer]({PREDICTED})\n\n"
-        "*Can one tell how well a prior will generate without training it?* Each mark is a tokenizer of 32-pixel "
-        f"photographs, {score.rows} of {score.family_count} families. Up: how far from the data a prior trained on its "
-        "latents generates (lower is better; bars: 95 % over two seeds). Across: what a score says that was fitted to "
-        f"the *other* families, by the best cheap number there (`{term.proxy}`: samples of a prior in closed form, "
-        f"which the trained one does not clearly beat for {len(censored)} of them). On the dashed line it would be "
-        f"right. Rank correlation {shown(score.families.spearman)}{allowed}. {hold}: "
-        "[what was measured, and where it fails](docs/calibration.md#a-first-grid-measured-images)."
-    )
 
 
 def hero(directory: Path) -> str:
@@ -214,12 +184,11 @@ def _distinct(words: Iterable[str]) -> list[str]:
 
 def main(directory: Path) -> None:
     page = replaced(README.read_text(), "systems", systems())
-    page = replaced(page, "predicted", predicted())
     blocks = {"hero": hero, "pictures": pictures, "quickstart": quickstart} if directory.is_dir() else {}
     for name, block in blocks.items():
         page = replaced(page, name, block(directory))
     README.write_text(page)
-    print(f"{README}: systems, predicted" + (f"; {', '.join(blocks)} from {directory}" if blocks else ""))
+    print(f"{README}: systems" + (f"; {', '.join(blocks)} from {directory}" if blocks else ""))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """docs/calibration.md says what the grids in results/calibrations give."""
 
 import importlib.util
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -48,8 +49,16 @@ def test_what_the_page_says_is_what_the_values_give(update: ModuleType) -> None:
 
 @pytest.mark.slow
 def test_the_score_of_all_grids_is_what_the_values_give(update: ModuleType, tmp_path: Path) -> None:
-    block = (ROOT / "docs" / "calibration.md").read_text().partition("<!-- together:begin -->\n")[2]
-    assert block.partition("\n<!-- together:end -->")[0] == update.together(update.grids(), tmp_path)
+    score = update.fitted_together(update.grids(), tmp_path)
+    for page, name, content in (
+        (ROOT / "docs" / "calibration.md", "together", update.together(score)),
+        (ROOT / "README.md", "predicted", update.predicted(score)),
+    ):
+        assert update.replaced(page.read_text(), name, content) == page.read_text(), "docs/update_calibration.py"
+    drawn, shipped = ((folder / update.PREDICTED).read_text() for folder in (tmp_path, ROOT / "docs"))
+    texts = [re.findall(r"<text [^>]*>([^<]*)</text>", svg) for svg in (drawn, shipped)]
+    assert texts[0] == texts[1]
+    assert any("ρ" in text for text in texts[1])
 
 
 @pytest.mark.parametrize("spread", [0.0, 1.5])

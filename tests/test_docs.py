@@ -643,10 +643,6 @@ def test_one_command_remakes_the_readme(
     picture = tmp_path / "docs" / "quickstart.png"
     assert 1000 < picture.stat().st_size < 300_000
     assert (tmp_path / "docs" / "quickstart.svg").read_text().count("gfd_scattering") >= 1
-    assert "(docs/predicted.svg)" in page
-    monkeypatch.setattr(
-        updater, "predicted", lambda: re.findall(r"<!-- predicted:begin -->\n(.*?)\n<!--", page, re.S)[0]
-    )
     updater.main(workspace / "runs" / "quickstart")
     assert (tmp_path / "README.md").read_text() == page
 
@@ -654,19 +650,6 @@ def test_one_command_remakes_the_readme(
 def test_the_readme_lists_what_is_shipped(updater: ModuleType) -> None:
     page = (ROOT / "README.md").read_text()
     assert updater.replaced(page, "systems", updater.systems()) == page, "run python docs/update_readme.py"
-
-
-@pytest.mark.slow
-def test_the_readmes_prediction_is_that_of_the_table(
-    updater: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    page = (ROOT / "README.md").read_text()
-    monkeypatch.setattr(updater, "README", tmp_path / "README.md")
-    assert updater.replaced(page, "predicted", updater.predicted()) == page, "run python docs/update_readme.py"
-    drawn, shipped = ((folder / "docs" / "predicted.svg").read_text() for folder in (tmp_path, ROOT))
-    texts = [re.findall(r"<text [^>]*>([^<]*)</text>", svg) for svg in (drawn, shipped)]
-    assert texts[0] == texts[1]
-    assert any("ρ" in text for text in texts[1])
 
 
 def test_the_readme_has_its_markers_once(updater: ModuleType) -> None:
