@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from functools import cached_property
@@ -191,8 +191,9 @@ class _Index:
     def look(self, jobs: Iterable[str], *, verify: bool = False) -> None:
         """See what has become of the jobs, so that their outlines can be asked for."""
         known, self._outlines = self._read()
-        is_same = self._is_same if verify else None
-        self.ended, fresh = look(self._store.root, dict.fromkeys(jobs), known, is_same=is_same)
+        asked = dict.fromkeys(jobs)
+        same = self._same(asked, known) if verify else None
+        self.ended, fresh = look(self._store.root, asked, known, same=same)
         self.read_fresh(fresh, known=len(known.jobs))
 
     def read_fresh(self, fresh: Sequence[int], *, known: int) -> None:
@@ -206,13 +207,17 @@ class _Index:
         """The outline of a record with that status that `look` has seen."""
         return self._outlines.unpack(job, status)
 
-    def _is_same(self, job: str, size: int) -> bool:
-        """Whether the record's bytes, so many, are still those that were read when it was remembered."""
-        try:
-            digest = self._outlines.packed[job][0]
-            return bool(digest == hashlib.sha256(self._store.read_bytes(*job.split("/", 1), size=size)).hexdigest())
-        except (InvalidRecord, KeyError):
-            return False
+    def _same(self, jobs: Container[str], known: Ended) -> dict[str, Stamp]:
+        """Those of the jobs whose record's bytes are still those that were read when it was remembered, by digest."""
+        packed, read = self._outlines.packed, self._store.read_bytes
+        same = {}
+        for job, stamp in zip(known.jobs, known.stamps, strict=True):
+            if job in jobs and job in packed:
+                with suppress(InvalidRecord):
+                    content = read(*job.split("/", 1), size=stamp[2])
+                    if packed[job][0] == hashlib.sha256(content).hexdigest():
+                        same[job] = stamp
+        return same
 
     def _inspect(self, job: str) -> State:
         kind, _, key = job.partition("/")
