@@ -10,6 +10,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
@@ -129,7 +131,7 @@ def _read(path: Path) -> PlanFile:
         data = updated({**facts, "shown": shown, "jobs": others})
         if facts["schema"] == SCHEMA and others:
             job_from_json(others[0])  # keys are made here as they were there
-            found = map(_written_job, lines.split(b"\n")[1:-1], others)
+            found = map(_written_job, islice(BytesIO(lines), 1, None), others)
         else:
             found = map(job_from_json, data["jobs"])
         jobs = {job.id: job for job in found}

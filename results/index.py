@@ -136,7 +136,7 @@ class _Outlines:
             "status": status,
             "config": config,
             "depends": tuple(depends),
-            "metrics": Measured(self._layouts[layout], numbers),
+            "metrics": Measured(self._layouts[layout], numbers) if numbers else (),
             "extra": extra,
             "artifacts": artifacts,
             "digests": digests,
