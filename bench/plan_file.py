@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _NUMBERS = ("flops", "step_flops", "memory", "on_cpu", "devices")
 _FIELDS = (*IDENTITY, "title", "runtime", *_NUMBERS)
 _WRITTEN = {*_FIELDS, "key"}  # of a job that waits for no more than it depends on
+_WAITS: dict[str, Any] = {"after": (), "gates": ()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,23 +116,25 @@ def _written_job(line: bytes, facts: dict[str, Any]) -> Job:
     if facts.keys() != _WRITTEN or key_of(identity + b"}") != facts["key"]:
         return job_from_json(facts)
     job = object.__new__(Job)  # in the usual way each field takes a call
-    job.__dict__.update(facts, after=(), gates=())
+    facts |= _WAITS
+    object.__setattr__(job, "__dict__", facts)
     return job
 
 
 @no_collections()
 def _read(path: Path) -> PlanFile:
     try:
-        first, _, lines = path.read_bytes().partition(b"\n")
-        facts = json.loads(first)
-        check_schema(facts["schema"])
-        if hashlib.sha256(lines).hexdigest() != facts["sha256"]:
+        with path.open("rb") as file:
+            facts = json.loads(file.readline())
+            check_schema(facts["schema"])
+            content = file.read()
+        if hashlib.sha256(content).hexdigest() != facts["sha256"]:
             raise ValueError("its digest (sha256) is another: damaged, or changed by hand")
-        shown, *others = from_json(b"".join((b"[", lines[:-1].replace(b"\n", b","), b"]")), cache_strings="keys")
+        shown, *others = [from_json(line, cache_strings="keys") for line in BytesIO(content)]
         data = updated({**facts, "shown": shown, "jobs": others})
-        if facts["schema"] == SCHEMA and others:
+        if data["jobs"] is others and others:  # they are as the lines say
             job_from_json(others[0])  # keys are made here as they were there
-            found = map(_written_job, islice(BytesIO(lines), 1, None), others)
+            found = map(_written_job, islice(BytesIO(content), 1, None), others)
         else:
             found = map(job_from_json, data["jobs"])
         jobs = {job.id: job for job in found}

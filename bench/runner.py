@@ -323,14 +323,13 @@ def _intact(store: Store, jobs: Mapping[str, Job], console: Console) -> dict[str
     ended = outcomes(store, jobs, verify=True)
     finished = {name: record for name, record in ended.items() if record.status == "finished"}
     with console.status("checking what is finished"), ThreadPoolExecutor() as pool:
-        damages: dict[str, str | None] = dict.fromkeys(finished)
         holding = {name: record for name, record in finished.items() if record.artifacts}
-        damages |= zip(holding, pool.map(store.damage, holding.values()), strict=True)
-    for name, damage in damages.items():
-        if damage is not None:
-            store.discard(finished[name])
-            console.print(Text(f"damaged {jobs[name].title}: {damage}; it is done again"), soft_wrap=True)
-    return {name: jobs[name] for name, damage in damages.items() if damage is None}
+        damages = zip(holding, pool.map(store.damage, holding.values()), strict=True)
+        damaged = {name: damage for name, damage in damages if damage is not None}
+    for name, damage in damaged.items():
+        store.discard(finished[name])
+        console.print(Text(f"damaged {jobs[name].title}: {damage}; it is done again"), soft_wrap=True)
+    return {name: jobs[name] for name in finished if name not in damaged}
 
 
 def _check_cached(suite: Suite, fingerprints: Mapping[str, str], console: Console, cache: Path) -> None:

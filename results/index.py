@@ -213,10 +213,12 @@ class _Index:
         same = {}
         for job, stamp in zip(known.jobs, known.stamps, strict=True):
             if job in jobs and job in packed:
-                with suppress(InvalidRecord):
-                    content = read(*job.split("/", 1), size=stamp[2])
-                    if packed[job][0] == hashlib.sha256(content).hexdigest():
-                        same[job] = stamp
+                try:
+                    digest = hashlib.sha256(read(*job.split("/", 1), size=stamp[2])).hexdigest()
+                except InvalidRecord:
+                    continue
+                if digest == packed[job][0]:
+                    same[job] = stamp
         return same
 
     def _inspect(self, job: str) -> State:
