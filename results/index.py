@@ -79,15 +79,21 @@ def outlines(store: Store, jobs: Iterable[str], *, verify: bool = False) -> dict
     with no_collections():
         index = _Index(store)
         index.look(jobs, verify=verify)
-        ended = zip(index.ended.jobs, index.ended.statuses, strict=True)
-        return {job: index.outline(job, status) for job, status in ended if status != "damaged"}
+        return index.outlines()
 
 
 def outcomes(store: Store, jobs: Iterable[str], *, verify: bool = False) -> dict[str, Record]:
     """The `outlines` of those jobs that have ended as `Store.outcome` says: failed, or with all artifacts in full size;
     others are left out."""
     known = outlines(store, jobs, verify=verify)
-    return {job: record for job, record in known.items() if record.status == "failed" or store.is_complete(record)}
+    without = [
+        job
+        for job, record in known.items()
+        if record.artifacts and record.status != "failed" and not store.is_complete(record)
+    ]
+    for job in without:
+        del known[job]
+    return known
 
 
 class _Outlines:
@@ -203,9 +209,10 @@ class _Index:
         if len(fresh) > max(_WORTH, _WORTH_SHARE * known):
             self._write(fresh)
 
-    def outline(self, job: str, status: Any) -> Record:
-        """The outline of a record with that status that `look` has seen."""
-        return self._outlines.unpack(job, status)
+    def outlines(self) -> dict[str, Record]:
+        """The outlines of the valid ones of the records that `look` has seen."""
+        ended, unpack = zip(self.ended.jobs, self.ended.statuses, strict=True), self._outlines.unpack
+        return {job: unpack(job, status) for job, status in ended if status != "damaged"}
 
     def _same(self, jobs: Container[str], known: Ended) -> dict[str, Stamp]:
         """Those of the jobs whose record's bytes are still those that were read when it was remembered, by digest."""

@@ -350,8 +350,9 @@ def _without_repeats(table: list[Row]) -> list[Row]:
     """The same cell with the same jobs read from two folders is one row; a finished one goes before another."""
     unique: dict[tuple[Any, ...], Row] = {}
     for row in table:
-        key = (row["suite"], row["cell"], frozenset(row.jobs.items()))
-        if key not in unique or (row["status"] == "finished" and unique[key]["status"] != "finished"):
+        facts = row.columns
+        key = (facts["suite"], facts["cell"], frozenset(row.jobs.items()))
+        if key not in unique or (facts["status"] == "finished" and unique[key]["status"] != "finished"):
             unique[key] = row
     return list(unique.values())
 
