@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from functools import cached_property
@@ -48,6 +48,8 @@ _RUN = ("seconds", "train_seconds", "samples_per_second", "peak_memory_bytes")
 _MEASURED = ("value", "se", "interval")
 _HEAD = tuple(item.name for item in fields(Metric) if item.name not in _MEASURED)
 
+_ARTIFACTS = 7  # where they stand in a packed outline
+
 _head_of = attrgetter(*_HEAD)
 _FORM = VERSIONS | {"fields": [list(names) for names in (_HEAD, _CONFIG, _EXTRA, _RUN)]}
 
@@ -70,7 +72,38 @@ def read_fresh(store: Store, ended: Ended, fresh: Sequence[int], *, known: int) 
     index.read_fresh(fresh, known=known)
 
 
-def outlines(store: Store, jobs: Iterable[str], *, verify: bool = False) -> dict[str, Record]:
+class Outlined(Mapping[str, Record]):
+    """Outlines of records by job, of which each is made whenever it is asked for: to keep 100,000 takes longer than to
+    make them twice. `statuses` says of each whether it is finished or failed."""
+
+    def __init__(self, statuses: dict[str, Any], outlines: _Outlines) -> None:
+        self.statuses, self._outlines = statuses, outlines
+
+    def __getitem__(self, job: str) -> Record:
+        return self._outlines.unpack(job, self.statuses[job])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.statuses)
+
+    def __len__(self) -> int:
+        return len(self.statuses)
+
+    def __contains__(self, job: object) -> bool:
+        return job in self.statuses
+
+    @property
+    def finished(self) -> list[str]:
+        """The jobs that are finished."""
+        return [job for job, status in self.statuses.items() if status == "finished"]
+
+    @property
+    def holding(self) -> dict[str, Record]:
+        """The finished ones that have artifacts."""
+        packed = self._outlines.packed
+        return {job: self[job] for job in self.finished if packed[job][_ARTIFACTS]}
+
+
+def outlines(store: Store, jobs: Iterable[str], *, verify: bool = False) -> Outlined:
     """The valid records of the jobs ("kind/key"), finished and failed, their artifacts unchecked, as outlines.
 
     An outline is equal to the record but for `config`, `extra` and `run`, which lack what no table needs. To `verify`,
@@ -79,20 +112,16 @@ def outlines(store: Store, jobs: Iterable[str], *, verify: bool = False) -> dict
     with no_collections():
         index = _Index(store)
         index.look(jobs, verify=verify)
-        return index.outlines()
+        return index.outlined()
 
 
-def outcomes(store: Store, jobs: Iterable[str], *, verify: bool = False) -> dict[str, Record]:
+def outcomes(store: Store, jobs: Iterable[str], *, verify: bool = False) -> Outlined:
     """The `outlines` of those jobs that have ended as `Store.outcome` says: failed, or with all artifacts in full size;
     others are left out."""
     known = outlines(store, jobs, verify=verify)
-    without = [
-        job
-        for job, record in known.items()
-        if record.artifacts and record.status != "failed" and not store.is_complete(record)
-    ]
-    for job in without:
-        del known[job]
+    for job, record in known.holding.items():
+        if not store.is_complete(record):
+            del known.statuses[job]
     return known
 
 
@@ -209,10 +238,10 @@ class _Index:
         if len(fresh) > max(_WORTH, _WORTH_SHARE * known):
             self._write(fresh)
 
-    def outlines(self) -> dict[str, Record]:
+    def outlined(self) -> Outlined:
         """The outlines of the valid ones of the records that `look` has seen."""
-        ended, unpack = zip(self.ended.jobs, self.ended.statuses, strict=True), self._outlines.unpack
-        return {job: unpack(job, status) for job, status in ended if status != "damaged"}
+        ended = zip(self.ended.jobs, self.ended.statuses, strict=True)
+        return Outlined({job: status for job, status in ended if status != "damaged"}, self._outlines)
 
     def _same(self, jobs: Container[str], known: Ended) -> dict[str, Stamp]:
         """Those of the jobs whose record's bytes are still those that were read when it was remembered, by digest."""

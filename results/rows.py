@@ -130,8 +130,9 @@ def rows(dirs: Iterable[Store | Path | str], *, boards: bool = True) -> list[Row
         if not suites:
             raise UserError(f"{store.root}: no suite was run here (no suites/*.json); give the --out folder of a run")
         cells = [(suite["suite"], *one) for suite in suites for one in _with_jobs(suite["cells"], suite["kinds"])]
-        needed = dict.fromkeys(job for _, cell, jobs in cells for job in (*jobs, *cell.get("shared", ())))
-        of_cell = _Rows(store, outcomes(store, needed))
+        needed = dict.fromkeys(chain.from_iterable((*jobs, *cell.get("shared", ())) for _, cell, jobs in cells))
+        ended = outcomes(store, needed)
+        of_cell = _Rows(store, ended, ended.statuses)
         since = active_since(store.root)
         result += [of_cell.ended(suite, cell, jobs, since) for suite, cell, jobs in cells]
     return _without_repeats(result)
@@ -212,15 +213,16 @@ def cell_row(store: Store, suite: str, cell: SuiteCell, kinds: Sequence[str]) ->
     """
     ((_, jobs),) = _with_jobs([cell], kinds)
     known = {job: record for job in jobs if (record := store.load_any(*job.split("/"))) is not None}
-    return _Rows(store, known).row(suite, cell, jobs)
+    return _Rows(store, known, {job: record.status for job, record in known.items()}).row(suite, cell, jobs)
 
 
 class _Rows:
-    """Rows of cells, from the records of their jobs, artifacts unchecked."""
+    """Rows of cells, from the records of their jobs, artifacts unchecked, and the records' statuses."""
 
-    def __init__(self, store: Store, records: Mapping[str, Record]) -> None:
+    def __init__(self, store: Store, records: Mapping[str, Record], statuses: Mapping[str, str]) -> None:
         self._store, self._records, self._source = store, records, str(store.root)
-        self._finished = {job for job, record in records.items() if record.status == "finished"}
+        self._statuses = statuses
+        self._finished = {job for job, status in statuses.items() if status == "finished"}
         self._named: dict[Any, tuple[Heads, list[list[str]]]] = {}
 
     def row(
@@ -234,7 +236,7 @@ class _Rows:
         is_stopped: bool = False,
     ) -> Row:
         """The cell's row with that status."""
-        known = {job: self._records[job] for job in jobs if job in self._records}
+        known = {job: self._records[job] for job in jobs if job in self._statuses}
         finished = [record for record in known.values() if record.status == "finished"]
         axes = cell["axes"]
         facts: Mapping[str, Any] = cell
@@ -348,6 +350,8 @@ def _stopped(cell: SuiteCell, still_open: Set[str], records: Mapping[str, Record
 
 def _without_repeats(table: list[Row]) -> list[Row]:
     """The same cell with the same jobs read from two folders is one row; a finished one goes before another."""
+    if len({(row.columns["suite"], row.columns["cell"]) for row in table}) == len(table):  # nearly always
+        return table
     unique: dict[tuple[Any, ...], Row] = {}
     for row in table:
         facts = row.columns
