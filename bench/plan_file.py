@@ -77,7 +77,7 @@ def _line(job: Job) -> str:
     """The job as JSON that begins with what its key is the hash of: to check the key, that need not be written anew."""
     facts = job_to_json(job)
     identity = {name: facts.pop(name) for name in IDENTITY}
-    return f'{compact(identity)[:-1]}{_key_text(facts.pop("key"))},{compact(facts)[1:]}'
+    return f"{compact(identity)[:-1]}{_key_text(facts.pop('key'))},{compact(facts)[1:]}"
 
 
 def _key_text(key: str) -> str:

@@ -321,7 +321,7 @@ def _intact(store: Store, jobs: Mapping[str, Job], console: Console) -> dict[str
     The records of others are discarded: a damaged one would pass into the numbers of all that read it.
     """
     ended = outcomes(store, jobs, verify=True)
-    holding = ended.holding
+    holding = {name: ended[name] for name in ended.holding}
     with console.status("checking what is finished"), ThreadPoolExecutor() as pool:
         damages = zip(holding, pool.map(store.damage, holding.values()), strict=True)
         damaged = {name: damage for name, damage in damages if damage is not None}

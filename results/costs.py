@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
 
 from .record import Record
 
@@ -47,6 +46,7 @@ def costs(records: Mapping[str, Record]) -> dict[str, float | None]:
             for name, is_of_run, fact in _sums_of(record.kind, job in shared):
                 value = run.get(fact) if is_of_run else extra.get(fact)
                 if value is not None and isinstance(value, _NUMBER):
-                    known = totals[name] or 0
-                    totals[name] = max(known, value) if name == "peak_memory_bytes" else known + value
+                    known = totals[name]
+                    is_peak = name == "peak_memory_bytes"
+                    totals[name] = value if known is None else max(known, value) if is_peak else known + value
     return totals

@@ -97,10 +97,10 @@ class Outlined(Mapping[str, Record]):
         return [job for job, status in self.statuses.items() if status == "finished"]
 
     @property
-    def holding(self) -> dict[str, Record]:
-        """The finished ones that have artifacts."""
+    def holding(self) -> list[str]:
+        """Those of them whose records name artifacts."""
         packed = self._outlines.packed
-        return {job: self[job] for job in self.finished if packed[job][_ARTIFACTS]}
+        return [job for job in self.finished if packed[job][_ARTIFACTS]]
 
 
 def outlines(store: Store, jobs: Iterable[str], *, verify: bool = False) -> Outlined:
@@ -119,8 +119,8 @@ def outcomes(store: Store, jobs: Iterable[str], *, verify: bool = False) -> Outl
     """The `outlines` of those jobs that have ended as `Store.outcome` says: failed, or with all artifacts in full size;
     others are left out."""
     known = outlines(store, jobs, verify=verify)
-    for job, record in known.holding.items():
-        if not store.is_complete(record):
+    for job in known.holding:
+        if not store.is_complete(known[job]):
             del known.statuses[job]
     return known
 

@@ -93,6 +93,11 @@ class Lines(list[Group]):
         return [i for i, group in enumerate(self) if any(row.columns["status"] != "finished" for row in group.rows)]
 
     @cached_property
+    def marked(self) -> list[int]:
+        """The places of groups whose tokenizers' contract complains of something."""
+        return [i for i, group in enumerate(self) if any(row.marks for row in group.rows)]
+
+    @cached_property
     def _by_sample(self) -> list[int]:
         """The places of groups with values by sample, of whatever metric."""
         return [i for i, group in enumerate(self) if any(row.files or row.left_out for row in group.rows)]

@@ -262,10 +262,9 @@ def doubts_notes(groups: Sequence[Group], metrics: Sequence[str]) -> list[str]:
 def marks_notes(groups: Sequence[Group]) -> list[str]:
     """What the contract checks of an adapter's tokenizer complain of, line by line."""
     lines = []
-    for number, group in enumerate(groups, start=1):
-        if any([row.marks for row in group.rows]):  # a list is quicker, and there may be many
-            marks = dict.fromkeys(mark for row in group.rows for mark in row.marks)
-            lines.append(f"Contract of #{number} {group.title}: {'; '.join(marks)}.")
+    for place in as_lines(groups).marked:
+        marks = dict.fromkeys(mark for row in groups[place].rows for mark in row.marks)
+        lines.append(f"Contract of #{place + 1} {groups[place].title}: {'; '.join(marks)}.")
     return lines
 
 
