@@ -107,7 +107,7 @@ def outlines(store: Store, jobs: Iterable[str], *, verify: bool = False) -> Outl
     """The valid records of the jobs ("kind/key"), finished and failed, their artifacts unchecked, as outlines.
 
     An outline is equal to the record but for `config`, `extra` and `run`, which lack what no table needs. To `verify`,
-    each file's digest is compared too: a disk may have lost a bit without a word.
+    each file's digest is compared instead of its times: a disk may have lost a bit without a word.
     """
     with no_collections():
         index = _Index(store)
