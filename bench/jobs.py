@@ -11,6 +11,13 @@ from typing import Any
 from ..results.canonical import compact
 from ..results.gates import Gate
 
+IDENTITY = ("kind", "config", "versions", "depends")  # what a key is the hash of
+
+
+def key_of(identity: bytes) -> str:
+    """The key of the job whose identity is, as compact JSON, this one: 20 hexadecimal digits."""
+    return hashlib.sha256(identity).hexdigest()[:20]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
@@ -47,7 +54,7 @@ class Job:
             "versions": dict(self.versions),
             "depends": dict(self.depends),
         }
-        return hashlib.sha256(compact(identity).encode()).hexdigest()[:20]
+        return key_of(compact(identity).encode())
 
     @property
     def id(self) -> str:

@@ -63,8 +63,7 @@ def join(
             repeat_imports(imports)
             jobs = _joined(plans)
             # Verified, since a network disk may tell an old time of a record, but not an old content.
-            ended = outcomes(store, jobs, verify=True)
-            finished = {name: jobs[name] for name, record in ended.items() if record.status == "finished"}
+            finished = {name: jobs[name] for name in outcomes(store, jobs, verify=True).finished}
             todo = {name: job for name, job in jobs.items() if name not in finished and name not in settled}
             without_left_out(todo, finished, store, console)
             if not todo:

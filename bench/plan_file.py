@@ -10,6 +10,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
@@ -23,7 +25,7 @@ from ..results.gates import Gate
 from ..results.record import plain
 from ..results.store import Store, atomic_write
 from .imports import Import
-from .jobs import Job
+from .jobs import IDENTITY, Job, key_of
 from .plan_overview import CURE, PLANS, SCHEMA, check_schema, columns, plan_paths, updated
 
 if TYPE_CHECKING:
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
     from .plan import Plan
 
 _NUMBERS = ("flops", "step_flops", "memory", "on_cpu", "devices")
-_FIELDS = ("kind", "config", "versions", "depends", "title", "runtime", *_NUMBERS)
+_FIELDS = (*IDENTITY, "title", "runtime", *_NUMBERS)
+_WRITTEN = {*_FIELDS, "key"}  # of a job that waits for no more than it depends on
+_WAITS: dict[str, Any] = {"after": (), "gates": ()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +54,7 @@ def write_plan(plan: Plan, engine: str, settings: EngineSettings) -> None:
     """Write the plan. Raises UserError where that is not possible."""
     names = ("checkpoint_seconds", "stall_seconds", "lease_seconds")
     shown = columns([_shown(job) for job in plan.jobs.values()])
-    lines = [compact(plain(shown)), *(compact(job_to_json(job)) for job in plan.jobs.values())]
+    lines = [compact(plain(shown)), *map(_line, plan.jobs.values())]
     jobs = "".join(f"{line}\n" for line in lines).encode()
     facts = {
         "schema": SCHEMA,
@@ -67,6 +71,17 @@ def write_plan(plan: Plan, engine: str, settings: EngineSettings) -> None:
 def _shown(job: Job) -> list[Any]:
     gates = [[asdict(gate) for gate in job.gates]] if job.gates else []
     return [job.kind, job.key, job.title, job.flops, sorted(job.depends.values()), *gates]
+
+
+def _line(job: Job) -> str:
+    """The job as JSON that begins with what its key is the hash of: to check the key, that need not be written anew."""
+    facts = job_to_json(job)
+    identity = {name: facts.pop(name) for name in IDENTITY}
+    return f"{compact(identity)[:-1]}{_key_text(facts.pop('key'))},{compact(facts)[1:]}"
+
+
+def _key_text(key: str) -> str:
+    return f',"key":"{key}"'
 
 
 def read_plans(store: Store) -> list[PlanFile]:
@@ -95,20 +110,34 @@ def job_from_json(facts: Mapping[str, Any]) -> Job:
     return job
 
 
+def _written_job(line: bytes, facts: dict[str, Any]) -> Job:
+    """As `job_from_json`, of a line and what it says: in a tenth of the time, where `_line` has written it."""
+    identity, _, _ = line.partition(_key_text(facts["key"]).encode())
+    if facts.keys() != _WRITTEN or key_of(identity + b"}") != facts["key"]:
+        return job_from_json(facts)
+    job = object.__new__(Job)  # in the usual way each field takes a call
+    facts |= _WAITS
+    object.__setattr__(job, "__dict__", facts)
+    return job
+
+
 @no_collections()
 def _read(path: Path) -> PlanFile:
     try:
-        first, _, lines = path.read_bytes().partition(b"\n")
-        facts = json.loads(first)
-        check_schema(facts["schema"])
-        if hashlib.sha256(lines).hexdigest() != facts["sha256"]:
+        with path.open("rb") as file:
+            facts = json.loads(file.readline())
+            check_schema(facts["schema"])
+            content = file.read()
+        if hashlib.sha256(content).hexdigest() != facts["sha256"]:
             raise ValueError("its digest (sha256) is another: damaged, or changed by hand")
-        shown, *others = from_json(b"".join((b"[", lines[:-1].replace(b"\n", b","), b"]")), cache_strings="keys")
+        shown, *others = [from_json(line, cache_strings="keys") for line in BytesIO(content)]
         data = updated({**facts, "shown": shown, "jobs": others})
-        jobs = {}
-        for facts in data["jobs"]:
-            job = job_from_json(facts)
-            jobs[job.id] = job
+        if data["jobs"] is others and others:  # they are as the lines say
+            job_from_json(others[0])  # keys are made here as they were there
+            found = map(_written_job, islice(BytesIO(content), 1, None), others)
+        else:
+            found = map(job_from_json, data["jobs"])
+        jobs = {job.id: job for job in found}
         return PlanFile(
             suite=unquote(path.stem),
             jobs=jobs,

@@ -321,16 +321,14 @@ def _intact(store: Store, jobs: Mapping[str, Job], console: Console) -> dict[str
     The records of others are discarded: a damaged one would pass into the numbers of all that read it.
     """
     ended = outcomes(store, jobs, verify=True)
-    finished = {name: record for name, record in ended.items() if record.status == "finished"}
+    holding = {name: ended[name] for name in ended.holding}
     with console.status("checking what is finished"), ThreadPoolExecutor() as pool:
-        damages: dict[str, str | None] = dict.fromkeys(finished)
-        holding = {name: record for name, record in finished.items() if record.artifacts}
-        damages |= zip(holding, pool.map(store.damage, holding.values()), strict=True)
-    for name, damage in damages.items():
-        if damage is not None:
-            store.discard(finished[name])
-            console.print(Text(f"damaged {jobs[name].title}: {damage}; it is done again"), soft_wrap=True)
-    return {name: jobs[name] for name, damage in damages.items() if damage is None}
+        damages = zip(holding, pool.map(store.damage, holding.values()), strict=True)
+        damaged = {name: damage for name, damage in damages if damage is not None}
+    for name, damage in damaged.items():
+        store.discard(holding[name])
+        console.print(Text(f"damaged {jobs[name].title}: {damage}; it is done again"), soft_wrap=True)
+    return {name: jobs[name] for name in ended.finished if name not in damaged}
 
 
 def _check_cached(suite: Suite, fingerprints: Mapping[str, str], console: Console, cache: Path) -> None:

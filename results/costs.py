@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
 
 from .record import Record
 
@@ -27,10 +26,10 @@ _NUMBER = int, float
 
 
 @cache
-def _sums_of(kind: str, is_shared: bool) -> list[tuple[str, str, str]]:
-    """The costs to which a job of the kind adds, with table and fact."""
+def _sums_of(kind: str, is_shared: bool) -> list[tuple[str, bool, str]]:
+    """The costs to which a job of the kind adds, whether the fact is of `run` or of `extra`, and the fact."""
     return [
-        (name, table, fact)
+        (name, table == "run", fact)
         for name, (table, fact, kinds, of_shared) in _SUMS.items()
         if (not kinds or kind in kinds) and (of_shared or not is_shared)
     ]
@@ -40,13 +39,14 @@ def costs(records: Mapping[str, Record]) -> dict[str, float | None]:
     """What the finished ones of a cell's jobs took."""
     # What the tokenizer itself was made from (the data set) is shared by many cells: its cost is no cell's own.
     shared = {job for record in records.values() if record.kind == "tokenizer" for job in record.depends}
-    numbers: dict[str, list[Any]] = {name: [] for name in COST}
+    totals: dict[str, float | None] = dict.fromkeys(COST)
     for job, record in records.items():
         if record.status == "finished":
-            for name, table, fact in _sums_of(record.kind, job in shared):
-                value = getattr(record, table).get(fact)
-                if isinstance(value, _NUMBER):
-                    numbers[name].append(value)
-    peaks = numbers.pop("peak_memory_bytes")
-    totals = {name: sum(values) if values else None for name, values in numbers.items()}
-    return totals | {"peak_memory_bytes": max(peaks, default=None)}
+            run, extra = record.run, record.extra
+            for name, is_of_run, fact in _sums_of(record.kind, job in shared):
+                value = run.get(fact) if is_of_run else extra.get(fact)
+                if value is not None and isinstance(value, _NUMBER):
+                    known = totals[name]
+                    is_peak = name == "peak_memory_bytes"
+                    totals[name] = value if known is None else max(known, value) if is_peak else known + value
+    return totals

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from operator import eq
 from pathlib import Path
@@ -102,21 +102,22 @@ def remembered(root: Path) -> Ended:
 
 
 def look(
-    root: Path, jobs: Iterable[str], known: Ended, *, is_same: Callable[[str, int], bool] | None = None
+    root: Path, jobs: Iterable[str], known: Ended, *, same: Mapping[str, Stamp] | None = None
 ) -> tuple[Ended, list[int]]:
     """Those of the `jobs` that have a record, in their order, and the places of those of them that are `UNREAD`.
 
-    The others ended as is `known`, since their files' stamps are the same; and `is_same`, where given, says so too of a
-    job and its file's size.
+    The others ended as is `known`: those whose files' stamps are the same or, where it is given, those that `same` has
+    with their stamps.
     """
-    present, stamps = _stamps(root, jobs)
-    if present == known.jobs and is_same is None and all(map(eq, stamps, known.stamps)):
+    present, stamps = _stamps(root, jobs, same or {})
+    is_known = all(map(eq, stamps, known.stamps)) if same is None else len(same) == len(present)
+    if is_known and present == known.jobs:
         return known, []  # the usual case, at once
     places = list(map(known.places().get, present))
     fresh = [
         i
         for i, (job, stamp, place) in enumerate(zip(present, stamps, places, strict=True))
-        if place is None or known.stamps[place] != stamp or (is_same is not None and not is_same(job, stamp[2]))
+        if place is None or (known.stamps[place] != stamp if same is None else job not in same)
     ]
     for i in fresh:
         places[i] = None
@@ -129,8 +130,8 @@ def look(
     ), fresh
 
 
-def _stamps(root: Path, jobs: Iterable[str]) -> tuple[list[str], list[Stamp]]:
-    """The jobs that have a record's file, and its stamp."""
+def _stamps(root: Path, jobs: Iterable[str], same: Mapping[str, Stamp]) -> tuple[list[str], list[Stamp]]:
+    """The jobs that have a record's file, and its stamp, which is not looked at of those that `same` has."""
     present: list[str] = []
     stamps: list[Stamp] = []
     stat = os.stat
@@ -140,6 +141,10 @@ def _stamps(root: Path, jobs: Iterable[str]) -> tuple[list[str], list[Stamp]]:
         return present, stamps
     try:
         for job in jobs:
+            if job in same:
+                present.append(job)
+                stamps.append(same[job])
+                continue
             try:
                 file = stat(f"{job}/{RECORD}", dir_fd=folder)
             except (OSError, ValueError):  # ValueError: a key that no folder can be called by

@@ -39,14 +39,14 @@ def markdown(tables: Sequence[Table], *, width: int = WIDTH, notes: Notes = "ful
 
 def _markdown_table(table: Table, width: int, notes: Sequence[str]) -> str:
     parts = [f"## {_markdown(table.title)}"]
-    lines = [[*map(_markdown_cell, line)] for line in table.lines]
-    for page in _pages(table, lines, width):
-        texts = [[line[i] for i in page] for line in lines]
-        heads = [_markdown(_head(table.columns[i])) for i in page]
-        sizes = [max(3, len(head), *(len(line[k]) for line in texts)) for k, head in enumerate(heads)]
-        numbers = [table.columns[i].number for i in page]
-        rule = "|".join("-" * (n + 1) + (":" if right else "-") for n, right in zip(sizes, numbers, strict=True))
-        parts.append("\n".join([_line(heads, sizes, numbers), f"|{rule}|", *(_line(t, sizes, numbers) for t in texts)]))
+    heads = [_markdown(_head(column)) for column in table.columns]
+    texts = [_texts([line[i] for line in table.lines]) for i in range(len(table.columns))]
+    for page in _pages(table, texts, width):
+        padded = [_padded(heads[i], texts[i], right=table.columns[i].number) for i in page]
+        ends = [":" if table.columns[i].number else "-" for i in page]
+        rule = "|".join("-" * (len(column[0]) + 1) + end for column, end in zip(padded, ends, strict=True))
+        head, *lines = [f"| {' | '.join(line)} |" for line in zip(*padded, strict=True)]
+        parts.append("\n".join([head, f"|{rule}|", *lines]))
     return "\n\n".join([*parts, *([_bullets(notes)] if notes else [])]).rstrip("\n") + "\n"
 
 
@@ -57,9 +57,10 @@ def _bullets(notes: Sequence[str]) -> str:
     return "\n".join(filled) + "\n"
 
 
-def _line(cells: Sequence[str], sizes: Sequence[int], numbers: Sequence[bool]) -> str:
-    padded = [c.rjust(n) if right else c.ljust(n) for c, n, right in zip(cells, sizes, numbers, strict=True)]
-    return f"| {' | '.join(padded)} |"
+def _padded(head: str, texts: Sequence[str], *, right: bool) -> list[str]:
+    """A column's head and texts, all as wide as the widest."""
+    size = max(3, len(head), *map(len, texts))
+    return [text.rjust(size) if right else text.ljust(size) for text in (head, *texts)]
 
 
 def comma_separated(rows: Sequence[Row], columns: Sequence[str] | None = None) -> str:
@@ -92,11 +93,11 @@ def json_rows(rows: Sequence[Row], columns: Sequence[str] | None = None) -> str:
     return json.dumps([{name: row.get(name) for name in names} for row in rows], indent=2, ensure_ascii=False) + "\n"
 
 
-def _pages(table: Table, lines: Sequence[Sequence[str]], width: int) -> list[list[int]]:
-    """The indices of the columns of each piece of the table, in order, given its cells' texts; a further piece repeats
-    the key columns."""
+def _pages(table: Table, texts: Sequence[Sequence[str]], width: int) -> list[list[int]]:
+    """The indices of the columns of each piece of the table, in order, given its columns' texts; a further piece
+    repeats the key columns."""
     sizes = [
-        max(3, len(_head(column)), *(len(line[i]) for line in lines)) + 3 for i, column in enumerate(table.columns)
+        max(3, len(_head(column)), *map(len, cells)) + 3 for column, cells in zip(table.columns, texts, strict=True)
     ]
     return pages_of(table, sizes.__getitem__, width - 1)
 
@@ -105,15 +106,18 @@ def _head(column: Column) -> str:
     return f"{column.title} {ARROWS[column.direction]}".rstrip()
 
 
-def _markdown_cell(cell: TableCell) -> str:
-    text = _markdown(cell.text)
-    text = f"**{text}**" if cell.best else text
-    return f"{text}±{cell.margin}" if cell.margin else text
+def _texts(cells: Sequence[TableCell]) -> list[str]:
+    """A column's cells as Markdown."""
+    texts = [cell.text for cell in cells]
+    if not _PLAIN("".join(texts)):
+        texts = [*map(_markdown, texts)]
+    texts = [f"**{text}**" if cell.best else text for cell, text in zip(cells, texts, strict=True)]
+    return [f"{text}±{cell.margin}" if cell.margin else text for cell, text in zip(cells, texts, strict=True)]
 
 
 # What would make a link, a picture, code, emphasis, a mention, a comment or an element of a name.
 _MARKDOWN = re.compile(r"[\\`*_\[\]<>|~@!#&]")
-_PLAIN = re.compile(r"[0-9A-Za-z.+-]+").fullmatch  # as nearly all cells are: nothing to be escaped
+_PLAIN = re.compile(r"[0-9A-Za-z.+–-]+").fullmatch  # as nearly all cells are: nothing to be escaped
 
 
 def _markdown(text: str) -> str:

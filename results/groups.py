@@ -21,6 +21,7 @@ from .statistics import Difference, Entry, Estimate
 T = TypeVar("T")
 
 _parts = itemgetter("suite", "dataset", "modality", "recipe")
+_sorted_json = json.JSONEncoder(sort_keys=True).encode
 
 # Sums over a cell's jobs, which mean nothing before all have finished.
 TOTALS = ("flops", "seconds", "train_seconds", "peak_memory_bytes")
@@ -171,7 +172,7 @@ def aggregate(rows: Sequence[Row]) -> list[Group]:
     for row in rows:
         facts = row.columns
         parts = _parts(facts)
-        axes = json.dumps(row.axes, sort_keys=True)
+        axes = _sorted_json(row.axes)
         label, copy = facts["label"], 1
         while facts["seed"] in groups.setdefault((*parts, label, axes), {}):
             other = groups[*parts, label, axes][facts["seed"]]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from functools import cached_property
@@ -48,6 +48,8 @@ _RUN = ("seconds", "train_seconds", "samples_per_second", "peak_memory_bytes")
 _MEASURED = ("value", "se", "interval")
 _HEAD = tuple(item.name for item in fields(Metric) if item.name not in _MEASURED)
 
+_ARTIFACTS = 7  # where they stand in a packed outline
+
 _head_of = attrgetter(*_HEAD)
 _FORM = VERSIONS | {"fields": [list(names) for names in (_HEAD, _CONFIG, _EXTRA, _RUN)]}
 
@@ -70,24 +72,57 @@ def read_fresh(store: Store, ended: Ended, fresh: Sequence[int], *, known: int) 
     index.read_fresh(fresh, known=known)
 
 
-def outlines(store: Store, jobs: Iterable[str], *, verify: bool = False) -> dict[str, Record]:
+class Outlined(Mapping[str, Record]):
+    """Outlines of records by job, of which each is made whenever it is asked for: to keep 100,000 takes longer than to
+    make them twice. `statuses` says of each whether it is finished or failed."""
+
+    def __init__(self, statuses: dict[str, Any], outlines: _Outlines) -> None:
+        self.statuses, self._outlines = statuses, outlines
+
+    def __getitem__(self, job: str) -> Record:
+        return self._outlines.unpack(job, self.statuses[job])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.statuses)
+
+    def __len__(self) -> int:
+        return len(self.statuses)
+
+    def __contains__(self, job: object) -> bool:
+        return job in self.statuses
+
+    @property
+    def finished(self) -> list[str]:
+        """The jobs that are finished."""
+        return [job for job, status in self.statuses.items() if status == "finished"]
+
+    @property
+    def holding(self) -> list[str]:
+        """Those of them whose records name artifacts."""
+        packed = self._outlines.packed
+        return [job for job in self.finished if packed[job][_ARTIFACTS]]
+
+
+def outlines(store: Store, jobs: Iterable[str], *, verify: bool = False) -> Outlined:
     """The valid records of the jobs ("kind/key"), finished and failed, their artifacts unchecked, as outlines.
 
     An outline is equal to the record but for `config`, `extra` and `run`, which lack what no table needs. To `verify`,
-    each file's digest is compared too: a disk may have lost a bit without a word.
+    each file's digest is compared instead of its times: a disk may have lost a bit without a word.
     """
     with no_collections():
         index = _Index(store)
         index.look(jobs, verify=verify)
-        ended = zip(index.ended.jobs, index.ended.statuses, strict=True)
-        return {job: index.outline(job, status) for job, status in ended if status != "damaged"}
+        return index.outlined()
 
 
-def outcomes(store: Store, jobs: Iterable[str], *, verify: bool = False) -> dict[str, Record]:
+def outcomes(store: Store, jobs: Iterable[str], *, verify: bool = False) -> Outlined:
     """The `outlines` of those jobs that have ended as `Store.outcome` says: failed, or with all artifacts in full size;
     others are left out."""
     known = outlines(store, jobs, verify=verify)
-    return {job: record for job, record in known.items() if record.status == "failed" or store.is_complete(record)}
+    for job in known.holding:
+        if not store.is_complete(known[job]):
+            del known.statuses[job]
+    return known
 
 
 class _Outlines:
@@ -136,7 +171,7 @@ class _Outlines:
             "status": status,
             "config": config,
             "depends": tuple(depends),
-            "metrics": Measured(self._layouts[layout], numbers),
+            "metrics": Measured(self._layouts[layout], numbers) if numbers else (),
             "extra": extra,
             "artifacts": artifacts,
             "digests": digests,
@@ -191,8 +226,9 @@ class _Index:
     def look(self, jobs: Iterable[str], *, verify: bool = False) -> None:
         """See what has become of the jobs, so that their outlines can be asked for."""
         known, self._outlines = self._read()
-        is_same = self._is_same if verify else None
-        self.ended, fresh = look(self._store.root, dict.fromkeys(jobs), known, is_same=is_same)
+        asked = dict.fromkeys(jobs)
+        same = self._same(asked, known) if verify else None
+        self.ended, fresh = look(self._store.root, asked, known, same=same)
         self.read_fresh(fresh, known=len(known.jobs))
 
     def read_fresh(self, fresh: Sequence[int], *, known: int) -> None:
@@ -202,17 +238,24 @@ class _Index:
         if len(fresh) > max(_WORTH, _WORTH_SHARE * known):
             self._write(fresh)
 
-    def outline(self, job: str, status: Any) -> Record:
-        """The outline of a record with that status that `look` has seen."""
-        return self._outlines.unpack(job, status)
+    def outlined(self) -> Outlined:
+        """The outlines of the valid ones of the records that `look` has seen."""
+        ended = zip(self.ended.jobs, self.ended.statuses, strict=True)
+        return Outlined({job: status for job, status in ended if status != "damaged"}, self._outlines)
 
-    def _is_same(self, job: str, size: int) -> bool:
-        """Whether the record's bytes, so many, are still those that were read when it was remembered."""
-        try:
-            digest = self._outlines.packed[job][0]
-            return bool(digest == hashlib.sha256(self._store.read_bytes(*job.split("/", 1), size=size)).hexdigest())
-        except (InvalidRecord, KeyError):
-            return False
+    def _same(self, jobs: Container[str], known: Ended) -> dict[str, Stamp]:
+        """Those of the jobs whose record's bytes are still those that were read when it was remembered, by digest."""
+        packed, read = self._outlines.packed, self._store.read_bytes
+        same = {}
+        for job, stamp in zip(known.jobs, known.stamps, strict=True):
+            if job in jobs and job in packed:
+                try:
+                    digest = hashlib.sha256(read(*job.split("/", 1), size=stamp[2])).hexdigest()
+                except InvalidRecord:
+                    continue
+                if digest == packed[job][0]:
+                    same[job] = stamp
+        return same
 
     def _inspect(self, job: str) -> State:
         kind, _, key = job.partition("/")

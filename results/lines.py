@@ -70,7 +70,7 @@ class Lines(list[Group]):
         ]
 
     @cached_property
-    def _columns(self) -> set[str]:
+    def columns(self) -> set[str]:
         """Those of all rows."""
         return set().union(*(row.columns for row in self.rows))
 
@@ -83,9 +83,19 @@ class Lines(list[Group]):
     @cached_property
     def doubtful(self) -> list[int]:
         """The places of groups of some of whose values there may be doubts."""
-        if not any(map(is_doubts, self._columns)):
+        if not any(map(is_doubts, self.columns)):
             return []
         return [place for place, group in enumerate(self) if group.doubtful]
+
+    @cached_property
+    def unfinished(self) -> list[int]:
+        """The places of groups of which some cell has not finished."""
+        return [i for i, group in enumerate(self) if any(row.columns["status"] != "finished" for row in group.rows)]
+
+    @cached_property
+    def marked(self) -> list[int]:
+        """The places of groups whose tokenizers' contract complains of something."""
+        return [i for i, group in enumerate(self) if any(row.marks for row in group.rows)]
 
     @cached_property
     def _by_sample(self) -> list[int]:
@@ -133,7 +143,7 @@ class Lines(list[Group]):
                 values, present = lines.numbers(name)
                 values, present = values[order], present[order]
             else:
-                is_metric = name not in self._columns and name in self.metric_names
+                is_metric = name not in self.columns and name in self.metric_names
                 raw = self._metric(name) if is_metric else self._base(name)
                 line, place, most = self._places
                 values, present = np.zeros((len(self), most)), np.zeros((len(self), most), dtype=bool)
@@ -145,12 +155,10 @@ class Lines(list[Group]):
     def _base(self, name: str) -> Array:
         """The number that each row has in the column, NaN where it has none that counts."""
         raw = [row.get(name) for row in self.rows]
-        if name in TOTALS:
-            raw = [
-                value if row.columns["status"] == "finished" else None
-                for value, row in zip(raw, self.rows, strict=True)
-            ]
-        return np.array([float(value) if is_number(value) else np.nan for value in raw])
+        numbers = np.array([float(value) if is_number(value) else np.nan for value in raw])
+        if name in TOTALS and self.unfinished:
+            numbers[[row.columns["status"] != "finished" for row in self.rows]] = np.nan
+        return numbers
 
     def _metric(self, name: str) -> Array:
         """As `_base`, of a metric."""
@@ -159,6 +167,16 @@ class Lines(list[Group]):
             if name in heads:
                 raw[places] = numbers[:, heads[name][0]]
         return raw
+
+    def means(self, name: str) -> list[float | None]:
+        """The means as `Group.mean` has them."""
+        values, present = self.numbers(name)
+        counts, totals = present.sum(1), np.zeros(len(self))
+        for column in values.T:
+            totals += column  # seed by seed, as `sum` adds them
+        with np.errstate(invalid="ignore"):
+            means = (totals / counts).tolist()
+        return [mean if count else None for mean, count in zip(means, counts.tolist(), strict=True)]
 
     def has(self, name: str) -> bool:
         """Whether there is a number in the column."""

@@ -81,7 +81,7 @@ def notes(
 def preset_notes(groups: Sequence[Group]) -> list[str]:
     """Which lines were made under a named protocol."""
     lines: dict[str, list[int]] = {}
-    for number, group in enumerate(groups):
+    for number, group in enumerate(groups if "preset" in as_lines(groups).columns else ()):
         for name in dict.fromkeys(row.columns["preset"] for row in group.rows if "preset" in row.columns):
             lines.setdefault(name, []).append(number)
     return [
@@ -262,18 +262,17 @@ def doubts_notes(groups: Sequence[Group], metrics: Sequence[str]) -> list[str]:
 def marks_notes(groups: Sequence[Group]) -> list[str]:
     """What the contract checks of an adapter's tokenizer complain of, line by line."""
     lines = []
-    for number, group in enumerate(groups, start=1):
-        marks = dict.fromkeys(mark for row in group.rows for mark in row.marks)
-        if marks:
-            lines.append(f"Contract of #{number} {group.title}: {'; '.join(marks)}.")
+    for place in as_lines(groups).marked:
+        marks = dict.fromkeys(mark for row in groups[place].rows for mark in row.marks)
+        lines.append(f"Contract of #{place + 1} {groups[place].title}: {'; '.join(marks)}.")
     return lines
 
 
 def gate_notes(groups: Sequence[Group], compared: Ranking | None) -> list[str]:
     """Which lines have no prior since a gate let none through, by reason; and that they are not ranked."""
     lines: dict[str, list[int]] = {}
-    for number, group in enumerate(groups):
-        for row in group.rows:
+    for number in as_lines(groups).unfinished:
+        for row in groups[number].rows:
             status = str(row["status"])
             if status.startswith(NO_PRIOR):
                 places = lines.setdefault(status.removeprefix(f"{NO_PRIOR}: "), [])
@@ -295,14 +294,16 @@ def gate_notes(groups: Sequence[Group], compared: Ranking | None) -> list[str]:
 def stopped_notes(groups: Sequence[Group], compared: Ranking | None) -> list[str]:
     """Which lines' trainings were stopped early, by reason; and that they are not ranked."""
     lines: dict[str, list[int]] = {}
-    for number, group in enumerate(groups):
-        for status in dict.fromkeys(str(row["status"]) for row in group.rows):
+    unfinished = as_lines(groups).unfinished
+    for number in unfinished:
+        for status in dict.fromkeys(str(row["status"]) for row in groups[number].rows):
             if status.startswith(STOPPED):
                 lines.setdefault(status, []).append(number)
     result = [f"‡ {_ranges(places)} {why}." for why, places in lines.items()]
     if len(result) > _FAILURES:
         result = [*result[:_FAILURES], f"‡ Stopped: {len(result) - _FAILURES} more reasons; --format json has them."]
-    missing = 0 if compared is None else sum(bool(g.stopped) and not g.values(compared.metric) for g in groups)
+    stopped = [groups[number] for number in unfinished if groups[number].stopped]
+    missing = 0 if compared is None else sum(not group.values(compared.metric) for group in stopped)
     if compared is not None and missing:
         them = "1 line was" if missing == 1 else f"{missing} lines were"
         result.append(f"Rank by {compared.metric} is among whole trainings: {them} stopped, and might stand anywhere.")
@@ -312,10 +313,12 @@ def stopped_notes(groups: Sequence[Group], compared: Ranking | None) -> list[str
 def unfinished_notes(groups: Sequence[Group]) -> list[str]:
     """The cells that have not finished, each with its status, the first few."""
     lines = []
-    for number, group in enumerate(groups, start=1):
+    for place in as_lines(groups).unfinished:
+        group = groups[place]
         for row in group.rows:
             if row["status"] != "finished" and not str(row["status"]).startswith((NO_PRIOR, STOPPED)):
-                lines.append(f"Not finished: #{number} {group.title}, seed {row['seed']}: {row['status'].rstrip('.')}.")
+                told = f"{group.title}, seed {row['seed']}: {row['status'].rstrip('.')}"
+                lines.append(f"Not finished: #{place + 1} {told}.")
     if len(lines) > _FAILURES:
         lines = [*lines[:_FAILURES], f"Not finished: {len(lines) - _FAILURES} more cells; --format json has them all."]
     return lines

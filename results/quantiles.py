@@ -23,9 +23,15 @@ Array = NDArray[np.float64]
 _NODES = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0, 16.0, 30.0, 80.0, math.inf)
 
 
+# The 97.5 % points of Student's t with 1, 2, ... degrees of freedom, as SciPy has them: those of two seeds, three, ...
+_STUDENT = (12.706204736174694, 4.302652729749462, 3.1824463052837078, 2.7764451051977934, 2.5705818356363146)
+
+
 @cache
 def student(freedom: float) -> float:
     """The 97.5 % point of Student's t; the normal's for infinite degrees of freedom."""
+    if freedom in range(1, len(_STUDENT) + 1):  # a table of many lines needs no more of SciPy
+        return _STUDENT[int(freedom) - 1]
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, (1 + LEVEL) / 2)) if math.isfinite(freedom) else NORMAL

@@ -23,9 +23,14 @@ from .metric import Metric
 from .record_file import SCHEMA
 
 LARGEST = 1e300  # numbers beyond it overflow in sums of squares
-# Bytes with every digit as 0, both signs of an exponent as e, and other bytes but + as blanks.
-_SHAPES = bytes(48 if chr(i) in "0123456789" else 101 if chr(i) in "eE" else 43 if i == 43 else 32 for i in range(256))
-_LARGE = (b"e000", b"e+000", b"0" * 190)  # one of them is in any number that large, however it is written
+# Bytes with what numbers are made of as 0, save both signs of an exponent as e and + as it is; what may stand before a
+# number as blanks; and others as x.
+_SHAPES = bytes(
+    48 if c in "0123456789." else 101 if c in "eE" else 43 if c == "+" else 32 if c in " \t\n\r,:[-" else 120
+    for c in map(chr, range(256))
+)
+_LARGE = (b"e+000", b"0" * 190)  # one of them, or e000 behind 0s and a blank, is in any number that large
+
 
 Status = Literal["finished", "failed"]
 
@@ -206,8 +211,7 @@ def parse(content: bytes) -> Any:
         raise InvalidRecord("cut short" if content else "empty")
     with suppress(ValueError):  # a name of another encoding, a deep table; or no JSON: what follows says why
         data = from_json(content, allow_inf_nan=False)
-        shapes = content.translate(_SHAPES)
-        if not any(shape in shapes for shape in _LARGE):  # else it may be text, or a number
+        if not _may_have_large(content):
             return data
     try:
         return json.loads(
@@ -215,6 +219,17 @@ def parse(content: bytes) -> Any:
         )
     except (ValueError, RecursionError) as error:
         raise InvalidRecord(f"not JSON, or cut short ({error})") from None
+
+
+def _may_have_large(content: bytes) -> bool:
+    """Whether a number of the JSON may be beyond 1e300, however it is written, or a text look like one."""
+    shapes = content.translate(_SHAPES)
+    at = shapes.find(b"e000")
+    while at >= 0:
+        if shapes[max(at - 190, 0) : at].rstrip(b"0")[-1:] in b" ":
+            return True
+        at = shapes.find(b"e000", at + 1)  # it was of a digest, as there are many
+    return any(shape in shapes for shape in _LARGE)
 
 
 def explain(error: ValidationError) -> str:

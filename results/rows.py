@@ -7,6 +7,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Se
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,8 @@ BASE = (*IDENTITY, *SPEC, "discrete", "topology", "prior", "sampler", *COST)
 NESTED = ("axes", "protocols", "details", "jobs")
 
 _FACTS = (*SPEC, "discrete", "topology")  # those of a cell itself
+_CELL = IDENTITY[2:-1]
+_cell = itemgetter(*_CELL)
 # Axes that every cell has a value of, given or solved for.
 _RESOLVED = ("downsample", "channels")
 
@@ -127,8 +130,9 @@ def rows(dirs: Iterable[Store | Path | str], *, boards: bool = True) -> list[Row
         if not suites:
             raise UserError(f"{store.root}: no suite was run here (no suites/*.json); give the --out folder of a run")
         cells = [(suite["suite"], *one) for suite in suites for one in _with_jobs(suite["cells"], suite["kinds"])]
-        needed = dict.fromkeys(job for _, cell, jobs in cells for job in (*jobs, *cell.get("shared", ())))
-        of_cell = _Rows(store, outcomes(store, needed))
+        needed = dict.fromkeys(chain.from_iterable((*jobs, *cell.get("shared", ())) for _, cell, jobs in cells))
+        ended = outcomes(store, needed)
+        of_cell = _Rows(store, ended, ended.statuses)
         since = active_since(store.root)
         result += [of_cell.ended(suite, cell, jobs, since) for suite, cell, jobs in cells]
     return _without_repeats(result)
@@ -209,14 +213,16 @@ def cell_row(store: Store, suite: str, cell: SuiteCell, kinds: Sequence[str]) ->
     """
     ((_, jobs),) = _with_jobs([cell], kinds)
     known = {job: record for job in jobs if (record := store.load_any(*job.split("/"))) is not None}
-    return _Rows(store, known).row(suite, cell, jobs)
+    return _Rows(store, known, {job: record.status for job, record in known.items()}).row(suite, cell, jobs)
 
 
 class _Rows:
-    """Rows of cells, from the records of their jobs, artifacts unchecked."""
+    """Rows of cells, from the records of their jobs, artifacts unchecked, and the records' statuses."""
 
-    def __init__(self, store: Store, records: Mapping[str, Record]) -> None:
+    def __init__(self, store: Store, records: Mapping[str, Record], statuses: Mapping[str, str]) -> None:
         self._store, self._records, self._source = store, records, str(store.root)
+        self._statuses = statuses
+        self._finished = {job for job, status in statuses.items() if status == "finished"}
         self._named: dict[Any, tuple[Heads, list[list[str]]]] = {}
 
     def row(
@@ -230,27 +236,27 @@ class _Rows:
         is_stopped: bool = False,
     ) -> Row:
         """The cell's row with that status."""
-        known = {job: self._records[job] for job in jobs if job in self._records}
+        known = {job: self._records[job] for job in jobs if job in self._statuses}
         finished = [record for record in known.values() if record.status == "finished"]
         axes = cell["axes"]
         facts: Mapping[str, Any] = cell
-        row: dict[str, Any] = {"source": self._source, "suite": suite}
-        row |= {name: facts[name] for name in IDENTITY[2:-1]}
+        row: dict[str, Any] = {"source": self._source, "suite": suite, **dict(zip(_CELL, _cell(cell), strict=True))}
         row["label"] = cell["label"] or cell["recipe"]
         row["status"] = status
         named = {axis_column(axis): value for axis, value in axes.items()}
         row |= {name: value for name, value in named.items() if name not in _RESOLVED}
-        row |= {name: facts.get(name, named.get(name)) for name in _FACTS}
+        row |= {name: facts[name] if name in facts else named.get(name) for name in _FACTS}
         trained = next((str(r.config["prior"]) for r in finished if r.kind == "prior" and "prior" in r.config), None)
         row["prior"] = trained or facts.get("prior")
-        row["sampler"] = next((str(r.extra["sampler"]) for r in finished if "sampler" in r.extra), None)
+        extras = [record.extra for record in finished]
+        row["sampler"] = next((str(extra["sampler"]) for extra in extras if "sampler" in extra), None)
         row |= dict.fromkeys(COST) if is_stopped else costs(known)  # else of the shared jobs alone
-        presets = [r.extra["preset"]["name"] for r in finished if isinstance(r.extra.get("preset"), dict)]
+        presets = [extra["preset"]["name"] for extra in extras if isinstance(extra.get("preset"), dict)]
         if presets:
             row["preset"] = ", ".join(dict.fromkeys(map(str, presets)))
         metrics, files, left_out = self._measured([record for record in finished if record.metrics], row)
         data = next((r.extra for r in finished if r.kind == "data" and isinstance(r.extra.get("counts"), dict)), {})
-        marks = next((r.extra["contract"]["marks"] for r in finished if "contract" in r.extra), ())
+        marks = next((extra["contract"]["marks"] for extra in extras if "contract" in extra), ())
         return Row(
             columns=row,
             axes=dict(axes),
@@ -266,9 +272,9 @@ class _Rows:
     def ended(self, suite: str, cell: SuiteCell, jobs: Sequence[str], since: float | None) -> Row:
         """The cell's row with its status, of all jobs that it needs; `since` when a run is working on the folder."""
         records = self._records
-        open_jobs = {k: j for k, j in cell["jobs"].items() if j not in records or records[j].status != "finished"}
-        if cell["jobs"] and not open_jobs:
+        if cell["jobs"] and self._finished.issuperset(cell["jobs"].values()):  # as nearly all are, of many
             return self.row(suite, cell, jobs, status="finished")
+        open_jobs = {kind: job for kind, job in cell["jobs"].items() if job not in self._finished}
         if why := _without_prior(cell, open_jobs.keys(), records):
             return self.row(suite, cell, jobs, status=f"{NO_PRIOR}: {why}")
         if why := _stopped(cell, open_jobs.keys(), records):
@@ -344,10 +350,13 @@ def _stopped(cell: SuiteCell, still_open: Set[str], records: Mapping[str, Record
 
 def _without_repeats(table: list[Row]) -> list[Row]:
     """The same cell with the same jobs read from two folders is one row; a finished one goes before another."""
+    if len({(row.columns["suite"], row.columns["cell"]) for row in table}) == len(table):  # nearly always
+        return table
     unique: dict[tuple[Any, ...], Row] = {}
     for row in table:
-        key = (row["suite"], row["cell"], frozenset(row.jobs.items()))
-        if key not in unique or (row["status"] == "finished" and unique[key]["status"] != "finished"):
+        facts = row.columns
+        key = (facts["suite"], facts["cell"], frozenset(row.jobs.items()))
+        if key not in unique or (facts["status"] == "finished" and unique[key]["status"] != "finished"):
             unique[key] = row
     return list(unique.values())
 

@@ -204,13 +204,13 @@ def _comparable(
 Built = tuple[Column, list[TableCell]]
 
 
-def _rank_columns(groups: Sequence[Group], compared: Ranking | None, axes: Sequence[str]) -> list[Built]:
+def _rank_columns(groups: Lines, compared: Ranking | None, axes: Sequence[str]) -> list[Built]:
     built: list[Built] = []
     if compared is not None:
         cells = [TableCell(text="–" if place is None else str(place), value=place) for place in compared.ranks]
         built.append((Column(name="rank", title="rank"), cells))
     if axes:
-        points = [[group.mean(name) for name in axes] for group in groups]
+        points = [*zip(*map(groups.means, axes), strict=True)]
         on = pareto(points, [direction_of(groups, name) for name in axes])
         marks = [TableCell(text="●" if mark else "", value=int(mark)) for mark in on]
         built.append((Column(name="pareto", title="P", number=False), marks))
@@ -220,16 +220,19 @@ def _rank_columns(groups: Sequence[Group], compared: Ranking | None, axes: Seque
 def _text_column(name: str, texts: Sequence[str], values: Sequence[float | str | None] | None = None) -> Built:
     values = values or texts
     numeric = all(isinstance(value, int | float) or value is None for value in values)
-    cells = [TableCell(text=text, value=value) for text, value in zip(texts, values, strict=True)]
+    cells = [TableCell(text, value) for text, value in zip(texts, values, strict=True)]
     return Column(name=name, title=name, number=numeric, key=True), cells
 
 
-def _seeds(groups: Sequence[Group]) -> Built:
-    cells = []
-    for group in groups:
-        total = len(group.rows)
-        done = group.settled
-        cells.append(TableCell(text=str(total) if done == total else f"{done}/{total}", value=done))
+def _seeds(groups: Lines) -> Built:
+    totals = [len(group.rows) for group in groups]
+    settled = totals.copy()
+    for line in groups.unfinished:
+        settled[line] = groups[line].settled
+    cells = [
+        TableCell(str(total) if done == total else f"{done}/{total}", done)
+        for total, done in zip(totals, settled, strict=True)
+    ]
     return Column(name="seeds", title="seeds"), cells
 
 
@@ -245,7 +248,7 @@ def _column(groups: Lines, name: str, direction: Direction, *, is_metric: bool) 
     column = Column(name=name, title=title, direction=direction)
     if not is_metric:
         column = replace(column, key=name in groups.axes)
-        return column, [_base_cell(group, name) for group in groups], True
+        return column, [_base_cell(g, name, mean) for g, mean in zip(groups, groups.means(name), strict=True)], True
     known_here = groups.estimates(name)
     count = sum(value is not None for value in known_here.values)
     marked = direction != "none" and count > 1 and role_of(groups, name) != "rate"  # few bits are no merit alone
@@ -274,17 +277,16 @@ def _no_value(group: Group, *, of_priors: bool) -> str:
     return "–†" if of_priors and group.without_prior else "–‡" if group.stopped else "–"
 
 
-def _base_cell(group: Group, name: str) -> TableCell:
-    value = group.mean(name)
+def _base_cell(group: Group, name: str, value: float | None) -> TableCell:
+    """The cell of a column that is no metric, in which the line's mean is `value`."""
     if value is None:
         text = group.common(name)
         return TableCell(text="–" if text is None else show(text), value=None if text is None else str(text))
     if name == "peak_memory_bytes":
-        return TableCell(text=f"{value / 2**20:.0f} MiB", value=value)
+        return TableCell(f"{value / 2**20:.0f} MiB", value)
     if name.endswith("seconds"):
-        return TableCell(text=f"{value:.0f}" if value >= 100 else f"{value:.2g}", value=value)
-    counts = name.endswith(("parameters", "flops"))
-    return TableCell(text=compact(value) if counts else brief(value), value=value)
+        return TableCell(f"{value:.0f}" if value >= 100 else f"{value:.2g}", value)
+    return TableCell(compact(value) if name.endswith(("parameters", "flops")) else brief(value), value)
 
 
 def _axes(groups: Lines) -> tuple[list[str], dict[str, Any]]:
@@ -297,20 +299,17 @@ def _axes(groups: Lines) -> tuple[list[str], dict[str, Any]]:
     return varying, {axis: groups[0].axes[axis] for axis in names if axis not in varying}
 
 
-def _sorted(groups: Sequence[Group], key: str | None, *, reverse: bool) -> list[Group]:
+def _sorted(groups: Lines, key: str | None, *, reverse: bool) -> list[Group]:
     if key is None:
         return list(groups)
     metric = detail(groups, key) is not None
     descending = (metric and direction_of(groups, key) == "higher") != reverse
-
-    def value(group: Group) -> float | str | None:
-        mean = group.mean(key)
-        if mean is not None:
-            return mean
-        text = group.common(key)
-        return None if text is None else str(text)
-
-    return best_first(groups, value, descending=descending)
+    values: list[float | str | None] = []
+    for group, mean in zip(groups, groups.means(key), strict=True):
+        text = group.common(key) if mean is None else None
+        values.append(mean if text is None else str(text))
+    places = best_first(range(len(groups)), values.__getitem__, descending=descending)
+    return [groups[place] for place in places]
 
 
 def _sortable(value: Any) -> float | str | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from latentbench.bench.plan_file import read_plans, write_plan
 from latentbench.bench.plan_overview import read_overview
 from latentbench.bench.runner import run_suite
 from latentbench.bench.suite import load_suite
+from latentbench.results.canonical import compact
 from latentbench.results.errors import UserError
 from latentbench.results.store import Store
 
@@ -125,6 +128,43 @@ def test_a_damaged_plan_is_one_line(tmp_path: Path, damage: object, reason: str)
     path = tmp_path / "plans" / "shared.jsonl"
     path.write_text(damage(path.read_text()))  # type: ignore[operator]
     with pytest.raises(UserError, match=reason):
+        read_plans(store)
+
+
+def rewritten(path: Path, change: Callable[[list[str]], list[str]]) -> None:
+    """Write the plan with other lines of jobs, and the digest that they have."""
+    first, shown, *lines = path.read_text().splitlines(keepends=True)
+    rest = shown + "".join(change(lines))
+    path.write_text(compact({**json.loads(first), "sha256": hashlib.sha256(rest.encode()).hexdigest()}) + "\n" + rest)
+
+
+def test_lines_in_any_order_of_names_are_the_same_jobs(tmp_path: Path) -> None:
+    store, path = Store(tmp_path), tmp_path / "plans" / "shared.jsonl"
+    plan = make_plan(load_suite(SUITE), {"shapes": "abc"})
+    write_plan(plan, "leases", EngineSettings(store=store, cache=tmp_path))
+    (read,) = read_plans(store)
+    rewritten(path, lambda lines: [compact(json.loads(line)) + "\n" for line in lines])  # as they once were written
+    (older,) = read_plans(store)
+    assert read.jobs == older.jobs
+    assert [*read.jobs] == [*plan.jobs] == [job.id for job in read.jobs.values()]
+    one = next(iter(read.jobs.values()))
+    assert replace(one, title="t", after=("data/1",)).waits == (*one.depends.values(), "data/1")
+
+
+@pytest.mark.parametrize("place", [0, -1])
+@pytest.mark.parametrize(("old", "new"), [('"kind":"', '"kind":"x'), ('"key":"', '"key":"0')])
+def test_a_job_of_another_key_is_one_line(tmp_path: Path, place: int, old: str, new: str) -> None:
+    store = Store(tmp_path)
+    settings = EngineSettings(store=store, cache=tmp_path)
+    write_plan(make_plan(load_suite(SUITE), {"shapes": "abc"}), "leases", settings)
+
+    def change(lines: list[str]) -> list[str]:
+        before, _, after = lines[place].rpartition(old)
+        lines[place] = before + new + after
+        return lines
+
+    rewritten(tmp_path / "plans" / "shared.jsonl", change)
+    with pytest.raises(UserError, match="has another key here: another version of latentbench has planned it"):
         read_plans(store)
 
 

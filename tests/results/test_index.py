@@ -270,6 +270,14 @@ def test_a_bit_that_the_disk_lost_is_noticed_by_who_verifies(store: Store) -> No
         assert outcomes(store, JOBS, verify=True).keys() == {*JOBS} - {JOBS[3]}
 
 
+def test_who_verifies_need_not_read_again_what_was_only_touched(store: Store, parsed: list[str]) -> None:
+    os.utime(store.job_folder("prior", KEYS[3]) / RECORD, ns=(1, 1))
+    before = outcomes(store, JOBS, verify=True)
+    assert (list(before), parsed) == (JOBS, [])
+    assert outcomes(store, JOBS) == before
+    assert parsed == [KEYS[3]]
+
+
 def test_text_of_another_encoding_is_read_each_time(store: Store, parsed: list[str]) -> None:
     odd = record("odd", extra={"reasons": {"\udcff": 1}}, artifacts={})
     store.save(odd)

@@ -38,6 +38,8 @@ def test_numbers_and_estimates_are_those_of_each_group(lines: Lines) -> None:
             [*group.values(name).values()] for group in lines
         ]
         assert lines.valued(name) == [group for group in lines if group.values(name)]
+        assert lines.means(name) == [group.mean(name) for group in lines]
+    assert lines.unfinished == [place for place, group in enumerate(lines) if group.finished < len(group.rows)] != []
     for name in lines.metric_names:
         known, each = lines.estimates(name), [group.estimate(name) for group in lines]
         assert known.values == [one and one.value for one in each]

@@ -18,7 +18,12 @@ def test_quantiles_are_scipys() -> None:
     exact = scipy.stats.studentized_range.ppf(0.95, 5, np.minimum(freedoms, 1e9)) / math.sqrt(2)
     assert tukey(5, freedoms) == pytest.approx(exact, rel=0.01)
     assert float(tukey(2, np.array(7.0))) == pytest.approx(scipy.stats.t.ppf(0.975, 7))
-    assert student(3) == pytest.approx(scipy.stats.t.ppf(0.975, 3))
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3.0, 4, 5, 5.5, 6, 63, 1e9, math.inf])
+def test_students_point_is_scipys(freedom: float) -> None:
+    exact = scipy.stats.t.ppf(0.975, freedom) if math.isfinite(freedom) else scipy.stats.norm.ppf(0.975)
+    assert student(freedom) == pytest.approx(exact, rel=1e-12)
 
 
 @pytest.mark.parametrize("entries", [3, 20, 1000])

@@ -294,8 +294,16 @@ def test_what_is_read_fast_is_what_is_read_slowly(text: str) -> None:
 )
 def test_numbers_that_are_large_in_every_way_of_writing(large: str) -> None:
     assert float(large) >= 1e300
-    with pytest.raises(InvalidRecord, match="is no number"):
-        parse(f'{{"a": [{large}]}}\n'.encode())
+    for before in ("[", "[1, ", '["3e4567", -', '{"b/0e1234":', "[\n "):  # digests may look like it
+        with pytest.raises(InvalidRecord, match="is no number"):
+            parse(f'{{"a": {before}{large}{"}" if before[0] == "{" else "]"}}}\n'.encode())
+
+
+def test_digests_are_no_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = '{"a": "12e3456", "b/1e9999": ["0e0000", 1.5e10, -2e-400]}'
+    slowly = json.loads(text)
+    monkeypatch.setattr(json, "loads", None)
+    assert repr(parse(f"{text}\n".encode())) == repr(slowly)
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-1e300", "1e400", "9" * 300, "[1,]", "1.", "01", '"\t"', "nul"])
