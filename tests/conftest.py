@@ -1,4 +1,7 @@
-"""Fixtures shared by all tests."""
+"""Fixtures shared by all tests.
+
+torch is imported by the first test: the process that hands tests to xdist's workers starts these once it has read this.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,16 @@ import gc
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-import torch
+
+# Before numpy and torch are there, and for every process that a test starts: of two threads on a busy core one spins.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from latentbench.bench.datasets import sources
 from latentbench.bench.engines import engines
@@ -73,9 +78,16 @@ def pytest_configure() -> None:
     sys.dont_write_bytecode = False
 
 
-def pytest_collection_finish() -> None:
-    """A million objects of libraries and tests stay to the end: collections need not look at them."""
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """A million objects of libraries and tests stay to the end: the garbage collector need not look at them, nor while
+    they are made."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -132,17 +144,29 @@ def _registries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _seeded_when_cuda_starts() -> None:
+    import torch
+
     torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
+    import torch
+
     # `torch.manual_seed` writes down a stack for a CUDA that has not started: two milliseconds a test.
     torch.default_generator.manual_seed(0)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(0)
     # Tiny tensors: on busy cores a second thread costs far more than it brings.
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nothing_waits_for_the_disk() -> Iterator[None]:
+    """No test cuts the power, and several write hundreds of records; who asks for it when is in tests of the store."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

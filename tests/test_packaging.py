@@ -38,7 +38,6 @@ NAMED = (
 ELSEWHERE = {
     "results/board.py": "results/test_publish.py",  # which writes it
     "results/ended.py": "results/test_index.py",  # a part of the index
-    "results/garbage.py": "results/test_index.py",  # a switch, of which only the speed is seen
     "results/record_file.py": "results/test_store.py",  # a name
     "results/board_page.py": "results/test_publish.py",
     "bench/datasets/shared_samples.py": "bench/datasets/test_streamed.py",  # whose samples they are

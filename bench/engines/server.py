@@ -29,6 +29,7 @@ import traceback
 from typing import IO, Any
 
 from ...results.errors import UserError
+from ...results.garbage import no_collections
 from ...tokenizers.answers import keep_for_answers
 from ..imports import Import, repeat_imports
 from ..signals import die_with_parent, uptime
@@ -49,9 +50,10 @@ def main() -> None:
     # Every job is forked from here: what is imported now costs a job nothing.
     from .. import worker
 
-    worker.preload()
     try:
-        repeat_imports(Import(**item) for item in json.loads(sys.argv[2]))
+        with no_collections():
+            worker.preload()
+            repeat_imports(Import(**item) for item in json.loads(sys.argv[2]))
     except UserError as error:
         _emit({"error": str(error)})
         return
@@ -131,7 +133,8 @@ def _preload(job: dict[str, Any]) -> None:
     from .. import worker
 
     before = len(sys.modules)
-    worker.preload_for(job["kind"], job["config"], job["runtime"])
+    with no_collections():
+        worker.preload_for(job["kind"], job["config"], job["runtime"])
     if len(sys.modules) > before:
         gc.freeze()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,10 +89,15 @@ def image_metrics(psnr: float, rfd: float, rate: float, estimate: str = "entropy
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(_folder_of_all: Path, tmp_path: Path) -> Path:
     """Two image recipes with three seeds each (`downsample` 4), a vq-vae of one finished, one failed and one missing
-    cell, and two waveform cells of a single seed."""
-    store = Store(tmp_path / "out")
+    cell, and two waveform cells of a single seed; a copy that a test may change."""
+    return shutil.copytree(_folder_of_all, tmp_path / "out", copy_function=shutil.copyfile)
+
+
+@pytest.fixture(scope="session")
+def _folder_of_all(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = Store(tmp_path_factory.mktemp("results") / "out")
     cells = []
     for seed, (low, high) in enumerate([(20.0, 25.0), (20.2, 25.3), (20.4, 25.3)]):
         axes = {"downsample": 4}

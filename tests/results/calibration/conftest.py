@@ -1,5 +1,6 @@
 """An output folder of nine cells: three recipes at three sizes, two seeds, with a gFD on two nets and two proxies."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,14 @@ def _metrics(quality: float, seed: int) -> dict[str, list[Metric]]:
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> Path:
-    store = Store(tmp_path / "out")
+def runs(_runs_of_all: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    return shutil.copytree(_runs_of_all, tmp_path / "out", copy_function=shutil.copyfile)
+
+
+@pytest.fixture(scope="session")
+def _runs_of_all(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    store = Store(tmp_path_factory.mktemp("runs") / "out")
     cells = []
     for place, recipe in enumerate(("kl-vae", "vq-vae", "pca")):
         for size, channels in enumerate((2, 4, 8)):
