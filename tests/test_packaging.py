@@ -104,7 +104,6 @@ ELSEWHERE = {
     "tasks/metrics/config.py": "tasks/metrics/test_interface.py",  # descriptions, through what they build
     "tasks/metrics/pair_config.py": "tasks/metrics/test_interface.py",
     "tasks/metrics/score_config.py": "tasks/test_scores.py",
-    "tasks/nets/config.py": "tasks/nets/test_page.py",  # descriptions, against the page that states them
     "tasks/probes/config.py": "tasks/probes/test_interface.py",
     "tasks/proxies/config.py": "tasks/proxies/test_interface.py",
     "tasks/nets/frozen.py": "tasks/nets/test_inception.py",  # layers, through the nets made of them
