@@ -30,9 +30,9 @@ PAGE = Path(__file__).with_name("calibration.md")
 README = PAGE.parents[1] / "README.md"
 GRIDS = Path(__file__).parents[1] / "results" / "calibrations"
 BEST, DULL = 8, 3  # lines of a table: proxies and baselines with the largest |ρ|
-ALWAYS = ("viv", "cfd_best_scattering", "micro_gfd_20_scattering")
+ALWAYS = ("viv", "cfd_best_scattering", "micro_gfd_20_scattering")  # on every page
 TWIN, SCRAMBLE = "kl-vae (bottleneck.beta=0.001)", "scramble="
-LEADING = "log_gfd_scattering"
+LEADING = "log_gfd_scattering"  # the outcome that all grids have
 TOGETHER, PREDICTED = "together", "calibration-together.svg"
 _LEAST = 8  # tokenizers whose prior earned its outcome, below which all are taken
 
@@ -51,18 +51,19 @@ def block(path: Path, pictures: Path) -> str:
     tables = {name: observed(path, lines, name) for name in outcomes}
     calibrations = {name: calibrate(table) for name, (table, _) in tables.items()}
     picture = f"calibration-{path.stem}.svg"
-    score = fit_score([tables[LEADING][0]], terms=2, least=1)
-    draw_predicted(score, [tables[LEADING][0]], pictures / picture)
+    first = leading(path)
+    score = fit_score([tables[first][0]], terms=2, least=1)
+    draw_predicted(score, [tables[first][0]], pictures / picture)
     said = [counted(name, tables[name][0], tables[name][1], calibrations[name], lines) for name in outcomes]
     return "\n".join(
         [
             *said,
             "",
-            *_table(calibrations, LEADING),
+            *_table(calibrations, first),
             "",
             *_scored(score, picture),
             "",
-            *controls(lines, LEADING, tables[LEADING][0]),
+            *controls(lines, first, tables[first][0]),
         ]
     )
 
@@ -96,6 +97,11 @@ def predicted(score: Score) -> str:
         f"alone: {others}. That is not enough to choose by: [what was measured, and where it "
         "fails](docs/calibration.md)."
     )
+
+
+def leading(path: Path) -> str:
+    """The outcome with which the grid's own lines are to be calibrated."""
+    return path.read_text().partition("# outcome: ")[2].partition("\n")[0]
 
 
 def read_lines(path: Path) -> list[dict[str, str]]:
@@ -132,7 +138,8 @@ def counted(outcome: str, table: Observations, earned: bool, calibration: Calibr
         else f"all, since too few priors clearly beat those in closed form ({_passed(outcome, lines)} of {every})"
     )
     return (
-        f"- By `{_net(outcome)}`: of {every} tokenizers of {families} families, {seeds} seeds each, {share}{ceiling}."
+        f"- By `{_net(outcome)}`: of {every} tokenizers of {families} families, {seeds} seed{'s' * (seeds > 1)} each, "
+        f"{share}{ceiling}."
     )
 
 
@@ -227,7 +234,7 @@ def controls(lines: Lines, outcome: str, table: Observations) -> list[str]:
         kind = name.partition(SCRAMBLE)[2].rstrip(")")
         sure = "" if abs(t) >= 1 else " (not certain)"
         rows.append(f"| `{kind}` | {math.exp(change):.2f}{sure} | {_few(worse)} | {_few(better)} |")
-    return rows
+    return rows if len(rows) > 2 else ["What scrambles do is not told: that takes two seeds."]
 
 
 def _few(names: Sequence[str]) -> str:

@@ -13,7 +13,6 @@ from latentbench.results.calibration.report import calibrate
 from latentbench.results.calibration.text import shown
 
 ROOT = Path(__file__).parents[1]
-LEADING = "log_gfd_scattering"
 PROXIES = ("viv", "cfd_best_scattering", "micro_gfd_20_scattering")
 
 
@@ -33,17 +32,18 @@ def test_what_the_page_says_is_what_the_values_give(update: ModuleType) -> None:
     assert update.grids()
     for path in update.grids():
         lines = update.read_lines(path)
-        table, earned = update.observed(path, lines, LEADING)
+        leading = update.leading(path)
+        table, earned = update.observed(path, lines, leading)
         few = replace(table, predictors=tuple(p for p in table.predictors if p.name in PROXIES))
         calibration = calibrate(few)
         block = page.partition(f"<!-- {path.stem}:begin -->")[2].partition(f"<!-- {path.stem}:end -->")[0].splitlines()
-        assert update.counted(LEADING, table, earned, calibration, lines) in block
+        assert update.counted(leading, table, earned, calibration, lines) in block
         assert [report.predictor.name for report in calibration.proxies if report.n] != []
         for report in calibration.proxies:
             (line,) = (line for line in block if line.startswith(f"| `{report.predictor.name}` | "))
             for level in ("overall", "within", "across"):
                 assert f"| {shown(report.correlations['spearman', level])}" in line
-        assert [line for line in update.controls(lines, LEADING, table) if line not in block] == []
+        assert [line for line in update.controls(lines, leading, table) if line not in block] == []
         assert (ROOT / "docs" / f"calibration-{path.stem}.svg").is_file()
 
 

@@ -63,7 +63,7 @@ def test_it_learns_that_the_tokens_of_a_set_differ(learn) -> None:
 
     torch.manual_seed(0)
     prior = make(4, 2, width=48, steps=25)
-    learn(prior, draw, steps=100, lr=7e-3, batch=64)
+    learn(prior, draw, steps=180, lr=7e-3, batch=64)
     drawn = prior.sample(400, seed=0, batch_size=400).values
     nearest = torch.cdist(drawn.transpose(1, 2), corners.T.expand(400, -1, -1)).argmin(-1)
     whole = torch.tensor([len(set(row)) == 4 for row in nearest.tolist()]).double().mean().item()
