@@ -148,8 +148,10 @@ def test_the_explorer_sorts_filters_groups_and_restores_from_its_address(visit: 
     place = head.evaluate("head => head.cellIndex") + 1
     cells = tab.locator(f"table.grid tbody tr td:nth-child({place})")
     head.click()
+    tab.wait_for_selector("table.grid thead th[aria-sort=ascending] >> text=PSNR")
     ascending = cells.all_inner_texts()
     head.click()
+    tab.wait_for_selector("table.grid thead th[aria-sort=descending] >> text=PSNR")
     values = [float(text.split(" ")[0]) for text in cells.all_inner_texts() if text != "–"]
     assert values == sorted(values, reverse=True)
     assert len(values) == 20
@@ -178,6 +180,7 @@ def test_conditions_on_any_column_are_kept_in_the_address(visit: Open) -> None:
     tab = visit(f"explorer?where={where}")
     tab.wait_for_function("document.querySelectorAll('table.grid tbody tr').length === 4")
     tab.click("summary >> text=Conditions")
+    tab.wait_for_selector(".dtsb-criteria")
     assert tab.locator(".dtsb-criteria").count() == 1
 
 
