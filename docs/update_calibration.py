@@ -91,11 +91,11 @@ def predicted(score: Score) -> str:
         f"![Measured over predicted Fréchet distance of samples, a mark for each tokenizer](docs/{PREDICTED})\n\n"
         "*Can one tell how well a prior will generate without training it?* Each mark is a tokenizer of small real "
         f"signals whose prior earned its number, {score.rows} of {score.family_count} families. Up: how far from the "
-        "data a prior trained on its latents generates (lower is better; bars: 95 % over seeds). Across: what a score "
-        f"says that was fitted to the *other* families, by the best cheap numbers there ({terms}). On the dashed line "
-        f"it would be right. Rank correlation {shown(score.families.spearman)}; fitted to the other kinds of signals "
-        f"alone: {others}. That is not enough to choose by: [what was measured, and where it "
-        "fails](docs/calibration.md)."
+        "data a prior trained on its latents generates (lower is better; bars: 95 % over seeds, where there are two). "
+        "Across: what a score says that was fitted to the *other* families, by the best cheap numbers there "
+        f"({terms}). On the dashed line it would be right. Rank correlation {shown(score.families.spearman)}; fitted "
+        f"to the other kinds of signals alone: {others}. That is not enough to choose by: [what was measured, and "
+        "where it fails](docs/calibration.md)."
     )
 
 
