@@ -6,16 +6,18 @@ SIGTERM raises KeyboardInterrupt in a job, but inside `StopSignal.held`: there t
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
+_CLOCK_BOOTTIME, _TIMER_ABSTIME, _SIGEV_SIGNAL = 7, 1, 0
 
 
 def die_with_parent(parent: int) -> None:
@@ -29,6 +31,58 @@ def die_with_parent(parent: int) -> None:
 def uptime() -> float:
     """Seconds since the machine started, those in which it slept included; nobody can set it."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+class _SignalEvent(ctypes.Structure):
+    """struct sigevent of Linux: 64 bytes in all."""
+
+    _fields_ = (
+        ("value", ctypes.c_void_p),
+        ("signal", ctypes.c_int),
+        ("notify", ctypes.c_int),
+        ("rest", ctypes.c_byte * (56 - ctypes.sizeof(ctypes.c_void_p))),
+    )
+
+
+class _TimerTimes(ctypes.Structure):
+    """struct itimerspec."""
+
+    _fields_ = tuple((name, ctypes.c_long) for name in ("again", "again_nano", "first", "first_nano"))
+
+
+class KernelTimer:
+    """Has the kernel kill this process at an uptime, even while the process is stopped. A fork has none.
+
+    Does nothing where there is no such timer (other systems than Linux).
+    """
+
+    def __init__(self) -> None:
+        self._library = _library_of_timers()
+        if self._library is None:
+            return
+        event = _SignalEvent(signal=signal.SIGKILL, notify=_SIGEV_SIGNAL)
+        self._timer = ctypes.c_void_p()
+        if self._library.timer_create(_CLOCK_BOOTTIME, ctypes.byref(event), ctypes.byref(self._timer)):
+            self._library = None
+
+    def set(self, uptime: float) -> None:
+        """From now on it is that time (see `uptime`), which takes the place of the one before."""
+        if self._library is None or uptime == math.inf:
+            return
+        whole = max(int(uptime), 0)
+        nano = int((uptime - whole) * 1e9) if uptime > 0 else 1  # zero would switch it off
+        times = _TimerTimes(first=whole, first_nano=nano)
+        self._library.timer_settime(self._timer, _TIMER_ABSTIME, ctypes.byref(times), None)
+
+
+def _library_of_timers() -> ctypes.CDLL | None:
+    if sys.platform == "linux":
+        for name in (None, "librt.so.1"):  # where it was before glibc 2.34
+            with suppress(OSError):
+                library = ctypes.CDLL(name, use_errno=True)
+                if hasattr(library, "timer_create"):
+                    return library
+    return None
 
 
 def ignore_interrupts() -> None:

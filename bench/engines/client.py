@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 from ...results.errors import UserError
 from ..imports import Import
+from .allowance import Allowance
 
 _ALLOCATOR = {  # page faults cost 15-22 % of CPU steps: keep freed memory, use huge pages
     "MALLOC_MMAP_MAX_": "0",
@@ -61,14 +62,16 @@ class Server:
         environment = {**_ALLOCATOR, **openmp(os.environ), **os.environ}
         environment |= {"PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
         # Ctrl-C reaches the server too, perhaps before it can ignore it; what is blocked here is blocked there.
+        self._allowance = Allowance.create()
+        arguments = [str(os.getpid()), json.dumps([asdict(item) for item in imports]), str(self._allowance.descriptor)]
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self.process = subprocess.Popen(
-                [*self.command, str(os.getpid()), json.dumps([asdict(item) for item in imports])],
+                [*self.command, *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env=environment,
-                pass_fds=tuple(keep),
+                pass_fds=(*keep, self._allowance.descriptor),
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -101,9 +104,12 @@ class Server:
         """End a job's process."""
         self.submit({"kill": job})
 
-    def allow_until(self, uptime: float) -> None:
-        """Have the server end all jobs at that time (see `signals.uptime`), unless a later one is told before."""
-        self.submit({"until": uptime})
+    def allow_until(self, until: float, last: float) -> None:
+        """Have all jobs end at `until` (see `Allowance`), or by themselves at `last`, unless later times are told.
+
+        Raises ValueError once it is closed.
+        """
+        self._allowance.tell(until, last)
 
     def check_alive(self) -> None:
         """Ask the server for an answer now and then, and end it when none comes: `read` finds it dead then."""
@@ -136,6 +142,7 @@ class Server:
     def close(self) -> None:
         """End the server and, with it, whatever job still runs."""
         self._selector.close()
+        self._allowance.close()
         for pipe in (self._requests, self._events):
             with contextlib.suppress(OSError):
                 pipe.close()

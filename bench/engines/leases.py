@@ -37,6 +37,7 @@ MOST_LEASES = 10  # of one job, each of a process that died: then the job is wha
 _LOOK_SECONDS = 1.0  # between two looks at a job that others have
 _LOST = "this process gave no sign of life for too long (it was stopped, or its disk hung); it joins again"
 _SCAN_SHARE = 50.0  # looking at all jobs takes at most one in so many seconds
+_LAST_SHARE = 0.4  # of the time after which others take over: from when our jobs should have ended to when they must
 
 
 class LeaseLostError(RuntimeError):
@@ -108,7 +109,7 @@ class LeaseClaims(Claims):
     def guard(self, server: Server) -> None:
         """See `Claims`. The server ends its jobs by itself when this process stands still."""
         self.server = server
-        server.allow_until(self.heartbeat.allowed)
+        self._renewed(self.heartbeat.allowed)
 
     def check(self) -> None:
         """See `Claims`. Raises LeaseLostError."""
@@ -117,8 +118,8 @@ class LeaseClaims(Claims):
 
     def _renewed(self, allowed: float) -> None:
         if self.server is not None:
-            with suppress(ValueError, OSError):  # it has been closed
-                self.server.allow_until(allowed)
+            with suppress(ValueError):  # it has been closed
+                self.server.allow_until(allowed, allowed + _LAST_SHARE * self.expiry)
 
     def _lost(self) -> None:
         if self.server is not None:

@@ -1,12 +1,12 @@
 """The fork server: a process with torch imported that forks one child per job, and has touched no GPU.
 
-Started as `python -P -m latentbench.bench.engines.server PARENT IMPORTS`: the engine's process id and a JSON list of
-`bench.imports.Import`. Reads one line of JSON per job on standard input: {"job", "attempt", "request"} (see
+Started as `python -P -m latentbench.bench.engines.server PARENT IMPORTS ALLOWANCE`: the engine's process id, a JSON
+list of `bench.imports.Import` and the file descriptor of an `Allowance`, after which all children are ended: others may
+take over what they do. Reads one line of JSON per job on standard input: {"job", "attempt", "request"} (see
 `bench.worker_protocol`); writes one per child that ended on standard output: {"job", "attempt", "status"}, where
 `status` is its exit code or minus the signal that killed it. {"stop": true} asks all children to checkpoint and end;
 the end of input kills them, so nothing outlives the engine, however it died. {"dump": job} has a child write where it
 is into its log, {"kill": job} ends it, {"ping": true} is answered by {"pong": true}. {"error": text}: an import failed.
-{"until": uptime} ends all children then, unless a later time is told before: others may take over what they do.
 
 Not `multiprocessing`'s forkserver, although its children start as fast (0.04 to 0.06 s with torch preloaded): it runs
 the caller's script again in every child, so that a script without `if __name__ == "__main__"` fails. And it is one per
@@ -20,7 +20,6 @@ import contextlib
 import faulthandler
 import gc
 import json
-import math
 import os
 import select
 import signal
@@ -33,6 +32,7 @@ from ...results.garbage import no_collections
 from ...tokenizers.answers import keep_for_answers
 from ..imports import Import, repeat_imports
 from ..signals import die_with_parent, uptime
+from .allowance import Allowance, end_with
 
 _answers: IO[str] = sys.stdout
 
@@ -45,6 +45,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     die_with_parent(int(sys.argv[1]))
+    allowance = Allowance(int(sys.argv[3]))
     global _answers
     _answers = keep_for_answers()
     # Every job is forked from here: what is imported now costs a job nothing.
@@ -65,9 +66,9 @@ def main() -> None:
     signal.set_wakeup_fd(poke, warn_on_full_buffer=False)
     _emit({"ready": True})
     children: dict[int, dict[str, Any]] = {}
-    pending, until = b"", math.inf
+    pending = b""
     while True:
-        readable, _, _ = select.select([0, wake], [], [], None if until == math.inf else 1.0)
+        readable, _, _ = select.select([0, wake], [], [], 1.0)
         if wake in readable:
             with contextlib.suppress(BlockingIOError):
                 os.read(wake, 4096)
@@ -84,19 +85,17 @@ def main() -> None:
                     _kill(children, signal.SIGTERM)
                 elif message.get("ping"):
                     _emit({"pong": True})
-                elif "until" in message:
-                    until = message["until"]
                 elif "dump" in message:
                     _signal(message["dump"], children, signal.SIGUSR1, signal.SIGCONT)
                 elif "kill" in message:
                     _signal(message["kill"], children, signal.SIGKILL)
                 else:
-                    _start(message, children)
-        elif uptime() > until:  # and nothing was said while this process imported, or waited for its turn
+                    _start(message, children, allowance)
+        if uptime() > allowance.until:
             _kill(children, signal.SIGKILL)
 
 
-def _start(message: dict[str, Any], children: dict[int, dict[str, Any]]) -> None:
+def _start(message: dict[str, Any], children: dict[int, dict[str, Any]], allowance: Allowance) -> None:
     with contextlib.suppress(Exception):  # the job meets it again, and records it
         _preload(message["request"]["job"])
     server = os.getpid()
@@ -107,6 +106,7 @@ def _start(message: dict[str, Any], children: dict[int, dict[str, Any]]) -> None
     status = os.EX_SOFTWARE
     try:
         die_with_parent(server)
+        end_with(allowance)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})

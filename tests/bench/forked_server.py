@@ -47,7 +47,7 @@ class Forker:
 
             @staticmethod
             def Popen(command: Sequence[str], *, env: dict[str, str], pass_fds: Sequence[int], **_: Any) -> Forked:
-                return Forked(forker, script, command[-1], env, pass_fds)
+                return Forked(forker, script, command[-2], env, pass_fds)
 
         return Module
 
@@ -123,7 +123,7 @@ def _become(request: dict[str, Any], files: Sequence[int]) -> NoReturn:
             os.close(file)
         os.environ.clear()
         os.environ.update(request["environment"])
-        sys.argv = ["server.py", *request["arguments"]]
+        sys.argv = ["server.py", *request["arguments"], str(files[-1])]  # the last one is the jobs' allowance
         exec(compile(request["script"], "server.py", "exec"), {"__name__": "__main__"})
         status = 0
     except SystemExit as error:

@@ -257,7 +257,7 @@ def test_a_job_that_the_system_ends_for_lack_of_memory_is_tried_alone(
 
 @pytest.mark.slow
 def test_a_device_with_two_errors_in_a_row_gets_no_more_jobs(out: Path) -> None:
-    jobs = [job(f"job-{i}", broken=["cuda:1"], seconds=0.05) for i in range(8)]
+    jobs = [job(f"job-{i}", broken=["cuda:1"], seconds=0.2) for i in range(8)]
     local_engine = engine(out)
     devices = tuple(Device(name=f"cuda:{i}", units=1, memory=100) for i in range(2))
     local_engine.machine = Machine(devices=devices, cores=8, host_threads=1)

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from latentbench.bench.engines.allowance import Allowance
 from latentbench.bench.engines.client import OPENMP, Server, ServerDiedError, openmp
 from latentbench.bench.imports import load_imports
 from latentbench.bench.signals import uptime
 
 SCRIPT = """
-import os, signal, sys, time
+import os, signal, sys, threading, time
 from pathlib import Path
 from latentbench.bench import worker
 from latentbench.bench.engines import server
@@ -31,6 +32,11 @@ def work(request):
         return len(sys.stdin.read())
     if request["do"] == "wait":
         time.sleep(60)
+    if request["do"] == "tell who, and wait":
+        Path(request["log"] + ".pid").write_text(f"{os.getpid()}\\n")
+        time.sleep(60)
+    if request["do"] == "threads":
+        print("threads", threading.active_count())
     if request["do"] == "nap":
         time.sleep(0.3)
     if request["do"] == "until gone":
@@ -125,9 +131,9 @@ def test_jobs_end_with_the_time_they_are_allowed_and_a_late_server_hears_of_more
     while not server.ready:
         server.read(1.0)
     os.kill(server.process.pid, signal.SIGSTOP)  # as one that waits for its turn on a busy machine
-    server.allow_until(uptime() - 1.0)
+    server.allow_until(uptime() - 1.0, uptime() + 60.0)
     if later:
-        server.allow_until(uptime() + later)
+        server.allow_until(uptime() + later, uptime() + 60.0)
     os.kill(server.process.pid, signal.SIGCONT)
     if later:
         server.submit({"ping": True})
@@ -140,12 +146,51 @@ def test_jobs_end_with_the_time_they_are_allowed_and_a_late_server_hears_of_more
 def test_a_server_hears_first_what_was_said_while_it_imported(server: Server, tmp_path: Path) -> None:
     while not server.ready:
         server.read(1.0)
-    server.allow_until(uptime() + 0.3)
+    server.allow_until(uptime() + 0.3, uptime() + 60.0)
     request = {"do": "nap", "log": str(tmp_path / "slow.log"), "job": {"kind": "slow", "config": {}, "runtime": {}}}
     server.submit({"job": "slow", "attempt": 1, "request": request})
     time.sleep(0.1)  # it imports
-    server.allow_until(uptime() + 60.0)
+    server.allow_until(uptime() + 60.0, uptime() + 60.0)
     assert answers(server, 1) == {"slow": 7}
+    server.close()
+
+
+def test_a_job_that_is_stopped_does_not_wake_once_others_may_have_taken_it_over(server: Server, tmp_path: Path) -> None:
+    while not server.ready:
+        server.read(1.0)
+    server.allow_until(uptime() + 60.0, uptime() + 2.0)
+    submit(server, tmp_path, "a", "tell who, and wait")
+    (worker,) = numbers(tmp_path / "a.log.pid", 1)
+    for process in (worker, server.process.pid):  # as when the machine is stopped, whose engine tells nothing more
+        os.kill(process, signal.SIGSTOP)
+    assert alive(worker)
+    deadline = time.monotonic() + 20
+    while alive(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(worker)  # and nobody has let it go on
+    os.kill(server.process.pid, signal.SIGCONT)
+    assert answers(server, 1) == {"a": -signal.SIGKILL}
+    server.close()
+
+
+def test_a_job_goes_on_for_as_long_as_its_engine_tells_of_more_time(server: Server, tmp_path: Path) -> None:
+    while not server.ready:
+        server.read(1.0)
+    server.allow_until(uptime() + 60.0, uptime() + 1.5)
+    submit(server, tmp_path, "a", "until gone")
+    (tmp_path / "stopped").touch()
+    for _ in range(15):
+        server.allow_until(uptime() + 60.0, uptime() + 1.5)
+        time.sleep(0.2)
+    (tmp_path / "stopped").unlink()
+    assert answers(server, 1) == {"a": 7}
+    server.close()
+
+
+def test_a_job_without_a_limit_has_no_thread_more(server: Server, tmp_path: Path) -> None:
+    submit(server, tmp_path, "a", "threads")
+    assert answers(server, 1) == {"a": 7}
+    assert (tmp_path / "a.log").read_text().endswith("threads 1\n")
     server.close()
 
 
@@ -184,25 +229,20 @@ server.close()
 
 
 def test_nothing_outlives_the_engine(tmp_path: Path) -> None:
-    (tmp_path / "server.py").write_text(
-        SCRIPT.replace('"wait":', '"wait":\n        open(request["log"] + ".pid", "w").write(str(os.getpid()))')
-    )
+    (tmp_path / "server.py").write_text(SCRIPT)
     code = f"""
 import sys, time
 from latentbench.bench.engines.client import Server
 Server.command = (sys.executable, "-P", {str(tmp_path / "server.py")!r})
 server = Server()
-server.submit({{"job": "a", "attempt": 1, "request": {{"do": "wait", "log": {str(tmp_path / "log")!r}}}}})
+server.submit({{"job": "a", "attempt": 1, "request": {{"do": "tell who, and wait", "log": {str(tmp_path / "log")!r}}}}})
 print(server.process.pid, flush=True)
 time.sleep(60)
 """
     engine = subprocess.Popen([sys.executable, "-P", "-c", code], stdout=subprocess.PIPE, text=True)
     assert engine.stdout is not None
     server = int(engine.stdout.readline())
-    path, deadline = tmp_path / "log.pid", time.monotonic() + 20
-    while not (path.exists() and path.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    worker = int(path.read_text())
+    (worker,) = numbers(tmp_path / "log.pid", 1)
     engine.kill()
     engine.communicate()
     time.sleep(0.3)
@@ -240,12 +280,29 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_an_engine_that_has_gone_is_no_traceback(tmp_path: Path) -> None:
     script = tmp_path / "server.py"
     script.write_text(SCRIPT)
-    command = [sys.executable, "-P", str(script), str(os.getpid()), "[]"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    allowance = Allowance.create()
+    command = [sys.executable, "-P", str(script), str(os.getpid()), "[]", str(allowance.descriptor)]
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=[allowance.descriptor],
+    )
     assert process.stdout is not None
     process.stdout.close()
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, b"")
+
+
+def numbers(path: Path, count: int) -> list[int]:
+    """The lines of a file that is being written, once there are so many."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if path.exists() and (text := path.read_text()).count("\n") >= count:
+            return [int(line) for line in text.splitlines()]
+        time.sleep(0.02)
+    raise AssertionError(f"{path} was not written")
 
 
 def alive(process: int) -> bool:
