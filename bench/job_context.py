@@ -43,7 +43,7 @@ from ..tokenizers.validation import check
 from .datasets import CachedDataset, open_dataset
 from .datasets.config import DataConfig
 from .job_files import FILES, by_place
-from .jobs import Job
+from .jobs import BATCH_SIZE, Job
 from .rank_processes import Ranks
 from .signals import StopSignal
 from .training import WHOLE, train
@@ -72,7 +72,7 @@ class JobContext:
     progress: Callable[[int, int, str], None]
     stop: StopSignal
     checkpoint_seconds: float
-    batch_size: int = 64
+    batch_size: int = BATCH_SIZE
     divide: int = 1
     ranks: Ranks = field(default_factory=Ranks)
     verified: set[str] = field(default_factory=set)

@@ -11,6 +11,7 @@ from typing import Any
 from ..results.canonical import compact
 from ..results.gates import Gate
 
+BATCH_SIZE = 64  # of what is encoded or judged, unless memory is short: no number depends on it
 IDENTITY = ("kind", "config", "versions", "depends")  # what a key is the hash of
 
 

@@ -15,10 +15,9 @@ from ...tokenizers import weights
 from ...tokenizers.validation import check_distinct
 from ..datasets.config import DataConfig, signal_spec
 from ..grid import Cell
+from ..jobs import BATCH_SIZE
 from ..suite import Suite
 from .base import SMALL, JobContext, JobKind, PlanContext, Price
-
-_BATCH = 64  # a context's `batch_size`
 
 
 class ReferenceFeatures(JobKind):
@@ -69,7 +68,7 @@ class ReferenceFeatures(JobKind):
             return Price()
         count = at.counts[0 if at.choice["split"] == "train" else 1]
         net = [at.choice["net"]]
-        memory = judging_memory(at, _BATCH, net)
+        memory = judging_memory(at, BATCH_SIZE, net)
         return Price(flops=1e9 + count * judging_flops(at, net), memory=memory)
 
     def run(self, ctx: JobContext) -> JobResult:
