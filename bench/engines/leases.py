@@ -25,7 +25,7 @@ from ...results.store import RECORD, Store, atomic_create
 from ..hardware import Machine
 from ..jobs import Job
 from ..signals import interrupts_ignored
-from ..worker_protocol import LEASE
+from ..worker_protocol import LEASE, clean_attempt
 from .claims import Claims
 from .client import Server
 from .heartbeat import Heartbeat, Observer
@@ -232,13 +232,19 @@ class LeaseClaims(Claims):
         time.sleep(0.1)
 
     def _sweep(self) -> None:
-        """Remove the leases of those who have died after their job's record was written, perhaps after we saw it."""
+        """Remove the leases of those who have died after their job's record was written, perhaps after we saw it, and
+        what else they left."""
         for job in list(self.unswept.values()):
-            left = leases(self.store.job_folder(job.kind, job.key))
-            for lease in left.values():
-                name = holder(lease)
-                if name and not self.observer.alive(name):
-                    _remove(lease)
+            folder = self.store.job_folder(job.kind, job.key)
+            left = leases(folder)
+            holders = {lease: holder(lease) for lease in left.values()}
+            dead = [lease for lease, name in holders.items() if name and not self.observer.alive(name)]
+            if dead and len(dead) == len(left):
+                record = self.store.outcome(job.kind, job.key)
+                if record is not None and record.status == "finished":
+                    clean_attempt(folder, shared=True)
+            for lease in dead:
+                _remove(lease)
             if not left:
                 del self.unswept[job.id]
 

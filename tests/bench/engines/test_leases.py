@@ -296,6 +296,25 @@ def test_a_job_that_kills_whoever_takes_it_fails(machines: Machines, tmp_path: P
     assert ended(a, j) == {j.id: "failed"}
 
 
+@pytest.mark.parametrize("status", ["finished", "failed"])
+def test_what_a_dead_machine_left_of_a_finished_job_is_removed(machines: Machines, tmp_path: Path, status: str) -> None:
+    dead, a, j = machines(), machines(), job("j")
+    assert dead.take(j, device="cpu")
+    (folder(tmp_path, j) / "progress").write_text("1 2 step")  # killed once its record was there
+    (folder(tmp_path, j) / "checkpoint.safetensors").touch()
+    failure = Failure(type="ValueError", message="no") if status == "failed" else None
+    Store(tmp_path).save(record(j, status=status, error=failure), replace=False)
+    assert ended(a, j) == {j.id: status}
+    machines.now += 3601.0
+    assert ended(a) == {}
+    machines.now += 61.0
+    assert ended(a) == {}
+    left = {path.name for path in folder(tmp_path, j).iterdir()} - {"record.json", "log"}
+    assert left == (
+        set() if status == "finished" else {"progress", "checkpoint.safetensors"}
+    )  # to go on from, by `retry`
+
+
 def test_those_who_look_see_who_is_at_work(machines: Machines, tmp_path: Path) -> None:
     assert active(tmp_path) == []
     a, j = machines(), job("j")
