@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..results.calibration.admission import best_closed_forms
+from ..results.calibration.made import made
 from ..results.calibration.ranking import Candidate, Choice, choose, outcome_metric, percent
-from ..results.calibration.run_records import BEST, cell_name
+from ..results.calibration.run_records import cell_name
 from ..results.calibration.score import Score
 from ..results.calibration.score_file import verdict
 from ..results.calibration.scored import described, scored_rows, usable_score
@@ -219,8 +219,7 @@ class _Reader:
 
 def _proxies(row: Row) -> Collection[str]:
     """The columns of a row that have a number, those that are made of them too."""
-    best = {BEST + net for net in best_closed_forms(row)}
-    return best | {name for name in (*row.columns, *row.metrics) if is_number(row.get(name))}
+    return made(row).keys() | {name for name in (*row.columns, *row.metrics) if is_number(row.get(name))}
 
 
 def _measured_by(proxy: str) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from latentbench.results.calibration.made import CODES
 from latentbench.results.calibration.observations import FAMILY_MEAN, Observations
 from latentbench.results.calibration.predicted import draw_predicted
 from latentbench.results.calibration.report import Calibration, ProxyReport, calibrate
@@ -85,7 +86,7 @@ def together(score: Score) -> str:
 
 def predicted(score: Score) -> str:
     """What README says of it, as Markdown."""
-    terms = " and ".join(f"`{term.proxy}`" for term in score.terms)
+    terms = " and ".join(_terms(score))
     others = ", ".join(f"{name}s {shown(skill.spearman)}" for name, skill in score.tables.items())
     return (
         f"![Measured over predicted Fréchet distance of samples, a mark for each tokenizer](docs/{PREDICTED})\n\n"
@@ -199,14 +200,24 @@ def _listed(calibration: Calibration) -> list[str]:
     return [*proxies[:BEST], *more, *dull[:DULL]]
 
 
+def _terms(score: Score) -> list[str]:
+    names = [f"`{term.proxy}`" for term in score.terms if term.proxy != CODES]
+    return [*names, "an offset for codes"] if any(term.proxy == CODES for term in score.terms) else names
+
+
 def _scored(score: Score, picture: str) -> list[str]:
-    terms = ", ".join(f"`{term.proxy}`" for term in score.terms)
-    skill = score.families
+    terms = ", ".join(_terms(score))
+    skill, beyond = score.families, ""
+    if score.beyond is not None:
+        beyond = (
+            f" Beyond what it owes to telling codes from values it explains {score.beyond.explained:.0%}, with a ρ of "
+            f"{shown(score.beyond.spearman)} among tokenizers of one kind."
+        )
     verdict = "It has skill" if score.has_skill else "No skill is shown"
     said = (
         f"A score of {terms}, each family predicted by a fit that has not seen it, explains "
-        f"{skill.explained:.0%} of the variance; its ρ is {shown(skill.spearman)}. {verdict} on families that it was "
-        "not fitted on."
+        f"{skill.explained:.0%} of the variance; its ρ is {shown(skill.spearman)}.{beyond} {verdict} on families that "
+        "it was not fitted on."
     )
     return [
         said,

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .calibration.run_records import cell_name, closed_form_values
+from .calibration.made import made_means
+from .calibration.run_records import cell_name
 from .calibration.score import Score, value_of
 from .calibration.scored import doubts_of_origin
 from .comparable import other_latents
@@ -49,7 +50,7 @@ def by_score(groups: Mapping[str, Group], score: Score) -> tuple[dict[str, Measu
     result = {}
     for name, group in groups.items():
         own = {term.proxy: mean for term in score.terms if (mean := group.mean(term.proxy)) is not None}
-        value, doubts = value_of(score, closed_form_values(group) | own, group.modality)
+        value, doubts = value_of(score, made_means(group) | own, group.modality)
         doubts += [doubt for row in group.rows for doubt in doubts_of_origin(row, score)]
         result[name] = Measured(value=value, note="; ".join(dict.fromkeys(doubts)))
     if all(measured.value is None for measured in result.values()):

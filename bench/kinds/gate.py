@@ -63,7 +63,9 @@ class GateConfig:
         plain = asdict(replace(score, families=replace(score.families, spearman=None), tables={}))
         return {
             "score": {
-                name: value for name, value in plain.items() if name not in ("fitted_jobs", "margins", "left_out")
+                name: value
+                for name, value in plain.items()
+                if name not in ("fitted_jobs", "margins", "left_out", "beyond")
             }
         }
 

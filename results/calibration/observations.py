@@ -35,6 +35,7 @@ DULL = (
     "*mel_distance",
     "*stft_distance",
     "released",
+    "codes",
 )
 # Bits that a model of the codes needs, which does cost thought: not dull, whatever `*bits*` says.
 MODELLED = ("code_zlib_bits", "code_back_off_bits", "code_mixing_bits")

@@ -15,8 +15,9 @@ from ..lines import check_protocols, protocols_of
 from ..metric import Direction
 from ..rows import Row, column_names, is_number, metric_names, rows
 from ..store import Store
-from .admission import Admission, admission, best_closed_forms, is_trained_distance
+from .admission import Admission, admission, is_trained_distance
 from .equal_distortion import BITS, BITS_AT_EQUAL_PSNR, PSNR, bits_at_equal_psnr
+from .made import CODES, made_direction, made_means, shared_name
 from .observations import (
     FAMILY_MEAN,
     Observation,
@@ -29,7 +30,6 @@ from .observations import (
 )
 
 MEAN_RANK = "mean_rank"
-BEST = "cfd_best_"
 _FLOOR = "fd_floor_"
 # Rate and distortion, the first of each that a table has: what partial correlations hold fixed.
 _RATE = ("real_bits", "bits_per_sample", "elements")
@@ -182,19 +182,19 @@ def _observations(
     pool = [
         n for n in columns if n in _FACTS or _about_latents(groups, n) or matches(n, named) or _is_distortion(groups, n)
     ]
-    best = [closed_form_values(group) if outcomes else {} for group, outcomes in zip(groups, by_seed, strict=True)]
+    made = [made_means(group) if outcomes else {} for group, outcomes in zip(groups, by_seed, strict=True)]
     pool = [name for name in pool if not name.startswith(_FLOOR)]  # the data's own
-    pool += dict.fromkeys(name for values in best for name in values)
+    pool += dict.fromkeys(name for values in made for name in values)
     chosen, dull = choose(pool, proxies, baselines, where="records")
     fixed = list(fixed) or [
         name for names in (_RATE, _DISTORTION) if (name := next((n for n in names if n in columns), ""))
     ]
     items = []
-    for group, outcomes, closed in zip(groups, by_seed, best, strict=True):
+    for group, outcomes, more in zip(groups, by_seed, made, strict=True):
         if not outcomes:
             continue
         values = {name: value for name in {*chosen, *dull, *fixed} if (value := group.mean(name)) is not None}
-        values |= {name: value for name, value in closed.items() if name in (*chosen, *dull)}
+        values |= {name: value for name, value in more.items() if name in (*chosen, *dull, CODES)}
         results = tuple(math.log(value) if logarithm else value for value in outcomes.values())
         items.append(
             Observation(
@@ -245,17 +245,7 @@ def _protocol(groups: Sequence[Group], name: str) -> str:
 
 
 def _direction(groups: Sequence[Group], name: str) -> Direction:
-    return "lower" if name.startswith(BEST) else direction_of(groups, name)
-
-
-def closed_form_values(group: Group) -> dict[str, float]:
-    """`cfd_best_<net>`: the mean over seeds of the smallest distance of a prior in closed form. Values and codes have
-    different ones, so that no single one is known of all tokenizers."""
-    distances: dict[str, list[float]] = {}
-    for row in group.rows:
-        for net, metric in best_closed_forms(row).items():
-            distances.setdefault(BEST + net, []).append(float(metric.value or 0.0))
-    return {name: math.fsum(values) / len(values) for name, values in distances.items()}
+    return made_direction(name) or direction_of(groups, name)
 
 
 def _columns(groups: Sequence[Group], outcome: str) -> list[str]:
@@ -328,8 +318,8 @@ def _with_cost(groups: Sequence[Group], predictors: Iterable[Predictor]) -> list
             seconds, measured = record.run.get("proxy_seconds"), record.extra.get("measured_by")
             if isinstance(seconds, dict) and isinstance(measured, dict):
                 for metric, proxy in measured.items():
-                    if is_number(seconds.get(proxy)):
-                        spent.setdefault(metric, []).append(float(seconds[proxy]))
+                    for name in {metric, shared_name(metric)} if is_number(seconds.get(proxy)) else ():
+                        spent.setdefault(name, []).append(float(seconds[proxy]))
             trained = record.extra.get("training_share")
             for metric, share in trained.items() if isinstance(trained, dict) else ():
                 if is_number(share):

@@ -2,14 +2,16 @@
 
 The score of a tokenizer is intercept + Σ coefficient · (x − mean) / deviation, x a proxy (its logarithm where it is
 positive everywhere). Lower is better: it predicts the outcome of its table in deviations from the table's mean, so that
-tables of several modalities can be fitted together, and a score orders tokenizers of one table.
+tables of several modalities can be fitted together, and a score orders tokenizers of one table. Priors of codes and of
+values are different models, and fall short of their closed forms by different amounts: where both are known well enough
+`codes`, 1 or 0, is a term too, which no proxy has to explain.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from scipy.special import stdtrit
 from ..errors import UserError
 from .correlation import Array
 from .levels import Correlation, Rows, correlate, resample
+from .made import CODES
 from .observations import Observations
 
 FORMAT = 1
@@ -60,6 +63,11 @@ class Skill:
     explained: float
     spearman: Correlation | None
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether the interval of the rank correlation lies above zero, and more than nothing is explained."""
+        return self.explained > 0 and self.spearman is not None and (self.spearman.low or 0.0) > 0
+
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
@@ -78,7 +86,9 @@ class Score:
     `families` is the skill on families left out, `tables` by table the skill of a score fitted on the other tables.
     `fitted_jobs` are the jobs that made the tokenizers that it was fitted on; empty where the tables did not name them.
     `margins` are by pair of families what `stopping.pair_margins` gives, empty where nobody asked for them. `left_out`
-    are the rows in their tables' order; empty in files of before.
+    are the rows in their tables' order; empty in files of before. `beyond` is the skill on families left out beyond
+    knowing which tokenizers are of codes: outcome and score in deviations from the mean of their kind, and the variance
+    explained against a fit of `codes` alone; None where that is no term.
     """
 
     intercept: float
@@ -92,13 +102,14 @@ class Score:
     fitted_jobs: frozenset[str] = frozenset()
     margins: tuple[float, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    beyond: Skill | None = None
 
     @property
     def has_skill(self) -> bool:
-        """Whether it has shown skill on families that it was not fitted on: the interval of its rank correlation lies
-        above zero, and it predicts better than the mean."""
-        ranks = self.families.spearman
-        return bool(self.terms) and self.families.explained > 0 and ranks is not None and (ranks.low or 0.0) > 0
+        """Whether it has shown skill on families that it was not fitted on, and more than to tell codes from values:
+        the interval of its rank correlation lies above zero, and it predicts better than the mean."""
+        shown = [self.families] if self.beyond is None else [self.families, self.beyond]
+        return bool(self.terms) and all(skill.is_shown for skill in shown)
 
     @property
     def formula(self) -> str:
@@ -114,7 +125,8 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreTable:
-    """All rows of all tables: proxies (n, p), standardised outcome (n,), family and table of each as numbers."""
+    """All rows of all tables: proxies (n, p), standardised outcome (n,), family and table of each as numbers. The first
+    `given` columns are of every fit, and chosen by none."""
 
     names: tuple[str, ...]
     logarithm: NDArray[np.bool_]
@@ -124,6 +136,7 @@ class ScoreTable:
     outcomes: tuple[Array, ...]
     family: NDArray[np.intp]
     table: NDArray[np.intp]
+    given: int = 0
 
 
 def fit_score(
@@ -132,9 +145,10 @@ def fit_score(
     """Fit a score of at most `terms` proxies to the tables, and test it on each family left out in turn, choice of
     proxies included; where there are several tables, on each table left out too.
 
-    Proxies, not baselines, that every tokenizer has are candidates. How many are taken, none among them, and which, is
-    decided by the error on left-out families of the rows that the score is fitted on; the `least` best ones are taken
-    whether or not they help for certain. `draws` are the resamples behind ρ's intervals. Raises UserError
+    Proxies, not baselines, that every tokenizer has are candidates. Beside them the column `codes` is a term that is
+    not counted, where two families or more are of codes and two of values. How many are taken, none among them, and
+    which, is decided by the error on left-out families of the rows that the score is fitted on; the `least` best ones
+    are taken whether or not they help for certain. `draws` are the resamples behind ρ's intervals. Raises UserError
     for fewer than four families, or where no proxy is common to all rows.
     """
     data = together(tables)
@@ -173,6 +187,7 @@ def fit_score(
             LeftOut(family=int(family), predicted=float(guess), measured=float(y))
             for family, guess, y in zip(data.family, guesses, data.y, strict=True)
         ),
+        beyond=_beyond_kinds(data, guesses, seed, draws) if chosen and data.given else None,
     )
 
 
@@ -215,13 +230,15 @@ def together(tables: Sequence[Observations]) -> ScoreTable:
 
     Proxies are moved to one mean, as outcomes are: what a table's signals have in common tells no tokenizers apart.
     """
-    names = [p.name for p in tables[0].predictors if not p.baseline]
+    names = [p.name for p in tables[0].predictors if not p.baseline and p.name != CODES]
     items = [(number, table, item) for number, table in enumerate(tables) for item in table.items]
     names = [name for name in names if all(name in item.values for _, _, item in items)]
+    given = _kinds(tables) if names else []
+    names = [*given, *names]
     raw: Array = np.array([[item.values[name] for name in names] for _, _, item in items]).reshape(-1, len(names))
     varies = raw.std(0) > 1e-9 * (np.abs(raw).max(0, initial=0) + 1e-12) if names else np.zeros(0, dtype=bool)
     names, raw = [name for name, varying in zip(names, varies, strict=True) if varying], raw[:, varies]
-    if not names:
+    if len(names) == len(given):
         raise UserError("a score needs a proxy that all tokenizers have and that varies")
     logarithm = np.asarray((raw > 0).all(0), dtype=np.bool_)
     x = np.where(logarithm, np.log(np.where(raw > 0, raw, 1)), raw)
@@ -247,7 +264,17 @@ def together(tables: Sequence[Observations]) -> ScoreTable:
         outcomes=tuple(outcomes),
         family=np.array([labels[key] for key in keys], dtype=np.intp),
         table=number,
+        given=len(given),
     )
+
+
+def _kinds(tables: Sequence[Observations]) -> list[str]:
+    """`codes`, where every tokenizer says which it is and a family left out leaves another of its kind in the table."""
+    families: dict[float | None, set[tuple[int, str]]] = {}
+    for number, table in enumerate(tables):
+        for item in table.items:
+            families.setdefault(item.values.get(CODES), set()).add((number, item.family))
+    return [CODES] if families.keys() == {0.0, 1.0} and min(map(len, families.values())) > 1 else []
 
 
 def _solve(x: Array, y: Array) -> tuple[float, Array, Array, Array]:
@@ -277,16 +304,19 @@ def fit_terms(
     data: ScoreTable, rows: NDArray[np.intp], terms: int, least: int = 0
 ) -> tuple[list[int], float, Array, Array, Array]:
     """Forward selection, as far as the error on left-out families falls for certain: by Student's t over families,
-    whose rows share their noise, corrected for the proxies that were tried; and of `least` proxies in any case."""
+    whose rows share their noise, corrected for the proxies that were tried; and of `least` proxies in any case. What is
+    given comes first wherever a proxy is taken."""
+    given = [*range(data.given)]
     path: list[int] = []
-    chosen, errors = 0, _errors(data, rows, path)
-    while len(path) < min(terms, len(data.names)):
-        rest = [j for j in range(len(data.names)) if j not in path]
-        tried = {j: _errors(data, rows, [*path, j]) for j in rest}
+    chosen, errors = 0, min((_errors(data, rows, start) for start in ([], given)), key=lambda e: float(e.mean()))
+    while len(path) < min(terms, len(data.names) - data.given):
+        rest = [j for j in range(data.given, len(data.names)) if j not in path]
+        tried = {j: _errors(data, rows, [*given, *path, j]) for j in rest}
         path.append(min(rest, key=lambda j: float(tried[j].mean())))
         if _is_certain(errors, tried[path[-1]], data.family[rows], tried=len(rest)):
             chosen, errors = len(path), tried[path[-1]]
     path = path[: max(chosen, least)]
+    path = [*given, *path] if path else []
     return path, *_solve(data.x[rows][:, np.array(path, dtype=np.intp)], data.y[rows])
 
 
@@ -320,6 +350,21 @@ def _skill(data: ScoreTable, rows: NDArray[np.intp], guesses: Array, means: Arra
     order = correlate("overall", "spearman", around, resample(around, draws, seed))
     explained = 1 - float(((guesses - y) ** 2).sum()) / float(((means - y) ** 2).sum())
     return Skill(n=len(rows), explained=explained, spearman=order)
+
+
+def _beyond_kinds(data: ScoreTable, guesses: Array, seed: int, draws: int) -> Skill:
+    """See `Score.beyond`."""
+    kinds = data.raw[:, 0] + 2 * data.table
+    rows = np.arange(len(data.y))
+    by_kind = [kinds == kind for kind in np.unique(kinds)]
+    y, x = data.y.copy(), guesses.copy()
+    for part in by_kind:
+        y[part] -= y[part].mean()
+        x[part] -= x[part].mean()
+    outcomes = tuple(own + new - old for own, new, old in zip(data.outcomes, y, data.y, strict=True))
+    ranks = _skill(replace(data, y=y, outcomes=outcomes), rows, x, np.zeros(len(y)), seed, draws).spearman
+    alone = float(_errors(data, rows, range(data.given)).sum())
+    return Skill(n=len(y), explained=1 - float(((guesses - data.y) ** 2).sum()) / alone, spearman=ranks)
 
 
 def _by_table(

@@ -32,6 +32,7 @@ def to_json(score: Score, tables: Sequence[Observations]) -> str:
         "tested": {
             "families left out": _skill(score.families),
             "tables left out": {name: _skill(skill) for name, skill in score.tables.items()},
+            **({} if score.beyond is None else {"beyond codes and values": _skill(score.beyond)}),
         },
         "margins": [margin if math.isfinite(margin) else None for margin in score.margins],
         "left out": [asdict(row) for row in score.left_out],
@@ -77,6 +78,7 @@ def from_json(path: Path) -> Score:
             fitted_jobs=frozenset(str(job) for row in plain["fitted on"] for job in row.get("jobs", ())),
             margins=tuple(math.inf if margin is None else float(margin) for margin in plain.get("margins", ())),
             left_out=tuple(LeftOut(**row) for row in plain.get("left out", ())),
+            beyond=_read_skill(beyond) if (beyond := tested.get("beyond codes and values")) is not None else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}: a damaged score: {type(error).__name__}: {error}") from error
@@ -84,6 +86,7 @@ def from_json(path: Path) -> Score:
 
 def summary(score: Score) -> list[str]:
     """The formula, what it was tested on, and whether that shows any skill, as Markdown."""
+    beyond = {} if score.beyond is None else {"the same, beyond telling codes from values": score.beyond}
     lines = [
         f"`{score.formula}`",
         "",
@@ -93,7 +96,7 @@ def summary(score: Score) -> list[str]:
         "| --- | ---: | ---: | ---: |",
         *(
             f"| {name} | {skill.n} | {shown(skill.spearman)} | {skill.explained:.0%} |"
-            for name, skill in {"a family at a time": score.families, **score.tables}.items()
+            for name, skill in {"a family at a time": score.families, **beyond, **score.tables}.items()
         ),
         "",
         verdict(score),

@@ -14,8 +14,8 @@ from ..groups import doubts_column
 from ..metric import NORMAL, Metric
 from ..metrics import Metrics
 from ..rows import Row, is_number
-from .admission import best_closed_forms
-from .run_records import BEST, tokenizer_job
+from .made import made
+from .run_records import tokenizer_job
 from .score import FAR, Score, Term, value_of
 from .score_file import from_json, verdict
 from .text import shown
@@ -58,6 +58,9 @@ def described(score: Score) -> str:
     of = f" of {', '.join(score.modalities)}" if score.modalities else ""
     ranks = shown(score.families.spearman) or "none"
     skill = f"on families left out ρ {ranks}, {score.families.explained:.0%} of the variance explained"
+    if score.beyond is not None:
+        ranks = shown(score.beyond.spearman) or "none"
+        skill += f" (beyond telling codes from values ρ {ranks}, {score.beyond.explained:.0%})"
     jobs = "" if score.fitted_jobs else "; its table names no records, so that lines here may be among those fitted"
     advice = "" if score.has_skill else "; no skill is shown, so nothing is ranked by it"
     return (
@@ -81,7 +84,7 @@ def doubts_of_origin(row: Row, score: Score) -> list[str]:
 
 def _used(row: Row, score: Score) -> dict[str, Metric]:
     """The metrics of the row that the score reads."""
-    measured = dict(row.metrics) | {BEST + net: metric for net, metric in best_closed_forms(row).items()}
+    measured = dict(row.metrics) | made(row)
     return {term.proxy: measured[term.proxy] for term in score.terms if term.proxy in measured}
 
 

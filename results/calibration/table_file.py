@@ -13,6 +13,7 @@ from ..display import printable
 from ..errors import UserError, unknown
 from ..filters import select_lines
 from ..metric import Direction
+from .made import CODES
 from .observations import (
     FAMILY_MEAN,
     Observation,
@@ -80,7 +81,8 @@ def read_table(
     numbers = [n for n in header if n not in text and n not in (outcome, family, _SEED, label)]
     chosen, dull = choose(numbers, proxies, baselines, where=str(path))
     others = [name for name in numbers if is_outcome(name) and name not in chosen and proxies is None]
-    items, dropped = _items(path, lines, outcome, family, label, [*dict.fromkeys([*chosen, *dull, *fixed])])
+    kind = [CODES] if CODES in numbers else []  # whatever is compared, a score needs it
+    items, dropped = _items(path, lines, outcome, family, label, [*dict.fromkeys([*chosen, *dull, *fixed, *kind])])
     notes = [f"{dropped} lines without {outcome} are left out."] if dropped else []
     if others:
         notes.append(f"Outcomes themselves, so no predictors: {', '.join(map(printable, others))}.")

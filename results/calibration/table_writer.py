@@ -13,9 +13,10 @@ from ..filters import select
 from ..groups import Group, aggregate, split
 from ..rows import Row, is_number, rows
 from ..store import atomic_write
-from .admission import admission, best_closed_forms, is_trained_distance
+from .admission import admission, is_trained_distance
+from .made import made, made_direction
 from .observations import Observations
-from .run_records import BEST, MEAN_RANK, cell_name, family_of, mean_ranks, observe, outcome_nets, title_of
+from .run_records import MEAN_RANK, cell_name, family_of, mean_ranks, observe, outcome_nets, title_of
 
 _DIGITS = 7
 
@@ -85,9 +86,9 @@ def _is_column(observed: Observations, name: str) -> bool:
 
 
 def _value(row: Row, name: str) -> float | None:
-    if name.startswith(BEST):
-        best = best_closed_forms(row).get(name.removeprefix(BEST))
-        return None if best is None else best.value
+    if made_direction(name) is not None:
+        metric = made(row).get(name)
+        return None if metric is None else metric.value
     value = row.get(name)
     return float(value) if is_number(value) else None
 

@@ -24,9 +24,13 @@ def table(
     modality: str = "image",
     direction: str = "lower",
     shared: float = 0.5,
+    gap: float | None = None,
+    codes: int | None = None,
 ) -> Observations:
     """Proxies p0, p1, … by family and row; the outcome is `weight` (p0 − p1), with noise of deviation one, of whose
-    variance, as of the proxies', a family's rows share that part."""
+    variance, as of the proxies', a family's rows share that part. With a `gap` the first `codes` families (half of
+    them) are of codes, whose outcome is so much more, and p2 knows of nothing else."""
+    coded = families // 2 if codes is None else codes
     items = []
     for family in range(families):
         shift = rng.standard_normal(proxies)
@@ -34,15 +38,22 @@ def table(
         for row in range(rows):
             x = math.sqrt(2 * shared) * shift + math.sqrt(2 - 2 * shared) * rng.standard_normal(proxies)
             y = weight * (x[0] - x[1]) + math.sqrt(shared) * base + math.sqrt(1 - shared) * rng.standard_normal()
+            is_code = gap is not None and family < coded
+            y += (gap or 0.0) * is_code
             y = -y if direction == "higher" else y
             values = {f"p{i}": float(v) for i, v in enumerate(x)}
+            if gap is not None:
+                values |= {"codes": float(is_code), "p2": 5.0 * is_code + values["p2"]}
             items.append(Observation(name=f"{family}.{row}", family=str(family), outcome=(y, y + 0.05), values=values))
     return Observations(
         title=modality,
         outcome="log gfd",
         direction=direction,  # type: ignore[arg-type]
         items=tuple(items),
-        predictors=tuple(Predictor(name=f"p{i}") for i in range(proxies)),
+        predictors=(
+            *(Predictor(name=f"p{i}") for i in range(proxies)),
+            *([] if gap is None else [Predictor(name="codes", baseline=True)]),
+        ),
         modality=modality,
     )
 
@@ -86,6 +97,52 @@ def test_noise_that_families_share_takes_no_proxy() -> None:
     fits = [fit_score([table(np.random.default_rng(seed), weight=0, shared=0.95)]) for seed in range(10)]
     assert sum(bool(score.terms) for score in fits) <= 1
     assert np.mean([score.families.explained for score in fits]) > -0.1
+
+
+def test_codes_and_values_differ_by_what_no_proxy_has_to_explain() -> None:
+    rng = np.random.default_rng(5)
+    known = table(rng, weight=3, gap=-12.0, families=10)
+    score = fit_score([known])
+    assert score.terms[0].proxy == "codes"
+    assert {term.proxy for term in score.terms} == {"codes", "p0", "p1"}
+    assert score.families.explained > 0.9
+    values = {"codes": 1.0, "p0": 0.0, "p1": 0.0}
+    code, of_values = (value_of(score, values | {"codes": kind})[0] for kind in (1.0, 0.0))
+    assert code is not None
+    assert of_values is not None
+    deviation = float(np.std([item.mean for item in known.items]))
+    assert (code - of_values) * deviation == pytest.approx(-12.0, abs=1.5)
+    assert value_of(score, {"p0": 0.0, "p1": 0.0})[1] == ["codes is missing"]
+
+
+def test_a_kind_of_one_family_has_no_offset_since_none_could_test_it() -> None:
+    rng = np.random.default_rng(6)
+    assert "codes" not in {term.proxy for term in fit_score([table(rng, weight=3, gap=1.0, codes=1)]).terms}
+    assert "codes" in {term.proxy for term in fit_score([table(rng, weight=3, gap=1.0, codes=2)]).terms}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gap", [0.0, 4.0])
+def test_what_only_tells_codes_from_values_is_no_evidence(gap: float) -> None:
+    """p2 does, and with a gap it goes with the outcome: beside the offset it says nothing, and no other does either."""
+    fits = [
+        fit_score([table(np.random.default_rng(seed), weight=0, gap=gap, proxies=8)], draws=50) for seed in range(24)
+    ]
+    assert sum(bool(score.terms) for score in fits) <= 3
+
+
+@pytest.mark.slow
+def test_telling_codes_from_values_is_no_skill() -> None:
+    """A score that takes its best proxy in any case orders tokenizers well where the kinds differ: by that alone."""
+    draws = [table(np.random.default_rng(seed), weight=0, gap=4.0, proxies=8) for seed in range(24)]
+    fits = [fit_score([drawn], least=1, draws=200) for drawn in draws]
+    assert np.mean([score.families.explained for score in fits]) > 0.5
+    assert np.mean([score.beyond.explained for score in fits if score.beyond]) < 0
+    assert sum(score.has_skill for score in fits) <= 3
+    true = fit_score([table(np.random.default_rng(0), weight=3, gap=4.0, proxies=8)], least=1)
+    assert true.beyond is not None
+    assert true.beyond.explained > 0.5
+    assert true.has_skill
 
 
 def test_a_table_left_out() -> None:
