@@ -3,8 +3,8 @@
 
 A grid is a CSV that `latentbench calibrate RUN --table FILE.csv` wrote; its block of the page has its name. A block
 has the best proxies and dullest baselines by each net, the score of families left out with its picture
-(docs/calibration-<grid>.svg), and which proxies see each scramble. The block `together` has the score of all grids,
-whose picture is README's, where `predicted` says what it shows.
+(docs/calibration-<grid>.svg), and which proxies see each scramble. The block `together` has the score of all grids.
+README has the picture of the first grid, and in its block `predicted` what it shows and how the other grids' scores do.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,8 @@ ALWAYS = ("viv", "cfd_best_scattering", "micro_gfd_20_scattering")  # on every p
 TWIN, SCRAMBLE = "kl-vae (bottleneck.beta=0.001)", "scramble="
 LEADING = "log_gfd_scattering"  # the outcome that all grids have
 TOGETHER, PREDICTED = "together", "calibration-together.svg"
+FIRST = "image"  # whose picture is README's
+_ALT = "Measured over predicted Fréchet distance of samples, a mark for each tokenizer"
 _LEAST = 8  # tokenizers whose prior earned its outcome, below which all are taken
 
 Lines = Sequence[Mapping[str, str]]
@@ -53,7 +56,7 @@ def block(path: Path, pictures: Path) -> str:
     calibrations = {name: calibrate(table) for name, (table, _) in tables.items()}
     picture = f"calibration-{path.stem}.svg"
     first = leading(path)
-    score = fit_score([tables[first][0]], terms=2, least=1)
+    score = grid_score(path)
     draw_predicted(score, [tables[first][0]], pictures / picture)
     said = [counted(name, tables[name][0], tables[name][1], calibrations[name], lines) for name in outcomes]
     return "\n".join(
@@ -67,6 +70,12 @@ def block(path: Path, pictures: Path) -> str:
             *controls(lines, first, tables[first][0]),
         ]
     )
+
+
+@cache
+def grid_score(path: Path) -> Score:
+    """The score of one grid by its leading outcome."""
+    return fit_score([observed(path, read_lines(path), leading(path))[0]], terms=2, least=1)
 
 
 def fitted_together(paths: Sequence[Path], pictures: Path) -> Score:
@@ -84,19 +93,24 @@ def together(score: Score) -> str:
     return "\n".join([*_scored(score, PREDICTED), "", *rows])
 
 
-def predicted(score: Score) -> str:
-    """What README says of it, as Markdown."""
-    terms = " and ".join(_terms(score))
-    others = ", ".join(f"{name}s {shown(skill.spearman)}" for name, skill in score.tables.items())
+def predicted(paths: Sequence[Path]) -> str:
+    """What README says of the first grid's score and the others', as Markdown."""
+    scores = {path.stem: grid_score(path) for path in paths}
+    first = scores.pop(FIRST)
+    net = _net(leading(GRIDS / f"{FIRST}.csv"))
+    others = ", ".join(f"{name}s {shown(score.families.spearman)}" for name, score in scores.items())
+    able = [f"{name}s" for name, score in [(FIRST, first), *scores.items()] if score.has_skill]
+    unable = [f"{name}s" for name, score in scores.items() if not score.has_skill]
+    skill = f"{' and '.join(able) or 'none'}, not for {' and '.join(unable) or 'none'}"
     return (
-        f"![Measured over predicted Fréchet distance of samples, a mark for each tokenizer](docs/{PREDICTED})\n\n"
-        "*Can one tell how well a prior will generate without training it?* Each mark is a tokenizer of small real "
-        f"signals whose prior earned its number, {score.rows} of {score.family_count} families. Up: how far from the "
-        "data a prior trained on its latents generates (lower is better; bars: 95 % over seeds, where there are two). "
-        "Across: what a score says that was fitted to the *other* families, by the best cheap numbers there "
-        f"({terms}). On the dashed line it would be right. Rank correlation {shown(score.families.spearman)}; fitted "
-        f"to the other kinds of signals alone: {others}. That is not enough to choose by: [what was measured, and "
-        "where it fails](docs/calibration.md)."
+        f"![{_ALT}](docs/calibration-{FIRST}.svg)\n\n"
+        "*Can one tell how well a prior will generate without training it?* Each mark is a tokenizer of small "
+        f"photographs whose prior earned its number, {first.rows} of {first.family_count} families. Up: how far from "
+        f"the data a prior trained on its latents generates, by `{net}` (lower is better; bars: 95 % over seeds, where "
+        "there are two). Across: what a score says that was fitted to the *other* families: "
+        f"{' and '.join(_terms(first))}. On the dashed line it would be right. Rank correlation "
+        f"{shown(first.families.spearman)}; of scores made so of {others}. Skill on new families is shown for {skill}: "
+        "[what was measured, at what cost, and where it fails](docs/calibration.md)."
     )
 
 
@@ -222,7 +236,7 @@ def _scored(score: Score, picture: str) -> list[str]:
     return [
         said,
         "",
-        f"![Measured over predicted Fréchet distance of samples, a mark for each tokenizer]({picture})",
+        f"![{_ALT}]({picture})",
     ]
 
 
@@ -286,7 +300,7 @@ def main(folder: Path = PAGE.parent) -> None:
         page = replaced(page, path.stem, block(path, folder))
     score = fitted_together(grids(), folder)
     PAGE.write_text(replaced(page, TOGETHER, together(score)))
-    README.write_text(replaced(README.read_text(), "predicted", predicted(score)))
+    README.write_text(replaced(README.read_text(), "predicted", predicted(grids())))
 
 
 if __name__ == "__main__":
