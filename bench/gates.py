@@ -107,12 +107,13 @@ def forget_partial(store: Store, finished: Mapping[str, Job]) -> list[str]:
 
 def keep_score(suite: Suite, store: Store, console: Console) -> None:
     """Leave the score by which the suite's gate ranks in the run's folder, where its tables find it."""
+    from ..results.calibration.score_file import placed
     from ..results.run_score import FILE as SCORE_FILE
 
     config: GateConfig = suite.options[GATE]
     if not config.score:
         return
-    content, place = Path(config.score).read_bytes(), store.root / SCORE_FILE
+    content, place = placed(Path(config.score)).read_bytes(), store.root / SCORE_FILE
     if not place.exists():
         atomic_write(place, content)
     elif place.read_bytes() != content:

@@ -4,6 +4,7 @@
 A grid is a CSV that `latentbench calibrate RUN --table FILE.csv` wrote; its block of the page has its name. A block
 has the best proxies and dullest baselines by each net, the score of families left out with its picture
 (docs/calibration-<grid>.svg), and which proxies see each scramble. The block `together` has the score of all grids.
+The score of a grid by its leading outcome is shipped, results/calibrations/<grid>.json, where it has shown skill.
 README has the picture of the first grid, and in its block `predicted` what it shows and how the other grids' scores do.
 """
 
@@ -24,6 +25,8 @@ from latentbench.results.calibration.observations import FAMILY_MEAN, Observatio
 from latentbench.results.calibration.predicted import draw_predicted
 from latentbench.results.calibration.report import Calibration, ProxyReport, calibrate
 from latentbench.results.calibration.score import Score, fit_score
+from latentbench.results.calibration.score_file import to_json
+from latentbench.results.calibration.stopping import pair_margins
 from latentbench.results.calibration.table_file import PREAMBLE, read_table
 from latentbench.results.calibration.text import shown
 from latentbench.results.quantiles import student
@@ -37,6 +40,7 @@ TWIN, SCRAMBLE = "kl-vae (bottleneck.beta=0.001)", "scramble="
 LEADING = "log_gfd_scattering"  # the outcome that all grids have
 TOGETHER, PREDICTED = "together", "calibration-together.svg"
 FIRST = "image"  # whose picture is README's
+_TERMS: Mapping[str, int] = {"terms": 2, "least": 1}  # of each score
 _ALT = "Measured over predicted Fréchet distance of samples, a mark for each tokenizer"
 _LEAST = 8  # tokenizers whose prior earned its outcome, below which all are taken
 
@@ -75,13 +79,22 @@ def block(path: Path, pictures: Path) -> str:
 @cache
 def grid_score(path: Path) -> Score:
     """The score of one grid by its leading outcome."""
-    return fit_score([observed(path, read_lines(path), leading(path))[0]], terms=2, least=1)
+    return fit_score([observed(path, read_lines(path), leading(path))[0]], **_TERMS)
+
+
+def shipped(path: Path) -> str | None:
+    """The file of the grid's score, as text; None where it has shown no skill, and is not shipped."""
+    score = grid_score(path)
+    if not score.has_skill:
+        return None
+    table = observed(path, read_lines(path), leading(path))[0]
+    return to_json(replace(score, margins=pair_margins([table], **_TERMS)), [table])
 
 
 def fitted_together(paths: Sequence[Path], pictures: Path) -> Score:
     """One score for all grids; its picture is drawn into the folder `pictures`."""
     tables = [replace(observed(path, read_lines(path), LEADING)[0], title=path.stem) for path in paths]
-    score = fit_score(tables, terms=2, least=1)
+    score = fit_score(tables, **_TERMS)
     draw_predicted(score, tables, pictures / PREDICTED)
     return score
 
@@ -298,6 +311,11 @@ def main(folder: Path = PAGE.parent) -> None:
     page = PAGE.read_text()
     for path in grids():
         page = replaced(page, path.stem, block(path, folder))
+        file, text = path.with_suffix(".json"), shipped(path)
+        if text is None:
+            file.unlink(missing_ok=True)
+        else:
+            file.write_text(text)
     score = fitted_together(grids(), folder)
     PAGE.write_text(replaced(page, TOGETHER, together(score)))
     README.write_text(replaced(README.read_text(), "predicted", predicted(grids())))

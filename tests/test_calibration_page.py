@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from latentbench.results.calibration.report import calibrate
+from latentbench.results.calibration.score_file import from_json
 from latentbench.results.calibration.text import shown
 
 ROOT = Path(__file__).parents[1]
@@ -55,6 +56,15 @@ def test_the_score_of_all_grids_is_what_the_values_give(update: ModuleType, tmp_
         (ROOT / "README.md", "predicted", update.predicted(update.grids())),
     ):
         assert update.replaced(page.read_text(), name, content) == page.read_text(), "docs/update_calibration.py"
+    for path in update.grids():
+        file, text = path.with_suffix(".json"), update.shipped(path)
+        assert file.exists() == (text is not None), "docs/update_calibration.py"
+        if text is not None:
+            (tmp_path / file.name).write_text(text)
+            ours, now = from_json(file), from_json(tmp_path / file.name)
+            assert (ours.formula, ours.modalities, ours.rows) == (now.formula, now.modalities, now.rows)
+            assert shown(ours.families.spearman) == shown(now.families.spearman)
+            assert ours.margins == pytest.approx(now.margins)
     (first,) = (path for path in update.grids() if path.stem == update.FIRST)
     own = f"calibration-{update.FIRST}.svg"
     table = update.observed(first, update.read_lines(first), update.leading(first))[0]

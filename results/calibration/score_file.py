@@ -16,6 +16,8 @@ from .observations import Observations
 from .score import FORMAT, LeftOut, Score, Skill, Term
 from .text import shown
 
+_SHIPPED = Path(__file__).parents[1] / "calibrations"
+
 
 def to_json(score: Score, tables: Sequence[Observations]) -> str:
     """The score with its version, domain of validity, what it was tested on, and the table that it was fitted on."""
@@ -52,12 +54,26 @@ def to_json(score: Score, tables: Sequence[Observations]) -> str:
     return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
 
 
+def shipped() -> dict[str, Path]:
+    """The scores that come with latentbench, by name: each fitted to the grid of that name, of which it has shown skill
+    on families left out."""
+    return {path.stem: path for path in sorted(_SHIPPED.glob("*.json"))}
+
+
+def placed(path: Path) -> Path:
+    """The file that is meant: where there is none and it is the name of a `shipped` score, that one's."""
+    return shipped().get(str(path), path) if not path.exists() else path
+
+
 def from_json(path: Path) -> Score:
-    """A score out of a file that `to_json` wrote. Raises UserError, with the file, for anything else."""
+    """A score out of a file that `to_json` wrote, or a shipped one by its name. Raises UserError, with the file, for
+    anything else."""
     try:
-        plain = json.loads(path.read_text())
+        plain = json.loads(placed(path).read_text())
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from error
+        names = ", ".join(shipped())
+        more = f"; shipped are: {names}" if names and not path.exists() else ""
+        raise UserError(f"{path}: {error.strerror}{more}") from error
     except ValueError as error:
         raise UserError(f"{path}: no JSON: {error}") from error
     if not isinstance(plain, dict) or plain.get("name") != SCORE:

@@ -27,7 +27,9 @@ from .observations import (
 
 _NAMES = ("tokenizer", "name", "label", "model", "recipe")
 _SEED = "seed"
-PREAMBLE = re.compile(r"#[ \t]*(outcome|family|given|higher|lower|seconds|share_of_flops):([^\r\n]*)(?:\r?\n|$)")
+PREAMBLE = re.compile(
+    r"#[ \t]*(modality|outcome|family|given|higher|lower|seconds|share_of_flops):([^\r\n]*)(?:\r?\n|$)"
+)
 _LARGEST = 256 * 2**20  # bytes; a table of tokenizers has a few thousand lines
 
 
@@ -51,8 +53,8 @@ def read_table(
     them all columns of numbers but outcomes are taken, those of rate, distortion, size and date as baselines. `fixed`
     are the columns that partial correlations hold fixed. `higher` and `lower` name the predictors of which that way is
     said to be better. What none of these says the file may: lines before its header such as `# lower: viv, rfd_*` (or
-    `outcome`, `family`, `given`, `higher`, and what proxies cost: `seconds`, `share_of_flops`, as `viv=0.2`), as
-    `table_writer` leaves them.
+    `modality`, `outcome`, `family`, `given`, `higher`, and what proxies cost: `seconds`, `share_of_flops`, as
+    `viv=0.2`), as `table_writer` leaves them.
 
     Raises UserError for a file that is no such table, an unknown column, text in a column of numbers.
     """
@@ -109,6 +111,7 @@ def read_table(
         predictors=tuple(known_predictors),
         fixed=tuple(fixed),
         notes=tuple(notes),
+        modality=said.get("modality", ""),
     )
 
 

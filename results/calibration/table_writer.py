@@ -102,11 +102,11 @@ def _text(value: float | None) -> str:
 
 
 def _preamble(observed: Observations, columns: Sequence[str]) -> str:
-    """What `read_table` takes as the file's own word: outcome, family, what is held fixed, which way is better, and
-    what proxies cost."""
+    """What `read_table` takes as the file's own word: modality, outcome, family, what is held fixed, which way is
+    better, and what proxies cost."""
     outcome = observed.outcome.replace("log ", "log_")
     outcome = f"log_{outcome}" if is_trained_distance(outcome) else outcome
-    said = {"outcome": outcome, "family": "family", "given": ", ".join(observed.fixed)}
+    said = {"modality": observed.modality, "outcome": outcome, "family": "family", "given": ", ".join(observed.fixed)}
     proxies = [p for p in observed.predictors if p.name in columns]
     for direction in ("higher", "lower"):
         said[direction] = ", ".join(p.name for p in proxies if p.direction == direction)

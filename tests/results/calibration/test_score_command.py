@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from latentbench.bench import cli
+from latentbench.results.calibration import score_file
 from latentbench.results.calibration.command import of_one_outcome
 from latentbench.results.calibration.observations import Observations
 from latentbench.results.errors import UserError
@@ -40,6 +41,31 @@ def test_from_figures_to_an_order(table: Path, runs: Path, capsys: pytest.Captur
     assert [line.split(" | ")[1] for line in lines[:2]] == ["kl-vae (channels=2)", "kl-vae (channels=4)"]
     assert [line.startswith("| yes") for line in lines] == [True] * 2 + [False] * 7
     assert "lies outside" in lines[-1]
+
+
+def test_a_shipped_score_is_known_by_its_name_unless_a_file_has_it(
+    table: Path, runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fit(table) == 0
+    monkeypatch.setattr(score_file, "_SHIPPED", table.parent)
+    monkeypatch.chdir(runs)
+    capsys.readouterr()
+    assert cli.main(["score", "t", str(runs)]) == 0
+    assert "| yes | kl-vae (channels=2)" in capsys.readouterr().out
+    for name in ("s", "no/t"):
+        assert cli.main(["score", name, str(runs)]) == 2
+        assert capsys.readouterr().err == f"latentbench: {name}: No such file or directory; shipped are: t\n"
+    Path("t").write_text("mine")
+    assert cli.main(["score", "t", str(runs)]) == 2
+    assert "t: no JSON" in capsys.readouterr().err
+
+
+def test_what_is_shipped_can_be_read() -> None:
+    for name, path in score_file.shipped().items():
+        score = score_file.from_json(Path(name))
+        assert path.name == f"{name}.json"
+        assert score.has_skill
+        assert score.modalities
 
 
 def test_noise_is_said_to_be_noise(table: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,7 +43,11 @@ def test_what_the_file_says_by_itself_and_what_the_caller_says(runs: Path, tmp_p
     assert viv.direction == "higher"
     assert len(read_table(path, outcome=None, where=["family!=pca", "seed=0"]).items) == 6
     with path.open() as file:
-        assert [line[: line.index(":")] for line in file if line.startswith("#")][:2] == ["# outcome", "# family"]
+        assert [line[: line.index(":")] for line in file if line.startswith("#")][:3] == [
+            "# modality",
+            "# outcome",
+            "# family",
+        ]
 
 
 def test_whether_a_prior_earned_its_outcome(runs: Path, tmp_path: Path) -> None:
