@@ -17,7 +17,7 @@ from ..rows import Row, column_names, is_number, metric_names, rows
 from ..store import Store
 from .admission import Admission, admission, is_trained_distance
 from .equal_distortion import BITS, BITS_AT_EQUAL_PSNR, PSNR, bits_at_equal_psnr
-from .made import CODES, made_direction, made_means, shared_name
+from .made import CODES, made, made_direction, made_means, shared_name
 from .observations import (
     FAMILY_MEAN,
     Observation,
@@ -87,7 +87,9 @@ def observe(
     """The observations of rows that have been read: see `read_runs`."""
     known = column_names(table)
     named = [("--outcome", outcome)] if outcome not in DERIVED else []
-    for option, name in (*named, ("--family", family), *(("--given", name) for name in fixed)):
+    makeable = {name for row in table for name in made(row)} if fixed else set()
+    given = [("--given", name) for name in fixed if name not in makeable]
+    for option, name in (*named, ("--family", family), *given):
         if name is not None and name not in known:
             raise unknown("column", name, [*known, *DERIVED], where=option)
     results: list[Observations] = []
@@ -182,19 +184,19 @@ def _observations(
     pool = [
         n for n in columns if n in _FACTS or _about_latents(groups, n) or matches(n, named) or _is_distortion(groups, n)
     ]
-    made = [made_means(group) if outcomes else {} for group, outcomes in zip(groups, by_seed, strict=True)]
+    means = [made_means(group) if outcomes else {} for group, outcomes in zip(groups, by_seed, strict=True)]
     pool = [name for name in pool if not name.startswith(_FLOOR)]  # the data's own
-    pool += dict.fromkeys(name for values in made for name in values)
+    pool += dict.fromkeys(name for values in means for name in values)
     chosen, dull = choose(pool, proxies, baselines, where="records")
     fixed = list(fixed) or [
         name for names in (_RATE, _DISTORTION) if (name := next((n for n in names if n in columns), ""))
     ]
     items = []
-    for group, outcomes, more in zip(groups, by_seed, made, strict=True):
+    for group, outcomes, more in zip(groups, by_seed, means, strict=True):
         if not outcomes:
             continue
         values = {name: value for name in {*chosen, *dull, *fixed} if (value := group.mean(name)) is not None}
-        values |= {name: value for name, value in more.items() if name in (*chosen, *dull, CODES)}
+        values |= {name: value for name, value in more.items() if name in (*chosen, *dull, *fixed, CODES)}
         results = tuple(math.log(value) if logarithm else value for value in outcomes.values())
         items.append(
             Observation(

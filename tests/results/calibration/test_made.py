@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from latentbench.results.calibration.made import made, made_direction, made_means, shared_name
+from latentbench.results.calibration.report import calibrate
 from latentbench.results.calibration.run_records import observe, read_runs
 from latentbench.results.calibration.score import fit_score
 from latentbench.results.calibration.score_file import from_json, summary, to_json
 from latentbench.results.calibration.scored import scored_rows
 from latentbench.results.calibration.table_file import read_table
 from latentbench.results.calibration.table_writer import write_table
+from latentbench.results.errors import UserError
 from latentbench.results.groups import Group
 from latentbench.results.metric import Metric
 from latentbench.results.metrics import Metrics
@@ -126,3 +128,10 @@ def test_codes_are_a_dull_baseline_where_both_kinds_are(kinds: Path) -> None:
     (table, *_) = observe(rows([kinds]))
     (codes,) = (p for p in table.predictors if p.name == "codes")
     assert codes.baseline
+    (table, *_) = observe(rows([kinds]), fixed=["codes"])
+    assert table.fixed == ("codes",)
+    partial = {r.predictor.name: r.partial for r in calibrate(table, draws=50).proxies}[NEIGHBOURS]
+    assert partial is not None
+    assert partial.value > 0.8
+    with pytest.raises(UserError, match="--given"):
+        observe(rows([kinds]), fixed=["code"])
