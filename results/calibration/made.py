@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from ..groups import Group
 from ..metric import Direction, Metric
@@ -12,6 +13,7 @@ from .admission import best_closed_forms
 BEST = "cfd_best_"
 NEIGHBOURS = "cfd_neighbours_"
 CODES = "codes"
+KINDS: Mapping[float | None, str] = {1.0: "codes", 0.0: "values"}  # by the value of that column
 # The priors in closed form that model a position given its neighbours before it: of values, and of codes.
 _GIVEN_NEIGHBOURS = ("cfd_autoregression_", "cfd_markov_")
 

@@ -20,7 +20,7 @@ from scipy.special import stdtrit
 from ..errors import UserError
 from .correlation import Array
 from .levels import Correlation, Rows, correlate, resample
-from .made import CODES
+from .made import CODES, KINDS
 from .observations import Observations
 
 FORMAT = 1
@@ -88,7 +88,8 @@ class Score:
     `margins` are by pair of families what `stopping.pair_margins` gives, empty where nobody asked for them. `left_out`
     are the rows in their tables' order; empty in files of before. `beyond` is the skill on families left out beyond
     knowing which tokenizers are of codes: outcome and score in deviations from the mean of their kind, and the variance
-    explained against a fit of `codes` alone; None where that is no term.
+    explained against a fit of `codes` alone; None where that is no term. `kinds` are "codes" or "values" or both, those
+    of which two families or more were fitted; empty where the tables don't tell them apart.
     """
 
     intercept: float
@@ -103,6 +104,7 @@ class Score:
     margins: tuple[float, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     beyond: Skill | None = None
+    kinds: tuple[str, ...] = ()
 
     @property
     def has_skill(self) -> bool:
@@ -188,6 +190,7 @@ def fit_score(
             for family, guess, y in zip(data.family, guesses, data.y, strict=True)
         ),
         beyond=_beyond_kinds(data, guesses, seed, draws) if chosen and data.given else None,
+        kinds=tuple(kind for kind, families in _families_by_kind(tables).items() if families > 1),
     )
 
 
@@ -203,6 +206,9 @@ def value_of(score: Score, values: Mapping[str, float], modality: str = "") -> t
     warnings = []
     if score.modalities and modality and modality not in score.modalities:
         warnings.append(f"{modality} was not fitted ({', '.join(score.modalities)})")
+    kind = KINDS.get(values.get(CODES))
+    if score.kinds and kind is not None and kind not in score.kinds:
+        warnings.append(f"{kind} were not fitted ({', '.join(score.kinds)} were), or in one family alone")
     total = score.intercept
     for term in score.terms:
         value = values.get(term.proxy)
@@ -233,7 +239,7 @@ def together(tables: Sequence[Observations]) -> ScoreTable:
     names = [p.name for p in tables[0].predictors if not p.baseline and p.name != CODES]
     items = [(number, table, item) for number, table in enumerate(tables) for item in table.items]
     names = [name for name in names if all(name in item.values for _, _, item in items)]
-    given = _kinds(tables) if names else []
+    given = [CODES] if names and _can_tell_kinds(tables) else []
     names = [*given, *names]
     raw: Array = np.array([[item.values[name] for name in names] for _, _, item in items]).reshape(-1, len(names))
     varies = raw.std(0) > 1e-9 * (np.abs(raw).max(0, initial=0) + 1e-12) if names else np.zeros(0, dtype=bool)
@@ -268,13 +274,19 @@ def together(tables: Sequence[Observations]) -> ScoreTable:
     )
 
 
-def _kinds(tables: Sequence[Observations]) -> list[str]:
-    """`codes`, where every tokenizer says which it is and a family left out leaves another of its kind in the table."""
+def _families_by_kind(tables: Sequence[Observations]) -> dict[str, int]:
+    """How many families there are of codes and of values; none where a tokenizer does not say which it is."""
     families: dict[float | None, set[tuple[int, str]]] = {}
     for number, table in enumerate(tables):
         for item in table.items:
             families.setdefault(item.values.get(CODES), set()).add((number, item.family))
-    return [CODES] if families.keys() == {0.0, 1.0} and min(map(len, families.values())) > 1 else []
+    return {KINDS[kind]: len(of) for kind, of in families.items()} if families.keys() <= KINDS.keys() else {}
+
+
+def _can_tell_kinds(tables: Sequence[Observations]) -> bool:
+    """Whether a family that is left out leaves others of its kind, codes or values, whichever it is."""
+    counts = _families_by_kind(tables)
+    return len(counts) == len(KINDS) and min(counts.values()) > 1
 
 
 def _solve(x: Array, y: Array) -> tuple[float, Array, Array, Array]:

@@ -30,7 +30,12 @@ def to_json(score: Score, tables: Sequence[Observations]) -> str:
         "direction": "lower",
         "intercept": score.intercept,
         "terms": [asdict(term) for term in score.terms],
-        "domain": {"modalities": list(score.modalities), "rows": score.rows, "families": score.family_count},
+        "domain": {
+            "modalities": list(score.modalities),
+            "rows": score.rows,
+            "families": score.family_count,
+            **({"kinds": list(score.kinds)} if score.kinds else {}),
+        },
         "tested": {
             "families left out": _skill(score.families),
             "tables left out": {name: _skill(skill) for name, skill in score.tables.items()},
@@ -92,6 +97,7 @@ def from_json(path: Path) -> Score:
             families=_read_skill(tested["families left out"]),
             tables={name: _read_skill(skill) for name, skill in tested["tables left out"].items()},
             fitted_jobs=frozenset(str(job) for row in plain["fitted on"] for job in row.get("jobs", ())),
+            kinds=tuple(plain["domain"].get("kinds", ())),
             margins=tuple(math.inf if margin is None else float(margin) for margin in plain.get("margins", ())),
             left_out=tuple(LeftOut(**row) for row in plain.get("left out", ())),
             beyond=_read_skill(beyond) if (beyond := tested.get("beyond codes and values")) is not None else None,

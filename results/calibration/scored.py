@@ -14,7 +14,7 @@ from ..groups import doubts_column
 from ..metric import NORMAL, Metric
 from ..metrics import Metrics
 from ..rows import Row, is_number
-from .made import made
+from .made import CODES, made
 from .run_records import tokenizer_job
 from .score import FAR, Score, Term, value_of
 from .score_file import from_json, verdict
@@ -56,6 +56,7 @@ def described(score: Score) -> str:
     """What a footnote says of a score: its formula, what it predicts, its domain, and how it did on families left
     out."""
     of = f" of {', '.join(score.modalities)}" if score.modalities else ""
+    of += f", {' and '.join(score.kinds)}" if score.kinds else ""
     ranks = shown(score.families.spearman) or "none"
     skill = f"on families left out ρ {ranks}, {score.families.explained:.0%} of the variance explained"
     if score.beyond is not None:
@@ -94,6 +95,9 @@ def _scored(row: Row, score: Score, protocol: str) -> Row:
     for term in score.terms:  # a column that is no metric, as tsr
         if term.proxy not in used and is_number(row.get(term.proxy)):
             values[term.proxy] = float(row[term.proxy])
+    kind = made(row).get(CODES)
+    if kind is not None and kind.value is not None:
+        values[CODES] = float(kind.value)
     value, doubts = value_of(score, values, str(row["modality"]))
     doubts += doubts_of_origin(row, score)
     half = None if value is None else _half(score.terms, used)

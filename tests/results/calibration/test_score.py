@@ -118,7 +118,17 @@ def test_codes_and_values_differ_by_what_no_proxy_has_to_explain() -> None:
 def test_a_kind_of_one_family_has_no_offset_since_none_could_test_it() -> None:
     rng = np.random.default_rng(6)
     assert "codes" not in {term.proxy for term in fit_score([table(rng, weight=3, gap=1.0, codes=1)]).terms}
-    assert "codes" in {term.proxy for term in fit_score([table(rng, weight=3, gap=1.0, codes=2)]).terms}
+    score = fit_score([table(rng, weight=3, gap=1.0, codes=2)])
+    assert "codes" in {term.proxy for term in score.terms}
+    assert score.kinds == ("codes", "values")
+    score = fit_score([table(rng, weight=3, gap=1.0, codes=1)])
+    assert score.kinds == ("values",)
+    values = dict.fromkeys((term.proxy for term in score.terms), 0.0)
+    assert value_of(score, values | {"codes": 0.0})[1] == value_of(score, values)[1] == []
+    assert value_of(score, values | {"codes": 1.0})[1] == [
+        "codes were not fitted (values were), or in one family alone"
+    ]
+    assert fit_score([table(rng, weight=3)]).kinds == ()
 
 
 @pytest.mark.slow
