@@ -114,7 +114,7 @@ def predicted(paths: Sequence[Path]) -> str:
     others = ", ".join(f"{name}s {shown(score.families.spearman)}" for name, score in scores.items())
     able = [f"{name}s" for name, score in [(FIRST, first), *scores.items()] if score.has_skill]
     unable = [f"{name}s" for name, score in scores.items() if not score.has_skill]
-    skill = f"{' and '.join(able) or 'none'}, not for {' and '.join(unable) or 'none'}"
+    skill = f"{', '.join(able) or 'none'}, not for {', '.join(unable) or 'none'}"
     return (
         f"![{_ALT}](docs/calibration-{FIRST}.svg)\n\n"
         "*Can one tell how well a prior will generate without training it?* Each mark is a tokenizer of small "
