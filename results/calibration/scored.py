@@ -56,7 +56,7 @@ def described(score: Score) -> str:
     """What a footnote says of a score: its formula, what it predicts, its domain, and how it did on families left
     out."""
     of = f" of {', '.join(score.modalities)}" if score.modalities else ""
-    of += f", {' and '.join(score.kinds)}" if score.kinds else ""
+    of += f" ({' and '.join(score.kinds)})" if score.kinds else ""
     ranks = shown(score.families.spearman) or "none"
     skill = f"on families left out ρ {ranks}, {score.families.explained:.0%} of the variance explained"
     if score.beyond is not None:
