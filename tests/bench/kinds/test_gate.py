@@ -59,7 +59,7 @@ def test_how_many_pass(options: dict[str, Any], limits: list[int]) -> None:
         ),
         ({"score": "s.json", "better": "lower"}, r"^suite: gate.better: of a score less is better; leave it out$"),
         ({"bye": "viv"}, r"^suite: gate: bye: unknown key; did you mean 'by'\?$"),
-        ({"score": "none.json"}, r"^none.json: No such file or directory$"),
+        ({"score": "none.json"}, r"^none.json: No such file or directory; shipped are: "),
         ({"by": "spectrum_slope"}, r"^suite: gate: spectrum_slope is measured by the proxy spectral_shape, which this"),
     ],
 )
