@@ -23,6 +23,7 @@ from rich.text import Text
 
 from ..results.display import files_line, printable
 from ..results.errors import UserError
+from ..results.garbage import keep_what_forks_inherit
 from ..results.record import Record
 from ..tasks.metrics.config import scores
 from .datasets import DataConfig, decode, default_cache, fingerprint, in_cache
@@ -168,6 +169,7 @@ def _read(folder: Path) -> DataCounts:
 def _apart(console: Console, data: DataConfig, work: Callable[..., str | None]) -> str | None:
     """What `work(progress=...)` gives in a process of its own, its progress shown."""
     context = multiprocessing.get_context("fork")  # which has the user's own sources registered
+    keep_what_forks_inherit()
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_send, args=(sender, work), daemon=True)
     process.start()

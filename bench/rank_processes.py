@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 import torch
 import torch.distributed as dist
 
+from ..results.garbage import keep_what_forks_inherit
 from ..results.record import Failure
 from .signals import die_with_parent, ignore_interrupts
 from .worker_protocol import FAILED, FINISHED, RANK_DIED
@@ -89,6 +90,7 @@ class Ranks:
         """
         if self.count == 1:
             return
+        keep_what_forks_inherit()
         server, parent, pipes = socket.create_server((_HOST, 0), backlog=self.count), os.getpid(), {}
         self.port = server.getsockname()[1]
         # A request to stop must find no process that is not yet in its own code, or not yet in `close`'s list.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 _frozen = False  # whether the process has been seen to keep objects out of all generations
 
@@ -26,3 +28,13 @@ def no_collections() -> Iterator[None]:
                 gc.freeze()  # all objects are of no generation now, and new ones are counted from none
                 gc.unfreeze()  # and of the oldest
             gc.enable()
+
+
+@cache
+def keep_what_forks_inherit() -> None:
+    """From now on no fork of this process frees, in search of garbage, what was made before it.
+
+    Some libraries' objects wait at their end for threads that they began, and a fork has none of these: so it would
+    wait for ever (libav's scalers do).
+    """
+    os.register_at_fork(after_in_child=gc.freeze)

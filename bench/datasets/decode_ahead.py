@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from ...results.errors import UserError
+from ...results.garbage import keep_what_forks_inherit
 from ..signals import die_with_parent, ignore_interrupts
 from .augment import augmented
 from .config import DataConfig
@@ -93,6 +94,7 @@ class Decoders:
     def _started(self) -> tuple[ProcessPoolExecutor, int]:
         processes = min(_MOST_PROCESSES, max(1, torch.get_num_threads()))
         if self._pool is None:
+            keep_what_forks_inherit()
             arguments = (os.getpid(), self._config, self._source, self._root, self._index)
             self._pool = ProcessPoolExecutor(processes, get_context("fork"), _start, arguments)
             weakref.finalize(self, partial(self._pool.shutdown, wait=False, cancel_futures=True))

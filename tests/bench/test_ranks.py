@@ -22,6 +22,7 @@ from torch import Tensor
 from latentbench.bench.kinds import KINDS
 from latentbench.bench.training import WHOLE, _Loop, train
 from latentbench.results.errors import UserError
+from latentbench.results.garbage import keep_what_forks_inherit
 from latentbench.tasks.priors.build import build_prior
 from latentbench.tasks.priors.config import check_supported, priors, rank_coupled
 from latentbench.tokenizers import ranks
@@ -80,6 +81,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     store = str(tmp_path_factory.mktemp("pair") / "store")
     trained(*_of_recipe("kl-vae", SIGNAL), devices=1)  # imports for some seconds, which the other process shares
     context = multiprocessing.get_context("fork")
+    keep_what_forks_inherit()  # a scaler of clips, left by another test, would wait for its threads
     for _ in range(3):  # a lock that a thread of another test holds is never free in a fork
         ours, theirs = context.Pipe()
         other = context.Process(target=_serve, args=(theirs, store), daemon=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 
 import pytest
 
 from latentbench.results import garbage
-from latentbench.results.garbage import no_collections
+from latentbench.results.garbage import keep_what_forks_inherit, no_collections
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -40,3 +41,31 @@ def test_objects_that_were_kept_out_of_it_stay_so_and_are_counted_once(
         with no_collections():
             pass
     assert calls == (["count"] if frozen else 2 * ["count", "freeze", "unfreeze"])
+
+
+class Threaded:
+    """As an object that waits for its threads: at its end in a process that is not its own, all is over."""
+
+    def __init__(self) -> None:
+        self.own, self.circle = os.getpid(), self
+
+    def __del__(self) -> None:
+        if os.getpid() != self.own:
+            os._exit(9)
+
+
+def test_a_fork_frees_nothing_of_before_in_search_of_garbage() -> None:
+    keep_what_forks_inherit()
+    gc.disable()
+    try:
+        Threaded()  # garbage at once, and found by nobody yet
+        pid = os.fork()
+        if not pid:
+            made = [Threaded()]
+            made.clear()
+            gc.collect()
+            os._exit(7 if gc.get_freeze_count() else 8)
+    finally:
+        gc.enable()
+    gc.collect()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
