@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
+import time
+from typing import Any
 
+import numpy as np
 import pytest
 
 from latentbench.results import garbage
@@ -52,6 +56,31 @@ class Threaded:
     def __del__(self) -> None:
         if os.getpid() != self.own:
             os._exit(9)
+
+
+def test_a_fork_does_not_wait_for_the_threads_of_a_scaler() -> None:
+    av = pytest.importorskip("av")
+    keep_what_forks_inherit()
+    gc.disable()
+    try:
+        frames: list[Any] = [av.VideoFrame.from_ndarray(np.zeros((480, 640, 3), np.uint8), format="rgb24")]
+        frames.append(frames[0].reformat(320, 240, "yuv420p"))
+        frames.append(frames)  # a circle
+        del frames
+        pid = os.fork()
+        if not pid:
+            gc.collect()
+            os._exit(7)
+    finally:
+        gc.enable()
+    deadline = time.monotonic() + 20
+    while not (ended := os.waitpid(pid, os.WNOHANG))[0] and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if not ended[0]:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert ended[0] == pid
+    assert os.waitstatus_to_exitcode(ended[1]) == 7
 
 
 def test_a_fork_frees_nothing_of_before_in_search_of_garbage() -> None:
