@@ -4,8 +4,8 @@
 
 prints, for settings from one family of eight to twenty-five of one row, how often the 95 % intervals hold the
 coefficient of an endless supply of such families, at the same number of seeds, and their mean width; before that, how
-often a fitted score stops a tokenizer wrongly, and has the best of new ones among its first three. Not collected by
-pytest; tests/results/calibration has small versions.
+often a fitted score stops a tokenizer wrongly, has the best of new ones among its first three, and is said to have
+skill when it tells codes from values alone. Not collected by pytest; tests/results/calibration has small versions.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from latentbench.results.calibration.correlation import KINDS, Kind, coefficient, partial
 from latentbench.results.calibration.left_out import chances, half_width
 from latentbench.results.calibration.levels import LEVELS, Level, Rows, correlate, level_coefficient, resample
+from latentbench.results.calibration.made import CODES
 from latentbench.results.calibration.observations import Observation, Observations, Predictor
 from latentbench.results.calibration.report import calibrate
 from latentbench.results.calibration.score import Score, Term, fit_score, value_of
@@ -170,6 +171,27 @@ def chosen(families: int, weight: float, *, draws: int, resamples: int = 100) ->
     return float(np.mean(said)), float(np.mean(true)), float(np.mean(inside))
 
 
+def kinds_alone(gap: float, *, draws: int, resamples: int = 100) -> tuple[float, float, float]:
+    """Of fits to eight families of three, half of them of codes whose outcome is `gap` more, and proxies that know
+    nothing: how often one is taken; and of fits made to take one, how often the rank correlation's interval lies above
+    zero, and how often there is said to be skill."""
+    rng = np.random.default_rng(0)
+    taken, ordered, skill = [], [], []
+    for _ in range(draws):
+        table = _families(rng, 8, weight=0.0)
+        items = []
+        for item in table.items:
+            code = float(int(item.family) < 4)
+            outcome = tuple(value + gap * code for value in item.outcome)
+            items.append(replace(item, outcome=outcome, values={**item.values, CODES: code}))
+        table = replace(table, items=tuple(items))
+        taken.append(bool(fit_score([table], draws=2).terms))
+        score = fit_score([table], least=1, draws=resamples)
+        ordered.append(score.families.is_shown)
+        skill.append(score.has_skill)
+    return float(np.mean(taken)), float(np.mean(ordered)), float(np.mean(skill))
+
+
 def _families(rng: np.random.Generator, count: int, weight: float = 3.0) -> Observations:
     """Families whose outcome is `weight` (p0 − p1) with noise of deviation one, half of its variance the family's."""
     items = []
@@ -195,6 +217,8 @@ def main(draws: int) -> None:
         print(f"stopped, {families} families, risk {risk}: {stopped(families, risk, draws=draws)}", flush=True)
     for families, weight in ((9, 1.0), (18, 1.0), (9, 3.0)):
         print(f"chosen, {families} families, weight {weight}: {chosen(families, weight, draws=draws)}", flush=True)
+    for gap in (0.0, 2.0, 4.0):
+        print(f"codes and values {gap} apart, noise else: {kinds_alone(gap, draws=draws)}", flush=True)
     for families, members in ((8, 4), (25, 1)):
         for knows, baseline in ((1.0, 1.0), (2.0, 0.5)):
             shares = coverage_of_comparisons(families, members, knows, baseline, draws=draws)

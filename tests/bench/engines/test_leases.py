@@ -310,9 +310,8 @@ def test_what_a_dead_machine_left_of_a_finished_job_is_removed(machines: Machine
     machines.now += 61.0
     assert ended(a) == {}
     left = {path.name for path in folder(tmp_path, j).iterdir()} - {"record.json", "log"}
-    assert left == (
-        set() if status == "finished" else {"progress", "checkpoint.safetensors"}
-    )  # to go on from, by `retry`
+    kept = {"progress", "checkpoint.safetensors"}  # to go on from, by `retry`
+    assert left == (set() if status == "finished" else kept)
 
 
 def test_those_who_look_see_who_is_at_work(machines: Machines, tmp_path: Path) -> None:

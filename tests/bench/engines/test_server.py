@@ -160,7 +160,7 @@ def test_a_job_that_is_stopped_does_not_wake_once_others_may_have_taken_it_over(
         server.read(1.0)
     server.allow_until(uptime() + 60.0, uptime() + 2.0)
     submit(server, tmp_path, "a", "tell who, and wait")
-    (worker,) = numbers(tmp_path / "a.log.pid", 1)
+    worker = number(tmp_path / "a.log.pid")
     for process in (worker, server.process.pid):  # as when the machine is stopped, whose engine tells nothing more
         os.kill(process, signal.SIGSTOP)
     assert alive(worker)
@@ -177,8 +177,8 @@ def test_a_job_goes_on_for_as_long_as_its_engine_tells_of_more_time(server: Serv
     while not server.ready:
         server.read(1.0)
     server.allow_until(uptime() + 60.0, uptime() + 1.5)
-    submit(server, tmp_path, "a", "until gone")
     (tmp_path / "stopped").touch()
+    submit(server, tmp_path, "a", "until gone")
     for _ in range(15):
         server.allow_until(uptime() + 60.0, uptime() + 1.5)
         time.sleep(0.2)
@@ -242,7 +242,7 @@ time.sleep(60)
     engine = subprocess.Popen([sys.executable, "-P", "-c", code], stdout=subprocess.PIPE, text=True)
     assert engine.stdout is not None
     server = int(engine.stdout.readline())
-    (worker,) = numbers(tmp_path / "log.pid", 1)
+    worker = number(tmp_path / "log.pid")
     engine.kill()
     engine.communicate()
     time.sleep(0.3)
@@ -295,12 +295,12 @@ def test_an_engine_that_has_gone_is_no_traceback(tmp_path: Path) -> None:
     assert (process.returncode, err) == (0, b"")
 
 
-def numbers(path: Path, count: int) -> list[int]:
-    """The lines of a file that is being written, once there are so many."""
+def number(path: Path) -> int:
+    """The number in a file that is being written, once its line is whole."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        if path.exists() and (text := path.read_text()).count("\n") >= count:
-            return [int(line) for line in text.splitlines()]
+        if path.exists() and (text := path.read_text()).endswith("\n"):
+            return int(text)
         time.sleep(0.02)
     raise AssertionError(f"{path} was not written")
 
