@@ -86,7 +86,6 @@ def cells(suite: Suite) -> tuple[Cell, ...]:
     """All cells of `suite`, data set by data set. Raises UserError for an unknown recipe or an impossible point."""
     result: list[Cell] = []
     names = labels(suite.tokenizers, lambda a, b: _overlap(suite, a, b))
-    check_table(suite.prior, f"{suite.where}: prior")
     _check_count(suite)
     for data in suite.data:
         signal = signal_spec(data)
@@ -169,7 +168,7 @@ def _prior_layers(suite: Suite, entry: TokenizerEntry, axes: Mapping[str, Any], 
     if "prior" in own and len(own) > 1:
         raise UserError(f"{entry.where}.grid: prior is a list of names; beside other axes write grid.prior.name")
     table = as_table(own["prior"], f"{place}.prior") if "prior" in own else _nested(own)["prior"]
-    check_table(table, f"{place}.prior")
+    check_table(table, f"{place}.prior", below=layers)
     return (*layers, (table, f"{place}.prior"))
 
 

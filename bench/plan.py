@@ -17,7 +17,6 @@ from .jobs import Job
 from .kinds import KINDS, kinds
 from .kinds.base import CONTRACT, PlanContext
 from .planned_cell import PlannedCell
-from .prior_options import check_table
 from .suite import Suite
 
 
@@ -43,7 +42,6 @@ def make_plan(
     Raises UserError for anything that would fail later: impossible points, unknown nets or proxies, absent weights.
     """
     class_count.cache_clear()  # files may have changed since another plan
-    check_table(suite.prior, f"{suite.where}: prior")
     points = cells(suite)
     warnings = check_bounds(suite, points)
     for kind in kinds():

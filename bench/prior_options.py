@@ -32,9 +32,10 @@ def as_table(prior: Any, where: str) -> Mapping[str, Any]:
     return prior
 
 
-def check_table(table: Mapping[str, Any], where: str) -> None:
+def check_table(table: Mapping[str, Any], where: str, *, below: Sequence[Layer] = ()) -> None:
     """Check a `[prior]`: `name`, a `training` table for all priors, a table of options per prior, even of unused ones.
 
+    Options count with those of the layers `below` it, which have been checked: a guidance may stand above its classes.
     Raises UserError that starts with the place of the error.
     """
     for key, value in table.items():
@@ -49,8 +50,12 @@ def check_table(table: Mapping[str, Any], where: str) -> None:
         priors.get(name, where=where)
     check(TrainingConfig, table.get("training", {}), where=f"{where}.training")
     for prior in table.keys() & priors.names():
-        cls, place = priors.get(prior), f"{where}.{prior}"
-        check(cls, cls.with_size(table[prior], where=place), where=place)
+        cls = priors.get(prior)
+        options: dict[str, Any] = {}
+        for layer, layer_at in (*below, (table, where)):
+            place = f"{layer_at}.{prior}"
+            options = merge(options, cls.with_size(layer.get(prior, {}), where=place))
+        check(cls, options, where=place)
 
 
 def named(layers: Sequence[Layer]) -> tuple[str, str]:

@@ -28,7 +28,7 @@ from .datasets.config import DataConfig
 from .kinds import check_task, kinds
 from .kinds import tasks as all_tasks
 from .presets import Preset, applied, load_preset
-from .prior_options import as_table, check_table
+from .prior_options import Layer, as_table, check_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +248,11 @@ def _parse(raw: dict[str, Any], where: str, preset: Preset | None) -> Suite:
         check_distinct(seeds, f"{where}: data_seeds.{label}")
         for seed in seeds:
             _check_seed(seed, f"{where}: data_seeds.{label}")
-    entries = tuple(_entry(table, f"{where}: tokenizers[{i}]", labels, tasks) for i, table in enumerate(top.tokenizers))
+    below = (top.prior, f"{where}: prior")
+    check_table(*below)
+    entries = tuple(
+        _entry(table, f"{where}: tokenizers[{i}]", labels, tasks, below) for i, table in enumerate(top.tokenizers)
+    )
     options = {kind.name: kind.read(_table(raw, kind.name, where), f"{where}: {kind.name}") for kind in with_options}
     claims = check_claims(top.claims, where)
     axes = {axis.replace(".", "_") for entry in entries for axis in entry.grid}
@@ -319,7 +323,9 @@ class _EntryHead:
     tasks: tuple[str, ...] = ()
 
 
-def _entry(table: Mapping[str, Any], where: str, data_labels: list[str], tasks: Sequence[str]) -> TokenizerEntry:
+def _entry(
+    table: Mapping[str, Any], where: str, data_labels: list[str], tasks: Sequence[str], suite_prior: Layer
+) -> TokenizerEntry:
     own = [item.name for item in fields(_EntryHead)]
     adapter = table.get("adapter")
     options = OPTIONS if not isinstance(adapter, str) else adapter_options(adapter, f"{where}.adapter")
@@ -340,7 +346,7 @@ def _entry(table: Mapping[str, Any], where: str, data_labels: list[str], tasks: 
         _check_seed(seed, f"{where}: seeds[{i}]")
     grid = dict(_axes(head.grid, f"{where}: grid"))
     prior = as_table(head.prior, f"{where}.prior")
-    check_table(prior, f"{where}.prior")
+    check_table(prior, f"{where}.prior", below=[suite_prior])
     return TokenizerEntry(
         recipe=head.recipe,
         adapter=head.adapter,

@@ -70,6 +70,21 @@ def test_options_are_laid_over_the_suite_s_training() -> None:
     assert (training.steps, training.lr, training.batch_size) == (7, 0.25, 3)
 
 
+def test_a_prior_s_options_are_judged_with_those_they_are_laid_over() -> None:
+    """A guidance needs classes, which the suite or the entry may have; and neither has them: refused, where it is."""
+    entry: dict[str, Any] = {"recipe": "kl-vae", "tsr": 12}
+    axis = {"grid": {"prior.flow.guidance": [1.0, 2.0]}}
+    suite: dict[str, Any] = {"name": "s", "data": DATA[:1], "tasks": ["reconstruction", "generation"]}
+    of_all = suite | {"prior": {"flow": {"classes": 3}}}
+    assert len(cells(load_suite(of_all | {"tokenizers": [entry | axis]}))) == 2
+    assert len(cells(load_suite(suite | {"tokenizers": [entry | axis | {"prior": {"flow": {"classes": 3}}}]}))) == 2
+    assert len(cells(load_suite(of_all | {"tokenizers": [entry | {"prior": {"flow": {"guidance": 2.0}}}]}))) == 1
+    with pytest.raises(UserError, match=r"\(prior.flow.guidance=2.0\)\.prior\.flow: guidance needs classes"):
+        cells(load_suite(suite | {"tokenizers": [entry | axis]}))
+    with pytest.raises(UserError, match=r"tokenizers\[0\]\.prior\.flow: guidance needs classes"):
+        load_suite(suite | {"tokenizers": [entry | {"prior": {"flow": {"guidance": 2.0}}}]})
+
+
 def test_filters_by_modality_and_data_set() -> None:
     def chosen(**options: Any) -> list[tuple[str, str]]:
         entry = {"recipe": "kl-vae", "channels": 4} | options
