@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,21 +41,22 @@ class Cell:
     @property
     def name(self) -> str:
         """What people read: data set, tokenizer, grid point, seed."""
-        return self._named(self.label, self.axes)
+        return self.name_without(())
 
     @property
     def tokenizer_name(self) -> str:
         """The same without what concerns the prior alone: cells that differ there share a tokenizer."""
-        return self._named(self.label, {axis: v for axis, v in self.axes.items() if not is_prior_axis(axis)})
+        return self.name_without(self.prior_axes)
 
     @property
     def prior_axes(self) -> tuple[str, ...]:
         """The axes that concern the prior alone."""
         return tuple(axis for axis in self.axes if is_prior_axis(axis))
 
-    def _named(self, label: str, axes: Mapping[str, Any]) -> str:
-        point = " ".join(f"{axis}={_brief(value)}" for axis, value in axes.items())
-        return " ".join(part for part in (self.data.label, label, point, f"seed={self.seed}") if part)
+    def name_without(self, axes: Container[str]) -> str:
+        """The name without these axes, in which cells differ that share a job."""
+        point = " ".join(f"{axis}={_brief(value)}" for axis, value in self.axes.items() if axis not in axes)
+        return " ".join(part for part in (self.data.label, self.label, point, f"seed={self.seed}") if part)
 
     def to_json(self) -> dict[str, Any]:
         """The cell's row of facts: axes, shape and nominal rate of its latents."""

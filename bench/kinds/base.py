@@ -28,6 +28,8 @@ else:
 CONTRACT = "contract"  # the kind that checks an adapter's tokenizer before anything reads it
 
 
+SAMPLING = "sampling"  # where a generation's configuration has the prior's `sampling()`
+
 SMALL = 500_000_000  # bytes of a job about whose memory nothing is known
 
 
@@ -120,7 +122,7 @@ def without_batch(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def task_options(config: Mapping[str, Any]) -> dict[str, Any]:
     """A job's configuration without what is no option of its task."""
-    others = ("seed", "preset", "weights", "precision")
+    others = ("seed", "preset", "weights", "precision", SAMPLING)
     return {name: value for name, value in config.items() if name not in others}
 
 

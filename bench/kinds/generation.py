@@ -17,7 +17,7 @@ from ...tokenizers.spec import Modality
 from ..grid import Cell
 from ..presets import marked
 from ..suite import Suite
-from .base import JobContext, JobKind, PlanContext, Price, all_reported, task_options, without_batch
+from .base import SAMPLING, JobContext, JobKind, PlanContext, Price, all_reported, task_options, without_batch
 from .reference import external_references, judging_flops, judging_memory, net_versions, references, serving
 from .vocoder import vocoder_needs, vocoder_versions
 
@@ -51,7 +51,9 @@ class Generation(JobKind):
 
     def config(self, at: PlanContext) -> dict[str, Any]:
         _check_given(at, at.suite.options[self.name])
-        return without_batch(super().config(at)) | {"seed": at.cell.seed} | at.preset
+        drawn = at.prior.sampling()  # no part of the prior's job: those that differ in it alone share one
+        own = without_batch(super().config(at)) | {"seed": at.cell.seed} | at.preset
+        return own | ({SAMPLING: drawn} if drawn else {})
 
     def runtime(self, at: PlanContext) -> dict[str, Any]:
         return {"batch_size": at.suite.options[self.name].batch_size}
@@ -97,6 +99,7 @@ class Generation(JobKind):
         from ...tasks.priors.first_frames import Continuations
 
         trained = ctx.record("prior").config
+        trained = {**trained, "options": trained["options"] | ctx.job.config.get(SAMPLING, {})}
         prior = ctx.loaded(ctx.untrained_prior(trained), "prior")
         config = GenerationConfig(**task_options(ctx.job.config), batch_size=ctx.job.runtime["batch_size"])
         given = ctx.given_frames(ctx.prior_config(trained))

@@ -20,14 +20,15 @@ class PriorTraining(JobKind):
     requires = ("data", "tokenizer", "latents")
 
     def config(self, at: PlanContext) -> dict[str, Any]:
-        return {"prior": at.prior.kind, "options": at.prior.identity(), "seed": at.cell.seed}
+        return {"prior": at.prior.kind, "options": at.prior.training_identity(), "seed": at.cell.seed}
 
     def versions(self, at: PlanContext) -> dict[str, int]:
         own = {"training": TrainingConfig.version, f"prior.{at.prior.kind}": at.prior.version}
         return super().versions(at) | own
 
     def title(self, at: PlanContext) -> str:
-        return f"prior {at.prior.kind} {at.cell.name}"
+        shared = {f"prior.{at.prior.kind}.{name}" for name in at.prior.all_sampling_options()}
+        return f"prior {at.prior.kind} {at.cell.name_without(shared)}"
 
     def price(self, at: PlanContext) -> Price:
         training = at.prior.training

@@ -22,10 +22,14 @@ class PriorConfig(Part):
     Its `kind` is `name` in a suite's `[prior]`; `builds` names the `Prior`, which is constructed with the configuration
     and the latents' spec. `training` is the training budget. `sizes` are named model sizes: the options that
     `size = "s"` stands for, so that priors of different kinds are compared at like sizes. `reports` are its held-out
-    scores' names as `tasks.metric_names` has them, None where it does not say.
+    scores' names as `tasks.metric_names` has them, None where it does not say. `sampling_options` names those options
+    of the class that say how samples are drawn, which neither training nor held-out scores read: priors that differ in
+    nothing else are trained once.
     """
 
     reports: ClassVar[tuple[str, ...] | None] = None
+
+    sampling_options: ClassVar[frozenset[str]] = frozenset()
 
     sizes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
@@ -52,6 +56,22 @@ class PriorConfig(Part):
     def identity(self) -> dict[str, Any]:
         """The options as a job's key holds them: plain data without those in `identity_defaults` at their default."""
         return {key: value for key, value in plain(self).items() if key != "kind"}
+
+    @classmethod
+    def all_sampling_options(cls) -> frozenset[str]:
+        """The `sampling_options` of this class and its bases."""
+        return frozenset().union(*(vars(base).get("sampling_options", ()) for base in cls.__mro__))
+
+    def training_identity(self) -> dict[str, Any]:
+        """`identity` of what is trained: with all sampling options at their defaults."""
+        default, drawn = type(self)().identity(), self.sampling()
+        own = {name: default.get(name) if name in drawn else value for name, value in self.identity().items()}
+        return {name: value for name, value in own.items() if name in default or name not in drawn}
+
+    def sampling(self) -> dict[str, Any]:
+        """Those of `all_sampling_options` that are not at their defaults, as plain data."""
+        own, default, names = self.identity(), type(self)().identity(), self.all_sampling_options()
+        return {name: value for name, value in own.items() if name in names and value != default.get(name)}
 
     @abstractmethod
     def unsupported_reason(self, spec: LatentSpec) -> str | None:
@@ -89,6 +109,7 @@ class ClassConditional(PriorConfig):
     """
 
     identity_defaults: ClassVar[frozenset[str]] = frozenset({"classes", "label_dropout", "guidance"})
+    sampling_options: ClassVar[frozenset[str]] = frozenset({"guidance"})
 
     classes: int = 0
     label_dropout: float = 0.1

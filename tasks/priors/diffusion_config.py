@@ -38,6 +38,7 @@ class DiffusionPriorConfig(FirstFrameOptions, PatchOptions, LikelihoodOptions):
     reports = ("diffusion_loss", "nll_ode_bits")
     network: ClassVar[str | type]
     identity_defaults: ClassVar[frozenset[str]] = ClassConditional.identity_defaults | {"condition_frames"}
+    sampling_options: ClassVar[frozenset[str]] = frozenset({"clip"})
 
     prediction: Literal["epsilon", "v", "x"] = "v"
     weighting: Literal["uniform", "min_snr", "p2"] = "uniform"

@@ -20,6 +20,7 @@ class GIVTConfig(TokenTransformerOptions):
 
     kind: ClassVar[str] = "givt"
     version: ClassVar[int] = 2
+    sampling_options: ClassVar[frozenset[str]] = frozenset({"temperature"})
     builds: ClassVar[str | type] = "givt:GIVTPrior"
     reports = ("nll_density_bits",)
 

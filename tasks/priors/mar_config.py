@@ -24,6 +24,7 @@ class MARConfig(TokenTransformerOptions):
 
     kind: ClassVar[str] = "mar"
     version: ClassVar[int] = 3
+    sampling_options: ClassVar[frozenset[str]] = frozenset({"iterations", "head_steps"})
     builds: ClassVar[str | type] = "mar:MARPrior"
     reports = ("flow_loss",)
 

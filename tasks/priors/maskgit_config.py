@@ -25,6 +25,7 @@ class MaskGITConfig(CodeTransformerOptions, SpaceTimeOptions):
     batch_coupled: ClassVar[str | None] = "its loss is a mean over the masked positions of a batch"
     over_ranks: ClassVar[bool] = True
     identity_defaults: ClassVar[frozenset[str]] = frozenset({"attention"})
+    sampling_options: ClassVar[frozenset[str]] = frozenset({"steps", "choice_temperature"})
     builds: ClassVar[str | type] = "maskgit:MaskGITPrior"
     reports = ("nll_bound_bits",)
 

@@ -129,6 +129,8 @@ class SamplingOptions(PriorConfig):
     holds `top_p` of the probability (1: all). The defaults sample from the model itself.
     """
 
+    sampling_options: ClassVar[frozenset[str]] = frozenset({"temperature", "top_k", "top_p"})
+
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
@@ -255,6 +257,8 @@ class TokenTransformerOptions(SpaceTimeOptions, TokenOptions, ClassConditional):
 @dataclass(frozen=True, kw_only=True)
 class IntegrationOptions(ClassConditional):
     """Sampling in `steps` equal steps of a `sampler`; "heun" evaluates the network twice a step."""
+
+    sampling_options: ClassVar[frozenset[str]] = frozenset({"sampler", "steps"})
 
     sampler: str = "euler"
     steps: int = 50

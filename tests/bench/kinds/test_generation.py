@@ -73,6 +73,47 @@ def test_what_is_refused_before_anything_is_trained(changes: dict[str, Any], mes
     assert "\n" not in str(caught.value)
 
 
+def sampled_with(**options: list[Any]) -> dict[str, Any]:
+    """The suite with axes of the sampler."""
+    axes = {f"prior.flow.{name}": values for name, values in options.items()}
+    return SUITE | {"tokenizers": [{**SUITE["tokenizers"][0], "grid": axes}]}
+
+
+def test_samplers_share_what_was_trained() -> None:
+    jobs = make_plan(load_suite(sampled_with(steps=[2, 3, 50], sampler=["euler", "heun"])), {"clips": "f"}).jobs
+    drawn = [job for job in jobs.values() if job.kind == "generation"]
+    assert len(drawn) == 6
+    assert len({job.depends["prior"] for job in drawn}) == sum(job.kind == "prior" for job in jobs.values()) == 1
+    told = sorted(str(sorted(job.config.get("sampling", {}).items())) for job in drawn)
+    assert told[-1] == "[]"  # 50 Euler steps are the defaults, whose keys know of none of this
+    assert told[0] == "[('sampler', 'heun'), ('steps', 2)]"
+    (trained,) = (job for job in jobs.values() if job.kind == "prior")
+    assert trained.title == "prior flow clips causal-video-vae seed=0"
+    wider = make_plan(load_suite(sampled_with(width=[16, 32])), {"clips": "f"}).jobs
+    assert sum(job.kind == "prior" for job in wider.values()) == 2
+
+
+@pytest.mark.slow
+def test_samples_of_a_shared_prior_are_those_of_its_own(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(cache))
+    both, alone = tmp_path / "both", tmp_path / "alone"
+    assert run_suite(sampled_with(steps=[2, 5]), out=both, engine="inline", devices="cpu").failed == 0
+    assert run_suite(sampled_with(steps=[5]), out=alone, engine="inline", devices="cpu").failed == 0
+    assert [path.name for path in (both / "jobs" / "prior").iterdir()] == [
+        path.name for path in (alone / "jobs" / "prior").iterdir()
+    ]
+    assert sorted(row["sampler"] for row in rows([both])) == ["flow v3, euler 2 steps", "flow v3, euler 5 steps"]
+    drawn = {path.name: path / "samples.safetensors" for path in (both / "jobs" / "generation").iterdir()}
+    (own,) = (alone / "jobs" / "generation").iterdir()
+    samples = load_file(own / "samples.safetensors")["samples"]
+    assert {name: load_file(path)["samples"].equal(samples) for name, path in drawn.items()} == {
+        name: name == own.name for name in drawn
+    }
+    assert len(drawn) == 2
+
+
 @pytest.mark.slow
 def test_a_run_has_columns_of_its_own(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LATENTBENCH_CACHE", str(cache))
