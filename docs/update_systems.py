@@ -1,7 +1,8 @@
 """Fill the marked block of docs/systems.md from the newest runs in a folder: `python docs/update_systems.py [runs]`.
 
 The suite takes hours, and a run need not be finished: where it has no verdict yet, or one of fewer seeds, the page's
-own stays, marked as an earlier one.
+own stays, marked as an earlier one. With `--same` those are not marked: they are of the same version of suite and code,
+from a run of other data sets or seeds.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ BEGIN, END = "<!-- systems:begin -->", "<!-- systems:end -->"
 EARLIER = " (earlier)"
 NOTE = f"Verdicts with{EARLIER} are of an earlier version of suite or code: the newest run has not come to them yet."
 NOT_RUN = "not run"
+SIGNALS = ("image", "video", "spectrogram", "waveform")
+TESTED = re.compile(r", by .*\[.*\].*, \d+ seeds?: ")
 VERDICT = re.compile(r"(\w+): ((?:not confirmed|confirmed|refuted|undecided|not run)\b.*)")
 
 
@@ -29,10 +32,14 @@ def block(page: str) -> tuple[str, str, str]:
     return head, content.strip("\n"), tail
 
 
-def merged(old: str, new: str) -> str:
-    """The block `new` of a run that may not be finished, with the verdicts of `old` where it has none."""
+def merged(old: str, new: str, *, same: bool = False) -> str:
+    """The block `new` of a run that may not be finished, with the verdicts of `old` where it has none; of the `same`
+    version, or marked as earlier ones."""
     before = {_system(line): line for line in old.splitlines() if _system(line)}
-    lines = [_merged_line(before.get(_system(line), ""), line) for line in new.splitlines()]
+    mark = "" if same else EARLIER
+    lines = [_merged_line(before.get(_system(line), ""), line, mark) for line in new.splitlines()]
+    count = f"Comparisons tested: {sum(map(_tested, lines))},"
+    lines = [re.sub(r"Comparisons tested: \d+,", count, line) for line in lines]
     return "\n".join([*lines, "", NOTE] if any(EARLIER in line for line in lines) else lines)
 
 
@@ -42,12 +49,14 @@ def _system(line: str) -> str:
     return match[1] if match else ""
 
 
-def _merged_line(old: str, new: str) -> str:
+def _merged_line(old: str, new: str, mark: str) -> str:
     *about, old_results = old.removesuffix(" |").split(" | ")
     *columns, new_results = new.removesuffix(" |").split(" | ")
     if not about or about[-1] != columns[-1]:  # a new system, or another claim than it was
         return new
     earlier, newest = _by_modality(old_results), _by_modality(new_results)
+    if not earlier and not newest:
+        return f"{' | '.join([*columns, _merged_numbers(old_results, new_results, mark)])} |"
     if not earlier or (not newest and new_results != NOT_RUN):
         return new
     verdicts, lines = [], []
@@ -55,10 +64,31 @@ def _merged_line(old: str, new: str) -> str:
         verdict, details = newest.get(modality, (NOT_RUN, []))
         if modality in earlier and (verdict.startswith(NOT_RUN) or _seeds(details) < _seeds(earlier[modality][1])):
             verdict, details = earlier[modality]
-            verdict = verdict.removesuffix(EARLIER) + EARLIER
+            verdict = _marked(verdict, mark)
         verdicts.append(f"{modality}: {verdict}")
         lines += details
     return f"{' | '.join([*columns, '<br>'.join(['; '.join(verdicts), *lines])])} |"
+
+
+def _marked(text: str, mark: str) -> str:
+    """`text` with the mark, once; one that it has stays."""
+    return text if text.endswith(EARLIER) else text + mark
+
+
+def _merged_numbers(old: str, new: str, mark: str) -> str:
+    """The results of a row that has a number for each modality, or none at all."""
+    earlier, newest = ({line.partition(": ")[0]: line for line in text.split("<br>")} for text in (old, new))
+    if not any(name in SIGNALS for name in earlier):
+        return new
+    kept = {name: _marked(line, mark) for name, line in earlier.items()}
+    return "<br>".join((kept | {name: line for name, line in newest.items() if name in SIGNALS}).values())
+
+
+def _tested(line: str) -> int:
+    """The comparisons with an interval that a row tells of; statements on the field have suites of their own."""
+    if not _system(line) or "| suite statement-" in line:
+        return 0
+    return sum(TESTED.search(part) is not None and " equal to " not in part for part in line.split("<br>"))
 
 
 def _by_modality(results: str) -> dict[str, tuple[str, list[str]]]:
@@ -74,8 +104,10 @@ def _seeds(lines: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "runs")
+    same = "--same" in sys.argv[1:]
+    named = [argument for argument in sys.argv[1:] if argument != "--same"]
+    folder = Path(named[0] if named else "runs")
     head, content, tail = block(PAGE.read_text())
     table = systems_markdown(folder).replace(f"{folder}/", "runs/")  # a page is read elsewhere than where it was made
-    PAGE.write_text(f"{head}{BEGIN}\n{merged(content, table)}\n{END}{tail}")
+    PAGE.write_text(f"{head}{BEGIN}\n{merged(content, table, same=same)}\n{END}{tail}")
     print(f"{PAGE}: from {folder}")

@@ -605,8 +605,29 @@ def test_an_unfinished_run_of_the_systems_replaces_only_what_it_judges() -> None
     assert merged(old, system_row("worse", "not run")) == system_row("worse", "not run"), "another claim than it was"
     all_of_it = system_row("better", f"image: confirmed; waveform: confirmed<br>{image}<br>{sound}")
     assert merged(once, all_of_it) == all_of_it
+    same = merged(old, few, same=True)
+    assert same == old, "of the same version nothing is marked"
+    assert merged(once, few, same=True) == once, "what was marked before stays so"
     other = system_row("better", "image: gfd_x 3.2 (ar on vq-vae)<br>video: gfd_x 5 (ar on fsq)", "c2")
     assert merged(system_row("better", "not run", "c2"), other) == other
+    clips = system_row("better", "video: gfd_x 4 (ar on fsq)", "c2")
+    assert merged(other, clips, same=True) == system_row(
+        "better", "image: gfd_x 3.2 (ar on vq-vae)<br>video: gfd_x 4 (ar on fsq)", "c2"
+    )
+    assert "image: gfd_x 3.2 (ar on vq-vae) (earlier)<br>video: gfd_x 4 (ar on fsq) |" in merged(other, clips)
+    assert merged(other, system_row("better", "not run", "c2"), same=True) == other
+
+
+def test_a_merged_page_counts_its_comparisons() -> None:
+    systems = script("update_systems")
+    image, sound = (f"{name}: psnr: a above b, by 2 [1, 3] dB, 3 seeds: confirmed" for name in ("image", "waveform"))
+    equal = "image: tsr: a equal to b, by 0 [0, 0], 3 seeds: confirmed"
+    told = "records: runs. Comparisons tested: 1, each with an interval of its own."
+    old = system_row("better", f"image: confirmed; waveform: confirmed<br>{image}<br>{sound}<br>{equal}")
+    lines = systems.merged(
+        old, f"{system_row('better', f'image: confirmed<br>{image}<br>{equal}')}\n\n{told}", same=True
+    )
+    assert lines.splitlines()[-1] == told.replace("tested: 1", "tested: 2")
 
 
 @pytest.mark.slow
