@@ -116,7 +116,7 @@ class Score:
     @property
     def formula(self) -> str:
         """The score as people read it."""
-        parts = [f"{round(self.intercept, 12):.3g}"]
+        parts = [f"{round(self.intercept, 12) + 0.0:.3g}"]  # 0, and not -0
         for term in self.terms:
             x = f"log {term.proxy}" if term.logarithm else term.proxy
             sign = "−" if term.coefficient < 0 else "+"
