@@ -202,6 +202,11 @@ def test_too_few_families() -> None:
         fit_score([table(np.random.default_rng(0), weight=1, families=3)])
 
 
+def test_a_formula_has_no_negative_nought() -> None:
+    score = replace(fit_score([table(np.random.default_rng(0), weight=3)]), intercept=-1e-17)
+    assert score.formula.startswith("modelability_score = 0 ")
+
+
 def test_the_formula_is_the_score() -> None:
     score = fit_score([table(np.random.default_rng(0), weight=3)])
     text = score.formula.partition(" = ")[2].replace("−", "-").replace(") /", ")/")
