@@ -11,10 +11,14 @@ import re
 import sys
 from pathlib import Path
 
+from latentbench.bench.claimed import judged, to_markdown
 from latentbench.bench.systems import systems_markdown
+from latentbench.results.store import Store
 
 PAGE = Path(__file__).with_name("systems.md")
 BEGIN, END = "<!-- systems:begin -->", "<!-- systems:end -->"
+OF_FOLDERS = "<!-- statements:begin -->", "<!-- statements:end -->"
+SUITES = ("statements-image", "statements-waveform", "statements-video")  # on folders of real signals
 EARLIER = " (earlier)"
 NOTE = f"Verdicts with{EARLIER} are of an earlier version of suite or code: the newest run has not come to them yet."
 NOT_RUN = "not run"
@@ -23,13 +27,23 @@ TESTED = re.compile(r", by .*\[.*\].*, \d+ seeds?: ")
 VERDICT = re.compile(r"(\w+): ((?:not confirmed|confirmed|refuted|undecided|not run)\b.*)")
 
 
-def block(page: str) -> tuple[str, str, str]:
+def block(page: str, begin: str = BEGIN, end: str = END) -> tuple[str, str, str]:
     """What stands before, in and behind the page's block. Raises ValueError unless there is one such block."""
-    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
-        raise ValueError(f"{PAGE.name} needs one {BEGIN} before one {END}")
-    head, _, rest = page.partition(BEGIN)
-    content, _, tail = rest.partition(END)
+    if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
+        raise ValueError(f"{PAGE.name} needs one {begin} before one {end}")
+    head, _, rest = page.partition(begin)
+    content, _, tail = rest.partition(end)
     return head, content.strip("\n"), tail
+
+
+def with_statements(page: str, runs: Path) -> str:
+    """The page with what the suites of statements on folders say, if all of them were run right below `runs`."""
+    folders = [runs / suite for suite in SUITES if Store(runs / suite).suite_path(suite).is_file()]
+    if len(folders) < len(SUITES):
+        return page
+    begin, end = OF_FOLDERS
+    head, _, tail = block(page, begin, end)
+    return f"{head}{begin}\n{to_markdown(judged(folders))}\n{end}{tail}"
 
 
 def merged(old: str, new: str, *, same: bool = False) -> str:
@@ -107,7 +121,12 @@ if __name__ == "__main__":
     same = "--same" in sys.argv[1:]
     named = [argument for argument in sys.argv[1:] if argument != "--same"]
     folder = Path(named[0] if named else "runs")
-    head, content, tail = block(PAGE.read_text())
-    table = systems_markdown(folder).replace(f"{folder}/", "runs/")  # a page is read elsewhere than where it was made
-    PAGE.write_text(f"{head}{BEGIN}\n{merged(content, table, same=same)}\n{END}{tail}")
+    page = with_statements(PAGE.read_text(), folder)
+    if any(Store(run).suite_path("systems").is_file() for run in (folder, *folder.iterdir())):
+        head, content, tail = block(page)
+        table = systems_markdown(folder).replace(
+            f"{folder}/", "runs/"
+        )  # a page is read elsewhere than where it was made
+        page = f"{head}{BEGIN}\n{merged(content, table, same=same)}\n{END}{tail}"
+    PAGE.write_text(page)
     print(f"{PAGE}: from {folder}")

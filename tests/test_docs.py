@@ -618,6 +618,26 @@ def test_an_unfinished_run_of_the_systems_replaces_only_what_it_judges() -> None
     assert merged(other, system_row("better", "not run", "c2"), same=True) == other
 
 
+def test_statements_of_folders_are_told_where_all_of_them_were_run(tmp_path: Path) -> None:
+    systems = script("update_systems")
+    begin, end = systems.OF_FOLDERS
+    page = f"before\n{begin}\nold\n{end}\nafter"
+    claim = {
+        "id": "F1",
+        "name": "Equal",
+        "claim": "as good",
+        "comparisons": [{"metric": "psnr", "left": "a", "relation": "above", "right": "b"}],
+    }
+    for suite in systems.SUITES:
+        assert systems.with_statements(page, tmp_path) == page
+        Store(tmp_path / suite).write_suite(suite, [], claims=[claim])
+    told = systems.with_statements(page, tmp_path)
+    assert told.startswith(f"before\n{begin}\n| suite | id |")
+    assert told.endswith(f"{end}\nafter")
+    assert "| statements-video | F1 | Equal | as good | not run | psnr: a above b: not run (no such cells) |" in told
+    assert systems.block(told, begin, end)[0] == "before\n"
+
+
 def test_a_merged_page_counts_its_comparisons() -> None:
     systems = script("update_systems")
     image, sound = (f"{name}: psnr: a above b, by 2 [1, 3] dB, 3 seeds: confirmed" for name in ("image", "waveform"))

@@ -19,6 +19,8 @@ def report(outcome: Outcome) -> int:
     """Print a run's tables, and say what has failed; returns the exit code."""
     show_tables([outcome.root], suite=outcome.suite.name)
     print(f"\nrecords: {outcome.root}; this table again: latentbench leaderboard {outcome.root}")
+    if outcome.suite.claims:
+        print(f"what it says of its claims: latentbench claims {outcome.root}")
     if outcome.failed:
         logs = ", ".join(map(str, outcome.logs[:3])) + (", ..." if len(outcome.logs) > 3 else "")
         jobs = "1 job" if outcome.failed == 1 else f"{outcome.failed} jobs"
