@@ -14,6 +14,7 @@ from .pairs import with_pairs
 from .report import Calibration, calibrate
 from .run_records import read_runs
 from .table_file import read_table
+from .ways import refuse_several
 
 
 def calibrations(sources: Sequence[Path], *, pairs: bool = False, **options: Any) -> list[Calibration]:
@@ -25,7 +26,8 @@ def calibrations(sources: Sequence[Path], *, pairs: bool = False, **options: Any
 
 def of_one_outcome(tables: Sequence[Observations]) -> list[Observations]:
     """The tables by the first one's outcome: what a score is fitted to. Raises UserError where one of their data sets
-    has no table by it, and names an outcome that all have."""
+    has no table by it, and names an outcome that all have; and where priors are sampled in several ways."""
+    refuse_several([table.way for table in tables], "--fit-score: a score has one outcome of a tokenizer")
     chosen = [table for table in tables if table.outcome == tables[0].outcome]
     titles = {table.title for table in chosen}
     others = [table for table in tables if table.title not in titles]

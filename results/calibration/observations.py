@@ -79,7 +79,8 @@ class Predictor:
 @dataclass(frozen=True, kw_only=True)
 class Observations:
     """The tokenizers of one calibration. `direction` says which way the outcome is better, `fixed` what partial
-    coefficients hold fixed, `notes` what was left out; `modality` is "" where nobody says."""
+    coefficients hold fixed, `notes` what was left out; `modality` is "" where nobody says. `way` tells the priors apart
+    where tokenizers have several, as in "guidance=2.0"."""
 
     title: str
     outcome: str
@@ -89,6 +90,7 @@ class Observations:
     fixed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     modality: str = ""
+    way: str = ""
 
     @property
     def families(self) -> int:

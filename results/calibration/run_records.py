@@ -28,6 +28,7 @@ from .observations import (
     matches,
     with_family_mean,
 )
+from .ways import ways
 
 MEAN_RANK = "mean_rank"
 _FLOOR = "fd_floor_"
@@ -62,9 +63,10 @@ def read_runs(
 
     `outcome` is a metric, or `mean_rank`, the mean over all gFD nets of a cell's rank in its seed, or
     `bits_at_equal_psnr` (see `equal_distortion`); None takes the logarithm of the gFD that leads the leaderboard, and
-    where there are several nets the mean rank too. `family` is a column (default: the label). Of a gFD, cells whose
-    prior does not lie clearly below the best one in closed form are left out (`admission`), unless `admit` is "all".
-    Proxies are by default the metrics about latents,
+    where there are several nets the mean rank too. Where tokenizers have several priors, or samplers, each such way has
+    a table of its own. `family` is a column (default: the label). Of a gFD, cells whose prior does not lie clearly
+    below the best one in closed form are left out (`admission`), unless `admit` is "all". Proxies are by default the
+    metrics about latents,
     baselines rate, size and distortion. Raises UserError for unknown columns, and where no table has three cells
     with the outcome.
     """
@@ -95,10 +97,11 @@ def observe(
     results: list[Observations] = []
     censored = 0
     skipped: list[str] = []
-    for groups in split(aggregate(table)):
+    for way, groups in (pair for together in split(aggregate(table)) for pair in ways(together)):
+        title = f"{title_of(groups)}{way and f', {way}'}"
         names = [outcome] if outcome is not None else _outcomes(groups)
         if not names:
-            skipped.append(f"No table of {title_of(groups)}: no cell has a gFD.")
+            skipped.append(f"No table of {title}: no cell has a gFD.")
         for name in names:
             parts = (BITS, PSNR) if name == BITS_AT_EQUAL_PSNR else (name,)
             present = metric_names(row for group in groups for row in group.rows)
@@ -108,12 +111,12 @@ def observe(
             outcomes = _by_seed(judged.admitted, name)
             count = sum(map(bool, outcomes))
             if count < 3:
-                skipped.append(_skipped(groups, name, count, judged))
+                skipped.append(_skipped(title, name, count, judged))
                 continue
             result = _observations(
                 judged.admitted, outcomes, name, family, proxies, baselines, fixed, logarithm=outcome is None
             )
-            results.append(replace(result, notes=(*_verdict(judged), *result.notes)))
+            results.append(replace(result, title=title, way=way, notes=(*_verdict(judged), *result.notes)))
     if not results:
         needed = outcome or "a gFD (of the tasks prior and generation)"
         if outcome == BITS_AT_EQUAL_PSNR:
@@ -124,11 +127,11 @@ def observe(
     return [replace(results[0], notes=(*results[0].notes, *skipped)), *results[1:]]
 
 
-def _skipped(groups: Sequence[Group], outcome: str, count: int, judged: Admission) -> str:
+def _skipped(title: str, outcome: str, count: int, judged: Admission) -> str:
     """The note on a table that is too small."""
     left = f" ({len(judged.censored)} more are censored: --admit all takes them)" if judged.censored else ""
     have = f"{count} cell has" if count == 1 else f"{count} cells have"
-    return f"No table of {title_of(groups)} by {outcome}: {have} it{left}, and a calibration needs three."
+    return f"No table of {title} by {outcome}: {have} it{left}, and a calibration needs three."
 
 
 def title_of(groups: Sequence[Group]) -> str:

@@ -17,6 +17,7 @@ from .admission import admission, is_trained_distance
 from .made import made, made_direction
 from .observations import Observations
 from .run_records import MEAN_RANK, cell_name, family_of, mean_ranks, observe, outcome_nets, title_of
+from .ways import refuse_several, ways
 
 _DIGITS = 7
 
@@ -39,15 +40,16 @@ def write_table(
     distance (see `admission`; empty where nothing tells); `log_<gfd>` of each net, `mean_rank` where there are several,
     and `outcome` where one is named that is neither; then the proxies and baselines of the runs' own calibration. Lines
     before the header say which outcome that had, and which way each column is better.
-    Raises UserError for more than one data set, and whatever `read_runs` does.
+    Raises UserError for more than one data set or way of sampling, and whatever `read_runs` does.
     """
     table = select(rows(dirs), list(where))
     together = split(aggregate(table))
     if len(together) > 1:
         names = ", ".join(title_of(groups) for groups in together)
         raise UserError(f"--table holds one data set, and here are {names}: choose by --where dataset=NAME")
-    observed = observe(table, outcome=outcome, family=family, proxies=proxies, baselines=baselines, admit="all")[0]
     (groups,) = together
+    refuse_several([way for way, _ in ways(groups)], "--table holds one outcome of a tokenizer")
+    observed = observe(table, outcome=outcome, family=family, proxies=proxies, baselines=baselines, admit="all")[0]
     distances = [name for name in outcome_nets(groups) if is_trained_distance(name)]
     earned = {name: _earned(groups, name) for name in distances}
     ranks: Sequence[dict[int, float]] = mean_ranks(groups) if len(distances) > 1 else [{} for _ in groups]
