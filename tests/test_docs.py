@@ -302,6 +302,19 @@ def _scored(argv: list[str]) -> None:
     cli._parser().parse_args(argv)
 
 
+def _judged(argv: list[str]) -> None:
+    """Claims of a statement's suite, run in its smallest form; of suites on folders the words are read."""
+    folders = cli._parser().parse_args(argv).dirs
+    assert all(load_suite(folder.name).claims for folder in folders)
+    if any(load_suite(folder.name).data[0].kind == "folder" for folder in folders):
+        return
+    for folder in folders:
+        if not folder.is_dir():
+            changes = [word for change in (*SMALLEST, "seeds=[0]", "probes.samples=16") for word in ("--set", change)]
+            _as_is(["run", folder.name, "--engine", "inline", *changes])
+    _as_is(argv)
+
+
 def _tox(argv: list[str]) -> None:
     assert argv == [".venv/bin/pip", "install", "tox", "&&", ".venv/bin/tox"]
     text = (ROOT / "tox.ini").read_text()
@@ -379,6 +392,7 @@ RULES: list[tuple[str, Callable[[list[str]], None]]] = [
     (r"latentbench calibrate \S+\.csv ", _calibrated),
     (r"latentbench calibrate runs/\S+", _calibrated_runs),
     (r"latentbench score \S+\.json runs/", _scored),
+    (r"latentbench claims runs/", _judged),
     (r"latentbench (eval|check)\b", _evaluated),
     (r"latentbench run quickstart --engine leases ", _shared),
     (r"latentbench (work|status|gc|export) ", _as_is),
