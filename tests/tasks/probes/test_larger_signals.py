@@ -55,6 +55,16 @@ def test_a_convolution_is_scored_on_what_it_makes_of_the_whole(
     assert abs(found["larger_gain"].value) > 1e-3
 
 
+def test_what_was_trained_beside_the_tokenizer_is_made_and_dropped(
+    toys: SimpleNamespace, probed: Any, measured: Any
+) -> None:
+    """Probes measure without gradients, and an auxiliary decoder tries one when it is made."""
+    tokenizer = trained(toys, "auxiliary-decoder", width=8)
+    with torch.inference_mode():
+        found = measured("larger_signals", probed(tokenizer))
+    assert found["larger_gain"].n == 5
+
+
 def test_the_larger_one_computes_in_the_same_precision(
     toys: SimpleNamespace, probed: Any, measured: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
