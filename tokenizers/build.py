@@ -16,8 +16,8 @@ from .sequence_coding.tokenizer import SequenceCodedTokenizer
 def build(config: TokenizerConfig) -> TrainableTokenizer:
     """The tokenizer that `config` describes, with fresh weights from torch's global generator, on the CPU.
 
-    An adapter has its own weights: it is loaded from its files. Who only measures may build one too: where gradients are
-    off, parts are made as ever, whose parameters are to be trained and which may try a gradient.
+    An adapter has its own weights: it is loaded from its files. Who only measures may build one too: where gradients
+    are off, parts are made as ever, whose parameters are to be trained and which may try a gradient.
     """
     with torch.inference_mode(False), torch.enable_grad():
         return _built(config)
