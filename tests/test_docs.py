@@ -196,7 +196,7 @@ def _clips(folder: Path, random: np.random.Generator) -> None:
         with av.open(str(folder / f"{i}.mkv"), "w") as container:
             stream = container.add_stream("ffv1", rate=8)
             stream.width, stream.height, stream.pix_fmt = 64, 48, "bgr0"
-            for picture in random.integers(0, 256, (16, 48, 64, 3), dtype=np.uint8):
+            for picture in random.integers(0, 256, (50, 48, 64, 3), dtype=np.uint8):
                 container.mux(
                     stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="bgr0"))
                 )
