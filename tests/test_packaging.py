@@ -130,7 +130,6 @@ ELSEWHERE = {
     "tokenizers/backbones/layers.py": "tokenizers/auxiliary/test_adversary.py",  # where the adaptive weight is measured
     "tokenizers/backbones/stages.py": "tokenizers/test_geometry.py",
     "tokenizers/bottlenecks/identity.py": "tokenizers/test_composed.py",  # x -> x, through the recipe
-    "tokenizers/build.py": "tokenizers/test_composed.py",  # a few lines
     "tokenizers/regularisers/features.py": "tokenizers/regularisers/test_alignment.py",  # the features' normalisation
     "tokenizers/codecs/clips.py": "tokenizers/codecs/test_stream.py",  # what all byte streams must do, in one place
     "tokenizers/codecs/h264.py": "tokenizers/codecs/test_stream.py",
