@@ -107,8 +107,8 @@ def to_markdown(items: Sequence[Judged]) -> str:
     head = [*(["suite"] if several else []), "id", "name", "claim", "verdict", "comparisons"]
     lines = [_row(head), _row(["---"] * len(head))]
     for item in items:
-        about = [item.claim.id, item.claim.name, item.claim.claim]
-        lines.append(_row([*([item.suite] if several else []), *about, item.verdict, *["\n".join(item.lines)]]))
+        about = [*([item.suite] if several else []), item.claim.id, item.claim.name, item.claim.claim]
+        lines.append(_row([*about, item.verdict, "\n".join(item.lines)]))
     return "\n".join([*lines, "", COUNTED.format(tested=intervals(items))])
 
 

@@ -124,9 +124,8 @@ if __name__ == "__main__":
     page = with_statements(PAGE.read_text(), folder)
     if any(Store(run).suite_path("systems").is_file() for run in (folder, *folder.iterdir())):
         head, content, tail = block(page)
-        table = systems_markdown(folder).replace(
-            f"{folder}/", "runs/"
-        )  # a page is read elsewhere than where it was made
+        # A page is read elsewhere than where it was made.
+        table = systems_markdown(folder).replace(f"{folder}/", "runs/")
         page = f"{head}{BEGIN}\n{merged(content, table, same=same)}\n{END}{tail}"
     PAGE.write_text(page)
     print(f"{PAGE}: from {folder}")
