@@ -379,6 +379,8 @@ def _rate_distortion(argv: list[str]) -> None:
 
 RULES: list[tuple[str, Callable[[list[str]], None]]] = [
     (r"latentbench (leaderboard|bd-rate|plot) runs/rate-distortion\b", _rate_distortion),
+    # as the commands on runs/rate-distortion, which are run
+    (r"latentbench (plot|bd-rate) runs/video-codec-vs-learned\b", lambda argv: cli._parser().parse_args(argv)),
     (
         r"latentbench plot runs/latent-vs-signal\b",
         lambda argv: _as_is([argv[0], "runs/quickstart", *argv[2:], "--where", "modality=image"]),
