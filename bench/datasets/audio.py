@@ -17,6 +17,7 @@ from .media import Media, for_libav
 from .ogg_links import Link, ogg_links
 from .places import choose, complete
 from .sound_length import SoundLength, sound_length, stated_seconds, states_times
+from .sound_level import is_silent, levelled
 from .sound_mix import SoundMixer
 from .source import Skip
 
@@ -29,9 +30,20 @@ def decode_audio_file(path: Media, config: DataConfig, generator: np.random.Gene
     """Segments `[1, C, N]` int16 of the first audio stream, one after the other.
 
     Resampled to `sample_rate` and mixed to `channels`; the file is laid out in consecutive segments from its start,
-    of which `crop` and `per_file` choose. Raises Skip when the file is damaged, cut short, or too short (`pad` fills up
-    a short one with silence).
+    of which `crop` and `per_file` choose, each at the `loudness` asked for. Raises Skip when the file is damaged, cut
+    short, or too short (`pad` fills up a short one with silence), or all of it silent where `silence` skips that.
     """
+    silent = True
+    for segment in _segments(path, config, generator):
+        if config.silence == "keep" or not is_silent(segment):
+            silent = False
+            yield segment if config.loudness is None else levelled(segment, config.sample_rate, config.loudness)
+    if silent:
+        raise Skip("silent: nothing in it is above -60 dB")
+
+
+def _segments(path: Media, config: DataConfig, generator: np.random.Generator) -> Iterator[np.ndarray]:
+    """The chosen segments as they are."""
     length, rate = config.clip_samples, config.sample_rate
     with decoding(path, "sound"):
         links = ogg_links(path)

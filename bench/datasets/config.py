@@ -8,7 +8,7 @@ import re
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import PurePath
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from ...results.errors import UserError
 from ...tokenizers.spec import MelSpec, Modality, SignalSpec
@@ -60,12 +60,11 @@ class DataConfig:
     one phase. All four make data easier to learn.
     `pad` fills sounds shorter than `seconds` up with silence instead of skipping them. `reference` is an .npz of
     statistics that distances compare with in place of the data's own splits (`tasks.statistics_file`).
-    `stream` decodes files while
-    they are used, one sample of each, instead of all before the first step. `augment` is what tokenizers are trained
+    `loudness` brings each sound to so many LUFS (BS.1770-4), and `silence` "skip" leaves those out in which nothing is
+    above -60 dB of full scale. `stream` decodes files while they are used, one sample of each, instead of all before
+    the first step. `augment` is what tokenizers are trained
     on: samples mirrored at random ("flip"), cut at random places ("crop") or at random sizes too ("resized-crop").
     """
-
-    version: ClassVar[int] = 1
 
     source: str = "procedural"
     modality: Modality = Modality.IMAGE
@@ -92,6 +91,8 @@ class DataConfig:
     colours: Literal["any", "class"] = "any"
     pitches: Literal["any", "steady"] = "any"
     pad: bool = False
+    loudness: float | None = None
+    silence: Literal["keep", "skip"] = "keep"
     reference: str | None = None
     stream: bool = False
     augment: tuple[Literal["flip", "crop", "resized-crop"], ...] = ()
@@ -118,6 +119,7 @@ class DataConfig:
             raise ValueError("pitches is for sounds")
         if self.pad and not (self.modality.is_audio and self.kind in FILES):
             raise ValueError(f"pad is for sounds of the sources {', '.join(map(repr, FILES))}")
+        self._check_levels()
         if self.resize == "adm" and (self.modality is not Modality.IMAGE or self.crop != "center"):
             raise ValueError("resize 'adm' is for images, with crop 'center'")
         self._check_size()
@@ -141,6 +143,12 @@ class DataConfig:
             raise ValueError(f"channels must be {allowed[0]} or {allowed[1]} for modality {self.modality.value!r}")
         if self.modality.is_audio:
             _check_sound(self)
+
+    @property
+    def version(self) -> int:
+        """Rises when the same options and content give other samples. Clips of files: 2, without HDR, transparent
+        parts over white."""
+        return 2 if self.modality is Modality.VIDEO and self.kind in FILES else 1
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -201,8 +209,7 @@ class DataConfig:
         if self.kind != "procedural" and not self.modality.is_audio:
             fields += ["resize"]
         values = self.to_json() | ({"source": self.family} if self.kind in FILES else {})
-        if self.pad:
-            fields += ["pad"]
+        fields += [name for name in ("pad", "loudness", "silence") if getattr(self, name) != getattr(type(self), name)]
         if self.stream:
             fields += ["stream"]
         if self.modality.is_audio:
@@ -220,6 +227,13 @@ class DataConfig:
     def _fill(self, name: str, value: Any) -> None:
         if getattr(self, name) is None:
             object.__setattr__(self, name, value)
+
+    def _check_levels(self) -> None:
+        for name in ("loudness", "silence"):
+            if getattr(self, name) != getattr(type(self), name) and not (self.modality.is_audio and self.kind in FILES):
+                raise ValueError(f"{name} is for sounds of the sources {', '.join(map(repr, FILES))}")
+        if self.loudness is not None and not -70 < self.loudness < 0:
+            raise ValueError("loudness is in LUFS, between -70 and 0; speech is brought to -23 to -16")
 
     def _check_size(self) -> None:
         """A pair of equal sides is one number, so that it is the same data set."""

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -127,7 +128,14 @@ class FileSource:
             ahead = _ahead(blocks, table.files(), min(8, workers), window)
         for file, decoded in ahead:
             label = rank[file.label] if classes and file.label is not None else None
-            yield Item(name=file.name, blocks=decoded, label=label)
+            yield Item(name=file.name, blocks=decoded, label=label, marks=partial(self._marks, config, root, file))
+
+    def _marks(self, config: DataConfig, root: Path, file: ListedFile) -> tuple[str, ...]:
+        if config.modality is not Modality.VIDEO:
+            return ()
+        from .videos import video_marks
+
+        return video_marks(self._media(config, root, file))
 
     def _expect_usable(self, config: DataConfig, table: FileTable, problems: list[tuple[str, str]]) -> None:
         if any(self._looks_right(config, table.root, file) for file in table.files()):

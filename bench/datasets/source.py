@@ -39,12 +39,14 @@ class Item:
     it may raise `Skip` at any point, which takes back what the item gave before. `label` is one class for the item or
     an int64 array with one per sample. `split` None leaves the split to the data set: an item falls on one side
     entirely, and the first ones read are for validation, so a source yields its items in an order without meaning.
+    `marks` are words for what is unusual about an item that is used, asked for once it is.
     """
 
     name: str
     blocks: Iterable[np.ndarray]
     label: int | np.ndarray | None = None
     split: Literal["train", "val"] | None = None
+    marks: Callable[[], tuple[str, ...]] = tuple
 
 
 @dataclass(frozen=True, kw_only=True)

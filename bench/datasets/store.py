@@ -50,6 +50,7 @@ def build(draft: PendingEntry, config: DataConfig, reading: SourceReader, progre
     stored: list[_StoredItem] = []
     labels: list[np.ndarray] = []
     skipped = list(reading.skipped)
+    marked: dict[str, list[str]] = {}
     file = draft.create("samples.bin")
     quota = _Quota(config, reading)
     end = 0
@@ -66,6 +67,8 @@ def build(draft: PendingEntry, config: DataConfig, reading: SourceReader, progre
                 continue
             stored.append(_StoredItem(quota.take(item, count), end, end + count))
             labels.append(_labels(item, count))
+            for mark in item.marks():
+                marked.setdefault(mark, []).append(item.name)
             end += count
             if quota.full:
                 break
@@ -91,7 +94,7 @@ def build(draft: PendingEntry, config: DataConfig, reading: SourceReader, progre
         "classes": list(reading.classes) if (label >= 0).all() else [],
         "skipped": [{"file": name, "reason": reason} for name, reason in skipped],
         "counts": {**(files if reading.files else {}), "train": len(train), "val": len(val)},
-        "notes": [*reading.notes, *notes],
+        "notes": [*reading.notes, *notes, *(_marked(*each) for each in marked.items())],
     }
     index = index_bytes(meta | {"sha256": draft.digests()})
     draft.create("meta.json").write(index)
@@ -247,6 +250,12 @@ def _divide(config: DataConfig, only: _StoredItem) -> tuple[np.ndarray, np.ndarr
     rows = np.arange(only.start, only.stop, dtype=np.int64)
     note = "one usable file: its end is the validation split, so the two splits are not independent"
     return rows[:cut][: config.samples], rows[cut:], [note]
+
+
+def _marked(mark: str, names: list[str]) -> str:
+    """Which files have the mark: "2 files are interlaced: a.mpg, b.mpg"."""
+    files = "1 file is" if len(names) == 1 else f"{len(names)} files are"
+    return f"{files} {mark}: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
 
 
 def _nothing(config: DataConfig, skipped: list[tuple[str, str]]) -> UserError:

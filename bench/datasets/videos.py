@@ -15,12 +15,18 @@ import torch
 
 from .complaints import decoding
 from .config import DataConfig
+from .image_file import flatten_image
 from .images import fit_image, to_channels
-from .media import Media
+from .media import Media, for_libav
 from .places import choose
 from .source import Skip
 from .video_frames import FrameReader
-from .video_timeline import read_timeline
+from .video_timeline import picture_stream, read_timeline
+
+INTERLACED = "interlaced"
+_PROGRESSIVE = 1  # libav's order of fields; 0 is unknown, and what is above has two fields a frame
+# Transfer characteristics (ITU-T H.273) whose values an 8-bit screen would show flat and pale.
+_HDR = {16: "PQ (SMPTE ST 2084)", 18: "HLG (ARIB STD-B67)"}
 
 
 def decode_video_file(path: Media, config: DataConfig, generator: np.random.Generator) -> Iterator[np.ndarray]:
@@ -46,13 +52,33 @@ def decode_video_file(path: Media, config: DataConfig, generator: np.random.Gene
                 yield np.stack([_cut(reader.at(time), corner, config) for time in times], axis=1)[None]
 
 
+def video_marks(path: Media) -> tuple[str, ...]:
+    """What a reader of the data set should know of a file that is used as it is: "interlaced"."""
+    try:
+        with av.open(for_libav(path)) as container:
+            order = picture_stream(container).codec_context.field_order
+    except (av.error.FFmpegError, OSError, ValueError, Skip):
+        return ()
+    return (INTERLACED,) if order > _PROGRESSIVE else ()
+
+
 def _cut(frame: av.VideoFrame, corner: np.ndarray, config: DataConfig) -> np.ndarray:
     """The frame, upright, as `[C, height, width]` uint8."""
-    pixels = _upright(frame.to_ndarray(format="rgb24"), frame)
+    pixels = _upright(_colours(frame), frame)
     image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
     image = fit_image(to_channels(image, config.channels), config.sides, config)
     y, x = (int(corner[i] * (image.shape[1 + i] - config.sides[i])) for i in (0, 1))
     return image[:, y : y + config.sides[0], x : x + config.sides[1]].numpy()
+
+
+def _colours(frame: av.VideoFrame) -> np.ndarray:
+    """`[H, W, 3]` uint8: more bits are rounded to 8, what is transparent is over white. Raises Skip for HDR."""
+    if (transfer := _HDR.get(int(frame.color_trc))) is not None:
+        raise Skip(f"HDR: its brightness is {transfer}; convert it to SDR")
+    if not any(part.is_alpha for part in frame.format.components):
+        return frame.to_ndarray(format="rgb24")
+    image = torch.from_numpy(frame.to_ndarray(format="rgba")).permute(2, 0, 1)
+    return flatten_image(image).permute(1, 2, 0).numpy()
 
 
 def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:

@@ -52,5 +52,6 @@ class Data(JobKind):
                 "counts": dict(data.counts),
                 "skipped": [dict(item) for item in data.skipped],
                 "reasons": by_reason(item["reason"] for item in data.skipped),
+                "notes": list(data.notes),
             }
         )

@@ -1,0 +1,123 @@
+"""Colours of video files: HDR is refused, more bits are rounded, transparent parts are over white, fields are marked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from latentbench.bench.datasets import open_dataset
+from latentbench.bench.datasets.config import DataConfig
+from latentbench.bench.datasets.source import Skip
+from latentbench.bench.datasets.videos import decode_video_file, video_marks
+from latentbench.tokenizers.spec import Modality
+
+SIDE = 64
+
+
+def gradient() -> np.ndarray:
+    """`[64, 64, 3]` uint8, smooth."""
+    row, column = np.mgrid[:SIDE, :SIDE]
+    return np.stack([row * 3 + 20, column * 3 + 20, (row + column) // 2 + 40], -1).astype(np.uint8)
+
+
+def write(
+    path: Path, codec: str, form: str, *, source: np.ndarray, layout: str = "rgb24", frames: int = 8, **options: Any
+) -> Path:
+    """A video of one picture; `color_trc` and the like are set on the encoder, text options handed to it."""
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream(codec, rate=25)
+        stream.height = stream.width = SIDE
+        stream.pix_fmt = form
+        for name in ("color_trc", "color_primaries", "colorspace"):
+            if name in options:
+                setattr(stream.codec_context, name, options.pop(name))
+        stream.options = options
+        for k in range(frames):
+            frame = av.VideoFrame.from_ndarray(source, format=layout).reformat(format=form)
+            frame.pts = k
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def config(path: str = "x") -> DataConfig:
+    return DataConfig(source="folder", path=path, modality=Modality.VIDEO, size=SIDE, fps=25.0, crop="center")
+
+
+def shown(path: Path) -> np.ndarray:
+    (block,) = decode_video_file(path, config(), np.random.default_rng(0))
+    return block[0, :, 0].astype(int)
+
+
+@pytest.mark.parametrize(("trc", "name"), [(16, "PQ"), (18, "HLG")])
+def test_hdr_is_refused(trc: int, name: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mkv", "libx264", "yuv420p10le", source=gradient(), color_trc=trc)
+    with pytest.raises(Skip, match=rf"^HDR: its brightness is {name} \(.*\); convert it to SDR"):
+        shown(path)
+
+
+@pytest.mark.parametrize("form", ["yuv444p", "yuv444p10le", "yuv422p10le", "yuv444p12le", "gray10le"])
+def test_more_bits_are_rounded(form: str, tmp_path: Path) -> None:
+    expected = gradient().transpose(2, 0, 1).astype(int)
+    frame = shown(write(tmp_path / "a.mkv", "ffv1", form, source=gradient()))
+    if form.startswith("gray"):
+        grey = expected[0] * 0.299 + expected[1] * 0.587 + expected[2] * 0.114
+        assert np.abs(frame - grey).max() < 4
+    else:
+        assert np.abs(frame - expected).max() < 6
+
+
+def test_transparent_parts_are_over_white(tmp_path: Path) -> None:
+    rgba = np.concatenate([gradient(), np.zeros((SIDE, SIDE, 1), np.uint8)], -1)
+    rgba[:, 32:, 3] = 255
+    rgba[:, 16:32, 3] = 128
+    frame = shown(write(tmp_path / "a.mkv", "ffv1", "bgra", source=rgba, layout="rgba"))
+    assert (frame[:, :, :16] == 255).all()
+    assert np.abs(frame[:, :, 32:] - gradient().transpose(2, 0, 1)[:, :, 32:]).max() < 2
+    half = (gradient().transpose(2, 0, 1)[:, :, 16:32].astype(float) * 128 + 255 * 127) / 255
+    assert np.abs(frame[:, :, 16:32] - half).max() <= 1
+
+
+def test_interlaced_files_are_marked(tmp_path: Path) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    fields = write(folder / "a.mkv", "libx264", "yuv420p", source=gradient(), **{"x264-params": "interlaced=1:tff=1"})
+    other = write(folder / "b.mkv", "libx264", "yuv420p", source=gradient()[::-1].copy())
+    old = write(folder / "c.mpg", "mpeg2video", "yuv420p", source=gradient()[:, ::-1].copy(), flags="+ildct+ilme")
+    assert [video_marks(path) for path in (fields, other, old)] == [("interlaced",), (), ("interlaced",)]
+    (folder / "d.mkv").write_bytes(b"no video")
+    assert video_marks(folder / "d.mkv") == ()
+    data = open_dataset(config(str(folder)), cache=tmp_path / "cache")
+    assert data.counts["used"] == 3
+    (note,) = (note for note in data.notes if "interlaced" in note)
+    assert note in ("2 files are interlaced: a.mkv, c.mpg", "2 files are interlaced: c.mpg, a.mkv")
+
+
+def test_only_clips_of_files_have_moved() -> None:
+    assert config().version == 2
+    assert DataConfig(modality=Modality.VIDEO).version == 1
+    assert DataConfig(source="folder", path="x", modality=Modality.IMAGE).version == 1
+
+
+@pytest.mark.parametrize("matrix", [("ITU709", 1), ("ITU601", 5)])
+@pytest.mark.parametrize("span", [("MPEG", 1), ("JPEG", 2)])
+def test_the_matrix_and_range_that_a_file_states(
+    matrix: tuple[str, int], span: tuple[str, int], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("ffv1", rate=25)
+        stream.height = stream.width = SIDE
+        stream.pix_fmt = "yuv444p"
+        stream.codec_context.colorspace, stream.codec_context.color_range = matrix[1], span[1]
+        for k in range(8):
+            frame = av.VideoFrame.from_ndarray(gradient(), format="rgb24")
+            frame = frame.reformat(format="yuv444p", dst_colorspace=matrix[0], dst_color_range=span[0])
+            frame.colorspace, frame.color_range, frame.pts = matrix[1], span[1], k
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert np.abs(shown(path) - gradient().transpose(2, 0, 1).astype(int)).max() < 4
