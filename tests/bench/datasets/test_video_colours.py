@@ -1,4 +1,4 @@
-"""Colours of video files: HDR is refused, more bits are rounded, transparent parts are over white, fields are marked."""
+"""Colours of video files: HDR is refused, more bits are rounded, transparency is over white, fields are marked."""
 
 from __future__ import annotations
 
