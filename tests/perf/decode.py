@@ -100,8 +100,8 @@ def main() -> None:
             spent[name] += seconds
         rates = {name: counts[name] / seconds for name, seconds in medians.items()}
         print(
-            f"{path.name:<44} {counts['bare']:>8} {what:<8}{rates['bare']:12.0f} a second bare {rates['ours']:12.0f} ours"
-            f" {rates['ours'] / rates['bare']:6.2f}"
+            f"{path.name:<44} {counts['bare']:>8} {what:<8}{rates['bare']:12.0f} a second bare"
+            f" {rates['ours']:12.0f} ours {rates['ours'] / rates['bare']:6.2f}"
         )
     print(f"all files: {spent['bare']:.2f} s bare, {spent['ours']:.2f} s ours: {spent['bare'] / spent['ours']:.2f}")
 
