@@ -32,7 +32,7 @@ def decode_image_file(path: Media, config: DataConfig, generator: np.random.Gene
 def decode_resized_crop(path: Media, config: DataConfig, generator: np.random.Generator) -> Iterator[np.ndarray]:
     """One random part of the image file, resized: `[1, C, height, width]` uint8. Raises Skip when it can't be used."""
     image = to_channels(read_image(path), config.channels)
-    _expect_large(image, config)
+    _expect_large(image.shape[1], image.shape[2], config)
     yield resized_crop(image, config.sides, generator)[None].numpy()
 
 
@@ -61,19 +61,26 @@ def to_channels(image: Tensor, channels: int) -> Tensor:
 def fit_image(image: Tensor, sides: tuple[int, int], config: DataConfig) -> Tensor:
     """`[C, H, W]` resized so that it just covers `sides` (`resize` "short" or "adm"), or unchanged. Raises Skip when
     the image is too small for a crop of `config.size`."""
-    _expect_large(image, config)
+    target = fitted(image.shape[1], image.shape[2], sides, config)
     if config.resize == "adm":
         return adm_resize(image, sides[0])
-    (high, wide), (height, width) = sides, image.shape[1:]
-    flat = height * wide <= width * high  # the height decides
-    target = [high, width * high // height] if flat else [height * wide // width, wide]
-    if config.resize == "none" or target == [height, width]:
+    if target == [*image.shape[1:]]:
         return image
     return torch.nn.functional.interpolate(image[None], target, mode="bicubic", antialias=True)[0]
 
 
-def _expect_large(image: Tensor, config: DataConfig) -> None:
-    (high, wide), (height, width) = config.sides, image.shape[1:]
+def fitted(height: int, width: int, sides: tuple[int, int], config: DataConfig) -> list[int]:
+    """The height and width that a picture of `height` x `width` is scaled to. Raises Skip as `fit_image` does."""
+    _expect_large(height, width, config)
+    if config.resize == "none":
+        return [height, width]
+    high, wide = sides
+    flat = height * wide <= width * high  # the height decides
+    return [high, width * high // height] if flat else [height * wide // width, wide]
+
+
+def _expect_large(height: int, width: int, config: DataConfig) -> None:
+    high, wide = config.sides
     most = 1 if config.resize == "none" else _MOST_ENLARGED
     if height * most < high or width * most < wide or min(height, width) < 2:
         crop = f"{high}" if high == wide else f"{wide} x {high}"

@@ -16,7 +16,7 @@ import torch
 from .complaints import decoding
 from .config import DataConfig
 from .image_file import flatten_image
-from .images import fit_image, to_channels
+from .images import fit_image, fitted, to_channels
 from .media import Media, for_libav
 from .places import choose
 from .source import Skip
@@ -48,8 +48,10 @@ def decode_video_file(path: Media, config: DataConfig, generator: np.random.Gene
             for place in places:
                 begin = place * config.frames / config.fps
                 reader.seek(begin)
-                times = (begin + k / config.fps for k in range(config.frames))
-                yield np.stack([_cut(reader.at(time), corner, config) for time in times], axis=1)[None]
+                clip = np.empty((config.channels, config.frames, *config.sides), np.uint8)
+                for k in range(config.frames):
+                    _cut(reader.at(begin + k / config.fps), corner, config, clip[:, k])
+                yield clip[None]
 
 
 def video_marks(path: Media) -> tuple[str, ...]:
@@ -62,29 +64,53 @@ def video_marks(path: Media) -> tuple[str, ...]:
     return (INTERLACED,) if order > _PROGRESSIVE else ()
 
 
-def _cut(frame: av.VideoFrame, corner: np.ndarray, config: DataConfig) -> np.ndarray:
-    """The frame, upright, as `[C, height, width]` uint8."""
-    pixels = _upright(_colours(frame), frame)
+def _cut(frame: av.VideoFrame, corner: np.ndarray, config: DataConfig, out: np.ndarray) -> None:
+    """Writes what is cut from the frame, upright, to `out` `[C, height, width]` uint8."""
+    if (transfer := _HDR.get(int(frame.color_trc))) is not None:
+        raise Skip(f"HDR: its brightness is {transfer}; convert it to SDR")
+    transparent = any(part.is_alpha for part in frame.format.components)
+    size = _turned(frame.height, frame.width, frame)
+    if config.channels == 3 and not transparent and fitted(*size, config.sides, config) == [*size]:
+        for channel, plane in zip(out, _planes(frame), strict=True):  # the same pixels, without turning them around
+            channel[...] = _middle(_upright(plane, frame), corner, config)
+        return
+    pixels = _upright(_colours(frame, transparent), frame)
     if min(pixels.strides) < 0:
         pixels = np.ascontiguousarray(pixels)
     image = torch.from_numpy(pixels).permute(2, 0, 1)  # channels last, as decoded: scaling takes a fifth of the time
     image = fit_image(to_channels(image, config.channels), config.sides, config)
-    y, x = (int(corner[i] * (image.shape[1 + i] - config.sides[i])) for i in (0, 1))
-    return image[:, y : y + config.sides[0], x : x + config.sides[1]].numpy()
+    out[...] = _middle(image.permute(1, 2, 0).numpy(), corner, config).transpose(2, 0, 1)
 
 
-def _colours(frame: av.VideoFrame) -> np.ndarray:
-    """`[H, W, 3]` uint8: more bits are rounded to 8, what is transparent is over white. Raises Skip for HDR."""
-    if (transfer := _HDR.get(int(frame.color_trc))) is not None:
-        raise Skip(f"HDR: its brightness is {transfer}; convert it to SDR")
-    if not any(part.is_alpha for part in frame.format.components):
+def _middle(pixels: np.ndarray, corner: np.ndarray, config: DataConfig) -> np.ndarray:
+    """The crop of `[H, W, ...]`; `corner` says where, from 0 to 1 along both axes."""
+    y, x = (int(corner[i] * (pixels.shape[i] - config.sides[i])) for i in (0, 1))
+    return pixels[y : y + config.sides[0], x : x + config.sides[1]]
+
+
+def _planes(frame: av.VideoFrame) -> list[np.ndarray]:
+    """Red, green and blue, `[H, W]` uint8 each: views of what libswscale wrote."""
+    planar = frame.reformat(format="gbrp")
+    views = [np.frombuffer(memoryview(plane), np.uint8).reshape(planar.height, -1) for plane in planar.planes]
+    return [views[i][:, : planar.width] for i in (2, 0, 1)]  # it has green first
+
+
+def _colours(frame: av.VideoFrame, transparent: bool) -> np.ndarray:
+    """`[H, W, 3]` uint8: more bits are rounded to 8, what is transparent is over white."""
+    if not transparent:
         return frame.to_ndarray(format="rgb24")
     image = torch.from_numpy(frame.to_ndarray(format="rgba")).permute(2, 0, 1)
     return flatten_image(image).permute(1, 2, 0).numpy()
 
 
+def _turned(height: int, width: int, frame: av.VideoFrame) -> tuple[int, int]:
+    """The sides of the frame as it is shown."""
+    shown: tuple[int, int] = _upright(np.broadcast_to(np.uint8(0), (height, width)), frame).shape
+    return shown
+
+
 def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
-    """`[H, W, 3]` as the frame's display matrix (ISO/IEC 14496-12, 6.2.2) shows it: turned by the nearest multiple of
+    """`[H, W, ...]` as the frame's display matrix (ISO/IEC 14496-12, 6.2.2) shows it: turned by the nearest multiple of
     90 degrees and mirrored."""
     data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
@@ -92,5 +118,5 @@ def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
     # x' = a x + c y, y' = b x + d y, with y downwards.
     a, b, _, c, d = (int(value) for value in np.frombuffer(data, np.int32)[:5])
     if abs(a) + abs(d) < abs(b) + abs(c):
-        pixels, a, d = pixels.transpose(1, 0, 2), c, b
+        pixels, a, d = pixels.swapaxes(0, 1), c, b
     return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]

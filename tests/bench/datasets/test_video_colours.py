@@ -121,3 +121,16 @@ def test_the_matrix_and_range_that_a_file_states(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     assert np.abs(shown(path) - gradient().transpose(2, 0, 1).astype(int)).max() < 4
+
+
+def test_frames_that_keep_their_size_have_the_pixels_of_libswscale(tmp_path: Path) -> None:
+    """They are taken plane by plane: the same as interleaved."""
+    path = write(tmp_path / "a.mkv", "libx264", "yuv420p", source=gradient(), crf="20")
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+    assert np.array_equal(shown(path), frame.to_ndarray(format="rgb24").transpose(2, 0, 1))
+    smaller = DataConfig(
+        source="folder", path="x", modality=Modality.VIDEO, size=32, fps=25.0, resize="none", crop="center"
+    )
+    (block,) = decode_video_file(path, smaller, np.random.default_rng(0))
+    assert np.array_equal(block[0, :, 0], shown(path)[:, 16:48, 16:48])
