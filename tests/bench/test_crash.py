@@ -169,6 +169,8 @@ def test_interrupted_by_hand(latentbench: Any, mini_file: Path, undisturbed: Pat
         assert err.splitlines()[-1] == "latentbench: interrupted; the same command continues where it stopped"
         assert "Traceback" not in err
         assert not any(Path(f"/proc/{process}").exists() for process in family)
+        failed = [record for content in records(tmp_path).values() if (record := json.loads(content)).get("error")]
+        assert not failed, "what was interrupted has not failed"
     (checkpoint,) = checkpoints(tmp_path, "tokenizer")[:1]
     with safe_open(checkpoint, framework="pt") as file:
         assert 0 < json.loads(file.metadata()["state"])["step"] <= 60
