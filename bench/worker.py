@@ -130,6 +130,8 @@ def _attempt(request: WorkerRequest, stop: StopSignal, ranks: Ranks) -> int:
     except Exception as error:
         stop.hold()
         _say(traceback.format_exc())
+        if stop.asked:  # an interrupt may come out of a library's hands as another exception: the job has not failed
+            return INTERRUPTED
         failure = ranks.other_failure() if _is_of_ranks(error) else _failure(error)
         code = _code(error, folder)
         if code in (OUT_OF_MEMORY, BROKEN_DEVICE):

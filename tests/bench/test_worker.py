@@ -374,6 +374,21 @@ def test_a_stop_elsewhere_cuts_the_job_off(
     assert record(ordered) is None
 
 
+def test_an_interrupt_that_a_library_turns_into_another_exception_is_no_failure(
+    ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def action(ctx: JobContext) -> JobResult:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise RuntimeError("an iterator was cut off") from None
+        return JobResult()
+
+    does(monkeypatch, action)
+    assert worker.work(ordered.to_json()) == worker_protocol.INTERRUPTED
+    assert record(ordered) is None
+
+
 def test_a_stop_at_the_very_end_does_not_waste_the_job(ordered: WorkerRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     save = Store.save
 
