@@ -47,8 +47,7 @@ class Judged:
             where = [finding.modality] if len(modalities) > 1 else []
             where += [finding.dataset] if len(datasets) > len(modalities) else []
             place = f"{' '.join(filter(None, where))}: " if any(where) else ""
-            note = "" if finding.comparison.counts else " (for information)"
-            result.append(printable(f"{place}{finding.text}{note}"))
+            result.append(printable(f"{place}{finding.told}"))
         return result
 
 

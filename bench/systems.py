@@ -227,8 +227,7 @@ def _results(claim: Claim, table: Sequence[Row], *, everywhere: bool = False, co
     for finding in findings:
         if everywhere or finding.modality in (first, "") or _nowhere_else(finding, findings, first):
             where = f"{finding.modality}: " if finding.modality and (everywhere or finding.modality != first) else ""
-            note = "" if finding.comparison.counts else " (for information)"
-            lines.append(f"{where}{finding.text}{note}")
+            lines.append(f"{where}{finding.told}")
     return lines
 
 

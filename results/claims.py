@@ -120,6 +120,11 @@ class Finding:
         reason = f" ({self.reason})" if self.reason else ""
         return f"{c.metric}: {c.left} {c.relation} {right}, by {number}{unit}, {count}: {self.status}{reason}"
 
+    @property
+    def told(self) -> str:
+        """`text`, and whether it decides nothing."""
+        return self.text if self.comparison.counts else f"{self.text} (for information)"
+
 
 def judge(claim: Claim, table: Sequence[Row]) -> list[Finding]:
     """A finding per comparison of `claim` and data set where it can be tested; one "not run" where there is none."""

@@ -232,6 +232,10 @@ class DataConfig:
         for name in ("loudness", "silence"):
             if getattr(self, name) != getattr(type(self), name) and not (self.modality.is_audio and self.kind in FILES):
                 raise ValueError(f"{name} is for sounds of the sources {', '.join(map(repr, FILES))}")
+        if self.silence == "skip" and self.stream:
+            raise ValueError(
+                "silence 'skip' needs stream = false: a stream draws a window before it knows what is in it"
+            )
         if self.loudness is not None and not -70 < self.loudness < 0:
             raise ValueError("loudness is in LUFS, between -70 and 0; speech is brought to -23 to -16")
 

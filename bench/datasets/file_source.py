@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -135,7 +135,9 @@ class FileSource:
             return ()
         from .videos import video_marks
 
-        return video_marks(self._media(config, root, file))
+        with suppress(Skip):
+            return video_marks(self._media(config, root, file))
+        return ()
 
     def _expect_usable(self, config: DataConfig, table: FileTable, problems: list[tuple[str, str]]) -> None:
         if any(self._looks_right(config, table.root, file) for file in table.files()):

@@ -16,6 +16,8 @@ from .media import Media, for_libav
 from .places import complete
 from .source import Skip
 
+# Transfer characteristics (ITU-T H.273) whose values an 8-bit screen would show flat and pale.
+_HDR = {16: "PQ (SMPTE ST 2084)", 18: "HLG (ARIB STD-B67)"}
 # So many frames tell whether a decoder's output carries timestamps in order.
 _TOLD_BY = 48
 # Program and transport streams carry no index and no statement of their length: they end where they were cut off.
@@ -78,6 +80,12 @@ def picture_stream(container: av.container.InputContainer) -> av.VideoStream:
     return moving[0]
 
 
+def expect_sdr(transfer: int) -> None:
+    """Raises Skip for a transfer characteristic of HDR."""
+    if (name := _HDR.get(int(transfer))) is not None:
+        raise Skip(f"HDR: its brightness is {name}; convert it to SDR")
+
+
 def open_decoder(stream: av.VideoStream | av.AudioStream) -> None:
     """Sets the stream's decoder to one thread and to report damage instead of concealing it. Raises Skip."""
     if stream.codec_context is None:
@@ -114,6 +122,8 @@ def read_timeline(path: Media) -> Timeline:
         if stream.time_base is None:
             raise Skip("no timestamps in it")
         expect_pixels(stream.width or 0, stream.height or 0)
+        if stream.codec_context is not None:
+            expect_sdr(stream.codec_context.color_trc)  # the container's word, which a decoder forgets
         packets = _read_packets(container, stream.index)
         if not packets.stamps:
             raise Skip("no frames in it")

@@ -21,12 +21,10 @@ from .media import Media, for_libav
 from .places import choose
 from .source import Skip
 from .video_frames import FrameReader
-from .video_timeline import picture_stream, read_timeline
+from .video_timeline import expect_sdr, picture_stream, read_timeline
 
 INTERLACED = "interlaced"
 _PROGRESSIVE = 1  # libav's order of fields; 0 is unknown, and what is above has two fields a frame
-# Transfer characteristics (ITU-T H.273) whose values an 8-bit screen would show flat and pale.
-_HDR = {16: "PQ (SMPTE ST 2084)", 18: "HLG (ARIB STD-B67)"}
 
 
 def decode_video_file(path: Media, config: DataConfig, generator: np.random.Generator) -> Iterator[np.ndarray]:
@@ -66,8 +64,7 @@ def video_marks(path: Media) -> tuple[str, ...]:
 
 def _cut(frame: av.VideoFrame, corner: np.ndarray, config: DataConfig, out: np.ndarray) -> None:
     """Writes what is cut from the frame, upright, to `out` `[C, height, width]` uint8."""
-    if (transfer := _HDR.get(int(frame.color_trc))) is not None:
-        raise Skip(f"HDR: its brightness is {transfer}; convert it to SDR")
+    expect_sdr(frame.color_trc)
     transparent = any(part.is_alpha for part in frame.format.components)
     size = _turned(frame.height, frame.width, frame)
     if config.channels == 3 and not transparent and fitted(*size, config.sides, config) == [*size]:

@@ -28,7 +28,7 @@ from .observations import (
     matches,
     with_family_mean,
 )
-from .ways import ways
+from .ways import tokenizer_job, ways
 
 MEAN_RANK = "mean_rank"
 _FLOOR = "fd_floor_"
@@ -233,11 +233,6 @@ def _observations(
             *((_STOPPED.format(stopped),) if stopped else ()),
         ),
     )
-
-
-def tokenizer_job(row: Row) -> str:
-    """The id of the job that made the row's tokenizer, scrambled where it is; "" for none."""
-    return row.jobs.get("scramble") or row.jobs.get("tokenizer", "")
 
 
 def _tokenizer_jobs(group: Group) -> tuple[str, ...]:

@@ -15,10 +15,10 @@ from ..metric import NORMAL, Metric
 from ..metrics import Metrics
 from ..rows import Row, is_number
 from .made import CODES, made
-from .run_records import tokenizer_job
 from .score import FAR, Score, Term, value_of
 from .score_file import from_json, verdict
 from .text import shown
+from .ways import tokenizer_job
 
 
 def with_score(table: Sequence[Row], file: Path) -> list[Row]:

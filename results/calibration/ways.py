@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ..errors import UserError
 from ..groups import Group
+from ..rows import Row
 
 
 def ways(groups: Sequence[Group]) -> list[tuple[str, list[Group]]]:
@@ -14,14 +15,18 @@ def ways(groups: Sequence[Group]) -> list[tuple[str, list[Group]]]:
 
     An option has one name whatever the prior: guidance of `ar` on codes and of `flow` on values are one way.
     """
-    made_by = [group.rows[0].jobs.get("scramble") or group.rows[0].jobs.get("tokenizer", "") for group in groups]
-    known = [job for job in made_by if job]
+    known = [job for group in groups if (job := tokenizer_job(group.rows[0]))]
     if len(set(known)) == len(known):
         return [("", list(groups))]
     result: dict[str, list[Group]] = {}
     for group in groups:
         result.setdefault(_way(group), []).append(group)
     return list(result.items()) if len(result) > 1 else [("", list(groups))]
+
+
+def tokenizer_job(row: Row) -> str:
+    """The id of the job that made the row's tokenizer, scrambled where it is; "" for none."""
+    return row.jobs.get("scramble") or row.jobs.get("tokenizer", "")
 
 
 def refuse_several(found: Sequence[str], what: str) -> None:

@@ -115,6 +115,7 @@ def test_at_their_defaults_they_are_no_part_of_a_data_set_s_identity() -> None:
         ({"modality": "image", "loudness": -23.0}, "loudness is for sounds of the sources 'folder'"),
         ({"modality": "video", "silence": "skip"}, "silence is for sounds of the sources 'folder'"),
         ({"modality": "waveform", "source": "procedural", "loudness": -23.0}, "loudness is for sounds of the sources"),
+        ({"modality": "waveform", "stream": True, "silence": "skip"}, "silence 'skip' needs stream = false"),
         ({"modality": "waveform", "loudness": 3.0}, "loudness is in LUFS, between -70 and 0"),
     ],
 )

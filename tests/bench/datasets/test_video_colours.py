@@ -54,8 +54,20 @@ def shown(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("trc", "name"), [(16, "PQ"), (18, "HLG")])
-def test_hdr_is_refused(trc: int, name: str, tmp_path: Path) -> None:
-    path = write(tmp_path / "a.mkv", "libx264", "yuv420p10le", source=gradient(), color_trc=trc)
+@pytest.mark.parametrize(
+    ("file", "codec", "form"),
+    [
+        ("a.mkv", "libx264", "yuv420p10le"),
+        ("a.ts", "libx264", "yuv420p10le"),
+        ("a.mp4", "libx265", "yuv420p10le"),
+        ("a.mkv", "ffv1", "yuv420p10le"),
+        ("a.mov", "prores_ks", "yuv422p10le"),  # whose container alone says so
+    ],
+)
+def test_hdr_is_refused(file: str, codec: str, form: str, trc: int, name: str, tmp_path: Path) -> None:
+    more: dict[str, Any] = {"color_primaries": 9, "colorspace": 9}
+    more |= {"x265-params": "log-level=none"} if codec == "libx265" else {}
+    path = write(tmp_path / file, codec, form, source=gradient(), color_trc=trc, **more)
     with pytest.raises(Skip, match=rf"^HDR: its brightness is {name} \(.*\); convert it to SDR"):
         shown(path)
 
