@@ -61,16 +61,23 @@ def added(own: Ranks) -> float:
     return float(mean)
 
 
+def tell(path: Path, text: str) -> None:
+    """Write a file that has its text as soon as it is there: who waits for it reads it at once."""
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(text)
+    unfinished.rename(path)
+
+
 def test_ranks_meet_and_all_but_the_first_are_done_then(tmp_path: Path) -> None:
     def follow(own: Ranks) -> tuple[int, Failure | None]:
         with pytest.raises(FollowerDone):
             added(own)
-        (tmp_path / f"{own.number}").write_text(f"{os.environ['RANK']} of {os.environ['WORLD_SIZE']}")
+        tell(tmp_path / f"{own.number}", f"{os.environ['RANK']} of {os.environ['WORLD_SIZE']}")
         return FINISHED, None
 
     def lead(own: Ranks) -> int:
         mean = added(own)
-        while len(list(tmp_path.iterdir())) < 2:
+        while len(list(tmp_path.glob("?"))) < 2:
             time.sleep(0.01)
         return int(mean == 1.0 and ranks.count() == 1 and os.environ["RANK"] == "0")
 
@@ -108,8 +115,7 @@ def test_what_a_rank_fails_of_is_told_to_the_first() -> None:
 
 def test_the_death_of_the_first_ends_the_others(tmp_path: Path) -> None:
     def follow(own: Ranks) -> tuple[int, Failure | None]:
-        (tmp_path / "pid").write_text(str(os.getpid()))
-        (tmp_path / "pid").rename(tmp_path / "told")
+        tell(tmp_path / "told", str(os.getpid()))
         return waiting(own), None
 
     def lead(own: Ranks) -> int:
