@@ -28,7 +28,7 @@ from .observations import (
     matches,
     with_family_mean,
 )
-from .ways import tokenizer_job, ways
+from .ways import once, tokenizer_job, ways
 
 MEAN_RANK = "mean_rank"
 _FLOOR = "fd_floor_"
@@ -64,11 +64,10 @@ def read_runs(
     `outcome` is a metric, or `mean_rank`, the mean over all gFD nets of a cell's rank in its seed, or
     `bits_at_equal_psnr` (see `equal_distortion`); None takes the logarithm of the gFD that leads the leaderboard, and
     where there are several nets the mean rank too. Where tokenizers have several priors, or samplers, each such way has
-    a table of its own. `family` is a column (default: the label). Of a gFD, cells whose prior does not lie clearly
-    below the best one in closed form are left out (`admission`), unless `admit` is "all". Proxies are by default the
-    metrics about latents,
-    baselines rate, size and distortion. Raises UserError for unknown columns, and where no table has three cells
-    with the outcome.
+    a table of its own; a tokenizer with the same prior under two labels counts once. `family` is a column (default: the
+    label). Of a gFD, cells whose prior does not lie clearly below the best one in closed form are left out
+    (`admission`), unless `admit` is "all". Proxies are by default the metrics about latents, baselines rate, size and
+    distortion. Raises UserError for unknown columns, and where no table has three cells with the outcome.
     """
     table = select(rows(dirs), list(where))
     return observe(
@@ -96,8 +95,13 @@ def observe(
             raise unknown("column", name, [*known, *DERIVED], where=option)
     results: list[Observations] = []
     censored = 0
+    together = split(aggregate(table))
     skipped: list[str] = []
-    for way, groups in (pair for together in split(aggregate(table)) for pair in ways(together)):
+    if repeated := sum(len(groups) - len(once(groups)) for groups in together):
+        skipped.append(
+            f"{repeated} cells are a tokenizer and prior that stand here under another name, and count once."
+        )
+    for way, groups in (pair for of_one in together for pair in ways(of_one)):
         title = f"{title_of(groups)}{way and f', {way}'}"
         names = [outcome] if outcome is not None else _outcomes(groups)
         if not names:

@@ -17,7 +17,7 @@ from .admission import admission, is_trained_distance
 from .made import made, made_direction
 from .observations import Observations
 from .run_records import MEAN_RANK, cell_name, family_of, mean_ranks, observe, outcome_nets, title_of
-from .ways import refuse_several, ways
+from .ways import once, refuse_several, ways
 
 _DIGITS = 7
 
@@ -47,7 +47,7 @@ def write_table(
     if len(together) > 1:
         names = ", ".join(title_of(groups) for groups in together)
         raise UserError(f"--table holds one data set, and here are {names}: choose by --where dataset=NAME")
-    (groups,) = together
+    groups = once(together[0])
     refuse_several([way for way, _ in ways(groups)], "--table holds one outcome of a tokenizer")
     observed = observe(table, outcome=outcome, family=family, proxies=proxies, baselines=baselines, admit="all")[0]
     distances = [name for name in outcome_nets(groups) if is_trained_distance(name)]

@@ -14,19 +14,18 @@ from typing import Any
 import pytest
 from safetensors import safe_open
 
+from .processes import await_end, children, family
+
 pytestmark = pytest.mark.slow
 
 
-def children(process: int) -> list[int]:
-    pids = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, parent = path.read_text().rsplit(")", 1)[1].split()[:2]
-        except OSError:
-            continue
-        if int(parent) == process and state != "Z":
-            pids.append(int(path.parent.name))
-    return pids
+def killed(pids: list[int]) -> bool:
+    """Kill the last of them; False where there is none, or none any more."""
+    try:
+        os.kill(pids[-1], signal.SIGKILL)
+    except (IndexError, ProcessLookupError):
+        return False
+    return True
 
 
 class Run:
@@ -37,12 +36,12 @@ class Run:
         self.process = start("run", suite, "--out", out, "--checkpoint-seconds", "0.1", process_group=0)
 
     @property
-    def server(self) -> int:
-        return children(self.process.pid)[0]
+    def servers(self) -> list[int]:
+        return children(self.process.pid)
 
     @property
     def workers(self) -> list[int]:
-        return [worker for server in children(self.process.pid) for worker in children(server)]
+        return [worker for server in self.servers for worker in children(server)]
 
     def until(self, reached: Callable[[], Any]) -> bool:
         """Wait for something to happen; False when the run has ended before it did."""
@@ -110,16 +109,13 @@ def test_killed_again_and_again(latentbench: Any, mini_file: Path, undisturbed: 
     # a worker, in the middle of training; then the server: the run goes on by itself
     run = start()
     if run.until_training("tokenizer"):
-        os.kill(run.workers[-1], signal.SIGKILL)
-    if run.until(lambda: len(records(tmp_path)) >= 5 and run.workers):
-        os.kill(run.server, signal.SIGKILL)
+        run.until(lambda: killed(run.workers))
+    run.until(lambda: len(records(tmp_path)) >= 5 and run.workers and killed(run.servers))
     if run.until(lambda: len(records(tmp_path)) >= 7 and run.workers):
-        family = [run.server, *run.workers]
+        those = family(run.process.pid)
         run.process.kill()  # the run alone: the others follow it
-        deadline = time.monotonic() + 20
-        while alive := [p for p in family if Path(f"/proc/{p}").exists() and children(p)]:
-            assert time.monotonic() < deadline, alive
-            time.sleep(0.05)
+        run.process.wait()
+        await_end(those)
     _, err = run.end()
     assert "retried" in err
     remember()
@@ -162,13 +158,13 @@ def test_interrupted_by_hand(latentbench: Any, mini_file: Path, undisturbed: Pat
     ):
         run = Run(latentbench.start, mini_file, tmp_path)
         assert run.until_training("tokenizer")
-        family = [run.server, *run.workers]
+        those = family(run.process.pid)
         interrupt(run)
         code, err = run.end()
         assert code == 130
         assert err.splitlines()[-1] == "latentbench: interrupted; the same command continues where it stopped"
         assert "Traceback" not in err
-        assert not any(Path(f"/proc/{process}").exists() for process in family)
+        await_end(those)
         failed = [record for content in records(tmp_path).values() if (record := json.loads(content)).get("error")]
         assert not failed, "what was interrupted has not failed"
     (checkpoint,) = checkpoints(tmp_path, "tokenizer")[:1]
@@ -200,19 +196,16 @@ def test_processes_that_share_a_job_are_killed_and_interrupted(
     run = start()
     assert run.until_training("tokenizer")
     (follower,) = followers(run)
-    os.kill(follower, signal.SIGKILL)
+    assert killed([follower])
     # a look at all processes takes a while, in which one may go: those of one look, without the first
     assert run.until(lambda: set(followers(run)) - {follower})
     assert run.until_training("tokenizer")
-    family = [*run.workers, *followers(run)]
+    those = family(run.process.pid)
     os.killpg(run.process.pid, signal.SIGTERM)
     code, err = run.end()
     assert code == 130
     assert "retried" in err, err
-    deadline = time.monotonic() + 20  # for init to take note of those that the server's end has ended
-    while alive := [process for process in family if Path(f"/proc/{process}").exists()]:
-        assert time.monotonic() < deadline, alive
-        time.sleep(0.05)
+    await_end(those)
 
     code, err = start().end()
     assert code == 0, err

@@ -16,6 +16,8 @@ from latentbench.bench.worker_protocol import FAILED, FINISHED, OUT_OF_MEMORY, R
 from latentbench.results.record import Failure
 from latentbench.tokenizers import ranks
 
+from .processes import await_end
+
 # Python 3.12 and newer say so of every process with threads; these compute nothing.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 
@@ -125,10 +127,7 @@ def test_the_death_of_the_first_ends_the_others(tmp_path: Path) -> None:
         return 0
 
     assert led(lead, follow) == -signal.SIGKILL
-    follower, deadline = Path("/proc") / (tmp_path / "told").read_text(), time.monotonic() + 20
-    while follower.exists() and (follower / "stat").read_text().split(")")[1].split()[0] != "Z":
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    await_end([int((tmp_path / "told").read_text())])
 
 
 def test_a_signal_to_the_group_is_the_first_rank_s_to_answer() -> None:
@@ -153,4 +152,4 @@ def test_none_is_left_when_the_job_has_ended(tmp_path: Path) -> None:
         return 5
 
     assert led(lead, follow, count=3) == 5, "and their end is no death"
-    assert not any(Path("/proc", path.name).exists() for path in tmp_path.iterdir())
+    await_end(int(path.name) for path in tmp_path.iterdir())

@@ -20,6 +20,8 @@ from latentbench.bench.slurm import Element, submit
 from latentbench.bench.status import status
 from latentbench.results.errors import UserError
 
+from .processes import family
+
 submitit = pytest.importorskip("submitit")
 
 SUITE: dict[str, Any] = {
@@ -29,16 +31,6 @@ SUITE: dict[str, Any] = {
     "tasks": ["reconstruction"],
     "features": [],
 }
-
-
-def family(pid: int) -> list[int]:
-    """The process and all below it."""
-    below = []
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError):
-            if int(entry.read_text().rsplit(")", 1)[1].split()[1]) == pid:
-                below += family(int(entry.parent.name))
-    return [pid, *below]
 
 
 @pytest.mark.slow

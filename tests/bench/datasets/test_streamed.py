@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from latentbench.tokenizers.interface import Trainable
 from latentbench.tokenizers.spec import Modality
 from latentbench.tokenizers.training import TrainingConfig
 
+from ..processes import await_end
 from .conftest import write_wav
 
 CPU = torch.device("cpu")
@@ -254,12 +254,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     done = subprocess.run(arguments, check=False, capture_output=True, text=True)
     processes = [int(number) for number in done.stdout.split()]
     assert processes
-    for _ in range(50):
-        alive = [number for number in processes if Path(f"/proc/{number}").exists()]
-        if not alive:
-            break
-        time.sleep(0.1)
-    assert not alive
+    await_end(processes)
 
 
 @pytest.mark.slow

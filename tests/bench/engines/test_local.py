@@ -24,6 +24,8 @@ from latentbench.results.errors import UserError
 from latentbench.results.record import Failure, Record
 from latentbench.results.store import Store
 
+from ..processes import alive, await_end, parent
+
 # A server whose workers follow their job's configuration, and need no torch.
 SERVER = """
 import json, os, signal, sys, time
@@ -118,14 +120,6 @@ def pid(out: Path, job: Job, attempt: int = 1) -> int:
         assert time.monotonic() < deadline, "the worker has not started"
         time.sleep(0.01)
     return int(path.read_text())
-
-
-def alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
 
 
 def test_it_is_registered() -> None:
@@ -288,10 +282,6 @@ def test_a_worker_killed_from_outside_is_started_again(out: Path) -> None:
     assert told(events, b) == ["started", "finished"]
 
 
-def server_of(worker: int) -> int:
-    return int(Path(f"/proc/{worker}/stat").read_text().rsplit(")", 1)[1].split()[1])
-
-
 @pytest.mark.slow
 def test_a_killed_server_takes_its_workers_along_and_is_started_again(out: Path) -> None:
     a, b = job("a", seconds=1.0), job("b", seconds=1.0)
@@ -299,11 +289,9 @@ def test_a_killed_server_takes_its_workers_along_and_is_started_again(out: Path)
     running = engine(out).run({j.id: j for j in (a, b, c)})
     events = [next(running), next(running)]
     workers = [pid(out, a), pid(out, b)]
-    os.kill(server_of(workers[0]), signal.SIGKILL)
+    os.kill(parent(workers[0]), signal.SIGKILL)
     events.append(next(running))
-    deadline = time.monotonic() + 20  # the kernel tells them
-    while any(map(alive, workers)):
-        assert time.monotonic() < deadline
+    await_end(workers)  # the kernel tells them
     events += running
     assert told(events, a) == told(events, b) == ["started", "retried", "started", "finished"]
     assert told(events, c) == ["started", "finished"]
@@ -318,7 +306,7 @@ def test_a_server_s_death_is_not_its_jobs_fault(out: Path) -> None:
     for event in running:
         events.append(event)
         if event.kind == "started" and event.job == a.id and told(events, a).count("started") == 3:
-            os.kill(server_of(pid(out, a, 3)), signal.SIGKILL)
+            os.kill(parent(pid(out, a, 3)), signal.SIGKILL)
     assert told(events, a)[-4:] == ["started", "retried", "started", "finished"]
 
 
@@ -367,7 +355,7 @@ def test_closing_stops_the_workers(out: Path) -> None:
     running = engine(out).run({a.id: a, b.id: b})
     assert [next(running).kind, next(running).kind] == ["started", "started"]
     workers = [pid(out, a), pid(out, b)]
-    server = server_of(workers[0])
+    server = parent(workers[0])
     time.sleep(0.2)  # until their signal handlers are in place
     started = time.monotonic()
     running.close()
@@ -473,6 +461,6 @@ def test_a_server_that_hangs_is_replaced(out: Path, monkeypatch: pytest.MonkeyPa
         kinds.append(event.kind)
         if event.kind == "started" and not stopped:
             # it has started the job, so it has answered
-            os.kill(server_of(pid(out, slow)), signal.SIGSTOP)
+            os.kill(parent(pid(out, slow)), signal.SIGSTOP)
             stopped = True
     assert kinds == ["started", "retried", "started", "finished"]

@@ -29,6 +29,8 @@ from latentbench.bench.runner import run_suite
 from latentbench.results.errors import UserError
 from latentbench.results.store import Store
 
+from ..processes import await_end, family
+
 with_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed (pip install 'latentbench[ray]')")
 
 # Two trainings at once, a node's each.
@@ -94,19 +96,6 @@ def run(environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-
-
-def family(pid: int) -> list[int]:
-    """The process and all below it."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError):
-            parent = int(entry.read_text().rsplit(")", 1)[1].split()[1])
-            children.setdefault(parent, []).append(int(entry.parent.name))
-    members = [pid]
-    for member in members:
-        members += children.get(member, [])
-    return members
 
 
 def trains(pid: int) -> bool:
@@ -187,7 +176,7 @@ def test_a_terminated_group_leaves_checkpoints_and_no_process(
     assert said.splitlines()[-1] == "latentbench: interrupted; the same command continues where it stopped"
     assert list(out.glob("jobs/tokenizer/*/checkpoint.safetensors"))
     assert len(below) > 5
-    assert not [pid for pid in below if Path(f"/proc/{pid}/exe").exists()]
+    await_end(below)
     assert not list(out.glob(".ray-*"))
 
 

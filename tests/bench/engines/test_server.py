@@ -17,6 +17,8 @@ from latentbench.bench.engines.client import OPENMP, Server, ServerDiedError, op
 from latentbench.bench.imports import load_imports
 from latentbench.bench.signals import uptime
 
+from ..processes import alive, await_end
+
 SCRIPT = """
 import os, signal, sys, threading, time
 from pathlib import Path
@@ -164,10 +166,7 @@ def test_a_job_that_is_stopped_does_not_wake_once_others_may_have_taken_it_over(
     for process in (worker, server.process.pid):  # as when the machine is stopped, whose engine tells nothing more
         os.kill(process, signal.SIGSTOP)
     assert alive(worker)
-    deadline = time.monotonic() + 20
-    while alive(worker) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not alive(worker)  # and nobody has let it go on
+    await_end([worker])  # and nobody has let it go on
     os.kill(server.process.pid, signal.SIGCONT)
     assert answers(server, 1) == {"a": -signal.SIGKILL}
     server.close()
@@ -271,10 +270,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
     engine = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert (engine.returncode, engine.stderr) == (-signal.SIGKILL, "")
-    deadline = time.monotonic() + 10
-    while alive(int(engine.stdout)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not alive(int(engine.stdout))
+    await_end([int(engine.stdout)])
 
 
 def test_an_engine_that_has_gone_is_no_traceback(tmp_path: Path) -> None:
@@ -303,8 +299,3 @@ def number(path: Path) -> int:
             return int(text)
         time.sleep(0.02)
     raise AssertionError(f"{path} was not written")
-
-
-def alive(process: int) -> bool:
-    status = Path(f"/proc/{process}/stat")
-    return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"

@@ -86,7 +86,10 @@ def kinds(runs: Path) -> Path:
                 name="gfd_scattering", value=gfd, n=64, direction="lower", role="distribution", shown="first"
             )
             store.save(Record(kind="generation", key=key, status="finished", metrics=(outcome,)))
-            jobs = cell["jobs"] | {"closed_form": f"closed_form/{key}", "generation": f"generation/{key}"}
+            tokenizer = store.outcome(*cell["jobs"]["tokenizer"].split("/"))
+            assert isinstance(tokenizer, Record)
+            store.save(replace(tokenizer, key=key))
+            jobs = {**cell["jobs"], **{kind: f"{kind}/{key}" for kind in ("tokenizer", "closed_form", "generation")}}
             cells.append(cell | {"cell": key, "recipe": recipe, "label": recipe, "discrete": codes, "jobs": jobs})
     store.write_suite("demo", cells)
     return runs

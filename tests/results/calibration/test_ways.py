@@ -69,9 +69,45 @@ def test_a_table_and_a_score_are_of_one_way(runs: Path, tmp_path: Path, capsys: 
     assert len(out.read_text().splitlines()) > 18
 
 
-def test_one_tokenizer_under_two_names_is_no_other_way(runs: Path) -> None:
+def entered_again(runs: Path, prior: str = "") -> list[tuple[str, int]]:
+    """The tables and their sizes where entries of another label have the run's tokenizers again, by their own `prior`
+    where one is named."""
     store = Store(runs)
     (suite,) = store.read_suites()
-    again = [{**cell, "label": "again", "cell": f"again-{cell['cell']}"} for cell in suite["cells"]]
-    store.write_suite("demo", [*suite["cells"], *again])  # type: ignore[list-item]
-    assert {(table.way, len(table.items)) for table in read_runs([runs])} == {("", 18)}
+    again: list[Any] = []
+    for cell in suite["cells"]:
+        other = {**cell, "label": f"again {prior}", "cell": f"again-{prior}-{cell['cell']}"}
+        if prior:
+            key = f"{prior}-{cell['cell']}"
+            own = store.outcome(*cell["jobs"]["generation"].split("/"))
+            store.save(Record(kind="generation", key=key, status="finished", metrics=own.metrics))
+            other |= {"prior": prior, "jobs": {**cell["jobs"], "generation": f"generation/{key}"}}
+        again.append(other)
+    store.write_suite("demo", [*suite["cells"], *again])
+    return list(dict.fromkeys((table.way, len(table.items)) for table in read_runs([runs])))
+
+
+def test_one_tokenizer_under_two_names_is_one(runs: Path, tmp_path: Path) -> None:
+    assert entered_again(runs) == [("", 9)]
+    assert "9 cells are a tokenizer and prior that stand here under another name" in read_runs([runs])[0].notes[-1]
+    assert cli.main(["calibrate", str(runs), "--table", str(tmp_path / "t.csv")]) == 0
+    assert "again" not in (tmp_path / "t.csv").read_text()
+
+
+def test_an_entry_s_own_prior_is_a_way_of_its_own(runs: Path) -> None:
+    assert entered_again(runs, "mar") == [("", 9), ("prior=mar", 9)]
+    assert len(read_runs([runs], where=["prior=mar"])[0].items) == 9
+
+
+def test_the_usual_prior_is_the_one_that_most_tokenizers_have(runs: Path) -> None:
+    store = Store(runs)
+    (suite,) = store.read_suites()
+    cells: list[Any] = [{**cell, "prior": "flow"} for cell in suite["cells"]]
+    first = cells[0]
+    same = [cell for cell in cells if (cell["label"], cell["axes"]) == (first["label"], first["axes"])]
+    for cell in same:
+        cell["prior"] = "mar"  # this one's first prior is the rare one
+    store.write_suite("demo", cells)
+    assert entered_again(runs, "flow") == [("", 9), ("prior=flow (2)", 8)]
+    (usual, *_) = read_runs([runs])
+    assert [item.name.startswith("again flow") for item in usual.items] == [True, *[False] * 8]
