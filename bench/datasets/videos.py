@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import av
@@ -65,13 +67,14 @@ def video_marks(path: Media) -> tuple[str, ...]:
 def _cut(frame: av.VideoFrame, corner: np.ndarray, config: DataConfig, out: np.ndarray) -> None:
     """Writes what is cut from the frame, upright, to `out` `[C, height, width]` uint8."""
     expect_sdr(frame.color_trc)
-    transparent = any(part.is_alpha for part in frame.format.components)
-    size = _turned(frame.height, frame.width, frame)
+    turn = _turn_of(frame)
+    transparent = _has_alpha(frame.format.name)
+    size = turn.shown(frame.height, frame.width)
     if config.channels == 3 and not transparent and fitted(*size, config.sides, config) == [*size]:
         for channel, plane in zip(out, _planes(frame), strict=True):  # the same pixels, without turning them around
-            channel[...] = _middle(_upright(plane, frame), corner, config)
+            channel[...] = _middle(turn.upright(plane), corner, config)
         return
-    pixels = _upright(_colours(frame, transparent), frame)
+    pixels = turn.upright(_colours(frame, transparent))
     if min(pixels.strides) < 0:
         pixels = np.ascontiguousarray(pixels)
     image = torch.from_numpy(pixels).permute(2, 0, 1)  # channels last, as decoded: scaling takes a fifth of the time
@@ -100,20 +103,36 @@ def _colours(frame: av.VideoFrame, transparent: bool) -> np.ndarray:
     return flatten_image(image).permute(1, 2, 0).numpy()
 
 
-def _turned(height: int, width: int, frame: av.VideoFrame) -> tuple[int, int]:
-    """The sides of the frame as it is shown."""
-    shown: tuple[int, int] = _upright(np.broadcast_to(np.uint8(0), (height, width)), frame).shape
-    return shown
+@cache
+def _has_alpha(pixel_format: str) -> bool:
+    return any(part.is_alpha for part in av.VideoFormat(pixel_format).components)
 
 
-def _upright(pixels: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
-    """`[H, W, ...]` as the frame's display matrix (ISO/IEC 14496-12, 6.2.2) shows it: turned by the nearest multiple of
-    90 degrees and mirrored."""
+@dataclass(frozen=True)
+class _Turn:
+    """How a frame is turned by a multiple of 90 degrees, and mirrored, to stand as it is shown."""
+
+    across: bool = False
+    rows: int = 1
+    columns: int = 1
+
+    def shown(self, height: int, width: int) -> tuple[int, int]:
+        """The sides of the frame as it is shown."""
+        return (width, height) if self.across else (height, width)
+
+    def upright(self, pixels: np.ndarray) -> np.ndarray:
+        """A view of `[H, W, ...]` as it is shown."""
+        return (pixels.swapaxes(0, 1) if self.across else pixels)[:: self.rows, :: self.columns]
+
+
+def _turn_of(frame: av.VideoFrame) -> _Turn:
+    """By the frame's display matrix (ISO/IEC 14496-12, 6.2.2), to the nearest multiple of 90 degrees."""
     data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
-        return pixels
+        return _Turn()
     # x' = a x + c y, y' = b x + d y, with y downwards.
     a, b, _, c, d = (int(value) for value in np.frombuffer(data, np.int32)[:5])
-    if abs(a) + abs(d) < abs(b) + abs(c):
-        pixels, a, d = pixels.swapaxes(0, 1), c, b
-    return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+    across = abs(a) + abs(d) < abs(b) + abs(c)
+    if across:
+        a, d = c, b
+    return _Turn(across=across, rows=-1 if d < 0 else 1, columns=-1 if a < 0 else 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,6 +12,8 @@ from ...tokenizers.spec import LatentSpec
 
 # A covariance of more positions takes minutes, and so does a walk over them.
 LARGEST = 2048
+# Values of a patch: a mixture of full covariances of more takes minutes.
+LARGEST_PATCH = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,25 @@ class StationaryConfig(ClosedFormConfig):
     builds = "gaussians:Stationary"
 
 
+class PatchMixtureConfig(ClosedFormConfig):
+    """Every patch of two positions along each axis on its own, from a mixture of Gaussians."""
+
+    kind = "patch_mixture"
+    by_position = False
+    builds = "patch_mixture:PatchMixture"
+
+    @classmethod
+    def unsupported_reason(cls, spec: LatentSpec) -> str | None:
+        """As `ClosedFormConfig` says, and patches of too many values."""
+        reason = super().unsupported_reason(spec)
+        if (
+            reason is None
+            and (values := spec.grid.channels * math.prod(min(2, n) for n in spec.grid.shape)) > LARGEST_PATCH
+        ):
+            return f"a patch has {values} values, and it takes at most {LARGEST_PATCH}"
+        return reason
+
+
 class AutoregressionConfig(ClosedFormConfig):
     """Every position a linear function of its causal neighbours and Gaussian noise, in raster order."""
 
@@ -99,6 +121,7 @@ _CLOSED_FORMS = (
     KroneckerConfig,
     GaussianConfig,
     StationaryConfig,
+    PatchMixtureConfig,
     AutoregressionConfig,
     InterpolationConfig,
     OrderZeroConfig,

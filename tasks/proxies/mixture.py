@@ -29,7 +29,7 @@ class Mixture:
         x = x.double()
         generator = torch.Generator().manual_seed(seed)
         channels = x.shape[1]
-        self.floor = 1e-6 * torch.eye(channels, dtype=torch.float64) * x.var(0, correction=0).mean()
+        self.floor = 1e-6 * torch.eye(channels, dtype=torch.float64) * x.var(0, correction=0).mean().clamp_min(1e-12)
         self.mean, nearest = _spread(x, components, generator)
         sphere = float(nearest.mean()) / channels * torch.eye(channels, dtype=torch.float64) + self.floor
         self.covariance = sphere.expand(components, -1, -1).clone()

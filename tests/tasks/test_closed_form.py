@@ -45,7 +45,15 @@ def test_the_better_prior_is_nearer(toys: SimpleNamespace, tmp_path: Path) -> No
     values = {metric.name: metric.value for metric in result.metrics}
     assert set(values) == {
         f"cfd_{name}_pixels"
-        for name in ("autoregression", "gaussian", "independent", "interpolation", "kronecker", "stationary")
+        for name in (
+            "autoregression",
+            "gaussian",
+            "independent",
+            "interpolation",
+            "kronecker",
+            "patch_mixture",
+            "stationary",
+        )
     }
     # White pixels have 1/64 of the variance in the means of quarters: a distance of most of the variance.
     variance = float(data.val.data[:, 0, 0, 0].var())
@@ -56,7 +64,7 @@ def test_the_better_prior_is_nearer(toys: SimpleNamespace, tmp_path: Path) -> No
     assert (metric.role, metric.direction, metric.scope, metric.n) == ("modelability", "lower", "table", 500)
     assert metric.interval is not None
     assert set(result.extra["skipped"]) == {"markov", "order_0"}
-    assert set(result.run["proxy_seconds"]) == {name.split("_")[1] for name in values}
+    assert set(result.run["proxy_seconds"]) == {name.removeprefix("cfd_").removesuffix("_pixels") for name in values}
 
 
 def test_codes_have_their_own(toys: SimpleNamespace, tmp_path: Path) -> None:
