@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..results.claims import Claim, Finding, conclusions, judge, verdicts
+from ..results.claims import Claim, Finding, conclusions, judge
 from ..results.display import brief as brief_number
 from ..results.errors import UserError
 from ..results.rows import Row, rows
@@ -147,7 +147,7 @@ def _concluded(system: FurtherSystem, runs: Path | None, *, everywhere: bool) ->
         folder, table = _newest(runs, suite)
         if folder is not None:
             claims = [claim for claim in claims_of(folder, suite) if claim.id == system.id]
-            texts = [text for claim in claims for text in _results(claim, table, everywhere=everywhere, concluded=True)]
+            texts = [text for claim in claims for text in _results(claim, table, everywhere=everywhere)]
             lines += [text for text in texts if text != "not run"]
     return lines
 
@@ -211,13 +211,11 @@ def _below(base: Path) -> list[Path]:
         return []
 
 
-def _results(claim: Claim, table: Sequence[Row], *, everywhere: bool = False, concluded: bool = False) -> list[str]:
-    """The verdict by modality, then a line per comparison: of the modality with most seeds, or of all.
-
-    `concluded` tells "refuted" from "undecided".
-    """
+def _results(claim: Claim, table: Sequence[Row], *, everywhere: bool = False) -> list[str]:
+    """The verdict by modality (confirmed, refuted, undecided), then a line per comparison: of the modality with most
+    seeds, or of all."""
     findings = judge(claim, table) if table else []
-    verdict: Mapping[str, str] = conclusions(findings) if concluded else verdicts(findings)
+    verdict = conclusions(findings)
     if not verdict:
         return ["not run"]
     seeds = {m: max(f.seeds for f in findings if f.modality == m) for m in verdict}
