@@ -169,7 +169,7 @@ def _gain(rows: Rows, other: Rows, draws: int, seed: int) -> Correlation | None:
 def _pairs(rows: Rows, sign: int) -> Pairs | None:
     """Pairs differ truly where Student's t over seeds says so, with one variance for all rows; where rows have one
     seed, all pairs with different outcomes count. Equal values of the proxy are half right."""
-    y, tested = rows.y, all(len(values) > 1 for values in rows.outcomes)
+    y, tested = rows.y, bool(rows.outcomes) and all(len(values) > 1 for values in rows.outcomes)
     limit = np.zeros((len(rows), len(rows)))
     if tested:
         counts = np.array([len(values) for values in rows.outcomes])
