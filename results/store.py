@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -46,13 +47,15 @@ def atomic_file(path: Path, *, replace: bool = True) -> Iterator[Path]:
     read-only or forbidden folder) becomes a UserError of one line that names `path`.
 
     Accepted: two flushes cost some milliseconds a file; a killed writer leaves its temporary file (`remove_leftovers`);
-    a link at `path` is replaced, not followed; of two processes that write one path, the last to finish stays; the new
-    file has the writer's owner and umask, not those of the old one.
+    a link at `path` is replaced, not followed (of a path that the user named `results.output_file` follows it); of two
+    processes that write one path, the last to finish stays; the new file has the writer's owner and umask, not those of
+    the old one. A device, a pipe, a socket or a folder at `path` stays: UserError.
     """
     # A name that nobody can foresee, and that no link stands under: in a folder of many it would lead elsewhere.
     temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}{_TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _refuse_others(path)
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
         mode = temporary.stat().st_mode
         yield temporary
@@ -116,6 +119,18 @@ def _fill(path: Path, content: bytes) -> None:
             view = view[os.write(descriptor, view) :]
     finally:
         os.close(descriptor)
+
+
+def _refuse_others(path: Path) -> None:
+    """Raises OSError for a device, a pipe, a socket or a folder at `path`, whose place no file should take."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        raise OSError(errno.EEXIST, "it is a device, a pipe or a socket, and no file")
 
 
 def _link(temporary: Path, path: Path) -> None:

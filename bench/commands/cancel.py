@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from .options import named_path
 
 HELP = "leave out a job that waits, and all that need it, until `retry` or the next `run`"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """The command's options."""
-    command.add_argument("dir", metavar="DIR", type=Path, help="the run's --out folder")
+    command.add_argument("dir", metavar="DIR", type=named_path, help="the run's --out folder")
     command.add_argument("jobs", metavar="JOB", nargs="+", help="its id, its key, or words of its title")
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from .options import named_path
 
 HELP = "make one folder of several runs', or one board of several; conflicts are named, and nothing is written then"
 
@@ -11,10 +12,14 @@ HELP = "make one folder of several runs', or one board of several; conflicts are
 def add_options(command: argparse.ArgumentParser) -> None:
     """The command's options."""
     command.add_argument(
-        "dirs", metavar="DIR", nargs="+", type=Path, help="folders of runs, or boards alone, the preferred first"
+        "dirs", metavar="DIR", nargs="+", type=named_path, help="folders of runs, or boards alone, the preferred first"
     )
     command.add_argument(
-        "--out", metavar="DIR", type=Path, required=True, help="the new folder; one of runs may be there and goes on"
+        "--out",
+        metavar="DIR",
+        type=named_path,
+        required=True,
+        help="the new folder; one of runs may be there and goes on",
     )
 
 

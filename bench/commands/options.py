@@ -35,7 +35,7 @@ def import_option(command: argparse.ArgumentParser) -> None:
 
 def dirs_argument(command: argparse.ArgumentParser) -> None:
     """The output folders that are read."""
-    command.add_argument("dirs", metavar="DIR", nargs="+", type=Path, help="output folders of runs")
+    command.add_argument("dirs", metavar="DIR", nargs="+", type=named_path, help="output folders of runs")
 
 
 def where_option(command: argparse.ArgumentParser) -> None:
@@ -50,7 +50,7 @@ def score_option(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--score",
         metavar="SCORE.json",
-        type=Path,
+        type=named_path,
         help="add the column modelability_score, by a score that `calibrate --fit-score` wrote",
     )
 
@@ -76,6 +76,13 @@ def sink_option(command: argparse.ArgumentParser) -> None:
         dest="sinks",
         help="tensorboard, wandb, mlflow: told of curves and metrics as they come (default: none)",
     )
+
+
+def named_path(text: str) -> Path:
+    """A file's or folder's name; raises argparse.ArgumentTypeError for none, which would mean the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected a name, got nothing")
+    return Path(text)
 
 
 def positive(text: str) -> int:

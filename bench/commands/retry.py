@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from .options import named_path
 
 HELP = "forget failures, so that `work` or the next `run` does those jobs again"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """The command's options."""
-    command.add_argument("dir", metavar="DIR", type=Path, help="the run's --out folder")
+    command.add_argument("dir", metavar="DIR", type=named_path, help="the run's --out folder")
     which = command.add_mutually_exclusive_group(required=True)
     which.add_argument("--failed", action="store_true", help="all that have failed or were cancelled")
     which.add_argument("--job", metavar="JOB", action="append", help="only this one (may be repeated)")

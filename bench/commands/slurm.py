@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from ..console import complain
-from .options import device_options, lease, positive, seconds, suite_options
+from .options import device_options, lease, named_path, positive, seconds, suite_options
 
 HELP = "plan a suite, and submit an array of SLURM jobs that do it together (extra [slurm])"
 
@@ -14,7 +14,9 @@ HELP = "plan a suite, and submit an array of SLURM jobs that do it together (ext
 def add_options(command: argparse.ArgumentParser) -> None:
     """The command's options."""
     suite_options(command)
-    command.add_argument("--out", metavar="DIR", help="where records go, seen by all nodes (default: runs/<suite>)")
+    command.add_argument(
+        "--out", metavar="DIR", type=named_path, help="where records go, seen by all nodes (default: runs/<suite>)"
+    )
     command.add_argument("--machines", type=positive, default=1, metavar="N", help="elements of the array (default: 1)")
     command.add_argument("--minutes", type=positive, default=1440, metavar="M", help="each one's time (default: a day)")
     command.add_argument("--gpus", type=positive, metavar="N", help="of each")

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .options import named_path
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -21,7 +23,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     """The command's options."""
     from .options import seconds
 
-    command.add_argument("dir", metavar="DIR", type=Path, help="the run's --out folder")
+    command.add_argument("dir", metavar="DIR", type=named_path, help="the run's --out folder")
     command.add_argument("--json", action="store_true", help="for programs")
     command.add_argument("--live", action="store_true", help="again and again, until all is done or Ctrl-C")
     command.add_argument("--every", type=seconds, default=2.0, metavar="S", help="with --live (default: 2 seconds)")
