@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ..results.errors import UserError
 from ..results.gates import union
-from ..results.index import outcomes
+from ..results.index import outcomes, refuse_newer
 from ..results.store import Store
 from .datasets import default_cache
 from .engines.interface import EngineSettings
@@ -21,7 +21,7 @@ from .imports import Import, repeat_imports
 from .jobs import Job
 from .plan_file import PlanFile, read_plans
 from .progress import StderrConsole
-from .runner import executed, make_cache, sized_for, without_left_out
+from .runner import executed, make_cache, sized_for, tell_damaged, without_left_out
 from .sinks.feed import Feed, check_sinks
 
 
@@ -63,7 +63,10 @@ def join(
             repeat_imports(imports)
             jobs = _joined(plans)
             # Verified, since a network disk may tell an old time of a record, but not an old content.
-            finished = {name: jobs[name] for name in outcomes(store, jobs, verify=True).finished}
+            ended = outcomes(store, jobs, verify=True)
+            refuse_newer(store, ended.unread)
+            finished = {name: jobs[name] for name in ended.finished}
+            tell_damaged(jobs, ended, store, console)
             todo = {name: job for name, job in jobs.items() if name not in finished and name not in settled}
             without_left_out(todo, finished, store, console)
             if not todo:

@@ -14,10 +14,10 @@ from typing import Any
 from ..results.board import board_path
 from ..results.errors import UserError
 from ..results.gates import is_partial
-from ..results.record import Record
+from ..results.record import InvalidRecord, NewerRecord, Record
 from ..results.run_score import FILE as SCORE_FILE
 from ..results.run_score import differing_pairs, score_files
-from ..results.store import Store, SuiteCell, SuiteFile, atomic_file, atomic_write
+from ..results.store import RECORD, Store, SuiteCell, SuiteFile, atomic_file, atomic_write
 from .training_log import CURVE
 
 _COPIES = 16  # jobs whose files are copied at once
@@ -33,11 +33,13 @@ class ConflictError(UserError):
 
 @dataclass(kw_only=True)
 class Merged:
-    """How many records were `copied` and were there `already`; the jobs left out as `damaged`, each with the reason."""
+    """How many records were `copied` and were there `already`; the jobs left out as `damaged`, and those of a `newer`
+    version, each with its file and the reason."""
 
     copied: int = 0
     already: int = 0
     damaged: list[str] = field(default_factory=list)
+    newer: list[str] = field(default_factory=list)
 
 
 def boards_of(sources: Sequence[Path]) -> list[Path]:
@@ -98,11 +100,19 @@ def _records(stores: Sequence[Store], merged: Merged) -> tuple[dict[str, tuple[S
     chosen: dict[str, tuple[Store, Record]] = {}
     conflicts = []
     for store in stores:
-        for record in store.iterate():
-            job = f"{record.kind}/{record.key}"
+        for kind, key in store.folders():
+            job, folder = f"{kind}/{key}", store.job_folder(kind, key)
+            if not os.path.lexists(folder / RECORD):
+                continue
+            try:
+                record = store.read(kind, key)
+            except InvalidRecord as error:
+                left_out = merged.newer if isinstance(error, NewerRecord) else merged.damaged
+                left_out.append(f"{folder / RECORD}: {error}")
+                continue
             damage = store.damage(record) if record.status == "finished" else None
             if damage is not None:
-                merged.damaged.append(f"{store.root}: {job}: {damage}")
+                merged.damaged.append(f"{folder}: {damage}")
                 continue
             first = chosen.get(job)
             if first is None or (first[1].status == "failed" and record.status == "finished"):
@@ -111,6 +121,10 @@ def _records(stores: Sequence[Store], merged: Merged) -> tuple[dict[str, tuple[S
                 chosen[job] = first if is_partial(record) else (store, record)
             elif record.status == "finished" and (differing := _differing(first[1], record)):
                 conflicts.append(f"{job} has another {differing} in {first[0].root} and in {store.root}")
+    target = stores[0]
+    for job, (store, _) in chosen.items():
+        if store is not target and target.is_newer(*job.split("/", 1)):
+            conflicts.append(f"{job} has a record of a newer latentbench in {target.root}, an older in {store.root}")
     return chosen, conflicts
 
 

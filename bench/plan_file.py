@@ -23,10 +23,11 @@ from ..results.errors import UserError
 from ..results.garbage import no_collections
 from ..results.gates import Gate
 from ..results.record import plain
+from ..results.record_file import UPDATE
 from ..results.store import Store, atomic_write
 from .imports import Import
 from .jobs import IDENTITY, Job, key_of
-from .plan_overview import CURE, PLANS, SCHEMA, check_schema, columns, plan_paths, updated
+from .plan_overview import CURE, PLANS, SCHEMA, NewerPlan, check_schema, columns, plan_paths, updated
 
 if TYPE_CHECKING:
     from .engines.interface import EngineSettings
@@ -65,7 +66,19 @@ def write_plan(plan: Plan, engine: str, settings: EngineSettings) -> None:
         "sha256": hashlib.sha256(jobs).hexdigest(),
     }
     path = settings.store.root / PLANS / f"{quote(plan.suite.name, safe=' ')}.jsonl"
+    if (schema := _schema(path)) > SCHEMA:
+        raise UserError(f"cannot write {path}: schema {schema} is of a newer latentbench; {UPDATE}")
     atomic_write(path, f"{compact(facts)}\n".encode() + jobs)
+
+
+def _schema(path: Path) -> int:
+    """The version of the plan's file at `path`; 0 where there is none in good order."""
+    try:
+        with path.open("rb") as file:
+            schema = json.loads(file.readline())["schema"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return 0
+    return schema if isinstance(schema, int) else 0
 
 
 def _shown(job: Job) -> list[Any]:
@@ -145,6 +158,8 @@ def _read(path: Path) -> PlanFile:
             imports=tuple(Import(**item) for item in data["imports"]),
             settings=data["settings"],
         )
+    except NewerPlan as error:
+        raise UserError(f"{path}: {error}; {UPDATE}") from None
     except OSError as error:
         reason = error.strerror or str(error)
     except (ValueError, KeyError, TypeError) as error:

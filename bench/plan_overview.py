@@ -17,6 +17,7 @@ from pydantic_core import from_json
 
 from ..results.errors import UserError
 from ..results.gates import Gate, union
+from ..results.record_file import UPDATE
 
 PLANS = "plans"
 SCHEMA = 2
@@ -119,6 +120,8 @@ def read_overview(root: Path) -> Overview:
                 shown = from_json(file.readline(), cache_strings="keys")  # other texts hardly stand there twice
             plans.append(updated({**facts, "shown": shown})["shown"])
             _check(plans[-1])
+        except NewerPlan as error:
+            raise UserError(f"{path}: {error}; {UPDATE}") from None
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise UserError(f"{path}: not a plan: {error}; {CURE}") from None
     return Overview(plans)
@@ -151,9 +154,13 @@ def updated(data: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
+class NewerPlan(ValueError):
+    """The plan is of a newer version: nothing is wrong with it, and it is kept."""
+
+
 def check_schema(schema: Any) -> None:
     """Raises ValueError for a schema that this version does not read."""
     if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
         raise ValueError(f"schema {schema!r} is no version number")
     if schema > SCHEMA:
-        raise ValueError(f"schema {schema} is newer than this version reads (up to {SCHEMA})")
+        raise NewerPlan(f"schema {schema} is newer than this version reads (up to {SCHEMA})")

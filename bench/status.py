@@ -18,6 +18,7 @@ from ..results.activity import active, active_since, last_log, started_since
 from ..results.ended import Ended, look, remembered
 from ..results.errors import UserError, unknown
 from ..results.garbage import no_collections
+from ..results.record_file import RECORD
 from .forecast import Forecast
 from .plan_overview import Planned, read_overview
 
@@ -40,7 +41,9 @@ class Running:
 class Status:
     """A folder's jobs. `failed` has causes, `skipped` wait for something failed, `left_out` are those that no gate lets
     through, by the reason, `devices` are {host: {device: jobs at a time}}, `seconds` what finished and failed jobs have
-    taken together, `left` a forecast (None: too early)."""
+    taken together, `left` a forecast (None: too early). `unread` are the records that can't be read, by job: "damaged"
+    ones, whose jobs are done again, and "newer" ones, of a newer version, which are kept; each with its file and the
+    cause."""
 
     root: str
     jobs: int
@@ -56,6 +59,8 @@ class Status:
     seconds_by_kind: Mapping[str, float] = field(default_factory=dict)
     left: float | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
+    newer: int = 0
+    unread: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @no_collections()
@@ -99,8 +104,21 @@ def status(root: Path) -> Status:
         seconds=sum(seconds.values()),
         seconds_by_kind=seconds,
         left_out=dict(Counter(reasons.values())),
+        newer=by["newer"],
+        unread=_unread(root, planned, ended),
         left=_left(planned, ended, [job for job in waiting if job not in skipped], running, parallel),
     )
+
+
+def _unread(root: Path, planned: Mapping[str, Planned], ended: Ended) -> dict[str, dict[str, str]]:
+    unread = {}
+    if {*ended.statuses} <= {"finished", "failed"}:
+        return {}
+    for job, status, cause in zip(ended.jobs, ended.statuses, ended.causes, strict=True):
+        if status in ("damaged", "newer"):
+            record = str(_folder(root, job) / RECORD)
+            unread[job] = {"title": planned[job].title, "status": status, "cause": cause, "record": record}
+    return unread
 
 
 def jobs_of(root: Path) -> Mapping[str, Planned]:

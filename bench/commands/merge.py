@@ -24,20 +24,20 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run it; returns the exit code: 1 where damaged records, or values by sample, were left out."""
+    """Run it; returns the exit code: 1 where damaged records (or newer ones), or values by sample, were left out."""
     from ...results.errors import LONGEST, one_line
     from ..console import complain
     from ..merge import ConflictError, boards_of
 
     try:
-        damaged = _boards(arguments) if boards_of(arguments.dirs) else _runs(arguments)
+        left_out = _boards(arguments) if boards_of(arguments.dirs) else _runs(arguments)
     except ConflictError as error:
         for line in error.conflicts:
             complain(one_line(f"conflict: {line}", limit=4 * LONGEST))  # it names two folders
         raise
-    for line in damaged:
-        complain(one_line(f"left out, damaged: {line}"))
-    return 1 if damaged else 0
+    for line in left_out:
+        complain(one_line(f"left out, {line}"))
+    return 1 if left_out else 0
 
 
 def _runs(arguments: argparse.Namespace) -> list[str]:
@@ -47,7 +47,7 @@ def _runs(arguments: argparse.Namespace) -> list[str]:
     with locked(arguments.out):
         merged = merge(arguments.dirs, arguments.out)
     print(f"{merged.copied} records copied to {arguments.out}, {merged.already} were there already")
-    return merged.damaged
+    return [*_damaged(merged.damaged), *(f"of a newer latentbench: {line}" for line in merged.newer)]
 
 
 def _boards(arguments: argparse.Namespace) -> list[str]:
@@ -59,4 +59,8 @@ def _boards(arguments: argparse.Namespace) -> list[str]:
     for line in merged.apart:
         complain(one_line(f"tables of their own: {line}"))
     print(f"{merged.rows} rows of {merged.runs} runs in {arguments.out}; {merged.repeated} repeated ones left out")
-    return merged.damaged
+    return _damaged(merged.damaged)
+
+
+def _damaged(lines: list[str]) -> list[str]:
+    return [f"damaged: {line}" for line in lines]

@@ -19,8 +19,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it; returns the exit code."""
+    from ...results.errors import one_line
     from ...results.gates import is_partial
     from ...results.store import Store
+    from ..console import complain
     from ..status import find, jobs_of
 
     store = Store(arguments.dir)
@@ -28,6 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
     forgotten = 0
     for job in jobs:
         record = store.load_any(job.kind, job.key)
+        if record is None and store.is_newer(job.kind, job.key):
+            complain(one_line(f"kept, of a newer latentbench: {job.title} [{job.id}]"))
         if record is not None and (record.status == "failed" or is_partial(record)):
             store.discard(record)
             forgotten += 1

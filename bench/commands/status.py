@@ -72,6 +72,7 @@ def _lines(current: Status) -> list[str]:
     counts = {"finished": current.finished, "running": len(current.running), "waiting": current.waiting}
     counts |= {"failed": len(current.failed) - current.cancelled, "cancelled": current.cancelled}
     counts |= {"skipped": current.skipped, "left out": sum(current.left_out.values()), "damaged": current.damaged}
+    counts |= {"of a newer latentbench": current.newer}
     told = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name == "finished")
     lines = [f"{current.jobs} jobs: {told}"]
     left = "" if current.left is None or not current.left else f"; about {clock(current.left)} left (hours:minutes)"
@@ -88,6 +89,11 @@ def _lines(current: Status) -> list[str]:
         lines.append(f"  failed {facts['title']} [{job}]: {facts['cause']}")
     if len(current.failed) > _FAILED:
         lines.append(f"  and {len(current.failed) - _FAILED} more that failed; all of them: --json")
+    for facts in list(current.unread.values())[:_FAILED]:
+        what = "damaged" if facts["status"] == "damaged" else "of a newer latentbench"
+        lines.append(f"  {what} {facts['title']}: {facts['record']}: {facts['cause']}")
+    if len(current.unread) > _FAILED:
+        lines.append(f"  and {len(current.unread) - _FAILED} more that can't be read; all of them: --json")
     lines += [f"  left out {count} job{'s' * (count > 1)}: {why}" for why, count in current.left_out.items()]
     indents = ("  " if line.startswith("  ") else "" for line in lines)
     return [indent + printable(one_line(line)) for indent, line in zip(indents, lines, strict=True)]
