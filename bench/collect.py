@@ -14,9 +14,9 @@ from ..results.record import Record
 from ..results.store import RECORD, Store
 from .status import jobs_of
 from .training_log import CURVE
-from .worker_protocol import RUNG_CHECKPOINT
+from .worker_protocol import CONFIG, RUNG_CHECKPOINT
 
-_KEPT = (RECORD, "config.json", "log", CURVE, RUNG_CHECKPOINT)
+_KEPT = (RECORD, CONFIG, "log", CURVE, RUNG_CHECKPOINT)
 _KILLED = "left by a killed worker"
 _UNNAMED = "of jobs that no suite names any more"
 _GONE = "of processes that are gone"

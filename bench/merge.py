@@ -19,6 +19,7 @@ from ..results.run_score import FILE as SCORE_FILE
 from ..results.run_score import differing_pairs, score_files
 from ..results.store import RECORD, Store, SuiteCell, SuiteFile, atomic_file, atomic_write
 from .training_log import CURVE
+from .worker_protocol import CONFIG
 
 _COPIES = 16  # jobs whose files are copied at once
 
@@ -209,7 +210,7 @@ def _copy(store: Store, record: Record, target: Store) -> None:
     done."""
     source, folder = store.job_folder(record.kind, record.key), target.job_folder(record.kind, record.key)
     logs = [str(path.relative_to(source)) for path in sorted((source / "log").glob("attempt-*.log"))]
-    more = [name for name in ("config.json", CURVE, *logs) if (source / name).is_file()]
+    more = [name for name in (CONFIG, CURVE, *logs) if (source / name).is_file()]
     for name in (*record.artifacts, *more):
         with atomic_file(folder / name) as temporary:
             shutil.copyfile(source / name, temporary)

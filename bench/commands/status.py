@@ -76,7 +76,10 @@ def _lines(current: Status) -> list[str]:
     told = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name == "finished")
     lines = [f"{current.jobs} jobs: {told}"]
     left = "" if current.left is None or not current.left else f"; about {clock(current.left)} left (hours:minutes)"
-    lines.append(f"{clock(current.seconds)} of work so far{left}")
+    cost = f"{clock(current.seconds + current.running_seconds)} of work so far"
+    cost += f" ({clock(current.running_seconds)} of it by jobs at work)" if current.running else ""
+    lines.append(cost + left)
+    lines += [current.note] if current.note else []
     for host, devices in current.devices.items():
         at = [run for run in current.running if run.host == host]
         used = {device: sum(run.device == device for run in at) for device in devices}
