@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from pathlib import Path
 
 
@@ -57,13 +58,27 @@ def score_option(command: argparse.ArgumentParser) -> None:
 
 def device_options(command: argparse.ArgumentParser) -> None:
     """Where jobs run on this machine."""
-    command.add_argument("--devices", default="auto", help="auto, cpu, cuda, or cuda:0,1 (default: auto)")
+    devices_option(command)
     command.add_argument(
         "--jobs-per-device",
         type=positive,
         metavar="N",
         help="jobs at a time on each device (CPU: a core each, no more; GPU: 4 where MPS runs, else 1)",
     )
+
+
+def devices_option(command: argparse.ArgumentParser, *, what: str = "") -> None:
+    """Which devices; whether they are there is seen where they are used."""
+    command.add_argument(
+        "--devices", type=devices, default="auto", help=f"{what}auto, cpu, cuda, or cuda:0,1 (default: auto)"
+    )
+
+
+def devices(text: str) -> str:
+    """Devices as `hardware.machine` takes them; raises argparse.ArgumentTypeError."""
+    if not re.fullmatch(r"auto|cpu|cuda(?::[0-9]+(?:,[0-9]+)*)?", text):
+        raise argparse.ArgumentTypeError(f"expected auto, cpu, cuda, or cuda:0,1, got {text!r}")
+    return text
 
 
 def sink_option(command: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import argparse
 
 from ...results.errors import UserError, one_line
 from ..console import complain
-from .options import named_path, positive, probability, suite_options
+from .options import devices_option, named_path, positive, probability, suite_options
 
 HELP = "show a suite's cells: TSR, elements, most bits, predicted cost; trains nothing"
 
@@ -21,7 +21,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         type=named_path,
         help="the run's folder, whose jobs are learned from (default: runs/<suite>)",
     )
-    command.add_argument("--devices", default="auto", help="hours on auto, cpu, cuda, or cuda:0,1 (default: auto)")
+    devices_option(command, what="hours on ")
     command.add_argument(
         "--measure",
         action="store_true",
