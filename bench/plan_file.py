@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,7 @@ from pydantic_core import from_json
 from ..results.canonical import compact
 from ..results.errors import UserError
 from ..results.garbage import no_collections
-from ..results.gates import Gate
+from ..results.gates import Gate, union
 from ..results.record import plain
 from ..results.record_file import UPDATE
 from ..results.store import Store, atomic_write
@@ -52,33 +52,40 @@ class PlanFile:
 
 
 def write_plan(plan: Plan, engine: str, settings: EngineSettings) -> None:
-    """Write the plan. Raises UserError where that is not possible."""
-    names = ("checkpoint_seconds", "stall_seconds", "lease_seconds")
+    """Write the plan. Raises UserError where that is not possible, and where there is one of a newer version."""
+    shared = {name: getattr(settings, name) for name in ("checkpoint_seconds", "stall_seconds", "lease_seconds")}
+    name, imports = plan.suite.name, settings.imports
+    file = PlanFile(suite=name, jobs=plan.jobs, engine=engine, imports=imports, settings=shared)
+    save_plan(settings.store.root, file)
+
+
+def save_plan(root: Path, plan: PlanFile) -> None:
+    """Write the plan's file. Raises UserError as `write_plan` does."""
     shown = columns([_shown(job) for job in plan.jobs.values()])
     lines = [compact(plain(shown)), *map(_line, plan.jobs.values())]
     jobs = "".join(f"{line}\n" for line in lines).encode()
     facts = {
         "schema": SCHEMA,
-        "suite": plan.suite.name,
-        "engine": engine,
-        "settings": {name: getattr(settings, name) for name in names},
-        "imports": [asdict(item) for item in settings.imports],
+        "suite": plan.suite,
+        "engine": plan.engine,
+        "settings": dict(plan.settings),
+        "imports": [asdict(item) for item in plan.imports],
         "sha256": hashlib.sha256(jobs).hexdigest(),
     }
-    path = settings.store.root / PLANS / f"{quote(plan.suite.name, safe=' ')}.jsonl"
-    if (schema := _schema(path)) > SCHEMA:
-        raise UserError(f"cannot write {path}: schema {schema} is of a newer latentbench; {UPDATE}")
+    path = root / PLANS / f"{quote(plan.suite, safe=' ')}.jsonl"
+    refuse_newer(path)
     atomic_write(path, f"{compact(facts)}\n".encode() + jobs)
 
 
-def _schema(path: Path) -> int:
-    """The version of the plan's file at `path`; 0 where there is none in good order."""
+def refuse_newer(path: Path) -> None:
+    """Raises UserError for a plan's file of a newer version, which nobody may replace who can't read it."""
     try:
         with path.open("rb") as file:
             schema = json.loads(file.readline())["schema"]
     except (OSError, ValueError, LookupError, TypeError):
-        return 0
-    return schema if isinstance(schema, int) else 0
+        return  # there is none in good order
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise UserError(f"cannot write {path}: schema {schema} is of a newer latentbench; {UPDATE}")
 
 
 def _shown(job: Job) -> list[Any]:
@@ -99,7 +106,32 @@ def _key_text(key: str) -> str:
 
 def read_plans(store: Store) -> list[PlanFile]:
     """The plans of all suites that were run there. Raises UserError for a damaged one, or one of another version."""
-    return [_read(path) for path in plan_paths(store.root)]
+    return [read_plan(path) for path in plan_paths(store.root)]
+
+
+def joined_jobs(plans: Iterable[PlanFile]) -> dict[str, Job]:
+    """The jobs of all plans; a gate holds back only what every plan has a gate for."""
+    jobs: dict[str, Job] = {}
+    for plan in plans:
+        for name, job in plan.jobs.items():
+            jobs[name] = replace(job, gates=union((jobs[name].gates, job.gates))) if name in jobs else job
+    return jobs
+
+
+def joined_settings(plans: Sequence[PlanFile]) -> dict[str, Any]:
+    """Settings with which all of the plans can be worked on: of several the most patient, since who lets others live
+    longer takes nothing from them too early."""
+    stalls = [plan.settings["stall_seconds"] for plan in plans]
+    return {
+        "checkpoint_seconds": min(plan.settings["checkpoint_seconds"] for plan in plans),
+        "stall_seconds": None if None in stalls else max(stalls),
+        "lease_seconds": max(plan.settings["lease_seconds"] for plan in plans),
+    }
+
+
+def joined_imports(plans: Iterable[PlanFile]) -> tuple[Import, ...]:
+    """What workers on all of the plans import, each once."""
+    return tuple(dict.fromkeys(item for plan in plans for item in plan.imports))
 
 
 def job_to_json(job: Job) -> Any:
@@ -135,7 +167,8 @@ def _written_job(line: bytes, facts: dict[str, Any]) -> Job:
 
 
 @no_collections()
-def _read(path: Path) -> PlanFile:
+def read_plan(path: Path) -> PlanFile:
+    """The plan in a file. Raises UserError for a damaged one, or one of another version."""
     try:
         with path.open("rb") as file:
             facts = json.loads(file.readline())

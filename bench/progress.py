@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ..results.display import printable
+from ..results.display import counted, printable
 from .engines.interface import Event
 from .forecast import ENOUGH, AtWork, Forecast, clock
 from .gates import at_most
@@ -113,7 +113,11 @@ class Display:
 
     def __enter__(self) -> Display:
         if self.before:
-            self.console.print(f"{self.before} jobs are finished already; {self.total} to do", highlight=False)
+            finished = "1 job is" if self.before == 1 else f"{self.before} jobs are"
+            self.console.print(
+                f"{counted(self.before, 'job')} {'is' if self.before == 1 else 'are'} finished already; {self.total} to do",
+                highlight=False,
+            )
         if self.console.is_terminal:
             self.live = Live(get_renderable=self._table, console=self.console, refresh_per_second=4, transient=True)
             self.live.start()
@@ -210,12 +214,15 @@ class Display:
             kinds = Counter(row.job.kind for row in members)
             what = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
             share = sum(row.share for row in members) / len(members)
-            count = f"{len(members)} job{'' if len(members) == 1 else 's'}"
+            count = counted(len(members), "job")
             longest = max(row.elapsed for row in members)
             lines.append((Text(device), Text(what), self._bar(share), Text(count), Text(f"{longest:.0f} s")))
         if len(lines) > room:
             hidden = len(lines) - room + 1
-            lines = [*lines[: room - 1], (Text("..."), Text(f"{hidden} more devices"), Text(), Text(), Text())]
+            lines = [
+                *lines[: room - 1],
+                (Text("..."), Text(counted(hidden, "more device")), Text(), Text(), Text()),
+            ]
         return lines
 
     def _bar(self, share: float) -> Text:

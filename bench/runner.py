@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ..results.activity import last_log
-from ..results.display import printable
+from ..results.display import counted, printable, were
 from ..results.errors import UserError, one_line
 from ..results.garbage import no_collections
 from ..results.index import Outlined, outcomes, refuse_newer
@@ -274,7 +274,7 @@ def without_left_out(todo: dict[str, Job], finished: Mapping[str, Job], store: S
     for name in decided:
         del todo[name]
     for why, jobs in Counter(decided.values()).items():
-        console.print(Text(one_line(f"{jobs} job{'s' * (jobs > 1)} left out: {why}")), soft_wrap=True)
+        console.print(Text(one_line(f"{counted(jobs, 'job')} left out: {why}")), soft_wrap=True)
     return len(decided)
 
 
@@ -376,7 +376,7 @@ def _tell_skipped(plan: Plan, store: Store, console: Console) -> None:
         record = store.load(job.kind, job.key)
         skipped = record.extra.get("skipped", []) if record else []
         if skipped:
-            lines = [f"{job.title}: {len(skipped)} files were skipped:"]
+            lines = [f"{job.title}: {counted(len(skipped), 'file')} {were(len(skipped))} skipped:"]
             lines += [f"  {item['file']}: {item['reason']}" for item in skipped[:10]]
             if len(skipped) > 10:
                 lines.append(f"  and {len(skipped) - 10} more: see {store.job_folder(job.kind, job.key)}")

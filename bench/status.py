@@ -20,7 +20,7 @@ from ..results.errors import UserError, unknown
 from ..results.garbage import no_collections
 from ..results.record_file import RECORD
 from .forecast import AtWork, Forecast
-from .plan_overview import Planned, read_overview
+from .plan_overview import Planned, plan_paths, read_overview
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,10 +136,26 @@ def jobs_of(root: Path) -> Mapping[str, Planned]:
     """All jobs that were planned in the folder, by id. Raises UserError for a folder without a plan."""
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; expected the --out folder of a run")
-    overview = read_overview(root)
-    if overview:
-        return overview
-    # Folders of versions before plans were kept: their suites name the jobs.
+    planned: Mapping[str, Planned] = read_overview(root)
+    if _has_more_in_suites(root):
+        planned = {**_of_suites(root), **planned}
+    if not planned:
+        raise UserError(f"{root}: no run has been planned here; expected the --out folder of a run")
+    return planned
+
+
+def _has_more_in_suites(root: Path) -> bool:
+    """Whether a suite may have jobs that no plan has: of a version before plans were kept, or merged with such a one.
+    Else its plan was written after it."""
+    try:
+        plans = {path.stem: path.stat().st_mtime_ns for path in plan_paths(root)}
+        suites = [path for path in (root / "suites").iterdir() if path.suffix == ".json"]
+        return any(path.stat().st_mtime_ns > plans.get(path.stem, -1) for path in suites)
+    except OSError:
+        return False
+
+
+def _of_suites(root: Path) -> dict[str, Planned]:
     from ..results.store import Store
 
     planned: dict[str, Planned] = {}
@@ -148,8 +164,6 @@ def jobs_of(root: Path) -> Mapping[str, Planned]:
             for job in (*cell.get("shared", ()), *cell["jobs"].values()):
                 kind, _, key = job.partition("/")
                 planned.setdefault(job, Planned(kind=kind, key=key, title=f"{kind} {cell['cell']}"))
-    if not planned:
-        raise UserError(f"{root}: no run has been planned here; expected the --out folder of a run")
     return planned
 
 

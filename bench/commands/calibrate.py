@@ -103,6 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _write_table(arguments: argparse.Namespace) -> int:
     from ...results.calibration.table_writer import write_table
+    from ...results.display import counted
     from ...results.errors import UserError
 
     if any(path.suffix.lower() == ".csv" for path in arguments.sources):
@@ -112,7 +113,7 @@ def _write_table(arguments: argparse.Namespace) -> int:
         raise UserError(f"--table writes values, and nothing else: leave out {', '.join(extra)}")
     names = ("outcome", "family", "proxies", "baselines", "where")
     lines = write_table(arguments.table, arguments.sources, **{name: getattr(arguments, name) for name in names})
-    print(f"{arguments.table}: {lines} lines; `latentbench calibrate` reads them as it does the runs")
+    print(f"{arguments.table}: {counted(lines, 'line')}; `latentbench calibrate` reads them as it does the runs")
     return 0
 
 

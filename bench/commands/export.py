@@ -24,6 +24,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it; returns the exit code."""
+    from ...results.display import counted
     from ...results.export import export
     from ...results.filters import select
     from ...results.output_file import is_stdout
@@ -32,6 +33,6 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = select(rows(arguments.dirs), arguments.where)
     path = arguments.csv or arguments.parquet
     lines, columns = export(chosen, path, format="csv" if arguments.csv else "parquet", long=arguments.long)
-    told = f"{lines} rows of {columns} columns: {path}"
+    told = f"{counted(lines, 'row')} of {counted(columns, 'column')}: {path}"
     complain(told) if is_stdout(path) else print(told)
     return 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
+from pathlib import Path
 
 from .options import named_path
 
@@ -41,16 +43,41 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _runs(arguments: argparse.Namespace) -> list[str]:
+    from ...results.display import counted, were
     from ..folder_lock import locked
     from ..merge import merge
 
+    absent = [folder for folder in (arguments.out, *arguments.out.parents) if not folder.exists()]
     with locked(arguments.out):
-        merged = merge(arguments.dirs, arguments.out)
-    print(f"{merged.copied} records copied to {arguments.out}, {merged.already} were there already")
-    return [*_damaged(merged.damaged), *(f"of a newer latentbench: {line}" for line in merged.newer)]
+        try:
+            merged = merge(arguments.dirs, arguments.out)
+        except BaseException:
+            _remove(absent)
+            raise
+    print(
+        f"{counted(merged.copied, 'record')} copied to {arguments.out}, {merged.already} {were(merged.already)} there already"
+    )
+    newer = (f"of a newer latentbench: {line}" for line in merged.newer)
+    return [
+        *_damaged(merged.damaged),
+        *newer,
+        *(f"a plan, by which nobody can work there: {line}" for line in merged.plans),
+    ]
+
+
+def _remove(folders: list[Path]) -> None:
+    """Those that were made for nothing: where something has been written, they stay."""
+    from ...results.activity import LOCK
+
+    for folder in folders:
+        with suppress(OSError):
+            if [path.name for path in folder.iterdir()] == [LOCK]:
+                (folder / LOCK).unlink()
+            folder.rmdir()
 
 
 def _boards(arguments: argparse.Namespace) -> list[str]:
+    from ...results.display import counted, were
     from ...results.errors import one_line
     from ..console import complain
     from ..merge_boards import merge_boards
@@ -58,7 +85,10 @@ def _boards(arguments: argparse.Namespace) -> list[str]:
     merged = merge_boards(arguments.dirs, arguments.out)
     for line in merged.apart:
         complain(one_line(f"tables of their own: {line}"))
-    print(f"{merged.rows} rows of {merged.runs} runs in {arguments.out}; {merged.repeated} repeated ones left out")
+    rows = counted(merged.rows, "row")
+    print(
+        f"{rows} of {counted(merged.runs, 'run')} in {arguments.out}; {merged.repeated} repeated {were(merged.repeated)} left out"
+    )
     return _damaged(merged.damaged)
 
 

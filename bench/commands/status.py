@@ -65,7 +65,7 @@ def _shown(current: Status) -> RenderableType:
 
 
 def _lines(current: Status) -> list[str]:
-    from ...results.display import printable
+    from ...results.display import counted, printable
     from ...results.errors import one_line
     from ..forecast import clock
 
@@ -74,7 +74,7 @@ def _lines(current: Status) -> list[str]:
     counts |= {"skipped": current.skipped, "left out": sum(current.left_out.values()), "damaged": current.damaged}
     counts |= {"of a newer latentbench": current.newer}
     told = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name == "finished")
-    lines = [f"{current.jobs} jobs: {told}"]
+    lines = [f"{counted(current.jobs, 'job')}: {told}"]
     left = "" if current.left is None or not current.left else f"; about {clock(current.left)} left (hours:minutes)"
     cost = f"{clock(current.seconds + current.running_seconds)} of work so far"
     cost += f" ({clock(current.running_seconds)} of it by jobs at work)" if current.running else ""
@@ -97,6 +97,6 @@ def _lines(current: Status) -> list[str]:
         lines.append(f"  {what} {facts['title']}: {facts['record']}: {facts['cause']}")
     if len(current.unread) > _FAILED:
         lines.append(f"  and {len(current.unread) - _FAILED} more that can't be read; all of them: --json")
-    lines += [f"  left out {count} job{'s' * (count > 1)}: {why}" for why, count in current.left_out.items()]
+    lines += [f"  left out {counted(count, 'job')}: {why}" for why, count in current.left_out.items()]
     indents = ("  " if line.startswith("  ") else "" for line in lines)
     return [indent + printable(one_line(line)) for indent, line in zip(indents, lines, strict=True)]
