@@ -27,13 +27,23 @@ from ..results.record_file import UPDATE
 from ..results.store import Store, atomic_write
 from .imports import Import
 from .jobs import IDENTITY, Job, key_of
-from .plan_overview import CURE, PLANS, SCHEMA, NewerPlan, check_schema, columns, plan_paths, updated
+from .plan_overview import CURE, PLANS, SCHEMA, NewerPlan, check_schema, columns, explained, plan_paths, updated
 
 if TYPE_CHECKING:
     from .engines.interface import EngineSettings
     from .plan import Plan
 
+SHARED_SETTINGS = ("checkpoint_seconds", "stall_seconds", "lease_seconds")
 _NUMBERS = ("flops", "step_flops", "memory", "on_cpu", "devices")
+_TYPES: dict[str, tuple[type, ...]] = {
+    "title": (str,),
+    "runtime": (dict,),
+    "flops": (int, float, type(None)),  # None: more than a number holds
+    "step_flops": (int, float, type(None)),
+    "memory": (int, float, type(None)),
+    "on_cpu": (bool,),
+    "devices": (int,),
+}
 _FIELDS = (*IDENTITY, "title", "runtime", *_NUMBERS)
 _WRITTEN = {*_FIELDS, "key"}  # of a job that waits for no more than it depends on
 _WAITS: dict[str, Any] = {"after": (), "gates": ()}
@@ -53,7 +63,7 @@ class PlanFile:
 
 def write_plan(plan: Plan, engine: str, settings: EngineSettings) -> None:
     """Write the plan. Raises UserError where that is not possible, and where there is one of a newer version."""
-    shared = {name: getattr(settings, name) for name in ("checkpoint_seconds", "stall_seconds", "lease_seconds")}
+    shared = {name: getattr(settings, name) for name in SHARED_SETTINGS}
     name, imports = plan.suite.name, settings.imports
     file = PlanFile(suite=name, jobs=plan.jobs, engine=engine, imports=imports, settings=shared)
     save_plan(settings.store.root, file)
@@ -147,6 +157,7 @@ def job_to_json(job: Job) -> Any:
 
 def job_from_json(facts: Mapping[str, Any]) -> Job:
     """The inverse. Raises ValueError for a job whose key is another here."""
+    _check_types(facts)
     gates = tuple(Gate(**gate) for gate in facts.get("gates", ()))
     waits: dict[str, Any] = {"after": tuple(facts.get("after", ())), "gates": gates}
     job = Job(**{name: facts[name] for name in _FIELDS if name in facts}, **waits)  # older ones lack some
@@ -155,11 +166,19 @@ def job_from_json(facts: Mapping[str, Any]) -> Job:
     return job
 
 
+def _check_types(facts: Mapping[str, Any]) -> None:
+    """Raises ValueError for what a job can't be and its key does not tell."""
+    for name, types in _TYPES.items():
+        if name in facts and type(facts[name]) not in types:
+            raise ValueError(f"{name!r} of a job is {facts[name]!r}")
+
+
 def _written_job(line: bytes, facts: dict[str, Any]) -> Job:
     """As `job_from_json`, of a line and what it says: in a tenth of the time, where `_line` has written it."""
     identity, _, _ = line.partition(_key_text(facts["key"]).encode())
     if facts.keys() != _WRITTEN or key_of(identity + b"}") != facts["key"]:
         return job_from_json(facts)
+    _check_types(facts)
     job = object.__new__(Job)  # in the usual way each field takes a call
     facts |= _WAITS
     object.__setattr__(job, "__dict__", facts)
@@ -184,6 +203,10 @@ def read_plan(path: Path) -> PlanFile:
         else:
             found = map(job_from_json, data["jobs"])
         jobs = {job.id: job for job in found}
+        for name in SHARED_SETTINGS:
+            optional = (type(None),) if name == "stall_seconds" else ()
+            if type(data["settings"][name]) not in (int, float, *optional):
+                raise ValueError(f"its setting {name} is {data['settings'][name]!r}")
         return PlanFile(
             suite=unquote(path.stem),
             jobs=jobs,
@@ -195,6 +218,6 @@ def read_plan(path: Path) -> PlanFile:
         raise UserError(f"{path}: {error}; {UPDATE}") from None
     except OSError as error:
         reason = error.strerror or str(error)
-    except (ValueError, KeyError, TypeError) as error:
-        reason = str(error)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = explained(error)
     raise UserError(f"{path}: not a plan: {reason}; {CURE}")

@@ -49,6 +49,14 @@ def _update_to_2(data: dict[str, Any]) -> dict[str, Any]:
 # line) and, unless only these two were read, `jobs` (the others). Schema 1 is the first.
 UPDATES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {2: _update_to_2}
 
+_COLUMNS: dict[str, set[type]] = {
+    "jobs": {str},
+    "titles": {str},
+    "flops": {int, float, type(None)},
+    "ends": {int},
+    "needs": {int},
+}
+
 CURE = "the same `latentbench run` writes it anew"
 
 _CHUNK = 1 << 20  # bytes that are read at once: lines are long
@@ -123,12 +131,29 @@ def read_overview(root: Path) -> Overview:
         except NewerPlan as error:
             raise UserError(f"{path}: {error}; {UPDATE}") from None
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise UserError(f"{path}: not a plan: {error}; {CURE}") from None
+            raise UserError(f"{path}: not a plan: {explained(error)}; {CURE}") from None
     return Overview(plans)
+
+
+def explained(error: Exception) -> str:
+    """What is wrong with a plan's file: in words, where Python's own would mean nothing to who reads them."""
+    if isinstance(error, KeyError):
+        return f"it lacks {error}"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error) if isinstance(error, ValueError) else f"it has other columns than its schema ({error})"
 
 
 def _check(shown: Mapping[str, Any]) -> None:
     """Raises ValueError, TypeError or LookupError for columns that can't be those of one plan."""
+    for name, types in _COLUMNS.items():
+        if not isinstance(shown[name], list) or not {*map(type, shown[name])} <= types:
+            raise ValueError(f"its column {name!r} holds what it can't")
+    places, ends = shown["needs"], shown["ends"]
+    if places and not 0 <= min(places) <= max(places) < len(shown["jobs"]):
+        raise ValueError("what its jobs need are none of its jobs")
+    if ends and (ends[0] < 0 or sorted(ends) != ends):
+        raise ValueError("of some jobs it is not told what they need")
     if len({len(shown[name]) for name in ("jobs", "titles", "flops", "ends")}) != 1:
         raise ValueError("of some jobs too little is told")
     if shown["ends"] and len(shown["needs"]) != shown["ends"][-1]:

@@ -114,10 +114,7 @@ class Display:
     def __enter__(self) -> Display:
         if self.before:
             finished = "1 job is" if self.before == 1 else f"{self.before} jobs are"
-            self.console.print(
-                f"{counted(self.before, 'job')} {'is' if self.before == 1 else 'are'} finished already; {self.total} to do",
-                highlight=False,
-            )
+            self.console.print(f"{finished} finished already; {self.total} to do", highlight=False)
         if self.console.is_terminal:
             self.live = Live(get_renderable=self._table, console=self.console, refresh_per_second=4, transient=True)
             self.live.start()

@@ -54,9 +54,8 @@ def _runs(arguments: argparse.Namespace) -> list[str]:
         except BaseException:
             _remove(absent)
             raise
-    print(
-        f"{counted(merged.copied, 'record')} copied to {arguments.out}, {merged.already} {were(merged.already)} there already"
-    )
+    copied, there = counted(merged.copied, "record"), f"{merged.already} {were(merged.already)} there already"
+    print(f"{copied} copied to {arguments.out}, {there}")
     newer = (f"of a newer latentbench: {line}" for line in merged.newer)
     return [
         *_damaged(merged.damaged),
@@ -77,7 +76,7 @@ def _remove(folders: list[Path]) -> None:
 
 
 def _boards(arguments: argparse.Namespace) -> list[str]:
-    from ...results.display import counted, were
+    from ...results.display import counted
     from ...results.errors import one_line
     from ..console import complain
     from ..merge_boards import merge_boards
@@ -85,10 +84,8 @@ def _boards(arguments: argparse.Namespace) -> list[str]:
     merged = merge_boards(arguments.dirs, arguments.out)
     for line in merged.apart:
         complain(one_line(f"tables of their own: {line}"))
-    rows = counted(merged.rows, "row")
-    print(
-        f"{rows} of {counted(merged.runs, 'run')} in {arguments.out}; {merged.repeated} repeated {were(merged.repeated)} left out"
-    )
+    rows, repeated = counted(merged.rows, "row"), counted(merged.repeated, "repeated one")
+    print(f"{rows} of {counted(merged.runs, 'run')} in {arguments.out}; {repeated} left out")
     return _damaged(merged.damaged)
 
 
