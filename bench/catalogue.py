@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..results.display import printable
+from ..results.display import counted, printable
 from ..tasks.closed_forms import closed_forms
 from ..tasks.metrics import metrics, scores
 from ..tasks.nets import nets
@@ -109,7 +109,7 @@ def plan_text(
     return (
         f"{data}{cells}\n\n"
         f"bits: at most (≤){aimed}; a run measures the real rate\n"
-        f"{len(rows)} cells, {_jobs(plan, len(most))}"
+        f"{counted(len(rows), 'cell')}, {_jobs(plan, len(most))}"
         f"predicted: {total / 1e12:.3g} TFLOP, about {_duration(total / FLOPS_PER_SECOND)} of one CPU core"
         + "".join(f"\n{line}" for line in (cost.lines() if cost is not None else ()))
         + "".join(f"\n{line}" for line in (("", *advice.lines()) if advice is not None else ()))
@@ -121,7 +121,7 @@ def _jobs(plan: Plan, most: int) -> str:
     kinds: dict[str, int] = {}
     for job in plan.jobs.values():
         kinds[job.kind] = kinds.get(job.kind, 0) + 1
-    lines = [f"{len(plan.jobs)} jobs ({', '.join(f'{count} {kind}' for kind, count in kinds.items())})"]
+    lines = [f"{counted(len(plan.jobs), 'job')} ({', '.join(f'{count} {kind}' for kind, count in kinds.items())})"]
     if gates := descriptions(plan.jobs):
         lines += [*gates, f"so {most} of the jobs run at most (more where tokenizers are equal)"]
     return "".join(f"{line}\n" for line in lines)

@@ -14,9 +14,9 @@ from ..results.record import Record
 from ..results.store import RECORD, Store
 from .status import jobs_of
 from .training_log import CURVE
-from .worker_protocol import RUNG_CHECKPOINT
+from .worker_protocol import CONFIG, RUNG_CHECKPOINT
 
-_KEPT = (RECORD, "config.json", "log", CURVE, RUNG_CHECKPOINT)
+_KEPT = (RECORD, CONFIG, "log", CURVE, RUNG_CHECKPOINT)
 _KILLED = "left by a killed worker"
 _UNNAMED = "of jobs that no suite names any more"
 _GONE = "of processes that are gone"
@@ -37,6 +37,11 @@ def waste(root: Path) -> list[Waste]:
     store = Store(root)
     needed = _needed(store)
     wasted: list[Waste] = []
+    for kind, key in store.folders():
+        # What it needs is not known here, and it is no waste itself.
+        if needed.get(f"{kind}/{key}") is None and store.is_newer(kind, key):
+            record = store.job_folder(kind, key) / RECORD
+            raise UserError(f"{record}: is of a newer latentbench, which alone knows what it needs; update latentbench")
     for kind in _entries(root / "jobs"):
         for folder in _entries(kind):
             if f"{kind.name}/{folder.name}" not in needed:

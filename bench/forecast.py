@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import mean
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from ..results.record import Record
@@ -29,6 +29,7 @@ _LEAST_FLOPS = 1e10
 ENOUGH = 10  # finished jobs, from which on their own scatter says how sure a forecast is
 _GUESS = 3.0  # before: real devices are this many times slower or faster than the speeds above
 _SURE = 1.1  # no forecast is surer than ten per cent
+_LEAST_GAIN = 0.05  # of a job, from which on its own pace says how long the rest takes
 _QUANTILE = 2.0  # Student's of a 90 % interval at ten jobs, the error of their own mean included
 
 
@@ -51,6 +52,16 @@ class Costed(Protocol):
     @property
     def flops(self) -> float:
         """The FLOPs that it is expected to take."""
+
+
+class AtWork(NamedTuple):
+    """A job at work: the `share` of it that is done, and the seconds in which that has come to be since `resumed` was:
+    the share that earlier attempts had done."""
+
+    job: Costed
+    elapsed: float
+    share: float = 0.0
+    resumed: float = 0.0
 
 
 @dataclass(kw_only=True)
@@ -98,25 +109,24 @@ class Forecast:
         seconds, measured = self.expected(job)
         return seconds if measured else seconds / places_of(job, machine)
 
-    def left(
-        self, waiting: Iterable[Costed], running: Iterable[tuple[Costed, float, float]], *, parallel: int
-    ) -> float | None:
-        """Seconds until all are done, `parallel` at a time; None while too little is known.
-
-        `running` are jobs with the seconds since their start and the share that is done (0 where unknown).
-        """
+    def left(self, waiting: Iterable[Costed], running: Iterable[AtWork], *, parallel: int) -> float | None:
+        """Seconds until all are done, `parallel` at a time; None while too little is known."""
         total = known = longest = 0.0
+        is_overdue = False  # something of which nothing is known has taken longer than its guess
         for job in waiting:
             seconds, measured = self.expected(job)
             total, known = total + seconds, known + seconds * measured
             longest = max(longest, seconds)
-        for job, elapsed, share in running:
+        for job, elapsed, share, resumed in running:
             seconds, measured = self.expected(job)
-            rest = elapsed * (1 - share) / share if share >= 0.05 else max(seconds - elapsed, 0.0)
-            total, known = total + rest, known + rest * (measured or share >= 0.05)
+            gained = share - resumed
+            is_paced = gained >= _LEAST_GAIN
+            rest = elapsed * (1 - share) / gained if is_paced else max(seconds * (1 - resumed) - elapsed, 0.0)
+            total, known = total + rest, known + rest * (measured or is_paced)
             longest = max(longest, rest)
+            is_overdue |= rest == 0 and not (measured or is_paced)
         if total == 0:
-            return 0.0
+            return None if is_overdue else 0.0
         return max(total / max(parallel, 1), longest) if known >= 0.5 * total else None
 
     @property

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from ..results.errors import UserError
-from ..results.gates import union
-from ..results.index import outcomes
+from ..results.index import outcomes, refuse_newer
 from ..results.store import Store
 from .datasets import default_cache
 from .engines.interface import EngineSettings
 from .engines.leases import LeaseEngine
 from .folder_lock import locked
-from .imports import Import, repeat_imports
-from .jobs import Job
-from .plan_file import PlanFile, read_plans
+from .imports import repeat_imports
+from .plan_file import PlanFile, joined_imports, joined_jobs, joined_settings, read_plans
 from .progress import StderrConsole
-from .runner import executed, make_cache, sized_for, without_left_out
+from .runner import executed, make_cache, sized_for, tell_damaged, without_left_out
 from .sinks.feed import Feed, check_sinks
 
 
@@ -59,16 +57,20 @@ def join(
     with locked(root, shared=True):
         while True:
             plans = _shared(root, read_plans(store))
-            imports = tuple(dict.fromkeys(item for plan in plans for item in plan.imports))
+            imports = joined_imports(plans)
             repeat_imports(imports)
-            jobs = _joined(plans)
+            jobs = joined_jobs(plans)
             # Verified, since a network disk may tell an old time of a record, but not an old content.
-            finished = {name: jobs[name] for name in outcomes(store, jobs, verify=True).finished}
+            ended = outcomes(store, jobs, verify=True)
+            refuse_newer(store, ended.unread)
+            finished = {name: jobs[name] for name in ended.finished}
+            tell_damaged(jobs, ended, store, console)
             todo = {name: job for name, job in jobs.items() if name not in finished and name not in settled}
             without_left_out(todo, finished, store, console)
             if not todo:
                 return total
-            settings = _settings(plans, imports, store, cache, devices=devices, jobs_per_device=jobs_per_device)
+            own: dict[str, Any] = {"devices": devices, "jobs_per_device": jobs_per_device, "imports": imports}
+            settings = EngineSettings(store=store, cache=cache, **joined_settings(plans), **own)
             engine = LeaseEngine(settings)
             engine.finished = finished
             todo = sized_for(engine, todo, jobs, console)
@@ -82,31 +84,9 @@ def join(
             )
 
 
-def _joined(plans: list[PlanFile]) -> dict[str, Job]:
-    """The jobs of all plans; a gate holds back only what every plan has a gate for."""
-    jobs: dict[str, Job] = {}
-    for plan in plans:
-        for name, job in plan.jobs.items():
-            jobs[name] = replace(job, gates=union((jobs[name].gates, job.gates))) if name in jobs else job
-    return jobs
-
-
 def _shared(root: Path, plans: list[PlanFile]) -> list[PlanFile]:
     """Those plans that others may work on. Raises UserError where there is none."""
     shared = [plan for plan in plans if plan.engine == "leases"]
     if not shared:
         raise UserError(f"{root}: no plan to join; `latentbench run SUITE --engine leases --out {root}` writes one")
     return shared
-
-
-def _settings(
-    plans: list[PlanFile], imports: tuple[Import, ...], store: Store, cache: Path, **own: Any
-) -> EngineSettings:
-    # Of several plans the most patient: who lets others live longer takes nothing from them too early.
-    common: dict[str, Any] = {
-        "checkpoint_seconds": min(plan.settings["checkpoint_seconds"] for plan in plans),
-        "lease_seconds": max(plan.settings["lease_seconds"] for plan in plans),
-    }
-    stalls = [plan.settings["stall_seconds"] for plan in plans]
-    common["stall_seconds"] = None if None in stalls else max(stalls)
-    return EngineSettings(store=store, cache=cache, imports=imports, **common, **own)

@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from ..results.board import board_path
+from ..results.display import counted
 from ..results.errors import UserError
 from ..results.gates import is_partial
-from ..results.record import Record
+from ..results.record import InvalidRecord, NewerRecord, Record
 from ..results.run_score import FILE as SCORE_FILE
 from ..results.run_score import differing_pairs, score_files
-from ..results.store import Store, SuiteCell, SuiteFile, atomic_file, atomic_write
+from ..results.store import RECORD, Store, SuiteCell, SuiteFile, atomic_file, atomic_write
+from .plan_file import PlanFile, joined_imports, joined_jobs, joined_settings, read_plan, refuse_newer, save_plan
+from .plan_overview import plan_paths
 from .training_log import CURVE
+from .worker_protocol import CONFIG
 
 _COPIES = 16  # jobs whose files are copied at once
 
@@ -27,17 +31,20 @@ class ConflictError(UserError):
     """Folders that are to be merged disagree: `conflicts` are the reasons, a line each."""
 
     def __init__(self, conflicts: Sequence[str]) -> None:
-        super().__init__(f"cannot merge: {len(conflicts)} conflicts; nothing was written")
+        super().__init__(f"cannot merge: {counted(len(conflicts), 'conflict')}; nothing was written")
         self.conflicts = tuple(conflicts)
 
 
 @dataclass(kw_only=True)
 class Merged:
-    """How many records were `copied` and were there `already`; the jobs left out as `damaged`, each with the reason."""
+    """How many records were `copied` and were there `already`; the jobs left out as `damaged`, and those of a `newer`
+    version, each with its file and the reason; and the plans that could not be joined, by which nobody can `work`."""
 
     copied: int = 0
     already: int = 0
     damaged: list[str] = field(default_factory=list)
+    newer: list[str] = field(default_factory=list)
+    plans: list[str] = field(default_factory=list)
 
 
 def boards_of(sources: Sequence[Path]) -> list[Path]:
@@ -70,6 +77,8 @@ def merge(sources: Sequence[Path], out: Path) -> Merged:
     for store in stores:
         if not store.root.is_dir():
             raise UserError(f"{store.root}: no such folder; expected the --out folder of a run")
+        if not store.read_suites() and next(store.folders(), None) is None:
+            raise UserError(f"{store.root}: no run has been planned here; expected the --out folder of a run")
         if out.exists() and out.resolve() == store.root.resolve():
             raise UserError(f"--out {out}: is one of those that are merged; choose another folder")
     target, merged = Store(out), Merged()
@@ -83,26 +92,71 @@ def merge(sources: Sequence[Path], out: Path) -> Merged:
     ]
     if conflicts:
         raise ConflictError(conflicts)
+    plans, complete = _plans([target, *stores], merged)
     copied = [(store, record) for store, record in chosen.values() if store is not target]
     _copy_all(copied, target)
     merged.copied, merged.already = len(copied), len(chosen) - len(copied)
     if scores:
         atomic_write(target.root / SCORE_FILE, scores[0].read_bytes())
+    # A plan that has all of its suite's jobs is written after it, any other before: see `status.jobs_of`.
+    for name in plans.keys() - complete:
+        save_plan(out, plans[name])
     for name, suite in suites.items():
         cells: list[Any] = list(suite["cells"])
         target.write_suite(name, cells, kinds=suite["kinds"], claims=suite.get("claims", ()))
+    for name in complete:
+        save_plan(out, plans[name])
     return merged
+
+
+def _plans(stores: Sequence[Store], merged: Merged) -> tuple[dict[str, PlanFile], set[str]]:
+    """The plans of all, those of one suite joined, so that what none has done can be: by `work` where one was for it.
+    And the names of those that lack nothing, since all folders with their suite have a plan of it."""
+    of_suite: dict[str, list[PlanFile]] = {}
+    lacking: set[str] = set()
+    for path in plan_paths(stores[0].root):
+        refuse_newer(path)
+    for store in stores:
+        here = set()
+        for path in plan_paths(store.root):
+            try:
+                plan = read_plan(path)
+            except UserError as error:
+                merged.plans.append(str(error))
+            else:
+                here.add(plan.suite)
+                of_suite.setdefault(plan.suite, []).append(plan)
+        lacking |= {suite["suite"] for suite in store.read_suites()} - here
+    joined = {
+        name: PlanFile(
+            suite=name,
+            jobs=joined_jobs(plans),
+            engine="leases" if any(plan.engine == "leases" for plan in plans) else plans[0].engine,
+            imports=joined_imports(plans),
+            settings=joined_settings(plans),
+        )
+        for name, plans in of_suite.items()
+    }
+    return joined, joined.keys() - lacking
 
 
 def _records(stores: Sequence[Store], merged: Merged) -> tuple[dict[str, tuple[Store, Record]], list[str]]:
     chosen: dict[str, tuple[Store, Record]] = {}
     conflicts = []
     for store in stores:
-        for record in store.iterate():
-            job = f"{record.kind}/{record.key}"
+        for kind, key in store.folders():
+            job, folder = f"{kind}/{key}", store.job_folder(kind, key)
+            if not os.path.lexists(folder / RECORD):
+                continue
+            try:
+                record = store.read(kind, key)
+            except InvalidRecord as error:
+                left_out = merged.newer if isinstance(error, NewerRecord) else merged.damaged
+                left_out.append(f"{folder / RECORD}: {error}")
+                continue
             damage = store.damage(record) if record.status == "finished" else None
             if damage is not None:
-                merged.damaged.append(f"{store.root}: {job}: {damage}")
+                merged.damaged.append(f"{folder}: {damage}")
                 continue
             first = chosen.get(job)
             if first is None or (first[1].status == "failed" and record.status == "finished"):
@@ -111,6 +165,10 @@ def _records(stores: Sequence[Store], merged: Merged) -> tuple[dict[str, tuple[S
                 chosen[job] = first if is_partial(record) else (store, record)
             elif record.status == "finished" and (differing := _differing(first[1], record)):
                 conflicts.append(f"{job} has another {differing} in {first[0].root} and in {store.root}")
+    target = stores[0]
+    for job, (store, _) in chosen.items():
+        if store is not target and target.is_newer(*job.split("/", 1)):
+            conflicts.append(f"{job} has a record of a newer latentbench in {target.root}, an older in {store.root}")
     return chosen, conflicts
 
 
@@ -195,7 +253,7 @@ def _copy(store: Store, record: Record, target: Store) -> None:
     done."""
     source, folder = store.job_folder(record.kind, record.key), target.job_folder(record.kind, record.key)
     logs = [str(path.relative_to(source)) for path in sorted((source / "log").glob("attempt-*.log"))]
-    more = [name for name in ("config.json", CURVE, *logs) if (source / name).is_file()]
+    more = [name for name in (CONFIG, CURVE, *logs) if (source / name).is_file()]
     for name in (*record.artifacts, *more):
         with atomic_file(folder / name) as temporary:
             shutil.copyfile(source / name, temporary)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..results.display import counted
 from ..results.store import Store
 from .footprints import Footprints, measured_ratios, sized, subject
 from .forecast import FLOPS_PER_SECOND, GPU_FLOPS_PER_SECOND, Forecast, Span, clock
@@ -60,7 +61,7 @@ class PlanCost:
         else:
             place = f"{len(self.machine.main_devices)} x {device.title}"
         low, high = clock(self.span.low), clock(self.span.high)
-        source = f"from {self.learned} finished jobs" if self.learned else "a guess until jobs have finished"
+        source = f"from {counted(self.learned, 'finished job')}" if self.learned else "a guess until jobs have finished"
         left = f", {self.done} of {len(self.jobs)} jobs done" if self.done else ""
         lines = [f"on {place}: {clock(self.span.seconds)} hours ({low} to {high}; {source}){left}"]
         room = max(item.memory for item in self.machine.main_devices)

@@ -17,6 +17,7 @@ from pydantic_core import from_json
 
 from ..results.errors import UserError
 from ..results.gates import Gate, union
+from ..results.record_file import UPDATE
 
 PLANS = "plans"
 SCHEMA = 2
@@ -47,6 +48,14 @@ def _update_to_2(data: dict[str, Any]) -> dict[str, Any]:
 # Version N's function takes a plan as JSON of schema N - 1 to that of N: the table of facts, in it `shown` (the second
 # line) and, unless only these two were read, `jobs` (the others). Schema 1 is the first.
 UPDATES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {2: _update_to_2}
+
+_COLUMNS: dict[str, set[type]] = {
+    "jobs": {str},
+    "titles": {str},
+    "flops": {int, float, type(None)},
+    "ends": {int},
+    "needs": {int},
+}
 
 CURE = "the same `latentbench run` writes it anew"
 
@@ -119,13 +128,32 @@ def read_overview(root: Path) -> Overview:
                 shown = from_json(file.readline(), cache_strings="keys")  # other texts hardly stand there twice
             plans.append(updated({**facts, "shown": shown})["shown"])
             _check(plans[-1])
+        except NewerPlan as error:
+            raise UserError(f"{path}: {error}; {UPDATE}") from None
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise UserError(f"{path}: not a plan: {error}; {CURE}") from None
+            raise UserError(f"{path}: not a plan: {explained(error)}; {CURE}") from None
     return Overview(plans)
+
+
+def explained(error: Exception) -> str:
+    """What is wrong with a plan's file: in words, where Python's own would mean nothing to who reads them."""
+    if isinstance(error, KeyError):
+        return f"it lacks {error}"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error) if isinstance(error, ValueError) else f"it has other columns than its schema ({error})"
 
 
 def _check(shown: Mapping[str, Any]) -> None:
     """Raises ValueError, TypeError or LookupError for columns that can't be those of one plan."""
+    for name, types in _COLUMNS.items():
+        if not isinstance(shown[name], list) or not {*map(type, shown[name])} <= types:
+            raise ValueError(f"its column {name!r} holds what it can't")
+    places, ends = shown["needs"], shown["ends"]
+    if places and not 0 <= min(places) <= max(places) < len(shown["jobs"]):
+        raise ValueError("what its jobs need are none of its jobs")
+    if ends and (ends[0] < 0 or sorted(ends) != ends):
+        raise ValueError("of some jobs it is not told what they need")
     if len({len(shown[name]) for name in ("jobs", "titles", "flops", "ends")}) != 1:
         raise ValueError("of some jobs too little is told")
     if shown["ends"] and len(shown["needs"]) != shown["ends"][-1]:
@@ -151,9 +179,13 @@ def updated(data: dict[str, Any]) -> dict[str, Any]:
     return data
 
 
+class NewerPlan(ValueError):
+    """The plan is of a newer version: nothing is wrong with it, and it is kept."""
+
+
 def check_schema(schema: Any) -> None:
     """Raises ValueError for a schema that this version does not read."""
     if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
         raise ValueError(f"schema {schema!r} is no version number")
     if schema > SCHEMA:
-        raise ValueError(f"schema {schema} is newer than this version reads (up to {SCHEMA})")
+        raise NewerPlan(f"schema {schema} is newer than this version reads (up to {SCHEMA})")

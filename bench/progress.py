@@ -17,9 +17,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ..results.display import printable
+from ..results.display import counted, printable
 from .engines.interface import Event
-from .forecast import ENOUGH, Forecast, clock
+from .forecast import ENOUGH, AtWork, Forecast, clock
 from .gates import at_most
 from .jobs import Job
 
@@ -65,6 +65,7 @@ class _Row:
     done: int = 0
     total: int = 0
     message: str = ""
+    began: tuple[float, float] | None = None  # when the first share was seen, and that: an earlier attempt's, perhaps
 
     @property
     def title(self) -> str:
@@ -77,6 +78,13 @@ class _Row:
     @property
     def elapsed(self) -> float:
         return time.monotonic() - self.started
+
+    @property
+    def at_work(self) -> AtWork:
+        if self.began is None:
+            return AtWork(self.job, self.elapsed)
+        since, resumed = self.began
+        return AtWork(self.job, time.monotonic() - since, self.share, resumed)
 
 
 @dataclass(kw_only=True)
@@ -105,7 +113,8 @@ class Display:
 
     def __enter__(self) -> Display:
         if self.before:
-            self.console.print(f"{self.before} jobs are finished already; {self.total} to do", highlight=False)
+            finished = "1 job is" if self.before == 1 else f"{self.before} jobs are"
+            self.console.print(f"{finished} finished already; {self.total} to do", highlight=False)
         if self.console.is_terminal:
             self.live = Live(get_renderable=self._table, console=self.console, refresh_per_second=4, transient=True)
             self.live.start()
@@ -128,7 +137,10 @@ class Display:
                 self._say(event, job)
         elif event.kind == "progress" and event.job in self.rows:
             row = self.rows[event.job]
+            is_another_pass = event.total != row.total or event.done < row.done
             row.done, row.total, row.message = event.done, event.total, event.message
+            if row.began is None or is_another_pass:
+                row.began = (time.monotonic(), row.share)
         elif event.kind in ("finished", "failed", "skipped", "left out"):
             self.rows.pop(event.job, None)
             self.ended.add(event.job)
@@ -199,12 +211,15 @@ class Display:
             kinds = Counter(row.job.kind for row in members)
             what = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
             share = sum(row.share for row in members) / len(members)
-            count = f"{len(members)} job{'' if len(members) == 1 else 's'}"
+            count = counted(len(members), "job")
             longest = max(row.elapsed for row in members)
             lines.append((Text(device), Text(what), self._bar(share), Text(count), Text(f"{longest:.0f} s")))
         if len(lines) > room:
             hidden = len(lines) - room + 1
-            lines = [*lines[: room - 1], (Text("..."), Text(f"{hidden} more devices"), Text(), Text(), Text())]
+            lines = [
+                *lines[: room - 1],
+                (Text("..."), Text(counted(hidden, "more device")), Text(), Text(), Text()),
+            ]
         return lines
 
     def _bar(self, share: float) -> Text:
@@ -241,5 +256,5 @@ class Display:
         if len(self.ended) == self.total:
             return None
         waiting = {name: job for name, job in self.jobs.items() if name not in self.ended and name not in self.rows}
-        running = [(row.job, row.elapsed, row.share) for row in self.rows.values()]
+        running = [row.at_work for row in self.rows.values()]
         return self.forecast.left(at_most(waiting).values(), running, parallel=self.parallel)

@@ -14,11 +14,11 @@ from rich.console import Console
 from rich.text import Text
 
 from ..results.activity import last_log
-from ..results.display import printable
+from ..results.display import counted, printable, were
 from ..results.errors import UserError, one_line
 from ..results.garbage import no_collections
-from ..results.index import outcomes
-from ..results.store import Store, remove_leftovers
+from ..results.index import Outlined, outcomes, refuse_newer
+from ..results.store import RECORD, Store, remove_leftovers
 from ..tokenizers.registry import recorded_lookups
 from .data_counts import DataCounts, check_counts, count, fingerprints, recorded
 from .datasets import damage_of_cached, default_cache
@@ -126,10 +126,12 @@ def _run_locked(
     store, cache = runner.settings.store, runner.settings.cache
     prints = fingerprints(suite, console, cache)
     plan = make_plan(suite, prints)
+    ended = outcomes(store, plan.jobs, verify=True)
+    refuse_newer(store, ended.unread)
     _write_suite(store, plan, extend=extend)
     keep_score(suite, store, console)
     write_plan(plan, engine, runner.settings)
-    runner.finished = _intact(store, plan.jobs, console)
+    runner.finished = _intact(store, plan.jobs, ended, console)
     for name in forget_partial(store, runner.finished):
         del runner.finished[name]
     before = len(runner.finished)
@@ -272,7 +274,7 @@ def without_left_out(todo: dict[str, Job], finished: Mapping[str, Job], store: S
     for name in decided:
         del todo[name]
     for why, jobs in Counter(decided.values()).items():
-        console.print(Text(one_line(f"{jobs} job{'s' * (jobs > 1)} left out: {why}")), soft_wrap=True)
+        console.print(Text(one_line(f"{counted(jobs, 'job')} left out: {why}")), soft_wrap=True)
     return len(decided)
 
 
@@ -315,12 +317,12 @@ def _tell_counts(plan: Plan, todo: Mapping[str, Job], store: Store, console: Con
 
 
 @no_collections()
-def _intact(store: Store, jobs: Mapping[str, Job], console: Console) -> dict[str, Job]:
+def _intact(store: Store, jobs: Mapping[str, Job], ended: Outlined, console: Console) -> dict[str, Job]:
     """The jobs that are finished, and whose artifacts are, bit for bit, what their records say.
 
-    The records of others are discarded: a damaged one would pass into the numbers of all that read it.
+    The records of others are discarded: a damaged one would pass into the numbers of all that read it. Each is named.
     """
-    ended = outcomes(store, jobs, verify=True)
+    tell_damaged(jobs, ended, store, console)
     holding = {name: ended[name] for name in ended.holding}
     with console.status("checking what is finished"), ThreadPoolExecutor() as pool:
         damages = zip(holding, pool.map(store.damage, holding.values()), strict=True)
@@ -329,6 +331,15 @@ def _intact(store: Store, jobs: Mapping[str, Job], console: Console) -> dict[str
         store.discard(holding[name])
         console.print(Text(f"damaged {jobs[name].title}: {damage}; it is done again"), soft_wrap=True)
     return {name: jobs[name] for name in ended.finished if name not in damaged}
+
+
+def tell_damaged(jobs: Mapping[str, Job], ended: Outlined, store: Store, console: Console) -> None:
+    """Name those of the jobs that are to be done again since their records can't be read, or lack their files."""
+    for name, why in {**{job: state.cause for job, state in ended.unread.items()}, **ended.incomplete}.items():
+        where = store.job_folder(jobs[name].kind, jobs[name].key)
+        where = where / RECORD if name in ended.unread else where
+        line = f"damaged {printable(jobs[name].title)}: {where}: {why}; it is done again"
+        console.print(Text(one_line(line)), soft_wrap=True)
 
 
 def _check_cached(suite: Suite, fingerprints: Mapping[str, str], console: Console, cache: Path) -> None:
@@ -365,7 +376,7 @@ def _tell_skipped(plan: Plan, store: Store, console: Console) -> None:
         record = store.load(job.kind, job.key)
         skipped = record.extra.get("skipped", []) if record else []
         if skipped:
-            lines = [f"{job.title}: {len(skipped)} files were skipped:"]
+            lines = [f"{job.title}: {counted(len(skipped), 'file')} {were(len(skipped))} skipped:"]
             lines += [f"  {item['file']}: {item['reason']}" for item in skipped[:10]]
             if len(skipped) > 10:
                 lines.append(f"  and {len(skipped) - 10} more: see {store.job_folder(job.kind, job.key)}")

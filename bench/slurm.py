@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..results.errors import UserError
+from ..results.errors import LONGEST, UserError, one_line
+from .console import complain
 
 FOLDER = "slurm"  # below OUT: submitit's scripts, and what the elements print
 _INTERRUPTED = 130
@@ -60,23 +63,68 @@ def _await_end(pid: int) -> None:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
+def check(*, cluster: str, parameters: Mapping[str, Any], requeues: int) -> None:
+    """Raises UserError where `submit` would, before anything is planned or written."""
+    with tempfile.TemporaryDirectory(prefix="latentbench-") as folder:
+        _executor(Path(folder), cluster, parameters, requeues)
+
+
 def submit(
-    root: Path, *, machines: int, cluster: str, parameters: Mapping[str, Any], arguments: tuple[str, ...] = ()
+    root: Path,
+    *,
+    machines: int,
+    cluster: str,
+    parameters: Mapping[str, Any],
+    requeues: int = 100,
+    arguments: tuple[str, ...] = (),
 ) -> list[Any]:
     """Submit an array of `machines` elements that work on the plan in `root`; returns submitit's jobs.
 
     `cluster` is "slurm", or "local" for processes of this machine; `parameters` are those of
-    `submitit.AutoExecutor.update_parameters`. Raises UserError without submitit or sbatch, and for unknown parameters.
+    `submitit.AutoExecutor.update_parameters`; an element whose time is over is queued again up to `requeues` times.
+    Raises UserError without submitit or sbatch, for unknown parameters, and for what the cluster refuses.
     """
+    root = root.resolve()
+    executor = _executor(root / FOLDER, cluster, parameters, requeues)
+    try:
+        with executor.batch():
+            return [executor.submit(Element(str(root), arguments)) for _ in range(machines)]
+    except (RuntimeError, OSError) as error:  # sbatch says no: an unknown partition, an account without time
+        raise UserError(f"--cluster {cluster}: {error}") from None
+
+
+def _executor(folder: Path, cluster: str, parameters: Mapping[str, Any], requeues: int) -> Any:
     try:
         import submitit
     except ImportError:
         raise UserError("slurm needs submitit: pip install 'latentbench[slurm]'") from None
-    root = root.resolve()
+    if cluster == "slurm" and shutil.which("sbatch") is None:
+        raise UserError("--cluster slurm: there is no sbatch here; run this on a node that submits jobs")
     try:
-        executor = submitit.AutoExecutor(folder=root / FOLDER, cluster=cluster)
+        # Its own default is 3 times: with a day each, three days.
+        options = {f"{cluster}_max_num_timeout": requeues}
+        executor = submitit.AutoExecutor(folder=folder, cluster=cluster, **options)
         executor.update_parameters(**parameters)
-    except (RuntimeError, NameError, TypeError) as error:  # no sbatch here; no such parameter
+    except (RuntimeError, NameError, TypeError, ValueError) as error:  # no srun here; no such parameter
         raise UserError(f"--cluster {cluster}: {error}") from None
-    with executor.batch():
-        return [executor.submit(Element(str(root), arguments)) for _ in range(machines)]
+    return executor
+
+
+def wait(jobs: Sequence[Any]) -> int:
+    """Wait until submitit's `jobs` have ended, and return the exit code: the highest of theirs, or 2 where one could
+    not work, which is told."""
+    from submitit.core.utils import UncompletedJobError
+
+    code = 0
+    for job in jobs:
+        job.wait()
+    for job in jobs:
+        try:
+            code = max(code, job.result())
+        except (UncompletedJobError, OSError) as error:
+            said = (job.stderr() or str(error)).strip().splitlines()
+            told = next((line for line in said if line.startswith("latentbench: ")), said[-1])
+            line = f"element {job.job_id} ended without an answer: {told} (all of it: {job.paths.stderr})"
+            complain(one_line(line, limit=2 * LONGEST))  # it names several files
+            code = 2
+    return code

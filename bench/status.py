@@ -9,22 +9,25 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..results.activity import active, active_since, last_log, started_since
+from ..results.activity import BEAT, WORKERS, Member, active, active_since, disk_time, last_log, started_since
 from ..results.ended import Ended, look, remembered
 from ..results.errors import UserError, unknown
 from ..results.garbage import no_collections
-from .forecast import Forecast
-from .plan_overview import Planned, read_overview
+from ..results.record_file import RECORD
+from .forecast import AtWork, Forecast
+from .plan_overview import Planned, plan_paths, read_overview
 
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """A job at work: where, since when (seconds since 1970), and `done` of `total` steps with a word of its own."""
+    """A job at work: where, since when its attempt began (seconds since 1970, by the disk's clock) and how many
+    `seconds` ago that is, and `done` of `total` steps with a word of its own; `first` of them were done when this
+    attempt had its first, `pace_seconds` ago: by earlier attempts."""
 
     job: str
     title: str
@@ -34,13 +37,19 @@ class Running:
     done: int = 0
     total: int = 0
     message: str = ""
+    seconds: float = 0.0
+    first: int = 0
+    pace_seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
     """A folder's jobs. `failed` has causes, `skipped` wait for something failed, `left_out` are those that no gate lets
     through, by the reason, `devices` are {host: {device: jobs at a time}}, `seconds` what finished and failed jobs have
-    taken together, `left` a forecast (None: too early)."""
+    taken together in their last attempts, `running_seconds` what those at work have so far, `left` a forecast (None:
+    too early), `note` what is to be said of how all this is known. `unread` are the records that can't be read, by job:
+    "damaged" ones, whose jobs are done again, and "newer" ones, of a newer version, which are kept; each with its file
+    and the cause."""
 
     root: str
     jobs: int
@@ -56,6 +65,10 @@ class Status:
     seconds_by_kind: Mapping[str, float] = field(default_factory=dict)
     left: float | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
+    newer: int = 0
+    running_seconds: float = 0.0
+    note: str = ""
+    unread: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @no_collections()
@@ -65,8 +78,9 @@ def status(root: Path) -> Status:
     ended = _ended(root, planned)
     # All of the jobs have ended when a run has: no set of 100,000 is needed then.
     has_ended: Container[str] = planned if len(ended.jobs) == len(planned) else set(ended.jobs)
-    members = active(root)
-    running = _running(root, planned, has_ended)
+    now, note = _disk_time(root)
+    members = active(root, now=now)
+    running = _running(root, planned, has_ended, members, now)
     by = Counter(ended.statuses)
     causes = zip(ended.jobs, ended.statuses, ended.causes, strict=True)
     failed = {job: cause for job, status, cause in causes if status == "failed"}
@@ -99,18 +113,49 @@ def status(root: Path) -> Status:
         seconds=sum(seconds.values()),
         seconds_by_kind=seconds,
         left_out=dict(Counter(reasons.values())),
+        newer=by["newer"],
+        unread=_unread(root, planned, ended),
+        running_seconds=sum(run.seconds for run in running.values()),
+        note=note if members or running else "",
         left=_left(planned, ended, [job for job in waiting if job not in skipped], running, parallel),
     )
+
+
+def _unread(root: Path, planned: Mapping[str, Planned], ended: Ended) -> dict[str, dict[str, str]]:
+    unread = {}
+    if {*ended.statuses} <= {"finished", "failed"}:
+        return {}
+    for job, status, cause in zip(ended.jobs, ended.statuses, ended.causes, strict=True):
+        if status in ("damaged", "newer"):
+            record = str(_folder(root, job) / RECORD)
+            unread[job] = {"title": planned[job].title, "status": status, "cause": cause, "record": record}
+    return unread
 
 
 def jobs_of(root: Path) -> Mapping[str, Planned]:
     """All jobs that were planned in the folder, by id. Raises UserError for a folder without a plan."""
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; expected the --out folder of a run")
-    overview = read_overview(root)
-    if overview:
-        return overview
-    # Folders of versions before plans were kept: their suites name the jobs.
+    planned: Mapping[str, Planned] = read_overview(root)
+    if _has_more_in_suites(root):
+        planned = {**_of_suites(root), **planned}
+    if not planned:
+        raise UserError(f"{root}: no run has been planned here; expected the --out folder of a run")
+    return planned
+
+
+def _has_more_in_suites(root: Path) -> bool:
+    """Whether a suite may have jobs that no plan has: of a version before plans were kept, or merged with such a one.
+    Else its plan was written after it."""
+    try:
+        plans = {path.stem: path.stat().st_mtime_ns for path in plan_paths(root)}
+        suites = [path for path in (root / "suites").iterdir() if path.suffix == ".json"]
+        return any(path.stat().st_mtime_ns > plans.get(path.stem, -1) for path in suites)
+    except OSError:
+        return False
+
+
+def _of_suites(root: Path) -> dict[str, Planned]:
     from ..results.store import Store
 
     planned: dict[str, Planned] = {}
@@ -119,8 +164,6 @@ def jobs_of(root: Path) -> Mapping[str, Planned]:
             for job in (*cell.get("shared", ()), *cell["jobs"].values()):
                 kind, _, key = job.partition("/")
                 planned.setdefault(job, Planned(kind=kind, key=key, title=f"{kind} {cell['cell']}"))
-    if not planned:
-        raise UserError(f"{root}: no run has been planned here; expected the --out folder of a run")
     return planned
 
 
@@ -158,6 +201,16 @@ def _ended(root: Path, planned: Iterable[str]) -> Ended:
     return ended
 
 
+def _disk_time(root: Path) -> tuple[float, str]:
+    """The time by which signs of life are judged, and what is to be said of it."""
+    if active_since(root) is None and not any((root / WORKERS).glob(f"*{BEAT}")):
+        return time.time(), ""  # nobody is at work: nothing is written for it
+    now = disk_time(root / WORKERS) or disk_time(root)
+    if now is None:
+        return time.time(), f"{root} can't be written to: times are judged by this machine's clock"
+    return now, ""
+
+
 def _left_out(root: Path, waiting: Mapping[str, Planned], ended: Ended) -> dict[str, str]:
     """As `gates.left_out`."""
     if not any(job.gates for job in waiting.values()):
@@ -169,18 +222,20 @@ def _left_out(root: Path, waiting: Mapping[str, Planned], ended: Ended) -> dict[
     return left_out(waiting, finished, Store(root))
 
 
-def _running(root: Path, planned: Mapping[str, Planned], ended: Container[str]) -> dict[str, Running]:
+def _running(
+    root: Path, planned: Mapping[str, Planned], ended: Container[str], members: Sequence[Member], now: float
+) -> dict[str, Running]:
     running: dict[str, Running] = {}
-    members = active(root)
     for member in members:
         for job, facts in member.running.items():
             if job in planned and job not in ended:
-                running[job] = _at_work(root, planned[job], member.host, str(facts["device"]), float(facts["since"]))
+                device, since = str(facts["device"]), float(facts["since"])
+                running[job] = _at_work(root, planned[job], since, now, host=member.host, device=device)
     since = None if members else active_since(root)
     if since is not None:
         for job in _with_folder(root, (job for job in planned if job not in ended)):
             if started_since(_folder(root, job), since):
-                running[job] = _at_work(root, planned[job], "", "", since)
+                running[job] = _at_work(root, planned[job], since, now)
     return running
 
 
@@ -200,10 +255,16 @@ def _with_folder(root: Path, jobs: Iterable[str]) -> list[str]:
     return existing
 
 
-def _at_work(root: Path, planned: Planned, host: str, device: str, since: float) -> Running:
-    from .worker_protocol import read_progress
+def _at_work(root: Path, planned: Planned, since: float, now: float, *, host: str = "", device: str = "") -> Running:
+    """`since` counts for an attempt that has written nothing yet: by the clock of who began it."""
+    from .worker_protocol import attempt_since, read_began, read_progress
 
-    done, total, message = read_progress(_folder(root, planned.id)) or (0, 0, "")
+    folder = _folder(root, planned.id)
+    done, total, message = read_progress(folder) or (0, 0, "")
+    since = attempt_since(folder) or since
+    first, of, began = read_began(folder) or (done, total, now)
+    if of != total:  # between two passes
+        first, began = done, now
     return Running(
         job=planned.id,
         title=planned.title,
@@ -213,6 +274,9 @@ def _at_work(root: Path, planned: Planned, host: str, device: str, since: float)
         done=done,
         total=total,
         message=message,
+        seconds=max(now - since, 0.0),
+        first=min(first, done),
+        pace_seconds=max(now - began, 0.0),
     )
 
 
@@ -242,11 +306,11 @@ def _left(
     for job, status, seconds in zip(ended.jobs, ended.statuses, ended.seconds, strict=True):
         if status == "finished":
             forecast.finished(planned[job], seconds)
-    now = time.time()
-    at_work = [
-        (planned[job], max(now - run.since, 0.0), run.done / run.total if run.total else 0.0)
-        for job, run in running.items()
-    ]
+    at_work = []
+    for job, run in running.items():
+        share, resumed = (min(at / run.total, 1.0) if run.total > 0 else 0.0 for at in (run.done, run.first))
+        elapsed = run.pace_seconds if share > resumed else run.seconds
+        at_work.append(AtWork(planned[job], elapsed, share, resumed))
     left = {job: planned[job] for job in waiting}
     if any(job.gates for job in left.values()):
         from .gates import at_most

@@ -37,6 +37,7 @@ from .job_files import placed
 from .signals import StopSignal
 from .worker_protocol import (
     BROKEN_DEVICE,
+    CONFIG,
     DAMAGED,
     FAILED,
     FINISHED,
@@ -116,7 +117,7 @@ def _attempt(request: WorkerRequest, stop: StopSignal, ranks: Ranks) -> int:
         remove_temporaries(folder, shared=bool(request.lease))
         identity = {"kind": job.kind, "key": job.key, "title": job.title, "config": dict(job.config)}
         identity |= {"versions": dict(job.versions), "depends": dict(job.depends), "runtime": dict(job.runtime)}
-        atomic_write(folder / "config.json", pretty(identity))
+        atomic_write(folder / CONFIG, pretty(identity))
         repeat_imports(request.imports)
         ranks.start(lambda own: _follow(request, store, own))
         outcome = _execute(request, store, stop, ranks)

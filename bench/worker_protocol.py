@@ -33,6 +33,8 @@ LEASE = "lease-"  # and a number: see `engines.leases`
 _PARTS = ("chunk-*.safetensors", "*.part")
 _PART_FOLDERS = "part-*"  # see `tasks.interface.Context.part`
 _PROGRESS = "progress"
+_BEGAN = "progress.began"  # the first of this attempt: an earlier one may have done the rest
+CONFIG = "config.json"  # written when an attempt begins
 _SHORTAGE = "out-of-memory"
 _PROGRESS_SECONDS = 0.5
 
@@ -93,7 +95,8 @@ def start_attempt(folder: Path, *, alone: bool = True) -> Path:
     on the folder too, who may have done the job since somebody looked.
     """
     (folder / "log").mkdir(parents=True, exist_ok=True)
-    (folder / _SHORTAGE).unlink(missing_ok=True)  # an earlier attempt's, which says nothing of this one
+    for name in (_SHORTAGE, _BEGAN):  # an earlier attempt's, which say nothing of this one
+        (folder / name).unlink(missing_ok=True)
     if alone:
         (folder / RECORD).unlink(missing_ok=True)
     logs = [path.stem.removeprefix("attempt-") for path in (folder / "log").glob("attempt-*.log")]
@@ -109,7 +112,7 @@ def clean_attempt(folder: Path, *, shared: bool = False) -> None:
     """Remove what a job needs only until it is finished: checkpoint, progress, temporary files of killed writers."""
     remove_temporaries(folder, shared=shared)
     parts = (path.name for pattern in _PARTS for path in folder.glob(pattern))
-    for name in (CHECKPOINT, _PROGRESS, f"{_PROGRESS}.new", _SHORTAGE, *parts):
+    for name in (CHECKPOINT, _PROGRESS, f"{_PROGRESS}.new", _BEGAN, _SHORTAGE, *parts):
         with suppress(OSError):
             (folder / name).unlink(missing_ok=True)
     for part in folder.glob(_PART_FOLDERS):
@@ -137,10 +140,12 @@ def drop_continued(job: Job, store: Store) -> None:
 
 
 class ProgressFile:
-    """Writes "done total message" to a small file in the job's folder, at most twice a second."""
+    """Writes "done total message" to a small file in the job's folder, at most twice a second; and to another where
+    this attempt, or another pass of it, began."""
 
     def __init__(self, folder: Path) -> None:
         self.path, self.last = folder / _PROGRESS, 0.0
+        self._done, self._total = 0, -1
 
     def __call__(self, done: int, total: int, message: str) -> None:
         now = time.monotonic()
@@ -149,16 +154,37 @@ class ProgressFile:
         self.last = now
         temporary = self.path.with_suffix(".new")
         with suppress(OSError):  # progress is a courtesy: a full disk is reported by what matters
+            if total != self._total or done < self._done:
+                self.path.with_name(_BEGAN).write_text(f"{done} {total} ")
+            self._done, self._total = done, total
             temporary.write_text(f"{done} {total} {message}")
             os.replace(temporary, self.path)
 
 
-def read_progress(folder: Path) -> tuple[int, int, str] | None:
+def read_progress(folder: Path, *, name: str = _PROGRESS) -> tuple[int, int, str] | None:
     """What the worker wrote last."""
     try:
-        done, total, message = (folder / _PROGRESS).read_text().split(" ", 2)
+        done, total, message = (folder / name).read_text().split(" ", 2)
         return int(done), int(total), message
     except (OSError, ValueError):
+        return None
+
+
+def read_began(folder: Path) -> tuple[int, int, float] | None:
+    """Where the attempt began: `done` of `total`, and when by the disk's clock (seconds since 1970). None where it has
+    not come so far."""
+    try:
+        began = read_progress(folder, name=_BEGAN)
+        return None if began is None else (*began[:2], (folder / _BEGAN).stat().st_mtime)
+    except OSError:
+        return None
+
+
+def attempt_since(folder: Path) -> float | None:
+    """When the last attempt at the job in `folder` began, by the disk's clock; None where there is none."""
+    try:
+        return (folder / CONFIG).stat().st_mtime
+    except OSError:
         return None
 
 

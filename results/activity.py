@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,7 +21,8 @@ LOCK = ".lock"
 WORKERS = "workers"
 BEAT, STATE, NEW_STATE = ".beat", ".json", ".new"
 
-# By the disk's clock, and only to be told: who takes over a job measures for itself (`bench.engines.heartbeat`).
+# By the disk's clock, not the reader's, and only to be told: who takes over a job measures for itself
+# (`bench.engines.heartbeat`).
 _SILENT_SECONDS = 180.0
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
@@ -62,12 +64,32 @@ class Member:
     running: dict[str, Any] = field(default_factory=dict)
 
 
-def active(root: Path) -> list[Member]:
-    """Those that have given a sign of life, by name."""
+def disk_time(folder: Path) -> float | None:
+    """The time (seconds since 1970) by the clock that gives the folder's files theirs, which on a network disk is
+    another machine's; None where nothing can be written."""
+    path = folder / f".clock.{secrets.token_hex(8)}"
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    except OSError:
+        return None
+    try:
+        return os.fstat(file).st_mtime
+    finally:
+        os.close(file)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def active(root: Path, *, now: float | None = None) -> list[Member]:
+    """Those that have given a sign of life, by name. `now` is the disk's time, unless asked for here; where that is not
+    known this machine's clock counts."""
     members = []
-    for path in sorted((root / WORKERS).glob(f"*{BEAT}")):
+    beats = sorted((root / WORKERS).glob(f"*{BEAT}"))
+    if beats and now is None:
+        now = disk_time(root / WORKERS) or time.time()
+    for path in beats:
         with suppress(OSError, ValueError, TypeError):
-            if time.time() - path.stat().st_mtime < _SILENT_SECONDS and not ended_here(path):
+            if now is not None and now - path.stat().st_mtime < _SILENT_SECONDS and not ended_here(path):
                 members.append(Member(name=path.stem, **json.loads(path.with_suffix(STATE).read_bytes())))
     return members
 

@@ -17,8 +17,8 @@ from typing_extensions import TypedDict
 from .canonical import pretty
 from .errors import UserError
 from .metric import Metric
+from .output_file import write_output
 from .record import InvalidRecord, explain, parse, plain
-from .store import atomic_write
 
 NAME = "board.json"
 FORMAT = "latentbench board"
@@ -104,7 +104,7 @@ def write_board(
     data = plain(data)
     # Columns and metrics stay in their order, which tables follow.
     text = json.dumps(data | {"sha256": _digest(data)}, indent=1, ensure_ascii=False, allow_nan=False)
-    atomic_write(path, text.encode("utf-8", "backslashreplace") + b"\n")
+    write_output(path, text.encode("utf-8", "backslashreplace") + b"\n")
 
 
 def read_board(path: Path) -> Board:

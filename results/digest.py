@@ -39,6 +39,15 @@ def is_sealed(content: bytes) -> bool:
     return digest.encode() == content[start:end]
 
 
+def has_seal(content: bytes) -> bool:
+    """Whether a record's bytes have a digest of themselves where `seal` puts it, right or wrong."""
+    try:
+        _place(content)
+    except ValueError:
+        return False
+    return True
+
+
 def _place(content: bytes) -> tuple[int, int]:
     match = _SEAL.search(content, content.index(_RUN))
     if match is None:

@@ -27,6 +27,16 @@ def brief(value: float) -> str:
     return str(int(value)) if value == int(value) and abs(value) < 1e7 else f"{value:.4g}"
 
 
+def counted(number: int, noun: str) -> str:
+    """So many of a thing: 1 job, 2 jobs."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def were(number: int) -> str:
+    """The verb to go with it: 1 was, 2 were."""
+    return "was" if number == 1 else "were"
+
+
 def compact(value: float) -> str:
     """A count to three digits with its SI prefix: 1.23M."""
     for scale, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):

@@ -29,7 +29,8 @@ Stamp = tuple[int, int, int, int]
 
 
 class State(NamedTuple):
-    """How a job ended: "finished", "failed" with its cause, or "damaged"; the `seconds` it took."""
+    """How a job ended: "finished" or "failed", or "damaged" or "newer" where its record can't be read, damaged or of a
+    newer version; with the cause; the `seconds` it took."""
 
     status: str
     seconds: float

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from .errors import UserError
 from .formats import csv_cell
 from .metric import Metric
+from .output_file import output_file
 from .rows import IDENTITY, Row, frame
-from .store import atomic_file
 
 if TYPE_CHECKING:
     import pandas
@@ -23,7 +23,7 @@ def export(
     """Write the rows to `path`, all or nothing; returns how many rows and columns. Raises UserError where the file
     can't be written, and for parquet without pyarrow."""
     data = long_frame(table) if long else frame(table)
-    with atomic_file(path) as temporary:
+    with output_file(path) as temporary:
         if format == "csv":
             _inert(data).to_csv(temporary, index=False)
         else:

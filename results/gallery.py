@@ -17,8 +17,9 @@ import numpy as np
 from .display import printable
 from .errors import UserError
 from .filters import select
+from .output_file import write_output
 from .rows import Row, rows
-from .store import Store, atomic_write
+from .store import Store
 
 PAIRS = "pairs.safetensors"
 SAMPLES = "samples.safetensors"
@@ -46,11 +47,11 @@ def gallery(dirs: Sequence[Path | str], *, out: Path | str, where: str | Sequenc
         if picture is None:
             continue
         path = folder / f"{_file_name(row, [p for _, _, p in shown])}.png"
-        atomic_write(path, png(picture[1]))
+        write_output(path, png(picture[1]))
         shown.append((f"{row['suite']}: {row['cell']}", picture[0], path))
     if not shown:
         raise UserError("no cell has a picture: none has finished with generation.keep or reconstruction.keep above 0")
-    atomic_write(folder / INDEX, _page(shown).encode())
+    write_output(folder / INDEX, _page(shown).encode())
     return [*(path for _, _, path in shown), folder / INDEX]
 
 

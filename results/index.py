@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import fields
 from functools import cached_property
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -29,7 +30,8 @@ from .garbage import no_collections
 from .gates import ABSENT, CANDIDATES, DOUBTS, RUNG_REACHED
 from .metric import Metric
 from .metrics import Measured, numbers_of
-from .record import Failure, InvalidRecord, Record
+from .record import Failure, InvalidRecord, NewerRecord, Record
+from .record_file import UPDATE
 from .store import RECORD, Store, atomic_file
 
 # New records from which on remembering is worth its writing: so many, and this share of all.
@@ -45,6 +47,7 @@ _EXTRA = (
 )
 _RUN = ("seconds", "train_seconds", "samples_per_second", "peak_memory_bytes")
 
+_READ = {"finished", "failed"}
 _MEASURED = ("value", "se", "interval")
 _HEAD = tuple(item.name for item in fields(Metric) if item.name not in _MEASURED)
 
@@ -74,10 +77,14 @@ def read_fresh(store: Store, ended: Ended, fresh: Sequence[int], *, known: int) 
 
 class Outlined(Mapping[str, Record]):
     """Outlines of records by job, of which each is made whenever it is asked for: to keep 100,000 takes longer than to
-    make them twice. `statuses` says of each whether it is finished or failed."""
+    make them twice. `statuses` says of each whether it is finished or failed. `unread` are the jobs whose records can't
+    be read, damaged ones and those of a newer version; `incomplete` those that lack an artifact, with the reason."""
 
-    def __init__(self, statuses: dict[str, Any], outlines: _Outlines) -> None:
-        self.statuses, self._outlines = statuses, outlines
+    def __init__(
+        self, statuses: dict[str, Any], outlines: _Outlines, unread: Mapping[str, State] = MappingProxyType({})
+    ) -> None:
+        self.statuses, self.unread, self._outlines = statuses, unread, outlines
+        self.incomplete: dict[str, str] = {}
 
     def __getitem__(self, job: str) -> Record:
         return self._outlines.unpack(job, self.statuses[job])
@@ -120,9 +127,20 @@ def outcomes(store: Store, jobs: Iterable[str], *, verify: bool = False) -> Outl
     others are left out."""
     known = outlines(store, jobs, verify=verify)
     for job in known.holding:
-        if not store.is_complete(known[job]):
+        if not store.is_complete(record := known[job]):
+            known.incomplete[job] = store.damage(record) or "an artifact was not there, and is now"
             del known.statuses[job]
     return known
+
+
+def refuse_newer(store: Store, unread: Mapping[str, State]) -> None:
+    """Raises UserError where one of the jobs whose records can't be read has one of a newer version: whoever does it
+    again would lose that."""
+    newer = {job: state.cause for job, state in unread.items() if state.status == "newer"}
+    for job, cause in newer.items():
+        records = "a record" if len(newer) == 1 else f"{len(newer)} records"
+        path = store.job_folder(*job.split("/", 1)) / RECORD
+        raise UserError(f"{path}: {cause}: {records} of a newer latentbench; {UPDATE}")
 
 
 class _Outlines:
@@ -240,8 +258,14 @@ class _Index:
 
     def outlined(self) -> Outlined:
         """The outlines of the valid ones of the records that `look` has seen."""
-        ended = zip(self.ended.jobs, self.ended.statuses, strict=True)
-        return Outlined({job: status for job, status in ended if status != "damaged"}, self._outlines)
+        statuses = dict(zip(self.ended.jobs, self.ended.statuses, strict=True))
+        unread = {}
+        if not {*self.ended.statuses} <= _READ:
+            for place, (job, status) in enumerate(list(statuses.items())):
+                if status not in _READ:
+                    unread[job] = self.ended.row(place)[2]
+                    del statuses[job]
+        return Outlined(statuses, self._outlines, unread)
 
     def _same(self, jobs: Container[str], known: Ended) -> dict[str, Stamp]:
         """Those of the jobs whose record's bytes are still those that were read when it was remembered, by digest."""
@@ -264,7 +288,7 @@ class _Index:
             content = self._store.read_bytes(kind, key)
             record = Record.from_bytes(content, kind=kind, key=key)
         except InvalidRecord as error:
-            return State("damaged", 0.0, str(error))
+            return State("newer" if isinstance(error, NewerRecord) else "damaged", 0.0, str(error))
         self._outlines.packed[job] = self._outlines.pack(record, hashlib.sha256(content).hexdigest())
         seconds = record.run.get("seconds")
         seconds = float(seconds) if isinstance(seconds, int | float) else 0.0

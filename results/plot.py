@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from .errors import UserError, unknown
 from .filters import select
+from .output_file import output_file
 from .plots.panels import Panel, panels
 from .plots.style import FORMATS, STYLES, Style
 from .rows import Row, rows
-from .store import atomic_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,7 +80,7 @@ def save(draw: Callable[[Style], Figure], path: Path, style: Style, *, salt: str
         mpl.rcdefaults()  # nobody's matplotlibrc changes a picture, or starts a program for it
         mpl.rcParams.update(style.settings | {"svg.hashsalt": salt})
         figure = draw(style)
-        with atomic_file(path) as temporary:
+        with output_file(path) as temporary:
             figure.savefig(temporary, format=path.suffix.lower()[1:], metadata=date, dpi=style.dpi)
 
 

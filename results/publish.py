@@ -19,10 +19,11 @@ from .columns import mixed_metrics
 from .errors import UserError
 from .filters import select
 from .groups import aggregate, split
+from .output_file import write_output
 from .record import Record
 from .rows import Row, rows
 from .run_score import with_scores_of_runs
-from .store import Store, atomic_write
+from .store import Store
 from .tables import Table, tables
 
 Versions = dict[str, list[str]]  # of packages, by their names
@@ -65,7 +66,7 @@ def write_site(place: Path, table: Sequence[Row], versions: Sequence[Versions], 
     drawn = board_tables(table)
     lines = [_plain(row, _copied(row, place), told) for row, told in zip(table, versions, strict=True)]
     write_board(place / NAME, version=version("latentbench"), made=made, runs=history, rows=lines)
-    atomic_write(place / "index.html", board_page(drawn, history, made=made).encode("utf-8", "backslashreplace"))
+    write_output(place / "index.html", board_page(drawn, history, made=made).encode("utf-8", "backslashreplace"))
     _tidy(place / _VALUES, {name for line in lines for name in line["files"].values()})
     return place / "index.html"
 
@@ -242,7 +243,7 @@ def _copied(row: Row, place: Path) -> dict[str, str]:
             continue  # of a board, where the name tells the content: changed since, or a link to what is none of it
         target = f"{_VALUES}/{digest}.safetensors"
         if not os.path.exists(place / target):
-            atomic_write(place / target, content)
+            write_output(place / target, content)
         result[name] = target
     return result
 

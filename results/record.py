@@ -18,7 +18,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from pydantic_core import from_json, to_json
 
 from .canonical import pretty
-from .digest import UNSEALED, is_sealed, seal
+from .digest import UNSEALED, has_seal, is_sealed, seal
 from .metric import Metric
 from .record_file import SCHEMA
 
@@ -48,6 +48,10 @@ _FIRST = 1  # the only schema whose records carry no digest of themselves
 
 class InvalidRecord(ValueError):
     """The bytes are no valid record; `str(error)` is the reason, in one line."""
+
+
+class NewerRecord(InvalidRecord):
+    """The bytes are a record of a newer schema than this version reads: nothing is wrong with it, and it is kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +178,8 @@ class Record:
     def from_bytes(cls, content: bytes, *, kind: str | None = None, key: str | None = None) -> Record:
         """The inverse of `to_bytes`. Raises InvalidRecord, also for bytes that differ in one bit or are cut short."""
         data = parse(content)
+        if _is_newer(data) and not has_seal(content):
+            raise _newer(data)  # of a form that nobody knows yet
         if isinstance(data, dict) and data.get("schema") != _FIRST and isinstance(data.get("run"), dict):
             if not is_sealed(content):
                 raise InvalidRecord("its digest (run.sha256) is another: damaged, or changed by hand")
@@ -253,11 +259,20 @@ def _updated(data: Any) -> dict[str, Any]:
     schema = data.get("schema")
     if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1:
         raise InvalidRecord(f"schema {schema!r} is no version number")
-    if schema > SCHEMA:
-        raise InvalidRecord(f"schema {schema} is newer than this version reads (up to {SCHEMA})")
+    if _is_newer(data):
+        raise _newer(data)
     for version in range(schema + 1, SCHEMA + 1):
         data = {**UPDATES[version](data), "schema": version}
     return data
+
+
+def _is_newer(data: Any) -> bool:
+    schema = data.get("schema") if isinstance(data, dict) else None
+    return isinstance(schema, int) and schema > SCHEMA
+
+
+def _newer(data: Any) -> NewerRecord:
+    return NewerRecord(f"schema {data['schema']} is newer than this version reads (up to {SCHEMA})")
 
 
 def _validate(data: dict[str, Any]) -> dict[str, Any]:

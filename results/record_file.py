@@ -4,3 +4,4 @@ from __future__ import annotations
 
 RECORD = "record.json"
 SCHEMA = 2
+UPDATE = "update latentbench, or choose another folder"  # what to do about files of a newer version

@@ -9,12 +9,14 @@ from functools import cache
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .activity import active_since, started_since
 from .board import board_path, metrics_of, read_board
 from .costs import COST as COST
 from .costs import costs
+from .ended import State
 from .errors import UserError
 from .gates import GATE, HALVING, NO_PRIOR, Gate, reason_of_all
 from .halving import why_stopped
@@ -50,7 +52,8 @@ class Row(Mapping[str, Any]):
     column's), `preset` for a row that was made under one, every metric as `<name>` and `<name>_se`, and at the end
     `axes` (by their own names), `protocols` {metric: protocol}, `details` {metric: {direction, unit, n, missing,
     interval, role, shown, compared}} and `jobs`. `status` is "finished", "failed: <job>: <cause>", "running" or
-    "queued" while a run works on the folder, "no prior: <why>" where all else is done and a gate lets no prior through,
+    "queued" while a run works on the folder, "damaged: <job>: <cause>" or "newer: <job>: <cause>" where a record can't
+    be read, damaged or of a newer version, "no prior: <why>" where all else is done and a gate lets no prior through,
     "stopped at rung <k>: <why>" where the training was stopped early, or "missing"; an unfinished cell has what it did
     measure. `data` has the `counts` and `reasons` of the files that the data set was read from, where its job has
     recorded them; `failed_job` is the id of the job whose failure the status tells. `marks` are what an adapter's
@@ -132,7 +135,7 @@ def rows(dirs: Iterable[Store | Path | str], *, boards: bool = True) -> list[Row
         cells = [(suite["suite"], *one) for suite in suites for one in _with_jobs(suite["cells"], suite["kinds"])]
         needed = dict.fromkeys(chain.from_iterable((*jobs, *cell.get("shared", ())) for _, cell, jobs in cells))
         ended = outcomes(store, needed)
-        of_cell = _Rows(store, ended, ended.statuses)
+        of_cell = _Rows(store, ended, ended.statuses, ended.unread)
         since = active_since(store.root)
         result += [of_cell.ended(suite, cell, jobs, since) for suite, cell, jobs in cells]
     return _without_repeats(result)
@@ -219,7 +222,14 @@ def cell_row(store: Store, suite: str, cell: SuiteCell, kinds: Sequence[str]) ->
 class _Rows:
     """Rows of cells, from the records of their jobs, artifacts unchecked, and the records' statuses."""
 
-    def __init__(self, store: Store, records: Mapping[str, Record], statuses: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        records: Mapping[str, Record],
+        statuses: Mapping[str, str],
+        unread: Mapping[str, State] = MappingProxyType({}),
+    ) -> None:
+        self._unread = unread
         self._store, self._records, self._source = store, records, str(store.root)
         self._statuses = statuses
         self._finished = {job for job, status in statuses.items() if status == "finished"}
@@ -288,6 +298,10 @@ class _Rows:
         if since is not None:
             pending = [self._store.job_folder(*job.split("/")) for job in needed if job not in records]
             status = "running" if any(started_since(folder, since) for folder in pending) else "queued"
+        unread = [job for job in needed if job in self._unread] if self._unread and status != "running" else []
+        for job in unread[:1]:
+            how, _, cause = self._unread[job]
+            status = f"{how}: {job.partition('/')[0]}: {cause}"
         return self.row(suite, cell, jobs, status=status)
 
     def _measured(

@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -25,8 +26,9 @@ from typing_extensions import TypedDict  # typing's own before Python 3.12 is no
 from .canonical import pretty
 from .digest import file_digest
 from .errors import UserError
-from .record import InvalidRecord, Record, explain, parse, plain
+from .record import InvalidRecord, NewerRecord, Record, explain, parse, plain
 from .record_file import RECORD as RECORD
+from .record_file import UPDATE
 
 SUITE_SCHEMA = 1
 
@@ -46,13 +48,15 @@ def atomic_file(path: Path, *, replace: bool = True) -> Iterator[Path]:
     read-only or forbidden folder) becomes a UserError of one line that names `path`.
 
     Accepted: two flushes cost some milliseconds a file; a killed writer leaves its temporary file (`remove_leftovers`);
-    a link at `path` is replaced, not followed; of two processes that write one path, the last to finish stays; the new
-    file has the writer's owner and umask, not those of the old one.
+    a link at `path` is replaced, not followed (of a path that the user named `results.output_file` follows it); of two
+    processes that write one path, the last to finish stays; the new file has the writer's owner and umask, not those of
+    the old one. A device, a pipe, a socket or a folder at `path` stays: UserError.
     """
     # A name that nobody can foresee, and that no link stands under: in a folder of many it would lead elsewhere.
     temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}{_TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _refuse_others(path)
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
         mode = temporary.stat().st_mode
         yield temporary
@@ -116,6 +120,18 @@ def _fill(path: Path, content: bytes) -> None:
             view = view[os.write(descriptor, view) :]
     finally:
         os.close(descriptor)
+
+
+def _refuse_others(path: Path) -> None:
+    """Raises OSError for a device, a pipe, a socket or a folder at `path`, whose place no file should take."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        raise OSError(errno.EEXIST, "it is a device, a pipe or a socket, and no file")
 
 
 def _link(temporary: Path, path: Path) -> None:
@@ -270,24 +286,42 @@ class Store:
         except OSError as error:
             raise UserError(f"cannot remove {path}: {error.strerror or error}{_CURES.get(error.errno, '')}") from None
 
-    def save(self, record: Record, *, replace: bool = True) -> None:
-        """Write the record atomically into its job's folder. Raises UserError when it can't be written.
+    def save(self, record: Record, *, replace: bool = True) -> bool:
+        """Write the record atomically into its job's folder, and return whether it was. Raises UserError when it can't
+        be written, and where it would replace one of a newer version.
 
         Without `replace` the first record stays: of several workers on one job, that of the first to finish counts.
         """
         path = self.job_folder(record.kind, record.key) / RECORD
-        if replace:
-            atomic_write(path, record.to_bytes())
-        else:
-            atomic_create(path, record.to_bytes())
+        if not replace:
+            return atomic_create(path, record.to_bytes())
+        if self.is_newer(record.kind, record.key):
+            raise UserError(f"cannot write {path}: there is one of a newer latentbench, which is kept; {UPDATE}")
+        atomic_write(path, record.to_bytes())
+        return True
+
+    def is_newer(self, kind: str, key: str) -> bool:
+        """Whether the job has a record of a newer version, which nobody may replace who can't read it."""
+        try:
+            self.read(kind, key)
+        except NewerRecord:
+            return True
+        except InvalidRecord:
+            pass
+        return False
 
     def iterate(self) -> Iterator[Record]:
         """All valid records, finished and failed, by kind and key."""
+        for kind, key in self.folders():
+            record = self.load_any(kind, key)
+            if record is not None:
+                yield record
+
+    def folders(self) -> Iterator[tuple[str, str]]:
+        """Kind and key of all jobs that have a folder, in order, with a record or without."""
         for kind in _folders(self.root / "jobs"):
             for folder in _folders(kind):
-                record = self.load_any(kind.name, folder.name)
-                if record is not None:
-                    yield record
+                yield kind.name, folder.name
 
     def suite_path(self, suite: str) -> Path:
         """Where the suite's cells are kept; the name is percent-encoded, so that any name is a file's."""
@@ -303,10 +337,13 @@ class Store:
     ) -> None:
         """Write the suite's cells atomically, with the order in which its kinds of job depend on each other, and its
         claims. Raises UserError when they can't be written."""
+        path = self.suite_path(suite)
+        if (schema := _suite_schema(path)) > SUITE_SCHEMA:
+            raise UserError(f"cannot write {path}: {_newer_suite(schema)}")
         data: dict[str, Any] = {"schema": SUITE_SCHEMA, "suite": suite, "cells": [plain(cell) for cell in cells]}
         data |= {"kinds": list(kinds)} if kinds else {}
         data |= {"claims": [plain(claim) for claim in claims]} if claims else {}
-        atomic_write(self.suite_path(suite), pretty(data | {"sha256": _suite_digest(data)}))
+        atomic_write(path, pretty(data | {"sha256": _suite_digest(data)}))
 
     def read_suites(self) -> list[SuiteFile]:
         """All suites that were run here, by file name. Raises UserError naming the file that is damaged."""
@@ -324,11 +361,25 @@ def _suite_file() -> TypeAdapter[SuiteFile]:
     return TypeAdapter(SuiteFile)
 
 
+def _suite_schema(path: Path) -> int:
+    """The version of the suite's file at `path`; 0 without one."""
+    try:
+        match = _SUITE_SCHEMA.search(path.read_bytes())
+    except OSError:
+        return 0
+    return int(match[1]) if match else 0
+
+
+def _newer_suite(schema: int) -> str:
+    return f"schema {schema} is newer than this version reads (up to {SUITE_SCHEMA}); {UPDATE}"
+
+
 def _suite_digest(data: dict[str, Any]) -> str:
     return hashlib.sha256(pretty({name: value for name, value in data.items() if name != "sha256"})).hexdigest()
 
 
 # The top level's own: text can't look like it, since JSON's strings hold no newline.
+_SUITE_SCHEMA = re.compile(rb'\n  "schema": ([0-9]{1,9})[,\n]')
 _SUITE_SEAL = re.compile(rb'\n  "sha256": "([0-9a-f]{64})",(?=\n)')
 
 
@@ -349,6 +400,8 @@ def _has_its_digest(data: dict[str, Any]) -> bool:
 def _read_suite(path: Path) -> SuiteFile:
     try:
         data = parse(content := path.read_bytes())
+        if isinstance(data, dict) and isinstance(schema := data.get("schema"), int) and schema > SUITE_SCHEMA:
+            raise UserError(f"{path}: {_newer_suite(schema)}")
         if isinstance(data, dict) and not (_is_as_written(content) or _has_its_digest(data)):
             raise InvalidRecord("its digest (sha256) is another: damaged, or changed by hand")
         return _suite_file().validate_python({"kinds": _KINDS, **data} if isinstance(data, dict) else data, strict=True)

@@ -17,7 +17,7 @@ from typing import IO
 import numpy as np
 
 from ..results.errors import UserError
-from ..results.store import atomic_file
+from ..results.output_file import output_file
 
 # The nets whose moments a file holds that does not say so.
 FID_NETS = ("inception", "fidelity:inception-v3-compat")
@@ -115,7 +115,7 @@ def write_pictures(path: Path, pictures: np.ndarray) -> None:
 
 
 def _write(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    with atomic_file(path) as temporary, open(temporary, "wb") as file:
+    with output_file(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 

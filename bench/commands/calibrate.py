@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
-from pathlib import Path
 
-from .options import names, positive, where_option
+from .options import named_path, names, positive, where_option
 
 _OPTIONS = ("outcome", "family", "proxies", "baselines", "fixed", "where", "better", "higher", "lower", "admit")
 HELP = "which cheap numbers predict generation: from finished runs, or a CSV"
@@ -16,7 +15,7 @@ HELP = "which cheap numbers predict generation: from finished runs, or a CSV"
 def add_options(command: argparse.ArgumentParser) -> None:
     """The command's options."""
     command.add_argument(
-        "sources", metavar="DIR|TABLE.csv", nargs="+", type=Path, help="output folders of runs, or a CSV"
+        "sources", metavar="DIR|TABLE.csv", nargs="+", type=named_path, help="output folders of runs, or a CSV"
     )
     command.add_argument(
         "--outcome", metavar="COLUMN", help="what to predict (default: the log of the leading gFD, and the mean rank)"
@@ -44,7 +43,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--fit-score",
         metavar="FILE.json",
-        type=Path,
+        type=named_path,
         help="fit a score of few proxies, test it on families left out, and write it; `latentbench score` reads it",
     )
     command.add_argument(
@@ -62,13 +61,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--table",
         metavar="FILE.csv",
-        type=Path,
+        type=named_path,
         help="of runs: write all values of one data set's tokenizers, a line for each seed, to calibrate again from",
     )
     command.add_argument(
         "--plot",
         metavar="FILE",
-        type=Path,
+        type=named_path,
         help="scatter plots (with --fit-score: predicted against measured, of families left out): .png, .svg or .pdf",
     )
 
@@ -104,6 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _write_table(arguments: argparse.Namespace) -> int:
     from ...results.calibration.table_writer import write_table
+    from ...results.display import counted
     from ...results.errors import UserError
 
     if any(path.suffix.lower() == ".csv" for path in arguments.sources):
@@ -113,7 +113,7 @@ def _write_table(arguments: argparse.Namespace) -> int:
         raise UserError(f"--table writes values, and nothing else: leave out {', '.join(extra)}")
     names = ("outcome", "family", "proxies", "baselines", "where")
     lines = write_table(arguments.table, arguments.sources, **{name: getattr(arguments, name) for name in names})
-    print(f"{arguments.table}: {lines} lines; `latentbench calibrate` reads them as it does the runs")
+    print(f"{arguments.table}: {counted(lines, 'line')}; `latentbench calibrate` reads them as it does the runs")
     return 0
 
 
@@ -124,6 +124,7 @@ def _fit_score(arguments: argparse.Namespace) -> int:
     from ...results.calibration.score_file import summary, to_json
     from ...results.calibration.stopping import pair_margins
     from ...results.errors import UserError
+    from ...results.output_file import write_output
 
     if arguments.pairs or arguments.format is not None:
         raise UserError("--fit-score writes a score, and no table: leave out --pairs and --format")
@@ -136,10 +137,7 @@ def _fit_score(arguments: argparse.Namespace) -> int:
     numbers = {"terms": arguments.terms, "least": arguments.least_terms}
     score = fit_score(first, **numbers)
     score = replace(score, margins=pair_margins(first, **numbers) if score.terms else ())
-    try:
-        arguments.fit_score.write_text(to_json(score, first))
-    except OSError as error:
-        raise UserError(f"{arguments.fit_score}: {error.strerror}") from error
+    write_output(arguments.fit_score, to_json(score, first).encode())
     notes = dict.fromkeys(f"- {note}" for table in first for note in table.notes)
     print("\n".join([*summary(score), *(["", *notes] if notes else []), "", str(arguments.fit_score)]))
     if arguments.plot is not None:

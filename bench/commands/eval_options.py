@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...tokenizers.spec import Modality
-from .options import import_option
+from .options import devices_option, import_option, named_path
 
 if TYPE_CHECKING:
     from ..evaluation import EvalRequest
@@ -34,9 +34,9 @@ def tokenizer_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--label", default="", help="what it is called in tables")
     command.add_argument("--allow-download", action="store_true", help="fetch a name of the Hugging Face hub")
     command.add_argument("--trust-pickle", action="store_true", help="read weights that are pickles")
-    command.add_argument("--out", metavar="DIR", type=Path, help="where records go (default: runs/eval)")
+    command.add_argument("--out", metavar="DIR", type=named_path, help="where records go (default: runs/eval)")
     command.add_argument("--engine", default="local", help="where jobs run (default: local)")
-    command.add_argument("--devices", default="auto", help="auto, cpu, cuda, or cuda:0,1 (default: auto)")
+    devices_option(command)
     import_option(command)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .options import dirs_argument, where_option
+from .options import dirs_argument, named_path, where_option
 
 HELP = "pictures of finished runs' reconstructions and samples"
 
@@ -13,7 +13,7 @@ HELP = "pictures of finished runs' reconstructions and samples"
 def add_options(command: argparse.ArgumentParser) -> None:
     """The command's options."""
     dirs_argument(command)
-    command.add_argument("--out", metavar="FOLDER", type=Path, default=Path("gallery"), help="default: gallery")
+    command.add_argument("--out", metavar="FOLDER", type=named_path, default=Path("gallery"), help="default: gallery")
     where_option(command)
 
 

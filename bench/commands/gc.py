@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
+
+from .options import named_path
 
 HELP = "free what no record of a run's folder needs; says how much, and asks"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """The command's options."""
-    command.add_argument("dir", metavar="DIR", type=Path, help="the run's --out folder")
+    command.add_argument("dir", metavar="DIR", type=named_path, help="the run's --out folder")
     command.add_argument("--yes", action="store_true", help="without asking")
     command.add_argument("--list", action="store_true", help="name each file and folder, and remove nothing")
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from ...results.errors import UserError
-from .options import import_option
+from .options import import_option, named_path
 
 HELP = "what there is by name"
 
@@ -18,7 +17,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     import_option(command)
     command.add_argument("topic", nargs="?", choices=(*TOPICS, *SYNONYMS), metavar="|".join(TOPICS))
     command.add_argument(
-        "--runs", type=Path, metavar="DIR", help="systems: a run of the suite `systems`, or a folder of runs"
+        "--runs", type=named_path, metavar="DIR", help="systems: a run of the suite `systems`, or a folder of runs"
     )
     command.add_argument("--format", choices=("text", "md"), default="text", help="systems: as text or Markdown")
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
+
+from .options import named_path
 
 HELP = "the log of a job's last attempt"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """The command's options."""
-    command.add_argument("dir", metavar="DIR", type=Path, help="the run's --out folder")
+    command.add_argument("dir", metavar="DIR", type=named_path, help="the run's --out folder")
     command.add_argument("job", metavar="JOB", help="its id, its key or the beginning of it, or words of its title")
     command.add_argument("--all", action="store_true", help="of all attempts, the first one first")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from pathlib import Path
 
 
@@ -35,7 +36,7 @@ def import_option(command: argparse.ArgumentParser) -> None:
 
 def dirs_argument(command: argparse.ArgumentParser) -> None:
     """The output folders that are read."""
-    command.add_argument("dirs", metavar="DIR", nargs="+", type=Path, help="output folders of runs")
+    command.add_argument("dirs", metavar="DIR", nargs="+", type=named_path, help="output folders of runs")
 
 
 def where_option(command: argparse.ArgumentParser) -> None:
@@ -50,20 +51,34 @@ def score_option(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--score",
         metavar="SCORE.json",
-        type=Path,
+        type=named_path,
         help="add the column modelability_score, by a score that `calibrate --fit-score` wrote",
     )
 
 
 def device_options(command: argparse.ArgumentParser) -> None:
     """Where jobs run on this machine."""
-    command.add_argument("--devices", default="auto", help="auto, cpu, cuda, or cuda:0,1 (default: auto)")
+    devices_option(command)
     command.add_argument(
         "--jobs-per-device",
         type=positive,
         metavar="N",
         help="jobs at a time on each device (CPU: a core each, no more; GPU: 4 where MPS runs, else 1)",
     )
+
+
+def devices_option(command: argparse.ArgumentParser, *, what: str = "") -> None:
+    """Which devices; whether they are there is seen where they are used."""
+    command.add_argument(
+        "--devices", type=devices, default="auto", help=f"{what}auto, cpu, cuda, or cuda:0,1 (default: auto)"
+    )
+
+
+def devices(text: str) -> str:
+    """Devices as `hardware.machine` takes them; raises argparse.ArgumentTypeError."""
+    if not re.fullmatch(r"auto|cpu|cuda(?::[0-9]+(?:,[0-9]+)*)?", text):
+        raise argparse.ArgumentTypeError(f"expected auto, cpu, cuda, or cuda:0,1, got {text!r}")
+    return text
 
 
 def sink_option(command: argparse.ArgumentParser) -> None:
@@ -76,6 +91,13 @@ def sink_option(command: argparse.ArgumentParser) -> None:
         dest="sinks",
         help="tensorboard, wandb, mlflow: told of curves and metrics as they come (default: none)",
     )
+
+
+def named_path(text: str) -> Path:
+    """A file's or folder's name; raises argparse.ArgumentTypeError for none, which would mean the current folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected a name, got nothing")
+    return Path(text)
 
 
 def positive(text: str) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...results.display import counted
 from ...results.errors import UserError
 from ..console import complain
 
@@ -23,9 +24,14 @@ def report(outcome: Outcome) -> int:
         print(f"what it says of its claims: latentbench claims {outcome.root}")
     if outcome.failed:
         logs = ", ".join(map(str, outcome.logs[:3])) + (", ..." if len(outcome.logs) > 3 else "")
-        jobs = "1 job" if outcome.failed == 1 else f"{outcome.failed} jobs"
-        complain(f"latentbench: {jobs} failed and {outcome.skipped} that need them were skipped; logs: {logs}")
+        complain(f"latentbench: {told_failures(outcome.failed, outcome.skipped)}; logs: {logs}")
     return 1 if outcome.failed else 0
+
+
+def told_failures(failed: int, skipped: int) -> str:
+    """How many jobs failed, and how many were skipped for that."""
+    needing = "that needs them was" if skipped == 1 else "that need them were"
+    return f"{counted(failed, 'job')} failed and {skipped} {needing} skipped"
 
 
 def show_tables(

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from ...results.errors import UserError, one_line
 from ..console import complain
-from .options import positive, probability, suite_options
+from .options import devices_option, named_path, positive, probability, suite_options
 
 HELP = "show a suite's cells: TSR, elements, most bits, predicted cost; trains nothing"
 
@@ -17,9 +16,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
     suite_options(command)
     command.add_argument("--format", choices=("text", "json"), default="text")
     command.add_argument(
-        "--out", metavar="DIR", help="the run's folder, whose jobs are learned from (default: runs/<suite>)"
+        "--out",
+        metavar="DIR",
+        type=named_path,
+        help="the run's folder, whose jobs are learned from (default: runs/<suite>)",
     )
-    command.add_argument("--devices", default="auto", help="hours on auto, cpu, cuda, or cuda:0,1 (default: auto)")
+    devices_option(command, what="hours on ")
     command.add_argument(
         "--measure",
         action="store_true",
@@ -28,7 +30,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--score",
         metavar="SCORE.json",
-        type=Path,
+        type=named_path,
         help="also which tokenizers deserve a full prior, by a score that `calibrate --fit-score` wrote and by what "
         "--out has of their proxies",
     )

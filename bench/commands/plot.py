@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from .options import dirs_argument, where_option
+from .options import dirs_argument, named_path, where_option
 
 HELP = "columns of finished runs as a picture: lines, bars, heat maps, correlations"
 
@@ -28,7 +27,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--log", default="auto", metavar="auto|none|x|y|xy", help="logarithmic axes (default: FLOPs, and wide spans)"
     )
     command.add_argument("--style", default="paper", metavar="paper|slides", help="how large all is (default: paper)")
-    command.add_argument("--out", metavar="FILE", type=Path, help="a .png, .svg or .pdf (default: Y-over-X.svg)")
+    command.add_argument("--out", metavar="FILE", type=named_path, help="a .png, .svg or .pdf (default: Y-over-X.svg)")
 
 
 def run(arguments: argparse.Namespace) -> int:

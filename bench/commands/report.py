@@ -6,7 +6,7 @@ import argparse
 import math
 from pathlib import Path
 
-from .options import dirs_argument, score_option, where_option
+from .options import dirs_argument, named_path, score_option, where_option
 
 HELP = "one page of finished runs to explore, offline: charts, tables, pictures, sounds"
 
@@ -17,7 +17,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--out",
         metavar="FOLDER|FILE.html",
-        type=Path,
+        type=named_path,
         default=Path("report"),
         help="a folder, or one file that holds everything (default: report)",
     )

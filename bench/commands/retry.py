@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from .options import named_path
 
 HELP = "forget failures, so that `work` or the next `run` does those jobs again"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """The command's options."""
-    command.add_argument("dir", metavar="DIR", type=Path, help="the run's --out folder")
+    command.add_argument("dir", metavar="DIR", type=named_path, help="the run's --out folder")
     which = command.add_mutually_exclusive_group(required=True)
     which.add_argument("--failed", action="store_true", help="all that have failed or were cancelled")
     which.add_argument("--job", metavar="JOB", action="append", help="only this one (may be repeated)")
@@ -18,8 +19,10 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it; returns the exit code."""
+    from ...results.errors import one_line
     from ...results.gates import is_partial
     from ...results.store import Store
+    from ..console import complain
     from ..status import find, jobs_of
 
     store = Store(arguments.dir)
@@ -27,6 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
     forgotten = 0
     for job in jobs:
         record = store.load_any(job.kind, job.key)
+        if record is None and store.is_newer(job.kind, job.key):
+            complain(one_line(f"kept, of a newer latentbench: {job.title} [{job.id}]"))
         if record is not None and (record.status == "failed" or is_partial(record)):
             store.discard(record)
             forgotten += 1

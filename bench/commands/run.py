@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .options import device_options, lease, seconds, sink_option, suite_options
+from .options import device_options, lease, named_path, seconds, sink_option, suite_options
 from .output import report
 
 HELP = "run a suite, or go on with it"
@@ -13,7 +13,7 @@ HELP = "run a suite, or go on with it"
 def add_options(command: argparse.ArgumentParser) -> None:
     """The command's options."""
     suite_options(command)
-    command.add_argument("--out", metavar="DIR", help="where records go (default: runs/<suite>)")
+    command.add_argument("--out", metavar="DIR", type=named_path, help="where records go (default: runs/<suite>)")
     command.add_argument("--engine", default="local", help="where jobs run (default: local)")
     device_options(command)
     command.add_argument(

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from .options import dirs_argument, positive, where_option
+from .options import dirs_argument, named_path, positive, where_option
 
 HELP = "which tokenizers deserve a full prior, by a score that calibrate fitted: from runs that need none"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """The command's options."""
-    command.add_argument("score", metavar="SCORE.json", type=Path, help="what calibrate --fit-score wrote")
+    command.add_argument("score", metavar="SCORE.json", type=named_path, help="what calibrate --fit-score wrote")
     dirs_argument(command)
     where_option(command)
     command.add_argument("--best", metavar="N", type=positive, default=3, help="how many to name (default: 3)")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from .options import suite_options
+from .options import named_path, suite_options
 
 HELP = "write a data set's statistics as an .npz, for this and other programs"
 
@@ -20,7 +19,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--pictures", action="store_true", help="write the pictures (arr_0), as ADM's evaluator reads them, not moments"
     )
     command.add_argument("--device", default="cpu", help="where the net runs (default: cpu)")
-    command.add_argument("--out", metavar="FILE", type=Path, required=True, help="the .npz")
+    command.add_argument("--out", metavar="FILE", type=named_path, required=True, help="the .npz")
 
 
 def run(arguments: argparse.Namespace) -> int:

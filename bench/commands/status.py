@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .options import named_path
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -21,7 +23,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     """The command's options."""
     from .options import seconds
 
-    command.add_argument("dir", metavar="DIR", type=Path, help="the run's --out folder")
+    command.add_argument("dir", metavar="DIR", type=named_path, help="the run's --out folder")
     command.add_argument("--json", action="store_true", help="for programs")
     command.add_argument("--live", action="store_true", help="again and again, until all is done or Ctrl-C")
     command.add_argument("--every", type=seconds, default=2.0, metavar="S", help="with --live (default: 2 seconds)")
@@ -63,17 +65,21 @@ def _shown(current: Status) -> RenderableType:
 
 
 def _lines(current: Status) -> list[str]:
-    from ...results.display import printable
+    from ...results.display import counted, printable
     from ...results.errors import one_line
     from ..forecast import clock
 
     counts = {"finished": current.finished, "running": len(current.running), "waiting": current.waiting}
     counts |= {"failed": len(current.failed) - current.cancelled, "cancelled": current.cancelled}
     counts |= {"skipped": current.skipped, "left out": sum(current.left_out.values()), "damaged": current.damaged}
+    counts |= {"of a newer latentbench": current.newer}
     told = ", ".join(f"{count} {name}" for name, count in counts.items() if count or name == "finished")
-    lines = [f"{current.jobs} jobs: {told}"]
+    lines = [f"{counted(current.jobs, 'job')}: {told}"]
     left = "" if current.left is None or not current.left else f"; about {clock(current.left)} left (hours:minutes)"
-    lines.append(f"{clock(current.seconds)} of work so far{left}")
+    cost = f"{clock(current.seconds + current.running_seconds)} of work so far"
+    cost += f" ({clock(current.running_seconds)} of it by jobs at work)" if current.running else ""
+    lines.append(cost + left)
+    lines += [current.note] if current.note else []
     for host, devices in current.devices.items():
         at = [run for run in current.running if run.host == host]
         used = {device: sum(run.device == device for run in at) for device in devices}
@@ -86,6 +92,11 @@ def _lines(current: Status) -> list[str]:
         lines.append(f"  failed {facts['title']} [{job}]: {facts['cause']}")
     if len(current.failed) > _FAILED:
         lines.append(f"  and {len(current.failed) - _FAILED} more that failed; all of them: --json")
-    lines += [f"  left out {count} job{'s' * (count > 1)}: {why}" for why, count in current.left_out.items()]
+    for facts in list(current.unread.values())[:_FAILED]:
+        what = "damaged" if facts["status"] == "damaged" else "of a newer latentbench"
+        lines.append(f"  {what} {facts['title']}: {facts['record']}: {facts['cause']}")
+    if len(current.unread) > _FAILED:
+        lines.append(f"  and {len(current.unread) - _FAILED} more that can't be read; all of them: --json")
+    lines += [f"  left out {counted(count, 'job')}: {why}" for why, count in current.left_out.items()]
     indents = ("  " if line.startswith("  ") else "" for line in lines)
     return [indent + printable(one_line(line)) for indent, line in zip(indents, lines, strict=True)]

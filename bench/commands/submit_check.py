@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from .options import named_path
 
 HELP = "what a run lacks before it is published: cells, seeds, versions, hashes"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """The command's options."""
-    command.add_argument("dir", metavar="DIR", type=Path, help="the output folder of a run")
+    command.add_argument("dir", metavar="DIR", type=named_path, help="the output folder of a run")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from ..console import complain
-from .options import device_options, sink_option
+from .options import device_options, named_path, sink_option
 
 HELP = "join a run of the engine `leases`, on this machine or another that shares the folder"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """The command's options."""
-    command.add_argument("dir", metavar="DIR", type=Path, help="the run's --out folder")
+    command.add_argument("dir", metavar="DIR", type=named_path, help="the run's --out folder")
     device_options(command)
     sink_option(command)
 

@@ -21,6 +21,7 @@ from typing import Any
 from ...results.activity import BEAT, NEW_STATE, STATE
 from ...results.errors import UserError
 from ...results.record import Failure, Record
+from ...results.record_file import UPDATE
 from ...results.store import RECORD, Store, atomic_create
 from ..hardware import Machine
 from ..jobs import Job
@@ -149,6 +150,9 @@ class LeaseClaims(Claims):
             _remove(lease)
             return False
         if present:  # a damaged one, which would keep a new one away
+            if self.store.is_newer(job.kind, job.key):
+                _remove(lease)
+                raise UserError(f"{folder / RECORD}: is of a newer latentbench, which works here too; {UPDATE}")
             _remove(folder / RECORD)
         for old in current.values():
             _remove(old)

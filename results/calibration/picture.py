@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
+from ..output_file import output_file
 from ..plots.style import COLOURS, FORMATS, MARKERS, STYLE, drawable
 from ..quantiles import student
-from ..store import atomic_file
 from .report import Calibration, ProxyReport
 from .text import shown
 
@@ -64,7 +64,7 @@ def _draw(calibration: Calibration, path: Path) -> None:
         figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
     figure.suptitle(drawable(calibration.observations.title), fontsize=10)
     date = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix.lower())
-    with atomic_file(path) as temporary:
+    with output_file(path) as temporary:
         figure.savefig(temporary, format=path.suffix.lower()[1:], metadata=date, dpi=140)
 
 

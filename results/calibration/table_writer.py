@@ -11,8 +11,8 @@ from pathlib import Path
 from ..errors import UserError
 from ..filters import select
 from ..groups import Group, aggregate, split
+from ..output_file import write_output
 from ..rows import Row, is_number, rows
-from ..store import atomic_write
 from .admission import admission, is_trained_distance
 from .made import made, made_direction
 from .observations import Observations
@@ -69,7 +69,7 @@ def write_table(
     writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
-    atomic_write(path, file.getvalue().encode())
+    write_output(path, file.getvalue().encode())
     return len(lines)
 
 

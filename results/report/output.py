@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..store import atomic_write
+from ..output_file import write_output
 
 _TYPES = {"png": "image/png", "wav": "audio/wav"}
 # Scripts and styles are the page's own, pictures and sounds too; nothing else is loaded, and nothing is sent but to
@@ -53,7 +53,7 @@ class Folder:
         styles = "\n".join(f'<link rel="stylesheet" href="assets/{name}">' for name in parts if name.endswith(".css"))
         scripts = ["data/report.js", *(f"assets/{name}" for name in parts if name.endswith(".js"))]
         page = shell(styles, "\n".join(f'<script defer src="{name}"></script>' for name in scripts))
-        atomic_write(self.path / INDEX, page.encode())
+        write_output(self.path / INDEX, page.encode())
         return self.path / INDEX
 
     def _write(self, name: str, content: bytes) -> None:
@@ -88,7 +88,7 @@ class SingleFile:
         scripts += [_inline(content, "script") for name, content in parts.items() if name.endswith(".js")]
         scripts += [f"report.details({script_json(chunk)});" for chunk in details]
         # at the end of the body, where what comes before has been read
-        atomic_write(self.path, shell(styles, "", "\n".join(f"<script>{text}</script>" for text in scripts)).encode())
+        write_output(self.path, shell(styles, "", "\n".join(f"<script>{text}</script>" for text in scripts)).encode())
         return self.path
 
 

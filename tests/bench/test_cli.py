@@ -77,7 +77,7 @@ def mistake(
         ),
         (
             ["run", "quickstart", "--devices", "gpu"],
-            "latentbench: --devices gpu: expected auto, cpu, cuda, or cuda:0,1",
+            "latentbench run: argument --devices: expected auto, cpu, cuda, or cuda:0,1, got 'gpu'",
         ),
         (
             ["run", "quickstart", "--set", "x"],

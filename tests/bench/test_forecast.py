@@ -7,7 +7,15 @@ import random
 
 import pytest
 
-from latentbench.bench.forecast import ENOUGH, FLOPS_PER_SECOND, GPU_FLOPS_PER_SECOND, SMALL_STEP, Forecast, clock
+from latentbench.bench.forecast import (
+    ENOUGH,
+    FLOPS_PER_SECOND,
+    GPU_FLOPS_PER_SECOND,
+    SMALL_STEP,
+    AtWork,
+    Forecast,
+    clock,
+)
 from latentbench.bench.hardware import Device, Machine
 from latentbench.bench.jobs import Job
 
@@ -52,10 +60,19 @@ def test_small_jobs_take_what_their_like_took() -> None:
 
 def test_running_jobs_go_on_at_their_own_pace() -> None:
     forecast = Forecast()
-    assert forecast.left([], [(job(), 30.0, 0.25)], parallel=4) == pytest.approx(90.0)
+    assert forecast.left([], [AtWork(job(), 30.0, 0.25)], parallel=4) == pytest.approx(90.0)
     forecast.finished(job(), 100.0)
-    assert forecast.left([], [(job(), 30.0, 0.0)], parallel=1) == pytest.approx(70.0)
-    assert forecast.left([], [(job(), 300.0, 0.0)], parallel=1) == 0.0
+    assert forecast.left([], [AtWork(job(), 30.0)], parallel=1) == pytest.approx(70.0)
+    assert forecast.left([], [AtWork(job(), 300.0)], parallel=1) == 0.0
+
+
+def test_what_earlier_attempts_have_done_says_nothing_of_this_ones_pace() -> None:
+    forecast = Forecast()
+    # a tenth in 20 s, after half of it had been done before: 0.4 in 80 s, and not 0.4 / 0.6 of 20 s
+    assert forecast.left([], [AtWork(job(), 20.0, 0.6, 0.5)], parallel=1) == pytest.approx(80.0)
+    assert forecast.left([], [AtWork(job(), 20.0, 0.52, 0.5)], parallel=1) is None  # too little of its own
+    forecast.finished(job(), 100.0)
+    assert forecast.left([], [AtWork(job(), 20.0, 0.52, 0.5)], parallel=1) == pytest.approx(100 * 0.5 - 20)
 
 
 def machine(*names: str) -> Machine:

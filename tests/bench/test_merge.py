@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from latentbench.bench import cli
+from latentbench.bench.engines.interface import EngineSettings
 from latentbench.bench.merge import merge
+from latentbench.bench.plan import Plan, make_plan
+from latentbench.bench.plan_file import read_plans, write_plan
+from latentbench.bench.status import find, status
+from latentbench.bench.suite import load_suite
 from latentbench.results.digest import file_digest
 from latentbench.results.errors import UserError
 from latentbench.results.metric import Metric
@@ -203,3 +209,87 @@ def test_boards_and_runs_at_once_are_refused_with_what_takes_them(
     with pytest.raises(UserError, match="expected the --out folder of a run"):
         merge([tmp_path / "site"], out)
     assert not out.exists()
+
+
+SUITES = [
+    {"name": "s", "data": {"size": 16}, "tokenizers": [{"recipe": "pca", "grid": {"channels": [channels]}}]}
+    for channels in (4, 8)
+]
+
+
+@pytest.fixture
+def halves(tmp_path: Path) -> tuple[Path, Path, list[Plan]]:
+    """Two folders with a part of one suite each, planned for `work` and half done."""
+    plans = [make_plan(load_suite(suite), {"shapes": "abc"}) for suite in SUITES]
+    for folder, plan in zip(("a", "b"), plans, strict=True):
+        store = Store(tmp_path / folder)
+        store.write_suite("s", [cell.to_json() for cell in plan.cells], kinds=["data", "tokenizer"])
+        write_plan(plan, "leases", EngineSettings(store=store, cache=tmp_path / "cache"))
+        for planned in [*plan.jobs.values()][:3]:
+            store.save(Record(kind=planned.kind, key=planned.key, status="finished"))
+    return tmp_path / "a", tmp_path / "b", plans
+
+
+def test_what_is_unfinished_can_be_worked_on_where_it_was_merged(
+    halves: tuple[Path, Path, list[Plan]], tmp_path: Path
+) -> None:
+    a, b, plans = halves
+    merge([a, b], tmp_path / "c")
+    jobs = {**plans[0].jobs, **plans[1].jobs}
+    assert len(jobs) > len(plans[0].jobs)
+    done = {*[*plans[0].jobs][:3], *[*plans[1].jobs][:3]}
+    found = status(tmp_path / "c")
+    assert (found.jobs, found.finished, found.waiting) == (len(jobs), len(done), len(jobs) - len(done))
+    (plan,) = read_plans(Store(tmp_path / "c"))
+    assert plan.jobs == {**read_plans(Store(a))[0].jobs, **read_plans(Store(b))[0].jobs}
+    assert plan.jobs.keys() == jobs.keys()
+    assert plan.engine == "leases"
+    order = list(plan.jobs)
+    assert all(order.index(of) < order.index(name) for name, job in plan.jobs.items() for of in job.depends.values())
+
+
+@pytest.mark.parametrize("with_plan", [True, False])
+def test_a_status_counts_what_was_merged_into_a_folder_with_a_plan(
+    halves: tuple[Path, Path, list[Plan]], with_plan: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b, plans = halves
+    if not with_plan:  # of an older version
+        shutil.rmtree(b / "plans")
+    merge([b], a)
+    assert status(a).jobs == len({**plans[0].jobs, **plans[1].jobs})
+    added = [job for job in plans[1].jobs.values() if job.id not in plans[0].jobs][-1]
+    assert find(a, added.id).key == added.key
+    assert cli.main(["cancel", str(a), added.id]) == 0
+    assert status(a).cancelled == 1
+    assert cli.main(["retry", str(a), "--failed"]) == 0
+    assert cli.main(["logs", str(a), added.id]) == 2
+    assert "it has no log" in capsys.readouterr().err
+
+
+def test_a_plan_that_cannot_be_read_is_left_out_and_named(
+    halves: tuple[Path, Path, list[Plan]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b, plans = halves
+    (path,) = (b / "plans").iterdir()
+    path.write_bytes(path.read_bytes()[:-10])
+    assert cli.main(["merge", str(a), str(b), "--out", str(tmp_path / "c")]) == 1
+    assert f"left out, a plan, by which nobody can work there: {path}: not a plan" in capsys.readouterr().err
+    assert status(tmp_path / "c").jobs == len({**plans[0].jobs, **plans[1].jobs})
+
+
+def test_a_folder_without_a_run_is_refused_and_leaves_nothing(
+    two: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b, _ = two
+    (tmp_path / "empty").mkdir()
+    suite(b, "s", x="more")  # other jobs than in a
+    for source in ("empty", "none", "b"):
+        assert cli.main(["merge", str(a), str(tmp_path / source), "--out", str(tmp_path / "new" / "deep")]) == 2
+        assert not (tmp_path / "new").exists()
+    told = capsys.readouterr().err
+    assert f"{tmp_path / 'empty'}: no run has been planned here" in told
+    assert "no such folder" in told
+    assert "conflict: x of the suite 's'" in told
+    (tmp_path / "there").mkdir()
+    assert cli.main(["merge", str(tmp_path / "empty"), "--out", str(tmp_path / "there")]) == 2
+    assert (tmp_path / "there").is_dir()

@@ -182,7 +182,7 @@ def test_other_numbers_in_one_row_are_named_and_nothing_is_written(
     assert cli.main(["merge", str(first), str(second), "--out", str(out)]) == 2
     said = capsys.readouterr().err
     assert f"{says}{first}/board.json and in {second}/board.json\n" in said
-    assert "cannot merge: 1 conflicts; nothing was written" in said
+    assert "cannot merge: 1 conflict; nothing was written" in said
     assert sorted(tmp_path.iterdir()) == before
     assert not list(out.iterdir())
 

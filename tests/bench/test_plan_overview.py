@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,9 +15,9 @@ import pytest
 
 from latentbench.bench.engines.interface import EngineSettings
 from latentbench.bench.jobs import Job
-from latentbench.bench.plan_file import write_plan
+from latentbench.bench.plan_file import joined_imports, joined_jobs, joined_settings, read_plans, write_plan
 from latentbench.bench.plan_overview import PLANS, Planned, read_overview
-from latentbench.results.errors import UserError
+from latentbench.results.errors import UserError, one_line
 from latentbench.results.gates import Gate
 from latentbench.results.store import Store
 
@@ -101,6 +102,13 @@ def test_a_plan_of_the_first_version_is_shown_alike(tmp_path: Path) -> None:
         {"jobs": None},
         {"gates": {"0": [{"job": "gate/g"}]}},
         {"flops": 3},
+        {"flops": ["1e9", 1, 2]},
+        {"titles": [1, 2, 3]},
+        {"jobs": [None, "b/2", "c/3"]},
+        {"ends": [3, 1, 3]},
+        {"ends": [-1, 1, 3]},
+        {"needs": [0, 99, 1]},
+        {"needs": [0, -1, 1]},
     ],
 )
 def test_what_is_no_plan_is_told(tmp_path: Path, change: dict[str, Any]) -> None:
@@ -119,3 +127,59 @@ def test_a_status_imports_nothing_slow() -> None:
     done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)
     slow = {"pydantic", "numpy", "torch", "rich", "latentbench.results.record", "latentbench.bench.suite"}
     assert slow & {*done.stdout.split()} == set()
+
+
+def test_a_schema_that_its_content_is_not_of_is_one_line(tmp_path: Path) -> None:
+    path = planned(tmp_path, *JOBS)
+    facts, *rest = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([facts.replace(b'"schema":2', b'"schema":1'), *rest]))
+    for read in (read_overview, lambda root: read_plans(Store(root))):
+        with pytest.raises(UserError, match=r"one.jsonl: not a plan: it has other columns than its schema"):
+            read(tmp_path)
+
+
+def changed(value: Any, random: Random) -> Any:
+    """The value with something in it that is of another type, gone, or another."""
+    if isinstance(value, dict) and value and random.random() < 0.9:
+        name = random.choice([*value])
+        if random.random() < 0.2:
+            return {key: item for key, item in value.items() if key != name}
+        return {**value, name: changed(value[name], random)}
+    if isinstance(value, list) and value and random.random() < 0.9:
+        place = random.randrange(len(value))
+        if random.random() < 0.2:
+            return value[:place] + value[place + 1 :]
+        return [*value[:place], changed(value[place], random), *value[place + 1 :]]
+    return random.choice([None, 0, -1, 1.5, True, "x", "", [], {}, [[]], {"x": 1}, 10**30])
+
+
+def test_whatever_a_plan_holds_it_is_read_or_one_line(tmp_path: Path) -> None:
+    path = planned(tmp_path, *JOBS)
+    good = path.read_text().splitlines()
+    told = []
+    for seed in range(300):
+        random = Random(seed)
+        lines = [*good]
+        place = random.randrange(len(lines))
+        how = random.random()
+        if how < 0.75:
+            lines[place] = json.dumps(changed(json.loads(lines[place]), random))
+        elif how < 0.9:
+            lines[place] = lines[place][: random.randrange(len(lines[place]))]
+        else:
+            del lines[place]
+        content = "".join(f"{line}\n" for line in lines[1:])
+        if place and lines:  # with the digest that it should have
+            digest = hashlib.sha256(content.encode()).hexdigest()
+            lines[0] = json.dumps({**json.loads(lines[0]), "sha256": digest})
+        path.write_text(f"{lines[0] if lines else ''}\n{content}")
+        try:
+            dict(read_overview(tmp_path))
+            plans = read_plans(Store(tmp_path))
+            joined_jobs(plans)
+            joined_settings(plans)
+            joined_imports(plans)
+        except UserError as error:
+            told.append(str(error))
+    assert len(told) > 200
+    assert all("one.jsonl: " in line and "\n" not in one_line(line) for line in told)

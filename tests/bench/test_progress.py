@@ -166,3 +166,19 @@ def test_a_name_that_looks_like_markup_is_shown_as_it_is(name: str) -> None:
         assert f"loss {name}" in line
         display.see(Event(kind="failed", job="a", message=name))
     assert f"failed tokenizer {name}: {name}" in display.console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_what_is_left_follows_from_what_this_attempt_has_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("latentbench.bench.progress.time.monotonic", lambda: now[0])
+    display = Display(console=terminal(), jobs={"a": JOBS["a"]}, total=1, before=0, started=0.0)
+    display.see(Event(kind="started", job="a", device="cpu"))
+    now[0] += 50  # while it imports and reads its checkpoint
+    display.see(Event(kind="progress", job="a", done=50, total=100))
+    now[0] += 20
+    display.see(Event(kind="progress", job="a", done=60, total=100))
+    assert display._left() == pytest.approx(80.0)
+    display.see(Event(kind="progress", job="a", done=1, total=4))  # another pass of it
+    now[0] += 10
+    display.see(Event(kind="progress", job="a", done=2, total=4))
+    assert display._left() == pytest.approx(20.0)

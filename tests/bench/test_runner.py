@@ -15,6 +15,7 @@ from rich.console import Console
 from latentbench.bench import run
 from latentbench.bench.jobs import Job
 from latentbench.bench.runner import Outcome, run_suite
+from latentbench.results.index import Outlined
 from latentbench.results.record import Failure, Record
 from latentbench.results.store import Store
 
@@ -87,7 +88,12 @@ def test_only_what_is_damaged_is_done_again(mini_file: Path, undisturbed: Path, 
     before = {path: path.stat().st_mtime_ns for path in out.glob("jobs/*/*/record.json")}
     outcome, said = quietly(mini_file, out)
     assert (outcome.before, outcome.finished, outcome.failed) == (13, 3, 0)
-    assert said.startswith("13 jobs are finished already; 3 to do\n")
+    assert "\n13 jobs are finished already; 3 to do\n" in said
+    told = said[: said.index("13 jobs")].splitlines()
+    assert [line.partition(": ")[2] for line in told] == [
+        f"{short.parent}: val.values.npy has another size than its record says; it is done again",
+        f"{cut}: cut short; it is done again",
+    ][:: 1 if str(short.parent) in told[0] else -1]
     redone = {path for path, time in before.items() if path.stat().st_mtime_ns != time}
     assert redone == {cut, failed, short}
     for path in before:
@@ -133,7 +139,7 @@ def test_damage_behind_the_run_s_back_is_noticed_by_the_job_that_reads(
         assert content(out / path.relative_to(undisturbed)) == content(path)
 
 
-def _believing(store: Store, jobs: Mapping[str, Job], console: Console) -> dict[str, Job]:
+def _believing(store: Store, jobs: Mapping[str, Job], ended: Outlined, console: Console) -> dict[str, Job]:
     return {name: job for name, job in jobs.items() if store.load(job.kind, job.key) is not None}
 
 

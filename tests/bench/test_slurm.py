@@ -16,7 +16,7 @@ import pytest
 
 from latentbench.bench import cli
 from latentbench.bench.runner import run_suite
-from latentbench.bench.slurm import Element, submit
+from latentbench.bench.slurm import Element, _executor, submit, wait
 from latentbench.bench.status import status
 from latentbench.results.errors import UserError
 
@@ -118,3 +118,49 @@ def test_the_options_are_those_of_the_cluster(capsys: pytest.CaptureFixture[str]
         "gpus_per_node": 2,
         "slurm_partition": "a100",
     }
+
+
+WRONG = [
+    (["--devices", "nonsense"], "expected auto, cpu, cuda, or cuda:0,1, got 'nonsense'"),
+    (["--machines", "0"], "expected a whole number of at least 1"),
+    (["--requeues", "0"], "expected a whole number of at least 1"),
+    (["--cluster", "slurm"], "--cluster slurm: there is no sbatch here"),
+    (["--set", "nonsense=1"], "nonsense"),
+]
+
+
+@pytest.mark.parametrize(("options", "reason"), WRONG, ids=str)
+def test_what_is_wrong_is_one_line_before_anything_is_planned(
+    options: list[str],
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("latentbench.bench.runner.run_suite", None)
+    line = ["slurm", "quickstart", "--cluster", "local", "--out", str(tmp_path / "out"), *options]
+    try:
+        code = cli.main(line)
+    except SystemExit as exit:
+        code = exit.code
+    assert code == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert reason in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_element_that_could_not_work_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = submit(tmp_path / "none", machines=1, cluster="local", parameters={"timeout_min": 1})
+    assert wait(jobs) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "no such folder" in told or "no plan to join" in told
+    assert str(jobs[0].paths.stderr) in told
+
+
+def test_elements_are_queued_again_as_often_as_one_says(tmp_path: Path) -> None:
+    executor = _executor(tmp_path, "local", {}, 77)
+    assert executor._executor.max_num_timeout == 77
+    assert cli._parser().parse_args(["slurm", "quickstart"]).requeues == 100

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,12 +15,15 @@ import pytest
 from latentbench.bench import cli
 from latentbench.bench.engines.interface import EngineSettings
 from latentbench.bench.engines.leases import LeaseClaims
+from latentbench.bench.folder_lock import locked
 from latentbench.bench.hardware import Device, Machine
 from latentbench.bench.jobs import Job
 from latentbench.bench.plan import Plan, make_plan
 from latentbench.bench.plan_file import write_plan
 from latentbench.bench.status import status
 from latentbench.bench.suite import load_suite
+from latentbench.results.activity import LOCK
+from latentbench.results.errors import UserError
 from latentbench.results.record import Failure, Record
 from latentbench.results.store import Store
 
@@ -174,3 +180,102 @@ def test_a_folder_without_a_run_is_one_line(tmp_path: Path, capsys: pytest.Captu
     for folder, reason in ((tmp_path / "none", "no such folder"), (tmp_path, "no run has been planned here")):
         assert cli.main(["status", str(folder)]) == 2
         assert reason in capsys.readouterr().err
+
+
+def at_work(root: Path, job: Job, *, ago: float, first: tuple[int, float] | None, done: int, total: int) -> None:
+    """The folder of a job whose attempt began so many seconds ago, and which had its `first` steps so many ago."""
+    folder, now = Store(root).job_folder(job.kind, job.key), time.time()
+    (folder / "log").mkdir(parents=True)
+    for name in ("config.json", "log/attempt-1.log"):
+        (folder / name).write_text("{}")
+        os.utime(folder / name, (now - ago, now - ago))
+    os.utime(folder / "log" / "attempt-1.log")
+    (folder / "progress").write_text(f"{done} {total} loss 1")
+    if first is not None:
+        (folder / "progress.began").write_text(f"{first[0]} {total} ")
+        os.utime(folder / "progress.began", (now - first[1], now - first[1]))
+
+
+@contextmanager
+def local_run(root: Path, *, hours: float) -> Iterator[None]:
+    """A run of another engine than `leases` that has worked on the folder for so long."""
+    with (root / LOCK).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        os.utime(root / LOCK, (time.time() - 3600 * hours,) * 2)
+        yield
+
+
+def test_a_jobs_own_start_counts_and_not_its_runs(plan: Plan, tmp_path: Path) -> None:
+    """Three seconds old, at 18 %, in a run of five hours: 14 s are left and not 23 hours."""
+    job = of_kind(plan, "tokenizer")
+    for other in plan.jobs.values():
+        if other.id != job.id:
+            save(tmp_path, other, run={"seconds": 1.0})
+    at_work(tmp_path, job, ago=3.0, first=(0, 3.0), done=18, total=100)
+    with local_run(tmp_path, hours=5):
+        found = status(tmp_path)
+    (running,) = found.running
+    assert running.seconds == pytest.approx(3, abs=2)
+    assert found.running_seconds == running.seconds
+    assert found.left == pytest.approx(3 * 82 / 18, abs=10)
+
+
+def test_a_resumed_job_goes_on_at_its_own_pace(plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    job = of_kind(plan, "tokenizer")
+    for other in plan.jobs.values():
+        if other.id != job.id:
+            save(tmp_path, other, run={"seconds": 1.0})
+    at_work(tmp_path, job, ago=120.0, first=(50, 100.0), done=60, total=100)
+    with local_run(tmp_path, hours=5):
+        found = status(tmp_path)
+        assert cli.main(["status", str(tmp_path)]) == 0
+    assert (found.running[0].first, found.running[0].done) == (50, 60)
+    assert found.left == pytest.approx(400, abs=20)  # and not 67 or 80
+    told = capsys.readouterr().out
+    assert "0:02 of work so far (0:02 of it by jobs at work); about 0:07 left" in told
+    (Store(tmp_path).job_folder(job.kind, job.key) / "progress.began").unlink()  # of an attempt without any yet
+    with local_run(tmp_path, hours=5):
+        assert status(tmp_path).left is None  # 60 % in 120 s is not this attempt's
+
+
+@pytest.mark.parametrize("ahead", [600.0, -600.0])
+def test_a_readers_clock_says_nothing_of_who_lives(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: float
+) -> None:
+    machine = Machine(devices=(Device(name="cpu", units=2, memory=100),), cores=2)
+    claims = LeaseClaims(store=Store(tmp_path), machine=machine, expiry=60.0)
+    claims.open()
+    job = of_kind(plan, "data")
+    assert claims.take(job, device="cpu")
+    at_work(tmp_path, job, ago=30.0, first=None, done=0, total=0)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + ahead)
+    (running,) = status(tmp_path).running
+    assert running.job == job.id
+    assert running.seconds == pytest.approx(30, abs=10)
+    assert cli.main(["cancel", str(tmp_path), job.id]) == 2
+    with pytest.raises(UserError, match="is working on it"), locked(tmp_path):
+        pass
+    monkeypatch.setattr(time, "time", real)
+    beat = claims.heartbeat.path
+    os.utime(beat, (real() - 600,) * 2)
+    beat.write_bytes(beat.read_bytes().replace(b'"boot"', b'"else"'))  # as of another machine
+    os.utime(beat, (real() - 600,) * 2)
+    assert status(tmp_path).running == ()
+    claims.close()
+
+
+def test_where_the_disk_tells_no_time_the_readers_clock_counts_and_is_named(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = Machine(devices=(Device(name="cpu", units=2, memory=100),), cores=2)
+    claims = LeaseClaims(store=Store(tmp_path), machine=machine, expiry=60.0)
+    claims.open()
+    monkeypatch.setattr("latentbench.bench.status.disk_time", lambda folder: None)
+    assert cli.main(["status", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert f"{tmp_path} can't be written to: times are judged by this machine's clock" in told
+    assert "cpu 0 of 2" in told
+    claims.close()
+    assert status(tmp_path).note == ""
+    assert not list(tmp_path.rglob(".clock*"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from latentbench.bench.worker_protocol import (
     clean_attempt,
     continue_training,
     drop_continued,
+    read_began,
     read_progress,
     start_attempt,
 )
@@ -119,3 +121,22 @@ def test_tidy_leaves_what_counts(tmp_path: Path) -> None:
     clean_attempt(tmp_path)
     assert not (tmp_path / "part-a").exists()
     clean_attempt(tmp_path / "missing")
+
+
+def test_an_attempt_says_where_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("latentbench.bench.worker_protocol._PROGRESS_SECONDS", 0.0)
+    assert read_began(tmp_path) is None
+    progress = ProgressFile(tmp_path)
+    for done in (50, 60):  # the first fifty are an earlier attempt's
+        progress(done, 100, "loss 1")
+    assert (read_began(tmp_path) or ())[:2] == (50, 100)
+    progress(1, 3, "another pass")
+    progress(2, 3, "another pass")
+    first, total, since = read_began(tmp_path) or (0, 0, 0.0)
+    assert (first, total) == (1, 3)
+    assert since == pytest.approx(time.time(), abs=60)
+    start_attempt(tmp_path)
+    assert read_began(tmp_path) is None
+    progress(3, 3, "")
+    clean_attempt(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]

@@ -79,7 +79,7 @@ def test_long_rows_have_what_a_number_means(table: list[Row], tmp_path: Path) ->
 def test_the_command_says_what_it_wrote(table: list[Row], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "rows.csv"
     assert cli.main(["export", str(tmp_path / "out"), "--csv", str(path), "--where", "cell=one"]) == 0
-    assert capsys.readouterr().out.startswith("1 rows of ")
+    assert capsys.readouterr().out.startswith("1 row of ")
     assert len(pandas.read_csv(path)) == 1
     assert cli.main(["export", str(tmp_path / "out"), "--csv", str(tmp_path / "out" / "jobs")]) == 2
     assert "cannot write" in capsys.readouterr().err

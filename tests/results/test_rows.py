@@ -134,7 +134,8 @@ def test_a_damaged_record_or_artifact_is_missing(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-3])
     store.save(Record(kind="tokenizer", key="small-0", status="finished", artifacts={"weights.safetensors": 5}))
     status = {row["cell"]: row["status"] for row in rows([folder])}
-    assert (status["vq-0"], status["small-0"], status["small-1"]) == ("missing", "missing", "finished")
+    assert status["vq-0"] == "damaged: reconstruction: cut short"
+    assert (status["small-0"], status["small-1"]) == ("missing", "finished")
 
 
 def test_names_never_hide_each_other(tmp_path: Path, add: Add) -> None:
