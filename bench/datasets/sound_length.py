@@ -10,7 +10,8 @@ from typing import BinaryIO
 
 import av
 
-from .media import Media, byte_count, for_libav
+from .libav import demuxed, open_media
+from .media import Media, byte_count
 from .source import Skip
 
 # Formats that state no length: libav guesses it from the size of the file and the first frames' bit rate.
@@ -53,9 +54,9 @@ def states_times(container: av.container.InputContainer) -> bool:
 
 
 def _count_packets(path: Media, index: int) -> float:
-    with av.open(for_libav(path)) as container:
+    with open_media(path) as container:
         stream = container.streams[index]
-        total = sum(packet.duration or 0 for packet in container.demux(stream) if not packet.is_discard)
+        total = sum(packet.duration or 0 for packet in demuxed(container, stream) if not packet.is_discard)
         return float(total * stream.time_base) if stream.time_base is not None else 0.0
 
 

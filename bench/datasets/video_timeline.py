@@ -12,7 +12,8 @@ import av
 import numpy as np
 
 from .complaints import expect_pixels
-from .media import Media, for_libav
+from .libav import NO_DECODER, demuxed, frames_of, open_media
+from .media import Media
 from .places import complete
 from .source import Skip
 
@@ -69,7 +70,7 @@ class _Packets:
 
 
 def picture_stream(container: av.container.InputContainer) -> av.VideoStream:
-    """The first video stream that is not a cover picture. Raises Skip."""
+    """The first video stream that is not a cover picture. Raises Skip, also where it has no decoder."""
     videos = container.streams.video
     if not videos:
         raise Skip("no video in it")
@@ -77,6 +78,8 @@ def picture_stream(container: av.container.InputContainer) -> av.VideoStream:
     moving = [stream for stream in videos if not stream.disposition & cover]
     if not moving:
         raise Skip("no video in it: only a cover picture")
+    if moving[0].codec_context is None:
+        raise Skip(NO_DECODER)
     return moving[0]
 
 
@@ -87,9 +90,7 @@ def expect_sdr(transfer: int) -> None:
 
 
 def open_decoder(stream: av.VideoStream | av.AudioStream) -> None:
-    """Sets the stream's decoder to one thread and to report damage instead of concealing it. Raises Skip."""
-    if stream.codec_context is None:
-        raise Skip("unsupported or damaged: no decoder for its codec; convert it")
+    """Sets the stream's decoder to one thread and to report damage instead of concealing it."""
     stream.codec_context.thread_count = 1
     stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
 
@@ -98,9 +99,9 @@ def decoded(container: av.container.InputContainer, stream: av.VideoStream) -> I
     """The stream's frames in the order of showing. What comes before the first whole frame is passed over: a recording
     may start anywhere. Raises Skip, or what the decoder raises, at damage after that."""
     started = False
-    for packet in container.demux(stream):
+    for packet in demuxed(container, stream):
         try:
-            frames = packet.decode()
+            frames = frames_of(packet)
         except av.error.EOFError:
             return
         except av.error.FFmpegError:
@@ -117,13 +118,12 @@ def decoded(container: av.container.InputContainer, stream: av.VideoStream) -> I
 
 def read_timeline(path: Media) -> Timeline:
     """Reads all packets of the file. Raises Skip when it has no usable video, is damaged or is cut short."""
-    with av.open(for_libav(path)) as container:
+    with open_media(path) as container:
         stream = picture_stream(container)
         if stream.time_base is None:
             raise Skip("no timestamps in it")
         expect_pixels(stream.width or 0, stream.height or 0)
-        if stream.codec_context is not None:
-            expect_sdr(stream.codec_context.color_trc)  # the container's word, which a decoder forgets
+        expect_sdr(stream.codec_context.color_trc)  # the container's word, which a decoder forgets
         packets = _read_packets(container, stream.index)
         if not packets.stamps:
             raise Skip("no frames in it")
@@ -139,7 +139,7 @@ def _read_packets(container: av.container.InputContainer, index: int) -> _Packet
     packets = _Packets()
     ends: dict[int, int] = {}
     place: int | None = None
-    for packet in container.demux():
+    for packet in demuxed(container):
         if packet.is_discard or not packet.size:
             continue
         stamp, duration, of = packet.pts, packet.duration or 0, packet.stream_index
@@ -218,7 +218,7 @@ def _constant(stamps: list[int | None], interval: float) -> np.ndarray:
 
 
 def _ordered(path: Media) -> bool:
-    with av.open(for_libav(path)) as container:
+    with open_media(path) as container:
         stream = picture_stream(container)
         open_decoder(stream)
         stamps = [frame.pts for frame in islice(decoded(container, stream), _TOLD_BY)]
@@ -227,7 +227,7 @@ def _ordered(path: Media) -> bool:
 
 def _first_stamp(path: Media) -> int:
     """The timestamp of the first frame that can be decoded. Raises Skip."""
-    with av.open(for_libav(path)) as container:
+    with open_media(path) as container:
         stream = picture_stream(container)
         open_decoder(stream)
         frame = next(decoded(container, stream), None)
