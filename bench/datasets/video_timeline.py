@@ -12,10 +12,11 @@ import av
 import numpy as np
 
 from .complaints import expect_pixels
-from .libav import NO_DECODER, demuxed, frames_of, open_media
+from .libav import NO_DECODER, STATES_LAST_TIME, demuxed, frames_of, open_media
 from .media import Media
 from .places import complete
 from .source import Skip
+from .stated_bytes import expect_asf_bytes, lacks_riff_bytes
 
 # Transfer characteristics (ITU-T H.273) whose values an 8-bit screen would show flat and pale.
 _HDR = {16: "PQ (SMPTE ST 2084)", 18: "HLG (ARIB STD-B67)"}
@@ -127,12 +128,23 @@ def read_timeline(path: Media) -> Timeline:
         packets = _read_packets(container, stream.index)
         if not packets.stamps:
             raise Skip("no frames in it")
-        if container.duration is not None and container.format.name not in _STREAMS:
-            declared = container.duration / av.time_base
-            reached = packets.reached - (container.start_time or 0) / av.time_base
-            if not complete(reached, declared, slack=2 * reached / len(packets.stamps)):
-                raise Skip(f"cut short: {reached:.2f} of {declared:.2f} s are there")
+        _expect_end(path, container, stream, packets)
         return _timeline(path, stream, packets, container.format.name)
+
+
+def _expect_end(path: Media, container: av.container.InputContainer, stream: av.VideoStream, packets: _Packets) -> None:
+    """Raises Skip where the container states a later end than its packets reach."""
+    form, start = container.format.name, (container.start_time or 0) / av.time_base
+    if container.duration is None:
+        expect_asf_bytes(path)
+    if container.duration is None or form in _STREAMS:
+        return
+    declared = container.duration / av.time_base
+    if form == "avi" and stream.frames and stream.average_rate and lacks_riff_bytes(path):
+        declared = max(declared, float(stream.frames / stream.average_rate))  # libav's is guessed from the bytes there
+    reached = packets.reached - (min(start, 0.0) if form in STATES_LAST_TIME else start)
+    if not complete(reached, declared, slack=2 * reached / len(packets.stamps)):
+        raise Skip(f"cut short: {reached:.2f} of {declared:.2f} s are there")
 
 
 def _read_packets(container: av.container.InputContainer, index: int) -> _Packets:
