@@ -16,7 +16,8 @@ from .source import Skip
 
 _STUMBLES = (AssertionError, AttributeError, IndexError, KeyError, OverflowError, TypeError, ZeroDivisionError)
 NO_DECODER = "unsupported or damaged: no decoder for its codec; convert it"
-# Containers whose stated length is their last timestamp, wherever their clock starts; some writers state what is played.
+# Containers that state their last timestamp as their length, wherever their clock starts; some writers state what is
+# played.
 STATES_LAST_TIME = frozenset({"asf", "matroska,webm", "nut"})
 _UNREADABLE = "damaged: its container can't be read"
 _UNDECODABLE = "damaged: its data can't be decoded"
