@@ -13,7 +13,8 @@ import numpy as np
 
 from .complaints import decoding
 from .config import DataConfig
-from .media import Media, for_libav
+from .libav import NO_DECODER, demuxed, frames_of, open_media
+from .media import Media
 from .ogg_links import Link, ogg_links
 from .places import choose, complete
 from .sound_length import SoundLength, sound_length, stated_seconds, states_times
@@ -77,12 +78,12 @@ def _segments(path: Media, config: DataConfig, generator: np.random.Generator) -
 @contextmanager
 def _opened(path: Media, link: tuple[int, int] | None) -> Iterator[tuple[av.container.InputContainer, av.AudioStream]]:
     """The file, or a link of it, and its first sound, whose decoder reports damage instead of concealing it."""
-    with Link(path, *link) if link else nullcontext() as file, av.open(file or for_libav(path), "r") as container:
+    with Link(path, *link) if link else nullcontext() as file, open_media(file or path) as container:
         if not container.streams.audio:
             raise Skip("no audio in it")
         stream = container.streams.audio[0]
         if stream.codec_context is None:
-            raise Skip("unsupported or damaged: no decoder for its codec; convert it")
+            raise Skip(NO_DECODER)
         stream.codec_context.thread_count = 1
         stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
         yield container, stream
@@ -148,11 +149,11 @@ def _frames(container: av.container.InputContainer, stream: av.AudioStream, *, s
     """The decoded frames. A recording without a stated length may begin and end in the middle of a frame; any other
     that can't be decoded raises Skip."""
     started = failed = False
-    for packet in container.demux(stream):
+    for packet in demuxed(container, stream):
         if failed and packet.size:
             raise Skip("damaged: frames in the middle of it can't be decoded")
         try:
-            frames = packet.decode()
+            frames = frames_of(packet)
         except av.error.EOFError:
             return
         except av.error.FFmpegError:

@@ -22,7 +22,7 @@ from .complaints import by_reason
 from .config import DataConfig, stored_shape
 from .file_table import FileTable, ListedFile
 from .files import FileState, file_state
-from .media import KIND, Media, for_libav
+from .media import KIND, Media
 from .source import Changed, Item, Progress, Skip, SourceReader, silent
 
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"RIFF")
@@ -154,12 +154,14 @@ class FileSource:
         """Whether the file begins like one of its kind. Decoding may fail all the same."""
         import av
 
+        from .libav import open_media
+
         try:
             media = self.media(config, root, file)
             if config.modality is Modality.IMAGE:
                 with media.open("rb") as opened:
                     return opened.read(8).startswith(_MAGIC)
-            with av.open(for_libav(media)) as container:
+            with open_media(media) as container:
                 return len(container.streams.audio if config.modality.is_audio else container.streams.video) > 0
         except (av.error.FFmpegError, OSError, ValueError, Skip):
             return False

@@ -10,13 +10,18 @@ from typing import BinaryIO
 
 import av
 
-from .media import Media, byte_count, for_libav
+from .libav import STATES_LAST_TIME, demuxed, open_media
+from .media import Media, byte_count
+from .places import complete
 from .source import Skip
+from .stated_bytes import expect_asf_bytes
 
 # Formats that state no length: libav guesses it from the size of the file and the first frames' bit rate.
 _UNSTATED = frozenset({"aac", "ac3", "amr", "dts", "eac3", "latm", "loas", "mp3"})
 # What programs that can't go back write for a length that they do not know yet, give or take the header.
 _PLACEHOLDERS = ((0x7FFF0000, 0x80010000), (0xFFFF0000, 0xFFFFFFFF))
+# A clock that starts so many seconds late is no rounding, and no encoder's delay.
+_LATE = 0.1
 _PCM = frozenset({1, 3})
 
 
@@ -33,10 +38,13 @@ def sound_length(path: Media, container: av.container.InputContainer, stream: av
     seconds = _check_bytes(path)
     if seconds is not None:
         return SoundLength(seconds, stated=True)
+    if _counts_from_zero(container, stream):
+        return _clocked_length(path, container, stream)
     if states_times(container) or (container.format.name == "mp3" and _counts_frames(path)):
         seconds = stated_seconds(container, stream)
         if seconds is not None:
             return SoundLength(seconds, stated=True)
+    expect_asf_bytes(path)
     return SoundLength(_count_packets(path, stream.index), stated=False)
 
 
@@ -52,10 +60,38 @@ def states_times(container: av.container.InputContainer) -> bool:
     return container.format.name not in _UNSTATED
 
 
+def _counts_from_zero(container: av.container.InputContainer, stream: av.AudioStream) -> bool:
+    """Whether what libav holds for the length is the last timestamp of all streams, and the stream's own is another."""
+    late = (container.start_time or 0) / av.time_base > _LATE
+    if container.format.name in STATES_LAST_TIME:
+        return late or (stream.duration is None and len(container.streams) > 1)
+    return late and container.format.name == "ogg"
+
+
+def _clocked_length(path: Media, container: av.container.InputContainer, stream: av.AudioStream) -> SoundLength:
+    """From the first packet to the end of the last, where the container states the last timestamp of all its streams.
+    Raises Skip where it states a later one than there is."""
+    first: float | None = None
+    last = reached = 0.0
+    with open_media(path) as again:
+        for packet in demuxed(again):
+            if packet.pts is None or packet.time_base is None or not packet.size:
+                continue
+            begin = float(packet.pts * packet.time_base)
+            end = begin + float((packet.duration or 0) * packet.time_base)
+            reached = max(reached, end)
+            if packet.stream_index == stream.index:
+                first, last = begin if first is None else min(first, begin), max(last, end)
+    declared = 0.0 if container.duration is None else container.duration / av.time_base
+    if not complete(reached, declared):
+        raise Skip(f"cut short: {reached:.2f} of {declared:.2f} s are there")
+    return SoundLength(last - (first or 0.0), stated=True)
+
+
 def _count_packets(path: Media, index: int) -> float:
-    with av.open(for_libav(path)) as container:
+    with open_media(path) as container:
         stream = container.streams[index]
-        total = sum(packet.duration or 0 for packet in container.demux(stream) if not packet.is_discard)
+        total = sum(packet.duration or 0 for packet in demuxed(container, stream) if not packet.is_discard)
         return float(total * stream.time_base) if stream.time_base is not None else 0.0
 
 

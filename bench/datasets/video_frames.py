@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import av
 
-from .media import Media, for_libav
+from .libav import open_media
+from .media import Media
 from .source import Skip
 from .video_timeline import Timeline, decoded, open_decoder, picture_stream
 
@@ -101,7 +102,7 @@ class FrameReader:
         """Decoding from the file's beginning."""
         if self._container is not None:
             self._container.close()
-        self._container = av.open(for_libav(self._path))
+        self._container = open_media(self._path)
         stream = picture_stream(self._container)
         open_decoder(stream)
         self._restart(self._timed(decoded(self._container, stream)))

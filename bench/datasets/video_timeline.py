@@ -12,9 +12,11 @@ import av
 import numpy as np
 
 from .complaints import expect_pixels
-from .media import Media, for_libav
+from .libav import NO_DECODER, STATES_LAST_TIME, demuxed, frames_of, open_media
+from .media import Media
 from .places import complete
 from .source import Skip
+from .stated_bytes import expect_asf_bytes, lacks_riff_bytes
 
 # Transfer characteristics (ITU-T H.273) whose values an 8-bit screen would show flat and pale.
 _HDR = {16: "PQ (SMPTE ST 2084)", 18: "HLG (ARIB STD-B67)"}
@@ -69,7 +71,7 @@ class _Packets:
 
 
 def picture_stream(container: av.container.InputContainer) -> av.VideoStream:
-    """The first video stream that is not a cover picture. Raises Skip."""
+    """The first video stream that is not a cover picture. Raises Skip, also where it has no decoder."""
     videos = container.streams.video
     if not videos:
         raise Skip("no video in it")
@@ -77,6 +79,8 @@ def picture_stream(container: av.container.InputContainer) -> av.VideoStream:
     moving = [stream for stream in videos if not stream.disposition & cover]
     if not moving:
         raise Skip("no video in it: only a cover picture")
+    if moving[0].codec_context is None:
+        raise Skip(NO_DECODER)
     return moving[0]
 
 
@@ -87,9 +91,7 @@ def expect_sdr(transfer: int) -> None:
 
 
 def open_decoder(stream: av.VideoStream | av.AudioStream) -> None:
-    """Sets the stream's decoder to one thread and to report damage instead of concealing it. Raises Skip."""
-    if stream.codec_context is None:
-        raise Skip("unsupported or damaged: no decoder for its codec; convert it")
+    """Sets the stream's decoder to one thread and to report damage instead of concealing it."""
     stream.codec_context.thread_count = 1
     stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
 
@@ -98,9 +100,9 @@ def decoded(container: av.container.InputContainer, stream: av.VideoStream) -> I
     """The stream's frames in the order of showing. What comes before the first whole frame is passed over: a recording
     may start anywhere. Raises Skip, or what the decoder raises, at damage after that."""
     started = False
-    for packet in container.demux(stream):
+    for packet in demuxed(container, stream):
         try:
-            frames = packet.decode()
+            frames = frames_of(packet)
         except av.error.EOFError:
             return
         except av.error.FFmpegError:
@@ -117,29 +119,39 @@ def decoded(container: av.container.InputContainer, stream: av.VideoStream) -> I
 
 def read_timeline(path: Media) -> Timeline:
     """Reads all packets of the file. Raises Skip when it has no usable video, is damaged or is cut short."""
-    with av.open(for_libav(path)) as container:
+    with open_media(path) as container:
         stream = picture_stream(container)
         if stream.time_base is None:
             raise Skip("no timestamps in it")
         expect_pixels(stream.width or 0, stream.height or 0)
-        if stream.codec_context is not None:
-            expect_sdr(stream.codec_context.color_trc)  # the container's word, which a decoder forgets
+        expect_sdr(stream.codec_context.color_trc)  # the container's word, which a decoder forgets
         packets = _read_packets(container, stream.index)
         if not packets.stamps:
             raise Skip("no frames in it")
-        if container.duration is not None and container.format.name not in _STREAMS:
-            declared = container.duration / av.time_base
-            reached = packets.reached - (container.start_time or 0) / av.time_base
-            if not complete(reached, declared, slack=2 * reached / len(packets.stamps)):
-                raise Skip(f"cut short: {reached:.2f} of {declared:.2f} s are there")
+        _expect_end(path, container, stream, packets)
         return _timeline(path, stream, packets, container.format.name)
+
+
+def _expect_end(path: Media, container: av.container.InputContainer, stream: av.VideoStream, packets: _Packets) -> None:
+    """Raises Skip where the container states a later end than its packets reach."""
+    form, start = container.format.name, (container.start_time or 0) / av.time_base
+    if container.duration is None:
+        expect_asf_bytes(path)
+    if container.duration is None or form in _STREAMS:
+        return
+    declared = container.duration / av.time_base
+    if form == "avi" and stream.frames and stream.average_rate and lacks_riff_bytes(path):
+        declared = max(declared, float(stream.frames / stream.average_rate))  # libav's is guessed from the bytes there
+    reached = packets.reached - (min(start, 0.0) if form in STATES_LAST_TIME else start)
+    if not complete(reached, declared, slack=2 * reached / len(packets.stamps)):
+        raise Skip(f"cut short: {reached:.2f} of {declared:.2f} s are there")
 
 
 def _read_packets(container: av.container.InputContainer, index: int) -> _Packets:
     packets = _Packets()
     ends: dict[int, int] = {}
     place: int | None = None
-    for packet in container.demux():
+    for packet in demuxed(container):
         if packet.is_discard or not packet.size:
             continue
         stamp, duration, of = packet.pts, packet.duration or 0, packet.stream_index
@@ -218,7 +230,7 @@ def _constant(stamps: list[int | None], interval: float) -> np.ndarray:
 
 
 def _ordered(path: Media) -> bool:
-    with av.open(for_libav(path)) as container:
+    with open_media(path) as container:
         stream = picture_stream(container)
         open_decoder(stream)
         stamps = [frame.pts for frame in islice(decoded(container, stream), _TOLD_BY)]
@@ -227,7 +239,7 @@ def _ordered(path: Media) -> bool:
 
 def _first_stamp(path: Media) -> int:
     """The timestamp of the first frame that can be decoded. Raises Skip."""
-    with av.open(for_libav(path)) as container:
+    with open_media(path) as container:
         stream = picture_stream(container)
         open_decoder(stream)
         frame = next(decoded(container, stream), None)

@@ -19,7 +19,8 @@ from .complaints import decoding
 from .config import DataConfig
 from .image_file import flatten_image
 from .images import fit_image, fitted, to_channels
-from .media import Media, for_libav
+from .libav import open_media
+from .media import Media
 from .places import choose
 from .source import Skip
 from .video_frames import FrameReader
@@ -57,7 +58,7 @@ def decode_video_file(path: Media, config: DataConfig, generator: np.random.Gene
 def video_marks(path: Media) -> tuple[str, ...]:
     """What a reader of the data set should know of a file that is used as it is: "interlaced"."""
     try:
-        with av.open(for_libav(path)) as container:
+        with open_media(path) as container:
             order = picture_stream(container).codec_context.field_order
     except (av.error.FFmpegError, OSError, ValueError, Skip):
         return ()

@@ -18,7 +18,7 @@ class H264Config(StreamConfig):
     """
 
     kind: ClassVar[str] = "h264"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     builds: ClassVar[str | type] = "h264:H264"
     modalities: ClassVar[tuple[Modality, ...]] = (Modality.VIDEO,)
 

@@ -54,7 +54,7 @@ class H265Config(ModernVideoConfig):
     """
 
     kind: ClassVar[str] = "h265"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     builds: ClassVar[str | type] = "modern_video:H265"
     encoder: ClassVar[str] = "libx265"
     decoder: ClassVar[str] = "hevc"
@@ -80,7 +80,7 @@ class VP9Config(ModernVideoConfig):
     """VP9 (libvpx through PyAV), one clip one stream. `pixels` as for `h264`; `cpu_used` 0 (best) to 8 (fastest)."""
 
     kind: ClassVar[str] = "vp9"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     encoder: ClassVar[str] = "libvpx-vp9"
     decoder: ClassVar[str] = "vp9"
     worst: ClassVar[int] = 63
@@ -110,7 +110,7 @@ class AV1Config(ModernVideoConfig):
     """
 
     kind: ClassVar[str] = "av1"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     builds: ClassVar[str | type] = "modern_video:AV1"
     encoder: ClassVar[str] = "libsvtav1"
     decoder: ClassVar[str] = "libdav1d"

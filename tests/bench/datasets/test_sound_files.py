@@ -229,6 +229,24 @@ def test_damage_in_the_middle(name: str, codec: str, how: str, make: Make) -> No
         read(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mka", "libopus"), ("a.webm", "libopus"), ("a.ogg", "libopus"), ("a.mka", "flac")]
+)
+def test_clocks_that_start_late(name: str, codec: str, make: Make) -> None:
+    """Matroska's and Ogg's length is the last timestamp."""
+    wave = noise()
+    path = make(name, wave[None], codec, output_ts_offset="5")
+    with av.open(str(path)) as container:
+        assert container.start_time == pytest.approx(5_000_000, abs=50_000)
+    sound = read(path)[0]
+    assert len(sound) == len(wave)
+    assert delay(sound, wave) == 0
+    if name != "a.ogg":  # which states no length
+        path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+        with pytest.raises(Skip, match=r"^cut short: "):
+            read(path)
+
+
 def joined(first: Path, *others: Path) -> Path:
     first.write_bytes(b"".join(path.read_bytes() for path in (first, *others)))
     return first

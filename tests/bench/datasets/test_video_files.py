@@ -67,7 +67,7 @@ def make(tmp_path: Path) -> Make:
         with av.open(str(path), "w", format=form, options=muxer or {}) as container:
             stream = container.add_stream(codec, rate=rate)
             stream.height = stream.width = 64
-            stream.pix_fmt = "yuv420p"
+            stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
             stream.options = {
                 "bf": "2",
                 "g": "24",
@@ -199,6 +199,35 @@ def test_damage_in_the_middle(name: str, make: Make) -> None:
     data[len(data) // 2 : len(data) // 2 + 600] = bytes(600)
     path.write_bytes(data)
     with pytest.raises(Skip, match=r"^(damaged|cut short): "):
+        clips(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.mkv", "libx264"), ("a.webm", "libvpx"), ("a.wmv", "wmv2"), ("a.mp4", "libx264"), ("a.flv", "libx264")],
+)
+def test_clocks_that_start_late(name: str, codec: str, make: Make) -> None:
+    """Some containers state their last timestamp as their length."""
+    options = {} if codec == "libx264" else {"bf": "0", "b": "2000000"}
+    path = make(name, codec=codec, muxer={"output_ts_offset": "5"}, **options)
+    with av.open(str(path)) as container:
+        assert container.start_time == pytest.approx(5_000_000, abs=50_000)
+    assert clips(path) == runs(0, _FRAMES)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    with pytest.raises(Skip, match=r"^(cut short|damaged): "):
+        clips(path)
+
+
+@pytest.mark.parametrize("codec", ["mjpeg", "mpeg4", "libx264"])
+def test_avi_that_was_cut_short(codec: str, make: Make) -> None:
+    """libav takes its length from the bytes that are there."""
+    path = make("a.avi", codec=codec, g="12", **({} if codec == "libx264" else {"bf": "0", "b": "2000000"}))
+    data = path.read_bytes()
+    index = data.rindex(b"idx1")
+    path.write_bytes(data[: index + 40])  # without the end of its index every frame is there
+    assert clips(path) == runs(0, _FRAMES)
+    path.write_bytes(data[: index * 6 // 10])
+    with pytest.raises(Skip, match=r"^cut short: \d.\d\d of 4.80 s are there$"):
         clips(path)
 
 
