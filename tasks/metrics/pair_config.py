@@ -223,6 +223,7 @@ class LoudnessDifferenceConfig(ClipConfig):
     """How far the loudness of a reconstruction is from its original's (ITU-R BS.1770-4)."""
 
     kind = "loudness_difference"
+    version = 2
     direction = "lower"
     unit = "LU"
     least_seconds = 0.4  # a block
@@ -233,6 +234,7 @@ class PitchErrorConfig(ClipConfig):
     """How far the pitch of a reconstruction is from its original's, by YIN (de Cheveigné and Kawahara 2002)."""
 
     kind = "f0_error"
+    version = 2
     direction = "lower"
     unit = "cents"
     least_seconds = 3 / LOWEST_PITCH  # a window, and as many lags
