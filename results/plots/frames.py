@@ -65,9 +65,7 @@ def _by_frame(row: Row) -> dict[str, list[float]]:
     return {name.removesuffix(_SUFFIX): list(values) for name, values in extra.items() if name.endswith(_SUFFIX)}
 
 
-def _panel(
-    groups: Sequence[Group], values: dict[int, list[list[float]]], y: str, names: Sequence[str] | None
-) -> Panel:
+def _panel(groups: Sequence[Group], values: dict[int, list[list[float]]], y: str, names: Sequence[str] | None) -> Panel:
     if y in metric_names(row for group in groups for row in group.rows):
         check_protocols(groups, [y])
     options = differing(groups)
