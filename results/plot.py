@@ -17,7 +17,7 @@ from .rows import Row, rows
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Kind = Literal["lines", "rate-distortion", "bars", "heatmap", "correlation"]
+Kind = Literal["lines", "rate-distortion", "bars", "heatmap", "correlation", "frames"]
 Log = Literal["auto", "none", "x", "y", "xy"]
 
 
@@ -46,7 +46,9 @@ def plot(
     - "heatmap": the column `colour` by the options `x` and `y` ("downsample" and "channels"), a panel per value of
       `group`;
     - "correlation": Spearman's rank correlations between the columns `y` (names and patterns with commas; those that
-      tables show unless told) over the lines of each table.
+      tables show unless told) over the lines of each table;
+    - "frames": the metric `y` ("psnr") at each frame of clips, a line per value of `group` (unless told the label and
+      the options that differ), dotted where a latent position ends.
 
     `log` names logarithmic axes; "auto" takes those of FLOPs and those whose points are positive and span a factor of
     30 or more. `style` is "paper" or "slides". Raises UserError for unknown columns, text where numbers are wanted, an
@@ -91,6 +93,7 @@ _TAKES = {
     "bars": ("y", "group", "log"),
     "heatmap": ("x", "y", "colour", "group"),
     "correlation": ("y",),
+    "frames": ("y", "group", "log"),
 }
 _NEEDS = {"lines": "y", "bars": "y", "heatmap": "colour"}
 
@@ -110,6 +113,8 @@ def _name(kind: str, x: str | None, y: str | None, colour: str | None) -> str:
         return "correlation.svg"
     if kind == "bars":
         return f"{y}-bars.svg"
+    if kind == "frames":
+        return f"{y or 'psnr'}-by-frame.svg"
     return f"{y}-over-{x or 'rate'}.svg" if y is not None else "rate-distortion.svg"
 
 
@@ -143,6 +148,11 @@ def _prepared(
         return lambda style: draw_correlations(related, style)
     from .plots.lines import draw_lines
 
+    if kind == "frames":
+        from .plots.frames import frame_panels
+
+        by_frame = frame_panels(table, y=y or "psnr", group=group)
+        return lambda style: draw_lines(by_frame, (False, log in ("y", "xy")), style, references=True)
     drawn = panels(table, x=x, y=y, group=group if group is not None else "label")
     scales = (_logarithmic(drawn, "x", x or "", log), _logarithmic(drawn, "y", y or "", log))
     return lambda style: draw_lines(drawn, scales, style, references=kind == "rate-distortion")

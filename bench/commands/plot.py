@@ -6,7 +6,7 @@ import argparse
 
 from .options import dirs_argument, named_path, where_option
 
-HELP = "columns of finished runs as a picture: lines, bars, heat maps, correlations"
+HELP = "columns of finished runs as a picture: lines, bars, heat maps, correlations, frames of clips"
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -16,7 +16,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--kind",
         default="lines",
         metavar="KIND",
-        help="lines, rate-distortion, bars, heatmap or correlation (default: lines)",
+        help="lines, rate-distortion, bars, heatmap, correlation or frames (default: lines)",
     )
     command.add_argument("--x", metavar="COLUMN", help="across: prior_flops, tsr (default: the real rate)")
     command.add_argument("--y", metavar="COLUMN", help="up: psnr, gfd_scattering; of correlation: columns, with commas")

@@ -16,6 +16,7 @@ from ...tasks.metrics.config import (
     SPEECH,
     TEMPORAL,
     ClipConfig,
+    PairMetricConfig,
     SpeechConfig,
     measure_versions,
     metrics,
@@ -48,11 +49,11 @@ class Reconstruction(JobKind):
                 if find_spec(package) is None:
                     where = f"{suite.where}: reconstruction.speech"
                     raise UserError(f"{where}: needs the package {package}: pip install 'latentbench[speech]'")
-            _check_sounds(suite, "speech", SPEECH)
+            _check_signals(suite, "speech", SPEECH, "sounds")
         if suite.options[self.name].hearing:
-            _check_sounds(suite, "hearing", HEARING)
-        if suite.options[self.name].temporal and not any(data.modality is Modality.VIDEO for data in suite.data):
-            raise UserError(f"{suite.where}: reconstruction.temporal: scores clips, and the suite has none")
+            _check_signals(suite, "hearing", HEARING, "sounds")
+        if suite.options[self.name].temporal:
+            _check_signals(suite, "temporal", TEMPORAL, "clips")
 
     def config(self, at: PlanContext) -> dict[str, Any]:
         options: ReconstructionConfig = at.suite.options[self.name]
@@ -132,14 +133,16 @@ def _hearing(at: PlanContext) -> tuple[ClipConfig, ...]:
     return HEARING if at.suite.options[Reconstruction.name].hearing and at.data.modality.is_audio else ()
 
 
-def _check_sounds(suite: Suite, option: str, measured: Sequence[ClipConfig]) -> None:
-    """Raises UserError where the option asks for what none of the suite's sounds, or not all of them, can have."""
+def _check_signals(suite: Suite, option: str, measured: Sequence[PairMetricConfig], signals: str) -> None:
+    """Raises UserError where the option asks for what none of the suite's sounds or clips, or not all of them, can
+    have."""
     where = f"{suite.where}: reconstruction.{option}"
-    sounds = [data for data in suite.data if data.modality.is_audio]
-    if not sounds:
-        raise UserError(f"{where}: scores sounds, and the suite has none")
+    scored = [data for data in suite.data if data.modality in measured[0].modalities]
+    if not scored:
+        raise UserError(f"{where}: scores {signals}, and the suite has none")
+    longer = "data.seconds" if signals == "sounds" else "data.frames"
     for config in measured:
-        for data in sounds:
+        for data in scored:
             reason = config.unsupported_reason(signal_spec(data))
             if reason is not None:
-                raise UserError(f"{where}: {config.kind} of {data.label}: {reason}; set data.seconds")
+                raise UserError(f"{where}: {config.kind} of {data.label}: {reason}; set {longer}")

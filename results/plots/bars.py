@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..display import measured, show
+from ..display import measured
 from ..errors import UserError
 from ..groups import Group, aggregate, best_first, direction_of, split
-from ..headings import name_of
 from ..lines import check_protocols
-from ..rows import Row, axis_column, metric_names
+from ..rows import Row, metric_names
 from ..statistics import Estimate
 from .columns import (
     axis_label,
@@ -21,6 +20,7 @@ from .columns import (
     estimate_of,
     intervals_note,
     name_by,
+    name_with,
     names_of,
     only,
     protocol_of,
@@ -84,7 +84,7 @@ def _panel(groups: Sequence[Group], y: str, names: Sequence[str] | None) -> BarP
     options = differing(groups)
     by_name: dict[str, list[Group]] = {}
     for group in groups:
-        name = name_by(group, names) if names is not None else _name(group, options)
+        name = name_by(group, names) if names is not None else name_with(group, options)
         by_name.setdefault(name, []).append(group)
     bars = []
     for name, alike in by_name.items():
@@ -105,12 +105,6 @@ def _panel(groups: Sequence[Group], y: str, names: Sequence[str] | None) -> BarP
         notes=tuple(note for note in notes if note),
         bars=tuple(bars),
     )
-
-
-def _name(group: Group, options: Sequence[str]) -> str:
-    """The group's label with its values of the options that differ."""
-    differ = [(axis, value) for axis, value in group.axes.items() if axis_column(axis) in options]
-    return ", ".join([group.label, *(f"{name_of(axis.replace('.', '_'))} {show(value)}" for axis, value in differ)])
 
 
 def draw_bars(panels: Sequence[BarPanel], style: Style, *, log: str) -> Figure:

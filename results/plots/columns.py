@@ -53,6 +53,12 @@ def name_by(group: Group, names: Sequence[str]) -> str:
     return ", ".join([values[0], *more])
 
 
+def name_with(group: Group, options: Sequence[str]) -> str:
+    """The group's label with its values of the columns `options`, those that differ."""
+    differ = [(axis, value) for axis, value in group.axes.items() if axis_column(axis) in options]
+    return ", ".join([group.label, *(f"{name_of(axis.replace('.', '_'))} {show(value)}" for axis, value in differ)])
+
+
 def differing(groups: Sequence[Group]) -> list[str]:
     """The columns of options, and recipe and label, that have several values among the groups."""
     axes = dict.fromkeys(axis for group in groups for axis in group.axes)

@@ -62,13 +62,13 @@ def _looks(panels: Sequence[Panel], references: bool) -> dict[str, dict[str, Any
     return looks
 
 
-def _named(panel: Panel, looks: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, list[tuple[float, float]]]]:
+def _named(panel: Panel, looks: Mapping[str, dict[str, Any]]) -> list[tuple[str, str, list[tuple[float, float]]]]:
     """Each line's label with its colour and points."""
     return [(line.label, looks[line.label]["color"], [(p.x, p.y.value) for p in line.points]) for line in panel.lines]
 
 
 def _draw_panel(
-    axes: Axes, panel: Panel, looks: Mapping[str, Mapping[str, Any]], scales: tuple[bool, bool], style: Style
+    axes: Axes, panel: Panel, looks: Mapping[str, dict[str, Any]], scales: tuple[bool, bool], style: Style
 ) -> dict[str, Any]:
     """Draw the lines and return what stands for each in a legend."""
     floor = _floor(panel) if scales[1] else None
@@ -86,7 +86,7 @@ def _draw_panel(
     return handles
 
 
-def _draw_line(axes: Axes, line: Line, look: Mapping[str, Any], floor: float | None, style: Style) -> Any:
+def _draw_line(axes: Axes, line: Line, look: dict[str, Any], floor: float | None, style: Style) -> Any:
     places, estimates = [point.x for point in line.points], [point.y for point in line.points]
     ends = [
         (_low(estimate, floor), estimate.value if estimate.high is None else estimate.high) for estimate in estimates
@@ -102,15 +102,19 @@ def _draw_line(axes: Axes, line: Line, look: Mapping[str, Any], floor: float | N
         axes.plot(
             *zip(*cut, strict=True), linestyle="none", marker="v", markersize=0.8 * style.mark, color=look["color"]
         )
+    values = [estimate.value for estimate in estimates]
+    dotted = {"linestyle": ":"} if line.ends else {}
+    for start, end in zip((0, *line.ends), (*line.ends, len(places)), strict=True) if line.ends else ():
+        axes.plot(places[start:end], values[start:end], linewidth=style.line, color=look["color"])
     return axes.errorbar(
         places,
-        [estimate.value for estimate in estimates],
+        values,
         yerr=bars,
         markersize=style.mark,
         capsize=0.5 * style.mark,
         linewidth=style.line,
         elinewidth=0.6 * style.line,
-        **look,
+        **look | dotted,
     )
 
 

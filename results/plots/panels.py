@@ -38,11 +38,12 @@ class Point:
 @dataclass(frozen=True, kw_only=True)
 class Line:
     """The points of one line of the plot, by ascending x; `untrained` where no tokenizer of it has parameters, as
-    codecs have none."""
+    codecs have none. It is dotted behind as many points as each of `ends` says."""
 
     label: str
     points: tuple[Point, ...]
     untrained: bool = False
+    ends: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...results.errors import UserError
 from ...tokenizers.losses.stft import fit_sizes, log_mel_distance, multi_resolution_stft
 from ...tokenizers.spec import MelSpec, SignalSpec
-from .interface import PairMetric
+from .interface import PairMetric, where_finite
 from .precision import full_precision
 
 CAP_DB = 100.0
@@ -69,7 +69,7 @@ class SiSdr(PairMetric):
     """See `SiSdrConfig`."""
 
     def values(self, reconstruction: Tensor, original: Tensor, signal: SignalSpec) -> Tensor:
-        return si_sdr(reconstruction, original)
+        return where_finite(si_sdr(reconstruction, original), reconstruction, original)
 
     def protocol(self, signal: SignalSpec) -> str:
         return (
@@ -82,7 +82,7 @@ class StftDistance(PairMetric):
     """See `StftDistanceConfig`."""
 
     def values(self, reconstruction: Tensor, original: Tensor, signal: SignalSpec) -> Tensor:
-        return stft_distance(reconstruction, original)
+        return where_finite(stft_distance(reconstruction, original), reconstruction, original)
 
     def protocol(self, signal: SignalSpec) -> str:
         length = signal.source_shape[-1] if signal.source_shape is not None else signal.shape[-1]
@@ -94,7 +94,8 @@ class MelDistance(PairMetric):
     """See `MelDistanceConfig`."""
 
     def values(self, reconstruction: Tensor, original: Tensor, signal: SignalSpec) -> Tensor:
-        return mel_distance(reconstruction, original, mel=metric_mel(signal))
+        values = mel_distance(reconstruction, original, mel=metric_mel(signal))
+        return where_finite(values, reconstruction, original)
 
     def protocol(self, signal: SignalSpec) -> str:
         mel = metric_mel(signal)

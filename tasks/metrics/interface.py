@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...results.errors import UserError
 from ...results.metric import Metric
 from ...tokenizers.spec import SignalSpec
 from ..distances import Reference
@@ -87,6 +88,19 @@ class Score(ABC):
     @abstractmethod
     def measure(self, samples: SampleSet) -> tuple[list[Metric], dict[str, Any]]:
         """The score's metrics, and plain facts worth keeping beside them."""
+
+
+def where_finite(values: Tensor, *signals: Tensor) -> Tensor:
+    """`values` `[B]` or `[B, T]`, NaN for samples of which one of `signals` `[B, ...]` is not finite: a metric of them
+    is undefined, and rounded to uint8 they would pass for black."""
+    finite = torch.stack([x.detach().isfinite().flatten(1).all(1) for x in signals]).all(0).to(values.device)
+    return values.masked_fill(~(finite if values.ndim == 1 else finite[:, None]), torch.nan)
+
+
+def check_waves(name: str, x: Tensor, y: Tensor) -> None:
+    """Raises UserError where the two are no waveforms `[B, C, N]` of one shape."""
+    if x.shape != y.shape or x.ndim != 3:
+        raise UserError(f"{name}: waveforms must be [B, C, N] of one shape, got {list(x.shape)} and {list(y.shape)}")
 
 
 def per_position(values: Tensor) -> list[float]:

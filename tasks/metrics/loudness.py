@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...tokenizers.spec import SignalSpec
 from .config import sound_rate
-from .interface import PairMetric
+from .interface import PairMetric, check_waves, where_finite
 
 GATE = -70.0  # LUFS below which a block counts as silence
 _BLOCK_SECONDS, _BLOCKS_PER_STEP = 0.4, 4
@@ -19,17 +19,18 @@ _OFFSET = -0.691
 
 def integrated_loudness(wave: Tensor, rate: int) -> Tensor:
     """Integrated loudness in LUFS of clips `[B, C, N]` of one or two channels, `[B]` float64: blocks of 400 ms, a
-    quarter apart, gated at -70 LUFS and 10 LU under their mean. NaN where all of a clip is below -70.
-
-    Clips are at least 400 ms long.
+    quarter apart, gated at -70 LUFS and 10 LU under their mean. NaN where all of a clip is below -70, and for clips of
+    less than 400 ms.
     """
     from torchaudio.functional import lfilter
 
+    size = round(_BLOCK_SECONDS * rate)
+    if wave.shape[-1] < size:
+        return wave.new_full((len(wave),), torch.nan, dtype=torch.float64)
     weighted = wave.double()
     for numerator, denominator in k_weighting(rate):
         # Without clamp=False what is filtered would be cut at full scale.
         weighted = lfilter(weighted, weighted.new_tensor(denominator), weighted.new_tensor(numerator), clamp=False)
-    size = round(_BLOCK_SECONDS * rate)
     energy = weighted.square().unfold(-1, size, round(size / _BLOCKS_PER_STEP)).mean(-1).sum(1)  # [B, blocks]
     heard = _level(energy) > GATE
     loud = heard & (_level(energy) > (_level(_mean(energy, heard)) + _RELATIVE_GATE)[:, None])
@@ -62,9 +63,10 @@ class LoudnessDifference(PairMetric):
     """See `LoudnessDifferenceConfig`."""
 
     def values(self, reconstruction: Tensor, original: Tensor, signal: SignalSpec) -> Tensor:
+        check_waves(self.config.kind, reconstruction, original)
         rate = sound_rate(signal)
         ours, theirs = (integrated_loudness(x.detach().cpu(), rate) for x in (reconstruction, original))
-        return (ours.nan_to_num(nan=GATE) - theirs).abs()
+        return where_finite((ours.nan_to_num(nan=GATE) - theirs).abs(), reconstruction, original)
 
     def protocol(self, signal: SignalSpec) -> str:
         return (

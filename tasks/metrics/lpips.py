@@ -12,7 +12,7 @@ from ...tokenizers.losses.lpips import LPIPS
 from ...tokenizers.spec import Modality, SignalSpec
 from .config import LpipsNetConfig
 from .frames import per_frame
-from .interface import PairMetric
+from .interface import PairMetric, where_finite
 from .lpips_nets import PackageLPIPS
 from .psnr import to_uint8
 
@@ -54,7 +54,7 @@ class Lpips(PairMetric):
 
     def values(self, reconstruction: Tensor, original: Tensor, signal: SignalSpec) -> Tensor:
         x, y = (to_uint8(z).float().div_(127.5).sub_(1) for z in (reconstruction, original))
-        return lpips(x, y, self.model)
+        return where_finite(lpips(x, y, self.model), reconstruction, original)
 
     def protocol(self, signal: SignalSpec) -> str:
         per = "frame" if signal.modality is Modality.VIDEO else "image"

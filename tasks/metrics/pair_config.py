@@ -223,6 +223,7 @@ class LoudnessDifferenceConfig(ClipConfig):
     """How far the loudness of a reconstruction is from its original's (ITU-R BS.1770-4)."""
 
     kind = "loudness_difference"
+    version = 2
     direction = "lower"
     unit = "LU"
     least_seconds = 0.4  # a block
@@ -233,6 +234,7 @@ class PitchErrorConfig(ClipConfig):
     """How far the pitch of a reconstruction is from its original's, by YIN (de Cheveigné and Kawahara 2002)."""
 
     kind = "f0_error"
+    version = 2
     direction = "lower"
     unit = "cents"
     least_seconds = 3 / LOWEST_PITCH  # a window, and as many lags
@@ -243,32 +245,42 @@ class PitchErrorConfig(ClipConfig):
 HEARING: tuple[ClipConfig, ...] = (LoudnessDifferenceConfig(), PitchErrorConfig())
 
 
-class SeamConfig(PairMetricConfig):
+class MotionConfig(PairMetricConfig):
+    """What `reconstruction.temporal` measures of a clip's changes from frame to frame."""
+
+    modalities = frozenset({Modality.VIDEO})
+
+    @classmethod
+    def unsupported_reason(cls, signal: SignalSpec) -> str | None:
+        reason = super().unsupported_reason(signal)
+        if reason is not None or signal.shape[0] > 1:
+            return reason
+        return "it needs clips of two frames or more, and these have one"
+
+
+class SeamConfig(MotionConfig):
     """The temporal error where the frames of one latent position end and those of the next begin."""
 
     kind = "temporal_error_border"
     direction = "lower"
-    modalities = frozenset({Modality.VIDEO})
     builds = "seams:SeamError"
 
 
-class InsideConfig(PairMetricConfig):
+class InsideConfig(MotionConfig):
     """The temporal error between frames of one latent position."""
 
     kind = "temporal_error_inside"
     direction = "lower"
-    modalities = frozenset({Modality.VIDEO})
     builds = "seams:SeamError"
 
 
-class FlickerConfig(PairMetricConfig):
+class FlickerConfig(MotionConfig):
     """How much a reconstruction flickers, relative to the true clip."""
 
     kind = "flicker"
     direction = "none"
-    modalities = frozenset({Modality.VIDEO})
     builds = "seams:Flicker"
 
 
 # What `reconstruction.temporal` stands for.
-TEMPORAL: tuple[PairMetricConfig, ...] = (SeamConfig(), InsideConfig(), FlickerConfig())
+TEMPORAL: tuple[MotionConfig, ...] = (SeamConfig(), InsideConfig(), FlickerConfig())

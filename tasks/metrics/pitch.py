@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...tokenizers.spec import SignalSpec
 from .config import LOWEST_PITCH, sound_rate
-from .interface import PairMetric
+from .interface import PairMetric, check_waves, where_finite
 
 HIGHEST_PITCH = 500.0  # Hz
 THRESHOLD = 0.1  # of the normalised difference, below which a lag is a period
@@ -21,9 +21,11 @@ def pitch(wave: Tensor, rate: int) -> Tensor:
     """Hz of each frame, 10 ms apart, of clips `[B, N]`: `[B, T]` float64, NaN where a frame has no period.
 
     The period is the lag at the first dip of the cumulative mean normalised difference (eq. 8) below 0.1, between 1/500
-    and 1/60 s, over windows of 1/60 s, refined by a parabola through the dip. N is at least 2/60 s.
+    and 1/60 s, over windows of 1/60 s, refined by a parabola through the dip. Clips of less than 2/60 s have no frame.
     """
     longest, shortest = int(rate / LOWEST_PITCH), int(rate / HIGHEST_PITCH)
+    if wave.shape[-1] < 2 * longest + 1:
+        return wave.new_empty((len(wave), 0), dtype=torch.float64)
     normalised = _normalised_difference(wave, rate, longest + 1)
     lower, middle, upper = normalised[..., :-2], normalised[..., 1:-1], normalised[..., 2:]
     dips = (middle < THRESHOLD) & (middle < lower) & (middle <= upper)
@@ -57,11 +59,12 @@ class PitchError(PairMetric):
     """See `PitchErrorConfig`."""
 
     def values(self, reconstruction: Tensor, original: Tensor, signal: SignalSpec) -> Tensor:
+        check_waves(self.config.kind, reconstruction, original)
         rate = sound_rate(signal)
         pairs = zip(reconstruction.detach().mean(1), original.detach().mean(1), strict=True)
         # One by one: a clip's frames take a hundred times its memory.
         cents = [1200 * (pitch(ours[None], rate) / pitch(theirs[None], rate)).log2() for ours, theirs in pairs]
-        return torch.stack([clip.abs().nanmean() for clip in cents])
+        return where_finite(torch.stack([clip.abs().nanmean() for clip in cents]), reconstruction, original)
 
     def protocol(self, signal: SignalSpec) -> str:
         return (

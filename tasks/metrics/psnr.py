@@ -13,7 +13,7 @@ from ...results.errors import UserError
 from ...results.metric import Metric
 from ...tokenizers.spec import Modality, SignalSpec
 from .frames import per_frame
-from .interface import PairMetric
+from .interface import PairMetric, where_finite
 from .jackknife import wilson
 
 CAP_DB = 100.0
@@ -76,10 +76,11 @@ class Psnr(PairMetric):
         return replace(metric, interval=interval_with_cap(per_sample[torch.isfinite(per_sample)]))
 
     def values(self, reconstruction: Tensor, original: Tensor, signal: SignalSpec) -> Tensor:
-        if signal.modality.is_audio:
-            return psnr(reconstruction, original)
-        rounded = to_uint8(reconstruction), to_uint8(original)
-        return per_frame(psnr, *rounded) if signal.modality is Modality.VIDEO else psnr(*rounded)
+        pair = (reconstruction, original)
+        if not signal.modality.is_audio:
+            pair = (to_uint8(reconstruction), to_uint8(original))
+        values = per_frame(psnr, *pair) if signal.modality is Modality.VIDEO else psnr(*pair)
+        return where_finite(values, reconstruction, original)
 
     def protocol(self, signal: SignalSpec) -> str:
         if signal.modality.is_audio:

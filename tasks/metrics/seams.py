@@ -11,7 +11,7 @@ from torch import Tensor
 from ...results.errors import UserError
 from ...tokenizers.spec import LatentSpec, SignalSpec
 from .config import PairMetricConfig
-from .interface import PairMetric
+from .interface import PairMetric, where_finite
 
 
 def borders(spec: LatentSpec, step: int) -> tuple[bool, ...]:
@@ -65,7 +65,8 @@ class SeamError(PairMetric):
         self.chosen = [i for i, border in enumerate(at_border) if border != inside]
 
     def values(self, reconstruction: Tensor, original: Tensor, signal: SignalSpec) -> Tensor:
-        return transition_errors(reconstruction, original)[:, self.chosen].mean(1)
+        values = transition_errors(reconstruction, original)[:, self.chosen].mean(1)
+        return where_finite(values, reconstruction, original)
 
     def protocol(self, signal: SignalSpec) -> str:
         where = "inside" if self.config.kind == "temporal_error_inside" else "at borders of"
@@ -79,7 +80,7 @@ class Flicker(PairMetric):
         super().__init__(config)
 
     def values(self, reconstruction: Tensor, original: Tensor, signal: SignalSpec) -> Tensor:
-        return flicker(reconstruction, original)
+        return where_finite(flicker(reconstruction, original), reconstruction, original)
 
     def protocol(self, signal: SignalSpec) -> str:
         return (

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...tokenizers.spec import SignalSpec
 from .config import EstoiConfig, SpeechConfig, StoiConfig, sound_rate
-from .interface import PairMetric
+from .interface import PairMetric, check_waves
 
 
 class SpeechMetric(PairMetric):
@@ -28,7 +28,10 @@ class SpeechMetric(PairMetric):
         """The score of `estimate` `[N]` float64 for `target` `[N]`, both at `rate` Hz; None where there is none."""
 
     def values(self, reconstruction: Tensor, original: Tensor, signal: SignalSpec) -> Tensor:
+        check_waves(self.config.kind, reconstruction, original)
         rate = sound_rate(signal)
+        if original.shape[-1] < self.config.least_seconds * rate:
+            return torch.full((len(original),), torch.nan, dtype=torch.float64)
         estimates, targets = (self._prepared(x, rate) for x in (reconstruction, original))
         scores = [self._checked(t, e, rate) for t, e in zip(targets, estimates, strict=True)]
         return torch.tensor([float("nan") if score is None else score for score in scores], dtype=torch.float64)

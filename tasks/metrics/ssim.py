@@ -13,7 +13,7 @@ from torch import Tensor
 from ...results.errors import UserError
 from ...tokenizers.spec import Modality, SignalSpec
 from .frames import per_frame
-from .interface import PairMetric
+from .interface import PairMetric, where_finite
 from .precision import full_precision
 from .psnr import to_uint8
 
@@ -122,7 +122,8 @@ class Ssim(PairMetric):
     def values(self, reconstruction: Tensor, original: Tensor, signal: SignalSpec) -> Tensor:
         rounded = to_uint8(reconstruction), to_uint8(original)
         measure = partial(ssim, data_range=255.0)
-        return per_frame(measure, *rounded) if signal.modality is Modality.VIDEO else measure(*rounded)
+        values = per_frame(measure, *rounded) if signal.modality is Modality.VIDEO else measure(*rounded)
+        return where_finite(values, reconstruction, original)
 
     def protocol(self, signal: SignalSpec) -> str:
         size = window_size(signal.shape[-2], signal.shape[-1])

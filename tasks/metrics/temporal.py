@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ...results.errors import UserError
 from ...tokenizers.spec import SignalSpec
-from .interface import PairMetric
+from .interface import PairMetric, where_finite
 
 
 @torch.no_grad()
@@ -25,7 +25,7 @@ class TemporalError(PairMetric):
     """See `TemporalErrorConfig`."""
 
     def values(self, reconstruction: Tensor, original: Tensor, signal: SignalSpec) -> Tensor:
-        return temporal_error(reconstruction, original)
+        return where_finite(temporal_error(reconstruction, original), reconstruction, original)
 
     def protocol(self, signal: SignalSpec) -> str:
         return "mean absolute error of frame differences; clips in [-1, 1], not rounded; mean over clips"

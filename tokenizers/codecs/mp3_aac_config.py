@@ -28,6 +28,8 @@ class _FramedAudioConfig(StreamConfig):
     decoder: ClassVar[str]
     rates: ClassVar[tuple[int, ...]]
     self_delimiting: ClassVar[bool] = False
+    # whether the encoder makes sound quieter
+    attenuates: ClassVar[bool] = False
 
     bitrate: int = 64000
 
@@ -56,11 +58,12 @@ class MP3Config(_FramedAudioConfig):
     """MP3 (LAME through PyAV) at a constant `bitrate`, of which the nearest legal one is taken."""
 
     kind: ClassVar[str] = "mp3"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     encoder: ClassVar[str] = "libmp3lame"
     decoder: ClassVar[str] = "mp3float"
     rates: ClassVar[tuple[int, ...]] = tuple(sorted(rate for rates in _LEGAL for rate in rates))
     self_delimiting: ClassVar[bool] = True
+    attenuates: ClassVar[bool] = True
 
     def coded_bitrate(self, signal: SignalSpec) -> float:
         legal = next(kilobits for rates, kilobits in _LEGAL.items() if signal.rate in rates)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from latentbench.bench.kinds.reconstruction import Reconstruction
+from latentbench.bench.suite import load_suite
 from latentbench.results.errors import UserError
 from latentbench.tasks.metrics.config import FlickerConfig, InsideConfig, SeamConfig
 from latentbench.tasks.metrics.psnr import psnr, to_uint8
@@ -98,3 +101,22 @@ def test_real_clips_score_as_numpy_and_scikit_image_have_it(pair: tuple[Tensor, 
     expected = [skimage.peak_signal_noise_ratio(pixels[1][:, t], pixels[0][:, t]) for t in frames]
     measured = psnr(*(to_uint8(part)[0, :, frames].transpose(0, 1) for part in pair))
     np.testing.assert_allclose(measured, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({"modality": "video", "frames": 1}, r"temporal_error_border of .*: it needs clips of two frames or more.*one"),
+        ({"modality": "image"}, "scores clips, and the suite has none"),
+        ({"modality": "video", "frames": 2}, None),
+    ],
+)
+def test_a_suite_asks_for_them_of_clips_alone(data: dict[str, Any], says: str | None) -> None:
+    tokenizer = {"recipe": "identity"}
+    spec = {"data": {"source": "procedural", "size": 16, **data}, "tokenizers": [tokenizer]}
+    checked = load_suite({"name": "clips", **spec, "reconstruction": {"temporal": True}})
+    if says is None:
+        Reconstruction().check(checked, [])
+        return
+    with pytest.raises(UserError, match=rf"reconstruction\.temporal: {says}"):
+        Reconstruction().check(checked, [])

@@ -234,6 +234,40 @@ def test_sound_comes_back_in_time(recipe: str, signal: SignalSpec) -> None:
     assert shifts[int(np.argmax(scores))] == 0
 
 
+@pytest.mark.parametrize(
+    ("rate", "channels", "bitrate", "gain"),
+    [
+        (8000, 2, 8000, 0.95),
+        (16000, 1, 64000, 0.95),
+        (16000, 2, 8000, 0.95),
+        (22050, 2, 32000, 0.95),
+        (24000, 1, 16000, 0.95),
+        (24000, 2, 8000, 0.95),
+        (44100, 2, 64000, 0.95),
+        (44100, 1, 192000, 0.97),
+        (48000, 2, 320000, 1.0),
+    ],
+)
+def test_mp3_is_as_loud_as_the_sound(rate: int, channels: int, bitrate: int, gain: float) -> None:
+    """LAME's presets scale by .95, from 192 kbit/s by .97 to 1; a tone of full scale comes back at its own level."""
+    signal = SignalSpec(modality=Modality.WAVEFORM, channels=channels, shape=(rate,), rate=float(rate))
+    codec = built(resolve("mp3", signal, {"codec": {"bitrate": bitrate}})).codec
+    assert isinstance(codec, FramedAudio)
+    assert codec.delay == 1105  # 528 + 1 of any decoder, 576 of LAME
+    assert codec.gain == gain
+    if bitrate / channels > 8000:  # the others have no bits for a tone
+        x = 0.99 * torch.sin(2 * math.pi * 700 * torch.arange(rate) / rate).expand(channels, -1)
+        y = codec.expand(codec.compress(x))
+        assert ((x * y).sum() / x.square().sum()).item() == pytest.approx(1, abs=0.003)
+
+
+def test_aac_is_measured_to_change_no_level() -> None:
+    codec = built(resolve("aac", FAST, {"codec": {"bitrate": 192000}})).codec
+    assert isinstance(codec, FramedAudio)
+    assert codec.gain == 1
+    assert codec._measured_gain() == 1
+
+
 def test_photographs_fall_in_rate_and_quality_together(shared_data: Path) -> None:
     from torchvision.io import read_image
 
@@ -304,7 +338,7 @@ def test_only_packets_that_the_sound_needs_are_coded(recipe: str, signal: Signal
     """All packets give the same sound, one less than those coded gives too little."""
     codec, (x,) = built(resolve(recipe, signal, {})).codec, smooth(signal, 1)
     assert isinstance(codec, FramedAudio)
-    packets, last = codec._encode(x), codec.delay + signal.shape[0]
+    packets, last = codec._encode(x / codec.gain, codec.config.bitrate), codec.delay + signal.shape[0]
     assert len(packets) > codec.packets
     assert codec._split(codec.compress(x)) == packets[: codec.packets]
     assert torch.equal(codec.expand(codec.compress(x)), codec._decode(packets)[:, codec.delay : last].clamp(-1, 1))
