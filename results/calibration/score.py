@@ -10,13 +10,14 @@ values are different models, and fall short of their closed forms by different a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
+from ..display import printable
 from ..errors import UserError
 from .correlation import Array
 from .levels import Correlation, Rows, correlate, resample
@@ -27,6 +28,7 @@ FORMAT = 1
 FAR = "far from what was fitted"
 _RIDGE = 0.5  # of a row: rows are few, and proxies go together
 _LEAST_FAMILIES = 4
+_LARGEST = 1e100  # of a value
 _TINY = 1e-9  # of the outcome's variance
 _LEVEL = 0.05  # how often a step takes a proxy that says nothing
 DRAWS = 1000  # resamples of families behind an interval
@@ -242,6 +244,7 @@ def together(tables: Sequence[Observations]) -> ScoreTable:
     given = [CODES] if names and _can_tell_kinds(tables) else []
     names = [*given, *names]
     raw: Array = np.array([[item.values[name] for name in names] for _, _, item in items]).reshape(-1, len(names))
+    _refuse_large([*zip(names, raw.T, strict=True), *((t.outcome, [i.mean for i in t.items]) for t in tables)])
     varies = raw.std(0) > 1e-9 * (np.abs(raw).max(0, initial=0) + 1e-12) if names else np.zeros(0, dtype=bool)
     names, raw = [name for name, varying in zip(names, varies, strict=True) if varying], raw[:, varies]
     if len(names) == len(given):
@@ -272,6 +275,16 @@ def together(tables: Sequence[Observations]) -> ScoreTable:
         table=number,
         given=len(given),
     )
+
+
+def _refuse_large(columns: Iterable[tuple[str, ArrayLike]]) -> None:
+    for name, values in columns:
+        largest = float(np.max(np.abs(values), initial=0.0))
+        if largest > _LARGEST:
+            raise UserError(
+                f"{printable(name)}: a score squares its values, and one is {largest:.3g}: expected {_LARGEST:g} at "
+                "most, as in another unit"
+            )
 
 
 def _families_by_kind(tables: Sequence[Observations]) -> dict[str, int]:
