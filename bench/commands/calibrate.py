@@ -16,7 +16,7 @@ HELP = "which cheap numbers predict generation: from finished runs, or a CSV"
 def add_options(command: argparse.ArgumentParser) -> None:
     """The command's options."""
     command.add_argument(
-        "sources", metavar="DIR|TABLE.csv", nargs="+", type=Path, help="output folders of runs, or a CSV"
+        "sources", metavar="DIR|TABLE.csv", nargs="+", type=Path, help="output folders of runs, or a CSV (.tsv, .txt)"
     )
     command.add_argument(
         "--outcome", metavar="COLUMN", help="what to predict (default: the log of the leading gFD, and the mean rank)"
@@ -27,14 +27,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--given", dest="fixed", metavar="A,B", type=names, default=[], help="partial correlations hold these fixed"
     )
-    command.add_argument("--better", choices=("lower", "higher"), default="lower", help="of a CSV's outcome")
-    command.add_argument("--higher", metavar="A,B", type=names, default=[], help="proxies of which more is better")
-    command.add_argument("--lower", metavar="A,B", type=names, default=[], help="proxies of which less is better")
+    command.add_argument("--better", choices=("lower", "higher"), help="the outcome (default: as runs say; lower)")
+    command.add_argument("--higher", metavar="A,B*", type=names, default=[], help="proxies of which more is better")
+    command.add_argument("--lower", metavar="A,B*", type=names, default=[], help="proxies of which less is better")
     command.add_argument(
         "--admit",
         choices=("earned", "all"),
-        default="earned",
-        help="of runs: only cells whose prior beats those in closed form, or all",
+        help="of runs: only cells whose prior beats those in closed form (the default), or all",
     )
     command.add_argument(
         "--pairs",
