@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -102,17 +103,21 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _write_table(arguments: argparse.Namespace) -> int:
-    from ...results.calibration.table_writer import write_table
+    from ...results.calibration.command import is_table
+    from ...results.calibration.table_writer import again, write_table
     from ...results.errors import UserError
 
-    if any(path.suffix.lower() == ".csv" for path in arguments.sources):
+    if any(is_table(path) for path in arguments.sources):
         raise UserError("--table writes the values of runs: give their folders, not a CSV")
     others = {"--fit-score": arguments.fit_score, "--plot": arguments.plot, "--format": arguments.format}
+    others |= {"--better": arguments.better, "--admit": arguments.admit, "--pairs": arguments.pairs or None}
     if extra := [option for option, value in others.items() if value is not None]:
-        raise UserError(f"--table writes values, and nothing else: leave out {', '.join(extra)}")
-    names = ("outcome", "family", "proxies", "baselines", "where")
+        raise UserError(f"--table writes values, those of all tokenizers: leave out {', '.join(extra)}")
+    names = ("outcome", "family", "proxies", "baselines", "fixed", "where", "higher", "lower")
     lines = write_table(arguments.table, arguments.sources, **{name: getattr(arguments, name) for name in names})
-    print(f"{arguments.table}: {lines} lines; `latentbench calibrate` reads them as it does the runs")
+    words = again(arguments.table)
+    print(f"{arguments.table}: {lines} lines, of all tokenizers. By its outcome they are calibrated as the runs are by")
+    print(f"  {shlex.join(words)}")
     return 0
 
 

@@ -81,9 +81,12 @@ def observations(
     else:
         tables = read_runs(folders, fixed=fixed, admit=admit or "earned", **named)  # type: ignore[arg-type]
         tables = [_of_direction(table, better) for table in directed(tables, higher, lower)]
-    for table in tables:
-        _check(table)
-    return tables
+    refused = [_refusal(table) for table in tables]
+    useful = [table for table, reason in zip(tables, refused, strict=True) if not reason]
+    reasons = [reason for reason in refused if reason]
+    if reasons and (files or not useful):
+        raise UserError(reasons[0])
+    return [replace(table, notes=(*table.notes, *reasons * (table is useful[0]))) for table in useful]
 
 
 def is_table(path: Path) -> bool:
@@ -109,22 +112,23 @@ def _of_direction(table: Observations, better: Direction | None) -> Observations
     return replace(table, direction=better)
 
 
-def _check(table: Observations) -> None:
-    """Raises UserError where a calibration would say nothing."""
+def _refusal(table: Observations) -> str:
+    """Why a calibration of the table would say nothing, or be too large; "" where it would."""
     title, outcome = printable(table.title), printable(table.outcome)
-    more = "".join(f"; {note.removesuffix('.')}" for note in table.notes[-2:])
+    more = "".join(f" {note}" for note in table.notes[-2:])
     if (count := len(table.items)) < 3:
-        raise UserError(f"{title}: a calibration needs three tokenizers, and it has {count} with {outcome}{more}")
+        return f"{title}: a calibration needs three tokenizers, and it has {count} with {outcome}.{more}"
     if count > LARGEST:
-        raise UserError(f"{title}: {count} tokenizers; a calibration compares all pairs of {LARGEST} at most: --where")
+        return f"{title}: {count} tokenizers; a calibration compares all pairs of {LARGEST} at most: choose by --where."
     means = [item.mean for item in table.items]
     if min(means) == max(means):
-        raise UserError(f"{title}: {outcome} is {means[0]:.6g} for all {count} tokenizers: there is nothing to predict")
+        return f"{title}: {outcome} is {means[0]:.6g} for all {count} tokenizers: there is nothing to predict."
     if not any(_varies(table, predictor.name) for predictor in table.predictors if predictor.name != FAMILY_MEAN):
-        raise UserError(
+        return (
             f"{title}: nothing to predict {outcome} by: expected a column of numbers that differ, of three tokenizers "
-            f"or more{more}"
+            f"or more.{more}"
         )
+    return ""
 
 
 def _varies(table: Observations, name: str) -> bool:

@@ -37,7 +37,7 @@ DRAWS = 1000  # resamples of families behind an interval
 @dataclass(frozen=True, kw_only=True)
 class Term:
     """One proxy in a score: how it enters, the range of it that the score was fitted on, and the protocol by which it
-    was measured there ("" where that is not known)."""
+    was measured there ("" where that is not known; a line for each of several)."""
 
     proxy: str
     logarithm: bool
@@ -91,7 +91,9 @@ class Score:
     are the rows in their tables' order; empty in files of before. `beyond` is the skill on families left out beyond
     knowing which tokenizers are of codes: outcome and score in deviations from the mean of their kind, and the variance
     explained against a fit of `codes` alone; None where that is no term. `kinds` are "codes" or "values" or both, those
-    of which two families or more were fitted; empty where the tables don't tell them apart.
+    of which two families or more were fitted; empty where the tables don't tell them apart. `signals` are how many
+    values a signal of the tables has, `samples` on how many of a prior their outcome was measured; empty where one of
+    the tables does not say.
     """
 
     intercept: float
@@ -107,6 +109,8 @@ class Score:
     left_out: tuple[LeftOut, ...] = ()
     beyond: Skill | None = None
     kinds: tuple[str, ...] = ()
+    signals: tuple[int, ...] = ()
+    samples: tuple[int, ...] = ()
 
     @property
     def has_skill(self) -> bool:
@@ -193,6 +197,8 @@ def fit_score(
         ),
         beyond=_beyond_kinds(data, guesses, seed, draws) if chosen and data.given else None,
         kinds=tuple(kind for kind, families in _families_by_kind(tables).items() if families > 1),
+        signals=_all_of([table.signal for table in tables]),
+        samples=_all_of([table.samples for table in tables]),
     )
 
 
@@ -228,9 +234,14 @@ def value_of(score: Score, values: Mapping[str, float], modality: str = "") -> t
 
 
 def _protocol(tables: Sequence[Observations], proxy: str) -> str:
-    """The one protocol by which the proxy was measured in all tables, or ""."""
-    protocols = {predictor.protocol for table in tables for predictor in table.predictors if predictor.name == proxy}
-    return protocols.pop() if len(protocols) == 1 else ""
+    """The protocols by which the proxy was measured in the tables, a line each; "" where one does not say."""
+    protocols = [predictor.protocol for table in tables for predictor in table.predictors if predictor.name == proxy]
+    return "\n".join(dict.fromkeys("\n".join(protocols).split("\n"))) if all(protocols) else ""
+
+
+def _all_of(values: Sequence[int | None]) -> tuple[int, ...]:
+    known = [value for value in values if value is not None]
+    return tuple(sorted(set(known))) if len(known) == len(values) else ()
 
 
 def together(tables: Sequence[Observations]) -> ScoreTable:
