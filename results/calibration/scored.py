@@ -84,7 +84,7 @@ def doubts_of_origin(row: Row, score: Score) -> list[str]:
         doubts.append(f"signals of {size} values were not fitted ({fitted})")
     for proxy, metric in _used(row, score).items():
         protocol = next(term.protocol for term in score.terms if term.proxy == proxy)
-        if proxy == CODES:
+        if proxy == CODES or metric.value is None:
             continue
         if not protocol:
             doubts.append(f"its table does not say by which protocol {proxy} was measured")
