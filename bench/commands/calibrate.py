@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from dataclasses import replace
 
@@ -15,7 +16,11 @@ HELP = "which cheap numbers predict generation: from finished runs, or a CSV"
 def add_options(command: argparse.ArgumentParser) -> None:
     """The command's options."""
     command.add_argument(
-        "sources", metavar="DIR|TABLE.csv", nargs="+", type=named_path, help="output folders of runs, or a CSV"
+        "sources",
+        metavar="DIR|TABLE.csv",
+        nargs="+",
+        type=named_path,
+        help="output folders of runs, or a CSV (.tsv, .txt)",
     )
     command.add_argument(
         "--outcome", metavar="COLUMN", help="what to predict (default: the log of the leading gFD, and the mean rank)"
@@ -26,14 +31,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--given", dest="fixed", metavar="A,B", type=names, default=[], help="partial correlations hold these fixed"
     )
-    command.add_argument("--better", choices=("lower", "higher"), default="lower", help="of a CSV's outcome")
-    command.add_argument("--higher", metavar="A,B", type=names, default=[], help="proxies of which more is better")
-    command.add_argument("--lower", metavar="A,B", type=names, default=[], help="proxies of which less is better")
+    command.add_argument("--better", choices=("lower", "higher"), help="the outcome (default: as runs say; lower)")
+    command.add_argument("--higher", metavar="A,B*", type=names, default=[], help="proxies of which more is better")
+    command.add_argument("--lower", metavar="A,B*", type=names, default=[], help="proxies of which less is better")
     command.add_argument(
         "--admit",
         choices=("earned", "all"),
-        default="earned",
-        help="of runs: only cells whose prior beats those in closed form, or all",
+        help="of runs: only cells whose prior beats those in closed form (the default), or all",
     )
     command.add_argument(
         "--pairs",
@@ -102,18 +106,22 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _write_table(arguments: argparse.Namespace) -> int:
-    from ...results.calibration.table_writer import write_table
+    from ...results.calibration.command import is_table
+    from ...results.calibration.table_writer import again, write_table
     from ...results.display import counted
     from ...results.errors import UserError
 
-    if any(path.suffix.lower() == ".csv" for path in arguments.sources):
+    if any(is_table(path) for path in arguments.sources):
         raise UserError("--table writes the values of runs: give their folders, not a CSV")
     others = {"--fit-score": arguments.fit_score, "--plot": arguments.plot, "--format": arguments.format}
+    others |= {"--better": arguments.better, "--admit": arguments.admit, "--pairs": arguments.pairs or None}
     if extra := [option for option, value in others.items() if value is not None]:
-        raise UserError(f"--table writes values, and nothing else: leave out {', '.join(extra)}")
-    names = ("outcome", "family", "proxies", "baselines", "where")
+        raise UserError(f"--table writes values, those of all tokenizers: leave out {', '.join(extra)}")
+    names = ("outcome", "family", "proxies", "baselines", "fixed", "where", "higher", "lower")
     lines = write_table(arguments.table, arguments.sources, **{name: getattr(arguments, name) for name in names})
-    print(f"{arguments.table}: {counted(lines, 'line')}; `latentbench calibrate` reads them as it does the runs")
+    told = f"{arguments.table}: {counted(lines, 'line')}, of all tokenizers."
+    print(f"{told} By its outcome they are calibrated as the runs are by")
+    print(f"  {shlex.join(again(arguments.table))}")
     return 0
 
 

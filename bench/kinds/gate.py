@@ -61,7 +61,8 @@ class GateConfig:
 
         score = from_json(Path(self.score))
         plain = asdict(replace(score, families=replace(score.families, spearman=None), tables={}))
-        outside = ["fitted_jobs", "margins", "left_out", "beyond", *([] if score.kinds else ["kinds"])]
+        outside = ["fitted_jobs", "margins", "left_out", "beyond", "samples"]
+        outside += [name for name in ("kinds", "signals") if not plain[name]]
         return {"score": {name: value for name, value in plain.items() if name not in outside}}
 
     def fitted_jobs(self) -> frozenset[str]:
@@ -133,11 +134,9 @@ class GateJob(JobKind):
             plain = dict(config["score"])
             terms = tuple(Term(**term) for term in plain.pop("terms"))
             families, modalities = Skill(**plain.pop("families")), tuple(plain.pop("modalities"))
-            kinds = tuple(plain.pop("kinds", ()))
+            domain = {name: tuple(plain.pop(name, ())) for name in ("kinds", "signals")}
             fitted = frozenset(runtime.get(FITTED, ()))
-            score = Score(
-                **plain, terms=terms, families=families, modalities=modalities, kinds=kinds, fitted_jobs=fitted
-            )
+            score = Score(**plain, **domain, terms=terms, families=families, modalities=modalities, fitted_jobs=fitted)
         extra = standings(groups, column=config.get("by", ""), score=score, better=config.get("better", ""))
         jobs = [job for of in config["candidates"].values() for job in of]
         known = {job: ctx.store.load_any(*job.split("/")) for job in dict.fromkeys(jobs)}

@@ -68,12 +68,14 @@ def _table(rows: list[Rows]) -> tuple[Array, Array]:
 
 def _permuted(outcome: Array, family: Array, draws: int, rng: np.random.Generator) -> Array:
     """Outcomes (draws, rows) with families' means exchanged among families, and residuals among a family's rows."""
-    labels = np.unique(family[family >= 0])
+    known = np.flatnonzero(family >= 0)
+    labels, places = np.unique(family[known], return_inverse=True)
     parts = [np.flatnonzero(family == label) for label in labels]
     means = np.array([outcome[part].mean() for part in parts])
+    rest = [(part, outcome[part] - mean) for part, mean in zip(parts, means, strict=True) if len(part) > 1]
     result = np.full((draws, len(outcome)), np.nan)
     for draw in range(draws):
-        moved = means[rng.permutation(len(means))]
-        for part, mean, own in zip(parts, moved, means, strict=True):
-            result[draw, part] = mean + rng.permutation(outcome[part] - own)
+        result[draw, known] = means[rng.permutation(len(means))][places]
+        for part, values in rest:
+            result[draw, part] += rng.permutation(values)
     return result

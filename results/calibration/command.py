@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..display import printable
 from ..errors import UserError
 from ..metric import Direction
-from .observations import Observations
+from .observations import FAMILY_MEAN, Observations, directed
 from .pairs import with_pairs
 from .report import Calibration, calibrate
 from .run_records import read_runs
-from .table_file import read_table
+from .table_file import EARNED, read_table
+from .table_lines import SUFFIXES, read_sheet
 from .ways import refuse_several
+
+LARGEST = 5000  # tokenizers: what is compared is all pairs of them
 
 
 def calibrations(sources: Sequence[Path], *, pairs: bool = False, **options: Any) -> list[Calibration]:
@@ -53,44 +57,80 @@ def observations(
     baselines: Sequence[str] | None = None,
     fixed: Sequence[str] = (),
     where: Sequence[str] = (),
-    better: Direction = "lower",
+    better: Direction | None = None,
     higher: Sequence[str] = (),
     lower: Sequence[str] = (),
-    admit: str = "earned",
+    admit: str | None = None,
 ) -> list[Observations]:
-    """What is calibrated in folders of runs, or in CSV files: see `read_runs` and `read_table`. Raises UserError."""
-    files = [path for path in sources if path.suffix.lower() == ".csv"]
+    """What is calibrated in folders of runs, or in CSV files: see `read_runs` and `read_table`. `higher` and `lower` go
+    before what metrics of runs declare; `better`, which way the outcome is better, and `admit` None are the default.
+    Raises UserError, also where nothing can be said: of fewer than three tokenizers, one outcome, or no predictor."""
+    files = [path for path in sources if is_table(path)]
     folders = [path for path in sources if path not in files]
     if files and folders:
         raise UserError(f"{files[0]}: give folders of runs or CSV files, not both")
+    named = {"outcome": outcome, "family": family, "proxies": proxies, "baselines": baselines, "where": where}
+    fixed = [*dict.fromkeys(fixed)]
     if files:
+        if admit is not None:
+            raise _no_admission(files[0], admit)
         tables = [
-            read_table(
-                path,
-                outcome=outcome,
-                family=family,
-                direction=better,
-                proxies=proxies,
-                baselines=baselines,
-                fixed=fixed,
-                higher=higher,
-                lower=lower,
-                where=where,
-            )
+            read_table(path, direction=better, fixed=fixed, higher=higher, lower=lower, **named)  # type: ignore[arg-type]
             for path in files
         ]
     else:
-        tables = read_runs(
-            folders,
-            outcome=outcome,
-            family=family,
-            proxies=proxies,
-            baselines=baselines,
-            fixed=fixed,
-            where=where,
-            admit=admit,
+        tables = read_runs(folders, fixed=fixed, admit=admit or "earned", **named)  # type: ignore[arg-type]
+        tables = [_of_direction(table, better) for table in directed(tables, higher, lower)]
+    refused = [_refusal(table) for table in tables]
+    useful = [table for table, reason in zip(tables, refused, strict=True) if not reason]
+    reasons = [reason for reason in refused if reason]
+    if reasons and (files or not useful):
+        raise UserError(reasons[0])
+    return [replace(table, notes=(*table.notes, *reasons * (table is useful[0]))) for table in useful]
+
+
+def is_table(path: Path) -> bool:
+    """Whether it is to be read as a CSV."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def _no_admission(path: Path, admit: str) -> UserError:
+    earned = next((name for name in read_sheet(path).header if name.startswith(EARNED)), None)
+    right = "none of its columns says of which tokenizers a prior earned its outcome: leave it out"
+    if earned is not None:
+        right = f"choose its lines instead: --where '{printable(earned)}!=no', and none for all"
+    return UserError(f"{path}: --admit {admit} is of runs; {right}")
+
+
+def _of_direction(table: Observations, better: Direction | None) -> Observations:
+    if better in (None, table.direction):
+        return table
+    if table.direction != "none":
+        raise UserError(
+            f"--better {better}: of {printable(table.outcome)} {table.direction} is better, as its records say"
         )
-    for table in tables:
-        if len(table.items) < 3:
-            raise UserError(f"{table.title}: a calibration needs three tokenizers, and it has {len(table.items)}")
-    return tables
+    return replace(table, direction=better)
+
+
+def _refusal(table: Observations) -> str:
+    """Why a calibration of the table would say nothing, or be too large; "" where it would."""
+    title, outcome = printable(table.title), printable(table.outcome)
+    more = "".join(f" {note}" for note in table.notes[-2:])
+    if (count := len(table.items)) < 3:
+        return f"{title}: a calibration needs three tokenizers, and it has {count} with {outcome}.{more}"
+    if count > LARGEST:
+        return f"{title}: {count} tokenizers; a calibration compares all pairs of {LARGEST} at most: choose by --where."
+    means = [item.mean for item in table.items]
+    if min(means) == max(means):
+        return f"{title}: {outcome} is {means[0]:.6g} for all {count} tokenizers: there is nothing to predict."
+    if not any(_varies(table, predictor.name) for predictor in table.predictors if predictor.name != FAMILY_MEAN):
+        return (
+            f"{title}: nothing to predict {outcome} by: expected a column of numbers that differ, of three tokenizers "
+            f"or more.{more}"
+        )
+    return ""
+
+
+def _varies(table: Observations, name: str) -> bool:
+    values = [item.values[name] for item in table.items if name in item.values]
+    return len(values) > 2 and min(values) < max(values)

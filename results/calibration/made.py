@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from ..groups import Group
 from ..metric import Direction, Metric
-from ..rows import Row
+from ..rows import Row, is_number
 from .admission import best_closed_forms
 
 BEST = "cfd_best_"
@@ -55,3 +55,9 @@ def made_means(group: Group) -> dict[str, float]:
         for name, metric in made(row).items():
             values.setdefault(name, []).append(float(metric.value or 0.0))
     return {name: math.fsum(parts) / len(parts) for name, parts in values.items()}
+
+
+def signal_of(row: Row) -> int | None:
+    """How many values a signal has; None where the row does not tell."""
+    reduction, elements = row.get("tsr"), row.get("elements")
+    return round(reduction * elements) if is_number(reduction) and is_number(elements) else None

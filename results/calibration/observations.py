@@ -4,43 +4,106 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 import numpy as np
 
-from ..errors import unknown
+from ..display import printable
+from ..errors import UserError, unknown
 from ..metric import Direction
 from .levels import Rows
 
-# Numbers that cost no thought: a proxy that does not beat them is not worth its name.
+# Numbers that cost no thought: a proxy that does not beat them is not worth its name. Names are compared in small
+# letters, since others write PSNR.
 DULL = (
     "elements",
     "tsr",
+    "tsr_input",
+    "downsample",
+    "channels",
     "positions",
     "prior_tokens",
     "*bits*",
     "bitrate",
     "*parameters",
+    # What training and sampling took.
+    "*flops",
+    "seconds",
+    "*_seconds",
+    "sampling_per_second",
+    "peak_memory_bytes",
+    # Distortion, also of frames, operating points and what a vocoder loses by itself.
     "psnr*",
+    "native_psnr",
     "ssim*",
     "lpips*",
+    "temporal_error*",
+    "flicker",
+    "si_sdr*",
+    "*mel_distance*",
+    "*mel_spectrogram_distance*",
+    "*stft_distance*",
+    "pesq*",
+    "stoi*",
+    "estoi*",
+    "loudness_difference*",
+    "f0_error*",
+    "loss_*",
+    "high_frequency_ratio",
     "rfid*",
     "rfd_*",
     "rkid*",
     "rkd_*",
     "rfad*",
     "rfvd*",
-    "si_sdr*",
-    "*mel_distance",
-    "*stft_distance",
+    # What data have by themselves, and what a contract complains of.
+    "fd_floor_*",
+    "label_chance",
+    "contract*",
     "released",
     "codes",
 )
-# Bits that a model of the codes needs, which does cost thought: not dull, whatever `*bits*` says.
-MODELLED = ("code_zlib_bits", "code_back_off_bits", "code_mixing_bits")
-# What is an outcome itself, and so predicts nothing.
-OUTCOMES = ("gfid*", "gfd_*", "log_gfd_*", "gkd_*", "gkid*", "gfad*", "gfvd*", "mean_rank")
+# What looks at latents, which does cost thought: neither dull nor an outcome, whatever the patterns here say.
+THOUGHT = (
+    "code_zlib_bits",
+    "code_back_off_bits",
+    "code_mixing_bits",
+    "*code_bits_per_position",
+    "kl_bits",
+    "psnr_noise_*",
+    "psnr_equivariant",
+    "psnr_corrupted",
+    "psnr_inpainted",
+    "density_variation",
+    "density_gini",
+)
+# What is an outcome itself, or measured of a trained prior and its samples, and so predicts nothing.
+OUTCOMES = (
+    "gfid*",
+    "gfd_*",
+    "log_gfd_*",
+    "gkd_*",
+    "gkid*",
+    "gfad*",
+    "gfvd*",
+    "mean_rank",
+    "bits_at_equal_psnr",
+    "precision*",
+    "recall*",
+    "density*",
+    "coverage*",
+    "nearest_train_ratio*",
+    "memorised_share*",
+    "nearest_sample_ratio*",
+    "fd_infinity*",
+    "fid_infinity",
+    "inception_score",
+    "undecodable",
+    "nll_*bits*",
+    "*flow_loss",
+    "diffusion_loss",
+)
 FAMILY_MEAN = "family_mean"
 
 
@@ -65,7 +128,8 @@ class Observation:
 class Predictor:
     """A number that may predict the outcome: which way is said to be better, whether it is one of the dull ones, and
     what one tokenizer's value cost, as far as known: seconds, and training FLOPs as a share of the full prior's. A
-    `pair` is of two proxies. `protocol` is how all tokenizers' values were measured, "" where that is not known."""
+    `pair` is of two proxies. `protocol` is how tokenizers' values were measured, "" where that is not known of all; of
+    what differs between tokenizers (codes and values have different priors) a line for each."""
 
     name: str
     direction: Direction = "none"
@@ -80,7 +144,8 @@ class Predictor:
 class Observations:
     """The tokenizers of one calibration. `direction` says which way the outcome is better, `fixed` what partial
     coefficients hold fixed, `notes` what was left out; `modality` is "" where nobody says. `way` tells the priors apart
-    where tokenizers have several, as in "guidance=2.0"."""
+    where tokenizers have several, as in "guidance=2.0". `signal` is how many values a signal has, `samples` on how many
+    of a prior the outcome was measured; None where nobody says."""
 
     title: str
     outcome: str
@@ -91,6 +156,8 @@ class Observations:
     notes: tuple[str, ...] = ()
     modality: str = ""
     way: str = ""
+    signal: int | None = None
+    samples: int | None = None
 
     @property
     def families(self) -> int:
@@ -136,8 +203,7 @@ def choose(
             if not any(matches(name, [pattern]) for name in names):
                 raise unknown("column of numbers", pattern, names, where=f"{where}: {option}")
     if baselines is None:
-        thought = (*MODELLED, *(proxies or ()))
-        dull = [name for name in names if matches(name, DULL) and not matches(name, thought)]
+        dull = [name for name in names if is_dull(name) and not matches(name, proxies or ())]
     else:
         dull = [name for name in names if matches(name, baselines)]
     rest = [name for name in names if name not in dull]
@@ -146,9 +212,41 @@ def choose(
     return [name for name in rest if matches(name, proxies)], dull
 
 
+def is_dull(name: str) -> bool:
+    """Whether the column costs no thought."""
+    return matches(name.lower(), DULL) and not matches(name.lower(), THOUGHT)
+
+
 def is_outcome(name: str) -> bool:
-    """Whether the column says how well a prior generated."""
-    return matches(name, OUTCOMES)
+    """Whether the column says how well a prior generated, or modelled."""
+    return matches(name.lower(), OUTCOMES) and not matches(name.lower(), THOUGHT)
+
+
+def ways(names: Sequence[str], higher: Sequence[str], lower: Sequence[str], *, where: str = "") -> dict[str, Direction]:
+    """Which way is better, of the names that one of the patterns is of. Raises UserError for a pattern without a name,
+    and for a name that would be better both ways."""
+    result: dict[str, Direction] = {}
+    sides: Sequence[tuple[Direction, Sequence[str]]] = (("higher", higher), ("lower", lower))
+    for direction, patterns in sides:
+        for pattern in patterns:
+            if not any(matches(name, [pattern]) for name in names):
+                raise unknown("column", pattern, names, where=f"{where}--{direction}")
+        for name in (name for name in names if matches(name, patterns)):
+            if result.setdefault(name, direction) != direction:
+                raise UserError(f"{where}--higher and --lower: {printable(name)} is in both; expected one of them")
+    return result
+
+
+def directed(tables: Sequence[Observations], higher: Sequence[str], lower: Sequence[str]) -> list[Observations]:
+    """The tables with the predictors' directions as told, by names or patterns. Raises UserError as `ways` does."""
+    told = ways([*dict.fromkeys(p.name for table in tables for p in table.predictors)], higher, lower)
+    return [
+        replace(
+            table,
+            predictors=tuple(replace(p, direction=told.get(p.name, p.direction)) for p in table.predictors),
+        )
+        for table in tables
+    ]
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:

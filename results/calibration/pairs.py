@@ -7,6 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
+from ..display import printable
 from ..errors import UserError
 from .correlation import Array, ranks
 from .observations import Observations, Predictor
@@ -28,12 +29,15 @@ def with_pairs(observations: Observations) -> Observations:
             f"--pairs: {len(chosen)} proxies make {len(pairs)} pairs, and {LARGEST} are taken at most: name fewer by "
             "--proxies"
         )
+    known = {name for item in observations.items for name in item.values}
     columns: dict[str, dict[int, float]] = {}
     for first, second in pairs:
+        if (name := f"{first.name} + {second.name}") in known:
+            raise UserError(f"--pairs: a column is called {printable(name)!r}, as the pair of the two is: rename it")
         rows = [i for i, item in enumerate(observations.items) if {first.name, second.name} <= item.values.keys()]
         if len(rows) > 2:
             total = _ranks(observations, first, rows) + _ranks(observations, second, rows)
-            columns[f"{first.name} + {second.name}"] = dict(zip(rows, (total / 2).tolist(), strict=True))
+            columns[name] = dict(zip(rows, (total / 2).tolist(), strict=True))
     items = tuple(
         replace(item, values={**item.values, **{name: column[i] for name, column in columns.items() if i in column}})
         for i, item in enumerate(observations.items)
@@ -44,7 +48,7 @@ def with_pairs(observations: Observations) -> Observations:
 
 def _pair(first: Predictor, second: Predictor) -> Predictor:
     def total(a: float | None, b: float | None) -> float | None:
-        return None if a is None and b is None else (a or 0.0) + (b or 0.0)
+        return None if a is None or b is None else a + b
 
     return Predictor(
         name=f"{first.name} + {second.name}",

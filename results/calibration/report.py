@@ -11,7 +11,7 @@ import numpy as np
 from ..metric import NORMAL
 from ..quantiles import student
 from .chance import corrected_p
-from .correlation import KINDS, Array, Kind, coefficient, coefficients, partial
+from .correlation import KINDS, Array, Kind, coefficient, coefficients, partial, scale
 from .levels import LEAST_ROWS, LEVELS, Correlation, Level, Rows, correlate, interval, resample
 from .observations import FAMILY_MEAN, Observations, Predictor
 from .reliability import Ceiling, ceiling
@@ -174,8 +174,9 @@ def _pairs(rows: Rows, sign: int) -> Pairs | None:
     if tested:
         counts = np.array([len(values) for values in rows.outcomes])
         freedom = int((counts - 1).sum())
-        variance = sum(float(((values - values.mean()) ** 2).sum()) for values in rows.outcomes) / freedom
-        limit = student(freedom) * np.sqrt(variance * (1 / counts[:, None] + 1 / counts[None, :]))
+        size = scale(y)
+        variance = sum(float((((values - values.mean()) * size) ** 2).sum()) for values in rows.outcomes) / freedom
+        limit = student(freedom) * np.sqrt(variance * (1 / counts[:, None] + 1 / counts[None, :])) / size
     i, j = np.triu_indices(len(rows), 1)
     gap = y[i] - y[j]
     differ = np.abs(gap) > np.maximum(limit[i, j], 1e-12)

@@ -17,7 +17,7 @@ from ..rows import Row, column_names, is_number, metric_names, rows
 from ..store import Store
 from .admission import Admission, admission, is_trained_distance
 from .equal_distortion import BITS, BITS_AT_EQUAL_PSNR, PSNR, bits_at_equal_psnr
-from .made import CODES, made, made_direction, made_means, shared_name
+from .made import CODES, made, made_direction, made_means, shared_name, signal_of
 from .observations import (
     FAMILY_MEAN,
     Observation,
@@ -107,6 +107,8 @@ def observe(
         if not names:
             skipped.append(f"No table of {title}: no cell has a gFD.")
         for name in names:
+            if name in fixed:
+                raise UserError(f"--given {name}: that is the outcome itself")
             parts = (BITS, PSNR) if name == BITS_AT_EQUAL_PSNR else (name,)
             present = metric_names(row for group in groups for row in group.rows)
             check_protocols(groups, [part for part in parts if part in present])
@@ -231,6 +233,8 @@ def _observations(
         items=tuple(items),
         predictors=tuple(_with_cost(groups, predictors)),
         fixed=tuple(fixed),
+        signal=_one([signal_of(row) for group in groups for row in group.rows]),
+        samples=_one([row.metrics[outcome].n for g in groups for row in g.rows if outcome in row.metrics]),
         notes=(
             *((f"{absent} cells without {outcome} are left out.",) if absent else ()),
             *((_CHOSEN.format(chosen_by_gate),) if chosen_by_gate else ()),
@@ -239,13 +243,23 @@ def _observations(
     )
 
 
+def _one(values: Iterable[int | None]) -> int | None:
+    """The value that all share; None where they differ, or there is none."""
+    distinct = {*values} - {0}
+    return distinct.pop() if len(distinct) == 1 else None
+
+
 def _tokenizer_jobs(group: Group) -> tuple[str, ...]:
     return tuple(dict.fromkeys(job for row in group.rows if (job := tokenizer_job(row))))
 
 
 def _protocol(groups: Sequence[Group], name: str) -> str:
+    """The protocols of the metric, or of what such a column is made of, a line each; "" where one is not known."""
     protocols = [*protocols_of(groups, name)]
-    return protocols[0] if len(protocols) == 1 else ""
+    if made_direction(name) is not None:
+        metrics = (made(row).get(name) for group in groups for row in group.rows)
+        protocols = [*dict.fromkeys(metric.protocol for metric in metrics if metric is not None)]
+    return "\n".join(" ".join(protocol.split()) for protocol in protocols) if all(protocols) else ""
 
 
 def _direction(groups: Sequence[Group], name: str) -> Direction:

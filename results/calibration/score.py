@@ -10,13 +10,14 @@ values are different models, and fall short of their closed forms by different a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
+from ..display import printable
 from ..errors import UserError
 from .correlation import Array
 from .levels import Correlation, Rows, correlate, resample
@@ -27,6 +28,7 @@ FORMAT = 1
 FAR = "far from what was fitted"
 _RIDGE = 0.5  # of a row: rows are few, and proxies go together
 _LEAST_FAMILIES = 4
+_LARGEST = 1e100  # of a value
 _TINY = 1e-9  # of the outcome's variance
 _LEVEL = 0.05  # how often a step takes a proxy that says nothing
 DRAWS = 1000  # resamples of families behind an interval
@@ -35,7 +37,7 @@ DRAWS = 1000  # resamples of families behind an interval
 @dataclass(frozen=True, kw_only=True)
 class Term:
     """One proxy in a score: how it enters, the range of it that the score was fitted on, and the protocol by which it
-    was measured there ("" where that is not known)."""
+    was measured there ("" where that is not known; a line for each of several)."""
 
     proxy: str
     logarithm: bool
@@ -89,7 +91,9 @@ class Score:
     are the rows in their tables' order; empty in files of before. `beyond` is the skill on families left out beyond
     knowing which tokenizers are of codes: outcome and score in deviations from the mean of their kind, and the variance
     explained against a fit of `codes` alone; None where that is no term. `kinds` are "codes" or "values" or both, those
-    of which two families or more were fitted; empty where the tables don't tell them apart.
+    of which two families or more were fitted; empty where the tables don't tell them apart. `signals` are how many
+    values a signal of the tables has, `samples` on how many of a prior their outcome was measured; empty where one of
+    the tables does not say.
     """
 
     intercept: float
@@ -105,6 +109,8 @@ class Score:
     left_out: tuple[LeftOut, ...] = ()
     beyond: Skill | None = None
     kinds: tuple[str, ...] = ()
+    signals: tuple[int, ...] = ()
+    samples: tuple[int, ...] = ()
 
     @property
     def has_skill(self) -> bool:
@@ -191,6 +197,8 @@ def fit_score(
         ),
         beyond=_beyond_kinds(data, guesses, seed, draws) if chosen and data.given else None,
         kinds=tuple(kind for kind, families in _families_by_kind(tables).items() if families > 1),
+        signals=_all_of([table.signal for table in tables]),
+        samples=_all_of([table.samples for table in tables]),
     )
 
 
@@ -226,9 +234,14 @@ def value_of(score: Score, values: Mapping[str, float], modality: str = "") -> t
 
 
 def _protocol(tables: Sequence[Observations], proxy: str) -> str:
-    """The one protocol by which the proxy was measured in all tables, or ""."""
-    protocols = {predictor.protocol for table in tables for predictor in table.predictors if predictor.name == proxy}
-    return protocols.pop() if len(protocols) == 1 else ""
+    """The protocols by which the proxy was measured in the tables, a line each; "" where one does not say."""
+    protocols = [predictor.protocol for table in tables for predictor in table.predictors if predictor.name == proxy]
+    return "\n".join(dict.fromkeys("\n".join(protocols).split("\n"))) if all(protocols) else ""
+
+
+def _all_of(values: Sequence[int | None]) -> tuple[int, ...]:
+    known = [value for value in values if value is not None]
+    return tuple(sorted(set(known))) if len(known) == len(values) else ()
 
 
 def together(tables: Sequence[Observations]) -> ScoreTable:
@@ -242,6 +255,7 @@ def together(tables: Sequence[Observations]) -> ScoreTable:
     given = [CODES] if names and _can_tell_kinds(tables) else []
     names = [*given, *names]
     raw: Array = np.array([[item.values[name] for name in names] for _, _, item in items]).reshape(-1, len(names))
+    _refuse_large([*zip(names, raw.T, strict=True), *((t.outcome, [i.mean for i in t.items]) for t in tables)])
     varies = raw.std(0) > 1e-9 * (np.abs(raw).max(0, initial=0) + 1e-12) if names else np.zeros(0, dtype=bool)
     names, raw = [name for name, varying in zip(names, varies, strict=True) if varying], raw[:, varies]
     if len(names) == len(given):
@@ -272,6 +286,16 @@ def together(tables: Sequence[Observations]) -> ScoreTable:
         table=number,
         given=len(given),
     )
+
+
+def _refuse_large(columns: Iterable[tuple[str, ArrayLike]]) -> None:
+    for name, values in columns:
+        largest = float(np.max(np.abs(values), initial=0.0))
+        if largest > _LARGEST:
+            raise UserError(
+                f"{printable(name)}: a score squares its values, and one is {largest:.3g}: expected {_LARGEST:g} at "
+                "most, as in another unit"
+            )
 
 
 def _families_by_kind(tables: Sequence[Observations]) -> dict[str, int]:

@@ -4,19 +4,92 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # typing's own before Python 3.12 is not enough for pydantic
 
 from ..comparable import SCORE
+from ..display import printable
 from ..errors import UserError
+from ..record import explain
 from .levels import Correlation
 from .observations import Observations
 from .score import FORMAT, LeftOut, Score, Skill, Term
 from .text import shown
 
 _SHIPPED = Path(__file__).parents[1] / "calibrations"
+
+_Count = Annotated[int, Field(ge=0)]
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _TermFile(TypedDict):
+    proxy: Annotated[str, Field(min_length=1)]
+    logarithm: bool
+    mean: _Number
+    deviation: Annotated[_Number, Field(gt=0)]
+    coefficient: _Number
+    low: _Number
+    high: _Number
+    protocol: NotRequired[str]
+
+
+class _RanksFile(TypedDict):
+    value: Annotated[_Number, Field(ge=-1, le=1)]
+    interval: Annotated[list[_Number | None], Field(min_length=2, max_length=2)]
+
+
+class _SkillFile(TypedDict):
+    n: _Count
+    variance_explained: _Number
+    spearman: _RanksFile | None
+
+
+class _LeftOutFile(TypedDict):
+    family: int
+    predicted: _Number
+    measured: _Number
+
+
+class _FittedFile(TypedDict):
+    jobs: NotRequired[list[str]]
+
+
+class _DomainFile(TypedDict):
+    modalities: list[str]
+    rows: _Count
+    families: _Count
+    kinds: NotRequired[list[Literal["codes", "values"]]]
+    signals: NotRequired[list[_Count]]
+    samples: NotRequired[list[_Count]]
+
+
+_TestedFile = TypedDict(
+    "_TestedFile",
+    {
+        "families left out": _SkillFile,
+        "tables left out": dict[str, _SkillFile],
+        "beyond codes and values": NotRequired[_SkillFile],
+    },
+)
+_File = TypedDict(
+    "_File",
+    {
+        "outcome": str,
+        "intercept": _Number,
+        "terms": list[_TermFile],
+        "domain": _DomainFile,
+        "tested": _TestedFile,
+        "margins": NotRequired[list[Annotated[_Number, Field(ge=0)] | None]],
+        "left out": NotRequired[list[_LeftOutFile]],
+        "fitted on": list[_FittedFile],
+    },
+)
 
 
 def to_json(score: Score, tables: Sequence[Observations]) -> str:
@@ -35,6 +108,8 @@ def to_json(score: Score, tables: Sequence[Observations]) -> str:
             "rows": score.rows,
             "families": score.family_count,
             **({"kinds": list(score.kinds)} if score.kinds else {}),
+            **({"signals": list(score.signals)} if score.signals else {}),
+            **({"samples": list(score.samples)} if score.samples else {}),
         },
         "tested": {
             "families left out": _skill(score.families),
@@ -86,24 +161,48 @@ def from_json(path: Path) -> Score:
     if plain.get("version") != FORMAT:
         raise UserError(f"{path}: a score of version {plain.get('version')}; this program reads version {FORMAT}")
     try:
-        tested = plain["tested"]
-        return Score(
-            intercept=float(plain["intercept"]),
-            terms=tuple(Term(**term) for term in plain["terms"]),
-            outcome=plain["outcome"],
-            modalities=tuple(plain["domain"]["modalities"]),
-            rows=plain["domain"]["rows"],
-            family_count=plain["domain"]["families"],
-            families=_read_skill(tested["families left out"]),
-            tables={name: _read_skill(skill) for name, skill in tested["tables left out"].items()},
-            fitted_jobs=frozenset(str(job) for row in plain["fitted on"] for job in row.get("jobs", ())),
-            kinds=tuple(plain["domain"].get("kinds", ())),
-            margins=tuple(math.inf if margin is None else float(margin) for margin in plain.get("margins", ())),
-            left_out=tuple(LeftOut(**row) for row in plain.get("left out", ())),
-            beyond=_read_skill(beyond) if (beyond := tested.get("beyond codes and values")) is not None else None,
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}: a damaged score: {type(error).__name__}: {error}") from error
+        file = _adapter().validate_python(plain, strict=True)
+    except ValidationError as error:
+        raise UserError(f"{path}: a damaged score: {explain(error)}") from None
+    if reason := _inconsistency(file):
+        raise UserError(f"{path}: a damaged score: {reason}")
+    tested, domain = file["tested"], file["domain"]
+    beyond = tested.get("beyond codes and values")
+    return Score(
+        intercept=file["intercept"],
+        terms=tuple(Term(**term) for term in file["terms"]),
+        outcome=file["outcome"],
+        modalities=tuple(domain["modalities"]),
+        rows=domain["rows"],
+        family_count=domain["families"],
+        families=_read_skill(tested["families left out"]),
+        tables={name: _read_skill(skill) for name, skill in tested["tables left out"].items()},
+        fitted_jobs=frozenset(job for row in file["fitted on"] for job in row.get("jobs", ())),
+        kinds=tuple(domain.get("kinds", ())),
+        signals=tuple(domain.get("signals", ())),
+        samples=tuple(domain.get("samples", ())),
+        margins=tuple(math.inf if margin is None else margin for margin in file.get("margins", ())),
+        left_out=tuple(LeftOut(**row) for row in file.get("left out", ())),
+        beyond=None if beyond is None else _read_skill(beyond),
+    )
+
+
+def _inconsistency(file: _File) -> str:
+    """What no single field shows, in words; "" for nothing."""
+    names = [term["proxy"] for term in file["terms"]]
+    for i, term in enumerate(file["terms"]):
+        if term["low"] > term["high"]:
+            return f"terms[{i}].low: expected {term['high']:g} (high) at most, got {term['low']:g}"
+        if term["logarithm"] and term["low"] <= 0:
+            return f"terms[{i}].low: expected more than 0, since its logarithm is taken, got {term['low']:g}"
+        if names.index(term["proxy"]) != i:
+            return f"terms[{i}].proxy: {printable(term['proxy'])} is given twice"
+    return ""
+
+
+@cache
+def _adapter() -> TypeAdapter[_File]:
+    return TypeAdapter(_File)
 
 
 def summary(score: Score) -> list[str]:
@@ -148,7 +247,7 @@ def _skill(skill: Skill) -> dict[str, Any]:
     }
 
 
-def _read_skill(plain: Mapping[str, Any]) -> Skill:
+def _read_skill(plain: _SkillFile) -> Skill:
     ranks = plain["spearman"]
     order = None
     if ranks is not None:

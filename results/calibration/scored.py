@@ -14,7 +14,7 @@ from ..groups import doubts_column
 from ..metric import NORMAL, Metric
 from ..metrics import Metrics
 from ..rows import Row, is_number
-from .made import CODES, made
+from .made import CODES, made, signal_of
 from .score import FAR, Score, Term, value_of
 from .score_file import from_json, verdict
 from .text import shown
@@ -57,6 +57,8 @@ def described(score: Score) -> str:
     out."""
     of = f" of {', '.join(score.modalities)}" if score.modalities else ""
     of += f" ({' and '.join(score.kinds)})" if score.kinds else ""
+    of += f", signals of {' or '.join(map(str, score.signals))} values" if score.signals else ""
+    of += f", outcomes on {' or '.join(map(str, score.samples))} samples" if score.samples else ""
     ranks = shown(score.families.spearman) or "none"
     skill = f"on families left out ρ {ranks}, {score.families.explained:.0%} of the variance explained"
     if score.beyond is not None:
@@ -72,14 +74,22 @@ def described(score: Score) -> str:
 
 
 def doubts_of_origin(row: Row, score: Score) -> list[str]:
-    """What is to be doubted of a row's score whatever its value: a proxy that was measured by another protocol than
-    where the score was fitted, and that it was fitted on this tokenizer."""
-    used = _used(row, score)
-    doubts = [
-        f"{term.proxy} was fitted by another protocol"
-        for term in score.terms
-        if term.protocol and term.proxy in used and used[term.proxy].protocol != term.protocol
-    ]
+    """What is to be doubted of a row's score whatever its value: signals of another size than where the score was
+    fitted, a proxy that was measured by another protocol or nobody knows by which, and that it was fitted on this
+    tokenizer."""
+    doubts = []
+    size = signal_of(row)
+    if score.signals and size is not None and size not in score.signals:
+        fitted = ", ".join(map(str, score.signals))
+        doubts.append(f"signals of {size} values were not fitted ({fitted})")
+    for proxy, metric in _used(row, score).items():
+        protocol = next(term.protocol for term in score.terms if term.proxy == proxy)
+        if proxy == CODES or metric.value is None:
+            continue
+        if not protocol:
+            doubts.append(f"its table does not say by which protocol {proxy} was measured")
+        elif metric.protocol not in protocol.split("\n"):
+            doubts.append(f"{proxy} was fitted by another protocol")
     return [*doubts, "the score was fitted on it"] if tokenizer_job(row) in score.fitted_jobs else doubts
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..display import printable
@@ -16,21 +13,22 @@ from ..metric import Direction
 from .made import CODES
 from .observations import (
     FAMILY_MEAN,
-    Observation,
     Observations,
     Predictor,
     choose,
     is_outcome,
     matches,
+    ways,
     with_family_mean,
 )
+from .table_cells import Column, columns_of, left_out, require_numbers
+from .table_items import SEED, items_of, label_of
+from .table_lines import PREAMBLE as PREAMBLE
+from .table_lines import Line, Sheet, read_sheet
 
-_NAMES = ("tokenizer", "name", "label", "model", "recipe")
-_SEED = "seed"
-PREAMBLE = re.compile(
-    r"#[ \t]*(modality|outcome|family|given|higher|lower|seconds|share_of_flops):([^\r\n]*)(?:\r?\n|$)"
-)
-_LARGEST = 256 * 2**20  # bytes; a table of tokenizers has a few thousand lines
+EARNED = "earned_"  # how columns begin that say whether a prior earned its outcome
+_SE = "_se"
+_DIRECTIONS: Mapping[str, Direction] = {"lower": "lower", "higher": "higher", "none": "none"}
 
 
 def read_table(
@@ -38,7 +36,7 @@ def read_table(
     *,
     outcome: str | None,
     family: str | None = None,
-    direction: Direction = "lower",
+    direction: Direction | None = None,
     proxies: Sequence[str] | None = None,
     baselines: Sequence[str] | None = None,
     fixed: Sequence[str] = (),
@@ -48,189 +46,173 @@ def read_table(
 ) -> Observations:
     """The observations of a CSV file with a header, of the lines that meet every filter of `where` (`filters.select`).
 
-    `outcome` is the column to predict; `family` the column of families (none: every tokenizer is its own). A column
-    `seed` makes several lines of one tokenizer its seeds. `proxies` and `baselines` are names or patterns; without
-    them all columns of numbers but outcomes are taken, those of rate, distortion, size and date as baselines. `fixed`
-    are the columns that partial correlations hold fixed. `higher` and `lower` name the predictors of which that way is
-    said to be better. What none of these says the file may: lines before its header such as `# lower: viv, rfd_*` (or
-    `modality`, `outcome`, `family`, `given`, `higher`, and what proxies cost: `seconds`, `share_of_flops`, as
-    `viv=0.2`), as `table_writer` leaves them.
+    `outcome` is the column to predict; `family` the column of families (none: every tokenizer is its own, as one is
+    whose family is not given). A column `seed` makes several lines of one tokenizer its seeds. `proxies` and
+    `baselines` are names or patterns; without them all columns of numbers but outcomes are taken, those of rate,
+    distortion, size and date as baselines. `fixed` are the columns that partial correlations hold fixed. `higher` and
+    `lower` name the predictors of which that way is said to be better, and `direction` which way the outcome is
+    (lower, unless told). What none of these says the file may: lines before its header such as `# lower: viv, rfd_*`
+    (or `modality`, `outcome`, `better`, `family`, `given`, `higher`, `baselines`, what proxies cost: `seconds`,
+    `share_of_flops`, as `viv=0.2`, how they were measured: `protocol`, as `viv = of all latents`, and of what:
+    `domain`, `signal = 3072` values, `samples = 256`), as `table_writer` leaves them.
 
-    Raises UserError for a file that is no such table, an unknown column, text in a column of numbers.
+    Raises UserError for a file that is no such table, an unknown column, and a column that is named and holds something
+    else than numbers.
     """
-    header, lines, said = _read(path)
-    lines = _chosen(path, header, lines, where)
-    outcome, family = outcome or said.get("outcome"), family or said.get("family")
-    fixed = fixed or [name for name in _listed(said, "given") if name != outcome]
-    ways = _ways(said, header, higher=higher, lower=lower)
-    if outcome is None:
-        known = ", ".join(name for name in header if is_outcome(name)) or ", ".join(header)
-        raise UserError(f"{path}: --outcome: name the column to predict; the file has {printable(known)}")
-    for option, name in (
-        ("--outcome", outcome),
-        ("--family", family),
-        *(("--given", n) for n in fixed),
-        *(("--higher", n) for n in higher),
-        *(("--lower", n) for n in lower),
-    ):
-        if name is not None and name not in header:
-            raise unknown("column", name, header, where=f"{path}: {option}")
-    text = {name for name in header if not _is_numeric(lines, name)}
-    for option, name in (("--outcome", outcome), *(("--given", name) for name in fixed)):
-        if name in text:
-            raise UserError(f"{path}: {option} {printable(name)}: expected a column of numbers, and it holds text")
-    label = next((name for name in _NAMES if name in header), next((name for name in header if name in text), None))
-    numbers = [n for n in header if n not in text and n not in (outcome, family, _SEED, label)]
+    sheet = read_sheet(path)
+    said, header = sheet.said, sheet.header
+    _refuse_generated(sheet)
+    lines = _chosen(sheet, where)
+    columns = columns_of(sheet, lines)
+    asked = _Asked.of(sheet, outcome, family, fixed)
+    for option, names in (("--proxies", proxies), ("--baselines", baselines), ("--higher", higher), ("--lower", lower)):
+        _check_named(sheet, columns, option, names or (), asked.outcome)
+    require_numbers(path, asked.place("--outcome", "outcome"), columns[asked.outcome])
+    for name in asked.fixed:
+        require_numbers(path, asked.place("--given", "given"), columns[name])
+    label = label_of(sheet, lines, columns, taken=(asked.outcome, asked.family))
+    special = {asked.outcome, asked.family, SEED, label}
+    errors = {name for name in header if name.endswith(_SE) and name.removesuffix(_SE) in header}
+    numbers = [n for n in header if columns[n].is_numeric and n not in special and n not in errors]
+    if baselines is None and "baselines" in said.texts:
+        own = said.listed("baselines")
+        baselines = [n for n in numbers if matches(n, own) and not matches(n, proxies or ())]
     chosen, dull = choose(numbers, proxies, baselines, where=str(path))
-    others = [name for name in numbers if is_outcome(name) and name not in chosen and proxies is None]
+    others = [name for name in numbers if is_outcome(name) and name not in (*chosen, *dull) and proxies is None]
     kind = [CODES] if CODES in numbers else []  # whatever is compared, a score needs it
-    items, dropped = _items(path, lines, outcome, family, label, [*dict.fromkeys([*chosen, *dull, *fixed, *kind])])
-    notes = [f"{dropped} lines without {outcome} are left out."] if dropped else []
+    names = [*dict.fromkeys([*chosen, *dull, *asked.fixed, *kind])]
+    items, notes = items_of(sheet, lines, names, outcome=asked.outcome, family=asked.family, label=label)
     if others:
         notes.append(f"Outcomes themselves, so no predictors: {', '.join(map(printable, others))}.")
-    seconds, flops = _costs(said, "seconds"), _costs(said, "share_of_flops")
-    known_predictors = [
-        *(
-            Predictor(
-                name=name,
-                direction=ways.get(name, "none"),
-                seconds=seconds.get(name),
-                share_of_flops=flops.get(name),
-            )
-            for name in chosen
-        ),
-        *(Predictor(name=name, direction=ways.get(name, "none"), baseline=True) for name in dull),
-    ]
+    if errors:
+        notes.append(f"Standard errors, so no predictors: {', '.join(map(printable, sorted(errors)))}.")
+    notes += left_out(
+        columns, [n for n in header if n not in {*special} - {asked.outcome} and not n.startswith(EARNED)]
+    )
+    better = _better(sheet, direction)
+    predictors = _predictors(sheet, chosen, dull, {**_own_ways(sheet, notes), **_ways_of(sheet, higher, lower)})
     if with_family_mean(items):
-        known_predictors.append(Predictor(name=FAMILY_MEAN, direction=direction, baseline=True))
+        predictors.append(Predictor(name=FAMILY_MEAN, direction=better, baseline=True))
+    domain = _domain(sheet)
     return Observations(
         title=path.name,
-        outcome=outcome,
-        direction=direction,
+        outcome=asked.outcome,
+        direction=better,
         items=tuple(items),
-        predictors=tuple(known_predictors),
-        fixed=tuple(fixed),
-        notes=tuple(notes),
-        modality=said.get("modality", ""),
+        predictors=tuple(predictors),
+        fixed=asked.fixed,
+        notes=(*sheet.notes, *notes),
+        modality=said.one("modality") or "",
+        signal=domain.get("signal"),
+        samples=domain.get("samples"),
     )
 
 
-def _ways(
-    said: Mapping[str, str], header: Sequence[str], *, higher: Sequence[str], lower: Sequence[str]
-) -> dict[str, Direction]:
-    """Which way is better, by column: as the file says, and over that as the caller does."""
-    ways: dict[str, Direction] = {}
-    for names, direction in ((_listed(said, "higher"), "higher"), (_listed(said, "lower"), "lower")):
-        ways.update({name: direction for name in header if matches(name, names)})  # type: ignore[misc]
-    ways.update(dict.fromkeys(higher, "higher"))
-    ways.update(dict.fromkeys(lower, "lower"))
-    return ways
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """The columns that a calibration is asked for, and which of them the file names itself."""
+
+    outcome: str
+    family: str | None
+    fixed: tuple[str, ...]
+    own: Mapping[str, str]
+
+    @classmethod
+    def of(cls, sheet: Sheet, outcome: str | None, family: str | None, fixed: Sequence[str]) -> _Asked:
+        said, header, path = sheet.said, sheet.header, sheet.path
+        given = {"outcome": outcome, "family": family, "given": fixed or None}
+        own = {key: said.place(key) for key, value in given.items() if value is None and key in said.texts}
+        outcome, family = outcome or said.one("outcome"), family or said.one("family")
+        if outcome is None:
+            known = ", ".join(name for name in header if is_outcome(name)) or ", ".join(header)
+            raise UserError(f"{path}: --outcome: name the column to predict; the file has {printable(known)}")
+        held = tuple(dict.fromkeys(fixed or (name for name in said.listed("given") if name != outcome)))
+        asked = cls(outcome=outcome, family=family, fixed=held, own=own)
+        named = [("--outcome", "outcome", outcome), *(("--given", "given", name) for name in held)]
+        for option, key, name in [*named, *([("--family", "family", family)] if family is not None else [])]:
+            if name not in header:
+                raise unknown("column", name, header, where=f"{path}: {asked.place(option, key)}")
+            if key != "outcome" and name == outcome:
+                raise UserError(f"{path}: {asked.place(option, key)} {printable(name)}: that is the outcome itself")
+        return asked
+
+    def place(self, option: str, key: str) -> str:
+        """Where a column is named, for messages."""
+        return self.own.get(key, option)
 
 
-def _listed(said: Mapping[str, str], name: str) -> list[str]:
-    return [word.strip() for word in said.get(name, "").split(",") if word.strip()]
+def _refuse_generated(sheet: Sheet) -> None:
+    if FAMILY_MEAN in sheet.header:
+        raise UserError(
+            f"{sheet.path}: column {FAMILY_MEAN}: a calibration makes a column of this name, of the outcomes of each "
+            "tokenizer's family: rename yours"
+        )
 
 
-def _costs(said: Mapping[str, str], name: str) -> dict[str, float]:
-    pairs = (word.rpartition("=") for word in _listed(said, name))
-    return {column.strip(): value for column, _, text in pairs if (value := _number(text)) is not None}
+def _check_named(sheet: Sheet, columns: Mapping[str, Column], option: str, names: Sequence[str], outcome: str) -> None:
+    """Raises UserError for a name, not a pattern, of a column that is no predictor."""
+    for name in names:
+        if name == outcome:
+            more = ": --better says which way it is better" if option in ("--higher", "--lower") else ""
+            raise UserError(f"{sheet.path}: {option} {printable(name)}: that is the outcome itself{more}")
+        if name in columns:
+            require_numbers(sheet.path, option, columns[name])
 
 
-def _preamble(text: str) -> tuple[dict[str, str], str]:
-    """What the lines before the header say, by name, and the rest."""
-    said: dict[str, str] = {}
-    while match := PREAMBLE.match(text):
-        said[match[1]], text = match[2].strip(), text[match.end() :]
-    return said, text
-
-
-def _read(path: Path) -> tuple[list[str], list[Mapping[str, str]], dict[str, str]]:
+def _chosen(sheet: Sheet, where: Sequence[str]) -> list[Line]:
     try:
-        if path.stat().st_size > _LARGEST:
-            raise UserError(f"{path}: larger than 256 MiB; a calibration's table has one line per tokenizer")
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a CSV in UTF-8 (byte {error.start})") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot read: {error.strerror}") from None
-    said, text = _preamble(text)
-    try:
-        rows = [row for row in csv.reader(io.StringIO(text), strict=True) if any(cell.strip() for cell in row)]
-    except csv.Error as error:
-        raise UserError(f"{path}: not a CSV: {error}") from None
-    if len(rows) < 2:
-        raise UserError(f"{path}: expected a header and at least one line")
-    header = [name.strip() for name in rows[0]]
-    for name in header:
-        if header.count(name) > 1:
-            raise UserError(f"{path}: two columns are called {printable(name)!r}")
-    for number, row in enumerate(rows[1:], 2):
-        if len(row) != len(header):
-            raise UserError(f"{path}: line {number} has {len(row)} cells, and the header {len(header)}")
-    return header, [dict(zip(header, (cell.strip() for cell in row), strict=True)) for row in rows[1:]], said
-
-
-def _chosen(
-    path: Path, header: Sequence[str], lines: Sequence[Mapping[str, str]], where: Sequence[str]
-) -> list[Mapping[str, str]]:
-    try:
-        return select_lines(header, lines, where)
+        left = select_lines(sheet.header, sheet.lines, where)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{sheet.path}: {error}") from None
+    return [line for line in left if isinstance(line, Line)]
 
 
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and abs(value) < 1e300 else None
+def _better(sheet: Sheet, direction: Direction | None) -> Direction:
+    own = sheet.said.one("better")
+    if own is not None and own not in _DIRECTIONS:
+        raise UserError(f"{sheet.path}: {sheet.said.place('better')}: expected lower or higher, got {printable(own)!r}")
+    return direction or _DIRECTIONS.get(own or "", "lower")
 
 
-def _is_numeric(lines: Sequence[Mapping[str, str]], name: str) -> bool:
-    """A column of which every filled cell is a number (NaN and infinity count as not published), and one is."""
-    filled = [line[name] for line in lines if line[name]]
-    words = {"nan", "inf", "-inf", "+inf", "infinity", "na", "n/a", "-"}
-    return any(_number(cell) is not None for cell in filled) and all(
-        _number(cell) is not None or cell.lower() in words for cell in filled
-    )
+def _domain(sheet: Sheet) -> dict[str, int]:
+    result = {}
+    for name, texts in sheet.said.equalities("domain").items():
+        if name not in ("signal", "samples") or len(texts) > 1 or not texts[0].isdecimal():
+            raise UserError(
+                f"{sheet.path}: {sheet.said.place('domain')}: expected signal = <values> or samples = <number>, each "
+                f"once, got {printable(name)} = {printable(', '.join(texts))}"
+            )
+        result[name] = int(texts[0])
+    return result
 
 
-def _items(
-    path: Path,
-    lines: Sequence[Mapping[str, str]],
-    outcome: str,
-    family: str | None,
-    label: str | None,
-    names: Sequence[str],
-) -> tuple[list[Observation], int]:
-    """The observations, and how many lines have no outcome. Lines of one name are one tokenizer's seeds if there is a
-    column `seed`. Raises UserError for a name that stands in two lines without one."""
-    by_name: dict[str, list[Mapping[str, str]]] = {}
-    dropped = 0
-    for number, line in enumerate(lines, 2):
-        if _number(line[outcome]) is None:
-            dropped += 1
-            continue
-        name = line[label] if label is not None else f"line {number}"
-        members = by_name.setdefault(name, [])
-        if members:
-            here = f"{path}: line {number}: {printable(name)!r}"
-            if _SEED not in line:
-                raise UserError(f"{here} is there already; several seeds need a column 'seed'")
-            if any(line[_SEED] == other[_SEED] for other in members):
-                raise UserError(f"{here} has seed {printable(line[_SEED])} already")
-            if family is not None and line[family] != members[0][family]:
-                raise UserError(f"{here} belongs to two families")
-        members.append(line)
-    items = []
-    for name, members in by_name.items():
-        values = {}
-        for column in names:
-            numbers = [value for line in members if (value := _number(line[column])) is not None]
-            if numbers:
-                values[column] = math.fsum(numbers) / len(numbers)
-        results = tuple(value for line in members if (value := _number(line[outcome])) is not None)
-        group = members[0][family] if family is not None else name
-        items.append(Observation(name=name, family=group, outcome=results, values=values))
-    return items, dropped
+def _own_ways(sheet: Sheet, notes: list[str]) -> dict[str, Direction]:
+    """Which way is better, as the file says; what it names and does not have is noted."""
+    said = {key: sheet.said.listed(key) for key in ("higher", "lower")}
+    for key, patterns in said.items():
+        if absent := [p for p in patterns if not any(matches(name, [p]) for name in sheet.header)]:
+            notes.append(f"{key} names what is no column: {', '.join(map(printable, absent))}.")
+    here = {key: [p for p in said[key] if any(matches(name, [p]) for name in sheet.header)] for key in said}
+    return ways(sheet.header, here["higher"], here["lower"], where=f"{sheet.path}: # ")
+
+
+def _ways_of(sheet: Sheet, higher: Sequence[str], lower: Sequence[str]) -> dict[str, Direction]:
+    return ways(sheet.header, higher, lower, where=f"{sheet.path}: ")
+
+
+def _predictors(
+    sheet: Sheet, chosen: Sequence[str], dull: Sequence[str], directions: Mapping[str, Direction]
+) -> list[Predictor]:
+    seconds, flops = sheet.said.numbers("seconds"), sheet.said.numbers("share_of_flops")
+    protocols = sheet.said.equalities("protocol")
+    return [
+        Predictor(
+            name=name,
+            direction=directions.get(name, "none"),
+            baseline=name in dull,
+            seconds=None if name in dull else seconds.get(name),
+            share_of_flops=None if name in dull else flops.get(name),
+            protocol="\n".join(protocols.get(name, ())),
+        )
+        for name in (*chosen, *dull)
+    ]

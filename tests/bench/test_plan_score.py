@@ -26,7 +26,7 @@ from latentbench.results.record import Failure, Record
 from latentbench.results.store import Store
 
 MACHINE = Machine(devices=(Device(name="cpu", units=2, memory=10**9, title="CPU"),), cores=2)
-TERM = Term(proxy="viv", logarithm=False, mean=0.0, deviation=1.0, coefficient=1.0, low=0.0, high=20.0)
+TERM = Term(proxy="viv", logarithm=False, mean=0.0, deviation=1.0, coefficient=1.0, low=0.0, high=20.0, protocol="of z")
 SCORE = Score(
     intercept=0.0,
     terms=(TERM,),
@@ -60,7 +60,7 @@ def measure(plan: Plan, store: Store, kind: str, name: str, values: dict[str, fl
         matching = [value for start, value in values.items() if cell.name.startswith(f"shapes {start} ")]
         if not matching or cell.seed >= seeds:
             continue
-        metric = Metric(name=name, value=matching[0], direction="lower", role="modelability")
+        metric = Metric(name=name, value=matching[0], direction="lower", role="modelability", protocol="of z")
         for of, metrics in (("tokenizer", ()), (kind, (metric,))):
             key = planned.jobs[of].split("/")[1]
             store.save(Record(kind=of, key=key, status="finished", metrics=metrics))

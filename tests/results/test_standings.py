@@ -89,7 +89,7 @@ def test_a_score_is_doubted_as_in_tables() -> None:
     (plain,) = standings({"c": groups["c"]}, score=replace(score, terms=(replace(term, protocol=""),)))[
         "candidates"
     ].values()
-    assert plain["note"] == ""
+    assert plain["note"] == "its table does not say by which protocol viv was measured"
 
 
 def with_job(row: Row, name: str) -> Row:

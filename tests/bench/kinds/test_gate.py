@@ -29,7 +29,7 @@ def write_score(path: Path, *terms: Term) -> str:
     return str(path)
 
 
-TERM = Term(proxy="viv", logarithm=True, mean=0.0, deviation=1.0, coefficient=-2.0, low=0.5, high=4.0)
+TERM = Term(proxy="viv", logarithm=True, mean=0.0, deviation=1.0, coefficient=-2.0, low=0.5, high=4.0, protocol="of z")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_what_its_score_was_fitted_on_is_doubted_and_moves_no_key(mini: dict[str
     store = Store(tmp_path / "out")
     for cell in make_plan(load_suite(gated), {}).cells:
         kind, key = cell.jobs["modelability"].split("/")
-        viv = Metric(name="viv", value=2.0, direction="lower", role="modelability")
+        viv = Metric(name="viv", value=2.0, direction="lower", role="modelability", protocol="of z")
         store.save(Record(kind=kind, key=key, status="finished", metrics=(viv,)))
     extra = GateJob().run(SimpleNamespace(job=job, store=store)).extra
     assert sorted(one["note"] for one in extra["candidates"].values()) == ["", "the score was fitted on it"]

@@ -19,7 +19,9 @@ def _metrics(quality: float, seed: int) -> dict[str, list[Metric]]:
             Metric(name="psnr", value=30 - 7 * quality % 3, direction="higher", n=64, role="distortion")
         ],
         "modelability": [
-            Metric(name="viv", value=quality + 0.1 * seed, direction="lower", n=64, role="modelability"),
+            Metric(
+                name="viv", value=quality + 0.1 * seed, direction="lower", n=64, role="modelability", protocol="of z"
+            ),
             Metric(name="local_correlation", value=0.5, direction="higher", n=64, role="modelability"),
         ],
         "generation": [

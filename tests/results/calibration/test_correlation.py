@@ -1,9 +1,12 @@
 """Coefficients against SciPy, on rows repeated as often as their weights say."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from latentbench.results.calibration import correlation
 from latentbench.results.calibration.correlation import KINDS, Kind, coefficient, coefficients, partial
 
 REFERENCE = {"spearman": stats.spearmanr, "kendall": stats.kendalltau, "pearson": stats.pearsonr}
@@ -51,3 +54,34 @@ def test_partial_of_what_is_held_fixed() -> None:
     z = np.arange(10.0)
     assert np.isnan(partial(z, np.random.default_rng(0).normal(size=10), z[:, None]))
     assert np.isnan(partial(z[:3], z[:3], z[:3, None]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_of_any_size_have_their_coefficient(kind: Kind) -> None:
+    """Squares of 1e200 are no numbers; a warning is an error here."""
+    x, y = np.random.default_rng(2).normal(size=(2, 12))
+    expected = coefficient(kind, x, y)
+    for size in (2.0**900, 2.0**-900):
+        assert coefficient(kind, x * size, y / size) == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("several", [False, True])
+def test_blocks_change_nothing(kind: Kind, several: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=40).round(1), rng.normal(size=(30 if several else 1, 40)).round(1)
+    weights = rng.multinomial(40, [1 / 40] * 40, size=30).astype(float)
+    whole = coefficients(kind, x, y, weights)
+    monkeypatch.setattr(correlation, "_LARGEST_BLOCK", 130)
+    assert coefficients(kind, x, y, weights).tolist() == whole.tolist()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_memory_does_not_grow_with_resamples_times_pairs_of_rows(kind: Kind) -> None:
+    rng = np.random.default_rng(4)
+    x, y, weights = rng.normal(size=200), rng.normal(size=(1000, 200)), np.ones((1000, 200))
+    tracemalloc.start()
+    coefficients(kind, x, y, weights)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1000 * 200 * 200 * 8 / 3  # bytes: one array of all pairs, of which there were several

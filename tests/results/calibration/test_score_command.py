@@ -85,7 +85,7 @@ def test_noise_is_said_to_be_noise(table: Path, capsys: pytest.CaptureFixture[st
         ("{", "no JSON"),
         ("{}", "no score; `latentbench calibrate"),
         ('{"name": "modelability_score", "version": 9}', "a score of version 9"),
-        ('{"name": "modelability_score", "version": 1}', "a damaged score: KeyError"),
+        ('{"name": "modelability_score", "version": 1}', "a damaged score: outcome: missing"),
     ],
 )
 def test_files_that_are_no_score(text: str, message: str, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,14 @@ from latentbench.results.store import Store
 from latentbench.results.tables import tables
 
 NAME = "modelability_score"
-VIV: dict[str, Any] = {"proxy": "viv", "logarithm": False, "mean": 1.0, "deviation": 0.5, "coefficient": 0.25}
+VIV: dict[str, Any] = {
+    "proxy": "viv",
+    "logarithm": False,
+    "mean": 1.0,
+    "deviation": 0.5,
+    "coefficient": 0.25,
+    "protocol": "of z",
+}
 
 
 def score_file(

@@ -38,6 +38,7 @@ def test_lines_of_a_name_are_seeds(file: Path) -> None:
     assert table.notes == (
         "1 lines without gfid are left out.",
         "Outcomes themselves, so no predictors: gfid_cfg.",
+        "Left out, since not all cells are numbers: note (line 2 has 'x').",
     )
 
 
