@@ -109,6 +109,24 @@ def level_coefficient(level: Level, kind: Kind, rows: Rows) -> float:
     return float(level_coefficients(level, kind, rows.x, rows.y[None], np.ones((1, len(rows))), rows.family)[0])
 
 
+def of_normal(level: Level, kind: Kind, rows: Rows, pearson: Array) -> Array:
+    """What the coefficient at a level is expected to be of so many independent normal pairs that correlate at `pearson`.
+
+    Spearman's: 6/(π(n + 1)) (asin ρ + (n − 2) asin ρ/2) of n pairs (Moran 1948); Kendall's: 2/π asin ρ; Pearson's is
+    taken to be ρ. Within families it is the mean over families, weighted as their coefficients are.
+    """
+    if kind == "pearson":
+        return pearson
+    if kind == "kendall":
+        return 2 / math.pi * np.arcsin(pearson)
+    sizes = np.unique(rows.family, return_counts=True)[1]
+    if level != "within":
+        sizes = np.array([len(rows) if level == "overall" else len(sizes)])
+    sizes = sizes[sizes >= _LEAST_INSIDE, None]
+    each = 6 / (math.pi * (sizes + 1)) * (np.arcsin(pearson) + (sizes - 2) * np.arcsin(pearson / 2))
+    return np.average(each, axis=0, weights=(sizes - 1)[:, 0])
+
+
 def _across(kind: Kind, x: Array, y: Array, weights: Array, parts: Sequence[NDArray[np.bool_]]) -> Array:
     """Over family means. Where rows were drawn, y's means are of those drawn; x's are not, since it has no noise."""
     mass = np.column_stack([weights[:, part].sum(1) for part in parts])
