@@ -225,12 +225,13 @@ def _items(
         members.append(line)
     items = []
     for name, members in by_name.items():
+        by_seed = {column: tuple(_number(line[column]) for line in members) for column in names}
         values = {}
         for column in names:
-            numbers = [value for line in members if (value := _number(line[column])) is not None]
+            numbers = [value for value in by_seed[column] if value is not None]
             if numbers:
                 values[column] = math.fsum(numbers) / len(numbers)
         results = tuple(value for line in members if (value := _number(line[outcome])) is not None)
         group = members[0][family] if family is not None else name
-        items.append(Observation(name=name, family=group, outcome=results, values=values))
+        items.append(Observation(name=name, family=group, outcome=results, values=values, by_seed=by_seed))
     return items, dropped
