@@ -109,6 +109,25 @@ def level_coefficient(level: Level, kind: Kind, rows: Rows) -> float:
     return float(level_coefficients(level, kind, rows.x, rows.y[None], np.ones((1, len(rows))), rows.family)[0])
 
 
+def of_normal(level: Level, kind: Kind, rows: Rows, pearson: Array) -> Array:
+    """What the coefficient at a level is expected to be of as many independent normal pairs as there are rows (across:
+    families), which correlate at `pearson`.
+
+    Spearman's: 6/(π(n + 1)) (asin ρ + (n − 2) asin ρ/2) of n pairs (Moran 1948); Kendall's: 2/π asin ρ; Pearson's is
+    taken to be ρ. Within families it is the mean over families, weighted as their coefficients are.
+    """
+    if kind == "pearson":
+        return pearson
+    if kind == "kendall":
+        return 2 / math.pi * np.arcsin(pearson)
+    sizes = np.unique(rows.family, return_counts=True)[1]
+    if level != "within":
+        sizes = np.array([len(rows) if level == "overall" else len(sizes)])
+    sizes = sizes[sizes >= _LEAST_INSIDE, None]
+    each = 6 / (math.pi * (sizes + 1)) * (np.arcsin(pearson) + (sizes - 2) * np.arcsin(pearson / 2))
+    return np.average(each, axis=0, weights=(sizes - 1)[:, 0])
+
+
 def _across(kind: Kind, x: Array, y: Array, weights: Array, parts: Sequence[NDArray[np.bool_]]) -> Array:
     """Over family means. Where rows were drawn, y's means are of those drawn; x's are not, since it has no noise."""
     mass = np.column_stack([weights[:, part].sum(1) for part in parts])
@@ -138,6 +157,22 @@ def resample(rows: Rows, draws: int, seed: int) -> Resamples:
     for i, values in enumerate(rows.outcomes):
         y[:, i] = values[rng.integers(len(values), size=(draws, len(values)))].mean(1)
     return Resamples(weights=weights, y=y)
+
+
+def seed_variance(outcomes: Sequence[Array]) -> tuple[float, int]:
+    """The variance between seeds of one row, pooled over the rows, and its degrees of freedom; none where all rows have
+    one seed."""
+    freedom = sum(len(values) - 1 for values in outcomes)
+    squares = math.fsum(float(((values - values.mean()) ** 2).sum()) for values in outcomes)
+    return (squares / freedom if freedom else 0.0), freedom
+
+
+def half_widths(outcomes: Sequence[Array]) -> Array:
+    """Half of the 95 % interval of each row's mean outcome (n,), by Student's t and one variance for all rows: a row's
+    own of two seeds would have one degree of freedom. 0 where all rows have one seed."""
+    variance, freedom = seed_variance(outcomes)
+    counts = np.array([len(values) for values in outcomes])
+    return student(freedom) * np.sqrt(variance / counts) if freedom else np.zeros(len(counts))
 
 
 def correlate(level: Level, kind: Kind, rows: Rows, drawn: Resamples) -> Correlation | None:

@@ -50,11 +50,16 @@ def made_direction(name: str) -> Direction | None:
 
 def made_means(group: Group) -> dict[str, float]:
     """The columns of a group's rows, as means over its seeds."""
-    values: dict[str, list[float]] = {}
+    return {name: math.fsum(values.values()) / len(values) for name, values in made_by_seed(group).items()}
+
+
+def made_by_seed(group: Group) -> dict[str, dict[int, float]]:
+    """The columns of a group's rows, by seed."""
+    values: dict[str, dict[int, float]] = {}
     for row in group.rows:
         for name, metric in made(row).items():
-            values.setdefault(name, []).append(float(metric.value or 0.0))
-    return {name: math.fsum(parts) / len(parts) for name, parts in values.items()}
+            values.setdefault(name, {})[row.columns["seed"]] = float(metric.value or 0.0)
+    return values
 
 
 def signal_of(row: Row) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -109,14 +109,15 @@ FAMILY_MEAN = "family_mean"
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """One tokenizer: its family, its outcome by seed, its value of each predictor (the mean over seeds), and the jobs
-    that made it, where records tell."""
+    """One tokenizer: its family, its outcome by seed, its value of each predictor (the mean over seeds), the jobs that
+    made it, where records tell, and predictors' values `by_seed` in the outcome's order, where these are known."""
 
     name: str
     family: str
     outcome: tuple[float, ...]
     values: Mapping[str, float]
     jobs: tuple[str, ...] = ()
+    by_seed: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
 
     @property
     def mean(self) -> float:

@@ -13,8 +13,8 @@ import numpy as np
 from ..errors import UserError
 from ..plot import save
 from ..plots.style import COLOURS, FORMATS, MARKERS, REFERENCE, STYLES, Style, drawable, plain_ticks
-from ..quantiles import student
 from .left_out import half_width
+from .levels import half_widths
 from .observations import Observations
 from .reliability import ceiling
 from .score import Score
@@ -59,15 +59,15 @@ def points(score: Score, tables: Sequence[Observations]) -> Iterator[list[Point]
     rest = iter(score.left_out)
     for table in tables:
         centre, deviation = _scale(table)
-        seed_variance, freedom = _pooled(table)
+        bars = half_widths([np.array(item.outcome) for item in table.items])
         yield [
             Point(
                 family=item.family if table.families > 1 else item.name,
                 predicted=centre + deviation * row.predicted,
                 measured=item.mean,
-                half=student(freedom) * math.sqrt(seed_variance / len(item.outcome)) if freedom else 0.0,
+                half=half,
             )
-            for item, row in zip(table.items, rest, strict=False)
+            for item, half, row in zip(table.items, bars.tolist(), rest, strict=False)
         ]
 
 
@@ -75,13 +75,6 @@ def _scale(table: Observations) -> tuple[float, float]:
     """What a prediction of 0 means, and one of 1 more, in the table's own outcome."""
     means = np.array([item.mean for item in table.items])
     return float(means.mean()), (-1.0 if table.direction == "higher" else 1.0) * (float(means.std()) or 1.0)
-
-
-def _pooled(table: Observations) -> tuple[float, int]:
-    """The variance between seeds of a tokenizer, one for all, and its degrees of freedom."""
-    freedom = sum(len(item.outcome) - 1 for item in table.items)
-    squares = sum(float(((np.array(item.outcome) - item.mean) ** 2).sum()) for item in table.items)
-    return (squares / freedom if freedom else 0.0), freedom
 
 
 def _figure(score: Score, tables: Sequence[Observations], style: Style) -> Figure:

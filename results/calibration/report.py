@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +12,16 @@ from ..metric import NORMAL
 from ..quantiles import student
 from .chance import corrected_p
 from .correlation import KINDS, Array, Kind, coefficient, coefficients, partial, scale
-from .levels import LEAST_ROWS, LEVELS, Correlation, Level, Rows, correlate, interval, resample
+from .levels import LEAST_ROWS, LEVELS, Correlation, Level, Rows, correlate, interval, resample, seed_variance
 from .observations import FAMILY_MEAN, Observations, Predictor
 from .reliability import Ceiling, ceiling
+from .seeds import seed_correlation
 
 DRAWS = 1000  # resamples of an interval
 _PARTIAL_DRAWS = 300
+_CEILING_DRAWS = 300
+
+Ceilings = Mapping[tuple[Kind, Level], Ceiling]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +35,8 @@ class Pairs:
 
 @dataclass(frozen=True, kw_only=True)
 class Regret:
-    """How much worse the outcome of the proxy's best tokenizer is than the best outcome there is; and of a tokenizer
-    drawn at random."""
+    """How much worse the outcome of the proxy's best tokenizer is than the best outcome of all tokenizers, those too of
+    which the proxy has no value; and of one drawn from all at random."""
 
     picked: str
     value: float
@@ -43,36 +47,41 @@ class Regret:
 class ProxyReport:
     """One proxy's line.
 
-    `correlations` are by kind and level; `p` by level, of Spearman's and corrected for the proxies tried (none for
-    baselines); `partial` holds rate and distortion fixed; `gain` is |ρ| less the best baseline's. Where no direction
-    is declared, order and regret take that of the data, which flatters: `assumed`.
+    `correlations` are by kind and level; `ceilings` are those of the rows that have the proxy; `p` by level, of
+    Spearman's and corrected for the proxies tried (none for baselines); `partial` holds rate and distortion fixed;
+    `gain` is |ρ| less the best baseline's; `seed_correlation` says how far it predicts differences between seeds of
+    one tokenizer. Where no direction is declared, order and regret take that of the data, which flatters: `assumed`.
     """
 
     predictor: Predictor
     n: int
     correlations: Mapping[tuple[Kind, Level], Correlation]
+    ceilings: Ceilings
     p: Mapping[Level, float]
     partial: Correlation | None
     gain: Correlation | None
+    seed_correlation: Correlation | None
     pairs: Pairs | None
     regret: Regret | None
     assumed: bool
 
+    def share(self, kind: Kind, level: Level) -> float | None:
+        """A coefficient as a share of what the outcome's noise allows over the same rows; None where that is not
+        known."""
+        value, limit = self.correlations.get((kind, level)), self.ceilings.get((kind, level))
+        return None if value is None or limit is None or not limit.attainable else value.value / limit.attainable
+
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """All proxies of a table, the best first; the ceilings that the outcome's own noise sets; and the name of the
-    baseline with the largest |ρ| of those that most tokenizers have (of all, where there is none), if one has any."""
+    """All proxies of a table, the best first; the ceilings that the outcome's own noise sets over all rows; and the
+    name of the baseline with the largest |ρ| of those that most tokenizers have (of all, where there is none), if one
+    has any."""
 
     observations: Observations
-    ceilings: Mapping[tuple[Kind, Level], Ceiling]
+    ceilings: Ceilings
     proxies: tuple[ProxyReport, ...]
     dullest: str | None
-
-    def share(self, kind: Kind, level: Level, value: float) -> float | None:
-        """A coefficient as a share of what the outcome's noise allows; None where that is not known."""
-        limit = self.ceilings.get((kind, level))
-        return None if limit is None or not limit.attainable else value / limit.attainable
 
 
 def calibrate(observations: Observations, *, draws: int = DRAWS, seed: int = 0) -> Calibration:
@@ -84,14 +93,31 @@ def calibrate(observations: Observations, *, draws: int = DRAWS, seed: int = 0) 
     dull = [predictor.name for predictor in observations.predictors if predictor.baseline]
     most = [name for name in dull if len(everything[name]) > len(observations.items) / 2]
     dullest = max(most or dull, key=lambda name: _magnitude(everything[name]), default=None)
+    known: dict[bytes, Ceilings] = {}  # by the rows that they are of, which many proxies share
+
+    def ceilings(rows: Rows) -> Ceilings:
+        own = rows.place.tobytes()
+        if own not in known:
+            known[own] = _ceilings(rows, levels, min(draws, _CEILING_DRAWS))
+        return known[own]
+
     reports = [
-        _report(observations, predictor, everything, levels, p_values, dullest, draws, seed)
+        _report(observations, predictor, everything, ceilings, levels, p_values, dullest, draws, seed)
         for predictor in observations.predictors
     ]
     reports.sort(key=lambda report: (report.predictor.baseline, -_strength(report)))
-    whole = observations.complete()
-    ceilings = {(kind, level): limit for kind in KINDS for level in levels if (limit := ceiling(level, kind, whole))}
-    return Calibration(observations=observations, ceilings=ceilings, proxies=tuple(reports), dullest=dullest)
+    return Calibration(
+        observations=observations,
+        ceilings=ceilings(observations.complete()),
+        proxies=tuple(reports),
+        dullest=dullest,
+    )
+
+
+def _ceilings(rows: Rows, levels: Sequence[Level], draws: int) -> Ceilings:
+    """By kind and level, with the interval of Spearman's, which is the one that is shown."""
+    limits = {(k, level): ceiling(level, k, rows, draws=draws * (k == "spearman")) for k in KINDS for level in levels}
+    return {key: limit for key, limit in limits.items() if limit is not None}
 
 
 def _strength(report: ProxyReport) -> float:
@@ -103,6 +129,7 @@ def _report(
     observations: Observations,
     predictor: Predictor,
     everything: Mapping[str, Rows],
+    ceilings: Callable[[Rows], Ceilings],
     levels: Sequence[Level],
     p_values: Mapping[Level, Mapping[str, float]],
     dullest: str | None,
@@ -126,9 +153,11 @@ def _report(
         predictor=predictor,
         n=len(rows),
         correlations=correlations,
+        ceilings=ceilings(rows),
         p={level: p_values[level][predictor.name] for level in levels if predictor.name in p_values[level]},
         partial=_partial(observations, predictor, rows, seed),
         gain=None if predictor.baseline or dullest is None else _gain(rows, everything[dullest], draws, seed),
+        seed_correlation=seed_correlation(observations, predictor.name, draws, seed),
         pairs=_pairs(rows, sign) if sign else None,
         regret=_regret(observations, rows, sign) if sign else None,
         assumed=assumed,
@@ -173,9 +202,8 @@ def _pairs(rows: Rows, sign: int) -> Pairs | None:
     limit = np.zeros((len(rows), len(rows)))
     if tested:
         counts = np.array([len(values) for values in rows.outcomes])
-        freedom = int((counts - 1).sum())
         size = scale(y)
-        variance = sum(float((((values - values.mean()) * size) ** 2).sum()) for values in rows.outcomes) / freedom
+        variance, freedom = seed_variance([values * size for values in rows.outcomes])
         limit = student(freedom) * np.sqrt(variance * (1 / counts[:, None] + 1 / counts[None, :])) / size
     i, j = np.triu_indices(len(rows), 1)
     gap = y[i] - y[j]
@@ -190,14 +218,14 @@ def _regret(observations: Observations, rows: Rows, sign: int) -> Regret | None:
     if len(rows) < 2 or observations.direction == "none":
         return None
     better = -1 if observations.direction == "lower" else 1
-    cost = -better * rows.y  # lower is better
+    cost, everyones = -better * rows.y, -better * observations.complete().y  # lower is better
     scores = -better * sign * rows.x
-    best = float(cost.min())
+    best = float(everyones.min())
     tied = np.flatnonzero(scores == scores.min())
     return Regret(
         picked=observations.items[rows.place[tied[0]]].name if len(tied) == 1 else f"{len(tied)} alike",
         value=float(cost[tied].mean()) - best,
-        random=float(cost.mean()) - best,
+        random=float(everyones.mean()) - best,
     )
 
 

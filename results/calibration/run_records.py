@@ -17,7 +17,7 @@ from ..rows import Row, column_names, is_number, metric_names, rows
 from ..store import Store
 from .admission import Admission, admission, is_trained_distance
 from .equal_distortion import BITS, BITS_AT_EQUAL_PSNR, PSNR, bits_at_equal_psnr
-from .made import CODES, made, made_direction, made_means, shared_name, signal_of
+from .made import CODES, made, made_by_seed, made_direction, made_means, shared_name, signal_of
 from .observations import (
     FAMILY_MEAN,
     Observation,
@@ -206,6 +206,8 @@ def _observations(
             continue
         values = {name: value for name in {*chosen, *dull, *fixed} if (value := group.mean(name)) is not None}
         values |= {name: value for name, value in more.items() if name in (*chosen, *dull, *fixed, CODES)}
+        own = made_by_seed(group)
+        seeds = {name: own.get(name) or group.values(name) for name in values}
         results = tuple(math.log(value) if logarithm else value for value in outcomes.values())
         items.append(
             Observation(
@@ -214,6 +216,7 @@ def _observations(
                 outcome=results,
                 values=values,
                 jobs=_tokenizer_jobs(group),
+                by_seed={name: tuple(numbers.get(seed) for seed in outcomes) for name, numbers in seeds.items()},
             )
         )
     predictors = [

@@ -50,9 +50,10 @@ def items_of(
     alone = 0
     items = []
     for name, members in tokenizers.items():
+        by_seed = {column: tuple(number(line[column]) for line in members) for column in names}
         values = {}
         for column in names:
-            numbers = [value for line in members if (value := number(line[column])) is not None]
+            numbers = [value for value in by_seed[column] if value is not None]
             if column == CODES:
                 _check_codes(sheet, members)
             if numbers:
@@ -62,7 +63,7 @@ def items_of(
         if family is not None and not is_named(own):
             alone += 1
             own = _new(name, families)
-        items.append(Observation(name=name, family=own, outcome=results, values=values))
+        items.append(Observation(name=name, family=own, outcome=results, values=values, by_seed=by_seed))
     if alone:
         notes.append(f"{alone} tokenizers without a {printable(family)} are a family each.")
     return items, notes

@@ -16,10 +16,12 @@ from ..display import brief, printable
 from .correlation import KINDS
 from .levels import LEVELS, Correlation
 from .observations import FAMILY_MEAN
+from .reliability import Ceiling
 from .report import Calibration, ProxyReport
 
 _WIDE = 150  # columns of a terminal from which all intervals fit
 _PAIRS = 10
+_LEADING = 10  # proxies whose seeds are told of
 _DECIDING = ("proxy", "n", "ρ", "within", "across", "pairs", "p")
 _COLUMNS = (
     "proxy",
@@ -104,7 +106,7 @@ def _plain(calibration: Calibration, report: ProxyReport) -> dict[str, Any]:
         for level in LEVELS:
             value = report.correlations.get((kind, level))
             if value is not None:
-                plain[kind][level] = _coefficient(value) | {"share": calibration.share(kind, level, value.value)}
+                plain[kind][level] = _coefficient(value) | {"share": report.share(kind, level)}
                 if kind == "spearman" and level in report.p:
                     plain[kind][level]["p"] = report.p[level]
     plain["partial_spearman"] = None
@@ -114,18 +116,29 @@ def _plain(calibration: Calibration, report: ProxyReport) -> dict[str, Any]:
     plain["gain"] = None
     if calibration.dullest is not None and report.gain is not None:
         plain["gain"] = {"over": calibration.dullest} | _coefficient(report.gain)
+    moved = report.seed_correlation
+    plain["seed_correlation"] = None if moved is None else _coefficient(moved)
     plain["pairs"] = None if report.pairs is None else vars(report.pairs)
     plain["regret"] = None if report.regret is None else vars(report.regret)
     plain["seconds"] = report.predictor.seconds
     plain["share_of_flops"] = report.predictor.share_of_flops
     plain["ceiling"] = {
-        level: vars(limit) for level in LEVELS if (limit := calibration.ceilings.get(("spearman", level))) is not None
+        level: _ceiling(limit) for level in LEVELS if (limit := report.ceilings.get(("spearman", level))) is not None
     }
     return plain
 
 
 def _coefficient(value: Correlation) -> dict[str, Any]:
     return {"value": value.value, "interval": None if value.low is None else [value.low, value.high], "n": value.n}
+
+
+def _ceiling(limit: Ceiling) -> dict[str, Any]:
+    return {
+        "reliability": limit.reliability,
+        "attainable": limit.attainable,
+        "interval": None if limit.low is None else [limit.low, limit.high],
+        "seeds": limit.seeds,
+    }
 
 
 def _title(calibration: Calibration) -> str:
@@ -139,8 +152,7 @@ def _title(calibration: Calibration) -> str:
 def _cells(calibration: Calibration, report: ProxyReport, *, intervals: bool) -> dict[str, str]:
     name = report.predictor.name
     values = {level: report.correlations.get(("spearman", level)) for level in LEVELS}
-    overall = values["overall"]
-    share = None if overall is None else calibration.share("spearman", "overall", overall.value)
+    overall, share = values["overall"], report.share("spearman", "overall")
     level = shown if intervals else _value
     p = report.p.get("overall")
     return {
@@ -196,15 +208,7 @@ def notes(calibration: Calibration) -> list[str]:
             else "."
         )
     ]
-    limit = calibration.ceilings.get(("spearman", "overall"))
-    if limit is not None:
-        result.append(
-            f"Noise ceiling: the outcome agrees with itself at {_signed(limit.reliability)} between halves of its "
-            f"{limit.seeds} seeds, corrected to all; a proxy free of noise could reach {_signed(limit.attainable)}, of "
-            f"which `share` is a share{_other_ceilings(calibration)}."
-        )
-    else:
-        result.append("Noise ceiling: not known, since tokenizers have one seed each.")
+    result += _ceiling_notes(calibration)
     tested = next((report.pairs.tested for report in calibration.proxies if report.pairs is not None), False)
     counted = (
         "whose outcomes differ by Student's t over seeds" if tested else "(one seed each, so all that differ at all)"
@@ -214,7 +218,10 @@ def notes(calibration: Calibration) -> list[str]:
         result.append("*: no direction is declared, and the one that fits these data is taken, which flatters.")
     random = next((report.regret.random for report in calibration.proxies if report.regret is not None), None)
     if random is not None:
-        result.append(f"regret: the picked tokenizer's outcome less the best one's; of a random pick {brief(random)}.")
+        result.append(
+            "regret: the picked tokenizer's outcome less the best one's of all, whether they have the proxy or not; of "
+            f"a random pick {brief(random)}."
+        )
     if calibration.dullest is not None:
         result.append(f"over dull: |ρ| less that of {calibration.dullest}, the best baseline, over the rows of both.")
     tried = sum(not report.predictor.baseline for report in calibration.proxies)
@@ -229,10 +236,41 @@ def notes(calibration: Calibration) -> list[str]:
     return [*result, *observations.notes]
 
 
-def _other_ceilings(calibration: Calibration) -> str:
-    limits = {level: calibration.ceilings.get(("spearman", level)) for level in ("within", "across")}
-    told = [f"{_signed(limit.attainable)} {level}" for level, limit in limits.items() if limit is not None]
-    return f" ({', '.join(told)} families)" if told else ""
+def _ceiling_notes(calibration: Calibration) -> list[str]:
+    limit = calibration.ceilings.get(("spearman", "overall"))
+    if limit is None:
+        return ["Noise ceiling: not known, since tokenizers have one seed each."]
+    others = [
+        f"{_attainable(other)} {level} families"
+        for level in LEVELS[1:]
+        if (other := calibration.ceilings.get(("spearman", level))) is not None
+    ]
+    said = (
+        f"Noise ceiling: the outcome agrees with itself at {_signed(limit.reliability)} between halves of its "
+        f"{limit.seeds} seeds, corrected to all; a proxy that knows nothing of the noise could reach "
+        f"{', '.join([_attainable(limit), *others])}. `share` is the share of that, over the rows that have the proxy."
+    )
+    most = len(calibration.observations.items) / 2
+    leading = [r for r in listed(calibration) if r.n > most and not r.predictor.baseline][:_LEADING]
+    moved = [f"{r.predictor.name} {shown(r.seed_correlation)}" for r in leading if _predicts_seeds(r)]
+    told = f": from seed to seed of one tokenizer the outcome goes with {', '.join(moved)}" if moved else ""
+    beyond = (
+        "Where seeds train the tokenizer anew, a proxy may foretell part of what the ceiling takes for noise, and "
+        f"shares above 100 % are possible{told}."
+    )
+    return [said, beyond]
+
+
+def _attainable(limit: Ceiling) -> str:
+    return shown(Correlation(value=limit.attainable, low=limit.low, high=limit.high, n=0))
+
+
+def _predicts_seeds(report: ProxyReport) -> bool:
+    """Whether seeds' differences surely go with the outcome's, and the same way as tokenizers' do."""
+    moved, overall = report.seed_correlation, report.correlations.get(("spearman", "overall"))
+    if moved is None or moved.low is None or moved.high is None or overall is None:
+        return False
+    return moved.low > 0 if overall.value > 0 else moved.high < 0
 
 
 def _escaped(text: str) -> str:

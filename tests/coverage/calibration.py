@@ -21,6 +21,7 @@ from latentbench.results.calibration.left_out import chances, half_width
 from latentbench.results.calibration.levels import LEVELS, Level, Rows, correlate, level_coefficient, resample
 from latentbench.results.calibration.made import CODES
 from latentbench.results.calibration.observations import Observation, Observations, Predictor
+from latentbench.results.calibration.reliability import ceiling
 from latentbench.results.calibration.report import calibrate
 from latentbench.results.calibration.score import Score, Term, fit_score, value_of
 from latentbench.results.calibration.stopping import margin_of, pair_margins, threshold
@@ -81,6 +82,35 @@ def coverage(
             if result is not None and result.low is not None and result.high is not None:
                 hits.setdefault(key, []).append((result.low <= value <= result.high, result.high - result.low))
     return {key: tuple(np.mean(values, axis=0)) for key, values in hits.items()}  # type: ignore[misc]
+
+
+def ceilings(
+    families: int, members: int, noise: float, *, kind: Kind = "spearman", draws: int = 100, resamples: int = 200
+) -> dict[Level, tuple[float, float, float]]:
+    """Of tables with two seeds, whose family means and members vary alike: what a proxy that knows the outcome free of
+    noise has in the mean; the mean ceiling; and how often the ceiling's interval holds the first (NaN without one)."""
+    reached: dict[Level, list[float]] = {level: [] for level in LEVELS}
+    limits: dict[Level, list[tuple[float, float, float]]] = {level: [] for level in LEVELS}
+    rng = np.random.default_rng(3)
+    for number in range(draws):
+        family = np.repeat(np.arange(families), members)
+        true = rng.normal(size=families)[family] + rng.normal(size=len(family))
+        outcomes = [value + noise * rng.normal(size=2) for value in true]
+        rows = Rows(x=true, outcomes=outcomes, family=family, place=np.arange(len(family)))
+        for level in LEVELS:
+            limit = ceiling(level, kind, rows, number, draws=resamples)
+            if limit is not None:
+                reached[level].append(level_coefficient(level, kind, rows))
+                ends = [np.nan if end is None else end for end in (limit.low, limit.high)]
+                limits[level].append((limit.attainable, ends[0], ends[1]))
+    result: dict[Level, tuple[float, float, float]] = {}
+    for level in LEVELS:
+        if reached[level]:
+            value, low, high = np.array(limits[level]).T
+            mean = float(np.mean(reached[level]))
+            holds = np.where(np.isnan(low), np.nan, (low <= mean) & (mean <= high))
+            result[level] = mean, float(value.mean()), float(holds.mean())
+    return result
 
 
 def observed(rng: np.random.Generator, families: int, members: int, knows: float, baseline: float) -> Observations:
@@ -223,6 +253,10 @@ def main(draws: int) -> None:
         for knows, baseline in ((1.0, 1.0), (2.0, 0.5)):
             shares = coverage_of_comparisons(families, members, knows, baseline, draws=draws)
             print(f"families {families}, members {members}, proxy {knows}, baseline {baseline}: {shares}", flush=True)
+    for families, members, noise in ((8, 4, 0.5), (8, 4, 1.0), (5, 5, 1.0), (3, 4, 0.7), (25, 1, 0.7)):
+        for kind in KINDS:
+            shares = ceilings(families, members, noise, kind=kind, draws=draws)
+            print(f"ceilings, {families} families of {members}, noise {noise}, {kind}: {shares}", flush=True)
     for setting in SETTINGS:
         print(", ".join(f"{name} {value}" for name, value in setting.items()))
         for (level, kind), (share, width) in coverage(draws, **setting).items():

@@ -5,8 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import kendalltau, rankdata
 
-from latentbench.results.calibration.levels import LEVELS, Rows, correlate, level_coefficient, resample
+from latentbench.results.calibration.levels import (
+    LEVELS,
+    Rows,
+    correlate,
+    half_widths,
+    level_coefficient,
+    of_normal,
+    resample,
+)
 
 BENCH = Path(__file__).parents[2] / "coverage" / "calibration.py"
 
@@ -80,6 +89,34 @@ def test_rows_are_drawn_where_families_are_few() -> None:
     assert (weights[:, :3].sum(1) == 3).all()
     assert (weights[:, 3:].sum(1) == 3).all()
     assert len(np.unique(weights[:, 0])) > 1
+
+
+@pytest.mark.parametrize("correlation", [0.3, 0.8])
+def test_what_normal_pairs_are_expected_to_have(correlation: float) -> None:
+    """20,000 families of three and of five pairs."""
+    rng = np.random.default_rng(0)
+    means = {"spearman": [], "kendall": []}  # type: ignore[var-annotated]
+    for n in (3, 5):
+        x, other = rng.normal(size=(2, 20_000, n))
+        y = correlation * x + np.sqrt(1 - correlation**2) * other
+        a, b = rankdata(x, axis=1), rankdata(y, axis=1)
+        means["spearman"].append((1 - 6 * ((a - b) ** 2).sum(1) / (n * (n * n - 1))).mean())
+        means["kendall"].append(np.mean([kendalltau(*pair).statistic for pair in zip(x[:1000], y[:1000], strict=True)]))
+    table = rows([0.0] * 8, [0.0] * 8, [0] * 3 + [1] * 5)
+    of_three = rows([0.0] * 3, [0.0] * 3, [0] * 3)
+    at = np.array([correlation])
+    assert of_normal("overall", "spearman", of_three, at)[0] == pytest.approx(means["spearman"][0], abs=0.015)
+    within = (2 * means["spearman"][0] + 4 * means["spearman"][1]) / 6
+    assert of_normal("within", "spearman", table, at)[0] == pytest.approx(within, abs=0.015)
+    assert of_normal("within", "kendall", table, at)[0] == pytest.approx(np.mean(means["kendall"]), abs=0.04)
+    assert of_normal("overall", "spearman", table, np.array([1.0]))[0] == pytest.approx(1)
+
+
+def test_bars_have_one_variance_for_all_rows() -> None:
+    """Two seeds 2 and 0 apart, and three: a variance of (2 + 0 + 2)/4; t of 4 degrees of freedom is 2.776."""
+    halves = half_widths([np.array([1.0, 3.0]), np.array([5.0, 5.0]), np.array([1.0, 2.0, 3.0])])
+    assert halves == pytest.approx([2.776 / 2**0.5, 2.776 / 2**0.5, 2.776 / 3**0.5], rel=1e-3)
+    assert (half_widths([np.array([1.0]), np.array([2.0])]) == 0).all()
 
 
 @pytest.mark.slow

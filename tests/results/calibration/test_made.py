@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from latentbench.results.calibration.made import made, made_direction, made_means, shared_name
+from latentbench.results.calibration.made import made, made_by_seed, made_direction, made_means, shared_name
 from latentbench.results.calibration.report import calibrate
 from latentbench.results.calibration.run_records import observe, read_runs
 from latentbench.results.calibration.score import fit_score
@@ -56,8 +56,10 @@ def test_the_prior_that_knows_neighbours_is_another_of_codes_than_of_values() ->
 
 
 def test_they_are_means_over_seeds() -> None:
-    seeds = (row(False, cfd_autoregression_net=1.0), row(False, cfd_autoregression_net=4.0))
+    values = (row(False, cfd_autoregression_net=1.0), row(False, cfd_autoregression_net=4.0))
+    seeds = tuple(replace(one, columns={**one.columns, "seed": seed}) for seed, one in enumerate(values))
     group = Group(suite="", dataset="", modality="", recipe="", label="", axes={}, rows=seeds)
+    assert made_by_seed(group) == {"cfd_neighbours_net": {0: 1.0, 1: 4.0}, "codes": {0: 0.0, 1: 0.0}}
     assert made_means(group) == {"cfd_neighbours_net": 2.5, "codes": 0.0}
 
 

@@ -31,6 +31,7 @@ def test_a_file_per_calibration_of_the_same_bytes_each_time(
     assert text == (tmp_path / "b.svg").read_text()
     assert "kl-vae" in text
     assert "viv" in text
+    assert "one variance for all tokenizers" in text
 
 
 def test_names_are_only_text(tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from latentbench.results.calibration import report as report_module
 from latentbench.results.calibration.observations import FAMILY_MEAN, Observation, Observations, Predictor
+from latentbench.results.calibration.reliability import ceiling
 from latentbench.results.calibration.report import Calibration, ProxyReport, calibrate
 from latentbench.results.calibration.table_file import read_table
 from latentbench.results.metric import Direction
@@ -99,6 +101,31 @@ def test_equal_values_are_half_right_and_share_their_regret() -> None:
     assert report.pairs.agree == pytest.approx(2.5 / 3)
     assert report.regret is not None
     assert (report.regret.picked, report.regret.value) == ("2 alike", 0.5)
+
+
+def test_a_proxy_of_some_is_held_to_their_ceiling_and_pays_for_the_best_that_it_misses() -> None:
+    """Of ten tokenizers it is measured on six, of which seeds differ as much as they do; the others lie far below, and
+    with them all rows agree."""
+    rng = np.random.default_rng(0)
+    near = [(value, value + gap) for value, gap in zip(rng.normal(size=6), rng.normal(size=6), strict=True)]
+    far = [(-100.0 * i, -100.0 * i) for i in range(1, 5)]
+    outcomes = [*near, *far]
+    table = observations(outcomes, {"x": [float(i) for i in range(10)]}, predictors=(Predictor(name="x"),))
+    items = [replace(item, values={} if i > 5 else item.values) for i, item in enumerate(table.items)]
+    table = replace(table, items=tuple(items), predictors=(Predictor(name="x", direction="lower"),))
+    result = calibrate(table, draws=50)
+    report = only(result, "x")
+    own = ceiling("overall", "spearman", table.rows("x"))
+    assert own is not None
+    assert report.ceilings["spearman", "overall"].attainable == pytest.approx(own.attainable)
+    assert own.attainable < result.ceilings["spearman", "overall"].attainable - 0.05
+    expected = report.correlations["spearman", "overall"].value / own.attainable
+    assert report.share("spearman", "overall") == pytest.approx(expected)
+    assert report.regret is not None
+    means = [sum(values) / 2 for values in outcomes]
+    assert report.regret.picked == "t0"
+    assert report.regret.value == pytest.approx(means[0] + 400)
+    assert report.regret.random == pytest.approx(sum(means) / 10 + 400)
 
 
 def test_gain_over_the_best_baseline() -> None:

@@ -24,6 +24,9 @@ def test_json_has_one_object_per_proxy(runs: Path) -> None:
     assert len(viv["spearman"]["overall"]["interval"]) == 2
     assert viv["spearman"]["within"]["value"] == pytest.approx(1)
     assert viv["ceiling"]["overall"]["seeds"] == 2
+    low, high = viv["ceiling"]["overall"]["interval"]
+    assert low < high <= 1
+    assert viv["seed_correlation"]["n"] == 9
     assert viv["partial_spearman"]["given"] == ["bits_per_sample", "psnr"]
     assert viv["regret"]["value"] == 0
     assert by_name["local_correlation"]["spearman"] == {}
