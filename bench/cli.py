@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from ..results.errors import UserError, one_line
 from .commands import COMMANDS
 from .console import UNWRITABLE, complain, silence, tame_streams
+from .launcher import launched
 from .signals import ignore_interrupts
 
 
@@ -28,6 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         words = sys.argv[1:] if argv is None else argv
         arguments = _parser(next((word for word in words if not word.startswith("-")), "")).parse_args(words)
+        if (launch := launched()) is not None:
+            if launch.rank:
+                return 0
+            launch.refuse_machines()
         code = int(arguments.action(arguments))
         sys.stdout.flush()  # a closed pipe raises here rather than at exit
         if argv is None:

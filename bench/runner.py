@@ -30,6 +30,7 @@ from .gates import forget_partial, keep_score, left_out
 from .imports import Import, load_imports, refuse_unrepeatable
 from .jobs import Job
 from .kinds import kinds
+from .launcher import launched
 from .plan import Plan, make_plan
 from .plan_file import write_plan
 from .planned_cell import PlannedCell
@@ -138,6 +139,8 @@ def _run_locked(
     todo = {name: job for name, job in plan.jobs.items() if name not in runner.finished}
     decided = without_left_out(todo, runner.finished, store, console)
     if not plan_only:
+        if (launch := launched()) is not None:
+            launch.check(todo.values())
         runner.check(todo.values())
         todo = sized_for(runner, todo, plan.jobs, console)
     if todo:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ...results.errors import UserError
 from ...results.record import Failure, Record
@@ -22,9 +22,11 @@ from ..hardware import Machine
 from ..jobs import Job
 from ..plan_file import job_from_json
 from ..signals import interrupts_ignored
+from ..worker_protocol import WorkerRequest
 from .claims import Claims
 from .interface import EngineSettings, Event
 from .local import ATTEMPTS, Scheduler, failed_record
+from .slots import Allocation
 
 SIGHT_SECONDS = 30.0  # for a network disk to show a node the file that the driver has written
 
@@ -164,9 +166,28 @@ def _id(job: Mapping[str, Any]) -> str:
     return f"{job['kind']}/{job['key']}"
 
 
+class Groups(Protocol):
+    """Reservations of what jobs take of a node (`ray_groups.PlacementGroups`)."""
+
+    def reserve(self, job: str, bundles: Sequence[Mapping[str, float]]) -> bool: ...
+
+    def gpus(self, job: str) -> tuple[str, ...]: ...
+
+    def free(self, job: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def bundles(job: Job, allocation: Allocation) -> list[dict[str, float]]:
+    """What the job takes, in equal parts for each of its devices: cores, or a GPU or its share of one."""
+    if allocation.slot.device == "cpu":
+        return [{"CPU": allocation.units / job.devices}] * job.devices
+    return [{"GPU": part.units / part.slot.units} for part in (allocation, *allocation.others)]
+
+
 @dataclass(kw_only=True)
 class BoardClaims(Claims):
-    """The jobs that `board` lets the agent have."""
+    """The jobs that `board` lets the agent have, and that `groups`, if any, has the devices for."""
 
     agent: str
     board: Board
@@ -174,12 +195,41 @@ class BoardClaims(Claims):
     places: int
     taken: frozenset[str] = frozenset()
     seen: int = 0
+    groups: Groups | None = None
     mine: set[str] = field(default_factory=set)
+    asked: set[str] = field(default_factory=set)  # jobs whose devices are reserved, or to be, and that are not taken
+
+    def reserve(self, job: Job, allocation: Allocation) -> bool:
+        """See `Claims`."""
+        if self.groups is None:
+            return True
+        self.asked.add(job.id)
+        return self.groups.reserve(job.id, bundles(job, allocation))
+
+    def placed(self, request: WorkerRequest) -> WorkerRequest:
+        """See `Claims`."""
+        gpus = () if self.groups is None else self.groups.gpus(request.job.id)
+        if not gpus:
+            return request
+        names = {f"cuda:{gpu}": gpu for gpu in gpus}
+        first, *others = names
+        return replace(request, device=first, peers=tuple(others), uuids=names)
+
+    def free(self, job: Job) -> None:
+        """See `Claims`."""
+        self._free(job.id)
+
+    def _free(self, name: str) -> None:
+        if self.groups is not None:
+            self.asked.discard(name)
+            self.groups.free(name)
 
     def take(self, job: Job, *, device: str) -> bool:
         """See `Claims`."""
         if job.id in self.taken or not self.board.take(self.agent, job.id, job.memory):
+            self.free(job)
             return False
+        self.asked.discard(job.id)
         self.mine.add(job.id)
         return True
 
@@ -191,12 +241,15 @@ class BoardClaims(Claims):
         """See `Claims`. Raises StopRequested, and UserError where a record can't be written."""
         news = self.board.look(self.agent, self.seen)
         self.taken, self.seen = news.taken, news.seen
+        for name in [name for name in self.asked if name in self.taken or name not in waiting]:
+            self._free(name)
         if news.stopping:
             raise StopRequested
         for name, content in news.ended.items():
             job = waiting.get(name)
             if job is not None:
                 write_record(self.store, job, content)
+                self._free(name)
                 yield name, Record.from_bytes(content, kind=job.kind, key=job.key)
 
     def pause(self) -> None:
@@ -211,7 +264,8 @@ class BoardClaims(Claims):
         if event.kind in ("finished", "failed"):
             record = (self.store.job_folder(job.kind, job.key) / RECORD).read_bytes()
         elif event.kind == "started":
-            event = replace(event, device=f"{event.device} on {on}")
+            gpus = () if self.groups is None else self.groups.gpus(event.job)
+            event = replace(event, device=f"{f'cuda:{gpus[0]}' if gpus else event.device} on {on}")
         self.board.tell(self.agent, event, record)
 
 
@@ -226,12 +280,15 @@ def write_record(store: Store, job: Job, content: bytes) -> None:
         atomic_write(path, content)
 
 
-def take_part(agent: str, board: Board, settings: EngineSettings, machine: Machine, *, host: str) -> None:
-    """Do what is open until nothing is, beside all others who do. Raises UserError as `LocalEngine.run` does."""
+def take_part(
+    agent: str, board: Board, settings: EngineSettings, machine: Machine, *, host: str, groups: Groups | None = None
+) -> None:
+    """Do what is open until nothing is, beside all others who do: of the machine's devices all, or those that `groups`
+    reserves for each job. Raises UserError as `LocalEngine.run` does."""
     work = board.join(agent, max(device.memory for device in machine.devices), machine.places)
     waiting, finished = ({job.id: job for job in map(job_from_json, jobs)} for jobs in (work.waiting, work.finished))
     jobs = {**finished, **waiting}
-    claims = BoardClaims(agent=agent, board=board, store=settings.store, places=machine.places)
+    claims = BoardClaims(agent=agent, board=board, store=settings.store, places=machine.places, groups=groups)
     scheduler = Scheduler(settings, machine, waiting, finished, claims)
     scheduler.failed = set(work.failed)
     try:
@@ -242,11 +299,17 @@ def take_part(agent: str, board: Board, settings: EngineSettings, machine: Machi
     finally:
         with interrupts_ignored():
             scheduler.close()
+            if groups is not None:
+                groups.close()
 
 
-def node_machine(settings: EngineSettings, *, cores: int, memory: int | None, mark: Path) -> Machine:
-    """The devices that this node has for jobs: no more than so many cores and bytes. Raises UnfitNodeError, also where
-    the file `mark`, which the driver has written, can't be seen."""
+def node_machine(
+    settings: EngineSettings, *, cores: int, memory: int | None, mark: Path, gpus: int | None = None
+) -> Machine:
+    """The devices that this node has for jobs: no more than so many cores, bytes and `gpus`.
+
+    Raises UnfitNodeError, also where the file `mark`, which the driver has written, can't be seen.
+    """
     deadline = time.monotonic() + SIGHT_SECONDS
     while not mark.exists():
         if time.monotonic() > deadline:
@@ -259,11 +322,12 @@ def node_machine(settings: EngineSettings, *, cores: int, memory: int | None, ma
         raise UnfitNodeError(f"the cache {settings.cache} can't be written: {error.strerror or error}") from None
     except UserError as error:
         raise UnfitNodeError(str(error)) from None
+    beside = [device for device in machine.devices if device not in machine.main_devices]
     devices = tuple(
         replace(device, units=min(device.units, cores), memory=min(device.memory, memory or device.memory))
         if device.name == "cpu"
         else device
-        for device in machine.devices
+        for device in (*machine.main_devices[:gpus], *beside)
     )
     host_threads = min(machine.host_threads, cores)
     return replace(machine, devices=devices, cores=min(machine.cores, cores), host_threads=host_threads)

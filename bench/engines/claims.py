@@ -7,7 +7,9 @@ from typing import Any
 
 from ...results.record import Record
 from ..jobs import Job
+from ..worker_protocol import WorkerRequest
 from .client import Server
+from .slots import Allocation
 
 
 class Claims:
@@ -27,6 +29,18 @@ class Claims:
     def take(self, job: Job, *, device: str) -> bool:
         """Try to have the job for this engine, to be run on `device`; False where it is another's, or done."""
         return True
+
+    def reserve(self, job: Job, allocation: Allocation) -> bool:
+        """Have others that use these devices too leave them to the job, before it is taken; False as long as they do
+        not."""
+        return True
+
+    def placed(self, request: WorkerRequest) -> WorkerRequest:
+        """The request, on the devices that its job was given in place of those that it was to have."""
+        return request
+
+    def free(self, job: Job) -> None:
+        """The job does not use its devices any more."""
 
     def elsewhere(self, job: Job) -> bool:
         """Whether a waiting job is being done by others, or has to be."""

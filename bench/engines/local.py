@@ -194,7 +194,8 @@ class Scheduler:
         )
         for name, allocation in starts:
             job = self.waiting[name]
-            if not self.claims.take(job, device=allocation.slot.device):
+            reserved = self.claims.reserve(job, allocation)
+            if not (reserved and self.claims.take(job, device=allocation.slot.device)):
                 self.schedule.slots.release(allocation)
                 continue
             attempt = self.attempts[name] = self.attempts.get(name, 0) + 1
@@ -215,7 +216,7 @@ class Scheduler:
             log = start_attempt(run.folder, alone=not lease)
         except OSError as error:
             raise UserError(f"cannot write {run.folder}: {error.strerror or error}") from None
-        return WorkerRequest(
+        request = WorkerRequest(
             job=run.job,
             root=str(self.store.root),
             cache=str(self.settings.cache),
@@ -231,10 +232,12 @@ class Scheduler:
             memory_fraction=run.allocation.memory_fraction,
             peers=run.allocation.peers(run.job),
         )
+        return self.claims.placed(request)
 
     def _release(self, name: str) -> _Running:
         run = self.running.pop(name)
         self.schedule.slots.release(run.allocation)
+        self.claims.free(run.job)
         return run
 
     def _ended(self, name: str, attempt: int, status: int) -> Iterator[Event]:

@@ -27,6 +27,7 @@ from ..signals import interrupts_ignored
 from .board import Board, UnfitNodeError, Work, node_machine, take_part, write_record
 from .interface import Engine, EngineSettings, Event
 from .local import ATTEMPTS, STOP_SECONDS
+from .ray_groups import PlacementGroups, free_groups
 
 _POLL_SECONDS = 0.2
 _LOOK_SECONDS = 5.0  # between two looks for new nodes
@@ -86,19 +87,36 @@ class Agent:
     """What runs on a node, as a Ray actor."""
 
     def run(
-        self, name: str, board: Any, node: Node, settings: EngineSettings, mark: Path, threads: str | None
+        self,
+        name: str,
+        board: Any,
+        node: Node,
+        settings: EngineSettings,
+        mark: Path,
+        threads: str | None,
+        grouped: bool,
     ) -> tuple[str, bool]:
         """Do jobs until none is open; returns what is wrong, and whether with the node. `threads` is the driver's
-        OMP_NUM_THREADS, in place of the one that Ray sets."""
+        OMP_NUM_THREADS, in place of the one that Ray sets. Where jobs are `grouped` each reserves what it takes; else
+        the agent has all of the node."""
         os.environ.pop("OMP_NUM_THREADS", None)
         if threads is not None:
             os.environ["OMP_NUM_THREADS"] = threads
         try:
-            machine = node_machine(settings, cores=max(node.cores, 1), memory=node.memory, mark=mark)
-            take_part(name, cast("Board", _Remote(board)), settings, machine, host=node.host)
+            if grouped and node.gpus:
+                os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides all GPUs from an agent that has none itself
+            limits = {"cores": max(node.cores, 1), "memory": node.memory, "gpus": node.gpus or None}
+            machine = node_machine(settings, mark=mark, **limits)
+            groups = PlacementGroups(_owner(mark, name), node.id) if grouped else None
+            take_part(name, cast("Board", _Remote(board)), settings, machine, host=node.host, groups=groups)
         except UserError as error:
             return str(error), isinstance(error, UnfitNodeError)
         return "", False
+
+
+def _owner(mark: Path, agent: str = "") -> str:
+    """In the name of whom an agent of the run, or all of them, have placement groups."""
+    return f"latentbench{mark.name} {agent}".strip()
 
 
 class _Remote:
@@ -206,6 +224,9 @@ class _Run:
         devices = settings.devices if gpus else "cpu"
         self.settings = replace(settings, store=store, cache=settings.cache.absolute(), devices=devices)
         self.gpus, self.jobs, self.todo = gpus, {**finished, **jobs}, jobs
+        # Ray can't be asked for the GPUs that the user names: then each agent waits for all of its node.
+        named = devices.startswith("cuda:")
+        self.grouped = not named and any(job.devices > 1 for job in self.jobs.values())
         self.agents: dict[Any, tuple[str, Node, Any]] = {}
         self.starts: Counter[str] = Counter()
         self.first: frozenset[str] = frozenset()
@@ -237,6 +258,9 @@ class _Run:
                 self.ray.wait(list(self.agents), num_returns=len(self.agents), timeout=STOP_SECONDS + 5)
         for actor in (*(actor for _, _, actor in self.agents.values()), self.actor):
             self.ray.kill(actor)
+        if self.grouped:
+            with contextlib.suppress(self.ray.exceptions.RayError):
+                free_groups(_owner(self.mark))
         with contextlib.suppress(OSError):
             self.mark.unlink()
 
@@ -248,16 +272,18 @@ class _Run:
         return self.ray.remote(kind).options(scheduling_strategy=place, **resources)
 
     def _enlist(self) -> None:
-        """Start an agent on every node that has none. It has the node's CPUs and GPUs, as soon as they are free."""
+        """Start an agent on every node that has none. It has the node's CPUs and GPUs, as soon as they are free, unless
+        each job reserves its own."""
         present = {node.id for _, node, _ in self.agents.values()}
         for node in nodes(gpus=self.gpus):
             if node.id in present or self.starts[node.id] >= ATTEMPTS:
                 continue
             self.starts[node.id] += 1
             name = f"{node.id} {self.starts[node.id]}"
-            actor = self._on(node.id, Agent, num_cpus=node.cores, num_gpus=node.gpus).remote()
+            has = {"num_cpus": 0} if self.grouped else {"num_cpus": node.cores, "num_gpus": node.gpus}
+            actor = self._on(node.id, Agent, **has).remote()
             threads = os.environ.get("OMP_NUM_THREADS")
-            reference = actor.run.remote(name, self.actor, node, self.settings, self.mark, threads)
+            reference = actor.run.remote(name, self.actor, node, self.settings, self.mark, threads, self.grouped)
             self.agents[reference] = name, node, actor
         if not self.agents:
             raise UserError("--engine ray: the cluster has no node for jobs; the same command goes on where it stopped")
@@ -293,6 +319,8 @@ class _Run:
             raise
         except errors.RayError as error:
             self.ray.kill(actor)
+            if self.grouped:
+                free_groups(_owner(self.mark, name))
             alive = node.id in {other.id for other in nodes(gpus=self.gpus)}
             if alive and not self.board.joined(name):
                 reason = one_line(str(error).strip().splitlines()[-1])

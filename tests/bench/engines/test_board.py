@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 from latentbench.bench.engines import board as board_module
-from latentbench.bench.engines.board import Board, UnfitNodeError, Work, node_machine, take_part
+from latentbench.bench.engines.board import Board, BoardClaims, UnfitNodeError, Work, bundles, node_machine, take_part
 from latentbench.bench.engines.client import Server
 from latentbench.bench.engines.interface import EngineSettings, Event
+from latentbench.bench.engines.slots import Allocation, Slots
 from latentbench.bench.hardware import Device, Machine
 from latentbench.bench.jobs import Job
 from latentbench.bench.plan_file import job_to_json
+from latentbench.bench.worker_protocol import WorkerRequest
 from latentbench.results.record import Failure, Record
 from latentbench.results.store import RECORD, Store
 
@@ -150,6 +152,123 @@ class Nodes:
         for thread in self.threads:
             thread.join(60)
             assert not thread.is_alive()
+
+
+class Reserved:
+    """Groups of a node with so many cores, which lists what happened to them."""
+
+    def __init__(self, cores: float, *, gpus: tuple[str, ...] = ()) -> None:
+        self.cores, self.names = cores, gpus
+        self.has: dict[str, list[dict[str, float]]] = {}
+        self.waits: set[str] = set()
+        self.log: list[tuple[str, str]] = []
+
+    def reserve(self, job: str, bundles: Any) -> bool:
+        self.waits.add(job)
+        if job not in self.has and sum(b.get("CPU", 0) for b in bundles) <= self.free_cores:
+            self.has[job] = list(bundles)
+            self.log.append(("has", job))
+        return job in self.has
+
+    @property
+    def free_cores(self) -> float:
+        return self.cores - sum(b.get("CPU", 0) for taken in self.has.values() for b in taken)
+
+    def gpus(self, job: str) -> tuple[str, ...]:
+        return self.names
+
+    def free(self, job: str) -> None:
+        self.waits.discard(job)
+        if self.has.pop(job, None) is not None:
+            self.log.append(("free", job))
+
+    def close(self) -> None:
+        for name in list(self.has):
+            self.free(name)
+
+
+def test_a_job_s_devices_are_a_bundle_each() -> None:
+    pair, small = replace(job("pair"), devices=2), job("small")
+    cpu = Slots(Machine(devices=(Device(name="cpu", units=4, memory=9),), cores=4))
+    large = replace(pair, step_flops=1e15)
+    for what, expected in ((small, [{"CPU": 1}]), (pair, [{"CPU": 1}] * 2), (large, [{"CPU": 2}] * 2)):
+        allocation = cpu.allocate(what)
+        assert allocation is not None
+        assert bundles(what, allocation) == expected
+        cpu.release(allocation)
+    devices = tuple(Device(name=f"cuda:{i}", units=2, memory=9) for i in range(3))
+    gpus = Slots(Machine(devices=(*devices, Device(name="cpu", units=2, memory=9)), cores=4))
+    for what, expected in (
+        (small, [{"GPU": 0.5}]),
+        (large, [{"GPU": 1}] * 2),
+        (replace(small, on_cpu=True), [{"CPU": 1}]),
+    ):
+        allocation = gpus.allocate(what)
+        assert allocation is not None
+        assert bundles(what, allocation) == expected
+
+
+def test_devices_are_given_back_where_another_has_the_job(tmp_path: Path) -> None:
+    a, b, c = job("a"), job("b"), job("c")
+    shared = board(a, b, c)
+    groups = Reserved(2)
+    claims = BoardClaims(agent="one", board=shared, store=Store(tmp_path), places=1, groups=groups)
+    slot = Slots(Machine(devices=(Device(name="cpu", units=4, memory=9),), cores=4)).slots[0]
+    allocation = Allocation(slot=slot, units=1, memory=1)
+    assert shared.take("two", a.id, 1)
+    assert claims.reserve(a, allocation)
+    assert not claims.take(a, device="cpu"), "the other was first"
+    assert groups.log == [("has", a.id), ("free", a.id)]
+    assert claims.reserve(b, allocation)
+    assert claims.take(b, device="cpu")
+    assert not claims.reserve(c, Allocation(slot=slot, units=2, memory=1)), "one core is left"
+    assert shared.take("two", c.id, 1)
+    assert list(claims.ended({a.id: a, c.id: c})) == []
+    assert groups.waits == {b.id}, "what waits for devices does so no more when another has it"
+    claims.free(b)
+    assert groups.has == {}
+
+
+def test_a_job_runs_on_the_gpus_that_it_was_given(tmp_path: Path) -> None:
+    pair = replace(job("pair"), devices=2)
+    asked: dict[str, Any] = {"root": "", "cache": "", "threads": 1, "attempt": 1, "log": "", "checkpoint_seconds": 1.0}
+    request = WorkerRequest(job=pair, device="cuda:0", peers=("cuda:1",), uuids={"cuda:0": "GPU-0"}, **asked)
+    claims = BoardClaims(agent="one", board=board(pair), store=Store(tmp_path), places=2)
+    assert claims.placed(request) == request
+    claims.groups = Reserved(0, gpus=("5", "GPU-7"))
+    there = claims.placed(request)
+    assert (there.device, there.peers) == ("cuda:5", ("cuda:GPU-7",))
+    assert there.uuids == {"cuda:5": "5", "cuda:GPU-7": "GPU-7"}
+    claims.groups.names = ()
+    assert claims.placed(request) == request
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_server")
+def test_jobs_wait_for_devices_and_give_them_back_however_they_end(tmp_path: Path) -> None:
+    pair, bad, one = replace(job("pair", seconds=0.1), devices=2), job("bad", fails=True), job("one")
+    lost = job("lost", bad)
+    shared = board(pair, bad, one, lost, agents={"x": 0})
+    shared.lose("x", "")
+    groups = Reserved(2)
+    groups.has["others"] = [{"CPU": 1.0}]  # somebody else's
+    machine = Machine(devices=(Device(name="cpu", units=2, memory=100),), cores=2)
+    settings = EngineSettings(store=Store(tmp_path), cache=tmp_path / "cache")
+    agent = threading.Thread(
+        target=take_part, args=("one", shared, settings, machine), kwargs={"host": "h", "groups": groups}
+    )
+    agent.start()
+    deadline = time.monotonic() + 60
+    while ("free", bad.id) not in groups.log or ("free", one.id) not in groups.log:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert pair.id in groups.waits - groups.has.keys()
+    groups.has.pop("others")
+    agent.join(60)
+    assert not agent.is_alive()
+    assert groups.log[-2:] == [("has", pair.id), ("free", pair.id)]
+    ended = {event.job: event.kind for event, _ in shared.news() if event.kind in ("finished", "failed", "skipped")}
+    assert ended == {pair.id: "finished", one.id: "finished", bad.id: "failed", lost.id: "skipped"}
 
 
 @pytest.fixture

@@ -33,6 +33,8 @@ from ..processes import await_end, family
 
 with_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed (pip install 'latentbench[ray]')")
 
+# The machine that the tests run on may be short of memory for reasons of its own.
+QUIET = {"RAY_memory_monitor_refresh_ms": "0"}
 # Two trainings at once, a node's each.
 SUITE: dict[str, Any] = {
     "name": "cluster",
@@ -42,6 +44,58 @@ SUITE: dict[str, Any] = {
     "features": [],
     "training": {"steps": 400, "batch_size": 8},
 }
+# What Ray has reserved, by a process beside the run: "groups" gives them with their state, nodes and bundles. "kill"
+# kills the node where the first one is.
+GANGS = """
+import json, os, sys
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)  # where Ray says things too
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+import ray
+from ray.cluster_utils import Cluster
+from ray.util.placement_group import placement_group_table
+
+node = {"num_cpus": 2, "object_store_memory": 80_000_000, "include_dashboard": False}
+quick = {"health_check_period_ms": 500, "health_check_failure_threshold": 3, "health_check_initial_delay_ms": 500}
+cluster = Cluster(initialize_head=True, head_node_args={**node, "num_cpus": 0, "_system_config": quick})
+nodes = [cluster.add_node(**node), cluster.add_node(**node)]
+ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+print(cluster.address, file=answers, flush=True)
+for line in sys.stdin:
+    table = [group for group in placement_group_table().values() if group["state"] != "REMOVED"]
+    if line.strip() == "kill":
+        [there] = set(table[0]["bundles_to_node_id"].values())
+        cluster.remove_node(next(n for n in nodes if n.node_id == there), allow_graceful=False)
+    else:
+        facts = [(g["name"], g["state"], g["bundles_to_node_id"], g["bundles"]) for g in table]
+        print(json.dumps(facts), file=answers, flush=True)
+ray.shutdown()
+cluster.shutdown()
+"""
+# Groups of a node by themselves, with GPUs that Ray is made to believe in.
+GROUPS = """
+import os, sys
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+import ray
+from ray.util.placement_group import placement_group_table
+from latentbench.bench.engines.ray_groups import PlacementGroups, free_groups
+
+ray.init(address="local", num_cpus=2, num_gpus=3, include_dashboard=False, object_store_memory=80_000_000,
+         log_to_driver=False, logging_level="ERROR")
+def left(): return sorted(g["name"] for g in placement_group_table().values() if g["state"] != "REMOVED")
+def shown(*what): print(*what, flush=True)
+here = ray.get_runtime_context().get_node_id()
+one, other = PlacementGroups("run a", here), PlacementGroups("run ab", here)
+shown(one.reserve("k/1", [{"GPU": 1}] * 2), sorted(one.gpus("k/1")))
+shown(other.reserve("k/2", [{"GPU": 1}] * 2), other.gpus("k/2"))
+shown(other.reserve("k/3", [{"CPU": 1}]), other.gpus("k/3"))
+one.free("k/1"); one.free("k/1")
+while not other.reserve("k/2", [{"GPU": 1}] * 2): pass
+shown(len(set(other.gpus("k/2"))), one.gpus("k/1"))
+shown(one.reserve("k/1", [{"GPU": 1}]), one.gpus("k/1")[0] not in other.gpus("k/2"))
+shown(left()); free_groups("run a"); shown(left()); free_groups("run"); free_groups("run"); shown(left())
+ray.shutdown()
+"""
 # Two nodes; the second is killed when a line comes in.
 CLUSTER = """
 import os, sys
@@ -66,6 +120,17 @@ def environment(tmp_path: Path, cache: Path) -> dict[str, str]:
     """A home of its own, where Ray leaves a token."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     return {**plain, "HOME": str(tmp_path), "LATENTBENCH_CACHE": str(cache)}
+
+
+@pytest.fixture
+def gangs(tmp_path: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    script = tmp_path / "gangs.py"
+    script.write_text(GANGS)
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-P", str(script)]
+    with subprocess.Popen(command, env=environment | QUIET, start_new_session=True, **pipes) as process:
+        yield process
+        process.stdin.close()
 
 
 @pytest.fixture
@@ -157,6 +222,78 @@ def test_a_job_on_a_killed_node_finishes_on_the_other(
     for path in alone.glob("jobs/*/*/*.safetensors"):
         assert (out / path.relative_to(alone)).read_bytes() == path.read_bytes()
     assert not list(out.glob(".ray-*"))
+
+
+@with_ray
+@pytest.mark.slow
+@pytest.mark.skipif(cores() < 2, reason="two devices of a CPU are two cores")
+def test_a_job_of_two_devices_has_a_placement_group_until_it_ends_or_its_node_does(
+    gangs: subprocess.Popen[str],
+    run: Callable[..., subprocess.Popen[str]],
+    as_toml: Callable[[Any], str],
+    tmp_path: Path,
+) -> None:
+    suite, out = tmp_path / "gang.toml", tmp_path / "out"
+    tokenizers = [{"recipe": "kl-vae", "downsample": 4, "width": 8}]
+    suite.write_text(
+        as_toml(SUITE | {"tokenizers": tokenizers, "training": {"steps": 300, "batch_size": 8, "devices": 2}})
+    )
+    assert gangs.stdin is not None
+    assert gangs.stdout is not None
+    address = gangs.stdout.readline().strip()
+
+    def say(line: str) -> None:
+        gangs.stdin.write(f"{line}\n")  # type: ignore[union-attr]
+        gangs.stdin.flush()  # type: ignore[union-attr]
+
+    def groups() -> list[Any]:
+        say("groups")
+        return list(json.loads(gangs.stdout.readline()))  # type: ignore[union-attr]
+
+    process = run(suite, "--out", out, "--engine", "ray", "--address", address, "--checkpoint-seconds", "0.05", **QUIET)
+    until(lambda: bool(list(out.glob("jobs/tokenizer/*/checkpoint.safetensors"))), process)
+    [(name, state, nodes, bundles)] = groups()
+    assert name.startswith("latentbench.ray-")
+    assert " tokenizer/" in name
+    assert state == "CREATED"
+    assert len(set(nodes.values())) == 1, "on one node"
+    assert list(bundles.values()) == [{"CPU": 1.0}, {"CPU": 1.0}]
+    say("kill")
+    _, said = process.communicate(timeout=240)
+    assert process.returncode == 0, said
+    assert said.count("] retried ") == 1, said
+    assert " was lost" in said
+    assert groups() == []
+    (record,) = out.glob("jobs/tokenizer/*/record.json")
+    assert json.loads(record.read_bytes())["run"]["devices"] == ["cpu", "cpu"]
+
+
+@with_ray
+@pytest.mark.slow
+def test_placement_groups_tell_which_gpus_and_are_given_back(tmp_path: Path, environment: dict[str, str]) -> None:
+    script = tmp_path / "groups.py"
+    script.write_text(GROUPS)
+    command = [sys.executable, "-P", str(script)]
+    done = subprocess.run(
+        command,
+        env=environment | QUIET,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        start_new_session=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "True ['0', '1']",
+        "False ()",
+        "True ()",
+        "2 ()",
+        "True True",
+        "['run a 1 k/1', 'run ab 0 k/2', 'run ab 1 k/3']",
+        "['run ab 0 k/2', 'run ab 1 k/3']",
+        "[]",
+    ]
 
 
 @with_ray
