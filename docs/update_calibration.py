@@ -14,21 +14,23 @@ import csv
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
+from latentbench.results.calibration.levels import Correlation
 from latentbench.results.calibration.made import CODES
-from latentbench.results.calibration.observations import FAMILY_MEAN, Observations
+from latentbench.results.calibration.observations import FAMILY_MEAN, Observations, Predictor
 from latentbench.results.calibration.predicted import draw_predicted
 from latentbench.results.calibration.report import Calibration, ProxyReport, calibrate
-from latentbench.results.calibration.score import Score, fit_score
+from latentbench.results.calibration.score import Score, fit_score, value_of
 from latentbench.results.calibration.score_file import to_json
 from latentbench.results.calibration.stopping import pair_margins
 from latentbench.results.calibration.table_file import PREAMBLE, read_table
 from latentbench.results.calibration.text import shown
+from latentbench.results.comparable import SCORE
 from latentbench.results.quantiles import student
 
 PAGE = Path(__file__).with_name("calibration.md")
@@ -40,7 +42,11 @@ TWIN, SCRAMBLE = "kl-vae (bottleneck.beta=0.001)", "scramble="  # what is scramb
 LEADING = "log_gfd_scattering"  # the outcome that all grids have
 TOGETHER, PREDICTED = "together", "calibration-together.svg"
 FIRST = "image"  # whose picture is README's
+FITTED = {
+    "image": ("image", "image-claimed")
+}  # grids of the same signals and budgets have one score, named by the first
 _TERMS: Mapping[str, int] = {"terms": 2, "least": 1}  # of each score
+_FEW_DRAWS = 200  # of fits whose intervals are not printed
 _ALT = "Measured over predicted Fréchet distance of samples, a mark for each tokenizer"
 _LEAST = 8  # tokenizers whose prior earned its outcome, below which all are taken
 
@@ -58,10 +64,7 @@ def block(path: Path, pictures: Path) -> str:
     outcomes = [name for name in lines[0] if name.startswith("log_gfd_")]
     tables = {name: observed(path, lines, name) for name in outcomes}
     calibrations = {name: calibrate(table) for name, (table, _) in tables.items()}
-    picture = f"calibration-{path.stem}.svg"
     first = leading(path)
-    score = grid_score(path)
-    draw_predicted(score, [tables[first][0]], pictures / picture)
     said = [counted(name, tables[name][0], tables[name][1], calibrations[name], lines) for name in outcomes]
     return "\n".join(
         [
@@ -69,26 +72,115 @@ def block(path: Path, pictures: Path) -> str:
             "",
             *_table(calibrations, first),
             "",
-            *_scored(score, picture),
+            *(_carried_over(path) if _is_later(path) else _fitted(path, pictures)),
             "",
             *controls(lines, first, tables[first][0]),
         ]
     )
 
 
+def _is_later(path: Path) -> bool:
+    """Whether the grid's score is that of an earlier grid."""
+    return any(path.stem in names[1:] for names in FITTED.values())
+
+
+def fitted_tables(path: Path) -> list[Observations]:
+    """The tables that the grid's score is fitted to, by its leading outcome."""
+    paths = [path.with_name(f"{name}.csv") for name in FITTED.get(path.stem, (path.stem,))]
+    return [replace(observed(p, read_lines(p), leading(path))[0], title=p.stem) for p in paths]
+
+
 @cache
 def grid_score(path: Path) -> Score:
-    """The score of one grid by its leading outcome."""
-    return fit_score([observed(path, read_lines(path), leading(path))[0]], **_TERMS)
+    """The score of one grid, or of several of the same signals, by its leading outcome."""
+    return fit_score(fitted_tables(path), **_TERMS)
 
 
 def shipped(path: Path) -> str | None:
     """The file of the grid's score, as text; None where it has shown no skill, and is not shipped."""
-    score = grid_score(path)
-    if not score.has_skill:
+    if _is_later(path) or not grid_score(path).has_skill:
         return None
-    table = observed(path, read_lines(path), leading(path))[0]
-    return to_json(replace(score, margins=pair_margins([table], **_TERMS)), [table])
+    tables = fitted_tables(path)
+    return to_json(replace(grid_score(path), margins=pair_margins(tables, **_TERMS)), tables)
+
+
+def _fitted(path: Path, pictures: Path) -> list[str]:
+    """What the page says of a grid's score; its picture is drawn into the folder `pictures`."""
+    tables, picture = fitted_tables(path), f"calibration-{path.stem}.svg"
+    score = grid_score(path)
+    draw_predicted(score, tables, pictures / picture)
+    others = " and ".join(f"`{table.title}`" for table in tables[1:])
+    return _scored(
+        score, picture, [*([f"It is fitted to this grid and {others}."] if others else []), *_cautions(tables)]
+    )
+
+
+def _cautions(tables: Sequence[Observations]) -> list[str]:
+    """On what the score rests: what a fit takes that need not take a term, and what is left without one family."""
+    default = fit_score(tables, terms=_TERMS["terms"], draws=_FEW_DRAWS)
+    takes = " and ".join(_terms(default)) or "no term"
+    skill = "with skill" if default.has_skill else "no skill"
+    option = "It is fitted with `--least-terms 1`; without, where a term must lower the error for certain, it takes"
+    said = [f"{option} {takes} ({skill})."]
+    worst: tuple[float, str] | None = None
+    for family in sorted({item.family for table in tables for item in table.items}):
+        left = [replace(t, items=tuple(i for i in t.items if i.family != family)) for t in tables]
+        ranks = fit_score(left, **_TERMS, draws=_FEW_DRAWS).families.spearman
+        worst = min(worst or (2.0, ""), (-2.0 if ranks is None else ranks.value, family))
+    if worst is not None:
+        said.append(
+            f"Without `{worst[1]}` in the data its ρ is {_short(worst[0])}, less than without any other family."
+        )
+    return said
+
+
+@dataclass(frozen=True)
+class Carried:
+    """How the score of the first grid alone does on tokenizers that were trained after it was fitted."""
+
+    score: Score
+    told: int
+    ranks: Correlation | None
+    explained: float
+
+
+@cache
+def carried(path: Path) -> Carried:
+    """The score of the grid before, fitted without this one, on this one."""
+    before = path.with_name(f"{_before(path)}.csv")
+    old = observed(before, read_lines(before), leading(before))[0]
+    new = observed(path, read_lines(path), leading(before))[0]
+    score = fit_score([old], **_TERMS, draws=_FEW_DRAWS)
+    values = [value_of(score, item.values, new.modality)[0] for item in new.items]
+    told = [(item, value) for item, value in zip(new.items, values, strict=True) if value is not None]
+    items = tuple(replace(item, values={SCORE: value}, by_seed={}) for item, value in told)
+    judged = replace(new, items=items, predictors=(Predictor(name=SCORE, direction="lower"),), fixed=())
+    # As a fit to both would: in deviations from its own table's mean, whose level no score predicts.
+    measured = np.array([item.mean for item, _ in told])
+    measured = (measured - measured.mean()) / measured.std()
+    guesses = np.array([value for _, value in told])
+    missed = measured - (guesses - guesses.mean())
+    return Carried(
+        score=score,
+        told=len(told),
+        ranks=calibrate(judged).proxies[0].correlations.get(("spearman", "overall")),
+        explained=1 - float((missed**2).mean()),
+    )
+
+
+def _before(path: Path) -> str:
+    return next(first for first, names in FITTED.items() if path.stem in names)
+
+
+def _carried_over(path: Path) -> list[str]:
+    """What the page says of that."""
+    result = carried(path)
+    count = len(observed(path, read_lines(path), leading(path))[0].items)
+    score = f"The score that had been fitted to `{_before(path)}` alone ({' and '.join(_terms(result.score))})"
+    said = f"Its ρ with what was then measured is {shown(result.ranks)}, and it explains {result.explained:.0%}"
+    return [
+        f"{score} gives {result.told} of these {count} a value. {said} of the variance about these tokenizers' mean."
+    ]
 
 
 def fitted_together(paths: Sequence[Path], pictures: Path) -> Score:
@@ -108,8 +200,10 @@ def together(score: Score) -> str:
 
 def predicted(paths: Sequence[Path]) -> str:
     """What README says of the first grid's score and the others', as Markdown."""
-    scores = {path.stem: grid_score(path) for path in paths}
+    scores = {path.stem: grid_score(path) for path in paths if not _is_later(path)}
     first = scores.pop(FIRST)
+    later = [ranks for path in paths if _is_later(path) and (ranks := carried(path).ranks) is not None]
+    since = "".join(f" (fitted before the newest families were trained, {shown(ranks)} on these)" for ranks in later)
     net = _net(leading(GRIDS / f"{FIRST}.csv"))
     others = ", ".join(f"{name}s {shown(score.families.spearman)}" for name, score in scores.items())
     able = [f"{name}s" for name, score in [(FIRST, first), *scores.items()] if score.has_skill]
@@ -122,8 +216,8 @@ def predicted(paths: Sequence[Path]) -> str:
         f"the data a prior trained on its latents generates, by `{net}` (lower is better; bars: 95 % over seeds, where "
         "there are two). Across: what a score says that was fitted to the *other* families: "
         f"{' and '.join(_terms(first))}. On the dashed line it would be right. Rank correlation "
-        f"{shown(first.families.spearman)}; of scores made so of {others}. Skill on new families is shown for {skill}: "
-        "[what was measured, at what cost, and where it fails](docs/calibration.md)."
+        f"{shown(first.families.spearman)}{since}; of scores made so of {others}. Skill on new families is shown "
+        f"for {skill}: [what was measured, at what cost, and where it fails](docs/calibration.md)."
     )
 
 
@@ -176,7 +270,7 @@ def _passed(outcome: str, lines: Lines) -> int:
 
 
 def _short(value: float) -> str:
-    return f"{value:.2f}".removeprefix("0")
+    return ("−" if value < 0 else "") + f"{abs(value):.2f}".removeprefix("0")
 
 
 def _table(calibrations: Mapping[str, Calibration], leading: str) -> list[str]:
@@ -232,7 +326,7 @@ def _terms(score: Score) -> list[str]:
     return [*names, "an offset for codes"] if any(term.proxy == CODES for term in score.terms) else names
 
 
-def _scored(score: Score, picture: str) -> list[str]:
+def _scored(score: Score, picture: str, cautions: Sequence[str] = ()) -> list[str]:
     terms = ", ".join(_terms(score))
     skill, beyond = score.families, ""
     if score.beyond is not None:
@@ -247,7 +341,7 @@ def _scored(score: Score, picture: str) -> list[str]:
         "it was not fitted on."
     )
     return [
-        said,
+        " ".join([said, *cautions]),
         "",
         f"![{_ALT}]({picture})",
     ]
