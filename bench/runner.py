@@ -267,7 +267,7 @@ def sized_for(runner: Engine, todo: dict[str, Job], jobs: Mapping[str, Job], con
     """Those of `jobs` that are in `todo`, with the memory that their steps take of the engine's device: measured where
     a guess might be far too low."""
     store, device = runner.settings.store, runner.device
-    table = Footprints(store.root)
+    table = Footprints(store.root, cache=runner.settings.cache)
     unknown = [item for job in worth_measuring(todo).values() if (item := subject(job, jobs, device))]
     with console.status("measuring what steps take"):
         for _ in table.measure(unknown, runner.settings.imports):
