@@ -131,9 +131,12 @@ def _run_locked(
     plan = make_plan(suite, prints)
     ended = outcomes(store, plan.jobs, verify=True)
     refuse_newer(store, ended.unread)
-    _write_suite(store, plan, extend=extend)
+    if not extend:
+        _write_suite(store, plan, extend=False)
     keep_score(suite, store, console)
     write_plan(plan, engine, runner.settings)
+    if extend:  # after the plan, which lacks the jobs of other cells (see `status.jobs_of`)
+        _write_suite(store, plan, extend=True)
     runner.finished = _intact(store, plan.jobs, ended, console)
     for name in forget_partial(store, runner.finished):
         del runner.finished[name]

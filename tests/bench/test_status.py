@@ -20,6 +20,7 @@ from latentbench.bench.hardware import Device, Machine
 from latentbench.bench.jobs import Job
 from latentbench.bench.plan import Plan, make_plan
 from latentbench.bench.plan_file import read_plans, write_plan
+from latentbench.bench.runner import run_suite
 from latentbench.bench.status import status
 from latentbench.bench.suite import load_suite
 from latentbench.results.activity import LOCK
@@ -384,3 +385,14 @@ def test_a_folder_that_is_no_option_is_called_none(
         for command in ("gc", "work"):
             assert cli.main([command, str(tmp_path)]) == 2
             assert capsys.readouterr().err == f"latentbench: {tmp_path}: another run is using it; wait for it\n"
+
+
+def test_a_run_that_extends_a_suite_leaves_a_status_of_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
+    common = {"data": {"size": 16, "samples": 8, "val": 8}, "features": [], "tasks": ["reconstruction"]}
+    jobs: set[str] = set()
+    for channels in (4, 8):
+        suite = {"name": "s", **common, "tokenizers": [{"recipe": "pca", "channels": channels}]}
+        run_suite(suite, out=tmp_path / "out", engine="leases", devices="cpu", plan_only=True, extend=True)
+        jobs |= read_plans(Store(tmp_path / "out"))[0].jobs.keys()
+    assert status(tmp_path / "out").jobs == len(jobs)
