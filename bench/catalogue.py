@@ -74,7 +74,7 @@ def plan_text(
             | {"aimed_bits": None if config.codec is None else config.codec.aimed_bits(config.spec.signal)}
             | {"parameters": config.estimate_parameters(), "flops": sum(job.flops for job in jobs)}
             | _prior(planned, plan)
-            | ({} if cost is None else {"memory_bytes": cost.memory(planned)})
+            | ({} if cost is None else {"memory_bytes": cost.memory(planned)} | _guessed(cost, planned))
         )
     most, gates = at_most(known), descriptions(plan.jobs)
     total = sum(job.flops for job in most.values())
@@ -97,8 +97,8 @@ def plan_text(
             *_rate(row, planned.cell.tokenizer.spec.signal.seconds),
             f"{row['parameters']:,}",
             row["prior"] or "",
-            f"{row['flops'] / 1e12:.3g}",
-            *((f"{row['memory_bytes'] / 1e9:.2g}",) if cost is not None else ()),
+            f"{'~' * row.get('flops_guessed', False)}{row['flops'] / 1e12:.3g}",
+            *((f"{'~' * row['memory_guessed']}{row['memory_bytes'] / 1e9:.2g}",) if cost is not None else ()),
         )
         for row, planned in zip(rows, plan.cells, strict=True)
     ]
@@ -132,6 +132,11 @@ def _rate(row: Mapping[str, Any], seconds: float | None) -> tuple[str, str]:
     aimed = row["aimed_bits"]
     sign, bits = ("≤", row["bits_per_sample"]) if aimed is None else ("~", aimed)
     return f"{sign}{bits:.6g}", "" if not seconds else f"{sign}{bits / seconds / 1000:.4g}"
+
+
+def _guessed(cost: PlanCost, planned: PlannedCell) -> dict[str, bool]:
+    memory, flops = cost.is_guess(planned)
+    return {"memory_guessed": memory, "flops_guessed": flops}
 
 
 def _prior(planned: PlannedCell, plan: Plan) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from ..results.record import Record
 from ..results.store import RECORD, Store
 from .status import jobs_of
 from .training_log import CURVE
-from .worker_protocol import CONFIG, RUNG_CHECKPOINT
+from .worker_protocol import CONFIG, RUNG_CHECKPOINT, is_leftover
 
 _KEPT = (RECORD, CONFIG, "log", CURVE, RUNG_CHECKPOINT)
 _KILLED = "left by a killed worker"
@@ -45,7 +45,7 @@ def waste(root: Path) -> list[Waste]:
     for kind in _entries(root / "jobs"):
         for folder in _entries(kind):
             if f"{kind.name}/{folder.name}" not in needed:
-                wasted.append(_waste(folder, _UNNAMED))
+                wasted += _unnamed(folder, store.load_any(kind.name, folder.name))
             elif (record := needed[f"{kind.name}/{folder.name}"]) is not None and record.status == "finished":
                 wasted += [_waste(path, _KILLED) for path in _leftovers(folder, record)]
     for path in (root / WORKERS).glob(f"*{BEAT}"):
@@ -83,13 +83,30 @@ def _needed(store: Store) -> Mapping[str, Record | None]:
     return needed
 
 
+def _unnamed(folder: Path, record: Record | None) -> list[Waste]:
+    """The folder, or where it holds what is not the job's all that is."""
+    if record is None:
+        return [_waste(folder, _UNNAMED)]
+    artifacts = {Path(name) for name in record.artifacts}
+
+    def is_own(name: Path) -> bool:
+        return name.parts[0] in _KEPT or name in artifacts or any(map(is_leftover, name.parts))
+
+    files = [path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir()]
+    known = [path for path in files if is_own(path.relative_to(folder))]
+    if len(known) == len(files):
+        return [_waste(folder, _UNNAMED)]
+    # The record goes first: without it, what is left counts as not done.
+    return [_waste(path, _UNNAMED) for path in sorted(known, key=lambda path: path.name != RECORD)]
+
+
 def _leftovers(folder: Path, record: Record) -> Iterator[Path]:
     artifacts = {Path(name) for name in record.artifacts}
     above = {parent for name in artifacts for parent in name.parents}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
-        if name.parts[0] in _KEPT or name in artifacts or name in above:
-            continue
+        if name.parts[0] in _KEPT or name in artifacts or name in above or not is_leftover(name.name):
+            continue  # what we did not write is nobody's to remove but its owner's
         if name.parent == Path() or name.parent in above:  # what lies deeper goes with its folder
             yield path
 

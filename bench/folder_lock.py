@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,30 +15,35 @@ from ..results.errors import UserError
 
 
 @contextmanager
-def locked(root: Path, *, shared: bool = False) -> Iterator[None]:
+def locked(root: Path, *, shared: bool = False, option: str = "--out") -> Iterator[None]:
     """Hold `root` for this run: two runs at once would do the same jobs twice. The kernel frees it however we end.
 
-    Those that share a folder by leases exclude only a run that does not; a disk without locks is one for them.
+    Those that share a folder by leases exclude only a run that does not; a disk without locks is one for them. The
+    folder is what the user gave as `option`, "" for an argument. Raises UserError.
     """
+    name = f"{option} {root}".strip()
+    choose = f" or choose another {option}" if option else ""
     try:
         root.mkdir(parents=True, exist_ok=True)
         file = (root / LOCK).open("a")
     except OSError as error:
-        raise UserError(f"--out {root}: can't be written: {error.strerror}") from None
+        raise UserError(f"{name}: can't be written: {error.strerror}") from None
     with file:
         try:
             _lock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         except BlockingIOError:
-            raise UserError(f"--out {root}: another run is using it; wait for it or choose another --out") from None
+            raise UserError(f"{name}: another run is using it; wait for it{choose}") from None
         except OSError as error:  # a network disk without locks, for one
             if shared:
                 yield
                 return
             reason = error.strerror or error
-            raise UserError(f"--out {root}: can't be locked ({reason}); choose an --out on a disk with locks") from None
+            elsewhere = f"choose an {option} on a disk with locks" if option else "it needs a disk with locks"
+            raise UserError(f"{name}: can't be locked ({reason}); {elsewhere}") from None
         if not shared and (others := active(root)):
             hosts = ", ".join(sorted({member.host for member in others}))
-            raise UserError(f"--out {root}: {hosts} is working on it; wait, or join with `latentbench work {root}`")
+            join = f"wait, or join with `latentbench work {shlex.quote(str(root))}`"
+            raise UserError(f"{name}: {hosts} {'is' if len(others) == 1 else 'are'} working on it; {join}")
         mark_active(file)
         yield
 

@@ -17,6 +17,7 @@ from statistics import median
 from typing import Any
 
 from ..results.canonical import compact, pretty
+from ..results.errors import UserError
 from ..results.halving import RUNG
 from ..results.record import Record
 from ..results.store import Store, atomic_write
@@ -106,16 +107,15 @@ def subject(job: Job, jobs: Mapping[str, Job], device: str = "cpu") -> Subject |
 
 
 class Footprints:
-    """The footprints of a run's folder, by subject; `measure` adds to them."""
+    """The footprints of a run's folder, by subject, and those in the `cache` folder, where those of a plan stay that
+    has no folder yet; `measure` adds to both."""
 
-    def __init__(self, root: Path | None) -> None:
-        self.path = None if root is None else root / _TABLE
+    def __init__(self, root: Path | None, *, cache: Path | None = None) -> None:
+        self.paths = [folder / _TABLE for folder in (cache, root) if folder is not None]
         self.known: dict[str, Footprint] = {}
         self.reasons: dict[str, str] = {}
-        if self.path is not None:
-            with suppress(OSError, ValueError, TypeError, AttributeError):  # damaged: measured anew
-                table = json.loads(self.path.read_text())
-                self.known = {key: Footprint(**item) for key, item in table.items()}
+        for path in self.paths:  # what the run's own says counts
+            self.known |= _read(path)
 
     def get(self, item: Subject | None) -> Footprint | None:
         """The footprint of `item`, if it is known."""
@@ -152,10 +152,18 @@ class Footprints:
         self._save()
 
     def _save(self) -> None:
-        if self.path is None or not self.path.parent.is_dir():
-            return
-        with suppress(OSError):  # what is lost is measured again
-            atomic_write(self.path, pretty({key: asdict(value) for key, value in self.known.items()}))
+        for path in self.paths:
+            if path.parent.is_dir():
+                table = _read(path) | self.known  # another may have added to it meanwhile
+                with suppress(OSError, UserError):  # what is lost is measured again
+                    atomic_write(path, pretty({key: asdict(value) for key, value in table.items()}))
+
+
+def _read(path: Path) -> dict[str, Footprint]:
+    try:
+        return {key: Footprint(**item) for key, item in json.loads(path.read_text()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):  # none, or damaged: measured anew
+        return {}
 
 
 def sized(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +26,12 @@ from .sinks.feed import Feed, check_sinks
 
 @dataclass(frozen=True, kw_only=True)
 class Joined:
-    """How many jobs were finished, failed and skipped while this process took part, by whomever."""
+    """How many jobs were finished, failed, cancelled and skipped while this process took part, by whomever."""
 
     finished: int = 0
     failed: int = 0
     skipped: int = 0
+    cancelled: int = 0
 
 
 def join(
@@ -54,7 +56,7 @@ def join(
     make_cache(cache)
     total = Joined()
     settled: set[str] = set()
-    with locked(root, shared=True):
+    with locked(root, shared=True, option=""):
         while True:
             plans = _shared(root, read_plans(store))
             imports = joined_imports(plans)
@@ -81,6 +83,7 @@ def join(
                 finished=total.finished + display.finished,
                 failed=total.failed + display.failed,
                 skipped=total.skipped + display.skipped,
+                cancelled=total.cancelled + display.cancelled,
             )
 
 
@@ -88,5 +91,6 @@ def _shared(root: Path, plans: list[PlanFile]) -> list[PlanFile]:
     """Those plans that others may work on. Raises UserError where there is none."""
     shared = [plan for plan in plans if plan.engine == "leases"]
     if not shared:
-        raise UserError(f"{root}: no plan to join; `latentbench run SUITE --engine leases --out {root}` writes one")
+        command = f"latentbench run SUITE --engine leases --out {shlex.quote(str(root))}"
+        raise UserError(f"{root}: no plan to join; `{command}` writes one")
     return shared

@@ -20,7 +20,8 @@ from .planned_cell import PlannedCell
 class PlanCost:
     """`jobs` with what they take, of which `measured` were measured and not guessed; the `span` of those that are not
     done yet on `machine`, and the number of finished jobs from which speeds and memory were learned. `left` are all
-    that are not done, whatever gates hold back; `forecast` is what they are priced by."""
+    that are not done, whatever gates hold back; `forecast` is what they are priced by. `guessed` are the jobs of whose
+    steps nothing was measured, though it can be; `unmeasured` those of which nothing was at all."""
 
     jobs: Mapping[str, Job]
     machine: Machine
@@ -30,6 +31,8 @@ class PlanCost:
     done: int
     left: Mapping[str, Job] = field(default_factory=dict)
     forecast: Forecast = field(default_factory=Forecast)
+    guessed: frozenset[str] = frozenset()
+    unmeasured: frozenset[str] = frozenset()
 
     def span_of(self, names: Iterable[str]) -> Span:
         """What those of the jobs take that are not done yet."""
@@ -38,7 +41,14 @@ class PlanCost:
 
     def memory(self, cell: PlannedCell) -> int:
         """Bytes of a cell's largest job."""
-        return max(self.jobs[name].memory for name in cell.jobs.values())
+        return self.jobs[self._largest(cell)].memory
+
+    def is_guess(self, cell: PlannedCell) -> tuple[bool, bool]:
+        """Whether the bytes of a cell's largest job, and any of its FLOPs, are a guess."""
+        return self._largest(cell) in self.unmeasured, any(name in self.guessed for name in cell.jobs.values())
+
+    def _largest(self, cell: PlannedCell) -> str:
+        return max(cell.jobs.values(), key=lambda name: self.jobs[name].memory)
 
     def to_json(self) -> dict[str, Any]:
         """For programs; times in seconds, memory in bytes."""
@@ -63,7 +73,10 @@ class PlanCost:
         low, high = clock(self.span.low), clock(self.span.high)
         source = f"from {counted(self.learned, 'finished job')}" if self.learned else "a guess until jobs have finished"
         left = f", {self.done} of {len(self.jobs)} jobs done" if self.done else ""
-        lines = [f"on {place}: {clock(self.span.seconds)} hours ({low} to {high}; {source}){left}"]
+        lines = []
+        if self.guessed:
+            lines.append("~GB, ~TFLOP: guessed from the configuration; --measure measures the steps, and remembers it")
+        lines.append(f"on {place}: {clock(self.span.seconds)} hours ({low} to {high}; {source}){left}")
         room = max(item.memory for item in self.machine.main_devices)
         large = [job for job in self.jobs.values() if job.memory > room]
         if large:
@@ -96,11 +109,14 @@ def plan_cost(
     forecast = Forecast(speed=FLOPS_PER_SECOND if device == "cpu" else GPU_FLOPS_PER_SECOND)
     learned = sum(forecast.recorded(known[name], records[name], device=device) for name in finished)
     left = {name: job for name, job in at_most(known).items() if name not in finished}
+    subjects = {name: subject(job, jobs, device) for name, job in jobs.items()}
     return PlanCost(
         jobs=known,
         machine=machine,
         span=forecast.total(left, machine),
-        measured=sum(table.get(subject(job, jobs, device)) is not None for job in jobs.values()),
+        measured=sum(table.get(item) is not None for item in subjects.values()),
+        unmeasured=frozenset(name for name, item in subjects.items() if table.get(item) is None),
+        guessed=frozenset(name for name, item in subjects.items() if item is not None and table.get(item) is None),
         learned=learned,
         done=len(finished),
         left={name: job for name, job in known.items() if name not in finished},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from itertools import accumulate, chain
 from pathlib import Path
@@ -142,6 +143,15 @@ def explained(error: Exception) -> str:
     if isinstance(error, OSError):
         return error.strerror or str(error)
     return str(error) if isinstance(error, ValueError) else f"it has other columns than its schema ({error})"
+
+
+def shares_work(root: Path) -> bool:
+    """Whether a plan in the folder is for `latentbench work`. Raises UserError as `plan_paths` does."""
+    for path in plan_paths(root):
+        with suppress(OSError, ValueError, LookupError, TypeError), path.open("rb") as file:
+            if json.loads(file.readline())["engine"] == "leases":
+                return True
+    return False
 
 
 def _check(shown: Mapping[str, Any]) -> None:

@@ -24,6 +24,14 @@ from .gates import at_most
 from .jobs import Job
 
 _BAR = 12  # columns of a progress bar
+# The events that end a job, and where they are counted.
+_ENDS = {
+    "finished": "finished",
+    "failed": "failed",
+    "cancelled": "cancelled",
+    "skipped": "skipped",
+    "left out": "left_out",
+}
 _MESSAGES = 110  # columns of a terminal from which on jobs' own messages are shown
 
 
@@ -103,10 +111,11 @@ class Display:
     failed: int = 0
     skipped: int = 0
     left_out: int = 0
+    cancelled: int = 0
     rows: dict[str, _Row] = field(default_factory=dict)
     logs: list[Path] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
-    ended: set[str] = field(default_factory=set)
+    ended: dict[str, str] = field(default_factory=dict)
     forecast: Forecast = field(default_factory=Forecast)
     parallel: int = 1
     live: Live | None = None
@@ -141,24 +150,26 @@ class Display:
             row.done, row.total, row.message = event.done, event.total, event.message
             if row.began is None or is_another_pass:
                 row.began = (time.monotonic(), row.share)
-        elif event.kind in ("finished", "failed", "skipped", "left out"):
+        elif event.kind in _ENDS:
             self.rows.pop(event.job, None)
-            self.ended.add(event.job)
-            self.finished += event.kind == "finished"
-            self.failed += event.kind == "failed"
-            self.skipped += event.kind == "skipped"
-            self.left_out += event.kind == "left out"
+            self._count(event.job, event.kind)
             if event.kind == "finished":
                 self.forecast.finished(job, event.seconds)
             self._say(event, job)
-        elif event.kind == "damaged":
-            self.total, self.before = self.total + 1, self.before - 1
-            self._say(event, job)
-        elif event.kind == "stalled":
+        elif event.kind in ("damaged", "stalled"):
             self._say(event, job)
         elif event.kind == "retried":
             self.rows.pop(event.job, None)
+            self._count(event.job, None)
             self._say(event, job)
+
+    def _count(self, job: str, how: str | None) -> None:
+        """The job has ended so; None: it is to be done again."""
+        for end, by in ((self.ended.pop(job, None), -1), (how, 1)):
+            if end is not None:
+                setattr(self, _ENDS[end], getattr(self, _ENDS[end]) + by)
+        if how is not None:
+            self.ended[job] = how
 
     def _say(self, event: Event, job: Job) -> None:
         """A line that stays: with a timestamp where lines are all there is."""
@@ -234,6 +245,7 @@ class Display:
             "running": running,
             "queued": self.total - len(self.ended) - running,
             "failed": self.failed,
+            "cancelled": self.cancelled,
             "skipped": self.skipped,
             "left out": self.left_out,
         }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from ..results.display import counted, printable, were
 from ..results.errors import UserError, one_line
 from ..results.garbage import no_collections
 from ..results.index import Outlined, outcomes, refuse_newer
+from ..results.record import is_cancelled
 from ..results.store import RECORD, Store, remove_leftovers
 from ..tokenizers.registry import recorded_lookups
 from .data_counts import DataCounts, check_counts, count, fingerprints, recorded
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How a run ended: where its records are, and how many jobs were done before, finished, failed, skipped, left out
-    by gates; `logs` are those of the failed ones, `cells` what was asked for."""
+    by gates, cancelled meanwhile; `logs` are those of the failed ones, `cells` what was asked for."""
 
     suite: Suite
     root: Path
@@ -55,6 +57,7 @@ class Outcome:
     failed: int
     skipped: int
     left_out: int = 0
+    cancelled: int = 0
     logs: tuple[Path, ...] = ()
     cells: tuple[PlannedCell, ...] = ()
 
@@ -129,9 +132,12 @@ def _run_locked(
     plan = make_plan(suite, prints)
     ended = outcomes(store, plan.jobs, verify=True)
     refuse_newer(store, ended.unread)
-    _write_suite(store, plan, extend=extend)
+    if not extend:
+        _write_suite(store, plan, extend=False)
     keep_score(suite, store, console)
     write_plan(plan, engine, runner.settings)
+    if extend:  # after the plan, which lacks the jobs of other cells (see `status.jobs_of`)
+        _write_suite(store, plan, extend=True)
     runner.finished = _intact(store, plan.jobs, ended, console)
     for name in forget_partial(store, runner.finished):
         del runner.finished[name]
@@ -149,20 +155,24 @@ def _run_locked(
     for warning in plan.warnings if todo else ():
         console.print(Text(one_line(f"warning: {warning}")), soft_wrap=True)
     if runner.shares:
-        _forget_failures(store, todo.values())
+        _forget_failures(store, todo.values(), console, spare_cancelled=plan_only)
     _tidy(store, runner.finished.values(), shared=runner.shares)
+    outcome = Outcome(
+        suite=suite, root=store.root, before=before, finished=0, failed=0, skipped=0, left_out=decided, cells=plan.cells
+    )
+    if plan_only:
+        console.print(Text(f"{counted(len(todo), 'job')} to do, {before} finished already"), soft_wrap=True)
+        return outcome
     feed = Feed(sinks, run=suite.name, store=store, console=console)
-    display = executed(runner, plan.jobs, {} if plan_only else todo, console, before=before, feed=feed)
+    display = executed(runner, plan.jobs, todo, console, before=before, feed=feed)
     _tell_skipped(plan, store, console)
-    return Outcome(
-        suite=suite,
-        root=store.root,
-        before=before,
+    return replace(
+        outcome,
         finished=display.finished,
         failed=display.failed,
+        cancelled=display.cancelled,
         skipped=display.skipped,
         left_out=display.left_out + decided,
-        cells=plan.cells,
         logs=tuple(display.logs),
     )
 
@@ -250,8 +260,9 @@ def executed(
     )
     with feed or nullcontext(), closing(runner.run(dict(todo))) as events, display:
         for event in events:
-            if event.kind == "damaged":
+            if event.job not in todo:  # it was finished
                 todo[event.job] = jobs[event.job]
+                display.total, display.before = display.total + 1, display.before - 1
             display.see(event)
             if feed is not None:
                 feed.see(event, todo[event.job])
@@ -262,7 +273,7 @@ def sized_for(runner: Engine, todo: dict[str, Job], jobs: Mapping[str, Job], con
     """Those of `jobs` that are in `todo`, with the memory that their steps take of the engine's device: measured where
     a guess might be far too low."""
     store, device = runner.settings.store, runner.device
-    table = Footprints(store.root)
+    table = Footprints(store.root, cache=runner.settings.cache)
     unknown = [item for job in worth_measuring(todo).values() if (item := subject(job, jobs, device))]
     with console.status("measuring what steps take"):
         for _ in table.measure(unknown, runner.settings.imports):
@@ -363,12 +374,22 @@ def _tidy(store: Store, finished: Iterable[Job], *, shared: bool) -> None:
         drop_continued(job, store)
 
 
-def _forget_failures(store: Store, jobs: Iterable[Job]) -> None:
-    """Remove the records of what has failed, so that it is done again, by whoever takes it first."""
+def _forget_failures(store: Store, jobs: Iterable[Job], console: Console, *, spare_cancelled: bool) -> None:
+    """Remove the records of what has failed, so that it is done again, by whoever takes it first. Who only plans spares
+    what was cancelled, and says so."""
+    spared = 0
     for job in jobs:
         record = store.load_any(job.kind, job.key)
-        if record is not None and record.status == "failed":
+        if record is None or record.status != "failed":
+            continue
+        if spare_cancelled and is_cancelled(record):
+            spared += 1
+        else:
             store.discard(record)
+    if spared:
+        line = f"{counted(spared, 'job')} {'stays' if spared == 1 else 'stay'} cancelled; "
+        line += f"`latentbench retry {shlex.quote(str(store.root))} --failed` has all that failed or was cancelled done"
+        console.print(Text(line), soft_wrap=True)
 
 
 def _tell_skipped(plan: Plan, store: Store, console: Console) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -40,7 +41,8 @@ class Element:
         _await_end(self.process.pid)
         code = self.process.wait()
         if code not in (0, 1, _INTERRUPTED):
-            raise RuntimeError(f"`latentbench work {self.root}` ended with exit code {code}; what it said stands above")
+            work = f"latentbench work {shlex.quote(self.root)}"
+            raise RuntimeError(f"`{work}` ended with exit code {code}; what it said stands above")
         return code
 
     def checkpoint(self) -> Any:

@@ -18,7 +18,7 @@ from ..results.activity import BEAT, WORKERS, Member, active, active_since, disk
 from ..results.ended import Ended, look, remembered
 from ..results.errors import UserError, unknown
 from ..results.garbage import no_collections
-from ..results.record_file import RECORD
+from ..results.record_file import CANCELLED, RECORD
 from .forecast import AtWork, Forecast
 from .plan_overview import Planned, plan_paths, read_overview
 
@@ -44,12 +44,12 @@ class Running:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """A folder's jobs. `failed` has causes, `skipped` wait for something failed, `left_out` are those that no gate lets
-    through, by the reason, `devices` are {host: {device: jobs at a time}}, `seconds` what finished and failed jobs have
-    taken together in their last attempts, `running_seconds` what those at work have so far, `left` a forecast (None:
-    too early), `note` what is to be said of how all this is known. `unread` are the records that can't be read, by job:
-    "damaged" ones, whose jobs are done again, and "newer" ones, of a newer version, which are kept; each with its file
-    and the cause."""
+    """A folder's jobs. `failed` has causes, also of those that were `cancelled`, which `cancelled_jobs` has alone;
+    `skipped` wait for something failed, `left_out` are those that no gate lets through, by the reason, `devices`
+    are {host: {device: jobs at a time}}, `seconds` what finished and failed jobs have taken together in their last
+    attempts, `running_seconds` what those at work have so far, `left` a forecast (None: too early), `note` what is
+    to be said of how all this is known. `unread` are the records that can't be read, by job: "damaged" ones, whose
+    jobs are done again, and "newer" ones, of a newer version, which are kept; each with its file and the cause."""
 
     root: str
     jobs: int
@@ -66,6 +66,7 @@ class Status:
     left: float | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
     newer: int = 0
+    cancelled_jobs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     running_seconds: float = 0.0
     note: str = ""
     unread: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -96,6 +97,11 @@ def status(root: Path) -> Status:
     devices = {member.host: dict(member.devices) for member in members}
     units = {host: {name: of[name] for name in of if name != "cpu"} or of for host, of in devices.items()}
     parallel = sum(sum(of.values()) for of in units.values()) or len(running) or 1
+    told = {
+        job: {"title": planned[job].title, "cause": cause, "log": str(last_log(_folder(root, job)) or "")}
+        for job, cause in failed.items()
+    }
+    cancelled = {job: facts for job, facts in told.items() if facts["cause"].startswith(f"{CANCELLED}: ")}
     return Status(
         root=str(root),
         jobs=len(planned),
@@ -103,12 +109,10 @@ def status(root: Path) -> Status:
         damaged=by["damaged"],
         waiting=len(waiting) - len(skipped),
         skipped=len(skipped),
-        cancelled=sum("Cancelled: " in cause[:11] for cause in failed.values()),
+        cancelled=len(cancelled),
+        cancelled_jobs=cancelled,
         running=tuple(running.values()),
-        failed={
-            job: {"title": planned[job].title, "cause": cause, "log": str(last_log(_folder(root, job)) or "")}
-            for job, cause in failed.items()
-        },
+        failed=told,
         devices=devices,
         seconds=sum(seconds.values()),
         seconds_by_kind=seconds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from ..results.claims import Claim, Finding, conclusions, judge
 from ..results.display import brief as brief_number
+from ..results.display import counted
 from ..results.errors import UserError
 from ..results.rows import Row, rows
 from ..results.store import Store
@@ -162,7 +164,8 @@ def _finished(suites: Sequence[str], base: Path) -> list[str]:
                 cells = [row for row in rows([folder]) if row["suite"] == suite]
                 done = sum(row["status"] == "finished" for row in cells)
                 if cells:
-                    lines.append(f"{suite}: {done} of {len(cells)} cells finished: latentbench leaderboard {folder}")
+                    command = f"latentbench leaderboard {shlex.quote(str(folder))}"
+                    lines.append(f"{suite}: {done} of {counted(len(cells), 'cell')} finished: {command}")
     return lines
 
 

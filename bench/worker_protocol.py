@@ -8,11 +8,12 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from ..results.errors import UserError
-from ..results.store import RECORD, Store, atomic_file, remove_leftovers
+from ..results.store import RECORD, TEMPORARY, Store, atomic_file, remove_leftovers
 from .imports import Import
 from .jobs import Job
 
@@ -106,6 +107,12 @@ def start_attempt(folder: Path, *, alone: bool = True) -> Path:
 def remove_temporaries(folder: Path, *, shared: bool) -> None:
     """Remove the temporary files of killed writers; where others share the folder, not of leases: theirs may live."""
     remove_leftovers(folder, spare=LEASE if shared else "")
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file or folder of that name, in the folder of a finished job, was left by a worker that was killed."""
+    known = (CHECKPOINT, _PROGRESS, f"{_PROGRESS}.new", _BEGAN, _SHORTAGE)
+    return name in known or any(fnmatchcase(name, p) for p in (f".*{TEMPORARY}", f"{LEASE}*", *_PARTS, _PART_FOLDERS))
 
 
 def clean_attempt(folder: Path, *, shared: bool = False) -> None:

@@ -133,6 +133,15 @@ def last_log(folder: Path) -> Path | None:
     return max(_logs(folder), default=(0.0, None))[1]
 
 
+def last_line(log: Path | None) -> str:
+    """What a log says last, which after a failure is why."""
+    lines = []
+    with suppress(OSError):
+        if log is not None:
+            lines = log.read_text(errors="replace").split("\n")[-50:]
+    return next((line.strip() for line in reversed(lines) if line.strip()), "its log does not say why")
+
+
 def _logs(folder: Path) -> Iterator[tuple[float, Path]]:
     for path in (folder / "log").glob("attempt-*.log"):
         with suppress(OSError):

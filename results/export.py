@@ -47,7 +47,9 @@ def long_frame(table: Sequence[Row]) -> pandas.DataFrame:
             low, high = metric.interval or (None, None)
             facts: dict[str, Any] = {name: getattr(metric, name) for name in names}
             lines.append({**cell, "metric": shown, **facts, "name": metric.name, "low": low, "high": high})
-    return pandas.DataFrame(lines)
+    axes = [name for line in lines for name in line if name.startswith("axis_")]
+    head = [*IDENTITY, *dict.fromkeys(axes), "metric", *names, "low", "high"]
+    return pandas.DataFrame(lines, columns=[*dict.fromkeys(name for line in lines for name in line)] or head)
 
 
 def _inert(data: pandas.DataFrame) -> pandas.DataFrame:

@@ -20,7 +20,7 @@ from pydantic_core import from_json, to_json
 from .canonical import pretty
 from .digest import UNSEALED, has_seal, is_sealed, seal
 from .metric import Metric
-from .record_file import SCHEMA
+from .record_file import CANCELLED, SCHEMA
 
 LARGEST = 1e300  # numbers beyond it overflow in sums of squares
 # Bytes with what numbers are made of as 0, save both signs of an exponent as e and + as it is; what may stand before a
@@ -185,6 +185,11 @@ class Record:
                 raise InvalidRecord("its digest (run.sha256) is another: damaged, or changed by hand")
             del data["run"]["sha256"]
         return cls.from_json(data, kind=kind, key=key)
+
+
+def is_cancelled(record: Record) -> bool:
+    """Whether the job was left out by hand: `latentbench cancel`."""
+    return record.error is not None and record.error.type == CANCELLED
 
 
 def plain(value: Any) -> Any:

@@ -32,7 +32,7 @@ from .record_file import UPDATE
 
 SUITE_SCHEMA = 1
 
-_TEMPORARY = ".latentbench-tmp"
+TEMPORARY = ".latentbench-tmp"
 _CHUNK = 1 << 16  # bytes that are read at once: more than nearly all records have
 
 
@@ -53,7 +53,7 @@ def atomic_file(path: Path, *, replace: bool = True) -> Iterator[Path]:
     the old one. A device, a pipe, a socket or a folder at `path` stays: UserError.
     """
     # A name that nobody can foresee, and that no link stands under: in a folder of many it would lead elsewhere.
-    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}{_TEMPORARY}")
+    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}{TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _refuse_others(path)
@@ -83,7 +83,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     folder is removed; a killed writer leaves it. An OSError becomes a UserError of one line that names `path`.
     """
     path = Path(os.path.realpath(path))  # not a link, which no folder could replace
-    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}{_TEMPORARY}")
+    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}{TEMPORARY}")
     try:
         temporary.mkdir(parents=True)
         yield temporary
@@ -159,7 +159,7 @@ def remove_leftovers(folder: Path, *, spare: str = "") -> None:
 
     Those of files whose name begins with `spare`, if any, are left: others may be writing them.
     """
-    for path in folder.glob(f".*{_TEMPORARY}"):
+    for path in folder.glob(f".*{TEMPORARY}"):
         if spare and path.name.startswith(f".{spare}"):
             continue
         with suppress(OSError):
@@ -436,9 +436,9 @@ def _sync(path: Path, *, folder: bool = False) -> None:
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 _CURES: dict[int | None, str] = {
-    errno.ENOSPC: "; free some space or choose another --out",
-    errno.EDQUOT: "; free some space or choose another --out",
-    errno.EACCES: "; choose an --out that you may write to",
-    errno.EPERM: "; choose an --out that you may write to",
-    errno.EROFS: "; choose an --out that you may write to",
+    errno.ENOSPC: "; free some space or choose another folder",
+    errno.EDQUOT: "; free some space or choose another folder",
+    errno.EACCES: "; choose a folder that you may write to",
+    errno.EPERM: "; choose a folder that you may write to",
+    errno.EROFS: "; choose a folder that you may write to",
 }

@@ -27,6 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ...results.activity import active, active_since
     from ...results.errors import UserError
     from ...results.record import Failure, Record
+    from ...results.record_file import CANCELLED
     from ...results.store import Store
     from ..status import find, status
 
@@ -39,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         if job.id in running:
             raise UserError(f"{job.title} [{job.id}] is running; cancel it before, or end who runs it")
         _refuse_ended(store, job)
-    error = Failure(type="Cancelled", message="by hand")
+    error = Failure(type=CANCELLED, message="by hand")
     for job in jobs:
         if not store.save(Record(kind=job.kind, key=job.key, status="failed", error=error), replace=False):
             _refuse_ended(store, job)  # in this moment

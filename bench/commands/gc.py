@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if not arguments.dir.is_dir():
         raise UserError(f"{arguments.dir}: no such folder; expected the --out folder of a run")
-    with locked(arguments.dir):
+    with locked(arguments.dir, option=""):
         wasted = waste(arguments.dir)
         if arguments.list:
             for item in wasted:

@@ -100,6 +100,11 @@ def named_path(text: str) -> Path:
     return Path(text)
 
 
+def named(text: str) -> str:
+    """A name; raises argparse.ArgumentTypeError for none."""
+    return str(named_path(text))
+
+
 def positive(text: str) -> int:
     """A whole number of at least 1; raises argparse.ArgumentTypeError."""
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text)):
@@ -129,11 +134,20 @@ def seconds(text: str) -> float:
     return value
 
 
-def lease(text: str) -> float:
-    """A time of at least a second; raises argparse.ArgumentTypeError."""
+def pause(text: str) -> float:
+    """A time between two looks, long enough to do something else; raises argparse.ArgumentTypeError."""
     value = seconds(text)
-    if not 1 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected at least 1 second, got {text!r}")
+    if not 0.1 <= value <= 86400:
+        raise argparse.ArgumentTypeError(f"expected 0.1 to 86400 seconds, got {text!r}")
+    return value
+
+
+def lease(text: str) -> float:
+    """A time of at least a second, and a day at most, for which a dead machine's jobs would wait; raises
+    argparse.ArgumentTypeError."""
+    value = seconds(text)
+    if not 1 <= value <= 86400:
+        raise argparse.ArgumentTypeError(f"expected 1 to 86400 seconds, got {text!r}")
     return value
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...results.display import counted
+from ...results.display import counted, were
 from ...results.errors import UserError
 from ..console import complain
 
@@ -19,19 +20,21 @@ if TYPE_CHECKING:
 def report(outcome: Outcome) -> int:
     """Print a run's tables, and say what has failed; returns the exit code."""
     show_tables([outcome.root], suite=outcome.suite.name)
-    print(f"\nrecords: {outcome.root}; this table again: latentbench leaderboard {outcome.root}")
+    named = shlex.quote(str(outcome.root))
+    print(f"\nrecords: {outcome.root}; this table again: latentbench leaderboard {named}")
     if outcome.suite.claims:
-        print(f"what it says of its claims: latentbench claims {outcome.root}")
+        print(f"what it says of its claims: latentbench claims {named}")
     if outcome.failed:
         logs = ", ".join(map(str, outcome.logs[:3])) + (", ..." if len(outcome.logs) > 3 else "")
         complain(f"latentbench: {told_failures(outcome.failed, outcome.skipped)}; logs: {logs}")
     return 1 if outcome.failed else 0
 
 
-def told_failures(failed: int, skipped: int) -> str:
-    """How many jobs failed, and how many were skipped for that."""
+def told_failures(failed: int, skipped: int, *, cancelled: int = 0) -> str:
+    """How many jobs failed or were cancelled, and how many were skipped for that."""
     needing = "that needs them was" if skipped == 1 else "that need them were"
-    return f"{counted(failed, 'job')} failed and {skipped} {needing} skipped"
+    by_hand = f", {cancelled} {were(cancelled)} cancelled" if cancelled else ""
+    return f"{counted(failed, 'job')} failed{by_hand} and {skipped} {needing} skipped"
 
 
 def show_tables(

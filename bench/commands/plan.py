@@ -49,12 +49,13 @@ def run(arguments: argparse.Namespace) -> int:
     from .. import hardware
     from ..catalogue import plan_text
     from ..data_counts import planned_counts
+    from ..datasets import default_cache
     from ..footprints import Footprints
     from ..imports import load_imports
     from ..plan import make_plan
     from ..plan_cost import measure_all, plan_cost
     from ..progress import StderrConsole
-    from ..runner import output_folder
+    from ..runner import make_cache, output_folder
     from ..suite import load_suite
 
     for option in ("best", "risk"):
@@ -70,9 +71,11 @@ def run(arguments: argparse.Namespace) -> int:
     machine = hardware.machine(arguments.devices)
     if machine.note:
         complain(one_line(f"warning: {machine.note}"))
-    root = output_folder(arguments.out, suite)
-    table = Footprints(root)
+    root, cache = output_folder(arguments.out, suite), default_cache()
+    table = Footprints(root, cache=cache if cache.is_dir() else None)
     if arguments.measure:
+        make_cache(cache)  # where what is measured stays: a plan makes no folder for a run
+        table = Footprints(root, cache=cache)
         device = machine.devices[0].name.partition(":")[0]
         for line in measure_all(plan.jobs, device, table, imports):
             complain(one_line(line))

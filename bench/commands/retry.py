@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
 from .options import named_path
 
@@ -19,10 +20,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it; returns the exit code."""
+    from ...results.activity import active
+    from ...results.display import counted
     from ...results.errors import one_line
     from ...results.gates import is_partial
     from ...results.store import Store
     from ..console import complain
+    from ..plan_overview import shares_work
     from ..status import find, jobs_of
 
     store = Store(arguments.dir)
@@ -36,5 +40,10 @@ def run(arguments: argparse.Namespace) -> int:
             store.discard(record)
             forgotten += 1
             print(f"to be done again: {job.title} [{job.id}]")
-    print(f"{forgotten} failures forgotten; `latentbench work {arguments.dir}` or the same `latentbench run` goes on")
+    how = "the same `latentbench run` does them again"
+    if shares_work(arguments.dir):
+        how = f"`latentbench work {shlex.quote(str(arguments.dir))}`, or the same `latentbench run`, does them again"
+        if active(arguments.dir):
+            how = "those who work there do them again"
+    print(f"{counted(forgotten, 'failure')} forgotten" + (f"; {how}" if forgotten else ""))
     return 0

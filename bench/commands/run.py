@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
-from .options import device_options, lease, named_path, seconds, sink_option, suite_options
+from .options import device_options, lease, named, named_path, seconds, sink_option, suite_options
 from .output import report
 
+ENGINES = frozenset(("local", "leases", "ray", "inline"))  # others, of the user's own, heed what they like
 HELP = "run a suite, or go on with it"
 
 
@@ -32,13 +34,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--lease",
         type=lease,
-        default=60.0,
         metavar="S",
         help="leases: a machine silent for so many seconds loses its jobs to the others (default: 60)",
     )
     command.add_argument(
         "--address",
-        default="",
+        type=named,
         help="ray: the cluster, HOST:PORT or auto (default: RAY_ADDRESS, else one of this machine, for this run)",
     )
     command.add_argument(
@@ -49,8 +50,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it; returns the exit code."""
+    from ...results.errors import UserError
+    from ..engines.interface import EXPIRY_SECONDS
     from ..runner import run_suite
 
+    # Anything else than what the engine asks for would be left unheeded.
+    for option, engine in (("lease", "leases"), ("address", "ray")):
+        if getattr(arguments, option) is not None and arguments.engine in ENGINES - {engine}:
+            raise UserError(f"--{option}: the engine {arguments.engine} has none; it is for --engine {engine}")
     outcome = run_suite(
         arguments.suite,
         sets=arguments.sets,
@@ -61,12 +68,13 @@ def run(arguments: argparse.Namespace) -> int:
         checkpoint_seconds=arguments.checkpoint_seconds,
         imports=arguments.imports,
         stall_minutes=arguments.stall,
-        lease_seconds=arguments.lease,
-        address=arguments.address,
+        lease_seconds=EXPIRY_SECONDS if arguments.lease is None else arguments.lease,
+        address=arguments.address or "",
         plan_only=arguments.plan_only,
         sinks=arguments.sinks,
     )
     if arguments.plan_only:
-        print(f"planned in {outcome.root}; on every machine: latentbench work {outcome.root}")
+        work = f"latentbench work {shlex.quote(str(outcome.root))}"
+        print(f"planned in {outcome.root}; on every machine: {work}")
         return 0
     return report(outcome)

@@ -16,31 +16,36 @@ if TYPE_CHECKING:
     from ..status import Status
 
 HELP = "what has become of a run's jobs, what they cost so far, and how long it will still take"
+_EVERY = 2.0  # seconds
 _FAILED = 10  # that are shown
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """The command's options."""
-    from .options import seconds
+    from .options import pause
 
     command.add_argument("dir", metavar="DIR", type=named_path, help="the run's --out folder")
-    command.add_argument("--json", action="store_true", help="for programs")
-    command.add_argument("--live", action="store_true", help="again and again, until all is done or Ctrl-C")
-    command.add_argument("--every", type=seconds, default=2.0, metavar="S", help="with --live (default: 2 seconds)")
+    how = command.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="for programs")
+    how.add_argument("--live", action="store_true", help="again and again, until all is done or Ctrl-C")
+    command.add_argument("--every", type=pause, metavar="S", help="with --live (default: 2 seconds)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it; returns the exit code: 1 where jobs have failed."""
+    from ...results.errors import UserError
     from ..status import status, to_json
 
+    if arguments.every is not None and not arguments.live:
+        raise UserError("--every: is about --live; give it too")
     current = status(arguments.dir)
     if arguments.json:
         print(json.dumps(to_json(current), indent=2))
     elif arguments.live:
-        current = _followed(current, arguments.dir, arguments.every)
+        current = _followed(current, arguments.dir, _EVERY if arguments.every is None else arguments.every)
     else:
         print("\n".join(_lines(current)))
-    return 1 if current.failed else 0
+    return 1 if len(current.failed) > current.cancelled else 0
 
 
 def _followed(current: Status, root: Path, every: float) -> Status:
@@ -88,10 +93,14 @@ def _lines(current: Status) -> list[str]:
         share = f" {100 * run.done // run.total} %" if run.total else ""
         where = f" on {run.host} {run.device}" if run.host else ""
         lines.append(f"  running {run.title}{where}{share} {run.message}".rstrip())
-    for job, facts in list(current.failed.items())[:_FAILED]:
+    failed = {job: facts for job, facts in current.failed.items() if job not in current.cancelled_jobs}
+    for job, facts in list(failed.items())[:_FAILED]:
         lines.append(f"  failed {facts['title']} [{job}]: {facts['cause']}")
-    if len(current.failed) > _FAILED:
-        lines.append(f"  and {len(current.failed) - _FAILED} more that failed; all of them: --json")
+    if len(failed) > _FAILED:
+        lines.append(f"  and {len(failed) - _FAILED} more that failed; all of them: --json")
+    lines += [f"  cancelled {facts['title']} [{job}]" for job, facts in list(current.cancelled_jobs.items())[:_FAILED]]
+    if current.cancelled > _FAILED:
+        lines.append(f"  and {current.cancelled - _FAILED} more that were cancelled; all of them: --json")
     for facts in list(current.unread.values())[:_FAILED]:
         what = "damaged" if facts["status"] == "damaged" else "of a newer latentbench"
         lines.append(f"  {what} {facts['title']}: {facts['record']}: {facts['cause']}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
 from ..console import complain
 from .options import device_options, named_path, sink_option
@@ -20,10 +21,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run it; returns the exit code."""
     from ..join import join
+    from .output import told_failures
 
     options = {name: getattr(arguments, name) for name in ("devices", "jobs_per_device", "sinks")}
     outcome = join(arguments.dir, **options)
-    print(f"nothing is left to do in {arguments.dir}: latentbench leaderboard {arguments.dir}")
-    if outcome.failed or outcome.skipped:
-        complain(f"latentbench: {outcome.failed} jobs failed and {outcome.skipped} that need them were skipped")
+    named = shlex.quote(str(arguments.dir))
+    print(f"nothing is left to do in {arguments.dir}: latentbench leaderboard {named}")
+    if outcome.failed or outcome.cancelled or outcome.skipped:
+        complain(f"latentbench: {told_failures(outcome.failed, outcome.skipped, cancelled=outcome.cancelled)}")
     return 1 if outcome.failed else 0

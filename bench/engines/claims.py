@@ -57,5 +57,10 @@ class Claims:
         """Those of the waiting jobs that have been done elsewhere, with their records."""
         yield from ()
 
+    def retried(self, ended: Mapping[str, Job], *, last: bool) -> set[str]:
+        """Those of the jobs that had `ended` which somebody asks to be done again. The `last` time, before the engine
+        says that they failed, it is looked at once."""
+        return set()
+
     def pause(self) -> None:
         """Wait a moment: nothing runs here."""

@@ -17,17 +17,23 @@ from ..jobs import Job
 EXPIRY_SECONDS = 60.0  # without a sign of life, until others take over
 
 
+EventKind = Literal[
+    "started", "progress", "finished", "failed", "cancelled", "retried", "skipped", "damaged", "stalled", "left out"
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Event:
     """Something that happened to a job.
 
     `kind`: "started", "progress" (with `done` of `total` and a message), "finished", "failed" (message: the cause),
-    "retried" (its process died; it starts again from its checkpoint), "skipped" (a job it needs failed), "damaged" (it
+    "cancelled" (by hand), "retried" (its process died, or somebody asks for it; it starts again, from its checkpoint
+    where it has one), "skipped" (a job it needs failed), "damaged" (it
     was finished, but what it left is no longer what its record says: it is done again), "stalled" (no sign of life),
     "left out" (no gate lets it through).
     """
 
-    kind: Literal["started", "progress", "finished", "failed", "retried", "skipped", "damaged", "stalled", "left out"]
+    kind: EventKind
     job: str
     message: str = ""
     done: int = 0

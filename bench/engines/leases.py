@@ -37,6 +37,7 @@ _NUMBERED = re.compile(rf"{LEASE}([1-9][0-9]{{0,8}})")
 MOST_LEASES = 10  # of one job, each of a process that died: then the job is what kills them
 _LOOK_SECONDS = 1.0  # between two looks at a job that others have
 _LOST = "this process gave no sign of life for too long (it was stopped, or its disk hung); it joins again"
+_RETRY_SECONDS = 3.0  # between two looks at whether a failure has been forgotten
 _SCAN_SHARE = 50.0  # looking at all jobs takes at most one in so many seconds
 _LAST_SHARE = 0.4  # of the time after which others take over: from when our jobs should have ended to when they must
 
@@ -86,6 +87,8 @@ class LeaseClaims(Claims):
     since: float = field(default_factory=time.time)
     _next_look: float = 0.0
     _next_scan: float = 0.0
+    _next_retry: float = 0.0
+    _gone: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.observer = Observer(root=self.store.root, expiry=self.expiry)
@@ -231,6 +234,20 @@ class LeaseClaims(Claims):
         if scan:
             self._next_scan = time.monotonic() + max(5.0, _SCAN_SHARE * (time.monotonic() - now))
 
+    def retried(self, ended: Mapping[str, Job], *, last: bool) -> set[str]:
+        """See `Claims`. Those whose records somebody has removed: seen twice, since a disk may be late."""
+        now = time.monotonic()
+        if now < self._next_retry and not last:
+            return set()
+        self._next_retry = now + _RETRY_SECONDS
+        before, self._gone = (
+            self._gone,
+            {name for name, job in ended.items() if not (self.store.job_folder(job.kind, job.key) / RECORD).exists()},
+        )
+        asked = self._gone if last else self._gone & before
+        self._gone = self._gone - asked
+        return asked
+
     def pause(self) -> None:
         """See `Claims`."""
         time.sleep(0.1)
@@ -272,6 +289,7 @@ class LeaseEngine(LocalEngine):
         """See `Engine.run`. Jobs that others have done are reported like our own."""
         waiting, finished = dict(jobs), dict(self.finished)
         failed: set[str] = set()
+        given_up: dict[str, tuple[Job, str]] = {}
         while waiting:
             claims = LeaseClaims(store=self.settings.store, machine=self.machine, expiry=self.settings.lease_seconds)
             claims.open()
@@ -280,7 +298,7 @@ class LeaseEngine(LocalEngine):
             except BaseException:
                 claims.close()
                 raise
-            scheduler.failed = failed
+            scheduler.failed, scheduler.given_up = failed, given_up
             lost: dict[str, Job] = {}
             try:
                 yield from scheduler.events()

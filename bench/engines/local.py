@@ -12,8 +12,10 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...results.activity import last_line, last_log
 from ...results.errors import UserError
-from ...results.record import Failure, Record
+from ...results.gates import GATE, HALVING
+from ...results.record import Failure, Record, is_cancelled
 from .. import hardware
 from ..gates import Gatekeeper
 from ..hardware import Machine
@@ -34,7 +36,7 @@ from ..worker_protocol import (
 )
 from .claims import Claims
 from .client import Server, ServerDiedError
-from .interface import Engine, EngineSettings, Event
+from .interface import Engine, EngineSettings, Event, EventKind
 from .schedule import Schedule
 from .shortage import MOST_PARTS, Shortages, device_failed
 from .slots import Allocation
@@ -108,6 +110,8 @@ class Scheduler:
         self.damages: dict[str, int] = {}
         self.shortages = Shortages()
         self.failed: set[str] = set()
+        self.given_up: dict[str, tuple[Job, str]] = {}  # what will not be done, and the kind of event that said so
+        self.gates = {name: job for name, job in {**finished, **waiting}.items() if job.kind in (GATE, HALVING)}
         self.attempts: dict[str, int] = {}
         self.deaths: dict[str, int] = {}
         self.server_deaths = 0
@@ -116,7 +120,20 @@ class Scheduler:
         self.server = self._start_server()
 
     def events(self) -> Iterator[Event]:
-        while self.waiting or self.running:
+        """Do it all."""
+        jobs = dict(self.waiting)
+        for event in self._events():
+            if event.kind in ("failed", "cancelled", "skipped", "left out"):
+                self.given_up[event.job] = jobs[event.job], event.kind
+            elif event.job in self.waiting:  # again
+                jobs[event.job] = self.waiting[event.job]
+            yield event
+
+    def _events(self) -> Iterator[Event]:
+        while True:
+            yield from self._heed_retries()
+            if not (self.waiting or self.running):
+                return
             yield from self._elsewhere()
             yield from self._skip()
             yield from self._dispatch()
@@ -173,7 +190,36 @@ class Scheduler:
                 yield Event(kind="finished", job=name, seconds=seconds)
             else:
                 self.failed.add(name)
-                yield Event(kind="failed", job=name, message=str(record.error), seconds=seconds)
+                kind: EventKind = "cancelled" if is_cancelled(record) else "failed"
+                yield Event(kind=kind, job=name, message=str(record.error), seconds=seconds)
+
+    def _heed_retries(self) -> Iterator[Event]:
+        """Put back what is to be done again since somebody says so (`latentbench retry`), and what was not done for
+        want of it."""
+        ended = {name: job for name, (job, how) in self.given_up.items() if how in ("failed", "cancelled")}
+        ended |= {name: job for name, job in self.gates.items() if name in self.finished}
+        again = self.claims.retried(ended, last=not (self.waiting or self.running)) if ended else set()
+        if not again:
+            return
+        restored = {name: ended[name] for name in ended if name in again}
+        for name in restored:
+            self.finished.pop(name, None)
+            for table in (self.keeper.records, self.deaths, self.damages, self.given_up):
+                table.pop(name, None)  # type: ignore[attr-defined]
+        self.failed -= again
+        count = 0
+        while count < len(restored):
+            count = len(restored)
+            for name, (job, _) in list(self.given_up.items()):
+                others = self.failed - {name}
+                if name not in ended and not self.keeper.stopped(
+                    job, failed=others, is_open=lambda of: of in restored or self._is_open(of)
+                ):
+                    self.failed, restored[name] = others, job
+                    del self.given_up[name]
+        self.waiting = {**restored, **self.waiting}
+        for name in restored:
+            yield Event(kind="retried", job=name, message="somebody asks for it to be done again")
 
     def _skip(self) -> Iterator[Event]:
         """Take from those that wait what will not be done."""
@@ -323,7 +369,9 @@ class Scheduler:
             raise UserError(f"{job.title}: {record.error.message}")
         error = Failure(type="OSError", message="its files could not be written")
         self.store.save(failed_record(job, error), replace=not self.claims.lease(job))
-        raise UserError(f"{job.title}: a file could not be written below {self.store.root}")
+        folder = self.store.job_folder(job.kind, job.key)
+        log = last_log(folder)
+        raise UserError(f"{job.title}: a file could not be written in {folder}: {last_line(log)} (log: {log})")
 
     def _progress(self) -> Iterator[Event]:
         for name, run in self.running.items():

@@ -90,3 +90,15 @@ def test_not_under_a_run(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "another run is using it" in capsys.readouterr().err
     assert cli.main(["gc", str(out / "none"), "--yes"]) == 2
     assert not (out / "none").exists()
+
+
+def test_what_a_user_has_put_there_stays(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = [out / "jobs" / "fake" / key / name for key in ("done", "unnamed") for name in ("notes.txt", "deep/plot.png")]
+    for path in own:
+        path.write_text("mine")
+    assert cli.main(["gc", str(out), "--list"]) == 0
+    assert "notes.txt" not in capsys.readouterr().out
+    assert cli.main(["gc", str(out), "--yes"]) == 0
+    assert all(path.read_text() == "mine" for path in own)
+    assert not (own[2].parent / "record.json").exists()
+    assert not (own[0].parent / "checkpoint.safetensors").exists()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from latentbench.bench.catalogue import plan_text
 from latentbench.bench.footprints import Footprint, Footprints, subject
 from latentbench.bench.hardware import Device, Machine
 from latentbench.bench.jobs import Job
@@ -43,7 +44,9 @@ def test_hours_and_memory_of_a_plan(tmp_path: Path, plan: Plan) -> None:
     cost = plan_cost(plan.jobs, machine, store, table)
     assert (cost.measured, cost.learned, cost.done) == (4, 0, 0)
     assert cost.memory(plan.cells[0]) == KNOWN.memory("cpu")
-    head, memory = cost.lines()
+    guess, head, memory = cost.lines()
+    assert guess.startswith("~GB, ~TFLOP: guessed from the configuration; --measure measures")
+    assert cost.is_guess(plan.cells[0]) == (False, True)  # the tokenizer's is known, the prior's is not
     assert head.startswith("on 2 CPU cores: ")
     assert head.endswith("; a guess until jobs have finished)")
     assert memory.startswith("memory: 4 jobs may not fit the 1 GB of a device, first tokenizer shapes kl-vae")
@@ -87,3 +90,35 @@ def test_plan_measures_without_torch_in_its_own_process(
     assert answer["cost"]["footprints_measured"] == 4  # training, and three passes
     assert all(4e8 < row["memory_bytes"] < 6e8 for row in answer["cells"])
     assert len(Footprints(tmp_path / "out").known) == 3  # tokenizer, prior, evaluation
+
+
+def test_a_guess_is_marked_and_a_measurement_is_not(tmp_path: Path, plan: Plan) -> None:
+    machine = Machine(devices=(Device(name="cpu", units=2, memory=10**12, title="CPU"),), cores=2)
+    whole = Footprints(None)
+    whole.known = {item.key: KNOWN for job in plan.jobs.values() if (item := subject(job, plan.jobs))}
+    for table, is_guess in ((Footprints(None), True), (whole, False)):
+        cost = plan_cost(plan.jobs, machine, Store(tmp_path), table)
+        text = plan_text(plan, "text", cost=cost)
+        cells = [line for line in text.splitlines() if line.startswith("shapes ")]
+        assert len(cells) == len(plan.cells)
+        assert all(line.split()[-1].startswith("~") == is_guess for line in cells)
+        assert all(line.split()[-2].startswith("~") == is_guess for line in cells)
+        assert ("--measure" in text) == is_guess
+        rows = json.loads(plan_text(plan, "json", cost=cost))["cells"]
+        assert {(row["memory_guessed"], row["flops_guessed"]) for row in rows} == {(is_guess, is_guess)}
+
+
+def test_what_was_measured_is_known_to_the_next_plan(
+    tmp_path: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a run's folder too; and of two at once neither loses what the other has measured."""
+    answer = json.dumps({"states": 1, "step": 2, "saved": 1, "flops": 3.0})
+    monkeypatch.setattr(
+        "latentbench.bench.footprints.COMMAND", ["-c", f"import sys; sys.stdin.read(); print('{answer}')"]
+    )
+    first, second = (item for job in tokenizers(plan)[:3:2] if (item := subject(job, plan.jobs)))
+    tables = [Footprints(tmp_path / "none", cache=tmp_path) for _ in range(2)]
+    for table, item in zip(tables, (first, second), strict=True):
+        assert list(table.measure([item])) == [item]
+    assert Footprints(tmp_path / "other", cache=tmp_path).known.keys() == {first.key, second.key}
+    assert not (tmp_path / "none").exists()

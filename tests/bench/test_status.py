@@ -19,7 +19,8 @@ from latentbench.bench.folder_lock import locked
 from latentbench.bench.hardware import Device, Machine
 from latentbench.bench.jobs import Job
 from latentbench.bench.plan import Plan, make_plan
-from latentbench.bench.plan_file import write_plan
+from latentbench.bench.plan_file import read_plans, write_plan
+from latentbench.bench.runner import run_suite
 from latentbench.bench.status import status
 from latentbench.bench.suite import load_suite
 from latentbench.results.activity import LOCK
@@ -113,7 +114,7 @@ def test_json_and_text_tell_of_failures(plan: Plan, tmp_path: Path, capsys: pyte
 def test_live_ends_with_the_run(plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for job in plan.jobs.values():
         save(tmp_path, job)
-    assert cli.main(["status", str(tmp_path), "--live", "--every", "0.01"]) == 0
+    assert cli.main(["status", str(tmp_path), "--live", "--every", "0.1"]) == 0
     assert f"{len(plan.jobs)} finished" in capsys.readouterr().out
 
 
@@ -158,6 +159,14 @@ def test_a_cancelled_job_and_those_that_need_it_are_left_out(
     found = status(tmp_path)
     assert found.cancelled == 1
     assert found.skipped > 0
+    assert found.failed.keys() == found.cancelled_jobs.keys() == {job.id}
+    capsys.readouterr()
+    assert cli.main(["status", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert f"  cancelled {job.title} [{job.id}]" in told
+    assert "failed" not in told
+    assert cli.main(["status", str(tmp_path), "--json"]) == 0
+    assert [*json.loads(capsys.readouterr().out)["cancelled_jobs"]] == [job.id]
     machine = Machine(devices=(Device(name="cpu", units=1, memory=100),), cores=1)
     claims = LeaseClaims(store=Store(tmp_path), machine=machine, expiry=60.0)
     claims.open()
@@ -279,3 +288,111 @@ def test_where_the_disk_tells_no_time_the_readers_clock_counts_and_is_named(
     claims.close()
     assert status(tmp_path).note == ""
     assert not list(tmp_path.rglob(".clock*"))
+
+
+def test_who_only_plans_leaves_cancelled_what_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
+    out = tmp_path / "my out"
+    (tmp_path / "s.toml").write_text("""
+name = "s"
+data = { size = 16, samples = 8, val = 8 }
+tokenizers = [{ recipe = "pca", channels = 4 }]
+features = []
+tasks = ["reconstruction"]
+""")
+    line = ["run", str(tmp_path / "s.toml"), "--engine", "leases", "--plan-only", "--out", str(out)]
+    assert cli.main(line) == 0
+    told = capsys.readouterr()
+    jobs = status(out).jobs
+    assert f"{jobs} jobs to do, 0 finished already" in told.err
+    assert f"latentbench work '{out}'" in told.out
+    plan = read_plans(Store(out))[0]
+    cancelled, failed = [*plan.jobs.values()][:2]
+    assert cli.main(["cancel", str(out), cancelled.id]) == 0
+    fail(out, failed)
+    capsys.readouterr()
+    assert cli.main(line) == 0
+    told_err = " ".join(capsys.readouterr().err.split())
+    assert (
+        f"1 job stays cancelled; `latentbench retry '{out}' --failed` has all that failed or was cancelled" in told_err
+    )
+    assert [*status(out).failed] == [cancelled.id]
+    # another form of the suite: its own jobs are counted, and no other
+    (tmp_path / "s.toml").write_text((tmp_path / "s.toml").read_text().replace("channels = 4", "channels = 8"))
+    capsys.readouterr()
+    assert cli.main(line) == 0
+    changed = read_plans(Store(out))[0].jobs
+    assert changed.keys() != plan.jobs.keys()
+    assert status(out).jobs == len(changed)
+
+
+@pytest.mark.parametrize("engine", ["local", "leases"])
+def test_retry_says_what_does_it_again(
+    plan: Plan, tmp_path: Path, engine: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_plan(plan, engine, EngineSettings(store=Store(tmp_path), cache=tmp_path / "cache"))
+    fail(tmp_path, of_kind(plan, "tokenizer"))
+    assert cli.main(["retry", str(tmp_path), "--failed"]) == 0
+    told = capsys.readouterr().out
+    assert "1 failure forgotten; " in told
+    assert ("latentbench work" in told) == (engine == "leases")
+    assert "`latentbench run`" in told
+    assert cli.main(["retry", str(tmp_path), "--failed"]) == 0
+    assert capsys.readouterr().out == "0 failures forgotten\n"
+    machine = Machine(devices=(Device(name="cpu", units=2, memory=100),), cores=2)
+    claims = LeaseClaims(store=Store(tmp_path), machine=machine, expiry=60.0)
+    fail(tmp_path, of_kind(plan, "tokenizer"))
+    claims.open()
+    if engine == "leases":
+        assert cli.main(["retry", str(tmp_path), "--failed"]) == 0
+        assert "those who work there do them again" in capsys.readouterr().out
+    claims.close()
+
+
+UNHEEDED = [
+    (["status", "DIR", "--json", "--live"], "not allowed with argument"),
+    (["status", "DIR", "--live", "--every", "0"], "expected 0.1 to 86400 seconds, got '0'"),
+    (["status", "DIR", "--every", "3"], "--every: is about --live"),
+    (["work", "DIR", "--devices", "nonsense"], "expected auto, cpu, cuda"),
+    (["run", "quickstart", "--out", "DIR", "--lease", "30"], "--lease: the engine local has none"),
+    (["run", "quickstart", "--out", "DIR", "--address", "auto"], "--address: the engine local has none"),
+    (["run", "quickstart", "--out", "DIR", "--engine", "leases", "--address", "x"], "it is for --engine ray"),
+    (["run", "quickstart", "--out", "DIR", "--engine", "leases", "--lease", "1e12"], "expected 1 to 86400 seconds"),
+    (["slurm", "quickstart", "--out", "DIR", "--lease", "inf"], "expected 1 to 86400 seconds"),
+]
+
+
+@pytest.mark.parametrize(("words", "reason"), UNHEEDED, ids=str)
+def test_what_would_not_be_heeded_is_refused(
+    plan: Plan, tmp_path: Path, words: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = cli.main([str(tmp_path) if word == "DIR" else word for word in words])
+    except SystemExit as exit:
+        code = int(str(exit.code))
+    assert code == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert reason in told
+
+
+def test_a_folder_that_is_no_option_is_called_none(
+    plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with locked(tmp_path):
+        for command in ("gc", "work"):
+            assert cli.main([command, str(tmp_path)]) == 2
+            assert capsys.readouterr().err == f"latentbench: {tmp_path}: another run is using it; wait for it\n"
+
+
+def test_a_run_that_extends_a_suite_leaves_a_status_of_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))
+    common = {"data": {"size": 16, "samples": 8, "val": 8}, "features": [], "tasks": ["reconstruction"]}
+    jobs: set[str] = set()
+    for channels in (4, 8):
+        suite = {"name": "s", **common, "tokenizers": [{"recipe": "pca", "channels": channels}]}
+        run_suite(suite, out=tmp_path / "out", engine="leases", devices="cpu", plan_only=True, extend=True)
+        jobs |= read_plans(Store(tmp_path / "out"))[0].jobs.keys()
+    assert status(tmp_path / "out").jobs == len(jobs)

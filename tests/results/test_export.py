@@ -83,3 +83,11 @@ def test_the_command_says_what_it_wrote(table: list[Row], tmp_path: Path, capsys
     assert len(pandas.read_csv(path)) == 1
     assert cli.main(["export", str(tmp_path / "out"), "--csv", str(tmp_path / "out" / "jobs")]) == 2
     assert "cannot write" in capsys.readouterr().err
+
+
+def test_a_table_without_a_result_has_its_columns(tmp_path: Path, table: list[Row]) -> None:
+    for rows_of, name in (([], "none"), (table, "some")):
+        export(rows_of, tmp_path / name, format="csv", long=True)
+    none, some = (pandas.read_csv(tmp_path / name).columns for name in ("none", "some"))
+    assert list(none) == [column for column in some if not column.startswith("axis_")]
+    assert export([], tmp_path / "wide", format="csv") == (0, len(pandas.read_csv(tmp_path / "wide").columns))

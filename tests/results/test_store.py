@@ -156,7 +156,7 @@ def test_a_file_in_the_folders_place(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_an_unwritable_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(UserError, match="Permission denied; choose an --out"):
+    with pytest.raises(UserError, match="Permission denied; choose a folder"):
         Store(tmp_path / "out").save(FINISHED)
 
 

@@ -436,3 +436,66 @@ def test_an_interrupt_gives_everything_back(tmp_path: Path, server: Path) -> Non
 def test_it_is_registered() -> None:
     assert engines.get("leases") is LeaseEngine
     assert LeaseEngine.shares
+
+
+# A machine whose jobs fail as long as their configuration's file is not there.
+FRAGILE = SERVER.replace(
+    "    Store(request.root)",
+    """    if job.config.get("unless") and not Path(job.config["unless"]).exists():
+        from latentbench.results.record import Failure
+        error = Failure(type="ValueError", message="not yet")
+        failed = Record(kind=job.kind, key=job.key, status="failed", config=job.config, error=error)
+        Store(request.root).save(failed, replace=False)
+        return 1
+    Store(request.root)""",
+)
+
+
+@pytest.fixture
+def fragile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fragile.py").write_text(FRAGILE)
+    monkeypatch.setattr(
+        "latentbench.bench.engines.client.Server.command", (sys.executable, "-P", str(tmp_path / "fragile.py"))
+    )
+    monkeypatch.setattr(leases_module, "_RETRY_SECONDS", 0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("busy", [True, False])
+def test_a_failure_that_is_forgotten_is_done_again_by_those_at_work(tmp_path: Path, fragile: None, busy: bool) -> None:
+    """While other jobs run, and at the end, before anything is said of failures."""
+    mended = tmp_path / "mended"
+    broken = job("broken", seconds=0.0, unless=str(mended))
+    below = job("below", broken, seconds=0.0)
+    beyond = job("beyond", below, seconds=0.0)
+    jobs = [broken, below, beyond, *([job(f"long{i}", seconds=1.0) for i in range(4)] if busy else [])]
+    told: list[tuple[str, str]] = []
+    for event in engine(tmp_path / "out").run({j.id: j for j in jobs}):
+        told.append((event.kind, event.job))
+        if event.kind == "skipped" and event.job == beyond.id:
+            mended.touch()
+            store = Store(tmp_path / "out")
+            record = store.load_any(broken.kind, broken.key)
+            assert record is not None
+            store.discard(record)
+    for one in (broken, below, beyond):
+        assert [
+            kind for kind, name in told if name == one.id and kind in ("failed", "skipped", "retried", "finished")
+        ] == [
+            "failed" if one is broken else "skipped",
+            "retried",
+            "finished",
+        ]
+    if busy:
+        assert told.index(("finished", broken.id)) < max(told.index(("finished", j.id)) for j in jobs[3:])
+
+
+@pytest.mark.slow
+def test_a_job_that_is_cancelled_is_told_so(tmp_path: Path, fragile: None) -> None:
+    first, left_out = job("first", seconds=1.0), job("left out", seconds=0.0)
+    needing = job("needing", left_out, seconds=0.0)
+    error = Failure(type="Cancelled", message="by hand")
+    Store(tmp_path / "out").save(record(left_out, status="failed", error=error))
+    events = [*engine(tmp_path / "out").run({j.id: j for j in (first, left_out, needing)})]
+    how = {event.job: event.kind for event in events if event.kind not in ("started", "progress")}
+    assert how == {first.id: "finished", left_out.id: "cancelled", needing.id: "skipped"}

@@ -386,7 +386,7 @@ def test_an_exception_in_the_loop_stops_the_workers_too(out: Path) -> None:
             {"unwritable": True, "error": "cannot write x: No space left on device"},
             "^a: cannot write x: No space left on device$",
         ),
-        ({"exit": 74}, "^a: a file could not be written below "),
+        ({"exit": 74}, "^a: a file could not be written in .*: .* .log: .*attempt-1.log.$"),
     ],
 )
 def test_output_that_can_t_be_written_ends_the_run_at_once(out: Path, do: dict[str, Any], message: str) -> None:
