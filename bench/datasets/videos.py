@@ -27,6 +27,8 @@ from .video_frames import FrameReader
 from .video_timeline import expect_sdr, picture_stream, read_timeline
 
 INTERLACED = "interlaced"
+OBLONG = "of pixels that are no squares, and taken as squares"
+_ROUNDED_RATIO = 0.01  # what encoders put where they mean 1:1
 _PROGRESSIVE = 1  # libav's order of fields; 0 is unknown, and what is above has two fields a frame
 
 
@@ -56,13 +58,16 @@ def decode_video_file(path: Media, config: DataConfig, generator: np.random.Gene
 
 
 def video_marks(path: Media) -> tuple[str, ...]:
-    """What a reader of the data set should know of a file that is used as it is: "interlaced"."""
+    """What a reader of the data set should know of a file that is used as it is: "interlaced", and pixels that are no
+    squares."""
     try:
         with open_media(path) as container:
-            order = picture_stream(container).codec_context.field_order
+            stream = picture_stream(container)
+            order, ratio = stream.codec_context.field_order, stream.sample_aspect_ratio
     except (av.error.FFmpegError, OSError, ValueError, Skip):
         return ()
-    return (INTERLACED,) if order > _PROGRESSIVE else ()
+    oblong = bool(ratio) and abs(ratio - 1) > _ROUNDED_RATIO
+    return ((INTERLACED,) if order > _PROGRESSIVE else ()) + ((OBLONG,) if oblong else ())
 
 
 def _cut(frame: av.VideoFrame, corner: np.ndarray, config: DataConfig, out: np.ndarray) -> None:
