@@ -11,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from latentbench.bench.datasets.config import DataConfig
 from latentbench.bench.datasets.source import Changed, Skip
@@ -104,6 +105,10 @@ def test_h264_in_every_container(name: str, group: str, make: Make) -> None:
         ("a.webm", "libvpx-vp9"),
         ("a.wmv", "wmv2"),
         ("a.mkv", "ffv1"),
+        ("a.mxf", "mpeg2video"),
+        ("a.m2ts", "mpeg2video"),
+        ("a.3gp", "mpeg4"),
+        ("a.y4m", "wrapped_avframe"),
     ],
 )
 def test_other_codecs(name: str, codec: str, make: Make) -> None:
@@ -229,6 +234,39 @@ def test_avi_that_was_cut_short(codec: str, make: Make) -> None:
     path.write_bytes(data[: index * 6 // 10])
     with pytest.raises(Skip, match=r"^cut short: \d.\d\d of 4.80 s are there$"):
         clips(path)
+
+
+def test_h265_shows_damage_by_picture_hashes_alone(make: Make) -> None:
+    quiet = "log-level=none:info=0"
+    for name, hashed in (("a.mp4", True), ("b.mp4", False)):
+        options = f"{quiet}:hash=1" if hashed else quiet
+        path = make(name, codec="libx265", frames=48, **{"x265-params": options, "crf": "10"})
+        assert clips(path) == runs(0, 48)
+        data = bytearray(path.read_bytes())
+        begin = data.index(b"mdat") + 4
+        middle = (begin + len(data)) // 2
+        for place in range(middle, middle + 40, 8):  # not the units' lengths, one of which is seen
+            data[place] ^= 4
+        path.write_bytes(data)
+        if hashed:
+            with pytest.raises(Skip, match=r"^damaged: "):
+                clips(path)
+        else:
+            clips(path)
+
+
+def test_animated_pictures(tmp_path: Path) -> None:
+    path = tmp_path / "a.gif"
+    frames = [Image.fromarray(picture(k)) for k in range(16)]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=40, loop=0)
+    assert clips(path) == runs(0, 16)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 6 // 10])
+    try:
+        numbers = clips(path)
+    except Skip:
+        return
+    assert numbers == runs(0, 8 * len(numbers))  # it states no length
 
 
 def test_joined_recordings_are_refused_in_words(make: Make) -> None:
