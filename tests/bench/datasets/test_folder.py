@@ -206,10 +206,7 @@ def test_unusable_videos(tmp_path: Path, cache: Path) -> None:
         (lambda root: root.mkdir(), r"is empty \(read are \.gif \.jpeg \.jpg \.png \.webp\)"),
         (
             lambda root: write_wav(root / "a.wav", np.zeros((1, 10), np.int16)),
-            (
-                lambda root: write_wav(root / "a.wav", np.zeros((1, 10), np.int16)),
-                r"has no image files \(read are .*; 1 file of other kinds passed over: \.wav\)",
-            ),
+            r"has no image files \(read are .*; 1 file of other kinds passed over: \.wav\)",
         ),
         (
             lambda root: (root.mkdir(), (root / "a.png").write_text("x")),
