@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import signal
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection
@@ -29,6 +29,7 @@ from ..tasks.metrics.config import scores
 from .datasets import DataConfig, decode, default_cache, fingerprint, in_cache
 from .datasets.config import FILES
 from .datasets.few import look_at_few
+from .datasets.files import PASSED_OVER
 from .datasets.source import Progress
 from .kinds.generation import Generation
 from .kinds.reconstruction import Reconstruction
@@ -46,7 +47,8 @@ class DataCounts:
     """A data set's samples by split and, where it consists of files, how many were used and why others were not.
 
     `files` has files, used, skipped and duplicates (empty for data without files); `reasons` the skipped ones by
-    reason. `looked_at` is the number of files that were decoded where the others' fate is inferred from theirs.
+    reason. `looked_at` is the number of files that were decoded where the others' fate is inferred from theirs,
+    `passed_over` a few words on files of other kinds in the folder.
     """
 
     train: int
@@ -54,10 +56,15 @@ class DataCounts:
     files: Mapping[str, int] = field(default_factory=dict)
     reasons: Mapping[str, int] = field(default_factory=dict)
     looked_at: int | None = None
+    passed_over: str = ""
 
     @property
     def text(self) -> str:
         """One line for people: "81 files: 7 used, 73 skipped (73 too short), 1 duplicate; 6 training and ..."."""
+        return "; ".join(filter(None, [self._counted, self.passed_over]))
+
+    @property
+    def _counted(self) -> str:
         if self.looked_at is not None:
             bad = sum(self.reasons.values())
             listed = f" ({', '.join(f'{n} {reason}' for reason, n in self.reasons.items())})" if bad else ""
@@ -70,7 +77,8 @@ class DataCounts:
     def to_json(self) -> dict[str, Any]:
         """The counts as a plan shows them to programs."""
         facts = {"train": self.train, "val": self.val, **self.files, "reasons": dict(self.reasons)}
-        return facts | ({} if self.looked_at is None else {"looked_at": self.looked_at})
+        more = {"looked_at": self.looked_at, "passed_over": self.passed_over or None}
+        return facts | {name: value for name, value in more.items() if value is not None}
 
 
 def fingerprints(suite: Suite, console: Console, cache: Path) -> dict[str, str]:
@@ -109,7 +117,13 @@ def recorded(record: Record | None) -> DataCounts | None:
     if not isinstance(counts, Mapping) or not {"train", "val"} <= counts.keys():
         return None
     files = {name: number for name, number in counts.items() if name not in ("train", "val")}
-    return DataCounts(train=counts["train"], val=counts["val"], files=files, reasons=extra.get("reasons", {}))
+    return DataCounts(
+        train=counts["train"],
+        val=counts["val"],
+        files=files,
+        reasons=extra.get("reasons", {}),
+        passed_over=_passed_over(extra.get("notes", ())),
+    )
 
 
 def check_counts(suite: Suite, counts: Mapping[str, DataCounts]) -> None:
@@ -161,9 +175,15 @@ def _read(folder: Path) -> DataCounts:
         meta = json.loads((folder / "meta.json").read_text())
         counts, skipped = dict(meta["counts"]), [item["reason"] for item in meta["skipped"]]
         train, val = int(counts.pop("train")), int(counts.pop("val"))
+        others = _passed_over(meta["notes"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"cache: the entry {folder} is damaged ({error}); remove that folder") from None
-    return DataCounts(train=train, val=val, files=counts, reasons=by_reason(skipped))
+    return DataCounts(train=train, val=val, files=counts, reasons=by_reason(skipped), passed_over=others)
+
+
+def _passed_over(notes: Iterable[str]) -> str:
+    """The note that says so, of a data set's."""
+    return next((note for note in notes if PASSED_OVER in note), "")
 
 
 def _apart(console: Console, data: DataConfig, work: Callable[..., str | None]) -> str | None:

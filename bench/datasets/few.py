@@ -10,6 +10,7 @@ from . import sources
 from .complaints import by_reason
 from .config import DataConfig
 from .file_source import FileSource
+from .files import passed_over
 from .source import Changed, Progress, Skip, silent
 
 MANY = 1000  # fewer files are decoded whole
@@ -39,7 +40,7 @@ def look_at_few(config: DataConfig, *, cache: Path, progress: Progress = silent)
                 samples += sum(len(block) for block in source.blocks(config, table.root, file))
             except (Skip, Changed) as reason:
                 reasons.append(str(reason))
-        duplicates = table.duplicates
+        duplicates, others = table.duplicates, passed_over(table.passed_over)
     if not samples:
         raise UserError(
             f"data.path: none of {looked_at} of the {total} files in {config.path} can be used: "
@@ -52,4 +53,4 @@ def look_at_few(config: DataConfig, *, cache: Path, progress: Progress = silent)
     skipped = total - used + len(unread)
     files = {"files": total + len(unread) + duplicates, "used": used, "skipped": skipped, "duplicates": duplicates}
     facts = {"train": train, "val": val, "files": files, "reasons": by_reason(reasons), "looked_at": looked_at}
-    return json.dumps(facts)
+    return json.dumps(facts | {"passed_over": others})

@@ -21,7 +21,7 @@ from ...tokenizers.spec import Modality
 from .complaints import by_reason
 from .config import DataConfig, stored_shape
 from .file_table import FileTable, ListedFile
-from .files import FileState, file_state
+from .files import FileState, file_state, passed_over
 from .media import KIND, Media
 from .source import Changed, Item, Progress, Skip, SourceReader, silent
 
@@ -75,6 +75,7 @@ class FileSource:
             classes=classes,
             skipped=(*problems, *table.problems()),
             duplicates=table.duplicates,
+            notes=tuple(filter(None, [passed_over(table.passed_over)])),
         )
 
     @contextmanager

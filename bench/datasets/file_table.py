@@ -10,6 +10,7 @@ import hashlib
 import os
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -88,6 +89,7 @@ class FileTable:
         name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:24]
         self._db = _opened(cache / "hashes" / f"{name}.sqlite")
         self._committed = time.monotonic()
+        self.passed_over: Counter[str] = Counter()  # files beside those listed, by the end of their name
 
     def __enter__(self) -> FileTable:
         return self

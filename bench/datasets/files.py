@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,8 @@ from ...results.errors import UserError, nearest
 _CHUNK = 1 << 20
 # A file that changes each time it is hashed is being written.
 _ATTEMPTS = 3
+PASSED_OVER = "of other kinds passed over"
+_MOST_KINDS = 6
 
 
 class FileState(NamedTuple):
@@ -59,12 +62,15 @@ def list_files(root: Path, extensions: Iterable[str] | None = None) -> tuple[lis
     return sorted(walk(root, extensions, problems)), problems
 
 
-def walk(root: Path, extensions: Iterable[str] | None, problems: list[tuple[str, str]]) -> Iterator[str]:
+def walk(
+    root: Path, extensions: Iterable[str] | None, problems: list[tuple[str, str]], others: Counter[str] | None = None
+) -> Iterator[str]:
     """The files under `root` as relative paths ("/" between parts), as they are come upon; what can't be listed joins
     `problems`, with the reason.
 
     Recursive; names that begin with a dot are ignored; links are followed, a folder reached twice is read once.
-    `extensions` (lower case, with the dot) picks files by the end of their name, whatever its case.
+    `extensions` (lower case, with the dot) picks files by the end of their name, whatever its case; `others` counts the
+    ends of the names that it does not pick.
     """
     endings = None if extensions is None else tuple(extensions)
     seen: set[tuple[int, int]] = set()
@@ -90,10 +96,23 @@ def walk(root: Path, extensions: Iterable[str] | None, problems: list[tuple[str,
                             yield prefix + entry.name
                         else:
                             problems.append((prefix + entry.name, "no regular file (a broken link?)"))
+                    elif others is not None:
+                        others[os.path.splitext(entry.name)[1].lower() or "none"] += 1
         except OSError as error:
             problems.append((prefix or ".", f"can't be listed: {error.strerror}"))
         # The first by name is read first: of two links to a folder, always the same one counts.
         waiting += sorted(folders, reverse=True)
+
+
+def passed_over(others: Mapping[str, int]) -> str:
+    """How many files were passed over for the ends of their names: "3 files of other kinds passed over: .caf, .txt";
+    "" for none."""
+    count = sum(others.values())
+    if not count:
+        return ""
+    names = sorted(others, key=lambda name: (-others[name], name))
+    kinds = ", ".join(names[:_MOST_KINDS]) + (", ..." if len(names) > _MOST_KINDS else "")
+    return f"{count:,} file{'' if count == 1 else 's'} {PASSED_OVER}: {kinds}"
 
 
 def hash_file(path: Path, old: HashedFile | None) -> HashedFile | str:

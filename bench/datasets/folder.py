@@ -13,7 +13,7 @@ from ...results.errors import UserError
 from .config import DataConfig, require_path
 from .file_source import FileSource
 from .file_table import FileTable, ListedFile
-from .files import find_folder, walk
+from .files import find_folder, passed_over, walk
 from .media import EXTENSIONS, KIND, Media
 from .source import Progress
 
@@ -29,10 +29,14 @@ class Folder(FileSource):
     def fill(self, table: FileTable, config: DataConfig, progress: Progress) -> list[tuple[str, str]]:
         extensions = EXTENSIONS[config.modality]
         problems: list[tuple[str, str]] = []
-        table.add_files(walk(table.root, extensions, problems), progress, lambda name: PurePosixPath(name).parent.name)
+        names = walk(table.root, extensions, problems, table.passed_over)
+        table.add_files(names, progress, lambda name: PurePosixPath(name).parent.name)
         if not table.listed:
             what = "is empty" if not any(table.root.iterdir()) else f"has no {KIND[config.modality]} files"
-            raise UserError(f"data.path: {table.root} {what} (read are {' '.join(extensions)})")
+            beside = passed_over(table.passed_over)
+            raise UserError(
+                f"data.path: {table.root} {what} (read are {' '.join(extensions)}{f'; {beside}' if beside else ''})"
+            )
         return problems
 
     def media(self, config: DataConfig, root: Path, file: ListedFile) -> Media:

@@ -47,9 +47,10 @@ def demuxed(container: av.container.InputContainer, *streams: av.stream.Stream) 
         yield packet
 
 
-def frames_of(packet: av.Packet) -> list[Any]:
-    """The frames that come out of the decoder for a packet. Raises Skip, and what PyAV raises."""
+def frames_of(packet: av.Packet, decoder: Any = None) -> list[Any]:
+    """The frames that come out of the decoder (its stream's own by default) for a packet. Raises Skip, and what PyAV
+    raises."""
     try:
-        return packet.decode()
+        return packet.decode() if decoder is None else decoder.decode(packet)
     except _STUMBLES:
         raise Skip(_UNDECODABLE) from None

@@ -8,10 +8,18 @@ from typing import Any, BinaryIO
 
 from ...tokenizers.spec import Modality
 
-_AUDIO = (".aac", ".aif", ".aiff", ".au", ".flac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".wma")
+# Containers of sound alone: a clip beside its sound track would be read twice, so .mp4 and .webm are for videos.
+_AUDIO = (
+    ".aac", ".ac3", ".aif", ".aiff", ".au", ".caf", ".flac", ".m4a", ".m4b", ".mka", ".mp2", ".mp3", ".oga", ".ogg",
+    ".opus", ".tta", ".w64", ".wav", ".weba", ".wma", ".wv",
+)  # fmt: skip
+_VIDEO = (
+    ".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv",
+    ".ts", ".webm", ".wmv", ".y4m",
+)  # fmt: skip
 EXTENSIONS: dict[Modality, tuple[str, ...]] = {
     Modality.IMAGE: (".gif", ".jpeg", ".jpg", ".png", ".webp"),
-    Modality.VIDEO: (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"),
+    Modality.VIDEO: _VIDEO,
     Modality.WAVEFORM: _AUDIO,
     Modality.SPECTROGRAM: _AUDIO,
 }

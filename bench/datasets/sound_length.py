@@ -1,6 +1,7 @@
 """How long a sound file is: what it states, checked against its bytes, or a count of its packets. Needs no torch.
 
-WAV and AIFF: Multimedia Programming Interface and Data Specifications 1.0 (1991); EBU Tech 3306 (RF64); AIFF 1.3.
+WAV and AIFF: Multimedia Programming Interface and Data Specifications 1.0 (1991); EBU Tech 3306 (RF64); AIFF 1.3;
+Core Audio Format 1.0; Sony's Wave64.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from .stated_bytes import expect_asf_bytes
 _UNSTATED = frozenset({"aac", "ac3", "amr", "dts", "eac3", "latm", "loas", "mp3"})
 # What programs that can't go back write for a length that they do not know yet, give or take the header.
 _PLACEHOLDERS = ((0x7FFF0000, 0x80010000), (0xFFFF0000, 0xFFFFFFFF))
+_W64 = bytes.fromhex("726966662e91cf11a5d628db04c10000")
 # A clock that starts so many seconds late is no rounding, and no encoder's delay.
 _LATE = 0.1
 _PCM = frozenset({1, 3})
@@ -124,7 +126,21 @@ def _check_bytes(path: Media) -> float | None:
             offset, size = int.from_bytes(head[4:8], "big"), int.from_bytes(head[8:12], "big")
             if size != 0xFFFFFFFF:
                 _expect_bytes(offset + size, byte_count(path))
+        elif head[:4] == b"caff":
+            _check_core_audio(file, byte_count(path))
+        elif head == _W64[:12] and file.read(4) == _W64[12:]:
+            _expect_bytes(int.from_bytes(file.read(8), "little"), byte_count(path))
     return None
+
+
+def _check_core_audio(file: BinaryIO, size: int) -> None:
+    file.seek(8)
+    while len(chunk := file.read(12)) == 12:
+        begin, length = file.tell(), int.from_bytes(chunk[4:], "big", signed=True)
+        if length < 0:  # up to the end of the file
+            return
+        _expect_bytes(begin + length, size)
+        file.seek(begin + length)
 
 
 def _check_wave(file: BinaryIO, head: bytes, size: int) -> float | None:

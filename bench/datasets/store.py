@@ -21,6 +21,7 @@ from .config import FILES, DataConfig, stored_shape
 from .entry import index_bytes
 from .file_source import FileSource
 from .file_table import RankedFiles
+from .files import passed_over
 from .source import Item, Progress, Skip, SourceReader
 
 _T = TypeVar("_T")
@@ -109,6 +110,7 @@ def build_index(draft: PendingEntry, config: DataConfig, source: FileSource, cac
         path = draft.create("files.sqlite")
         count = table.write_ranked(Path(path.name), classes)
         duplicates, skipped = table.duplicates, [*problems, *table.problems()]
+        others = passed_over(table.passed_over)
     if count < 2:
         raise UserError(f"data: {config.label} has {count} usable file and needs two to be split, or stream = false")
     draft.grow((draft.folder / "files.sqlite").stat().st_size)
@@ -127,7 +129,10 @@ def build_index(draft: PendingEntry, config: DataConfig, source: FileSource, cac
         "classes": list(classes),
         "skipped": [{"file": name, "reason": reason} for name, reason in skipped],
         "counts": {**files_of, "train": train, "val": val},
-        "notes": ["files are decoded while they are used; what can't be is found out then, and named in a job's log"],
+        "notes": [
+            *filter(None, [others]),
+            "files are decoded while they are used; what can't be is found out then, and named in a job's log",
+        ],
     }
     index = index_bytes(meta | {"sha256": draft.digests()})
     draft.create("meta.json").write(index)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice, pairwise
 from statistics import median
+from typing import Any
 
 import av
 import numpy as np
@@ -20,6 +21,8 @@ from .stated_bytes import expect_asf_bytes, lacks_riff_bytes
 
 # Transfer characteristics (ITU-T H.273) whose values an 8-bit screen would show flat and pale.
 _HDR = {16: "PQ (SMPTE ST 2084)", 18: "HLG (ARIB STD-B67)"}
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+_REPORTING = {"err_detect": "crccheck+bitstream+buffer+explode"}  # damage, instead of concealing it
 # So many frames tell whether a decoder's output carries timestamps in order.
 _TOLD_BY = 48
 # Program and transport streams carry no index and no statement of their length: they end where they were cut off.
@@ -93,16 +96,31 @@ def expect_sdr(transfer: int) -> None:
 def open_decoder(stream: av.VideoStream | av.AudioStream) -> None:
     """Sets the stream's decoder to one thread and to report damage instead of concealing it."""
     stream.codec_context.thread_count = 1
-    stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
+    stream.codec_context.options = dict(_REPORTING)
+
+
+def alpha_decoder(stream: av.VideoStream) -> Any:
+    """A decoder of its own for a stream of VP8 or VP9 with transparency, which FFmpeg's decoders pass over; None for
+    any other. Raises Skip where there is none that knows it."""
+    known = _ALPHA_DECODERS.get(stream.codec_context.codec.name)
+    if known is None or stream.metadata.get("alpha_mode") != "1":
+        return None
+    try:
+        decoder: Any = av.CodecContext.create(known, "r")
+    except av.codec.codec.UnknownCodecError:
+        raise Skip(f"transparent: there is no {known} here, which can tell what is; convert it") from None
+    decoder.thread_count = 1
+    return decoder
 
 
 def decoded(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
     """The stream's frames in the order of showing. What comes before the first whole frame is passed over: a recording
     may start anywhere. Raises Skip, or what the decoder raises, at damage after that."""
     started = False
+    decoder = alpha_decoder(stream)
     for packet in demuxed(container, stream):
         try:
-            frames = frames_of(packet)
+            frames = frames_of(packet, decoder)
         except av.error.EOFError:
             return
         except av.error.FFmpegError:

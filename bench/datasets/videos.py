@@ -14,6 +14,7 @@ from typing import Any
 import av
 import numpy as np
 import torch
+from av.video.reformatter import VideoReformatter
 
 from .complaints import decoding
 from .config import DataConfig
@@ -27,6 +28,8 @@ from .video_frames import FrameReader
 from .video_timeline import expect_sdr, picture_stream, read_timeline
 
 INTERLACED = "interlaced"
+OBLONG = "of pixels that are no squares, and taken as squares"
+_ROUNDED_RATIO = 0.01  # what encoders put where they mean 1:1
 _PROGRESSIVE = 1  # libav's order of fields; 0 is unknown, and what is above has two fields a frame
 
 
@@ -45,63 +48,77 @@ def decode_video_file(path: Media, config: DataConfig, generator: np.random.Gene
             raise Skip(f"too short: {timeline.seconds:.2f} s for clips of {needed:.2f} s")
         places = choose(count, config.per_file, config.crop, generator)
         corner = generator.random(2) if config.crop == "random" else np.array([0.5, 0.5])
+        cutter = _Cutter(config, corner)
         with FrameReader(path, timeline) as reader:
             for place in places:
                 begin = place * config.frames / config.fps
                 reader.seek(begin)
                 clip = np.empty((config.channels, config.frames, *config.sides), np.uint8)
                 for k in range(config.frames):
-                    _cut(reader.at(begin + k / config.fps), corner, config, clip[:, k])
+                    cutter.cut(reader.at(begin + k / config.fps), clip[:, k])
                 yield clip[None]
 
 
 def video_marks(path: Media) -> tuple[str, ...]:
-    """What a reader of the data set should know of a file that is used as it is: "interlaced"."""
+    """What a reader of the data set should know of a file that is used as it is: "interlaced", and pixels that are no
+    squares."""
     try:
         with open_media(path) as container:
-            order = picture_stream(container).codec_context.field_order
+            stream = picture_stream(container)
+            order, ratio = stream.codec_context.field_order, stream.sample_aspect_ratio
     except (av.error.FFmpegError, OSError, ValueError, Skip):
         return ()
-    return (INTERLACED,) if order > _PROGRESSIVE else ()
+    oblong = bool(ratio) and abs(ratio - 1) > _ROUNDED_RATIO
+    return ((INTERLACED,) if order > _PROGRESSIVE else ()) + ((OBLONG,) if oblong else ())
 
 
-def _cut(frame: av.VideoFrame, corner: np.ndarray, config: DataConfig, out: np.ndarray) -> None:
-    """Writes what is cut from the frame, upright, to `out` `[C, height, width]` uint8."""
-    expect_sdr(frame.color_trc)
-    turn = _turn_of(frame)
-    transparent = _has_alpha(frame.format.name)
-    size = turn.shown(frame.height, frame.width)
-    if config.channels == 3 and not transparent and fitted(*size, config.sides, config) == [*size]:
-        for channel, plane in zip(out, _planes(frame), strict=True):  # the same pixels, without turning them around
-            channel[...] = _middle(turn.upright(plane), corner, config)
-        return
-    pixels = turn.upright(_colours(frame, transparent))
-    if min(pixels.strides) < 0:
-        pixels = np.ascontiguousarray(pixels)
-    image = torch.from_numpy(pixels).permute(2, 0, 1)  # channels last, as decoded: scaling takes a fifth of the time
-    image = fit_image(to_channels(image, config.channels), config.sides, config)
-    out[...] = _middle(image.permute(1, 2, 0).numpy(), corner, config).transpose(2, 0, 1)
+class _Cutter:
+    """Cuts frames as the configuration says; `corner` is where, from 0 to 1 along both axes. libswscale's tables are
+    kept from frame to frame."""
 
+    def __init__(self, config: DataConfig, corner: np.ndarray) -> None:
+        self._config, self._corner = config, corner
+        self._converters = {form: VideoReformatter() for form in ("gbrp", "rgb24", "rgba")}
 
-def _middle(pixels: np.ndarray, corner: np.ndarray, config: DataConfig) -> np.ndarray:
-    """The crop of `[H, W, ...]`; `corner` says where, from 0 to 1 along both axes."""
-    y, x = (int(corner[i] * (pixels.shape[i] - config.sides[i])) for i in (0, 1))
-    return pixels[y : y + config.sides[0], x : x + config.sides[1]]
+    def cut(self, frame: av.VideoFrame, out: np.ndarray) -> None:
+        """Writes what is cut from the frame, upright, to `out` `[C, height, width]` uint8."""
+        expect_sdr(frame.color_trc)
+        config = self._config
+        turn = _turn_of(frame)
+        transparent = _has_alpha(frame.format.name)
+        size = turn.shown(frame.height, frame.width)
+        if config.channels == 3 and not transparent and fitted(*size, config.sides, config) == [*size]:
+            for channel, plane in zip(out, self._planes(frame), strict=True):  # without turning them around
+                channel[...] = self._middle(turn.upright(plane))
+            return
+        pixels = turn.upright(self._colours(frame, transparent))
+        if min(pixels.strides) < 0:
+            pixels = np.ascontiguousarray(pixels)
+        # Channels last, as decoded: scaling takes a fifth of the time.
+        image = torch.from_numpy(pixels).permute(2, 0, 1)
+        image = fit_image(to_channels(image, config.channels), config.sides, config)
+        out[...] = self._middle(image.permute(1, 2, 0).numpy()).transpose(2, 0, 1)
 
+    def _middle(self, pixels: np.ndarray) -> np.ndarray:
+        """The crop of `[H, W, ...]`."""
+        y, x = (int(self._corner[i] * (pixels.shape[i] - self._config.sides[i])) for i in (0, 1))
+        return pixels[y : y + self._config.sides[0], x : x + self._config.sides[1]]
 
-def _planes(frame: av.VideoFrame) -> list[np.ndarray]:
-    """Red, green and blue, `[H, W]` uint8 each: views of what libswscale wrote."""
-    planar = frame.reformat(format="gbrp")
-    views = [np.frombuffer(memoryview(plane), np.uint8).reshape(planar.height, -1) for plane in planar.planes]
-    return [views[i][:, : planar.width] for i in (2, 0, 1)]  # it has green first
+    def _planes(self, frame: av.VideoFrame) -> list[np.ndarray]:
+        """Red, green and blue, `[H, W]` uint8 each: views of what libswscale wrote."""
+        planar = self._converted(frame, "gbrp")
+        views = [np.frombuffer(memoryview(plane), np.uint8).reshape(planar.height, -1) for plane in planar.planes]
+        return [views[i][:, : planar.width] for i in (2, 0, 1)]  # it has green first
 
+    def _colours(self, frame: av.VideoFrame, transparent: bool) -> np.ndarray:
+        """`[H, W, 3]` uint8: more bits are rounded to 8, what is transparent is over white."""
+        if not transparent:
+            return self._converted(frame, "rgb24").to_ndarray()
+        image = torch.from_numpy(self._converted(frame, "rgba").to_ndarray()).permute(2, 0, 1)
+        return flatten_image(image).permute(1, 2, 0).numpy()
 
-def _colours(frame: av.VideoFrame, transparent: bool) -> np.ndarray:
-    """`[H, W, 3]` uint8: more bits are rounded to 8, what is transparent is over white."""
-    if not transparent:
-        return frame.to_ndarray(format="rgb24")
-    image = torch.from_numpy(frame.to_ndarray(format="rgba")).permute(2, 0, 1)
-    return flatten_image(image).permute(1, 2, 0).numpy()
+    def _converted(self, frame: av.VideoFrame, form: str) -> av.VideoFrame:
+        return self._converters[form].reformat(frame, format=form, threads=1)
 
 
 @cache

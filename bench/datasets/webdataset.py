@@ -27,7 +27,7 @@ _LONGEST_CLASS = 1000
 class WebDataset(Shards):
     """The data source "webdataset"."""
 
-    ending, reader = ".tar", "tar 1"
+    ending, reader = ".tar", "tar 2"
     version: ClassVar[int] = Shards.version
 
     def members(self, path: Path, name: str, config: DataConfig) -> Iterator[Member]:

@@ -81,10 +81,11 @@ def test_files_are_counted_by_what_became_of_them(sounds: Path, planned: Callabl
     head = out.splitlines()[0]
     assert head.startswith("sounds-waveform-8000: 15 files: 8 used, 6 skipped (5 too short, 1 ")
     assert "), 1 duplicate; " in head
-    assert head.endswith(" training and 2 validation samples")
+    assert head.endswith(" training and 2 validation samples; 1 file of other kinds passed over: .txt")
     data = json.loads(planned(table, "--format", "json")[1])["data"]["sounds-waveform-8000"]
     assert (data["files"], data["used"], data["skipped"], data["duplicates"], data["val"]) == (15, 8, 6, 1, 2)
     assert data["reasons"]["too short"] == 5
+    assert data["passed_over"] == "1 file of other kinds passed over: .txt"
 
 
 @pytest.mark.slow
@@ -94,6 +95,7 @@ def test_a_run_says_the_same_before_it_trains_and_the_leaderboard_after(sounds: 
     run_suite(table, out=tmp_path / "out", console=console, engine="inline")
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert lines[0].startswith("sounds-waveform-8000: 15 files: 8 used, 6 skipped (5 too short")
+    assert lines[0].endswith("; 1 file of other kinds passed over: .txt")
     said = leaderboard([tmp_path / "out"])
     assert "- Data: 15 files: 8 used, 6 skipped (5 too short" in said
 

@@ -38,5 +38,6 @@ def test_every_option_is_in_the_table() -> None:
     assert {field.name for field in dataclasses.fields(DataConfig)} == documented
 
 
-def test_image_extensions_are_those_stated() -> None:
-    assert f"(`{' '.join(e[1:] for e in EXTENSIONS[Modality.IMAGE])}`)" in PAGE
+@pytest.mark.parametrize("modality", [Modality.IMAGE, Modality.VIDEO, Modality.WAVEFORM])
+def test_extensions_are_those_stated(modality: Modality) -> None:
+    assert f"(`{' '.join(e[1:] for e in EXTENSIONS[modality])}`)" in PAGE

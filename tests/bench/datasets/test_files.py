@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+from collections import Counter
 from contextlib import closing, nullcontext
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from latentbench.bench.datasets import file_table, files
 from latentbench.bench.datasets.file_table import hash_files
-from latentbench.bench.datasets.files import find_folder, list_files
+from latentbench.bench.datasets.files import find_folder, list_files, passed_over, walk
 from latentbench.bench.datasets.source import silent
 from latentbench.results.errors import UserError
 
@@ -31,6 +32,17 @@ def test_recursive_sorted_without_hidden(tmp_path: Path) -> None:
     touch(tmp_path, "b/2.PNG", "a.png", "b/1.png", ".hidden.png", ".git/x.png", "b/c/3.txt", "z.jpg")
     assert list_files(tmp_path, (".png", ".jpg")) == (["a.png", "b/1.png", "b/2.PNG", "z.jpg"], [])
     assert "b/c/3.txt" in list_files(tmp_path)[0]
+
+
+def test_what_is_passed_over_is_counted_by_its_kind(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "b.TXT", "c/d.txt", "c/e.caf", "README", ".hidden.caf")
+    others: Counter[str] = Counter()
+    assert sorted(walk(tmp_path, (".png",), [], others)) == ["a.png"]
+    assert others == {".txt": 2, ".caf": 1, "none": 1}
+    assert passed_over(others) == "4 files of other kinds passed over: .txt, .caf, none"
+    assert passed_over(Counter({f".{i}": 1000 for i in range(9)})).endswith(": .0, .1, .2, .3, .4, .5, ...")
+    assert passed_over(Counter(".t")).startswith("2 files")
+    assert passed_over({}) == ""
 
 
 def test_links_are_followed_and_loops_are_safe(tmp_path: Path) -> None:

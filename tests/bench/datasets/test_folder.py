@@ -153,6 +153,7 @@ def test_unusable_images_are_skipped_counted_and_named(photos: Photos, cache: Pa
     assert "empty" in skipped["empty.png"]
     assert "too small: 1 x 1 pixels" in skipped["pixel.png"]
     assert data.counts == {"files": 9, "used": 4, "skipped": 5, "duplicates": 0, "train": 3, "val": 1}
+    assert data.notes == ("1 file of other kinds passed over: .txt",)
     assert not any("\n" in reason for reason in skipped.values())
 
 
@@ -203,7 +204,10 @@ def test_unusable_videos(tmp_path: Path, cache: Path) -> None:
     [
         (lambda root: None, "no such folder"),
         (lambda root: root.mkdir(), r"is empty \(read are \.gif \.jpeg \.jpg \.png \.webp\)"),
-        (lambda root: write_wav(root / "a.wav", np.zeros((1, 10), np.int16)), r"has no image files \(read are"),
+        (
+            lambda root: write_wav(root / "a.wav", np.zeros((1, 10), np.int16)),
+            r"has no image files \(read are .*; 1 file of other kinds passed over: \.wav\)",
+        ),
         (
             lambda root: (root.mkdir(), (root / "a.png").write_text("x")),
             r"none of the 1 image files .* can be used: 1 not image data",

@@ -13,6 +13,7 @@ import pytest
 
 from latentbench.bench.datasets.audio import decode_audio_file
 from latentbench.bench.datasets.config import DataConfig
+from latentbench.bench.datasets.media import EXTENSIONS
 from latentbench.bench.datasets.source import Skip
 from latentbench.tokenizers.spec import Modality
 
@@ -57,9 +58,18 @@ def delay(wave: np.ndarray, reference: np.ndarray) -> int:
 def make(tmp_path: Path) -> Make:
     """`make(name, wave, codec)` encodes `[C, N]` through PyAV."""
 
-    def write(name: str, wave: np.ndarray, codec: str, *, layout: str = "mono", rate: int = RATE, **muxer: str) -> Path:
+    def write(
+        name: str,
+        wave: np.ndarray,
+        codec: str,
+        *,
+        layout: str = "mono",
+        rate: int = RATE,
+        form: str | None = None,
+        **muxer: str,
+    ) -> Path:
         path = tmp_path / name
-        with av.open(str(path), "w", options=muxer) as container:
+        with av.open(str(path), "w", format=form, options=muxer) as container:
             options = {"strict": "-2"} if codec == "vorbis" else {}
             stream = container.add_stream(codec, rate=rate, layout=layout, options=options)
             stream.bit_rate = 128_000
@@ -116,6 +126,35 @@ def test_sounds_begin_at_their_first_sample_at_their_level(name: str, channels: 
     for channel in sound:
         assert delay(channel, wave) == 0
         assert 20 * np.log10(channel.std() / wave.std()) == pytest.approx(0, abs=0.6)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "layout"),
+    [
+        ("a.caf", "pcm_s16le", "mono"), ("a.mka", "flac", "mono"), ("a.w64", "pcm_s16le", "mono"),
+        ("a.tta", "tta", "mono"), ("a.wv", "wavpack", "stereo"), ("a.ac3", "ac3", "mono"), ("a.mp2", "mp2", "mono"),
+        ("a.weba", "libopus", "mono"), ("a.m4b", "aac", "mono"),
+    ],
+)  # fmt: skip
+def test_other_containers(name: str, codec: str, layout: str, make: Make) -> None:
+    assert Path(name).suffix in EXTENSIONS[Modality.WAVEFORM]
+    wave, rate = noise(), 32000 if codec in ("ac3", "mp2") else RATE
+    if rate > RATE:
+        wave = np.interp(np.arange(2 * len(wave)) / 2, np.arange(len(wave)), wave)
+    form = {"a.weba": "webm", "a.m4b": "mp4"}.get(name)
+    waves = np.stack([wave] * (1 if layout == "mono" else 2))
+    path = make(name, waves, codec, layout=layout, rate=rate, form=form)
+    sound = read(path)[0]
+    if codec in ("ac3", "mp2"):  # which do not state what the encoder put before
+        assert len(sound) == pytest.approx(len(wave) // 2, abs=0.2 * RATE)
+    else:
+        assert len(sound) == len(wave)
+        assert delay(sound, wave) == 0
+        assert 20 * np.log10(sound.std() / wave.std()) == pytest.approx(0, abs=0.6)
+    if codec in ("pcm_s16le", "tta", "wavpack"):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+        with pytest.raises(Skip, match=r"^(cut short|damaged): "):
+            read(path)
 
 
 @pytest.mark.parametrize("mask", [None, 0, 1, 4, 8])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,10 @@ import av
 import numpy as np
 import pytest
 
-from latentbench.bench.datasets import open_dataset
+from latentbench.bench.datasets import open_dataset, video_timeline
 from latentbench.bench.datasets.config import DataConfig
 from latentbench.bench.datasets.source import Skip
-from latentbench.bench.datasets.videos import decode_video_file, video_marks
+from latentbench.bench.datasets.videos import OBLONG, decode_video_file, video_marks
 from latentbench.tokenizers.spec import Modality
 
 SIDE = 64
@@ -25,13 +26,23 @@ def gradient() -> np.ndarray:
 
 
 def write(
-    path: Path, codec: str, form: str, *, source: np.ndarray, layout: str = "rgb24", frames: int = 8, **options: Any
+    path: Path,
+    codec: str,
+    form: str,
+    *,
+    source: np.ndarray,
+    layout: str = "rgb24",
+    frames: int = 8,
+    ratio: Fraction | None = None,
+    **options: Any,
 ) -> Path:
     """A video of one picture; `color_trc` and the like are set on the encoder, text options handed to it."""
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream(codec, rate=25)
-        stream.height = stream.width = SIDE
+        stream.height, stream.width = source.shape[:2]
         stream.pix_fmt = form
+        if ratio is not None:
+            stream.codec_context.sample_aspect_ratio = ratio
         for name in ("color_trc", "color_primaries", "colorspace"):
             if name in options:
                 setattr(stream.codec_context, name, options.pop(name))
@@ -50,6 +61,13 @@ def config(path: str = "x") -> DataConfig:
 
 def shown(path: Path) -> np.ndarray:
     (block,) = decode_video_file(path, config(), np.random.default_rng(0))
+    return block[0, :, 0].astype(int)
+
+
+def last(path: Path) -> np.ndarray:
+    """The last frame."""
+    one = DataConfig(source="folder", path="x", modality=Modality.VIDEO, size=SIDE, frames=1, fps=25.0, per_file=99)
+    *_, block = decode_video_file(path, one, np.random.default_rng(0))
     return block[0, :, 0].astype(int)
 
 
@@ -92,6 +110,37 @@ def test_transparent_parts_are_over_white(tmp_path: Path) -> None:
     assert np.abs(frame[:, :, 32:] - gradient().transpose(2, 0, 1)[:, :, 32:]).max() < 2
     half = (gradient().transpose(2, 0, 1)[:, :, 16:32].astype(float) * 128 + 255 * 127) / 255
     assert np.abs(frame[:, :, 16:32] - half).max() <= 1
+
+
+@pytest.mark.parametrize("codec", ["libvpx", "libvpx-vp9"])
+def test_transparent_webm_is_over_white(codec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg's own decoders of VP8 and VP9 pass its transparency over."""
+    rgba = np.concatenate([gradient(), np.full((SIDE, SIDE, 1), 255, np.uint8)], -1)
+    rgba[:, 32:, 3] = 0
+    options = {"b": "2000000", "auto-alt-ref": "0", "deadline": "realtime", "cpu-used": "8"}
+    path = write(tmp_path / "a.webm", codec, "yuva420p", source=rgba, layout="rgba", **options)
+    for frame in (shown(path), last(path)):
+        assert (frame[:, :, 36:] > 250).all()
+        assert np.abs(frame[:, :, :28] - gradient().transpose(2, 0, 1)[:, :, :28]).mean() < 8
+    monkeypatch.setattr(video_timeline, "_ALPHA_DECODERS", {"vp8": "nobodys", "vp9": "nobodys"})
+    with pytest.raises(Skip, match=r"^transparent: there is no nobodys here"):
+        shown(path)
+    opaque = write(tmp_path / "b.webm", codec, "yuv420p", source=gradient(), **options)
+    assert np.abs(shown(opaque) - gradient().transpose(2, 0, 1)).mean() < 8
+
+
+def test_pixels_that_are_no_squares_are_marked(tmp_path: Path) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for k, name in enumerate(("a.mp4", "b.mkv")):
+        write(folder / name, "libx264", "yuv420p", source=gradient()[k:][::-1][: SIDE - 2], ratio=Fraction(2, 1))
+    write(folder / "c.mp4", "libx264", "yuv420p", source=gradient())
+    assert video_marks(folder / "a.mp4") == (OBLONG,)
+    assert video_marks(folder / "c.mp4") == ()
+    data = open_dataset(config(str(folder)), cache=tmp_path / "cache")
+    (note,) = (note for note in data.notes if "squares" in note)
+    assert note.startswith("2 files are of pixels that are no squares, and taken as squares: ")
+    assert {"a.mp4", "b.mkv"} == set(note.partition(": ")[2].split(", "))
 
 
 def test_interlaced_files_are_marked(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from latentbench.bench.datasets.config import DataConfig
 from latentbench.bench.datasets.source import Changed, Skip
@@ -104,6 +106,10 @@ def test_h264_in_every_container(name: str, group: str, make: Make) -> None:
         ("a.webm", "libvpx-vp9"),
         ("a.wmv", "wmv2"),
         ("a.mkv", "ffv1"),
+        ("a.mxf", "mpeg2video"),
+        ("a.m2ts", "mpeg2video"),
+        ("a.3gp", "mpeg4"),
+        ("a.y4m", "wrapped_avframe"),
     ],
 )
 def test_other_codecs(name: str, codec: str, make: Make) -> None:
@@ -229,6 +235,39 @@ def test_avi_that_was_cut_short(codec: str, make: Make) -> None:
     path.write_bytes(data[: index * 6 // 10])
     with pytest.raises(Skip, match=r"^cut short: \d.\d\d of 4.80 s are there$"):
         clips(path)
+
+
+def test_h265_shows_damage_by_picture_hashes(make: Make) -> None:
+    """Without them nearly none: what FFmpeg decodes without a word is refused for its hash."""
+    path = make("a.mp4", codec="libx265", frames=48, crf="10", **{"x265-params": "log-level=none:hash=1"})
+    assert clips(path) == runs(0, 48)
+    data = path.read_bytes()
+    begin = data.index(b"mdat")
+    size = int.from_bytes(data[begin - 4 : begin], "big")
+    unseen = 0
+    for part in range(3, 9):
+        changed = bytearray(data)
+        changed[begin + size * part // 12] ^= 4
+        path.write_bytes(changed)
+        with suppress(av.error.FFmpegError), av.open(str(path)) as container:
+            unseen += sum(1 for _ in container.decode(video=0)) == 48
+        with pytest.raises(Skip, match=r"^damaged: "):
+            clips(path)
+    assert unseen >= 3
+
+
+def test_animated_pictures(tmp_path: Path) -> None:
+    path = tmp_path / "a.gif"
+    frames = [Image.fromarray(picture(k)) for k in range(16)]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=40, loop=0)
+    assert clips(path) == runs(0, 16)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 6 // 10])
+    try:
+        numbers = clips(path)
+    except Skip:
+        return
+    assert numbers == runs(0, 8 * len(numbers))  # it states no length
 
 
 def test_joined_recordings_are_refused_in_words(make: Make) -> None:
