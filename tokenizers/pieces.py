@@ -145,18 +145,16 @@ class _Window(NamedTuple):
 
 def _filled(pieces: Iterable[Tensor], first: int, step: int, axis: int, *, silence: bool) -> Iterator[Tensor]:
     """The pieces, and behind them what the last latent position lacks: silence, or the last moment held."""
-    total, last = 0, None
+    total = 0
+    last: Tensor | None = None
     for piece in pieces:
         if size := piece.shape[axis]:
-            total, last = total + size, piece.narrow(axis, size - 1, 1)
+            total, last = total + size, piece.narrow(axis, size - 1, 1).clone()  # not a view: the piece may go
         yield piece
     missing = max(first - total, (first - total) % step)
     if last is not None and missing:
-        yield (
-            torch.zeros_like(last).repeat_interleave(missing, axis)
-            if silence
-            else last.repeat_interleave(missing, axis)
-        )
+        held = torch.zeros_like(last) if silence else last
+        yield held.repeat_interleave(missing, axis)
 
 
 def _windows(pieces: Iterable[Tensors], sizes: tuple[int, int], context: int, axis: int) -> Iterator[_Window]:
