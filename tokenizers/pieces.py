@@ -2,7 +2,8 @@
 
 A causal tokenizer carries what its layers need from one piece to the next; of another whose latents see a known stretch
 of the signal, pieces are coded with what lies around them, and that is cut off. Either way the pieces are, to the
-rounding of float32 sums, what the whole would be.
+rounding of float32 sums, what the whole would be. A signal whose end fills no latent position is filled up; to decode
+it, say how long it was.
 
 Shape legend: B batch, C channels, *signal and *grid the axes of a signal and a latent.
 """
@@ -22,6 +23,7 @@ from .backbones.config import PieceGeometry
 from .composed import ComposedTokenizer
 from .config import TokenizerConfig
 from .interface import Latents, Tokenizer
+from .spec import Modality
 
 Tensors = Mapping[str, Tensor]
 
@@ -30,34 +32,40 @@ def encode_pieces(tokenizer: Tokenizer, pieces: Iterable[Tensor], *, positions: 
     """The latents of a signal that comes in `pieces` `[B, C, *signal]` of its time axis, of any lengths.
 
     Gives `positions` latent positions of time at once, at the end the rest. Memory holds one such piece and what the
-    tokenizer reads around it, wherever the pieces come from. Raises UserError for a tokenizer that codes whole signals
-    alone and for a signal whose end fills no latent position.
+    tokenizer reads around it, wherever the pieces come from. Where the signal's end fills no latent position, waveforms
+    go on in silence, and all else holds its last moment. Raises UserError for a tokenizer that codes whole signals
+    alone.
     """
     coder = _Coder(tokenizer, positions)
     first, step, axis = coder.geometry.first, coder.step, coder.axis
     sizes, context = (first + (positions - 1) * step, positions * step), coder.geometry.encoder * step
-    for window in _windows(({"signal": piece} for piece in pieces), sizes, context, axis):
-        full, rest = divmod(window.size - (step if window.start else first), step)
-        if rest:
-            end = window.start + window.size
-            raise UserError(
-                f"coding in pieces: of the signal's {end} positions the last {rest} fill no latent of {step}"
-            )
+    filled = _filled(pieces, first, step, axis, silence=coder.is_wave)
+    for window in _windows(({"signal": piece} for piece in filled), sizes, context, axis):
+        full = (window.size - (step if window.start else first)) // step
         latents = _tensors(coder.encode(window.tensors["signal"]))
         yield _latents(_cut(latents, axis, window.before // step, 1 + full))
 
 
-def decode_pieces(tokenizer: Tokenizer, pieces: Iterable[Latents], *, positions: int) -> Iterator[Tensor]:
+def decode_pieces(
+    tokenizer: Tokenizer, pieces: Iterable[Latents], *, positions: int, length: int | None = None
+) -> Iterator[Tensor]:
     """The signal `[B, C, *signal]`, piece after piece, of latents that come in pieces of any lengths.
 
-    Each is of `positions` latent positions of time, the last of the rest. Memory and errors as in `encode_pieces`.
+    Each is of `positions` latent positions of time, the last of the rest. With `length` the signal ends after as many
+    of its own positions of time, as that did which `encode_pieces` filled up. Memory and errors as there.
     """
     coder = _Coder(tokenizer, positions)
     context, axis, step = coder.decoder_context, coder.axis, coder.step
+    left = length
     for window in _windows(map(_tensors, pieces), (positions, positions), context, axis):
+        if left == 0:
+            return
         decoded = coder.decode(_latents(window.tensors))
         if context:
             decoded = decoded.narrow(axis, window.before * step, window.size * step)
+        if left is not None:
+            decoded = decoded.narrow(axis, 0, min(left, decoded.shape[axis]))
+            left -= decoded.shape[axis]
         yield decoded
 
 
@@ -67,9 +75,9 @@ def encode_long(tokenizer: Tokenizer, signal: Tensor, *, positions: int) -> Late
     return _latents(_joined(parts, 2 + tokenizer.spec.signal.time_axis))
 
 
-def decode_long(tokenizer: Tokenizer, latents: Latents, *, positions: int) -> Tensor:
-    """The whole signal of `latents`, decoded in pieces (see `decode_pieces`)."""
-    parts = list(decode_pieces(tokenizer, [latents], positions=positions))
+def decode_long(tokenizer: Tokenizer, latents: Latents, *, positions: int, length: int | None = None) -> Tensor:
+    """The whole signal of `latents`, or `length` of its positions of time, decoded in pieces (see `decode_pieces`)."""
+    parts = list(decode_pieces(tokenizer, [latents], positions=positions, length=length))
     return torch.cat(parts, dim=2 + tokenizer.spec.signal.time_axis)
 
 
@@ -88,6 +96,7 @@ class _Coder:
             raise UserError(f"coding in pieces: {config.recipe} codes whole signals alone: {error}") from None
         axis = config.signal.time_axis
         self.axis, self.step = 2 + axis, config.downsample[axis]
+        self.is_wave = config.signal.modality is Modality.WAVEFORM
         self._tokenizer = tokenizer
         self._carries = Carries([tokenizer])
         self._device = next((p.device for p in tokenizer.parameters()), torch.device("cpu"))
@@ -132,6 +141,20 @@ class _Window(NamedTuple):
     start: int
     before: int
     size: int
+
+
+def _filled(pieces: Iterable[Tensor], first: int, step: int, axis: int, *, silence: bool) -> Iterator[Tensor]:
+    """The pieces, and behind them what the last latent position lacks: silence, or the last moment held."""
+    total = 0
+    last: Tensor | None = None
+    for piece in pieces:
+        if size := piece.shape[axis]:
+            total, last = total + size, piece.narrow(axis, size - 1, 1).clone()  # not a view: the piece may go
+        yield piece
+    missing = max(first - total, (first - total) % step)
+    if last is not None and missing:
+        held = torch.zeros_like(last) if silence else last
+        yield held.repeat_interleave(missing, axis)
 
 
 def _windows(pieces: Iterable[Tensors], sizes: tuple[int, int], context: int, axis: int) -> Iterator[_Window]:

@@ -146,6 +146,7 @@ class _Resolution:
             key, kind = ("decoder", decoder.kind) if decoder else ("backbone", backbone.kind)
             raise UserError(f'{self._at(key)}: {kind!r} has no decoder: give another\'s, decoder = {{ kind = "conv" }}')
         try:
+            downsample = backbone.factors(signal, downsample)
             layout = backbone.layout(signal, downsample)
             if decoder is not None and decoder.layout(signal, downsample) != layout:
                 raise UserError(f"{self._at('decoder')}: {decoder.kind!r} can't read the grid of {backbone.kind!r}")

@@ -52,6 +52,10 @@ class BackboneConfig(Part):
         """Names of the weights files that it needs (see `tokenizers/weights.py`)."""
         return ()
 
+    def factors(self, signal: SignalSpec, downsample: tuple[int, ...]) -> tuple[int, ...]:
+        """The factors by which it downsamples where `downsample` are asked for. Raises ValueError for what it can't."""
+        return downsample
+
     def layout(self, signal: SignalSpec, downsample: tuple[int, ...]) -> Layout:
         """Where the features lie. Raises ValueError when the signal's axes can't be downsampled so."""
         return Layout(shape=grid_shape(signal, downsample))

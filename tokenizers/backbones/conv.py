@@ -93,9 +93,10 @@ class ConvEncoder(nn.Module):
 
     def __init__(self, config: ConvConfig, signal: SignalSpec, downsample: tuple[int, ...]) -> None:
         super().__init__()
-        self.rank = len(signal.shape)
+        along, _ = config.seen(signal, downsample)
+        self.rank, self.row = len(along.shape), config.bands == "channels"
         layers: list[nn.Module] = []
-        width = signal.channels
+        width = along.channels
         for stage in config.stages(signal, downsample):
             layers.append(layer(config, width, stage.width, stage.kernel, stage.stride))
             width = stage.width
@@ -107,6 +108,9 @@ class ConvEncoder(nn.Module):
 
     def forward(self, signal: Tensor) -> Tensor:
         """`[B, C, *signal]` to `[B, features, *grid]`."""
+        if self.row:
+            row: Tensor = self.layers(self.layout(signal.flatten(1, 2)))
+            return row.unsqueeze(2)
         return self.layers(self.layout(signal))
 
 
@@ -115,14 +119,16 @@ class ConvDecoder(nn.Module):
 
     def __init__(self, config: ConvConfig, signal: SignalSpec, downsample: tuple[int, ...]) -> None:
         super().__init__()
-        rank, stages, causal = len(signal.shape), config.stages(signal, downsample), config.causal
+        along, _ = config.seen(signal, downsample)
+        rank, stages, causal = len(along.shape), config.stages(signal, downsample), config.causal
+        self.row = (signal.channels, signal.shape[0]) if config.bands == "channels" else None
         layers: list[nn.Module] = []
         for index in reversed(range(len(stages))):
             stage = stages[index]
             layers.extend(ResidualBlock(stage.width, rank, config) for _ in range(config.blocks))
             if index == 0:
                 layers += [group_norm(stage.width, config.groups, by_frame=config.by_frame), nn.SiLU()]
-            outputs = stages[index - 1].width if index else signal.channels
+            outputs = stages[index - 1].width if index else along.channels
             layers.append(layer(config, stage.width, outputs * math.prod(stage.stride), (3,) * rank))
             layers.append((CausalDepthToSpace if causal else DepthToSpace)(stage.stride))
         self.layers = nn.Sequential(*layers)
@@ -131,4 +137,7 @@ class ConvDecoder(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """`[B, features, *grid]` to `[B, C, *signal]`."""
+        if self.row is not None:
+            row: Tensor = self.layers(self.layout(features.squeeze(2)))
+            return row.unflatten(1, self.row)
         return self.layers(self.layout(features))

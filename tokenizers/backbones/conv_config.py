@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from .. import cost
 from ..cost import Cost
@@ -28,6 +28,8 @@ class ConvConfig(BackboneConfig):
     in time: the first frame has a latent of its own, no latent sees a later frame, and norms are of every frame.
     `framewise` treats a clip as pictures: kernels of 1 in time, norms of every frame, a latent for each (downsampling 1
     in time). `factorised` makes each 3-d convolution of clips two, of frames and along time, with as many parameters.
+    With `bands` "channels" the bands of a spectrogram are channels, and all convolutions are along time: there is one
+    row of latents, and `downsample` (an int, or [bands, factor]) is that of time.
     """
 
     kind: ClassVar[str] = "conv"
@@ -35,7 +37,7 @@ class ConvConfig(BackboneConfig):
     encoder: ClassVar[str | type] = "conv:ConvEncoder"
     decoder: ClassVar[str | type] = "conv:ConvDecoder"
     causal_shortcut: ClassVar[str | type] = "causal:CausalShortcut"
-    identity_defaults: ClassVar[frozenset[str]] = frozenset({"causal", "framewise", "factorised"})
+    identity_defaults: ClassVar[frozenset[str]] = frozenset({"causal", "framewise", "factorised", "bands"})
 
     width: int = 32
     multipliers: tuple[int, ...] = (1, 2, 4)
@@ -47,6 +49,7 @@ class ConvConfig(BackboneConfig):
     causal: bool = False
     framewise: bool = False
     factorised: bool = False
+    bands: Literal["axis", "channels"] = "axis"
 
     def __post_init__(self) -> None:
         for name in ("width", "groups", "stem"):
@@ -65,6 +68,8 @@ class ConvConfig(BackboneConfig):
             raise ValueError("framewise has no convolution along time: leave out factorised")
 
     def unsupported_reason(self, signal: SignalSpec) -> str | None:
+        if self.bands == "channels" and signal.modality is not Modality.SPECTROGRAM:
+            return f'bands = "channels" is for spectrograms, not {signal.modality}'
         of_clips = (name for name in ("causal", "framewise", "factorised") if getattr(self, name))
         if signal.modality is not Modality.VIDEO:
             return next((f"{name} is for video, not {signal.modality}" for name in of_clips), None)
@@ -78,6 +83,32 @@ class ConvConfig(BackboneConfig):
     def kernel(self, sizes: Sequence[int]) -> tuple[int, ...]:
         """`sizes` of a kernel, the first of them 1 where no frame sees another."""
         return (1, *sizes[1:]) if self.framewise else tuple(sizes)
+
+    def factors(self, signal: SignalSpec, downsample: tuple[int, ...]) -> tuple[int, ...]:
+        if self.bands == "axis":
+            return downsample
+        bands, time = downsample
+        if bands not in (time, signal.shape[0]):
+            raise ValueError(
+                f'bands = "channels" leaves one row of latents: expected {time} or [{signal.shape[0]}, {time}], got '
+                f"[{bands}, {time}]"
+            )
+        return signal.shape[0], time
+
+    def seen(self, signal: SignalSpec, downsample: tuple[int, ...]) -> tuple[SignalSpec, tuple[int, ...]]:
+        """The signal as the convolutions have it, and its downsampling: with bands as channels one along time."""
+        if self.bands == "axis":
+            return signal, downsample
+        bands, frames = signal.shape
+        along = replace(
+            signal,
+            modality=Modality.WAVEFORM,
+            channels=bands * signal.channels,
+            shape=(frames,),
+            mel=None,
+            source_shape=None,
+        )
+        return along, downsample[1:]
 
     def layout(self, signal: SignalSpec, downsample: tuple[int, ...]) -> Layout:
         if self.framewise and downsample[0] != 1:
@@ -115,9 +146,10 @@ class ConvConfig(BackboneConfig):
     def stages(self, signal: SignalSpec, downsample: tuple[int, ...]) -> tuple[Stage, ...]:
         """Strides, widths and grids, from the signal down to the latents; the first is the stem."""
         waveform = signal.modality.rank == 1
+        along, factors = self.seen(signal, downsample)
         return plan_stages(
-            signal.shape,
-            downsample,
+            along.shape,
+            factors,
             widths=[self.width * m for m in self.multipliers],
             stem=self.stem if self.stem is not None else (4 if waveform else 2),
             stride=self.stride if self.stride is not None else (8 if waveform else 2),
@@ -127,17 +159,18 @@ class ConvConfig(BackboneConfig):
         return self.stages(signal, downsample)[-1].width
 
     def encoder_cost(self, signal: SignalSpec, downsample: tuple[int, ...]) -> Cost:
-        total, width, frames = Cost(), signal.channels, signal.shape[0]
+        along, _ = self.seen(signal, downsample)
+        total, width, frames = Cost(), along.channels, along.shape[0]
         for stage in self.stages(signal, downsample):
             total += self._conv_cost(width, stage.width, stage.kernel, stage.shape, frames) + self._blocks_cost(stage)
             width, frames = stage.width, stage.shape[0]
         return total + cost.norm(width)
 
     def decoder_cost(self, signal: SignalSpec, downsample: tuple[int, ...]) -> Cost:
-        stages = self.stages(signal, downsample)
+        stages, (along, _) = self.stages(signal, downsample), self.seen(signal, downsample)
         total = Cost()
         for stage, outer in zip(reversed(stages), (*reversed(stages[:-1]), None), strict=True):
-            outputs = (outer.width if outer else signal.channels) * math.prod(stage.stride)
+            outputs = (outer.width if outer else along.channels) * math.prod(stage.stride)
             total += self._blocks_cost(stage)
             total += self._conv_cost(stage.width, outputs, (3,) * len(stage.shape), stage.shape, stage.shape[0])
         return total + cost.norm(stages[0].width)

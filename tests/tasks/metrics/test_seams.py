@@ -13,7 +13,7 @@ from torch import Tensor
 from latentbench.bench.kinds.reconstruction import Reconstruction
 from latentbench.bench.suite import load_suite
 from latentbench.results.errors import UserError
-from latentbench.tasks.metrics.config import FlickerConfig, InsideConfig, SeamConfig
+from latentbench.tasks.metrics.config import FlickerConfig, InsideConfig, SeamConfig, SsimConfig
 from latentbench.tasks.metrics.psnr import psnr, to_uint8
 from latentbench.tasks.metrics.seams import borders, flicker, transition_errors
 from latentbench.tasks.metrics.temporal import temporal_error
@@ -101,6 +101,21 @@ def test_real_clips_score_as_numpy_and_scikit_image_have_it(pair: tuple[Tensor, 
     expected = [skimage.peak_signal_noise_ratio(pixels[1][:, t], pixels[0][:, t]) for t in frames]
     measured = psnr(*(to_uint8(part)[0, :, frames].transpose(0, 1) for part in pair))
     np.testing.assert_allclose(measured, expected, atol=1e-4)
+
+
+def test_ssim_of_real_frames_is_scikit_image_s(pair: tuple[Tensor, Tensor]) -> None:
+    skimage = pytest.importorskip("skimage.metrics")
+    x, y = (to_uint8(part) for part in pair)
+    given = {"data_range": 255, "channel_axis": 0, "gaussian_weights": True, "sigma": 1.5}
+    expected = [
+        skimage.structural_similarity(
+            x[0, :, t].double().numpy(), y[0, :, t].double().numpy(), use_sample_covariance=False, **given
+        )
+        for t in range(9)
+    ]
+    measured = SsimConfig().build().values(*pair, clip(9))
+    np.testing.assert_allclose(measured[0], expected, atol=2e-6)
+    assert measured[0, 0] > measured[0, 1] > measured[0, 2]
 
 
 @pytest.mark.parametrize(
