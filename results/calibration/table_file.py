@@ -90,7 +90,7 @@ def read_table(
         notes.append(f"Families are not told apart: --family {FAMILY} takes them from the column of this name.")
         special.add(FAMILY)
     special.remove(asked.outcome)
-    notes += left_out(columns, [n for n in header if n not in special and not n.startswith(EARNED)])
+    notes += left_out(columns, [n for n in header if n not in special and not n.startswith(EARNED.strip("_"))])
     better = _better(sheet, direction)
     predictors = _predictors(sheet, chosen, dull, {**_own_ways(sheet, notes), **_ways_of(sheet, higher, lower)})
     if with_family_mean(items):

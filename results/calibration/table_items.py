@@ -64,7 +64,7 @@ def items_of(
             own = _new(name, families)
         items.append(Observation(name=name, family=own, outcome=results, values=values))
     if alone:
-        notes.append(f"{alone} tokenizers without a {printable(family)} are a family each.")
+        notes.append(f"{alone} tokenizers without a {printable(family or '')} are a family each.")
     return items, notes
 
 
