@@ -283,8 +283,8 @@ def _calibrated(argv: list[str]) -> None:
         command = [str(ROOT / word) if word.endswith(".csv") else word for word in argv]
         assert cli.main([*command, "--proxies", "cfd_best_scattering"]) == 0
         return
-    lines = ["name,family,gfid,psnr,viv,probe_acc"]
-    lines += [f"t{i},{'ab'[i % 2]},{10 + i * i},{20 + i},{1 + i % 3},{5 - i}" for i in range(6)]
+    lines = ["# outcome: gfid", "name,family,gfid,psnr,viv,probe_acc,earned_gfd_scattering"]
+    lines += [f"t{i},{'ab'[i % 2]},{10 + i * i},{20 + i},{1 + i % 3},{5 - i},yes" for i in range(6)]
     Path(argv[1]).write_text("\n".join(lines))
     assert cli.main(argv) == 0
 

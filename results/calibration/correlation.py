@@ -28,11 +28,10 @@ def coefficients(kind: Kind, x: Array, y: Array, weights: Array) -> Array:
     """
     x, y = np.atleast_2d(x), np.atleast_2d(y)
     step = max(_LARGEST_BLOCK // max(weights.shape[1], 1), 1)
-    blocks = (slice(start, start + step) for start in range(0, len(weights), step))
-    parts = [
-        _COEFFICIENTS[kind](*(side if len(side) == 1 else side[block] for side in (x, y)), weights[block])
-        for block in blocks
-    ]
+    parts = []
+    for draws in (slice(start, start + step) for start in range(0, len(weights), step)):
+        first, second = (side if len(side) == 1 else side[draws] for side in (x, y))
+        parts.append(_COEFFICIENTS[kind](first, second, weights[draws]))
     return np.concatenate(parts) if parts else np.empty(0)
 
 

@@ -204,7 +204,7 @@ def choose(
             if not any(matches(name, [pattern]) for name in names):
                 raise unknown("column of numbers", pattern, names, where=f"{where}: {option}")
     if baselines is None:
-        dull = [name for name in names if is_dull(name) and not matches(name, proxies or ())]
+        dull = [n for n in names if is_dull(n) and not is_outcome(n) and not matches(n, proxies or ())]
     else:
         dull = [name for name in names if matches(name, baselines)]
     rest = [name for name in names if name not in dull]

@@ -22,7 +22,7 @@ from .observations import (
     with_family_mean,
 )
 from .table_cells import Column, columns_of, left_out, require_numbers
-from .table_items import SEED, items_of, label_of
+from .table_items import FAMILY, SEED, items_of, label_of
 from .table_lines import PREAMBLE as PREAMBLE
 from .table_lines import Line, Sheet, read_sheet
 
@@ -86,9 +86,11 @@ def read_table(
         notes.append(f"Outcomes themselves, so no predictors: {', '.join(map(printable, others))}.")
     if errors:
         notes.append(f"Standard errors, so no predictors: {', '.join(map(printable, sorted(errors)))}.")
-    notes += left_out(
-        columns, [n for n in header if n not in {*special} - {asked.outcome} and not n.startswith(EARNED)]
-    )
+    if FAMILY in header and asked.family is None and not columns[FAMILY].is_numeric:
+        notes.append(f"Families are not told apart: --family {FAMILY} takes them from the column of this name.")
+        special.add(FAMILY)
+    special.remove(asked.outcome)
+    notes += left_out(columns, [n for n in header if n not in special and not n.startswith(EARNED.strip("_"))])
     better = _better(sheet, direction)
     predictors = _predictors(sheet, chosen, dull, {**_own_ways(sheet, notes), **_ways_of(sheet, higher, lower)})
     if with_family_mean(items):
@@ -191,7 +193,7 @@ def _own_ways(sheet: Sheet, notes: list[str]) -> dict[str, Direction]:
     said = {key: sheet.said.listed(key) for key in ("higher", "lower")}
     for key, patterns in said.items():
         if absent := [p for p in patterns if not any(matches(name, [p]) for name in sheet.header)]:
-            notes.append(f"{key} names what is no column: {', '.join(map(printable, absent))}.")
+            notes.append(f"The file's {key} names what is no column: {', '.join(map(printable, absent))}.")
     here = {key: [p for p in said[key] if any(matches(name, [p]) for name in sheet.header)] for key in said}
     return ways(sheet.header, here["higher"], here["lower"], where=f"{sheet.path}: # ")
 

@@ -13,7 +13,7 @@ from .table_cells import Column, is_named, number, shown
 from .table_lines import Line, Sheet, wrong
 
 SEED = "seed"
-_FAMILY = "family"
+FAMILY = "family"
 _NAMES = ("tokenizer", "name", "label", "model", "recipe")
 
 
@@ -30,7 +30,7 @@ def label_of(
         keys = [(line[name], line.get(SEED)) for line in lines]
         return len(set(keys)) == len(keys) and all(is_named(line[name]) for line in lines)
 
-    text = [name for name in sheet.header if columns[name].offender is not None and name not in (*taken, SEED, _FAMILY)]
+    text = [name for name in sheet.header if columns[name].offender is not None and name not in (*taken, SEED, FAMILY)]
     return next((name for name in text if tells_apart(name)), None)
 
 
@@ -65,7 +65,7 @@ def items_of(
             own = _new(name, families)
         items.append(Observation(name=name, family=own, outcome=results, values=values, by_seed=by_seed))
     if alone:
-        notes.append(f"{alone} tokenizers without a {printable(family)} are a family each.")
+        notes.append(f"{alone} tokenizers without a {printable(family or '')} are a family each.")
     return items, notes
 
 

@@ -166,7 +166,7 @@ def _delimiter(header: str) -> str:
 def _rows(path: Path, text: str, delimiter: str, before: int) -> list[tuple[int, list[str]]]:
     """The rows that hold something, with their line numbers, `before` lines standing above them."""
     reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
-    rows = []
+    rows: list[tuple[int, list[str]]] = []
     while True:
         number = before + reader.line_num + 1
         try:

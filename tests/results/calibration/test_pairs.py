@@ -57,6 +57,19 @@ def test_a_pair_has_the_rows_of_both() -> None:
     assert [made.items[i].values["a + b"] for i in range(1, 6)] == [(3 + 5) / 2, *[(3 + 2.5) / 2] * 4]
 
 
+def test_a_cost_that_is_not_known_of_both_is_not_known() -> None:
+    known = Predictor(name="a", direction="lower", seconds=1.0, share_of_flops=0.1)
+    made = with_pairs(table(np.eye(6, 2), np.arange(6.0), known, Predictor(name="b", direction="lower", seconds=2.0)))
+    assert (made.predictors[-1].seconds, made.predictors[-1].share_of_flops) == (3.0, None)
+
+
+def test_a_column_that_is_called_as_a_pair() -> None:
+    names = ("a", "b", "a + b")
+    many = [Predictor(name=name, direction="lower") for name in names]
+    with pytest.raises(UserError, match=r"--pairs: a column is called 'a \+ b', as the pair of the two is: rename it"):
+        with_pairs(table(np.eye(6, 3), np.arange(6.0), *many))
+
+
 def test_too_many() -> None:
     many = [Predictor(name=f"p{i}", direction="lower") for i in range(40)]
     with pytest.raises(UserError, match="40 proxies make 780 pairs"):

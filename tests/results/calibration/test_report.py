@@ -221,3 +221,14 @@ def test_the_first_grid_of_images(monkeypatch: pytest.MonkeyPatch) -> None:
         assert f"{value} [{low}, {high}]" == text.partition(", n")[0]
         assert text in page
         assert report.p["overall"] == pytest.approx(p, abs=0.006)
+
+
+def test_pairs_of_huge_outcomes_differ_as_others_do() -> None:
+    seeds = [(1.0, 1.1), (2.0, 2.1), (2.05, 2.2), (9.0, 9.2)]
+    values = {"p": [1.0, 2.0, 3.0, 4.0]}
+    known = (Predictor(name="p", direction="lower"),)
+    plain = only(calibrate(observations(seeds, values, predictors=known), draws=20), "p").pairs
+    large = [(a * 2.0**900, b * 2.0**900) for a, b in seeds]
+    assert only(calibrate(observations(large, values, predictors=known), draws=20), "p").pairs == plain
+    assert plain is not None
+    assert plain.pairs == 5

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,6 +97,60 @@ def test_files_that_are_no_score(text: str, message: str, runs: Path, capsys: py
     err = capsys.readouterr().err
     assert message in err
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("terms", 0, "deviation"), 0, "terms[0].deviation: input should be greater than 0, got 0"),
+        (("terms", 0, "deviation"), "x", "terms[0].deviation: input should be a valid number, got 'x'"),
+        (("terms", 0, "low"), "a", "terms[0].low: input should be a valid number, got 'a'"),
+        (("terms", 0, "low"), 99, "terms[0].low: expected "),
+        (("terms", 0, "mean"), math.nan, "terms[0].mean: input should be a finite number"),
+        (("terms", 0, "coefficient"), None, "terms[0].coefficient: input should be a valid number"),
+        (("terms", 0, "logarithm"), True, "terms[0].low: expected more than 0, since its logarithm is taken, got 0"),
+        (("terms", 0, "logarithm"), "no", "terms[0].logarithm: input should be a valid boolean"),
+        (("terms", 0, "protocol"), 3, "terms[0].protocol: input should be a valid string"),
+        (("terms",), {}, "terms: input should be a valid list"),
+        (("intercept",), "0", "intercept: input should be a valid number"),
+        (("outcome",), 1, "outcome: input should be a valid string"),
+        (("domain", "rows"), -1, "domain.rows: input should be greater than or equal to 0"),
+        (("domain", "modalities"), "image", "domain.modalities: input should be a valid list"),
+        (("domain", "kinds"), ["both"], "domain.kinds[0]: input should be 'codes' or 'values'"),
+        (("domain", "signals"), [1.5], "domain.signals[0]: input should be a valid integer"),
+        (("tested", "families left out", "spearman"), {"value": 0.5}, "families left out.spearman.interval: missing"),
+        (("tested", "families left out", "n"), None, "families left out.n: input should be a valid integer"),
+        (("margins",), [-1.0], "margins[0]: input should be greater than or equal to 0"),
+        (("left out", 0, "measured"), "x", "left out[0].measured: input should be a valid number"),
+        (("fitted on", 0, "jobs"), [1], "fitted on[0].jobs[0]: input should be a valid string"),
+    ],
+)
+def test_a_damaged_field_is_named(tmp_path: Path, path: tuple[Any, ...], value: Any, message: str) -> None:
+    file = tmp_path / "s.json"
+    skill = {"n": 12, "variance_explained": 0.5, "spearman": {"value": 0.7, "interval": [0.3, None]}}
+    term = {"proxy": "viv", "logarithm": False, "mean": 1, "deviation": 0.5, "coefficient": 0.25, "low": 0, "high": 2}
+    plain: Any = {
+        "name": "modelability_score",
+        "version": 1,
+        "outcome": "gfd",
+        "intercept": 0.5,
+        "terms": [term],
+        "domain": {"modalities": ["image"], "rows": 12, "families": 4},
+        "tested": {"families left out": skill, "tables left out": {}},
+        "left out": [{"family": 0, "predicted": 0.0, "measured": 1}],
+        "fitted on": [{"table": "t"}],
+    }
+    file.write_text(json.dumps(plain))
+    assert score_file.from_json(file).terms[0].protocol == ""  # a file of before
+    inner = plain
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    file.write_text(json.dumps(plain))
+    with pytest.raises(UserError) as error:
+        score_file.from_json(file)
+    assert str(error.value).startswith(f"{file}: a damaged score: ")
+    assert message in str(error.value)
 
 
 def test_tables_of_another_outcome_are_not_dropped(

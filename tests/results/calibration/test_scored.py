@@ -12,7 +12,11 @@ import pytest
 
 from latentbench.bench import cli
 from latentbench.results.calibration.run_records import observe
+from latentbench.results.calibration.score import fit_score
+from latentbench.results.calibration.score_file import from_json, to_json
 from latentbench.results.calibration.scored import with_score
+from latentbench.results.calibration.table_file import read_table
+from latentbench.results.calibration.table_writer import write_table
 from latentbench.results.errors import UserError
 from latentbench.results.groups import aggregate
 from latentbench.results.leaderboard import leaderboard
@@ -127,6 +131,44 @@ def test_the_reports_page_has_it_too(runs: Path) -> None:
 def test_other_protocols_are_doubted(runs: Path) -> None:
     file = score_file(runs.parent, VIV | {"low": 0.0, "high": 2.6, "protocol": "of other latents"})
     assert {row[f"{NAME}_doubts"] for row in with_score(rows([runs]), file)} == {"viv was fitted by another protocol"}
+
+
+def test_a_protocol_that_nobody_knows_is_doubted(runs: Path) -> None:
+    file = score_file(runs.parent, VIV | {"low": 0.0, "high": 2.6, "protocol": ""})
+    doubts = {row[f"{NAME}_doubts"] for row in with_score(rows([runs]), file)}
+    assert doubts == {"its table does not say by which protocol viv was measured"}
+    several = score_file(runs.parent, VIV | {"low": 0.0, "high": 2.6, "protocol": "of codes\nof z"})
+    assert {row[f"{NAME}_doubts"] for row in with_score(rows([runs]), several)} == {None}
+
+
+def test_signals_of_another_size_are_doubted(runs: Path) -> None:
+    file = score_file(runs.parent, VIV | {"low": 0.0, "high": 2.6})
+    plain = json.loads(file.read_text())
+    for signals, doubt in (([3072], None), ([49152], "signals of 3072 values were not fitted (49152)")):
+        plain["domain"] |= {"signals": signals, "samples": [512]}
+        file.write_text(json.dumps(plain))
+        scored = with_score(rows([runs]), file)
+        assert {row[f"{NAME}_doubts"] for row in scored} == {doubt}
+        assert f"of image, signals of {signals[0]} values, outcomes on 512 samples;" in scored[0].metrics[NAME].protocol
+
+
+def test_a_table_carries_protocols_and_signals_into_a_score(runs: Path, tmp_path: Path) -> None:
+    """From runs to a table to a score."""
+    path = tmp_path / "values.csv"
+    write_table(path, [runs])
+    text = path.read_text().replace("# family: family", "# family: name")
+    path.write_text(text)
+    (table,) = [read_table(path, outcome=None)]
+    score = fit_score([table], terms=1, least=1, draws=20)
+    assert [(term.proxy, term.protocol) for term in score.terms] == [("viv", "of z")]
+    assert (score.signals, score.samples) == ((3072,), (64,))
+    file = tmp_path / "again.json"
+    file.write_text(to_json(score, [table]))
+    assert from_json(file).signals == (3072,)
+    assert {row[f"{NAME}_doubts"] for row in with_score(rows([runs]), file)} == {None}
+    path.write_text("".join(line for line in text.splitlines(keepends=True) if "# protocol" not in line))
+    (term,) = fit_score([read_table(path, outcome=None)], terms=1, least=1, draws=20).terms
+    assert term.protocol == ""
 
 
 def test_nothing_is_ranked_by_a_score_without_skill(runs: Path) -> None:
