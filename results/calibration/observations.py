@@ -38,7 +38,7 @@ DULL = (
     "codes",
 )
 # Bits that a model of the codes needs, which does cost thought: not dull, whatever `*bits*` says.
-MODELLED = ("code_zlib_bits", "code_back_off_bits", "code_mixing_bits")
+MODELLED = ("code_zlib_bits", "code_back_off_bits", "code_mixing_bits", "code_bpe_bits", "code_range_bits")
 # What is an outcome itself, and so predicts nothing.
 OUTCOMES = ("gfid*", "gfd_*", "log_gfd_*", "gkd_*", "gkid*", "gfad*", "gfvd*", "mean_rank")
 FAMILY_MEAN = "family_mean"
