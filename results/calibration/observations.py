@@ -69,6 +69,8 @@ THOUGHT = (
     "code_zlib_bits",
     "code_back_off_bits",
     "code_mixing_bits",
+    "code_bpe_bits",
+    "code_range_bits",
     "*code_bits_per_position",
     "kl_bits",
     "psnr_noise_*",

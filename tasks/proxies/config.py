@@ -231,6 +231,26 @@ class CodeMixingConfig(ProxyConfig):
     builds = "code_mixing:CodeMixing"
 
 
+class CodeBPEConfig(ProxyConfig):
+    """`code_bpe_bits`, `code_bpe_entropy` and `code_bpe_symbols`: codes by byte pair encoding; none for continuous
+    latents."""
+
+    kind = "code_bpe"
+    reports = ("code_bpe_bits", "code_bpe_entropy", "code_bpe_symbols")
+    topologies = ("grid", "sequence")
+    by_default = False
+    builds = "code_bpe:CodeBPE"
+
+
+class CodeRangeConfig(ProxyConfig):
+    """`code_range_bits`: codes by the range coder of tokenizers of byte streams; none for continuous latents."""
+
+    kind = "code_range"
+    reports = ("code_range_bits",)
+    by_default = False
+    builds = "code_range:CodeRange"
+
+
 _PROXIES = (
     MomentsConfig,
     ChannelCorrelationConfig,
@@ -253,6 +273,8 @@ _PROXIES = (
     LabelInformationConfig,
     CodeMixingConfig,
     CorrelationDecayConfig,
+    CodeBPEConfig,
+    CodeRangeConfig,
 )
 
 proxies = Registry(

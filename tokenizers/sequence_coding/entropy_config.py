@@ -10,7 +10,7 @@ from ..spec import LatentGrid, LatentSpec
 from .config import SequenceCodingConfig
 
 # The coder's frequencies sum to at most 2^20, and a codebook needs some of that to tell its codes apart.
-_LARGEST_CODEBOOK = 2**18
+LARGEST_CODEBOOK = 2**18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +29,8 @@ class EntropyConfig(SequenceCodingConfig):
         if reason := super().unsupported_reason(inner, regularisers=regularisers):
             return reason
         largest = max(inner.grid.codebook_sizes)
-        if largest > _LARGEST_CODEBOOK:
-            return f"entropy codes heads of at most {_LARGEST_CODEBOOK} codes, and one has {largest}"
+        if largest > LARGEST_CODEBOOK:
+            return f"entropy codes heads of at most {LARGEST_CODEBOOK} codes, and one has {largest}"
         return None
 
     def grid(self, inner: LatentSpec) -> LatentGrid:

@@ -31,6 +31,10 @@ def test_what_is_dull_and_what_is_an_outcome() -> None:
     proxies, baselines = choose(NAMES, None, None, where="t")
     assert proxies == ["viv", "sec"]
     assert baselines == ["psnr", "rfd_inception", "real_bits", "decoder_parameters"]
+    others = ["rkd_scattering", "rkid", "rfvd_i3d", "code_bits_per_sample", "code_zlib_bits"]
+    assert choose(others, None, None, where="t") == (["code_zlib_bits"], others[:-1])
+    modelled = ["code_back_off_bits", "code_mixing_bits", "code_bpe_bits", "code_range_bits"]
+    assert choose(modelled, None, None, where="t") == (modelled, [])
     assert is_outcome("gfid_sit_b_cfg")
     assert is_outcome("gFID")
     assert not is_outcome("rfid")

@@ -14,9 +14,11 @@ from latentbench.tasks.proxies.interface import ProxyInput, compute
 
 OURS = [
     "channel_correlation",
+    "code_bpe",
     "code_compression",
     "code_entropies",
     "code_mixing",
+    "code_range",
     "codes",
     "correlation_decay",
     "effective_rank",
