@@ -134,7 +134,7 @@ class GateJob(JobKind):
             plain = dict(config["score"])
             terms = tuple(Term(**term) for term in plain.pop("terms"))
             families, modalities = Skill(**plain.pop("families")), tuple(plain.pop("modalities"))
-            domain = {name: tuple(plain.pop(name, ())) for name in ("kinds", "signals")}
+            domain: dict[str, Any] = {name: tuple(plain.pop(name, ())) for name in ("kinds", "signals")}
             fitted = frozenset(runtime.get(FITTED, ()))
             score = Score(**plain, **domain, terms=terms, families=families, modalities=modalities, fitted_jobs=fitted)
         extra = standings(groups, column=config.get("by", ""), score=score, better=config.get("better", ""))
