@@ -107,7 +107,9 @@ ELSEWHERE = {
     "tasks/probes/config.py": "tasks/probes/test_interface.py",
     "tasks/proxies/config.py": "tasks/proxies/test_interface.py",
     "tasks/nets/frozen.py": "tasks/nets/test_inception.py",  # layers, through the nets made of them
-    "tasks/nets/mel.py": "tasks/nets/test_yamnet.py",
+    "tokenizers/frozen_convs.py": "tasks/nets/test_yamnet.py",  # the nets made of them, layer by layer
+    "tokenizers/scattering.py": "tasks/nets/test_scattering.py",  # through the feature net
+    "tokenizers/yamnet.py": "tasks/nets/test_yamnet.py",
     "tasks/nets/resize.py": "tasks/nets/test_inception.py",
     "tasks/priors/code_prior.py": "tasks/priors/test_pixelcnn.py",  # and test_wavenet.py, the two that share it
     "tasks/priors/build.py": "tasks/priors/test_config.py",  # one line

@@ -14,9 +14,24 @@ from torch.nn import functional as F
 
 from .losses.lpips import LazyLPIPS
 from .losses.stft import log_mel
+from .mel import LogMel
 from .mobilenet_v2 import LazyMobileNetV2
+from .scattering import FAINT, Scattering, audible
 from .spec import MelSpec, Modality, SignalSpec
-from .target_sizes import ALEXNET, MELS, MOBILENET_V2, ORIENTATIONS, SCALES, mel_of
+from .target_sizes import (
+    ALEXNET,
+    MELS,
+    MOBILENET_V2,
+    ORIENTATIONS,
+    SCALES,
+    SOUND_BANDS,
+    YAMNET,
+    YAMNET_BANDS,
+    mel_front_end,
+    mel_of,
+    scattering_channels,
+)
+from .yamnet import LazyYamnet, Spread
 
 
 class Target:
@@ -35,6 +50,10 @@ def build_target(name: str, signal: SignalSpec, grid: tuple[int, ...], *, where:
         return AlexNetFeatures(video=modality is Modality.VIDEO, where=where)
     if name == "mobilenet_v2":
         return MobileNetV2Features(grid[-2:], video=modality is Modality.VIDEO, where=where)
+    if name == "yamnet":
+        return YamnetFeatures(signal, grid[-1], where=where)
+    if name == "scattering":
+        return ScatteringMaps(signal, grid)
     if modality is Modality.WAVEFORM:
         return LogMelEnergies(mel_of(signal, grid[-1]))
     return OrientedGradients(video=modality is Modality.VIDEO)
@@ -133,6 +152,53 @@ class MobileNetV2Features(Target):
         if images.shape[2:] != self.size:
             images = F.interpolate(images, self.size, mode="bilinear", align_corners=False, antialias=True)
         return [self.net.on(images.device)(images)]
+
+
+class YamnetFeatures(Target):
+    """YAMNet's last map of a 16th of the size, of waveforms whose frames are so near that it has `positions` places (or
+    more of them, where the net's own frames are nearer); its bands of frequencies are channels."""
+
+    channels = YAMNET * YAMNET_BANDS
+
+    def __init__(self, signal: SignalSpec, positions: int, *, where: str) -> None:
+        self.net = LazyYamnet(where=where)
+        self.spread = Spread(signal, positions)
+
+    def __call__(self, signal: Tensor) -> list[Tensor]:
+        trunk = self.net.on(signal.device)
+        return [trunk(self.spread.to(signal.device)(signal, trunk)).transpose(2, 3).flatten(1, 2)]
+
+
+class ScatteringMaps(Target):
+    """The maps of the feature net `scattering`, averaged onto `grid`; all but the planes, which have a sign, as
+    logarithms, as the net takes them of its averages. A waveform's log-mel is averaged in four bands of frequencies,
+    which are channels."""
+
+    def __init__(self, signal: SignalSpec, grid: tuple[int, ...]) -> None:
+        self.channels = scattering_channels(signal)
+        self.grid, self.video = grid, signal.modality is Modality.VIDEO
+        self.log_mel = LogMel(mel_front_end(signal)) if signal.modality is Modality.WAVEFORM else None
+        self.mel = self.log_mel.spec if self.log_mel is not None else signal.mel
+        self.net = Scattering(signal.modality, signal.channels)
+
+    def __call__(self, signal: Tensor) -> list[Tensor]:
+        net = self.net.to(signal.device)
+        pictures = signal if self.log_mel is None else self.log_mel.to(signal.device)(signal)
+        planes = net.planes(pictures if self.mel is None else audible(pictures, self.mel))
+        frames = planes.shape[:2]
+        return [
+            local if signed else (local + FAINT).log()
+            for maps, signed in net.maps(planes.flatten(0, 1))
+            for local in (self._local(maps.unflatten(0, frames).transpose(1, 2)),)
+        ]
+
+    def _local(self, maps: Tensor) -> Tensor:
+        """`[B, K, T, H, W]` averaged onto the grid."""
+        if self.video:
+            return F.adaptive_avg_pool3d(maps, self.grid)
+        if self.log_mel is None:
+            return F.adaptive_avg_pool2d(maps[:, :, 0], self.grid)
+        return F.adaptive_avg_pool2d(maps[:, :, 0], (SOUND_BANDS, self.grid[-1])).flatten(1, 2)
 
 
 def of_frames(maps: Callable[[Tensor], list[Tensor]], clip: Tensor) -> list[Tensor]:

@@ -12,6 +12,7 @@ from ...tokenizers import weights
 from ...tokenizers.part import Part
 from ...tokenizers.registry import Registry
 from ...tokenizers.spec import MelSpec, Modality, SignalSpec
+from ...tokenizers.target_sizes import mel_front_end, picture_shape
 from ...tokenizers.training import TrainingConfig
 
 _BYTES_AT_ONCE = 5e8
@@ -84,23 +85,6 @@ class NetConfig(Part):
     def read_weights(cls, path: Path) -> Any:
         """The tensors of its weights file, by name. Raises UserError on a broken one."""
         return weights.load(path)
-
-
-def mel_front_end(signal: SignalSpec, mels: int = 64) -> MelSpec:
-    """The log-mel that a net sees of waveforms: windows of about 64 ms (a power of two, no longer than the clip), a
-    quarter apart, and `mels` bins (fewer where the window is too short to fill them)."""
-    rate = round(signal.rate or 16_000)
-    window = 2 ** round(math.log2(max(0.064 * rate, 16)))
-    n_fft = min(window, max(2 ** int(math.log2(signal.shape[0])), 4))
-    return MelSpec(sample_rate=rate, n_fft=n_fft, hop=n_fft // 4, n_mels=min(mels, max(n_fft // 16, 1)))
-
-
-def picture_shape(signal: SignalSpec, mels: int = 64) -> tuple[int, ...]:
-    """The axes of what a net sees: the signal's own, or those of a waveform's log-mel."""
-    if signal.modality is not Modality.WAVEFORM:
-        return signal.shape
-    mel = mel_front_end(signal, mels)
-    return (mel.n_mels, signal.shape[0] // mel.hop)
 
 
 _AUDIO = (Modality.WAVEFORM, Modality.SPECTROGRAM)

@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...tokenizers.frozen_convs import SameConv, pad_same
 from ...tokenizers.spec import SignalSpec
 from ...tokenizers.weights import Tensors, digest
 from .config import I3DConfig
-from .frozen import FrozenNet, SameConv, fold_batch_norm, pad_same, to_rgb, to_uint8_levels
+from .frozen import FrozenNet, fold_batch_norm, to_rgb, to_uint8_levels
 
 _SIZE, _LEAST = 224, 9
 

@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...tokenizers.frozen_convs import conv
 from ...tokenizers.spec import SignalSpec
 from ...tokenizers.weights import Tensors, digest
 from .config import SPATIAL_CHANNELS, InceptionConfig, InceptionSpatialConfig
-from .frozen import FrozenNet, conv, fold_batch_norm, to_rgb, to_uint8_levels
+from .frozen import FrozenNet, fold_batch_norm, to_rgb, to_uint8_levels
 from .resize import tf1_matrix, tf1_resize
 
 _BEFORE_MIXED_6D = 6  # of the blocks

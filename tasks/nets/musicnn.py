@@ -11,10 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...tokenizers.frozen_convs import MonoAt16k, SameConv, conv
 from ...tokenizers.spec import SignalSpec
 from ...tokenizers.weights import Tensors, digest
 from .config import MusicnnConfig
-from .frozen import FrozenNet, MonoAt16k, SameConv, conv
+from .frozen import FrozenNet
 
 _FFT, _HOP, _MELS, _PATCH = 512, 256, 96, 187
 

@@ -19,10 +19,12 @@ from latentbench.tasks.features import collect
 from latentbench.tasks.interface import FeatureNet
 from latentbench.tasks.metrics.frechet import FrechetReference, frechet_distance
 from latentbench.tasks.nets import nets
-from latentbench.tasks.nets.scattering import Scattering, audible, contrasts, half, morlet, octaves, whitening
+from latentbench.tasks.nets.scattering import whitening
 from latentbench.tasks.nets.synthetic import synthetic
 from latentbench.tokenizers.mel import LogMel
+from latentbench.tokenizers.scattering import Scattering, audible, contrasts, half, morlet
 from latentbench.tokenizers.spec import MelSpec, Modality, SignalSpec
+from latentbench.tokenizers.target_sizes import octaves
 
 CPU = torch.device("cpu")
 SIGNALS = [

@@ -20,9 +20,9 @@ from latentbench.tasks.features import collect
 from latentbench.tasks.metrics.frechet import FrechetReference, frechet_distance
 from latentbench.tasks.metrics.kid import mmd2
 from latentbench.tasks.nets import nets
-from latentbench.tasks.nets.mel import mel_matrix
 from latentbench.tasks.nets.yamnet import YamnetNet
 from latentbench.tokenizers.spec import MelSpec, Modality, SignalSpec
+from latentbench.tokenizers.yamnet import mel_matrix
 
 CPU = torch.device("cpu")
 
@@ -156,7 +156,7 @@ def test_patches_mono_and_length() -> None:
     torch.testing.assert_close(features, collect(net, [mono[:, None]]), atol=1e-5, rtol=1e-4)
     # A frame by hand, against the stored patch.
     frame = mono[0, 160:560] * torch.hann_window(400)
-    expected = torch.log(torch.fft.rfft(frame, n=512).abs() @ net.mels + 0.001)
+    expected = torch.log(torch.fft.rfft(frame, n=512).abs() @ net.trunk.mels + 0.001)
     torch.testing.assert_close(net.patches(mono)[0, 0, 1], expected)
 
 

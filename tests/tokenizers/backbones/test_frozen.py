@@ -7,22 +7,29 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from latentbench.results.errors import UserError
+from latentbench.tasks.nets import nets
 from latentbench.tokenizers.backbones.frozen import FrozenEncoder
 from latentbench.tokenizers.backbones.frozen_config import FrozenConfig
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.optimisers import Adam
 from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.spec import Modality, SignalSpec
+from latentbench.tokenizers.scattering import audible
+from latentbench.tokenizers.spec import MelSpec, Modality, SignalSpec
 from latentbench.tokenizers.targets import OrientedGradients
 
 IMAGE = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(16, 24))
 CLIP = SignalSpec(modality=Modality.VIDEO, channels=3, shape=(4, 16, 16), rate=8.0)
 SOUND = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(1024,), rate=8000.0)
+MEL = MelSpec(sample_rate=8000, n_fft=256, hop=64, n_mels=32)
+MELS = SignalSpec(
+    modality=Modality.SPECTROGRAM, channels=1, shape=(32, 16), rate=8000.0, mel=MEL, source_shape=(1, 1024)
+)
+THIN = SignalSpec(modality=Modality.IMAGE, channels=3, shape=(2, 16))
 
 
 def test_the_features_are_the_nets_averaged_onto_the_grid() -> None:
@@ -56,7 +63,14 @@ def test_training_moves_the_decoder_and_no_latent() -> None:
             {"backbone": {"net": "mobilenet_v2"}},
             'backbone: net "mobilenet_v2" is for images and frames, not',
         ),
-        (IMAGE, {"backbone": {"net": "resnet"}}, "backbone: net: input should be 'handmade' or 'mobilenet_v2'"),
+        (IMAGE, {"backbone": {"net": "resnet"}}, "backbone: net: input should be 'handmade', 'mobilenet_v2', 'yamnet'"),
+        (IMAGE, {"backbone": {"net": "yamnet"}}, 'backbone: net "yamnet" is for waveforms, not image'),
+        (
+            MELS,
+            {"backbone": {"net": "yamnet"}},
+            'yamnet" reads waveforms, and the bands of a spectrogram are not',
+        ),
+        (THIN, {"backbone": {"net": "scattering"}}, "needs 4 places along both axes of a picture; this signal has too"),
     ],
 )
 def test_what_makes_no_sense_is_refused(signal: SignalSpec, options: dict[str, Any], message: str) -> None:
@@ -103,3 +117,80 @@ def test_mobilenets_features_are_torchvisions(shared_data: Path, monkeypatch: py
     cost = FrozenConfig(net="mobilenet_v2").encoder_cost(signal, (2, 16, 16))
     assert 2 * cost.flops == pytest.approx(counter.get_total_flops(), rel=1e-6)
     assert cost.parameters == 0
+
+
+def _means(numbers: Tensor, sizes: list[int], cells: tuple[int, ...], cell: int) -> Tensor:
+    """Of the feature net's numbers the means in the cells called `cell`: maps of `sizes`, in as many `cells` each."""
+    parts, at = [], 0
+    for size in sizes:
+        for number, count in enumerate(cells):
+            if number == cell:
+                parts.append(numbers[:, at : at + size * count])
+            at += 2 * size * count  # means, then deviations
+    assert at == numbers.shape[1]
+    return torch.cat(parts, 1)
+
+
+@pytest.mark.parametrize("signal", [IMAGE, CLIP, SOUND, MELS], ids=lambda signal: str(signal.modality))
+def test_scatterings_features_are_the_feature_nets_means(signal: SignalSpec) -> None:
+    """Averaged over all places they are the numbers that the net has before it is whitened; and they cost as said."""
+    x = torch.rand(2, signal.channels, *signal.shape) * 2 - 1
+    config = FrozenConfig(net="scattering")
+    whole = FrozenEncoder(config, signal, signal.shape)(x).flatten(1)
+    net = nets.get("scattering")().load(signal, torch.device("cpu"))
+    pictures = x if net.log_mel is None else net.log_mel(x)
+    pictures = pictures if net.mel is None else audible(pictures, net.mel)
+    numbers = net.scattering(pictures)
+    sizes = [maps.shape[1] for maps, _ in net.scattering.maps(net.scattering.planes(pictures).flatten(0, 1))]
+    cells = tuple(high * wide for high, wide in net.scattering.cells)
+    expected = _means(numbers, sizes, cells, 1 if signal.modality is Modality.WAVEFORM else 0)
+    torch.testing.assert_close(whole, expected, atol=1e-5, rtol=1e-4)
+    down = tuple(4 for _ in signal.shape) if signal.modality is not Modality.WAVEFORM else (64,)
+    encoder = FrozenEncoder(config, signal, down)
+    with FlopCounterMode(display=False) as counter:
+        features = encoder(x)
+    assert features.shape == (2, config.features(signal, down), *encoder.grid)
+    assert 2 * config.encoder_cost(signal, down).flops == pytest.approx(counter.get_total_flops(), rel=0.01)
+    assert config.weights() == ()
+    if signal.modality is Modality.IMAGE:  # what is averaged in quarters is the whole's mean, of what has no logarithm
+        quarters = FrozenEncoder(config, signal, (8, 12))(x)[:, :3]
+        torch.testing.assert_close(quarters.mean((2, 3)), whole[:, :3])
+
+
+def test_yamnets_features_are_the_feature_nets_layers(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LATENTBENCH_WEIGHTS", str(shared_data / "weights"))
+    signal = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(15_360,), rate=16_000.0)
+    longer = SignalSpec(modality=Modality.WAVEFORM, channels=1, shape=(15_600,), rate=16_000.0)
+    x = torch.randn(2, 1, 15_360) / 10
+    config, down = FrozenConfig(net="yamnet"), (2560,)  # six positions of 16 frames of 10 ms, as the net was trained
+    encoder = FrozenEncoder(config, signal, down)
+    with FlopCounterMode(display=False) as counter:
+        features = encoder(x)
+    net = nets.get("yamnet")().load(longer, torch.device("cpu"))
+    patches = net.patches(F.pad(x, (120, 120))[:, 0])  # frames are centred; a patch of the net's begins with one
+    assert patches.shape == (2, 1, 96, 64)
+    y = F.relu(net.trunk.stem(patches))
+    for layer in net.trunk.layers[:22]:
+        y = F.relu(layer(y))
+    assert y.shape == (2, 512, 6, 4)
+    torch.testing.assert_close(features, y.transpose(2, 3).flatten(1, 2), atol=1e-4, rtol=1e-3)
+    assert features.shape[1] == config.features(signal, down)
+    assert 2 * config.encoder_cost(signal, down).flops == pytest.approx(counter.get_total_flops(), rel=1e-6)
+    assert config.weights() == ("yamnet",)
+    fine = FrozenEncoder(config, SOUND, (64,))  # 16 positions in 0.128 s at 8 kHz: frames are 8 samples of 16 kHz apart
+    assert fine(torch.randn(2, 1, 1024)).shape == (2, 2048, 16)
+    assert fine.target.spread.hop == 8  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("net", "signal", "channels"), [("scattering", IMAGE, 20), ("yamnet", SOUND, 32)])
+def test_a_tokenizer_of_them_is_built_and_decodes(
+    net: str, signal: SignalSpec, channels: int, shared_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LATENTBENCH_WEIGHTS", str(shared_data / "weights"))
+    tokenizer = build(resolve("rae", signal, {"backbone": {"net": net}, "channels": channels}))
+    x = torch.rand(40, signal.channels, *signal.shape) * 2 - 1
+    tokenizer.on_train_start([x])
+    latents = tokenizer.encode(x)
+    assert latents.values is not None
+    assert latents.values.shape[1] == channels
+    assert tokenizer.decode(latents).shape == x.shape
