@@ -27,7 +27,7 @@ def open_media(media: Media | Any) -> av.container.InputContainer:
     """The file (or what has its bytes as one), to be closed by the caller. Raises Skip, and what PyAV raises."""
     file = media if hasattr(media, "read") else for_libav(media)
     try:
-        return av.open(file, metadata_errors="replace")  # old WAV and AVI files have titles in other encodings
+        return av.open(file, "r", metadata_errors="replace")  # old WAV and AVI files have titles in other encodings
     except _STUMBLES:
         raise Skip(_UNREADABLE) from None
 

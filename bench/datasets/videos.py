@@ -68,7 +68,7 @@ def video_marks(path: Media) -> tuple[str, ...]:
             order, ratio = stream.codec_context.field_order, stream.sample_aspect_ratio
     except (av.error.FFmpegError, OSError, ValueError, Skip):
         return ()
-    oblong = bool(ratio) and abs(ratio - 1) > _ROUNDED_RATIO
+    oblong = bool(ratio) and abs(float(ratio or 1) - 1) > _ROUNDED_RATIO
     return ((INTERLACED,) if order > _PROGRESSIVE else ()) + ((OBLONG,) if oblong else ())
 
 
