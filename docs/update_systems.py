@@ -18,12 +18,8 @@ from latentbench.results.store import Store
 PAGE = Path(__file__).with_name("systems.md")
 BEGIN, END = "<!-- systems:begin -->", "<!-- systems:end -->"
 OF_FOLDERS = "<!-- statements:begin -->", "<!-- statements:end -->"
-SUITES = (
-    "statements-image",
-    "statements-waveform",
-    "statements-spectrogram",
-    "statements-video",
-)  # on folders of real signals
+# On folders of real signals.
+SUITES = ("statements-image", "statements-waveform", "statements-spectrogram", "statements-video", "statement-a18")
 EARLIER = " (earlier)"
 NOTE = f"Verdicts with{EARLIER} are of an earlier version of suite or code: the newest run has not come to them yet."
 NOT_RUN = "not run"
