@@ -37,11 +37,11 @@ def waste(root: Path) -> list[Waste]:
     store = Store(root)
     needed = _needed(store)
     wasted: list[Waste] = []
-    for kind, key in store.folders():
+    for name, key in store.folders():
         # What it needs is not known here, and it is no waste itself.
-        if needed.get(f"{kind}/{key}") is None and store.is_newer(kind, key):
-            record = store.job_folder(kind, key) / RECORD
-            raise UserError(f"{record}: is of a newer latentbench, which alone knows what it needs; update latentbench")
+        if needed.get(f"{name}/{key}") is None and store.is_newer(name, key):
+            newer = store.job_folder(name, key) / RECORD
+            raise UserError(f"{newer}: is of a newer latentbench, which alone knows what it needs; update latentbench")
     for kind in _entries(root / "jobs"):
         for folder in _entries(kind):
             if f"{kind.name}/{folder.name}" not in needed:

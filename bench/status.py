@@ -235,11 +235,11 @@ def _running(
             if job in planned and job not in ended:
                 device, since = str(facts["device"]), float(facts["since"])
                 running[job] = _at_work(root, planned[job], since, now, host=member.host, device=device)
-    since = None if members else active_since(root)
-    if since is not None:
+    began = None if members else active_since(root)
+    if began is not None:
         for job in _with_folder(root, (job for job in planned if job not in ended)):
-            if started_since(_folder(root, job), since):
-                running[job] = _at_work(root, planned[job], since, now)
+            if started_since(_folder(root, job), began):
+                running[job] = _at_work(root, planned[job], began, now)
     return running
 
 

@@ -34,7 +34,7 @@ def output_file(path: Path) -> Iterator[Path]:
         with _stream(path) as temporary:
             yield temporary
     else:
-        with atomic_file(Path(os.path.realpath(path)) if path.is_symlink() else path) as temporary:
+        with atomic_file(Path(os.path.realpath(path)) if os.path.islink(path) else path) as temporary:
             yield temporary
 
 

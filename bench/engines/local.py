@@ -205,7 +205,7 @@ class Scheduler:
         for name in restored:
             self.finished.pop(name, None)
             for table in (self.keeper.records, self.deaths, self.damages, self.given_up):
-                table.pop(name, None)  # type: ignore[attr-defined]
+                table.pop(name, None)
         self.failed -= again
         count = 0
         while count < len(restored):
@@ -215,7 +215,8 @@ class Scheduler:
                 if name not in ended and not self.keeper.stopped(
                     job, failed=others, is_open=lambda of: of in restored or self._is_open(of)
                 ):
-                    self.failed, restored[name] = others, job
+                    restored[name] = job
+                    self.failed.discard(name)
                     del self.given_up[name]
         self.waiting = {**restored, **self.waiting}
         for name in restored:

@@ -25,9 +25,8 @@ from latentbench.bench.engines.local import LocalEngine
 from latentbench.bench.gates import Gatekeeper, at_most, forget_partial, left_out
 from latentbench.bench.hardware import Device, Machine
 from latentbench.bench.jobs import Job
-from latentbench.bench.join import _joined
 from latentbench.bench.plan import Plan, make_plan
-from latentbench.bench.plan_file import PlanFile, job_from_json, job_to_json, write_plan
+from latentbench.bench.plan_file import PlanFile, job_from_json, job_to_json, joined_jobs, write_plan
 from latentbench.bench.plan_overview import read_overview
 from latentbench.bench.runner import run_suite
 from latentbench.bench.status import status
@@ -170,7 +169,7 @@ def test_of_two_plans_the_more_open_one_counts() -> None:
 
     def joined(*jobs: Job) -> tuple[Gate, ...]:
         plans = [PlanFile(suite="s", jobs={j.id: j}, engine="leases", imports=(), settings={}) for j in jobs]
-        return _joined(plans)[job.id].gates
+        return joined_jobs(plans)[job.id].gates
 
     assert joined(one, two) == one.gates + two.gates
     assert joined(one, job) == joined(job, one) == ()

@@ -31,10 +31,11 @@ from pathlib import Path
 from rich.console import Console
 from latentbench.bench.plan_file import read_plans
 from latentbench.bench.runner import _intact
+from latentbench.results.index import outcomes
 from latentbench.results.store import Store
 store = Store(Path(sys.argv[0]))
 (plan,) = read_plans(store)
-done = _intact(store, plan.jobs, Console(quiet=True))
+done = _intact(store, plan.jobs, outcomes(store, plan.jobs, verify=True), Console(quiet=True))
 print(len(plan.jobs) - len(done), "of", len(plan.jobs), "left to do")
 """
 

@@ -499,3 +499,24 @@ def test_a_job_that_is_cancelled_is_told_so(tmp_path: Path, fragile: None) -> No
     events = [*engine(tmp_path / "out").run({j.id: j for j in (first, left_out, needing)})]
     how = {event.job: event.kind for event in events if event.kind not in ("started", "progress")}
     assert how == {first.id: "finished", left_out.id: "cancelled", needing.id: "skipped"}
+
+
+@pytest.mark.slow
+def test_a_gate_decides_anew_when_what_failed_below_it_is_done_again(tmp_path: Path, fragile: None) -> None:
+    mended, store = tmp_path / "mended", Store(tmp_path / "out")
+    broken = job("broken", seconds=0.0, unless=str(mended))
+    gate = Job(kind="gate", config={"seconds": 0.0}, versions={}, after=(broken.id,), memory=1)
+    store.save(record(gate))
+    machines = engine(tmp_path / "out")
+    machines.finished = {gate.id: gate}
+    told = []
+    for event in machines.run({broken.id: broken}):
+        told.append((event.kind, event.job))
+        if event.kind == "failed":
+            mended.touch()
+            for one in (broken, gate):  # as `retry --failed` does where the gate has decided without it
+                known = store.load_any(one.kind, one.key)
+                assert known is not None
+                store.discard(known)
+    assert [kind for kind, name in told if name == gate.id and kind != "started"] == ["retried", "finished"]
+    assert told[-1] == ("finished", gate.id)  # once what it ranks has ended
