@@ -36,7 +36,7 @@ def _kept(result: Mapping[str, Any]) -> str:
     parts = [records]
     if result["continued"]:
         parts.append("the checkpoint, from which training goes on")
-    elif result["checkpoint"]:
+    elif any("starts anew" in line for line in result["seen"]):
         parts.append("training begins anew")
     parts.append("in the end all is as without the fault" if result["same"] else "in the end something differs")
     return "; ".join(parts)

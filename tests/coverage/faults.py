@@ -176,7 +176,8 @@ class Scene:
     def log(self) -> list[str]:
         """What the training's attempts wrote."""
         paths = sorted(self.out.glob("jobs/tokenizer/*/log/*.log"), key=lambda path: path.stat().st_mtime_ns)
-        return [line for path in paths for line in path.read_text().splitlines()]
+        text = "\n".join(path.read_text() for path in paths)
+        return text.replace(str(self.folder), "DIR").splitlines()
 
 
 def records(out: Path) -> dict[str, bytes]:

@@ -64,11 +64,24 @@ def signal(*shape: int, modality: Modality | None = None) -> SignalSpec:
     return SignalSpec(**options)
 
 
-# Signals of each modality, large ones and tiny ones.
-SHAPES = {"image": (32, 32), "video": (9, 32, 32), "waveform": (16_384,), "spectrogram": (64, 64)}
-TINY = {"image": (16, 16), "video": (5, 16, 16), "waveform": (1024,), "spectrogram": (16, 16)}
-# Latents on which a prior is tried, until it can read some: values, codes, of several heads, hierarchies, of sounds.
-READ = ("kl-vae", "vq-vae", "multi-head-vq", "vq-vae-2", "titok", "vq-vae-bpe", "token-set")
+# Signals of each modality, large ones and tiny ones; of the second shape where a recipe can't divide the first.
+SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {
+    "image": ((32, 32),),
+    "video": ((9, 32, 32), (8, 32, 32)),
+    "waveform": ((16_384,),),
+    "spectrogram": ((64, 64),),
+}
+TINY: dict[str, tuple[tuple[int, ...], ...]] = {
+    "image": ((16, 16),),
+    "video": ((5, 16, 16), (8, 16, 16)),
+    "waveform": ((1024,),),
+    "spectrogram": ((16, 16),),
+}
+# Latents on which a prior is tried, until it can read some: values, codes, of several heads, hierarchies, sets.
+READ: tuple[tuple[str, dict[str, Any]], ...] = (
+    *((recipe, {}) for recipe in ("kl-vae", "vq-vae", "multi-head-vq", "vq-vae-2", "titok", "vq-vae-bpe", "token-set")),
+    ("vit-vae", {"backbone": {"tokens": 16, "topology": "set"}}),
+)
 
 
 def cells(args: argparse.Namespace) -> dict[str, Cell]:
@@ -77,7 +90,7 @@ def cells(args: argparse.Namespace) -> dict[str, Cell]:
         return {name: recipe_cell(name, args.quick) for name in named(args.recipes, trained())} | {
             name: prior_cell(name, args.quick) for name in named(args.priors, priors.names())
         }
-    return ten_cells(args)
+    return ten_cells(args.quick)
 
 
 def trained() -> list[str]:
@@ -94,29 +107,32 @@ def named(asked: Sequence[str], known: Sequence[str]) -> list[str]:
     return list(known) if "all" in asked else list(asked)
 
 
+def usable(recipe: str, modality: str, quick: bool, more: dict[str, Any]) -> tuple[SignalSpec, dict[str, Any]] | None:
+    """A signal that the recipe can take, and its options there with `more`: its own, or those of a tiny one."""
+    for shape in (TINY if quick else SHAPES)[modality]:
+        spec = signal(*shape, modality=Modality(modality))
+        for small in ({"width": 8, "downsample": 4}, {"downsample": 4}, {}) if quick else ({},):
+            with suppress(UserError):
+                resolve(recipe, spec, small | more)
+                return spec, small | more
+    return None
+
+
 def recipe_cell(name: str, quick: bool) -> Cell:
-    """A recipe on signals of the first modality that it is for: in its own size, or a tiny one."""
-    modality = load_recipe(name).modalities[0]
-    shape = (TINY if quick else SHAPES)[str(modality)]
-    spec = signal(*shape, modality=Modality(modality))
-    for options in ({"width": 8, "downsample": 4}, {"downsample": 4}) if quick else ():
-        with suppress(UserError):
-            resolve(name, spec, options)
-            return name, spec, options, 4, ""
-    return name, spec, {}, 4 if quick else 32, ""
+    """A recipe on signals of the first modality that it is for."""
+    modality = str(load_recipe(name).modalities[0])
+    spec, options = usable(name, modality, quick, {}) or (signal(*SHAPES[modality][0]), {})
+    return name, spec, options, 4 if quick else 32, ""
 
 
 def prior_cell(name: str, quick: bool) -> Cell:
     """A prior on the latents of the first recipe whose latents it can read."""
-    for recipe in READ:
+    for recipe, more in READ:
         for modality in load_recipe(recipe).modalities:
-            spec = signal(*(TINY if quick else SHAPES)[str(modality)], modality=Modality(modality))
-            with suppress(UserError):
-                read = resolve(recipe, spec, {"width": 8, "downsample": 4} if quick else {}).spec
-                if priors.get(name)().unsupported_reason(read) is None:
-                    options = {"width": 8, "downsample": 4} if quick else {}
-                    return recipe, spec, options, 4 if quick else 64, name
-    return READ[0], signal(*(TINY if quick else SHAPES)["image"]), {}, 4, name  # which then says why it can't
+            known = usable(recipe, str(modality), quick, more)
+            if known and priors.get(name)().unsupported_reason(resolve(recipe, *known).spec) is None:
+                return recipe, *known, 4 if quick else 64, name
+    sys.exit(f"no recipe of {', '.join(sorted({recipe for recipe, _ in READ}))} has latents for {name}")
 
 
 def ten_cells(quick: bool) -> dict[str, Cell]:
