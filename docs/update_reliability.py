@@ -24,8 +24,7 @@ def table(faults: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _row(name: str, result: Mapping[str, Any]) -> str:
     lines = [f"`{line}`" for line in (_cell(line) for line in result["seen"])]
-    ended = "" if result["exit"] == 0 else f"killed by signal {-result['exit']}" if result["exit"] < 0 else ""
-    ended = ended or (f"exit code {result['exit']}" if result["exit"] else "it goes on by itself: exit code 0")
+    ended = f"exit code {result['exit']}" if result["exit"] >= 0 else f"(ended by signal {-result['exit']})"
     return f"| {name} | {result['how']} | {'<br>'.join([*lines, ended])} | {_kept(result)} |"
 
 

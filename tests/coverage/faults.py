@@ -181,8 +181,10 @@ class Scene:
 
 
 def records(out: Path) -> dict[str, bytes]:
-    """The records that there are, by kind."""
-    return {path.parent.parent.name: path.read_bytes() for path in out.glob("jobs/*/*/record.json")}
+    """The records of finished jobs, by kind."""
+    contents = {path: path.read_bytes() for path in out.glob("jobs/*/*/record.json")}
+    finished = {path: record for path, record in contents.items() if b'"status": "finished"' in record}
+    return {path.parent.parent.name: record for path, record in finished.items()}
 
 
 def content(record: bytes) -> dict[str, Any]:
@@ -284,7 +286,6 @@ def unwritable(number: int) -> Callable[[Scene], None]:
     def fault(scene: Scene) -> None:
         scene.run(prepare=prepare)
         scene.note()
-        scene.before.pop("tokenizer", None)  # that of the failure
 
     return fault
 
@@ -337,7 +338,6 @@ def cache_is_evicted(scene: Scene) -> None:
 def loss_is_nan(scene: Scene) -> None:
     scene.run("--set", "training.lr=1e30", "--set", "training.clip=0")
     scene.note()
-    scene.before.pop("tokenizer", None)
 
 
 # What it is called, how it is brought about, and by what.
