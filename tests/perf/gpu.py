@@ -1,12 +1,16 @@
 """The first hour on a GPU, as one command: is it right, does it repeat, does it fit, how fast is it.
 
     python -P tests/perf/gpu.py [--device cuda] [--out gpu.md] [--quick] [--seconds 5]
+        [--recipes NAME ...] [--priors NAME ...] [--tables speed ...]
 
 Six tables in Markdown: what `latentbench doctor` says; results of the GPU against the CPU's; two trainings compared bit
 by bit under each value of LATENTBENCH_DETERMINISTIC; peaks of memory against what footprints predict for ten cells;
 steps per second eager, in bfloat16, with contiguous weights, compiled, and as a CUDA graph; 1, 2 and 4 jobs at a time
-with and without MPS. What can't be done is a dash with the reason. `--quick` takes tiny models and few of them;
-`--device cpu` goes through the same code without a GPU. Without a CUDA device it says so and ends with exit code 2.
+with and without MPS. What can't be done is a dash with the reason. `--recipes` and `--priors` take others in place of
+the ten cells, `all` for every one that trains: in its default size on signals of the first modality that it is for, a
+prior on latents that it can read. `--tables` makes some of the tables alone. `--quick` takes tiny models and few of
+them; `--device cpu` goes through the same code without a GPU. Without a CUDA device it says so and ends with exit
+code 2.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,13 +36,14 @@ from latentbench.bench import cuda_state
 from latentbench.bench.doctor import examine
 from latentbench.bench.footprint import latents, signals
 from latentbench.bench.footprints import Footprints, Subject
+from latentbench.results.errors import UserError
 from latentbench.tasks.priors.build import build_prior
 from latentbench.tasks.priors.config import priors
 from latentbench.tokenizers.build import build
 from latentbench.tokenizers.config import TokenizerConfig
 from latentbench.tokenizers.interface import Latents, Trainable
-from latentbench.tokenizers.recipe import resolve
-from latentbench.tokenizers.spec import LatentSpec, Modality, SignalSpec
+from latentbench.tokenizers.recipe import load_recipe, recipe_names, resolve
+from latentbench.tokenizers.spec import LatentSpec, MelSpec, Modality, SignalSpec
 
 sys.path.append(str(Path(__file__).parent))  # with -P a script's folder is not on the path
 from timing import train_step
@@ -48,14 +53,89 @@ Cell = tuple[str, SignalSpec, dict[str, Any], int, str]
 MODES = ("off", "auto", "on")
 
 
-def signal(*shape: int) -> SignalSpec:
-    """Images, clips or sounds of that shape."""
-    kind = {1: Modality.WAVEFORM, 2: Modality.IMAGE, 3: Modality.VIDEO}[len(shape)]
-    rate = {Modality.WAVEFORM: 16_000.0, Modality.VIDEO: 25.0}.get(kind)
-    return SignalSpec(modality=kind, channels=1 if kind.is_audio else 3, shape=shape, rate=rate)
+def signal(*shape: int, modality: Modality | None = None) -> SignalSpec:
+    """Images, clips or sounds of that shape; spectrograms where they are asked for."""
+    kind = modality or {1: Modality.WAVEFORM, 2: Modality.IMAGE, 3: Modality.VIDEO}[len(shape)]
+    rate = {Modality.WAVEFORM: 16_000.0, Modality.VIDEO: 25.0, Modality.SPECTROGRAM: 16_000.0}.get(kind)
+    options: dict[str, Any] = {"modality": kind, "channels": 1 if kind.is_audio else 3, "shape": shape, "rate": rate}
+    if kind is Modality.SPECTROGRAM:
+        options["mel"] = mel = MelSpec(sample_rate=16_000, n_mels=shape[0])
+        options["source_shape"] = (1, shape[1] * mel.hop)
+    return SignalSpec(**options)
 
 
-def cells(quick: bool) -> dict[str, Cell]:
+# Signals of each modality, large ones and tiny ones; of the second shape where a recipe can't divide the first.
+SHAPES: dict[str, tuple[tuple[int, ...], ...]] = {
+    "image": ((32, 32),),
+    "video": ((9, 32, 32), (8, 32, 32)),
+    "waveform": ((16_384,),),
+    "spectrogram": ((64, 64),),
+}
+TINY: dict[str, tuple[tuple[int, ...], ...]] = {
+    "image": ((16, 16),),
+    "video": ((5, 16, 16), (8, 16, 16)),
+    "waveform": ((1024,),),
+    "spectrogram": ((16, 16),),
+}
+# Latents on which a prior is tried, until it can read some: values, codes, of several heads, hierarchies, sets.
+READ: tuple[tuple[str, dict[str, Any]], ...] = (
+    *((recipe, {}) for recipe in ("kl-vae", "vq-vae", "multi-head-vq", "vq-vae-2", "titok", "vq-vae-bpe", "token-set")),
+    ("vit-vae", {"backbone": {"tokens": 16, "topology": "set"}}),
+)
+
+
+def cells(args: argparse.Namespace) -> dict[str, Cell]:
+    """The trainings that were asked for; else ten unlike ones by name, or two tiny ones."""
+    if args.recipes or args.priors:
+        return {name: recipe_cell(name, args.quick) for name in named(args.recipes, trained())} | {
+            name: prior_cell(name, args.quick) for name in named(args.priors, priors.names())
+        }
+    return ten_cells(args.quick)
+
+
+def trained() -> list[str]:
+    """The recipes that train by gradients."""
+    recipes = [load_recipe(name) for name in recipe_names()]
+    return [recipe.name for recipe in recipes if "codec" not in recipe.table and recipe.name != "pca"]
+
+
+def named(asked: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Those that were asked for; exits with a line for one that nobody knows."""
+    for name in asked:
+        if name not in ("all", *known):
+            sys.exit(f"unknown {name}: expected all, or some of {', '.join(known)}")
+    return list(known) if "all" in asked else list(asked)
+
+
+def usable(recipe: str, modality: str, quick: bool, more: dict[str, Any]) -> tuple[SignalSpec, dict[str, Any]] | None:
+    """A signal that the recipe can take, and its options there with `more`: its own, or those of a tiny one."""
+    for shape in (TINY if quick else SHAPES)[modality]:
+        spec = signal(*shape, modality=Modality(modality))
+        for small in ({"width": 8, "downsample": 4}, {"downsample": 4}, {}) if quick else ({},):
+            with suppress(UserError):
+                resolve(recipe, spec, small | more)
+                return spec, small | more
+    return None
+
+
+def recipe_cell(name: str, quick: bool) -> Cell:
+    """A recipe on signals of the first modality that it is for."""
+    modality = str(load_recipe(name).modalities[0])
+    spec, options = usable(name, modality, quick, {}) or (signal(*SHAPES[modality][0]), {})
+    return name, spec, options, 4 if quick else 32, ""
+
+
+def prior_cell(name: str, quick: bool) -> Cell:
+    """A prior on the latents of the first recipe whose latents it can read."""
+    for recipe, more in READ:
+        for modality in load_recipe(recipe).modalities:
+            known = usable(recipe, str(modality), quick, more)
+            if known and priors.get(name)().unsupported_reason(resolve(recipe, *known).spec) is None:
+                return recipe, *known, 4 if quick else 64, name
+    sys.exit(f"no recipe of {', '.join(sorted({recipe for recipe, _ in READ}))} has latents for {name}")
+
+
+def ten_cells(quick: bool) -> dict[str, Cell]:
     """Ten unlike trainings by name, or two tiny ones."""
     if quick:
         small = {"width": 8, "downsample": 4}
@@ -122,7 +202,7 @@ def reason(error: BaseException) -> str:
 def correctness(args: argparse.Namespace) -> str:
     """Encoding and decoding on the device against the CPU, and the gradient where no random number decides it."""
     rows = []
-    for name, cell in cells(args.quick).items():
+    for name, cell in cells(args).items():
         if cell[4]:
             continue
         try:
@@ -157,6 +237,9 @@ def child(kind: str, name: str, args: argparse.Namespace, **environment: str) ->
     """This script in a process of its own, for one cell."""
     command = [sys.executable, "-P", __file__, "--device", args.device, "--child", kind, "--cell", name]
     command += ["--seconds", str(args.seconds), *(["--quick"] if args.quick else [])]
+    for option in ("recipes", "priors"):
+        if asked := getattr(args, option):
+            command += [f"--{option}", *asked]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
     )
@@ -173,7 +256,7 @@ def answer(process: subprocess.Popen[str]) -> str:
 def determinism(args: argparse.Namespace) -> str:
     """Whether two trainings in two processes end in the same bits."""
     rows = []
-    names, modes = list(cells(args.quick)), MODES
+    names, modes = list(cells(args)), MODES
     if args.quick:
         names, modes = names[:1], ("auto",)
     for name in names:
@@ -202,7 +285,7 @@ def hash_of_training(cell: Cell, device: torch.device, steps: int) -> str:
 def peaks(args: argparse.Namespace) -> str:
     """The most memory of a step against its footprint."""
     table, rows = Footprints(None), []
-    subjects = {name: _subject(cell) for name, cell in cells(args.quick).items()}
+    subjects = {name: _subject(cell) for name, cell in cells(args).items()}
     list(table.measure(subjects.values()))
     for name, subject in subjects.items():
         footprint = table.get(subject)
@@ -210,7 +293,7 @@ def peaks(args: argparse.Namespace) -> str:
         measured, ratio = "– on a GPU alone", ""
         if args.device != "cpu":
             try:
-                peak = _peak(cells(args.quick)[name], torch.device(args.device))
+                peak = _peak(cells(args)[name], torch.device(args.device))
                 measured, ratio = f"{peak / 1e6:.0f}", f"{peak / footprint.peak:.2f}" if footprint else ""
             except Exception as error:
                 measured = reason(error)
@@ -246,7 +329,7 @@ def speed(args: argparse.Namespace) -> str:
     """Steps per second, one way after another."""
     device, rows = torch.device(args.device), []
     ways = WAYS if device.type == "cuda" else {"float32": eager}
-    for name, cell in cells(args.quick).items():
+    for name, cell in cells(args).items():
         row = [name]
         for make in ways.values():
             try:
@@ -333,7 +416,7 @@ WAYS: dict[str, Callable[[Cell, torch.device], Callable[[], Any]]] = {
 
 def sharing(args: argparse.Namespace) -> str:
     """Steps per second of all jobs together, of the smallest cell."""
-    name, rows = next(iter(cells(args.quick))), []
+    name, rows = next(iter(cells(args))), []
     for count in (2,) if args.quick else (1, 2, 4):
         row: list[Any] = [count]
         for with_mps in (False, True):
@@ -362,11 +445,23 @@ def mps() -> Iterator[dict[str, str]]:
             subprocess.run(["nvidia-cuda-mps-control"], env=environment, input="quit\n", text=True, check=False)
 
 
+TABLES: dict[str, Callable[[argparse.Namespace], str]] = {
+    "correctness": correctness,
+    "determinism": determinism,
+    "peaks": peaks,
+    "speed": speed,
+    "sharing": sharing,
+}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda", help="cuda, cuda:1, or cpu")
     parser.add_argument("--quick", action="store_true", help="tiny models, and few")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement of speed")
+    parser.add_argument("--recipes", nargs="+", default=[], metavar="NAME", help="in place of the ten cells; or all")
+    parser.add_argument("--priors", nargs="+", default=[], metavar="NAME", help="the same")
+    parser.add_argument("--tables", nargs="+", choices=tuple(TABLES), default=list(TABLES), help="those alone")
     parser.add_argument("--out", type=Path, help="a file for the tables")
     parser.add_argument("--child", choices=("hash", "rate"), help=argparse.SUPPRESS)
     parser.add_argument("--cell", help=argparse.SUPPRESS)
@@ -381,13 +476,14 @@ def main() -> int:
         args.device = str(device)
         cuda_state.set_up(device, 1.0)
     if args.child:
-        cell = cells(args.quick)[args.cell]
+        cell = cells(args)[args.cell]
         result: Any = hash_of_training(cell, device, 3 if args.quick else 20) if args.child == "hash" else None
         print(rate(eager(cell, device), device, args.seconds) if result is None else result)
         return 0
     sections = [f"# {args.device}", f"## Doctor\n\n```text\n{examine()}\n```\n"]
     print("\n".join(sections), flush=True)
-    for section in (correctness, determinism, peaks, speed, sharing):
+    for name in args.tables:
+        section = TABLES[name]
         sections.append(section(args))
         print(sections[-1], flush=True)
         if args.out is not None:  # after each, so that a fault of the last leaves the others
