@@ -195,9 +195,9 @@ class ScatteringMaps(Target):
     def _local(self, maps: Tensor) -> Tensor:
         """`[B, K, T, H, W]` averaged onto the grid."""
         if self.video:
-            return F.adaptive_avg_pool3d(maps, self.grid)
+            return F.adaptive_avg_pool3d(maps, self.grid)  # type: ignore[arg-type]
         if self.log_mel is None:
-            return F.adaptive_avg_pool2d(maps[:, :, 0], self.grid)
+            return F.adaptive_avg_pool2d(maps[:, :, 0], self.grid)  # type: ignore[arg-type]
         return F.adaptive_avg_pool2d(maps[:, :, 0], (SOUND_BANDS, self.grid[-1])).flatten(1, 2)
 
 
