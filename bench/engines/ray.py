@@ -105,8 +105,8 @@ class Agent:
         try:
             if grouped and node.gpus:
                 os.environ.pop("CUDA_VISIBLE_DEVICES", None)  # Ray hides all GPUs from an agent that has none itself
-            limits = {"cores": max(node.cores, 1), "memory": node.memory, "gpus": node.gpus or None}
-            machine = node_machine(settings, mark=mark, **limits)
+            cores, gpus = max(node.cores, 1), node.gpus or None
+            machine = node_machine(settings, cores=cores, memory=node.memory, mark=mark, gpus=gpus)
             groups = PlacementGroups(_owner(mark, name), node.id) if grouped else None
             take_part(name, cast("Board", _Remote(board)), settings, machine, host=node.host, groups=groups)
         except UserError as error:
