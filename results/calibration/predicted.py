@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LOGARITHM = ("log ", "log_")  # how an outcome's name begins that is one
+_BESIDE = 12  # families whose names stand beside the panels; those of more stand below
+_LEGEND_INCHES, _LINE_INCHES = 1.6, 0.19  # of a name there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +84,13 @@ def _figure(score: Score, tables: Sequence[Observations], style: Style) -> Figur
     from matplotlib.figure import Figure
 
     wide, high = style.panel(len(tables))
-    figure = Figure(figsize=(wide * len(tables), high + 0.5), layout="constrained")
-    FigureCanvasAgg(figure)
     drawn = list(points(score, tables))
     families = list(dict.fromkeys(point.family for of in drawn for point in of))
+    below = len(families) > _BESIDE
+    columns = max(1, int(wide * len(tables) / _LEGEND_INCHES)) if below else 1
+    more = 0.6 + _LINE_INCHES * math.ceil(len(families) / columns) if below else 0.0
+    figure = Figure(figsize=(wide * len(tables), high + 0.5 + more), layout="constrained")
+    FigureCanvasAgg(figure)
     for place, (table, of) in enumerate(zip(tables, drawn, strict=True), 1):
         axes = figure.add_subplot(1, len(tables), place)
         _panel(axes, score, table, of, families, style)
@@ -96,8 +101,15 @@ def _figure(score: Score, tables: Sequence[Observations], style: Style) -> Figur
         for axes in figure.axes:
             artists, labels = axes.get_legend_handles_labels()
             handles |= dict(zip(map(str, labels), artists, strict=True))
-        figure.legend([*handles.values()], [*handles], loc="outside right upper", title="family, left out in turn")
-    figure.supxlabel(_footnote(score, tables), fontsize=style.notes, color=REFERENCE)
+        figure.legend(
+            [*handles.values()],
+            [*handles],
+            loc="outside lower center" if below else "outside right upper",
+            title="family, left out in turn",
+            ncols=columns,
+        )
+    note = figure.suptitle if below else figure.supxlabel  # where the names leave room
+    note(_footnote(score, tables), fontsize=style.notes, color=REFERENCE)
     return figure
 
 
@@ -132,7 +144,7 @@ def _panel(
         plain_ticks(axis, logarithmic=logarithmic)
     name = table.outcome[len(_LOGARITHM[0]) :] if logarithmic else table.outcome
     axes.set_ylabel(drawable(f"measured {name} ({table.direction} is better)", 44))
-    axes.set_xlabel("predicted by a score fitted to the other families")
+    axes.set_xlabel("predicted by a score fitted\nto the other families")
     axes.grid(True, alpha=0.3, linewidth=0.5)
 
 
