@@ -41,6 +41,7 @@ ELSEWHERE = {
     "results/record_file.py": "results/test_store.py",  # a name
     "results/board_page.py": "results/test_publish.py",
     "bench/datasets/shared_samples.py": "bench/datasets/test_streamed.py",  # whose samples they are
+    "bench/engines/ray_groups.py": "bench/engines/test_ray.py",  # on the same clusters
     "bench/engines/shortage.py": "bench/engines/test_local.py",  # by what the engine does then
     "tokenizers/micro_batch.py": "bench/test_micro_batch.py",  # through the training loop, with every recipe
     "tokenizers/latent_size.py": "tokenizers/test_recipe.py",  # as recipes ask for it
