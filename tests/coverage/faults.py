@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import re
@@ -115,9 +116,14 @@ class Scene:
         engine: str = "local",
         meanwhile: Callable[[int], object] = int,
         prepare: Callable[[], object] = int,
+        release: bool = True,
     ) -> None:
-        """The command in a fork of this process, after `prepare` there; `meanwhile` is told the fork's number."""
-        known = ["run", str(self.suite), "--out", str(self.out), "--devices", "cpu", "--checkpoint-seconds", "0.3"]
+        """The command in a fork of this process, after `prepare` there; `meanwhile` is told the fork's number.
+
+        The first training to write a checkpoint waits behind it until `meanwhile` is over, so that the fault meets it
+        there however fast the machine is; without `release` it waits until it is ended.
+        """
+        known = ["run", str(self.suite), "--out", str(self.out), "--devices", "cpu", "--checkpoint-seconds", "0.1"]
         said, parent = self.folder / "said", os.getpid()
         said.unlink(missing_ok=True)
         pid = os.fork()
@@ -125,6 +131,8 @@ class Scene:
             self._command(said, parent, [*known, "--engine", engine, *options], prepare)
         try:
             meanwhile(pid)
+            if release:
+                (self.folder / "released").touch()
             status = _end_of(pid)
         except BaseException:
             with contextlib.suppress(ProcessLookupError):
@@ -151,6 +159,7 @@ class Scene:
             os.environ.update({"LATENTBENCH_CACHE": str(self.cache), "COLUMNS": "200"})
             client.subprocess = ForkedServers  # type: ignore[assignment, attr-defined]
             _tell_when_resumed(self.folder / "resumed")
+            _wait_behind_the_first_checkpoint(self.folder)
             prepare()
             code = cli.main(words)
             sys.stderr.flush()
@@ -160,9 +169,9 @@ class Scene:
             os._exit(code)
 
     def trains(self) -> None:
-        """Wait until the training has left a checkpoint on its way; then note what there is."""
+        """Wait until the training has left a checkpoint on its way, and waits itself; then note what there is."""
         deadline = time.monotonic() + PATIENCE
-        while not list(self.out.glob("jobs/tokenizer/*/curve.jsonl")):
+        while not (self.folder / "saved").exists():
             if time.monotonic() > deadline:
                 raise TimeoutError(f"no training begins: {(self.folder / 'said').read_text()}")
             time.sleep(0.01)
@@ -203,6 +212,23 @@ def _tell_when_resumed(file: Path) -> None:
         return resumed
 
     TrainingState.resume = told  # type: ignore[method-assign]
+
+
+def _wait_behind_the_first_checkpoint(folder: Path) -> None:
+    """Have the first of all trainings to write a checkpoint wait until somebody releases it."""
+    save = TrainingState.save
+
+    def told(state: TrainingState, path: Path, started: float) -> None:
+        save(state, path, started)
+        try:
+            (folder / "saved").touch(exist_ok=False)
+        except FileExistsError:
+            return
+        deadline = time.monotonic() + PATIENCE
+        while not (folder / "released").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    TrainingState.save = told  # type: ignore[method-assign]
 
 
 def _end_of(pid: int) -> int:
@@ -251,7 +277,7 @@ def worker_gets(number: int, *options: str) -> Callable[[Scene], None]:
     """The process that trains gets a signal."""
 
     def fault(scene: Scene) -> None:
-        scene.run(*options, meanwhile=lambda run: (scene.trains(), os.kill(worker_of(run), number)))
+        scene.run(*options, release=False, meanwhile=lambda run: (scene.trains(), os.kill(worker_of(run), number)))
 
     return fault
 
@@ -260,7 +286,11 @@ def server_hangs(scene: Scene) -> None:
     def quick() -> None:
         client.PING_SECONDS, client.SILENT_SECONDS = 0.5, 20.0
 
-    scene.run(prepare=quick, meanwhile=lambda run: (scene.trains(), os.kill(_children(run)[-1], signal.SIGSTOP)))
+    def stop(run: int) -> None:
+        scene.trains()
+        os.kill(_children(run)[-1], signal.SIGSTOP)
+
+    scene.run(prepare=quick, meanwhile=stop, release=False)
 
 
 def node_is_lost(scene: Scene) -> None:
@@ -310,7 +340,7 @@ def flipped(kind: str, name: str) -> Callable[[Scene], None]:
             shutil.rmtree(scene.out / "jobs" / "modelability")
         scene.note()
         [path] = scene.out.glob(f"jobs/{kind}/*/{name}")
-        _flip(path)
+        _flip(path, near=b"finished" if name == RECORD else b"")
         scene.run()
 
     return fault
@@ -325,9 +355,10 @@ def flipped_checkpoint(scene: Scene) -> None:
     scene.seen += [f"in the job's log: {line}" for line in scene.log() if "checkpoint" in line]
 
 
-def _flip(path: Path) -> None:
+def _flip(path: Path, *, near: bytes = b"") -> None:
+    """Change a bit, of the first `near` where that is given."""
     content = bytearray(path.read_bytes())
-    content[len(content) * 2 // 3] ^= 4
+    content[content.index(near) if near else len(content) * 2 // 3] ^= 4
     path.write_bytes(content)
 
 
@@ -423,7 +454,8 @@ def alike(result: Mapping[str, Any]) -> dict[str, Any]:
             line = re.sub(pattern, "#", line)
         return line
 
-    return {**result, "seen": [bare(line) for line in result["seen"]]}
+    # A stall may be told twice of a busy machine.
+    return {**result, "seen": [line for line, _ in itertools.groupby(map(bare, result["seen"]))]}
 
 
 def main() -> None:

@@ -252,9 +252,9 @@ def test_a_job_of_two_devices_has_a_placement_group_until_it_ends_or_its_node_do
 
     process = run(suite, "--out", out, "--engine", "ray", "--address", address, "--checkpoint-seconds", "0.05", **QUIET)
     until(lambda: bool(list(out.glob("jobs/tokenizer/*/checkpoint.safetensors"))), process)
-    [(name, state, nodes, bundles)] = groups()
+    # jobs of one device, of the other node or just ended, have groups too
+    [(name, state, nodes, bundles)] = [group for group in groups() if " tokenizer/" in group[0]]
     assert name.startswith("latentbench.ray-")
-    assert " tokenizer/" in name
     assert state == "CREATED"
     assert len(set(nodes.values())) == 1, "on one node"
     assert list(bundles.values()) == [{"CPU": 1.0}, {"CPU": 1.0}]
