@@ -75,8 +75,13 @@ def test_a_plan_says_what_has_too_few_devices(tmp_path: Path, mini: dict[str, An
 
 @pytest.mark.slow
 def test_plan_measures_without_torch_in_its_own_process(
-    tmp_path: Path, mini: dict[str, Any], as_toml: Callable[[Any], str], in_subprocess: Callable[[str], str]
+    tmp_path: Path,
+    mini: dict[str, Any],
+    as_toml: Callable[[Any], str],
+    in_subprocess: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("LATENTBENCH_CACHE", str(tmp_path / "cache"))  # what others have measured stands in theirs
     (tmp_path / "out").mkdir()
     suite = tmp_path / "mini.toml"
     suite.write_text(as_toml(mini | {"tokenizers": mini["tokenizers"][:1], "tasks": ["generation"]}))
