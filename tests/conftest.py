@@ -102,18 +102,23 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def simulation() -> Callable[[str], ModuleType]:
     """`(name)`: the script of that name in tests/coverage, as a module."""
+    return lambda name: _script(Path(__file__).parent / "coverage" / f"{name}.py")
 
-    def load(name: str) -> ModuleType:
-        path = Path(__file__).parent / "coverage" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(f"{name}_simulation", path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-        return module
 
-    return load
+@pytest.fixture(scope="session")
+def docs_script() -> Callable[[str], ModuleType]:
+    """`(name)`: the script of that name in docs, as a module."""
+    return lambda name: _script(Path(__file__).parents[1] / "docs" / f"{name}.py")
+
+
+def _script(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for their annotations
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

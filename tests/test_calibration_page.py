@@ -1,8 +1,7 @@
 """docs/calibration.md says what the grids in results/calibrations give."""
 
-import importlib.util
 import re
-import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -19,14 +18,8 @@ PROXIES = ("viv", "cfd_best_scattering", "micro_gfd_20_scattering")
 
 
 @pytest.fixture(scope="module")
-def update() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("update_calibration", ROOT / "docs" / "update_calibration.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where its dataclasses look for their annotations
-    spec.loader.exec_module(module)
-    return module
+def update(docs_script: Callable[[str], ModuleType]) -> ModuleType:
+    return docs_script("update_calibration")
 
 
 def test_what_the_page_says_is_what_the_values_give(update: ModuleType) -> None:

@@ -98,6 +98,7 @@ ELSEWHERE = {
     "results/report/artifacts.py": "results/report/test_detail.py",  # what is read, through the page that shows it
     "results/report/output.py": "results/report/test_build.py",  # folder and file, through the report
     "tasks/encoding.py": "tasks/test_latents.py",  # what is written is read back
+    "tokenizers/lazy_net.py": "tokenizers/test_targets.py",  # a few lines, through what loads nets so
     "tasks/closed_forms/interface.py": "tasks/closed_forms/test_independent.py",  # a few lines, through a prior
     "tasks/interface.py": "tasks/test_features.py",  # protocols and data without behaviour
     "tasks/metrics/lpips.py": "tokenizers/losses/test_lpips.py",  # one net, as a loss and as a metric

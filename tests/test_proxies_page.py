@@ -1,6 +1,6 @@
 """docs/proxies.md names every proxy with its version and what it cost."""
 
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -12,13 +12,8 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def update() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("update_proxies", ROOT / "docs" / "update_proxies.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def update(docs_script: Callable[[str], ModuleType]) -> ModuleType:
+    return docs_script("update_proxies")
 
 
 def test_versions_and_seconds_on_grids_are_those_of_the_registry_and_the_files(update: ModuleType) -> None:

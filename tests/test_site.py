@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,13 +24,8 @@ SITE: dict[str, Any] = yaml.load((ROOT / "mkdocs.yml").read_text(), Loader=_Load
 
 
 @pytest.fixture(scope="module")
-def hooks() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("site_hooks", ROOT / "docs" / "site_hooks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def hooks(docs_script: Callable[[str], ModuleType]) -> ModuleType:
+    return docs_script("site_hooks")
 
 
 def entries(nav: Any) -> list[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ..results.errors import UserError
-from .weights import Tensors, load, require
+from .weights import Tensors, load
 
 _SIXTEENTH = 14  # blocks up to the last before the map is a 32nd of the size
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -39,25 +40,9 @@ def normalisation() -> tuple[Tensor, Tensor]:
     return torch.tensor(_MEAN).view(1, 3, 1, 1), torch.tensor(_STD).view(1, 3, 1, 1)
 
 
-class LazyMobileNetV2:
-    """The net up to a 16th of the size, loaded at its first use: a trained tokenizer opens without the weights file.
-
-    It is no module, which keeps the network out of the tokenizer's parameters, which are counted and saved.
-    """
-
-    def __init__(self, *, where: str) -> None:
-        """`where` is the option that needs it, for the error message."""
-        self.where = where
-        self._net: _Sixteenth | None = None
-
-    def on(self, device: torch.device) -> nn.Module:
-        """The network on `device`: `[B, 1 or 3, H, W]` in [-1, 1] to `[B, 96, H / 16, W / 16]`.
-
-        Raises UserError when the weights are missing.
-        """
-        if self._net is None:
-            self._net = _Sixteenth(load(require("mobilenet_v2", where=self.where)))
-        return self._net.to(device)
+def sixteenth(path: Path) -> nn.Module:
+    """The net up to a 16th of the size: `[B, 1 or 3, H, W]` in [-1, 1] to `[B, 96, H / 16, W / 16]`."""
+    return _Sixteenth(load(path))
 
 
 class _Sixteenth(nn.Module):

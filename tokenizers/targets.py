@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .losses.lpips import LazyLPIPS
+from . import mobilenet_v2, yamnet
+from .lazy_net import LazyNet
+from .losses.lpips import LPIPS
 from .losses.stft import log_mel
 from .mel import LogMel
-from .mobilenet_v2 import LazyMobileNetV2
 from .scattering import FAINT, Scattering, audible
 from .spec import MelSpec, Modality, SignalSpec
 from .target_sizes import (
@@ -31,7 +32,7 @@ from .target_sizes import (
     mel_of,
     scattering_channels,
 )
-from .yamnet import LazyYamnet, Spread
+from .yamnet import Spread
 
 
 class Target:
@@ -124,7 +125,7 @@ class AlexNetFeatures(Target):
     channels = sum(ALEXNET)
 
     def __init__(self, *, video: bool, where: str) -> None:
-        self.net = LazyLPIPS(where=where)
+        self.net = LazyNet("alexnet_lpips", LPIPS, where=where)
         self.video = video
 
     def __call__(self, signal: Tensor) -> list[Tensor]:
@@ -141,7 +142,7 @@ class MobileNetV2Features(Target):
     channels = MOBILENET_V2
 
     def __init__(self, grid: tuple[int, ...], *, video: bool, where: str) -> None:
-        self.net = LazyMobileNetV2(where=where)
+        self.net = LazyNet("mobilenet_v2", mobilenet_v2.sixteenth, where=where)
         self.size = tuple(16 * n for n in grid)
         self.video = video
 
@@ -161,7 +162,7 @@ class YamnetFeatures(Target):
     channels = YAMNET * YAMNET_BANDS
 
     def __init__(self, signal: SignalSpec, positions: int, *, where: str) -> None:
-        self.net = LazyYamnet(where=where)
+        self.net = LazyNet("yamnet", yamnet.sixteenth, where=where)
         self.spread = Spread(signal, positions)
 
     def __call__(self, signal: Tensor) -> list[Tensor]:

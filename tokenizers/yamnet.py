@@ -6,6 +6,8 @@ spectrum, 64 mel bins of 125-7500 Hz (HTK scale, triangles drawn on the mel axis
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 from .frozen_convs import MonoAt16k, SameConv, conv
 from .spec import SignalSpec
 from .target_sizes import YAMNET_BINS, YAMNET_HOP, YAMNET_WINDOW, yamnet_frames
-from .weights import Tensors, load, require
+from .weights import Tensors, load
 
 FFT = 512
 LAYERS, SIXTEENTH = 14, 12  # all, and up to the last before the map is a 32nd of the size
@@ -80,22 +82,9 @@ class Trunk(nn.Module):
         return x
 
 
-class LazyYamnet:
-    """The net up to a 16th of the size, loaded at its first use: a trained tokenizer opens without the weights file.
-
-    It is no module, which keeps the network out of the tokenizer's parameters, which are counted and saved.
-    """
-
-    def __init__(self, *, where: str) -> None:
-        """`where` is the option that needs it, for the error message."""
-        self.where = where
-        self._net: Trunk | None = None
-
-    def on(self, device: torch.device) -> Trunk:
-        """The network on `device`. Raises UserError when the weights are missing."""
-        if self._net is None:
-            self._net = Trunk(load(require("yamnet", where=self.where)), layers=SIXTEENTH)
-        return self._net.to(device)
+def sixteenth(path: Path) -> Trunk:
+    """The net up to a 16th of the size, of the published weights."""
+    return Trunk(load(path), layers=SIXTEENTH)
 
 
 class Spread(nn.Module):

@@ -224,9 +224,9 @@ def test_a_jobs_own_start_counts_and_not_its_runs(plan: Plan, tmp_path: Path) ->
     with local_run(tmp_path, hours=5):
         found = status(tmp_path)
     (running,) = found.running
-    assert running.seconds == pytest.approx(3, abs=2)
+    assert 2.5 < running.seconds < 60
     assert found.running_seconds == running.seconds
-    assert found.left == pytest.approx(3 * 82 / 18, abs=10)
+    assert 10 < found.left < 300
 
 
 def test_a_resumed_job_goes_on_at_its_own_pace(plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -239,7 +239,7 @@ def test_a_resumed_job_goes_on_at_its_own_pace(plan: Plan, tmp_path: Path, capsy
         found = status(tmp_path)
         assert cli.main(["status", str(tmp_path)]) == 0
     assert (found.running[0].first, found.running[0].done) == (50, 60)
-    assert found.left == pytest.approx(400, abs=20)  # and not 67 or 80
+    assert 390 < found.left < 520  # and not 67 or 80
     told = capsys.readouterr().out
     assert "0:02 of work so far (0:02 of it by jobs at work); about 0:07 left" in told
     (Store(tmp_path).job_folder(job.kind, job.key) / "progress.began").unlink()  # of an attempt without any yet
@@ -261,7 +261,7 @@ def test_a_readers_clock_says_nothing_of_who_lives(
     monkeypatch.setattr(time, "time", lambda: real() + ahead)
     (running,) = status(tmp_path).running
     assert running.job == job.id
-    assert running.seconds == pytest.approx(30, abs=10)
+    assert 29 < running.seconds < 90
     assert cli.main(["cancel", str(tmp_path), job.id]) == 2
     with pytest.raises(UserError, match="is working on it"), locked(tmp_path):
         pass

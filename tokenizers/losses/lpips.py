@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...results.errors import UserError
+from ..lazy_net import LazyNet
 from ..spec import SignalSpec
-from ..weights import digest, load, require
+from ..weights import digest, load
 from .base import Loss
 from .lpips_config import LPIPSConfig
 
@@ -85,30 +86,12 @@ class LPIPS(nn.Module):
         return self.distance(self.features(x), self.features(y))
 
 
-class LazyLPIPS:
-    """LPIPS, loaded at its first use: a trained tokenizer opens without the weights file.
-
-    It is no module, which keeps the network out of the tokenizer's parameters, which are counted and saved.
-    """
-
-    def __init__(self, *, where: str) -> None:
-        """`where` is the option that needs it, for the error message."""
-        self.where = where
-        self._net: LPIPS | None = None
-
-    def on(self, device: torch.device) -> LPIPS:
-        """The network on `device`. Raises UserError when the weights are missing."""
-        if self._net is None:
-            self._net = LPIPS(require("alexnet_lpips", where=self.where))
-        return self._net.to(device)
-
-
 class Perceptual(Loss):
     """LPIPS of images, or of a clip's frames, averaged."""
 
     def __init__(self, config: LPIPSConfig, signal: SignalSpec) -> None:
         super().__init__(config, signal)
-        self.net = LazyLPIPS(where="losses.lpips")
+        self.net = LazyNet("alexnet_lpips", LPIPS, where="losses.lpips")
 
     def __call__(self, reconstruction: Tensor, signal: Tensor) -> Tensor:
         net = self.net.on(signal.device)
