@@ -5,7 +5,6 @@ Heavy commands are run in a cheap form (`run` as `plan`, or with one step). A co
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shlex
@@ -578,26 +577,19 @@ def test_training_defaults_on_the_page_are_those_of_the_code() -> None:
     assert rows["clip"] == str(plain.clip)
 
 
-def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def updater() -> ModuleType:
-    return script("update_readme")
+def updater(docs_script: Callable[[str], ModuleType]) -> ModuleType:
+    return docs_script("update_readme")
 
 
 def system_row(claim: str, results: str, id: str = "a1") -> str:
     return f'| <a id="{id}"></a>{id.upper()} A system | `ae` | all | {claim} | {results} |'
 
 
-def test_an_unfinished_run_of_the_systems_replaces_only_what_it_judges() -> None:
-    merged = script("update_systems").merged
+def test_an_unfinished_run_of_the_systems_replaces_only_what_it_judges(
+    docs_script: Callable[[str], ModuleType],
+) -> None:
+    merged = docs_script("update_systems").merged
     image, sound = (
         "image: psnr: a above b, by 2 dB, 3 seeds: confirmed",
         "waveform: psnr: a above b, by 1 dB, 3 seeds: x",
@@ -634,8 +626,10 @@ def test_an_unfinished_run_of_the_systems_replaces_only_what_it_judges() -> None
     assert merged(other, system_row("better", "not run", "c2"), same=True) == other
 
 
-def test_statements_of_folders_are_told_where_all_of_them_were_run(tmp_path: Path) -> None:
-    systems = script("update_systems")
+def test_statements_of_folders_are_told_where_all_of_them_were_run(
+    tmp_path: Path, docs_script: Callable[[str], ModuleType]
+) -> None:
+    systems = docs_script("update_systems")
     begin, end = systems.OF_FOLDERS
     page = f"before\n{begin}\nold\n{end}\nafter"
     claim = {
@@ -654,8 +648,8 @@ def test_statements_of_folders_are_told_where_all_of_them_were_run(tmp_path: Pat
     assert systems.block(told, begin, end)[0] == "before\n"
 
 
-def test_a_merged_page_counts_its_comparisons() -> None:
-    systems = script("update_systems")
+def test_a_merged_page_counts_its_comparisons(docs_script: Callable[[str], ModuleType]) -> None:
+    systems = docs_script("update_systems")
     image, sound = (f"{name}: psnr: a above b, by 2 [1, 3] dB, 3 seeds: confirmed" for name in ("image", "waveform"))
     equal = "image: tsr: a equal to b, by 0 [0, 0], 3 seeds: confirmed"
     told = "records: runs. Comparisons tested: 1, each with an interval of its own."
