@@ -135,14 +135,14 @@ def to_json(score: Score, tables: Sequence[Observations]) -> str:
 
 
 def shipped() -> dict[str, Path]:
-    """The scores that come with latentbench, by name: each fitted to the grid of that name, of which it has shown skill
-    on families left out."""
+    """The scores that come with latentbench, by name: each fitted to the grid of that name (`image` to the families of
+    `image-claimed` too), of which it has shown skill on families left out."""
     return {path.stem: path for path in sorted(_SHIPPED.glob("*.json"))}
 
 
 def placed(path: Path) -> Path:
     """The file that is meant: where there is none and it is the name of a `shipped` score, that one's."""
-    return shipped().get(str(path), path) if not path.exists() else path
+    return shipped().get(str(path), path) if not path.is_file() else path
 
 
 def from_json(path: Path) -> Score:

@@ -57,6 +57,10 @@ def test_a_shipped_score_is_known_by_its_name_unless_a_file_has_it(
     for name in ("s", "no/t"):
         assert cli.main(["score", name, str(runs)]) == 2
         assert capsys.readouterr().err == f"latentbench: {name}: No such file or directory; shipped are: t\n"
+    Path("t").mkdir()  # of pictures, say
+    assert cli.main(["score", "t", str(runs)]) == 0
+    assert "| yes | kl-vae (channels=2)" in capsys.readouterr().out
+    Path("t").rmdir()
     Path("t").write_text("mine")
     assert cli.main(["score", "t", str(runs)]) == 2
     assert "t: no JSON" in capsys.readouterr().err
