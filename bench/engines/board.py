@@ -93,11 +93,16 @@ class Board:
         """How many devices some agent can give a job."""
         return max(self.places.values(), default=0)
 
-    def take(self, agent: str, job: str, memory: int) -> bool:
-        """Have the job, unless another has it, it is done, or only another has the memory that it is to take."""
+    def may_take(self, agent: str, job: str, memory: int) -> bool:
+        """Whether the job is the agent's to have: none where another has it, it is done, or only another has the memory
+        that it is to take."""
         if job in self.owners:
             return self.owners[job] == agent
-        if job not in self.open or min(memory, max(self.memory.values())) > self.memory[agent]:
+        return job in self.open and min(memory, max(self.memory.values())) <= self.memory[agent]
+
+    def take(self, agent: str, job: str, memory: int) -> bool:
+        """Have the job, if it may be had."""
+        if not self.may_take(agent, job, memory):
             return False
         self.owners[job] = agent
         return True
@@ -200,9 +205,12 @@ class BoardClaims(Claims):
     asked: set[str] = field(default_factory=set)  # jobs whose devices are reserved, or to be, and that are not taken
 
     def reserve(self, job: Job, allocation: Allocation) -> bool:
-        """See `Claims`."""
+        """See `Claims`. Nothing is asked for a job that is not to be had: others would miss it for nothing."""
         if self.groups is None:
             return True
+        if job.id in self.taken or not self.board.may_take(self.agent, job.id, job.memory):
+            self.free(job)
+            return False
         self.asked.add(job.id)
         return self.groups.reserve(job.id, bundles(job, allocation))
 

@@ -209,16 +209,19 @@ def test_a_job_s_devices_are_a_bundle_each() -> None:
 
 
 def test_devices_are_given_back_where_another_has_the_job(tmp_path: Path) -> None:
-    a, b, c = job("a"), job("b"), job("c")
-    shared = board(a, b, c)
+    a, b, c, large = job("a"), job("b"), job("c"), job("large", memory=2)
+    shared = board(a, b, c, large, agents={"one": 1, "two": 2})
     groups = Reserved(2)
     claims = BoardClaims(agent="one", board=shared, store=Store(tmp_path), places=1, groups=groups)
     slot = Slots(Machine(devices=(Device(name="cpu", units=4, memory=9),), cores=4)).slots[0]
     allocation = Allocation(slot=slot, units=1, memory=1)
-    assert shared.take("two", a.id, 1)
     assert claims.reserve(a, allocation)
+    assert shared.take("two", a.id, 1)
     assert not claims.take(a, device="cpu"), "the other was first"
     assert groups.log == [("has", a.id), ("free", a.id)]
+    assert not claims.reserve(a, allocation)
+    assert not claims.reserve(large, allocation), "it is for the one with the memory"
+    assert groups.log == [("has", a.id), ("free", a.id)], "nothing is asked for in vain"
     assert claims.reserve(b, allocation)
     assert claims.take(b, device="cpu")
     assert not claims.reserve(c, Allocation(slot=slot, units=2, memory=1)), "one core is left"
