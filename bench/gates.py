@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..results.display import printable
-from ..results.gates import CANDIDATES, GATE, HALVING, SCORE, Gate, is_partial, reason_of_all, union
+from ..results.gates import ASYNCHRONOUS, CANDIDATES, GATE, HALVING, SCORE, Gate, is_partial, reason_of_all, union
 from ..results.record import Record
 from ..results.store import Store, atomic_write
 from .engines.interface import Event
@@ -143,13 +143,20 @@ def at_most(jobs: Mapping[str, T]) -> dict[str, T]:
 
 
 def descriptions(jobs: Mapping[str, Job]) -> list[str]:
-    """A line for each gate of a plan: how many of how many tokenizers pass, by what."""
+    """A line for each gate of a plan, or for all of a group that decide on one tokenizer each: how many of how many
+    tokenizers pass, by what."""
     limits = {gate.job: gate.limit for job in jobs.values() for gate in job.gates}
-    return [_description(jobs[name], limits[name]) for name in jobs if name in limits]
+    return [*dict.fromkeys(_description(jobs[name], limits[name]) for name in jobs if name in limits)]
 
 
 def _description(gate: Job, limit: int) -> str:
     total = len(gate.config[CANDIDATES])
+    if ASYNCHRONOUS in gate.config:
+        title, _, place = gate.title.rpartition(": ")
+        rule = gate.config[ASYNCHRONOUS]
+        least = f", or the best {rule['best']}," if rule["best"] > 1 else ""
+        who = f"in the best 1/{rule['eta']}{least} by {gate.config['metric']} of those that have come so far"
+        return f"{title} of the training: of {place.rpartition(' of ')[2]} tokenizers each trains on that is {who}"
     if gate.kind == HALVING:
         best = f"best {limit} of {gate.config.get('limit', total)} tokenizers by {gate.config['metric']}"
         return f"{gate.title} of the training: the {best} are trained on"

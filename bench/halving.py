@@ -5,22 +5,22 @@ Behind the trainings of a group a job "halving" ranks them; the next rung, and t
 it, carry its `Gate` in their `runtime` and not in their key. So every engine, machine and later run decides alike, and
 a tokenizer that survives is, to the bit, the one that a run without halving trains.
 
-This is the synchronous algorithm, group by group. The asynchronous one (Li et al. 2018, arXiv 1810.05934) lets whoever
-is among the best so far train on: what it trains depends on which job ended first, so that two runs of a suite would
-have different tables.
+Synchronous, there is a decision for each rung of a group, behind all of its trainings. Asynchronous (Li et al. 2018,
+arXiv 1810.05934) each training has its own, behind those of the trainings before it: by an order drawn from names, and
+not by the clock, or two runs of a suite would have different tables.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
-from ..results.gates import CANDIDATES, HALVING, Gate, union
+from ..results.gates import ASYNCHRONOUS, CANDIDATES, HALVING, Gate, union
 from .gates import below, candidate_groups
 from .jobs import Job
-from .kinds.halving import HalvingConfig, HalvingJob, is_trained
+from .kinds.halving import HalvingConfig, HalvingJob, is_trained, passing
 from .kinds.rung import rung_of
 from .planned_cell import PlannedCell, Rungs
 from .worker_protocol import CONTINUES
@@ -51,6 +51,11 @@ class _Halved:
         self.rungs.setdefault(training.id, []).append(rung.id)
         return rung.id
 
+    def add_gates(self, cells: Iterable[PlannedCell], gates: Sequence[Gate]) -> None:
+        """The cells have to go through these too."""
+        for planned in cells:
+            self.gates.setdefault(planned.cell.name, []).extend(gates)
+
     def going_on(self, job: Job) -> Job:
         """The job; a training goes on from its rungs."""
         if job.kind != _TRAINING:
@@ -80,8 +85,9 @@ def with_halving(
     """
     halved = _Halved(config=config, evaluation=evaluation)
     trained = [planned for planned in cells if is_trained(planned.cell)]
+    add_group = _add_asynchronous if config.asynchronous else _add_group
     for title, candidates in candidate_groups(trained, group=config.group, kind=_TRAINING).items():
-        _add_group(halved, candidates, jobs, title=title)
+        add_group(halved, candidates, jobs, title=title)
     trainings = {planned.jobs[_TRAINING] for planned in trained}
     halves = {planned.jobs[_TRAINING] for planned in trained if planned.cell.name in halved.gates}
     held = below(jobs, lambda job: job.id in halves)
@@ -123,8 +129,33 @@ def _add_group(
         gates = {name: (Gate(job=decision.id, candidate=name, limit=limit),) for name in candidates}
         left = limit
         for name, members in candidates.items():
-            for planned in members:
-                halved.gates.setdefault(planned.cell.name, []).extend(gates[name])
+            halved.add_gates(members, gates[name])
+
+
+def _add_asynchronous(
+    halved: _Halved, candidates: Mapping[str, Sequence[PlannedCell]], jobs: Mapping[str, Job], *, title: str
+) -> None:
+    """Add the rungs of one after another of a group, each with a decision behind it and behind that on the one before.
+
+    Names are digests, so that their order is a random one, of which a grid's own, from worse to better, is not.
+    """
+    config = halved.config
+    earlier: dict[Fraction, str] = {}  # the last decision at each rung
+    for number, (name, members) in enumerate(sorted(candidates.items()), start=1):
+        gates: tuple[Gate, ...] = ()
+        for share, _ in config.rungs(len(candidates)):
+            own = [halved.add_rung(jobs[job], share, gates) for job in _trainings(members, config.seeds)]
+            depends = {"before": gates[0].job} if gates else {}
+            depends |= {"earlier": earlier[share]} if share in earlier else {}
+            facts: dict[str, Any] = {"metric": config.metric, "share": str(share), CANDIDATES: {name: sorted(own)}}
+            facts |= {ASYNCHRONOUS: {"eta": config.eta, "best": config.best}}
+            facts |= {"limit": gates[0].limit} if gates else {}
+            what = f"{title} after {share}: {number} of {len(candidates)}"
+            decision = _job(facts, depends, what, after=sorted(own))
+            halved.jobs[decision.id] = decision
+            earlier[share] = decision.id
+            gates = (Gate(job=decision.id, candidate=name, limit=passing(number, eta=config.eta, best=config.best)),)
+            halved.add_gates(members, gates)
 
 
 def _trainings(cells: Sequence[PlannedCell], seeds: int | None) -> list[str]:
@@ -146,13 +177,20 @@ def _decision(
     that lets through."""
     facts: dict[str, Any] = {"metric": config.metric, "share": str(share)}
     facts[CANDIDATES] = dict(ranked)
+    after = tuple(dict.fromkeys(job for of in ranked.values() for job in of))
+    if before is None:
+        return _job(facts, {}, f"{title} after {share}", after=after)
+    return _job(facts | {"limit": limit}, {"before": before.id}, f"{title} after {share}", after=after)
+
+
+def _job(facts: Mapping[str, Any], depends: Mapping[str, str], title: str, *, after: Sequence[str]) -> Job:
     return Job(
         kind=HALVING,
-        config=facts if before is None else facts | {"limit": limit},
+        config=dict(facts),
         versions={f"kind.{HALVING}": HalvingJob.version},
-        depends={} if before is None else {"before": before.id},
-        title=f"{HALVING} {title} after {share}",
+        depends=dict(depends),
+        title=f"{HALVING} {title}",
         on_cpu=True,
         flops=1e6,
-        after=tuple(dict.fromkeys(job for of in ranked.values() for job in of)),
+        after=tuple(after),
     )

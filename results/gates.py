@@ -20,6 +20,8 @@ GATE, HALVING = "gate", "halving"  # the kinds of job that decide (the second: s
 SCORE = "modelability_score"  # by which a gate ranks that has a fitted score
 CANDIDATES, ABSENT, DOUBTS = "candidates", "absent", "doubts"  # in the record's `extra`
 RUNG_REACHED = "rung"  # likewise, of successive halving: the rung's `number` from 1 on, and the `share` of the training
+LIMIT, REACHED = "limit", "reached"  # likewise, of asynchronous halving: how many pass of how many that came so far
+ASYNCHRONOUS = "asynchronous"  # in such a job's configuration: what says how many pass
 NO_PRIOR = "no prior"  # how the status begins of a cell that no gate has let through
 
 
@@ -45,7 +47,7 @@ def places(values: Mapping[str, float | None], *, higher: bool) -> dict[str, int
 def passes(record: Record, gate: Gate) -> bool:
     """Whether the candidate is let through. Raises UserError for a record that does not know it."""
     place = _standing(record, gate)["place"]
-    return place is not None and int(place) <= gate.limit
+    return place is not None and int(place) <= _limit(record, gate)
 
 
 def reason(record: Record, gate: Gate) -> str:
@@ -54,9 +56,11 @@ def reason(record: Record, gate: Gate) -> str:
     standing = _standing(record, gate)
     if standing["stopped"]:
         return str(standing["stopped"])
-    by, of = record.extra["by"], sum(not other.get("stopped") for other in record.extra[CANDIDATES].values())
-    end = "highest" if record.extra["direction"] == "higher" else "lowest"
-    place = f"among the {gate.limit} of {of} with the {end} {by}" if gate.limit > 1 else f"the {end} {by} of {of}"
+    by, of = record.extra["by"], str(sum(not other.get("stopped") for other in record.extra[CANDIDATES].values()))
+    if REACHED in record.extra:
+        of = f"{record.extra[REACHED]} so far"
+    end, limit = "highest" if record.extra["direction"] == "higher" else "lowest", _limit(record, gate)
+    place = f"among the {limit} of {of} with the {end} {by}" if limit > 1 else f"the {end} {by} of {of}"
     rung, head, tail = record.extra.get(RUNG_REACHED), "", ""
     if rung is not None:
         head, tail = f"stopped at rung {rung['number']}: ", f" after {rung['share']} of the training"
@@ -81,6 +85,11 @@ def union(of: Iterable[tuple[Gate, ...]]) -> tuple[Gate, ...]:
     """The gates of a job that several plans have: it runs if one of them lets it through, or if one has no gate."""
     listed = list(of)
     return tuple(dict.fromkeys(gate for gates in listed for gate in gates)) if all(listed) else ()
+
+
+def _limit(record: Record, gate: Gate) -> int:
+    """Up to which place the gate lets through: in asynchronous halving by how many have come so far."""
+    return min(gate.limit, int(record.extra.get(LIMIT, gate.limit)))
 
 
 def _standing(record: Record, gate: Gate) -> Mapping[str, Any]:

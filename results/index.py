@@ -27,7 +27,7 @@ from pydantic_core import from_json, to_json
 from .ended import INDEX, VERSIONS, Ended, Stamp, State, look, parsed, remembered
 from .errors import UserError
 from .garbage import no_collections
-from .gates import ABSENT, CANDIDATES, DOUBTS, RUNG_REACHED
+from .gates import ABSENT, CANDIDATES, DOUBTS, LIMIT, REACHED, RUNG_REACHED
 from .metric import Metric
 from .metrics import Measured, numbers_of
 from .record import Failure, InvalidRecord, NewerRecord, Record
@@ -43,7 +43,7 @@ _SETTLED_NS = 2_000_000_000
 _CONFIG = ("prior",)
 _EXTRA = (
     *("parameters", "flops", "sampler", "preset", "left_out", "counts", "reasons", "contract"),
-    *("by", "direction", CANDIDATES, ABSENT, DOUBTS, RUNG_REACHED),  # what a gate has decided
+    *("by", "direction", CANDIDATES, ABSENT, DOUBTS, RUNG_REACHED, LIMIT, REACHED),  # what a gate has decided
 )
 _RUN = ("seconds", "train_seconds", "samples_per_second", "peak_memory_bytes")
 

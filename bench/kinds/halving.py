@@ -8,7 +8,21 @@ from fractions import Fraction
 from typing import Any
 
 from ...results.errors import UserError, unknown
-from ...results.gates import ABSENT, CANDIDATES, DOUBTS, GATE, HALVING, RUNG_REACHED, Gate, passes, places, reason
+from ...results.gates import (
+    ABSENT,
+    ASYNCHRONOUS,
+    CANDIDATES,
+    DOUBTS,
+    GATE,
+    HALVING,
+    LIMIT,
+    REACHED,
+    RUNG_REACHED,
+    Gate,
+    passes,
+    places,
+    reason,
+)
 from ...results.metric import Metric
 from ...results.record import JobResult, Record
 from ...tasks.metrics.config import PairMetricConfig, metrics
@@ -18,6 +32,8 @@ from ..grid import Cell
 from ..suite import Suite
 from .base import JobContext, JobKind
 from .gate import check_group
+
+VALUES = "values"  # in an asynchronous job's `extra`: of those that have come to the rung so far
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +45,10 @@ class HalvingConfig:
     1/`eta` of a group by the metric on `samples` validation samples (0: all) train on, and never fewer than the `best`
     so many. A group is what one data set, and equal values of the facts in `group`, have in common. Of a tokenizer's
     seeds the first `seeds` (None: all) are trained in rungs, and the others once it has passed the last.
+
+    `asynchronous` as in ASHA (Li et al. 2018, arXiv 1810.05934), by its rule that stops: a tokenizer does not wait for
+    its group, but trains on if it is among the best 1/`eta`, or `best`, of those that have come before it and itself.
+    Before it are those that stand before it in an order drawn from their names, whoever is faster.
     """
 
     metric: str = ""
@@ -38,6 +58,7 @@ class HalvingConfig:
     group: tuple[str, ...] = ()
     seeds: int | None = None
     samples: int = 0
+    asynchronous: bool = False
 
     def __post_init__(self) -> None:
         if self.eta < 2:
@@ -70,15 +91,23 @@ class HalvingConfig:
         from there; rungs that would stop none are left out."""
         result, left = [], candidates
         for share in self.shares:
-            limit = max(self.best, left // self.eta)
+            limit = passing(left, eta=self.eta, best=self.best)
             if limit < left:
                 result.append((share, limit))
                 left = limit
         return tuple(result)
 
 
+def passing(reached: int, *, eta: int, best: int) -> int:
+    """How many of so many that have come to a rung train on."""
+    return max(best, reached // eta)
+
+
 class HalvingJob(JobKind):
-    """Its record has each training's value and place at a rung. It belongs to a group: see `bench.halving`."""
+    """Its record has each training's value and place at a rung. It belongs to a group: see `bench.halving`.
+
+    An asynchronous one is of a single training, whose place is among those `earlier` ones that have come to the rung.
+    """
 
     name, order, version = HALVING, 39, 1
     options = HalvingConfig
@@ -108,7 +137,8 @@ class HalvingJob(JobKind):
     def run(self, ctx: JobContext) -> JobResult:
         config = ctx.job.config
         before = ctx.record("before") if "before" in ctx.job.depends else None
-        absent = [] if before is None else [*before.extra[ABSENT]]
+        earlier = ctx.record("earlier") if "earlier" in ctx.job.depends else None
+        absent = [job for record in (before, earlier) if record is not None for job in record.extra[ABSENT]]
         stopped: dict[str, str] = {}
         values: dict[str, float | None] = {}
         for name, jobs in config[CANDIDATES].items():
@@ -120,17 +150,24 @@ class HalvingJob(JobKind):
             records = {job: ctx.store.load_any(*job.split("/")) for job in jobs}
             absent += [job for job, record in records.items() if record is None or record.status == "failed"]
             values[name] = _mean([record for record in records.values() if record is not None], config["metric"])
-        if all(value is None for value in values.values()):
+        extra: dict[str, Any] = {}
+        others: dict[str, float | None] = {} if earlier is None else dict(earlier.extra[VALUES])
+        if ASYNCHRONOUS in config:
+            reached = {name: value for name, value in (others | values).items() if value is not None}
+            limit = passing(len(reached), **config[ASYNCHRONOUS])
+            extra = {VALUES: reached, REACHED: len(reached), LIMIT: limit}
+        elif all(value is None for value in values.values()):
             raise UserError(f"no training has a {config['metric']} after {config['share']} of its steps")
         direction = metrics.get(config["metric"]).direction
-        ranks = places(values, higher=direction == "higher")
+        ranks = places(others | values, higher=direction == "higher")
         number = 1 if before is None else before.extra[RUNG_REACHED]["number"] + 1
         standings: dict[str, Any] = {}
         for name in config[CANDIDATES]:
             value = values.get(name)
             note = f"it has no {config['metric']}" if value is None and name not in stopped else ""
             standings[name] = {"value": value, "place": ranks.get(name), "note": note, "stopped": stopped.get(name, "")}
-        extra = {"by": config["metric"], "direction": direction, CANDIDATES: standings, ABSENT: absent, DOUBTS: []}
+        extra |= {"by": config["metric"], "direction": direction, CANDIDATES: standings}
+        extra |= {ABSENT: [*dict.fromkeys(absent)], DOUBTS: []}
         return JobResult(extra=extra | {RUNG_REACHED: {"number": number, "share": config["share"]}})
 
 

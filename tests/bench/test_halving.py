@@ -149,6 +149,44 @@ def test_a_plan_says_who_trains_on_and_how_much_runs_at_most(suite: dict[str, An
     assert f"\nso {len(most)} of the jobs run at most" in text
 
 
+def test_an_asynchronous_one_waits_for_those_before_it_alone(suite: dict[str, Any]) -> None:
+    whole, plan = planned(suite, eta=3), planned(suite, eta=3, asynchronous=True)
+    decisions = of_kind(plan, "halving")
+    assert len(decisions) == 2 * 9
+    assert {job.id for job in of_kind(plan, "rung")} == {job.id for job in of_kind(whole, "rung")}
+    assert {job.id for job in of_kind(plan, "tokenizer")} == {job.id for job in of_kind(whole, "tokenizer")}
+    place = {name: number for number, name in enumerate(plan.jobs)}
+    for job in plan.jobs.values():
+        assert all(place[needed] < place[job.id] for needed in job.waits), job.title
+    by_share: dict[str, list[Job]] = {"1/9": [], "1/3": []}
+    for job in decisions:
+        by_share[job.config["share"]].append(job)
+    for share, jobs in by_share.items():
+        assert [len(job.config["candidates"]) for job in jobs] == [1] * 9
+        names = [next(iter(job.config["candidates"])) for job in jobs]
+        assert names == sorted(names), "an order that has nothing to do with the suite's"
+        assert [job.depends.get("earlier") for job in jobs] == [None, *(job.id for job in jobs[:-1])]
+        assert all(len(job.after) == 2 for job in jobs), "its own, of two seeds"
+        assert all(("before" in job.depends) == (share == "1/3") for job in jobs)
+    for low, high in zip(*by_share.values(), strict=True):
+        assert high.depends["before"] == low.id
+        assert low.config["candidates"].keys() == high.config["candidates"].keys()
+    limits = [1, 1, 1, 1, 1, 2, 2, 2, 3]
+    for planned_cell in plan.cells:
+        if planned_cell.rungs is not None:
+            low, high = planned_cell.rungs.gates
+            number = next(i for i, job in enumerate(by_share["1/9"]) if job.id == low.job)
+            assert (low.limit, high.limit) == (limits[number],) * 2
+            assert high.job == by_share["1/3"][number].id
+    text = plan_text(plan, "text")
+    rule = "of 9 tokenizers each trains on that is in the best 1/3 by psnr of those that have come so far"
+    assert f"\nhalving shapes after 1/9 of the training: {rule}\nhalving shapes after 1/3" in text
+    assert f"\nso {len(plan.jobs)} of the jobs run at most" in text, "each might be better than all before it"
+    other = of_kind(planned(suite, eta=3, asynchronous=True, min=0.2), "halving")
+    assert len(other) == 9
+    assert [job.config["limit"] for job in by_share["1/3"]] == limits
+
+
 def test_jobs_travel_with_what_they_go_on_from(suite: dict[str, Any]) -> None:
     for job in planned(suite, eta=3).jobs.values():
         again = job_from_json(json.loads(json.dumps(job_to_json(job))))
@@ -174,6 +212,21 @@ def test_the_simulation_agrees_with_chance_with_certainty_and_with_the_decision(
     values = simulator.draws(0.5, 2, 9, 20_000, seed=3)
     corners = [np.corrcoef(values[i].ravel(), values[-1].ravel())[0, 1] for i in (0, 1)]
     assert corners == pytest.approx([0.5, math.sqrt(0.5)], abs=0.01)
+    one_by_one = HalvingConfig(metric="psnr", eta=3, best=1, asynchronous=True)
+    for alive, row in zip(
+        zip(*simulator.surviving_one_by_one(values[:-1, :20], one_by_one), strict=True), range(20), strict=True
+    ):
+        left = [*range(9)]
+        for number, through in enumerate(alive):
+            passed = []
+            for i, name in enumerate(left, start=1):
+                better = sum(values[number, row, other] > values[number, row, name] for other in left[:i])
+                passed += [name] if better < max(1, i // 3) else []
+            assert np.flatnonzero(through).tolist() == passed
+            left = passed
+    # Of n values in random order, the i-th is among the best max(1, i // 3) of the first i with that share of chances.
+    many = simulator.surviving_one_by_one(values[:1], one_by_one)[0].sum(1)
+    assert many.mean() == pytest.approx(sum(max(1, i // 3) / i for i in range(1, 10)), abs=4 * many.std() / 20_000**0.5)
     few = values[:-1, :20]
     for sweep_scores, through in zip(few.swapaxes(0, 1), simulator.surviving(few, [3, 1]), strict=True):
         left = [*range(9)]
@@ -181,6 +234,15 @@ def test_the_simulation_agrees_with_chance_with_certainty_and_with_the_decision(
             ranks = places({str(i): float(score[i]) for i in left}, higher=True)
             left = [i for i in left if (place := ranks[str(i)]) is not None and place <= limit]
         assert np.flatnonzero(through).tolist() == left
+
+
+def test_a_simulated_sweep_takes_what_its_trainings_take(simulator: ModuleType) -> None:
+    # Of three, of which a rung at 1/9 leaves one; one by one the first goes on in any case, and the others may.
+    for asynchronous, ends in ((False, [3 / 9 + 8 / 9]), (True, [3 / 9 + n * 8 / 9 for n in (1, 2, 3)])):
+        jobs = simulator.trainings(3, HalvingConfig(metric="psnr", asynchronous=asynchronous))
+        span, worked = simulator.makespan(jobs, spread=0.0, seed=1)
+        assert span == pytest.approx(1.0)
+        assert min(abs(worked - end) for end in ends) < 1e-9
 
 
 def sweep() -> dict[str, Job]:
@@ -288,6 +350,19 @@ def test_who_survives_is_what_a_plain_run_trains_and_more_train_on_later(
     rungs = {path.parent.name for path in store.root.glob(f"jobs/rung/*/{RUNG_CHECKPOINT}")}
     assert len(rungs) == 2, "those of the survivor are used up"
     assert "stopped at rung 1: not the highest psnr of 3" in next(iter(status(store.root).left_out))
+    one_by_one = {"halving": {**halving["halving"], "asynchronous": True}}
+    folders = [tmp_path / "one by one", tmp_path / "again"]
+    for folder, engine in zip(folders, ("inline", "local"), strict=True):
+        assert run_suite(suite | one_by_one, out=folder, engine=engine, devices="cpu").failed == 0
+    decided = [{row["cell"]: row["status"] for row in rows([Store(folder)])} for folder in folders]
+    assert decided[0] == decided[1], "whoever is faster"
+    assert "finished" in decided[0].values()
+    for row in rows([Store(folders[1])]):
+        if row["status"] == "finished":
+            for job in row.jobs.values():
+                assert json.dumps(plain(Store(folders[1]), job)) == json.dumps(plain(plain_store, job)), job
+        else:
+            assert " so far after 1/4 of the training" in row["status"] or "so far with the highest" in row["status"]
     halving["halving"]["best"] = 3
     second = run_suite(suite | halving, out=store.root, engine="inline")
     assert (second.finished, second.failed, second.left_out) == (2 * 2, 0, 0)

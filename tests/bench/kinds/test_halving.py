@@ -139,3 +139,55 @@ def test_its_record_ranks_those_that_have_come_so_far(tmp_path: Path) -> None:
 def test_a_group_without_a_number_can_not_be_decided(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^no training has a psnr after 1/9 of its steps$"):
         decide(Store(tmp_path), 1)
+
+
+def decide_one(store: Store, name: str, number: int, *, earlier: Job | None = None, before: Job | None = None) -> Job:
+    """The asynchronous decision on one of a to d at a rung; its record is in the store."""
+    config: dict[str, Any] = {"metric": "psnr", "share": f"1/{9 // 3 ** (number - 1)}"}
+    config |= {"candidates": {name: [f"rung/{name}{number}"]}, "asynchronous": {"eta": 2, "best": 1}}
+    config |= {} if before is None else {"limit": 9}
+    others = {"earlier": earlier, "before": before}
+    depends = {role: job.id for role, job in others.items() if job is not None}
+    job = Job(kind="halving", config=config, versions={}, depends=depends)
+
+    def record(role: str) -> Record | None:
+        return store.load(*depends[role].split("/"))
+
+    result = HalvingJob().run(SimpleNamespace(job=job, store=store, record=record))
+    store.save(Record(kind=job.kind, key=job.key, status="finished", extra=dict(result.extra)))
+    return job
+
+
+def test_one_by_one_each_is_compared_with_those_before_it(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = {"a": 3.0, "b": None, "c": 1.0, "d": 2.0, "e": 5.0}
+    for name, value in first.items():
+        store.save(rung(f"{name}1", value))
+    for name, value in {"a": 7.0, "d": 8.0, "e": 6.0}.items():
+        store.save(rung(f"{name}2", value))
+    low: dict[str, Job] = {}
+    high: dict[str, Job] = {}
+    told = {}
+    for name in first:
+        low[name] = decide_one(store, name, 1, earlier=next(reversed(low.values()), None))
+        high[name] = decide_one(store, name, 2, earlier=next(reversed(high.values()), None), before=low[name])
+        record = store.load("halving", high[name].key)
+        assert record is not None
+        gate = Gate(job=high[name].id, candidate=name, limit=9)
+        told[name] = "" if passes(record, gate) else reason(record, gate)
+    assert told == {
+        "a": "",
+        "b": "stopped at rung 1: not the highest psnr of 1 so far after 1/9 of the training; it has no psnr",
+        "c": "stopped at rung 1: not the highest psnr of 2 so far after 1/9 of the training",
+        "d": "stopped at rung 1: not the highest psnr of 3 so far after 1/9 of the training",
+        "e": "stopped at rung 2: not the highest psnr of 2 so far after 1/3 of the training",
+    }
+    last = store.load("halving", low["e"].key)
+    assert last is not None
+    assert (last.extra["values"], last.extra["reached"], last.extra["limit"]) == (
+        {name: value for name, value in first.items() if value is not None},
+        4,
+        2,
+    )
+    assert is_partial(last), "b may be trained once more, and then all are decided again"
+    assert not passes(last, Gate(job=low["e"].id, candidate="e", limit=0)), "never more than the plan says"
