@@ -23,7 +23,7 @@ from .halving import why_stopped
 from .index import outcomes
 from .metric import Metric
 from .metrics import NUMBERS, Heads, Measured, Metrics
-from .record import Failure, Record
+from .record import Failure, Record, is_cancelled
 from .samples import LEFT_OUT, VALUES
 from .store import Store, SuiteCell
 
@@ -51,14 +51,14 @@ class Row(Mapping[str, Any]):
     The columns are those of `BASE`, one per axis (dots become underscores; `axis_<name>` where the name is a base
     column's), `preset` for a row that was made under one, every metric as `<name>` and `<name>_se`, and at the end
     `axes` (by their own names), `protocols` {metric: protocol}, `details` {metric: {direction, unit, n, missing,
-    interval, role, shown, compared}} and `jobs`. `status` is "finished", "failed: <job>: <cause>", "running" or
-    "queued" while a run works on the folder, "damaged: <job>: <cause>" or "newer: <job>: <cause>" where a record can't
-    be read, damaged or of a newer version, "no prior: <why>" where all else is done and a gate lets no prior through,
-    "stopped at rung <k>: <why>" where the training was stopped early, or "missing"; an unfinished cell has what it did
-    measure. `data` has the `counts` and `reasons` of the files that the data set was read from, where its job has
-    recorded them; `failed_job` is the id of the job whose failure the status tells. `marks` are what an adapter's
-    contract job complains of. `files` are those in which jobs kept metrics' values by sample (`samples.read_samples`);
-    `left_out` are distances without each group of samples in turn (`samples.pseudovalues`).
+    interval, role, shown, compared}} and `jobs`. `status` is "finished", "failed: <job>: <cause>", "cancelled: <job>",
+    "running" or "queued" while a run works on the folder, "damaged: <job>: <cause>" or "newer: <job>: <cause>" where a
+    record can't be read, damaged or of a newer version, "no prior: <why>" where all else is done and a gate lets no
+    prior through, "stopped at rung <k>: <why>" where the training was stopped early, or "missing"; an unfinished cell
+    has what it did measure. `data` has the `counts` and `reasons` of the files that the data set was read from, where
+    its job has recorded them; `failed_job` is the id of the job whose failure the status tells. `marks` are what an
+    adapter's contract job complains of. `files` are those in which jobs kept metrics' values by sample
+    (`samples.read_samples`); `left_out` are distances without each group of samples in turn (`samples.pseudovalues`).
     """
 
     columns: Mapping[str, Any]
@@ -290,10 +290,13 @@ class _Rows:
         if why := _stopped(cell, open_jobs.keys(), records):
             return self.row(suite, cell, jobs, status=why, is_stopped=True)
         needed = [*jobs, *cell.get("shared", ())]
-        for job in needed:
-            if job in records and (failed := records[job]).status == "failed":
-                cause = f"failed: {failed.kind}: {failed.error or Failure(type='Error', message='')}"
-                return self.row(suite, cell, jobs, status=cause, failed_job=job)
+        failed = [job for job in needed if job in records and records[job].status == "failed"]
+        for job in failed:
+            if not is_cancelled(records[job]):
+                cause = records[job].error or Failure(type="Error", message="")
+                return self.row(suite, cell, jobs, status=f"failed: {records[job].kind}: {cause}", failed_job=job)
+        if failed:
+            return self.row(suite, cell, jobs, status=f"cancelled: {records[failed[0]].kind}")
         status = "missing"
         if since is not None:
             pending = [self._store.job_folder(*job.split("/")) for job in needed if job not in records]

@@ -36,16 +36,16 @@ def _times(root: Path) -> Iterator[int]:
 
 
 def progress(dirs: Sequence[Path], rows: Sequence[Row]) -> dict[str, Any]:
-    """Plain data: `cells`, `finished` (also those that a gate leaves without a prior, or that were stopped early) and
-    `failed` of the rows, their `jobs` and how many have a record (`recorded`), whether a run is `active`, the jobs in
-    `training` with step, loss and rate, and the `devices`."""
+    """Plain data: `cells`, `finished` (also those that a gate leaves without a prior, that were stopped early or
+    cancelled) and `failed` of the rows, their `jobs` and how many have a record (`recorded`), whether a run is
+    `active`, the jobs in `training` with step, loss and rate, and the `devices`."""
     since = {directory: active_since(directory) for directory in dirs}
     jobs = {(str(row["source"]), job) for row in rows for job in row.jobs.values()}
     statuses = [str(row["status"]).partition(":")[0] for row in rows]
     stopped = sum(status.startswith(STOPPED) for status in statuses)
     return {
         "cells": len(rows),
-        "finished": statuses.count("finished") + statuses.count(NO_PRIOR) + stopped,
+        "finished": statuses.count("finished") + statuses.count(NO_PRIOR) + statuses.count("cancelled") + stopped,
         "failed": statuses.count("failed"),
         "jobs": len(jobs),
         "recorded": sum(_has_record(Path(source), job) for source, job in jobs),

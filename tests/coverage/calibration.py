@@ -24,6 +24,7 @@ from latentbench.results.calibration.observations import Observation, Observatio
 from latentbench.results.calibration.reliability import ceiling
 from latentbench.results.calibration.report import calibrate
 from latentbench.results.calibration.score import Score, Term, fit_score, value_of
+from latentbench.results.calibration.seeds import seed_correlation
 from latentbench.results.calibration.stopping import margin_of, pair_margins, threshold
 
 SETTINGS = (
@@ -111,6 +112,46 @@ def ceilings(
             holds = np.where(np.isnan(low), np.nan, (low <= mean) & (mean <= high))
             result[level] = mean, float(value.mean()), float(holds.mean())
     return result
+
+
+def by_seed(
+    rng: np.random.Generator, *, families: int, members: int, seeds: int, shared: float, unlike: float
+) -> Observations:
+    """Tokenizers whose proxy and outcome have a truth in common, and of the seeds' noise by Pearson's `shared`; noise
+    is larger in some families than in others (its logarithm's deviation: `unlike`)."""
+    size = np.exp(unlike * rng.normal(size=families)).repeat(members)[:, None]
+    truth = rng.normal(size=(families * members, 1))
+    noise, other = rng.normal(size=(2, families * members, seeds))
+    outcomes = truth + size * noise
+    proxy = truth + size * (shared * noise + np.sqrt(1 - shared**2) * other)
+    items = tuple(
+        Observation(
+            name=str(i),
+            family=str(i // members),
+            outcome=tuple(outcomes[i].tolist()),
+            values={"x": float(proxy[i].mean())},
+            by_seed={"x": tuple(proxy[i].tolist())},
+        )
+        for i in range(len(truth))
+    )
+    return Observations(
+        title="", outcome="gfd", direction="lower", items=items, predictors=(Predictor(name="x", direction="lower"),)
+    )
+
+
+def coverage_by_seed(*, draws: int = 100, resamples: int = 200, **setting: float) -> tuple[float, float, float]:
+    """How often the interval of a correlation between seeds holds that of an endless supply of families; the mean
+    width; and that correlation."""
+    rng = np.random.default_rng(11)
+    many = seed_correlation(by_seed(rng, **setting | {"families": 3000}), "x", 2, 0)  # type: ignore[arg-type]
+    assert many is not None
+    hits, widths = [], []
+    for number in range(draws):
+        found = seed_correlation(by_seed(rng, **setting), "x", resamples, number)  # type: ignore[arg-type]
+        if found is not None and found.low is not None and found.high is not None:
+            hits.append(found.low <= many.value <= found.high)
+            widths.append(found.high - found.low)
+    return float(np.mean(hits)), float(np.mean(widths)), many.value
 
 
 def observed(rng: np.random.Generator, families: int, members: int, knows: float, baseline: float) -> Observations:
@@ -257,6 +298,11 @@ def main(draws: int) -> None:
         for kind in KINDS:
             shares = ceilings(families, members, noise, kind=kind, draws=draws)
             print(f"ceilings, {families} families of {members}, noise {noise}, {kind}: {shares}", flush=True)
+    for families, members, seeds in ((6, 4, 2), (12, 2, 2), (14, 4, 2), (14, 4, 3), (25, 1, 2)):
+        for shared, unlike in ((0.0, 0.0), (0.0, 0.7), (0.6, 0.0), (0.6, 0.7), (0.9, 0.7)):
+            one = {"families": families, "members": members, "seeds": seeds, "shared": shared, "unlike": unlike}
+            shares = coverage_by_seed(draws=draws, **one)
+            print(f"between seeds, {', '.join(f'{name} {value}' for name, value in one.items())}: {shares}", flush=True)
     for setting in SETTINGS:
         print(", ".join(f"{name} {value}" for name, value in setting.items()))
         for (level, kind), (share, width) in coverage(draws, **setting).items():

@@ -15,6 +15,7 @@ from latentbench.results.errors import UserError
 from latentbench.results.leaderboard import render
 from latentbench.results.metric import Metric
 from latentbench.results.record import Failure, Record
+from latentbench.results.report.progress import progress
 from latentbench.results.rows import BASE, NESTED, column_names, frame, metric_names, rows
 from latentbench.results.store import Store
 
@@ -108,6 +109,26 @@ def test_queued_running_failed_and_missing_are_four_words(folder: Path) -> None:
         assert status()["vq-1"].startswith("failed: ")
     assert status()["vq-2"] == "missing"
     assert last_log(old.parent.parent) == old.parent / "attempt-2.log"
+
+
+def test_what_was_cancelled_has_not_failed(tmp_path: Path, add: Add) -> None:
+    store = Store(tmp_path)
+    cell = add(store, "c", metrics=[])
+    cell["jobs"] |= {"prior": "prior/p", "generation": "generation/none"}
+    store.write_suite("s", [cell])
+    by_hand = Failure(type="Cancelled", message="by hand")
+    store.save(Record(kind="prior", key="p", status="failed", error=by_hand))
+    (row,) = rows([store])
+    assert (row["status"], row.failed_job) == ("cancelled: prior", "")
+    text = render(rows([store]))
+    assert "Not finished: #1 ae, seed 0: cancelled: prior." in text.replace("\n  ", " ")
+    assert "failed" not in text
+    told = progress([tmp_path], [row])
+    assert (told["finished"], told["failed"]) == (1, 0)
+    cell["jobs"]["generation"] = "generation/g"
+    store.write_suite("s", [cell])
+    store.save(Record(kind="generation", key="g", status="failed", error=Failure(type="UserError", message="too few")))
+    assert rows([store])[0]["status"] == "failed: generation: UserError: too few", "that is worse"
 
 
 def test_a_failure_of_a_shared_job_is_the_cells_that_need_it(tmp_path: Path, add: Add) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -47,6 +48,14 @@ def test_noise_that_a_proxy_shares_is_found(seeds: int, shared: float) -> None:
     assert found.value == pytest.approx(6 / np.pi * np.arcsin(shared / 2), abs=0.12)
     assert found.low is not None
     assert (found.low > 0) == bool(shared)
+
+
+@pytest.mark.slow
+def test_its_interval_holds_the_truth(simulation: Callable[[str], ModuleType]) -> None:
+    setting = {"families": 8, "members": 3, "seeds": 2, "shared": 0.6, "unlike": 0.7}
+    share, width, _ = simulation("calibration").coverage_by_seed(draws=60, resamples=100, **setting)
+    assert share >= 0.87
+    assert width < 1.2
 
 
 def test_only_seeds_with_both_count() -> None:
