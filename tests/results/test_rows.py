@@ -121,7 +121,7 @@ def test_what_was_cancelled_has_not_failed(tmp_path: Path, add: Add) -> None:
     (row,) = rows([store])
     assert (row["status"], row.failed_job) == ("cancelled: prior", "")
     text = render(rows([store]))
-    assert "Not finished: #1 ae, seed 0: cancelled: prior." in text.replace("\n  ", " ")
+    assert "Not finished: #1 kl-vae, seed 0: cancelled: prior." in text.replace("\n  ", " ")
     assert "failed" not in text
     told = progress([tmp_path], [row])
     assert (told["finished"], told["failed"]) == (1, 0)
