@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 FLOPS_PER_SECOND = 4e10
 GPU_FLOPS_PER_SECOND = 500 * FLOPS_PER_SECOND
 
+# A GPU is told of a step's work in no less, however little that is (an estimate).
+GPU_STEP_SECONDS = 5e-3
+
 # Below this many FLOPs a step is too short to share between cores: a process per core is faster (measured).
 SMALL_STEP = 8e9
 
@@ -66,13 +69,20 @@ class AtWork(NamedTuple):
 
 @dataclass(kw_only=True)
 class Forecast:
-    """Seconds and FLOPs of the finished jobs, by kind; `speed` is the FLOPs per second of what nothing is known of."""
+    """Seconds and FLOPs of the finished jobs, by kind; `speed` is the FLOPs per second of what nothing is known of, and
+    `step_seconds` the least that one of its steps takes."""
 
     speed: float = FLOPS_PER_SECOND
+    step_seconds: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
     flops: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     jobs: list[tuple[Costed, float]] = field(default_factory=list)
+
+    @classmethod
+    def on(cls, device: str) -> Forecast:
+        """One for a sort of device, "cpu" or "cuda", of which nothing is known yet."""
+        return cls() if device == "cpu" else cls(speed=GPU_FLOPS_PER_SECOND, step_seconds=GPU_STEP_SECONDS)
 
     def finished(self, job: Costed, seconds: float) -> None:
         """Learn what a job has taken."""
@@ -107,7 +117,10 @@ class Forecast:
     def duration(self, job: Job, machine: Machine) -> float:
         """The seconds from the job's start to its end on `machine`."""
         seconds, measured = self.expected(job)
-        return seconds if measured else seconds / places_of(job, machine)
+        if measured:
+            return seconds
+        steps = job.flops / (job.devices * job.step_flops) if job.step_flops and not job.on_cpu else 0.0
+        return max(seconds / places_of(job, machine), steps * self.step_seconds)
 
     def left(self, waiting: Iterable[Costed], running: Iterable[AtWork], *, parallel: int) -> float | None:
         """Seconds until all are done, `parallel` at a time; None while too little is known."""

@@ -182,6 +182,19 @@ def machine(devices: str = "auto", *, jobs_per_device: int | None = None) -> Mac
     )
 
 
+def planned_machine(devices: str) -> Machine:
+    """The machine that a plan is for: one that is here, as `machine` says, or "8x80", so many GPUs of so many GB each
+    (10⁹ bytes) wherever they are. They do a job at a time, and have eight cores and 32 GB beside them each."""
+    match = re.fullmatch(r"(\d+)x(\d+)", devices)
+    if match is None:
+        return machine(devices)
+    count, memory = int(match[1]), int(int(match[2]) * 0.9e9)
+    title = f"GPU of {match[2]} GB elsewhere"
+    gpus = tuple(Device(name=f"cuda:{i}", units=1, memory=memory, title=title) for i in range(count))
+    cpu = Device(name="cpu", units=7 * count, memory=count * 32 * 10**9, title="CPU")
+    return Machine(devices=(*gpus, cpu), cores=8 * count, host_threads=2)
+
+
 def mps_runs() -> bool:
     """Whether the control daemon of NVIDIA's Multi-Process Service runs: only then do kernels of several processes run
     on a GPU at the same time."""

@@ -9,7 +9,7 @@ from typing import Any
 from ..results.display import counted
 from ..results.store import Store
 from .footprints import Footprints, measured_ratios, sized, subject
-from .forecast import FLOPS_PER_SECOND, GPU_FLOPS_PER_SECOND, Forecast, Span, clock
+from .forecast import Forecast, Span, clock
 from .gates import at_most
 from .hardware import Machine
 from .jobs import Job
@@ -86,11 +86,11 @@ class PlanCost:
                 f"first {worst.title} ({_gb(worst.memory)}); training.micro_batch, training.checkpointing or "
                 "a smaller width helps"
             )
-        places = self.machine.cores if device.name == "cpu" else len(self.machine.devices)
+        places = self.machine.places
         wide = [job for job in self.jobs.values() if job.devices > places]
         if wide:
             most = max(wide, key=lambda job: job.devices)
-            lines.append(f"devices: {most.title} needs {most.devices} (training.devices), and here are {places}")
+            lines.append(f"devices: {most.title} needs {most.devices} (training.devices), and there are {places}")
         return lines
 
 
@@ -106,7 +106,7 @@ def plan_cost(
     finished = {name: jobs[name] for name, record in records.items() if record is not None}
     ratios = measured_ratios(store, jobs, finished.values(), table, device=device)
     known = sized(jobs, jobs, table, device=device, ratios=ratios)
-    forecast = Forecast(speed=FLOPS_PER_SECOND if device == "cpu" else GPU_FLOPS_PER_SECOND)
+    forecast = Forecast.on(device)
     learned = sum(forecast.recorded(known[name], records[name], device=device) for name in finished)
     left = {name: job for name, job in at_most(known).items() if name not in finished}
     subjects = {name: subject(job, jobs, device) for name, job in jobs.items()}

@@ -293,8 +293,8 @@ class _Rows:
         failed = [job for job in needed if job in records and records[job].status == "failed"]
         for job in failed:
             if not is_cancelled(records[job]):
-                cause = records[job].error or Failure(type="Error", message="")
-                return self.row(suite, cell, jobs, status=f"failed: {records[job].kind}: {cause}", failed_job=job)
+                error = records[job].error or Failure(type="Error", message="")
+                return self.row(suite, cell, jobs, status=f"failed: {records[job].kind}: {error}", failed_job=job)
         if failed:
             return self.row(suite, cell, jobs, status=f"cancelled: {records[failed[0]].kind}")
         status = "missing"

@@ -67,17 +67,23 @@ def device_options(command: argparse.ArgumentParser) -> None:
     )
 
 
-def devices_option(command: argparse.ArgumentParser, *, what: str = "") -> None:
+def devices_option(command: argparse.ArgumentParser) -> None:
     """Which devices; whether they are there is seen where they are used."""
-    command.add_argument(
-        "--devices", type=devices, default="auto", help=f"{what}auto, cpu, cuda, or cuda:0,1 (default: auto)"
-    )
+    command.add_argument("--devices", type=devices, default="auto", help="auto, cpu, cuda, or cuda:0,1 (default: auto)")
 
 
 def devices(text: str) -> str:
     """Devices as `hardware.machine` takes them; raises argparse.ArgumentTypeError."""
     if not re.fullmatch(r"auto|cpu|cuda(?::[0-9]+(?:,[0-9]+)*)?", text):
         raise argparse.ArgumentTypeError(f"expected auto, cpu, cuda, or cuda:0,1, got {text!r}")
+    return text
+
+
+def planned_devices(text: str) -> str:
+    """Devices as `hardware.planned_machine` takes them; raises argparse.ArgumentTypeError."""
+    if not re.fullmatch(r"auto|cpu|cuda(?::[0-9]+(?:,[0-9]+)*)?|[1-9][0-9]{0,3}x[1-9][0-9]{0,3}", text):
+        expected = "auto, cpu, cuda, or cuda:0,1; or as 8x80: GPUs elsewhere, and the GB of each"
+        raise argparse.ArgumentTypeError(f"expected {expected}; got {text!r}")
     return text
 
 

@@ -6,7 +6,7 @@ import argparse
 
 from ...results.errors import UserError, one_line
 from ..console import complain
-from .options import devices_option, named_path, positive, probability, suite_options
+from .options import named_path, planned_devices, positive, probability, suite_options
 
 HELP = "show a suite's cells: TSR, elements, most bits, predicted cost; trains nothing"
 
@@ -21,7 +21,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
         type=named_path,
         help="the run's folder, whose jobs are learned from (default: runs/<suite>)",
     )
-    devices_option(command, what="hours on ")
+    command.add_argument(
+        "--devices",
+        type=planned_devices,
+        default="auto",
+        help="hours on auto, cpu, cuda, or cuda:0,1; or on 8x80, eight GPUs of 80 GB elsewhere (default: auto)",
+    )
     command.add_argument(
         "--measure",
         action="store_true",
@@ -68,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     plan = make_plan(suite, fingerprints, {label: (known.train, known.val) for label, known in counts.items()})
     for warning in plan.warnings:
         complain(one_line(f"warning: {warning}"))
-    machine = hardware.machine(arguments.devices)
+    machine = hardware.planned_machine(arguments.devices)
     if machine.note:
         complain(one_line(f"warning: {machine.note}"))
     root, cache = output_folder(arguments.out, suite), default_cache()

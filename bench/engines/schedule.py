@@ -15,7 +15,7 @@ from graphlib import TopologicalSorter
 
 from ...results.record import Record
 from ...results.store import Store
-from ..forecast import ENOUGH, FLOPS_PER_SECOND, GPU_FLOPS_PER_SECOND, Forecast
+from ..forecast import ENOUGH, Forecast
 from ..hardware import Machine
 from ..jobs import Job
 from .slots import Allocation, Slots
@@ -48,8 +48,7 @@ class Schedule:
     _news: float = 0.0
 
     def __post_init__(self) -> None:
-        on_cpu = self.machine.devices[0].name == "cpu"
-        self.forecast = Forecast(speed=FLOPS_PER_SECOND if on_cpu else GPU_FLOPS_PER_SECOND)
+        self.forecast = Forecast.on(self.machine.devices[0].name.partition(":")[0])
         self.slots = Slots(self.machine)
 
     def starts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from latentbench.bench.forecast import (
     ENOUGH,
     FLOPS_PER_SECOND,
     GPU_FLOPS_PER_SECOND,
+    GPU_STEP_SECONDS,
     SMALL_STEP,
     AtWork,
     Forecast,
@@ -91,13 +93,22 @@ def test_a_plan_takes_its_share_of_the_machine_and_no_less_than_its_longest_path
     assert forecast.total(wide, machine("cpu")).seconds == pytest.approx(25)  # on all four cores
     shared = {"s": Job(kind="tokenizer", config={}, versions={}, flops=4e12, devices=2)}
     assert forecast.total(shared, machine("cpu")).seconds == pytest.approx(50)
-    on_gpus = Forecast(speed=GPU_FLOPS_PER_SECOND)
+    assert Forecast.on("cpu") == Forecast()
+    on_gpus = Forecast.on("cuda")
+    assert on_gpus.speed == GPU_FLOPS_PER_SECOND
     gpus = machine("cuda:0", "cuda:1")
     assert on_gpus.total({f"j{i}": job(flops=4e15) for i in range(6)}, gpus).seconds == pytest.approx(600)
     assert on_gpus.total(
         {f"j{i}": job(flops=4e15) for i in range(6)}, machine("cuda:0", "cpu")
     ).seconds == pytest.approx(1200)  # the CPU beside it takes no part
     assert forecast.total({}, machine("cpu")).seconds == 0
+    # 10,000 steps that are nothing to a GPU take what it takes to tell it of them; shared between two, as many.
+    tiny = Job(kind="tokenizer", config={}, versions={}, flops=1e10, step_flops=1e6)
+    assert on_gpus.duration(tiny, gpus) == pytest.approx(10_000 * GPU_STEP_SECONDS)
+    assert on_gpus.duration(replace(tiny, devices=2, step_flops=5e5), gpus) == pytest.approx(10_000 * GPU_STEP_SECONDS)
+    assert on_gpus.duration(replace(tiny, on_cpu=True), gpus) == forecast.duration(tiny, machine("cpu")) == 1
+    on_gpus.finished(tiny, 30.0)
+    assert on_gpus.duration(tiny, gpus) == 30, "what was measured is known better"
 
 
 def test_a_forecast_is_as_sure_as_the_jobs_it_has_seen_agree() -> None:

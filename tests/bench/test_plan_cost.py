@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from latentbench.bench import cli
 from latentbench.bench.catalogue import plan_text
 from latentbench.bench.footprints import Footprint, Footprints, subject
-from latentbench.bench.hardware import Device, Machine
+from latentbench.bench.hardware import Device, Machine, planned_machine
 from latentbench.bench.jobs import Job
 from latentbench.bench.plan import Plan, make_plan
 from latentbench.bench.plan_cost import plan_cost
@@ -31,10 +32,10 @@ def tokenizers(plan: Plan) -> list[Job]:
     return [job for job in plan.jobs.values() if job.kind == "tokenizer"]
 
 
-def known(plan: Plan) -> Footprints:
+def known(plan: Plan, device: str = "cpu") -> Footprints:
     """A table that has the tokenizers' footprints."""
     table = Footprints(None)
-    table.known = {item.key: KNOWN for job in tokenizers(plan) if (item := subject(job, plan.jobs))}
+    table.known = {item.key: KNOWN for job in tokenizers(plan) if (item := subject(job, plan.jobs, device))}
     return table
 
 
@@ -66,11 +67,33 @@ def test_a_plan_says_what_has_too_few_devices(tmp_path: Path, mini: dict[str, An
         (4, job.step_flops) for job in tokenizers(make_plan(load_suite(mini), {}))
     ]
     for cores, last in (
-        (2, "devices: tokenizer shapes kl-vae seed=0 needs 4 (training.devices), and here are 2"),
+        (2, "devices: tokenizer shapes kl-vae seed=0 needs 4 (training.devices), and there are 2"),
         (4, "on 4"),
     ):
         machine = Machine(devices=(Device(name="cpu", units=cores, memory=10**12, title="CPU"),), cores=cores)
         assert plan_cost(plan.jobs, machine, Store(tmp_path), Footprints(None)).lines()[-1].startswith(last)
+    for devices, last in (("3x80", "devices: "), ("4x80", "on 4 x GPU of 80 GB elsewhere: ")):
+        lines = plan_cost(plan.jobs, planned_machine(devices), Store(tmp_path), Footprints(None)).lines()
+        assert lines[-1].startswith(last), "the CPU beside them is no device of a job for GPUs"
+
+
+def test_a_plan_for_gpus_elsewhere(tmp_path: Path, plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    hours = {
+        devices: plan_cost(plan.jobs, planned_machine(devices), Store(tmp_path), known(plan, "cuda"))
+        for devices in ("1x1", "8x80")
+    }
+    assert hours["1x1"].lines()[-1].startswith("memory: 4 jobs may not fit the 0.9 GB of a device")
+    assert hours["8x80"].lines()[-1].startswith("on 8 x GPU of 80 GB elsewhere: ")
+    assert hours["8x80"].lines()[-1].endswith("; a guess until jobs have finished)")
+    assert hours["8x80"].to_json()["devices"] == [f"cuda:{i}" for i in range(8)]
+    line = ["plan", "quickstart", "--out", str(tmp_path / "out"), "--devices"]
+    assert cli.main([*line, "2x24"]) == 0
+    assert "on 2 x GPU of 24 GB elsewhere: " in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+    for wrong in ("0x80", "8x", "8x0", "x80", "8*80", "99999x8"):
+        with pytest.raises(SystemExit, match="2"):
+            cli.main([*line, wrong])
+        assert "or as 8x80: GPUs elsewhere, and the GB of each; got" in capsys.readouterr().err
 
 
 @pytest.mark.slow
